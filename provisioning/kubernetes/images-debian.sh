@@ -1,0 +1,107 @@
+#!/bin/sh
+# Makes the container images of a control plane, as docker-archive tars in $OUT, of the programs in $ARTIFACTS/binaries and
+# of Debian's etcd and netfilter tools: nothing is pulled. Each image is one layer with what its program needs and no more.
+set -eu
+
+: "${OUT:?where the archives go}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}" "${SMOKE_IMAGE:?}"
+binaries=$ARTIFACTS/binaries
+registry=k8s.gcr.io
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+main() {
+    for program in kube-apiserver kube-controller-manager kube-scheduler; do
+        root=$(new_root)
+        install -D "$binaries/$program" "$root/usr/local/bin/$program"
+        archive "$registry/$program:$KUBERNETES_VERSION" "$root"
+    done
+
+    root=$(new_root)
+    install -D "$binaries/kube-proxy" "$root/usr/local/bin/kube-proxy"
+    add_shell "$root"
+    add_netfilter "$root"
+    archive "$registry/kube-proxy:$KUBERNETES_VERSION" "$root"
+
+    root=$(new_root)
+    add_program "$root" /usr/bin/etcd
+    archive "$registry/etcd:$ETCD_TAG" "$root"
+
+    root=$(new_root)
+    install -D "$binaries/pause" "$root/pause"
+    archive "$registry/pause:$PAUSE_TAG" "$root" /pause
+
+    root=$(new_root)
+    add_shell "$root"
+    archive "$SMOKE_IMAGE" "$root" /bin/sh
+}
+
+# An empty root file system with the folders every program expects; Debian's merged /usr.
+new_root() {
+    root=$(mktemp -d "$PWD/root.XXXXXX")
+    chmod 0755 "$root"
+    mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/proc" "$root/sys" \
+        "$root/dev" "$root/run" "$root/var"
+    install -d -m 1777 "$root/tmp"
+    for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
+    ln -s ../run "$root/var/run"
+    cp /etc/passwd /etc/group /etc/protocols /etc/services /etc/nsswitch.conf "$root/etc/"
+    echo "$root"
+}
+
+# add_program ROOT FILE…: with the libraries each needs (ldd lists none for a static program, and says so by failing).
+add_program() {
+    root=$1
+    shift
+    for file in "$@"; do
+        install -D "$(readlink -f "$file")" "$root$(usr "$file")"
+        ldd "$file" 2> /dev/null | grep -o '/[^ ]*' | while read -r library; do
+            [ -e "$root$(usr "$library")" ] || install -D "$(readlink -f "$library")" "$root$(usr "$library")"
+        done
+    done
+}
+
+# /lib/x is /usr/lib/x.
+usr() {
+    case $1 in
+    /usr/*) echo "$1" ;;
+    *) echo "/usr$1" ;;
+    esac
+}
+
+add_shell() {
+    add_program "$1" /bin/busybox
+    for applet in $(busybox --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$1/usr/bin/$applet"
+    done
+}
+
+# iptables as nf_tables, as the node itself: rules of two back ends don't see each other.
+add_netfilter() {
+    root=$1
+    rm -f "$root"/usr/bin/modprobe "$root"/usr/bin/ipset
+    add_program "$root" /usr/sbin/xtables-nft-multi /usr/sbin/ipset /usr/sbin/conntrack /usr/bin/kmod
+    for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+        ln -s xtables-nft-multi "$root/usr/sbin/$name"
+    done
+    ln -s ../bin/kmod "$root/usr/sbin/modprobe"
+    mkdir -p "$root/usr/lib/x86_64-linux-gnu/xtables"
+    add_program "$root" /usr/lib/x86_64-linux-gnu/xtables/*.so
+}
+
+# archive NAME:TAG ROOT [ENTRYPOINT]: one docker-archive of one gzipped layer. The same files give the same bytes.
+archive() {
+    name=$1 root=$2 entrypoint=${3:-}
+    folder=$(mktemp -d "$PWD/archive.XXXXXX")
+    tar --create --file "$folder/layer" --directory "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
+    diff_id=$(sha256sum < "$folder/layer" | cut -d' ' -f1)
+    gzip --no-name -1 < "$folder/layer" > "$folder/layer.tar"
+    rm "$folder/layer"
+    config="{\"Env\":[\"PATH=$path\"]${entrypoint:+,\"Entrypoint\":[\"$entrypoint\"]}}"
+    printf '{"architecture":"amd64","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$config" "$diff_id" > "$folder/config.json"
+    printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" > "$folder/manifest.json"
+    tar --create --file "$OUT/$(echo "$name" | tr '/:' '__').tar" --directory "$folder" manifest.json config.json layer.tar
+    rm -r "$folder" "$root"
+    echo "made $name"
+}
+
+main

@@ -1,0 +1,28 @@
+"""HTTP only: parse, check, call the store, render.
+
+Not here: what happens to a cluster next (reconcile/), or how (engine/).
+"""
+
+from __future__ import annotations
+
+from dayfly.api.application import create_api
+from dayfly.api.services import (
+    LOOPBACK_HOSTS,
+    ApiServices,
+    Consoles,
+    Host,
+    HostCapacity,
+    ImageCatalog,
+    ReadinessCheck,
+)
+
+__all__ = [
+    "LOOPBACK_HOSTS",
+    "ApiServices",
+    "Consoles",
+    "Host",
+    "HostCapacity",
+    "ImageCatalog",
+    "ReadinessCheck",
+    "create_api",
+]

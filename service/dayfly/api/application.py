@@ -1,0 +1,110 @@
+"""Puts routes, problems and the gate together. Not here: what the services are (app.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from dayfly import __version__
+from dayfly.api import problems
+from dayfly.api.middleware import Gate
+from dayfly.api.routes import access, clusters, events, nodes, system
+from dayfly.api.services import ApiServices
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_DESCRIPTION: Final = """\
+Ephemeral Kubernetes clusters whose nodes are QEMU virtual machines in containers.
+
+Ask for a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster}?wait=ready`, fetch
+`/v1/clusters/{cluster}/kubeconfig`, and `DELETE` it when done. `{cluster}` is an id or a name.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC, sizes in the unit that the
+field's name ends with. Every answer carries `X-Request-Id`; one that the caller sends is kept.
+
+A cluster that failed has an `error` with a code and the names of its `evidence`: each is a text at
+`/v1/clusters/{cluster}/evidence/{name}` until the cluster is deleted, so that representations stay small.
+"""
+_PROBLEMS: Final = {
+    400: "`malformed_json`",
+    404: "`not_found`, `no_kubernetes`",
+    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
+    413: "`body_too_large`",
+    415: "`unsupported_media_type`",
+    421: "`host_not_allowed`",
+    422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `too_many_nodes`",
+    500: "`internal`",
+    502: "`engine_refused` and other failures of the engine",
+    503: "`docker_unavailable`, `database_unavailable`, `unready`",
+}
+_ALWAYS: Final = {421, 500}
+
+
+def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> FastAPI:
+    """The HTTP application over `services`; `lifespan` runs around it, where its server knows of such."""
+    app = bare_app(lifespan=lifespan)
+    app.state.services = services
+    app.add_middleware(Gate, allowed_hosts=services.allowed_hosts)
+    return app
+
+
+def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
+    """Routes and problems without services: enough to describe itself."""
+    app = FastAPI(
+        title="Dayfly",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/openapi.json",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    for module in (clusters, access, nodes, events, system):
+        app.include_router(module.router)
+    problems.install(app)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with problems where FastAPI would put its own errors."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["Problem"] = problem
+        document["components"]["schemas"] = dict(sorted(schemas.items()))
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                _add_problems(path, method, operation)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
+    statuses = set(_ALWAYS)
+    if path.startswith("/v1/clusters"):
+        statuses |= {422, 503}
+    if "{cluster}" in path:
+        statuses.add(404)
+    if method == "post":
+        statuses |= {400, 409, 413, 415}
+    if path.endswith(("/kubeconfig", "/registry", "/ssh")):
+        statuses.add(409)
+    if path.endswith("/console"):
+        statuses.add(502)
+    if path == "/readyz":
+        statuses.add(503)
+    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    responses = operation["responses"]
+    for status in statuses:
+        responses[str(status)] = {"description": _PROBLEMS[status], "content": {problems.MEDIA_TYPE: reference}}
+    operation["responses"] = dict(sorted(responses.items()))

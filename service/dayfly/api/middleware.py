@@ -1,0 +1,128 @@
+"""What holds for every request: an id, an expected host, a bounded JSON body, no escaping exception.
+
+Plain ASGI, so that long answers stream and a caller who left is noticed. Not here: who may do what.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dayfly.api import problems
+
+MAX_BODY_BYTES: Final = 64 * 1024
+REQUEST_ID: Final = "X-Request-Id"
+
+_USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The outermost layer. `allowed_hosts` as in ApiServices."""
+
+    app: ASGIApp
+    allowed_hosts: frozenset[str] | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _USABLE_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                mutable = MutableHeaders(scope=message)
+                mutable[REQUEST_ID] = request_id
+                mutable["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            refusal = self._refuse_host(scope, headers)
+            if refusal is None:
+                body = await _read(receive, headers)
+                if body is None:
+                    return  # the caller left before the body was whole
+                refusal = _refuse_body(scope, headers, body)
+                receive = _Replayed(body, receive)
+            await (refusal or self.app)(scope, receive, send_with_id)
+        except Exception as error:
+            _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            if started:
+                raise RuntimeError(f"request {request_id} failed after its answer had begun") from error
+            await problems.internal_problem(scope)(scope, receive, send_with_id)
+
+    def _refuse_host(self, scope: Scope, headers: Headers) -> Response | None:
+        if self.allowed_hosts is None or _host_name(headers.get("host", "")) in self.allowed_hosts:
+            return None
+        detail = "This service does not answer to the host name in the request's Host header."
+        return problems.problem_response(
+            scope, 421, "host_not_allowed", "The request is addressed to another host", detail
+        )
+
+
+@dataclass
+class _Replayed:
+    """A receive channel that begins with a body which was read already."""
+
+    body: bytes | None
+    receive: Receive
+
+    async def __call__(self) -> Message:
+        if self.body is None:
+            return await self.receive()
+        message = {"type": "http.request", "body": self.body, "more_body": False}
+        self.body = None
+        return message
+
+
+async def _read(receive: Receive, headers: Headers) -> bytes | None:
+    """The whole body, or one byte more than is allowed of a larger one; None when the caller left."""
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        return bytes(MAX_BODY_BYTES + 1)
+    body = bytearray()
+    while len(body) <= MAX_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return bytes(body)
+
+
+def _refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
+    if len(body) > MAX_BODY_BYTES:
+        detail = f"A body has at most {MAX_BODY_BYTES} bytes."
+        return problems.problem_response(
+            scope, 413, "body_too_large", "The body is too large", detail, headers={"Connection": "close"}
+        )
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    # Insisting on it also keeps web pages out: they cannot send it to another origin without asking first.
+    if body and media_type != "application/json":
+        detail = "Send JSON, and say so: Content-Type: application/json."
+        return problems.problem_response(
+            scope, 415, "unsupported_media_type", "The body is not declared as JSON", detail
+        )
+    return None
+
+
+def _host_name(header: str) -> str:
+    """`[::1]:8700` → `::1`, `localhost:8700` → `localhost`."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()

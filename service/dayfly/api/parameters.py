@@ -1,0 +1,53 @@
+"""Parameters that several routes share: the cluster of the path, how long to hold an answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Query
+
+from dayfly.api.services import Services
+from dayfly.api.waiting import MAX_SECONDS
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.spec import Node
+from dayfly.errors import NotFound
+
+_ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+async def _cluster(
+    services: Services,
+    cluster: Annotated[str, Path(description="A cluster's id, or the name of one that is not yet deleted.")],
+) -> Cluster:
+    if not _ID_OR_NAME.fullmatch(cluster):
+        raise NotFound("no cluster has such an id or name")
+    return await services.store.get_cluster(cluster)
+
+
+TheCluster = Annotated[Cluster, Depends(_cluster)]
+"""The cluster that the path names. 404 where there is none."""
+
+
+def _node(cluster: TheCluster, node: Annotated[str, Path(description="`node01`, …")]) -> Node:
+    found = cluster.spec.node(node)
+    if found is None:
+        raise NotFound(
+            f"the cluster {cluster.name} has no such node: its nodes are node01 to {cluster.spec.nodes()[-1].name}"
+        )
+    return found
+
+
+TheNode = Annotated[Node, Depends(_node)]
+"""The node that the path names. 404 where there is none."""
+
+Timeout = Annotated[
+    float,
+    Query(
+        alias="timeout",
+        ge=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="With `wait`: seconds to hold the answer. When they are over, it tells how things stand then.",
+    ),
+]

@@ -1,0 +1,164 @@
+"""Every error as RFC 9457 `application/problem+json`. The one place where errors meet HTTP statuses.
+
+`code` is the stable part that programs may rely on; `detail` is for people and may change.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Literal, cast
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from dayfly import errors
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 5
+
+_STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
+    errors.InvalidRequest: 422,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.DockerUnavailable: 503,
+    errors.DatabaseUnavailable: 503,
+    errors.Internal: 500,
+    errors.Failure: 502,
+    errors.DayflyError: 500,
+}
+"""The nearest ancestor in this table decides. 502: the engine behind us did not do as asked."""
+
+_HTTP: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("malformed_json", "The body is not JSON"),
+    404: ("not_found", "No such route"),
+    405: ("method_not_allowed", "The route does not know this method"),
+}
+_MAX_FIELD_ERRORS: Final = 20
+_MAX_PATH_LENGTH: Final = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong, and where."""
+
+    location: Literal["body", "query", "path", "header", "check"] = Field(description="The part of the request.")
+    path: str = Field(description="The field, dotted: `workers.count`.", examples=["control_plane.memory_mib"])
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457."""
+
+    type: str = Field(description="A URN made of the code.", examples=["urn:dayfly:problem:name_taken"])
+    title: str = Field(description="What the code means; the same for every problem of this code.")
+    status: int = Field(description="The HTTP status, repeated.")
+    detail: str = Field(description="What happened this time, for people. May change.")
+    code: str = Field(description="Stable; programs may rely on it.", examples=["name_taken"])
+    instance: str = Field(description="The path that was asked for.")
+    request_id: str = Field(description="The header X-Request-Id, repeated; the server's log has it.")
+    errors: list[FieldError] = Field(default_factory=list, description="Which fields are wrong, and why.")
+
+
+def install(app: FastAPI) -> None:
+    """Render all that routes and the router raise as problems. Anything else is the middleware's (middleware.py)."""
+    app.add_exception_handler(errors.DayflyError, _on_dayfly_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def problem_response(
+    scope: Scope,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    field_errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The response that tells `scope`'s caller of one problem."""
+    problem = Problem(
+        type=f"urn:dayfly:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        instance=_printable(scope["path"]),
+        request_id=request_id(scope),
+        errors=list(field_errors),
+    )
+    # ASCII: a request may hold lone surrogates, which UTF-8 cannot carry and a detail may quote.
+    body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
+    return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def internal_problem(scope: Scope) -> Response:
+    """What a caller sees of a defect: a request id to ask about, and nothing of the inside."""
+    detail = "Something went wrong inside of Dayfly; the server's log says what, under this request id."
+    return problem_response(scope, 500, errors.Internal.code, _title(errors.Internal), detail)
+
+
+def request_id(scope: Scope) -> str:
+    """The id that the middleware gave to this request."""
+    return cast("str", scope["state"]["request_id"])
+
+
+async def _on_dayfly_error(request: Request, error: Exception) -> Response:
+    failure = cast("errors.DayflyError", error)
+    status = next(_STATUS[ancestor] for ancestor in type(failure).__mro__ if ancestor in _STATUS)
+    if status == 500:
+        _log.error("request failed", request_id=request_id(request.scope), exc_info=failure)
+        return internal_problem(request.scope)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    return problem_response(
+        request.scope, status, failure.code, _title(type(failure)), failure.message, headers=headers
+    )
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
+    if any(one["type"] == "json_invalid" for one in found):
+        code, title = _HTTP[400]
+        reason = str(found[0].get("ctx", {}).get("error", "")) or "it cannot be parsed"
+        return problem_response(request.scope, 400, code, title, f"The body is not JSON: {reason}.")
+    field_errors = [_field_error(one) for one in found[:_MAX_FIELD_ERRORS]]
+    detail = "; ".join(f"{one.path or one.location}: {one.detail}" for one in field_errors)
+    invalid = errors.InvalidRequest
+    return problem_response(request.scope, 422, invalid.code, _title(invalid), detail, field_errors=field_errors)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    refusal = cast("HTTPException", error)
+    status = refusal.status_code
+    phrase = HTTPStatus(status).phrase
+    code, title = _HTTP.get(status, (phrase.lower().replace(" ", "_"), phrase))
+    detail = {
+        404: "There is nothing at this path.",
+        405: f"{request.method} is not possible here.",
+        400: "The body cannot be read as JSON: it is not UTF-8, nested too deeply, or has numbers too long.",
+    }.get(status, phrase)
+    return problem_response(request.scope, status, code, title, detail, headers=refusal.headers)
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    location, *path = error["loc"] or ("body",)
+    known = location if location in {"body", "query", "path", "header"} else "body"
+    dotted = _printable(".".join(str(part) for part in path))
+    return FieldError(location=cast("Any", known), path=dotted[:_MAX_PATH_LENGTH], detail=error["msg"])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _title(error: type[errors.DayflyError]) -> str:
+    """The first sentence of the class's docstring, which says what the code means."""
+    return (inspect.getdoc(error) or error.code).partition("\n")[0].rstrip(".")

@@ -1,0 +1,278 @@
+"""What callers are shown, as models, and how they come from the domain's values. Nothing here is a secret but SshAccess."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from dayfly.domain import cluster as domain
+from dayfly.domain import network, topology
+from dayfly.domain.cluster import StepState
+from dayfly.domain.image import NodeSize
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec, Node, Readiness
+
+
+class Endpoint(BaseModel):
+    """Where something inside a cluster is reached from outside."""
+
+    host: str
+    port: int
+
+
+class Workers(NodeSize):
+    """The workers: how many, and the size of each."""
+
+    count: int
+
+
+class Spec(BaseModel):
+    """A specification with every default filled in."""
+
+    image: str = Field(description="The full reference.")
+    image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
+    kubernetes_version: str | None = Field(description="null: an image of plain machines, without Kubernetes.")
+    control_plane: NodeSize
+    workers: Workers
+    readiness: Readiness
+    labels: dict[str, str]
+    ttl_seconds: int | None
+
+
+class ErrorReport(BaseModel):
+    """Why a cluster failed, or what its last attempt met."""
+
+    code: str
+    message: str
+    step: str | None
+    node: str | None
+    evidence: list[str] = Field(
+        description="Names only: each text is at /v1/clusters/{cluster}/evidence/{name}. Empty in lists of clusters."
+    )
+
+
+class Step(BaseModel):
+    """How one step of making the cluster stands. `seconds` is how long it took, or has been running."""
+
+    name: str
+    node: str | None
+    state: StepState
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float
+    detail: str
+    error_code: str | None
+
+
+class ClusterSummary(Spec):
+    """A cluster."""
+
+    id: str
+    name: str
+    phase: Phase
+    desired: Desired = Field(description="What was asked for last: present, or absent after a DELETE.")
+    created_at: datetime
+    updated_at: datetime
+    ready_at: datetime | None
+    deleted_at: datetime | None
+    expires_at: datetime | None = Field(description="When it will be deleted by itself.")
+    endpoints: dict[str, Endpoint] = Field(
+        description="What is published, and where: `api`, `registry`, `ssh/node01`, …",
+        examples=[{"api": {"host": "127.0.0.1", "port": 40123}}],
+    )
+    error: ErrorReport | None
+
+
+class Cluster(ClusterSummary):
+    """A cluster, with the steps of making it."""
+
+    steps: list[Step]
+
+
+class ClusterList(BaseModel):
+    """A page of clusters, newest first."""
+
+    clusters: list[ClusterSummary]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+
+
+class DryRun(Spec):
+    """What a cluster would be."""
+
+    name: str | None
+
+
+class NodeView(BaseModel):
+    """A node: a virtual machine of the cluster. `address` is its own inside; `ssh` leads to it from outside."""
+
+    name: str
+    role: Literal["control-plane", "worker"]
+    address: str
+    size: NodeSize
+    ssh: Endpoint | None
+    steps: list[Step]
+
+
+class NodeList(BaseModel):
+    nodes: list[NodeView]
+
+
+class SshAccess(BaseModel):
+    """All that an SSH client needs to get in, and to know that it got to the right machine. Keep it to yourself."""
+
+    host: str
+    port: int
+    username: str
+    private_key: str = Field(description="OpenSSH's format; this cluster's only.", repr=False)
+    host_key: str = Field(description="The public host key that the node shows.")
+    known_hosts: str = Field(description="The same as a line for a known_hosts file.")
+
+
+class Registry(BaseModel):
+    """The cluster's own image registry. What is pushed to `push` is pulled in the cluster from `pull`."""
+
+    push: str = Field(examples=["127.0.0.1:40123"])
+    pull: str = Field(examples=["registry:5000"])
+
+
+class Port(BaseModel):
+    """A published port. `port` is the cluster's side; `endpoint` the host's, null until the cluster's network is up."""
+
+    port: int
+    leads_to: str = Field(examples=["api", "registry", "ssh/node01"])
+    endpoint: Endpoint | None
+
+
+class PortList(BaseModel):
+    ports: list[Port]
+
+
+class EventView(BaseModel):
+    """Something that happened to a cluster. `seconds` is how long it took, where it took time."""
+
+    id: int
+    at: datetime
+    type: str
+    message: str
+    step: str | None
+    node: str | None
+    seconds: float | None
+    code: str | None
+
+
+class EventList(BaseModel):
+    """Events, oldest first."""
+
+    events: list[EventView]
+    next_after: int = Field(description="Give it as `after` to go on.")
+    phase: Phase = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
+
+
+def show_spec(spec: ClusterSpec) -> Spec:
+    kubernetes = spec.manifest.kubernetes
+    return Spec(
+        image=spec.image,
+        image_id=spec.image_id,
+        kubernetes_version=kubernetes.version if kubernetes else None,
+        control_plane=spec.control_plane,
+        workers=Workers(count=spec.workers, **spec.worker.model_dump()),
+        readiness=spec.readiness,
+        labels=dict(spec.labels),
+        ttl_seconds=spec.ttl_seconds,
+    )
+
+
+def show_summary(cluster: domain.Cluster) -> ClusterSummary:
+    return ClusterSummary(
+        **dict(show_spec(cluster.spec)),
+        id=cluster.id,
+        name=cluster.name,
+        phase=cluster.phase,
+        desired=cluster.desired,
+        created_at=cluster.created_at,
+        updated_at=cluster.updated_at,
+        ready_at=cluster.ready_at,
+        deleted_at=cluster.deleted_at,
+        expires_at=cluster.expires_at,
+        endpoints={
+            leads_to: Endpoint(host=endpoint.host, port=endpoint.port)
+            for port, leads_to in topology.published_ports(cluster.spec).items()
+            if (endpoint := cluster.endpoints.get(port))
+        },
+        error=_show_fault(cluster.fault, ()),
+    )
+
+
+def show_cluster(
+    cluster: domain.Cluster, steps: Sequence[domain.StepReport], evidence: Collection[str], now: datetime
+) -> Cluster:
+    fields = dict(show_summary(cluster))
+    fields["error"] = _show_fault(cluster.fault, evidence)
+    return Cluster(**fields, steps=show_steps(steps, now))
+
+
+def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:
+    return [
+        Step(
+            name=step.name,
+            node=step.node,
+            state=step.state,
+            attempt=step.attempt,
+            started_at=step.started_at,
+            finished_at=step.finished_at,
+            seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3),
+            detail=step.detail,
+            error_code=step.error_code,
+        )
+        for step in steps
+    ]
+
+
+def show_node(cluster: domain.Cluster, node: Node, steps: Sequence[domain.StepReport], now: datetime) -> NodeView:
+    return NodeView(
+        name=node.name,
+        role=node.role,
+        address=network.node_address(node.index),
+        size=node.size,
+        ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
+        steps=show_steps([step for step in steps if step.node == node.name], now),
+    )
+
+
+def show_ports(cluster: domain.Cluster) -> PortList:
+    return PortList(
+        ports=[
+            Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(cluster.endpoints, port))
+            for port, leads_to in topology.published_ports(cluster.spec).items()
+        ]
+    )
+
+
+def show_event(event: domain.Event) -> EventView:
+    return EventView(
+        id=event.id,
+        at=event.at,
+        type=event.type,
+        message=event.message,
+        step=event.step,
+        node=event.node,
+        seconds=event.seconds,
+        code=event.code,
+    )
+
+
+def _show_endpoint(endpoints: Mapping[int, domain.Endpoint], port: int) -> Endpoint | None:
+    found = endpoints.get(port)
+    return Endpoint(host=found.host, port=found.port) if found else None
+
+
+def _show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorReport | None:
+    if fault is None:
+        return None
+    return ErrorReport(
+        code=fault.code, message=fault.message, step=fault.step, node=fault.node, evidence=sorted(evidence)
+    )

@@ -1,0 +1,167 @@
+"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (reconcile/) makes them true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from dayfly.api.parameters import TheCluster, Timeout
+from dayfly.api.representations import (
+    Cluster,
+    ClusterList,
+    DryRun,
+    show_cluster,
+    show_spec,
+    show_summary,
+)
+from dayfly.api.requests import ClusterRequest
+from dayfly.api.services import ApiServices, Services
+from dayfly.api.specs import resolve_spec
+from dayfly.api.waiting import WaitFor, wait_for_cluster
+from dayfly.domain import cluster as domain
+from dayfly.domain.lifecycle import Phase
+from dayfly.errors import InvalidRequest, NameTaken, NotFound
+from dayfly.store import IdempotencyKey, NewCluster
+
+router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
+
+Wait = Annotated[
+    WaitFor | None,
+    Query(
+        description="Hold the answer until the cluster is `ready` (or can no more become so: failed, or being "
+        "deleted), `settled` (ready, failed, or deleted where that was asked for), or `deleted`."
+    ),
+]
+
+
+@router.post(
+    "",
+    operation_id="createCluster",
+    status_code=202,
+    response_model=Cluster,
+    responses={
+        200: {"description": "With `dry_run`: what the cluster would be.", "model": DryRun},
+        202: {
+            "description": "Accepted. The cluster is being made.",
+            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+        },
+    },
+)
+async def create_cluster(
+    wanted: ClusterRequest,
+    response: Response,
+    services: Services,
+    dry_run: Annotated[bool, Query(description="Check everything and make nothing.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[\x21-\x7e]+$",
+            description="A request repeated with the same key and body answers with the cluster that the first one "
+            "made; with another body it is refused (idempotency_key_reused).",
+        ),
+    ] = None,
+) -> Cluster | Response:
+    """Ask for a cluster. It is answered at once; wait with `GET /v1/clusters/{cluster}?wait=ready`."""
+    spec = await resolve_spec(wanted, services)
+    if dry_run:
+        await _check_name_is_free(wanted.name, services)
+        shown = DryRun(name=wanted.name, **dict(show_spec(spec)))
+        return Response(shown.model_dump_json(), media_type="application/json")
+    key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
+    new = NewCluster(name=wanted.name, spec=spec, ttl_seconds=wanted.ttl_seconds)
+    cluster, created = await services.store.create_cluster(new, key)
+    response.headers["Location"] = f"/v1/clusters/{cluster.id}"
+    if not created:
+        response.headers["Idempotency-Replayed"] = "true"
+    return await _show(cluster, services)
+
+
+@router.get(
+    "",
+    operation_id="listClusters",
+    responses={
+        200: {
+            "headers": {"Link": {"description": 'The next page, rel="next".', "schema": {"type": "string"}}},
+        }
+    },
+)
+async def list_clusters(
+    request: Request,
+    response: Response,
+    services: Services,
+    label: Annotated[list[str], Query(description="`key=value`; a cluster must have all that are given.")] = [],  # noqa: B006
+    phase: Annotated[list[Phase], Query(description="Any of those that are given. Left out: all but `deleted`.")] = [],  # noqa: B006
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
+) -> ClusterList:
+    """Clusters, newest first."""
+    page = await services.store.list_clusters(labels=_parse_labels(label), phases=phase, limit=limit, cursor=cursor)
+    if page.next_cursor is not None:
+        following = request.url.include_query_params(cursor=page.next_cursor)
+        response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return ClusterList(clusters=[show_summary(one) for one in page.clusters], next_cursor=page.next_cursor)
+
+
+@router.get("/{cluster}", operation_id="getCluster")
+async def get_cluster(
+    request: Request, services: Services, cluster: TheCluster, wait: Wait = None, timeout_seconds: Timeout = 300.0
+) -> Cluster:
+    """One cluster, at once or when it is as wanted."""
+    if wait is not None:
+        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
+    return await _show(cluster, services)
+
+
+@router.delete("/{cluster}", operation_id="deleteCluster", status_code=202)
+async def delete_cluster(
+    request: Request,
+    services: Services,
+    cluster: TheCluster,
+    wait: Annotated[WaitFor | None, Query(description="`deleted`: hold the answer until it is gone.")] = None,
+    timeout_seconds: Timeout = 300.0,
+) -> Cluster:
+    """Ask for a cluster to be deleted, whatever it is doing. Asking again does no harm."""
+    if wait not in {None, "deleted"}:
+        raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
+    cluster = await services.store.request_deletion(cluster.id)
+    if wait is not None:
+        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
+    return await _show(cluster, services)
+
+
+async def _show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
+    steps = await services.store.steps(cluster.id)
+    evidence = await services.store.evidence(cluster.id) if cluster.fault else {}
+    return show_cluster(cluster, steps, evidence.keys(), services.clock.now())
+
+
+async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
+    if name is None:
+        return
+    try:
+        await services.store.get_cluster(name)
+    except NotFound:
+        return
+    raise NameTaken(f"there is a cluster called {name}")
+
+
+def _fingerprint(wanted: ClusterRequest) -> str:
+    """The same for every way to write the same wish."""
+    canonical = json.dumps(wanted.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _parse_labels(pairs: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals) or not pair.isprintable():
+            raise InvalidRequest("label: write it as key=value")
+        if labels.setdefault(key, value) != value:
+            raise InvalidRequest(f"label: no cluster has two values for {key!r}")
+    return labels

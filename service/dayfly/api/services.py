@@ -1,0 +1,89 @@
+"""What the API is handed by the composition root: the store, and protocols for the few live wires that routes need.
+
+Routes never reach an engine themselves; app.py implements these protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Protocol, cast
+
+from fastapi import Depends, Request
+
+from dayfly import __version__
+from dayfly.clock import Clock
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.image import ImageManifest
+from dayfly.store import Store
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+ReadinessCheck = Callable[[], Awaitable[None]]
+"""Returns when a dependency works; raises what is wrong with it."""
+
+
+class ImageCatalog(Protocol):
+    """The node images that clusters can be made of."""
+
+    async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
+        """The content id and the manifest of the image at a full reference.
+
+        Raises ImageMissing, NotANodeImage, DockerUnavailable.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class HostCapacity:
+    """What the host that runs the nodes has in all: logical CPUs, MiB of memory."""
+
+    cpus: int
+    memory_mib: int
+
+
+class Host(Protocol):
+    """The host that runs the nodes."""
+
+    async def host(self) -> HostCapacity:
+        """Its size; remembered by the implementation, for a request waits for it. Raises DockerUnavailable."""
+        ...
+
+
+class Consoles(Protocol):
+    """The serial consoles of nodes."""
+
+    async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
+        """The last `tail_bytes` of what the node's console printed; b"" where nothing is (yet, or any more)."""
+        ...
+
+    def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
+        """What the console prints from now on, as it comes; ends when the node does."""
+        ...
+
+
+@dataclass(frozen=True)
+class ApiServices:
+    """All that the API needs. `checks` maps a dependency's name to how to see that it works.
+
+    `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any. The default
+    keeps web pages that resolve their own name to 127.0.0.1 (DNS rebinding) away from a service on loopback.
+    """
+
+    store: Store
+    images: ImageCatalog
+    consoles: Consoles
+    host: Host
+    clock: Clock
+    max_ttl_seconds: int
+    checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
+    allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
+    version: str = __version__
+
+
+def _services(request: Request) -> ApiServices:
+    return cast("ApiServices", request.app.state.services)
+
+
+Services = Annotated[ApiServices, Depends(_services)]
+"""A route's parameter of this type receives the services."""

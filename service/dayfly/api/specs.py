@@ -1,0 +1,80 @@
+"""From a request to a specification: defaults filled in from the image, sizes checked against image and host."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.api.requests import ClusterRequest, SizeRequest
+from dayfly.api.services import ApiServices, HostCapacity
+from dayfly.domain import naming
+from dayfly.domain.image import ImageManifest, NodeSize
+from dayfly.domain.network import MAX_NODES
+from dayfly.domain.spec import ClusterSpec, Node, Readiness
+from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
+
+MAX_DISK_GIB: Final = 16 * 1024
+
+
+async def resolve_spec(request: ClusterRequest, services: ApiServices) -> ClusterSpec:
+    """What `request` comes to on this installation.
+
+    Raises BadName, TooManyNodes, ImpossibleSize, ImageMissing, NotANodeImage, InvalidRequest, DockerUnavailable.
+    """
+    if request.name is not None and not naming.CLUSTER_NAME.fullmatch(request.name):
+        raise BadName(
+            "a cluster's name has at most 40 lower-case letters, digits and '-', starts with a letter and does not "
+            "end with '-'"
+        )
+    if 1 + request.workers.count > MAX_NODES:
+        raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
+    if request.ttl_seconds is not None and request.ttl_seconds > services.max_ttl_seconds:
+        raise InvalidRequest(f"ttl_seconds: at most {services.max_ttl_seconds} on this server")
+    reference = naming.image_reference(request.image)
+    image_id, manifest = await services.images.resolve(reference)
+    spec = ClusterSpec(
+        image=reference,
+        image_id=image_id,
+        manifest=manifest,
+        control_plane=_size(request.control_plane, manifest.control_plane),
+        worker=_size(request.workers, manifest.worker),
+        workers=request.workers.count,
+        readiness=_readiness(request.readiness, manifest),
+        labels=request.labels,
+        ttl_seconds=request.ttl_seconds,
+    )
+    for role, size in (("control_plane", spec.control_plane), ("workers", spec.worker)):
+        _check_against_image(role, size, manifest.minimum)
+    _check_against_host(spec.nodes(), await services.host.host())
+    return spec
+
+
+def _size(request: SizeRequest, default: NodeSize) -> NodeSize:
+    given = {name: getattr(request, name) for name in NodeSize.model_fields}
+    return default.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _readiness(wanted: Readiness | None, manifest: ImageManifest) -> Readiness:
+    if manifest.kubernetes is not None:
+        return wanted or "usable"
+    if wanted in {"usable", "nodes"}:
+        raise InvalidRequest(f"readiness: an image without Kubernetes can be 'booted', but not {wanted!r}")
+    return "booted"
+
+
+def _check_against_image(role: str, size: NodeSize, minimum: NodeSize) -> None:
+    for name in NodeSize.model_fields:
+        asked, least = getattr(size, name), getattr(minimum, name)
+        if asked < least:
+            raise ImpossibleSize(f"{role}.{name}: {asked} is less than the {least} that the image needs")
+    if size.disk_gib > MAX_DISK_GIB:
+        raise ImpossibleSize(f"{role}.disk_gib: {size.disk_gib} is more than the {MAX_DISK_GIB} a disk can have")
+
+
+def _check_against_host(nodes: tuple[Node, ...], host: HostCapacity) -> None:
+    """What could never run, not even alone; what doesn't fit beside others is admission's matter."""
+    for node in nodes:
+        if node.size.vcpus > host.cpus:
+            raise ImpossibleSize(f"{node.name} would have {node.size.vcpus} vCPUs; the host has {host.cpus} CPUs")
+    memory_mib = sum(node.size.memory_mib for node in nodes)
+    if memory_mib > host.memory_mib:
+        raise ImpossibleSize(f"the nodes would have {memory_mib} MiB of memory; the host has {host.memory_mib} MiB")

@@ -1,0 +1,56 @@
+"""What a caller installs: a sync and an async client of Dayfly's HTTP API. It imports nothing of the server.
+
+from dayfly.client import Client
+
+with Client() as dayfly:
+    cluster = dayfly.create("demo", image="k8s-debian", workers=1)
+    dayfly.wait_ready(cluster.id)
+    kubeconfig = dayfly.kubeconfig(cluster.id)
+"""
+
+from __future__ import annotations
+
+from dayfly.client.clients import AsyncClient, Client
+from dayfly.client.errors import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
+from dayfly.client.models import (
+    Cluster,
+    Endpoint,
+    ErrorReport,
+    Event,
+    Events,
+    Node,
+    NodeSize,
+    Page,
+    Port,
+    Registry,
+    SizeRequest,
+    Spec,
+    SshAccess,
+    Step,
+    Version,
+)
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Cluster",
+    "ClusterFailed",
+    "Endpoint",
+    "ErrorReport",
+    "Event",
+    "Events",
+    "Node",
+    "NodeSize",
+    "Page",
+    "Port",
+    "Registry",
+    "SizeRequest",
+    "Spec",
+    "SshAccess",
+    "Step",
+    "Unreachable",
+    "Version",
+    "WaitTimeout",
+]

@@ -1,0 +1,226 @@
+"""The API as values: what to send, and how to read the answer. Both clients send these, so neither repeats the other.
+
+A `Flow` is a conversation of several calls, written once as a generator: it yields calls and receives their results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from dayfly.client.errors import ApiError, ClusterFailed, WaitTimeout
+from dayfly.client.models import (
+    Cluster,
+    Event,
+    Events,
+    Node,
+    NodeList,
+    Page,
+    Port,
+    PortList,
+    Registry,
+    SizeRequest,
+    Spec,
+    SshAccess,
+    Version,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Wait = Literal["ready", "settled", "deleted"]
+Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
+
+HOLD_SECONDS: Final = 50.0
+"""How long one request of a longer wait is held: less than what proxies cut."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. `hold_seconds` is how long the server may hold the answer on purpose."""
+
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], T]
+    query: Query = field(default_factory=dict)
+    json: Mapping[str, object] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hold_seconds: float = 0.0
+
+
+Flow = Generator[Call[Any], Any, T]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A cluster as a caller asks for it. None, and sizes of None: the server and the image decide."""
+
+    name: str | None
+    image: str
+    workers: int
+    control_plane: SizeRequest
+    worker: SizeRequest
+    labels: Mapping[str, str]
+    ttl_seconds: int | None
+    readiness: str | None
+
+    def body(self) -> dict[str, object]:
+        fields = {
+            "name": self.name,
+            "image": self.image,
+            "control_plane": self.control_plane.model_dump(exclude_none=True),
+            "workers": {"count": self.workers, **self.worker.model_dump(exclude_none=True)},
+            "labels": dict(self.labels),
+            "ttl_seconds": self.ttl_seconds,
+            "readiness": self.readiness,
+        }
+        return {key: value for key, value in fields.items() if value is not None}
+
+
+def create(wish: Wish, idempotency_key: str | None) -> Call[Cluster]:
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    return Call("POST", "/v1/clusters", _model(Cluster), json=wish.body(), headers=headers)
+
+
+def dry_run(wish: Wish) -> Call[Spec]:
+    return Call("POST", "/v1/clusters", _model(Spec), {"dry_run": True}, json=wish.body())
+
+
+def get(cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 0.0) -> Call[Cluster]:
+    return Call("GET", _path(cluster), _model(Cluster), _wait(wait, timeout_seconds), hold_seconds=timeout_seconds)
+
+
+def delete(cluster: str) -> Call[Cluster]:
+    return Call("DELETE", _path(cluster), _model(Cluster))
+
+
+def page(labels: Mapping[str, str], phases: Sequence[str], limit: int, cursor: str | None) -> Call[Page]:
+    pairs = [f"{key}={value}" for key, value in labels.items()]
+    query: Query = {"label": pairs, "phase": list(phases), "limit": limit, "cursor": cursor}
+    return Call("GET", "/v1/clusters", _model(Page), query)
+
+
+def kubeconfig(cluster: str) -> Call[str]:
+    return Call("GET", _path(cluster, "kubeconfig"), _text)
+
+
+def registry(cluster: str) -> Call[Registry]:
+    return Call("GET", _path(cluster, "registry"), _model(Registry))
+
+
+def nodes(cluster: str) -> Call[tuple[Node, ...]]:
+    parse = _model(NodeList)
+    return Call("GET", _path(cluster, "nodes"), lambda response: parse(response).nodes)
+
+
+def ssh(cluster: str, node: str) -> Call[SshAccess]:
+    return Call("GET", _path(cluster, "nodes", node, "ssh"), _model(SshAccess))
+
+
+def console(cluster: str, node: str, tail_bytes: int) -> Call[str]:
+    return Call("GET", _path(cluster, "nodes", node, "console"), _text, {"tail_bytes": tail_bytes})
+
+
+def follow_console(cluster: str, node: str, tail_bytes: int) -> Call[str]:
+    query: Query = {"tail_bytes": tail_bytes, "follow": True}
+    return Call("GET", _path(cluster, "nodes", node, "console"), _text, query)
+
+
+def ports(cluster: str) -> Call[tuple[Port, ...]]:
+    parse = _model(PortList)
+    return Call("GET", _path(cluster, "ports"), lambda response: parse(response).ports)
+
+
+def evidence(cluster: str, name: str) -> Call[str]:
+    return Call("GET", _path(cluster, "evidence", name), _text)
+
+
+def events(cluster: str, after: int, wait_seconds: float, limit: int = 500) -> Call[Events]:
+    query: Query = {"after": after, "limit": limit, "wait": wait_seconds}
+    return Call("GET", _path(cluster, "events"), _model(Events), query, hold_seconds=wait_seconds)
+
+
+def version() -> Call[Version]:
+    return Call("GET", "/v1/version", _model(Version))
+
+
+def list_all(labels: Mapping[str, str], phases: Sequence[str]) -> Flow[tuple[Cluster, ...]]:
+    """All pages."""
+    found: list[Cluster] = []
+    cursor: str | None = None
+    while True:
+        part: Page = yield page(labels, phases, 500, cursor)
+        found += part.clusters
+        cursor = part.next_cursor
+        if cursor is None:
+            return tuple(found)
+
+
+def all_events(cluster: str) -> Flow[tuple[Event, ...]]:
+    """All events so far."""
+    found: list[Event] = []
+    after = 0
+    while True:
+        part: Events = yield events(cluster, after, 0.0)
+        if not part.events:
+            return tuple(found)
+        found += part.events
+        after = part.next_after
+
+
+def wait_ready(cluster: str, timeout_seconds: float) -> Flow[Cluster]:
+    """Until it is ready. Raises ClusterFailed, WaitTimeout."""
+    seen = yield from _wait_until(cluster, "ready", timeout_seconds)
+    if seen.phase != "ready" or seen.desired != "present":
+        raise ClusterFailed(seen)
+    return seen
+
+
+def wait_deleted(cluster: str, timeout_seconds: float) -> Flow[None]:
+    """Until nothing is left of it; a cluster that is not there is deleted. Raises WaitTimeout."""
+    try:
+        first: Cluster = yield get(cluster)
+        # By its id: the name is free for another as soon as this one is gone.
+        yield from _wait_until(first.id, "deleted", timeout_seconds)
+    except ApiError as error:
+        if error.code != "not_found":
+            raise
+
+
+def _wait_until(cluster: str, wanted: Wait, timeout_seconds: float) -> Flow[Cluster]:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        remaining = max(0.0, deadline - time.monotonic())
+        seen: Cluster = yield get(cluster, wait=wanted, timeout_seconds=min(remaining, HOLD_SECONDS))
+        if _is_over(seen, wanted):
+            return seen
+        if remaining <= 0:
+            raise WaitTimeout(seen, wanted, timeout_seconds)
+        cluster = seen.id
+
+
+def _is_over(cluster: Cluster, wanted: Wait) -> bool:
+    if wanted == "deleted":
+        return cluster.phase == "deleted"
+    return cluster.phase in {"ready", "failed", "deleting", "deleted"} or cluster.desired == "absent"
+
+
+def _wait(wait: Wait | None, timeout_seconds: float) -> Query:
+    return {} if wait is None else {"wait": wait, "timeout": timeout_seconds}
+
+
+def _path(cluster: str, *parts: str) -> str:
+    return "/".join(("/v1/clusters", *(quote(part, safe="") for part in (cluster, *parts))))
+
+
+def _text(response: httpx.Response) -> str:
+    return response.text
+
+
+def _model(model: type[M]) -> Callable[[httpx.Response], M]:
+    return lambda response: model.model_validate_json(response.content)

@@ -1,0 +1,178 @@
+"""The server's answers, as typed values. Unknown fields are ignored, so that a newer server can say more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SizeRequest(_Answer):
+    """The size of a node as asked for: vCPUs, MiB of memory, GiB of disk. None: what the image says."""
+
+    vcpus: int | None = None
+    memory_mib: int | None = None
+    disk_gib: int | None = None
+
+
+class NodeSize(_Answer):
+    """The size of a node: vCPUs, MiB of memory, GiB of disk."""
+
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+
+
+class Workers(NodeSize):
+    """How many workers, and the size of each."""
+
+    count: int
+
+
+class Endpoint(_Answer):
+    """A host's address and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class ErrorReport(_Answer):
+    """Why a cluster failed. `evidence` has names; `Client.evidence` fetches a text."""
+
+    code: str
+    message: str
+    step: str | None = None
+    node: str | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class Step(_Answer):
+    """How one step stands (running, waiting, done, failed), and how long it took or has been running."""
+
+    name: str
+    node: str | None = None
+    state: str
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None = None
+    seconds: float
+    detail: str = ""
+    error_code: str | None = None
+
+
+class Spec(_Answer):
+    """A specification with every default filled in."""
+
+    name: str | None = None
+    image: str
+    image_id: str
+    kubernetes_version: str | None = None
+    control_plane: NodeSize
+    workers: Workers
+    readiness: str
+    labels: dict[str, str]
+    ttl_seconds: int | None = None
+
+
+class Cluster(Spec):
+    """A cluster. `phase` is pending, provisioning, ready, failed, deleting or deleted; lists leave `steps` out."""
+
+    id: str
+    name: str
+    phase: str
+    desired: str
+    created_at: datetime
+    updated_at: datetime
+    ready_at: datetime | None = None
+    deleted_at: datetime | None = None
+    expires_at: datetime | None = None
+    endpoints: dict[str, Endpoint]
+    error: ErrorReport | None = None
+    steps: tuple[Step, ...] = ()
+
+
+class Page(_Answer):
+    """Some clusters, newest first; `next_cursor` leads to more."""
+
+    clusters: tuple[Cluster, ...]
+    next_cursor: str | None = None
+
+
+class Node(_Answer):
+    """A virtual machine of a cluster. `address` is its own inside; `ssh` leads to it from outside."""
+
+    name: str
+    role: str
+    address: str
+    size: NodeSize
+    ssh: Endpoint | None = None
+    steps: tuple[Step, ...] = ()
+
+
+class SshAccess(_Answer):
+    """All that an SSH client needs; keys in OpenSSH's formats."""
+
+    host: str
+    port: int
+    username: str
+    private_key: str = Field(repr=False)
+    host_key: str
+    known_hosts: str
+
+
+class Registry(_Answer):
+    """The cluster's image registry: what is pushed to `push` is pulled inside from `pull`."""
+
+    push: str
+    pull: str
+
+
+class Port(_Answer):
+    """A published port; `leads_to` is `api`, `registry`, `ssh/node01`, …"""
+
+    port: int
+    leads_to: str
+    endpoint: Endpoint | None = None
+
+
+class Event(_Answer):
+    """Something that happened to a cluster."""
+
+    id: int
+    at: datetime
+    type: str
+    message: str
+    step: str | None = None
+    node: str | None = None
+    seconds: float | None = None
+    code: str | None = None
+
+
+class Events(_Answer):
+    """Some events; `next_after` goes on from there; `phase` is the cluster's."""
+
+    events: tuple[Event, ...]
+    next_after: int
+    phase: str
+
+
+class Version(_Answer):
+    """The server's release and the API versions it speaks."""
+
+    version: str
+    api: tuple[str, ...]
+
+
+class NodeList(_Answer):
+    nodes: tuple[Node, ...]
+
+
+class PortList(_Answer):
+    ports: tuple[Port, ...]

@@ -1,0 +1,146 @@
+"""Asks the engine, the database and the accelerator, and gathers all checks. Nothing on the host is changed.
+
+Not here: how a report is shown (cli/doctor.py), and which drivers are used (app.py hands them in).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from dayfly.doctor import checks
+from dayfly.doctor.checks import Check, Host
+from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.errors import DayflyError
+
+PATIENCE_SECONDS: Final = 15.0
+PROBE_PATIENCE_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What virtual machines will run on, and why."""
+
+    accelerator: Literal["kvm", "tcg"]
+    reason: str
+
+
+class Engine(Protocol):
+    """What is asked of a container engine."""
+
+    async def info(self) -> EngineInfo: ...
+
+
+class Images(Protocol):
+    """What is asked of an image store."""
+
+    async def list(self, *, label: str) -> tuple[ImageInfo, ...]: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is examined. `probe` finds the accelerator; `ping_database` raises DayflyError when it is not there.
+
+    `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
+    """
+
+    engine: Engine
+    images: Images
+    probe: Callable[[], Awaitable[Acceleration]]
+    ping_database: Callable[[], Awaitable[None]]
+    database_file: Path | None
+    wanted: Literal["auto", "kvm", "tcg"]
+    state_dir: Path
+    cache_dir: Path
+    host: Host = Host()
+
+
+async def examine(subject: Subject) -> tuple[Check, ...]:
+    """All checks, in the order a person would mend them. Raises nothing: what cannot be asked is a failed check."""
+    host = subject.host
+    info, engine = await _ask_engine(subject.engine)
+    found = [engine]
+    if info is not None:
+        found += [checks.check_storage_driver(info), checks.check_cgroups(info), await _check_images(subject.images)]
+    found += [
+        checks.check_tun(host),
+        await _check_accelerator(subject),
+        checks.check_cores(info.cpus if info else host.cores()),
+        checks.check_memory(host, info),
+        checks.check_forwarding(host, info),
+        checks.check_kernel_network(host),
+        checks.check_engine_disk(host, info),
+        checks.check_cache_disk(host, subject.cache_dir),
+        checks.check_writable("state", host, subject.state_dir),
+        await _check_database(subject),
+        checks.check_bake_tools(host),
+    ]
+    return tuple(found)
+
+
+async def _ask_engine(engine: Engine) -> tuple[EngineInfo | None, Check]:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            info = await engine.info()
+    except (DayflyError, TimeoutError) as error:
+        advice = (
+            "install it (apt-get install docker.io) and start it (systemctl start docker, or dockerd); "
+            "DAYFLY_DOCKER_HOST names one that listens elsewhere"
+        )
+        return None, Check("engine", "fail", _text(error, "the engine does not answer"), advice)
+    return info, Check("engine", "ok", f"Docker {info.version} on Linux {info.kernel}")
+
+
+async def _check_accelerator(subject: Subject) -> Check:
+    if subject.wanted == "tcg":
+        return Check("accelerator", "ok", "tcg, as configured: emulation, ten to twenty times slower than KVM")
+    try:
+        async with asyncio.timeout(PROBE_PATIENCE_SECONDS):
+            answer = await subject.probe()
+    except (DayflyError, TimeoutError) as error:
+        found = _text(error, "the probe did not end")
+        return Check("accelerator", "fail", found, "mend what is said above, or set DAYFLY_ACCELERATOR=tcg")
+    if answer.accelerator == "kvm":
+        return Check("accelerator", "ok", f"kvm: {answer.reason}")
+    if subject.wanted == "kvm":
+        advice = "enable (nested) virtualisation, or set DAYFLY_ACCELERATOR=auto"
+        return Check("accelerator", "fail", f"KVM is asked for and does not work: {answer.reason}", advice)
+    return Check(
+        "accelerator",
+        "warn",
+        f"tcg: {answer.reason}",
+        "clusters work, ten to twenty times slower; enable (nested) virtualisation for KVM",
+    )
+
+
+async def _check_database(subject: Subject) -> Check:
+    file = subject.database_file
+    if file is not None and not subject.host.path(file).exists():
+        return Check("database", "ok", f"SQLite, to be made at {file}")
+    what = f"SQLite at {file}" if file is not None else "PostgreSQL"
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await subject.ping_database()
+    except (DayflyError, TimeoutError) as error:
+        return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", "see DAYFLY_DATABASE_URL")
+    return Check("database", "ok", what)
+
+
+async def _check_images(images: Images) -> Check:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            found = await images.list(label=LABEL_IMAGE)
+    except (DayflyError, TimeoutError) as error:
+        return Check("node images", "fail", _text(error, "the engine does not tell"), "see the engine's own log")
+    names = sorted(reference for image in found for reference in image.references)
+    if names:
+        return Check("node images", "ok", ", ".join(names))
+    return Check("node images", "warn", "none", "dayfly image bake bare, or dayfly image bake k8s-debian")
+
+
+def _text(error: Exception, otherwise: str) -> str:
+    return error.message if isinstance(error, DayflyError) else otherwise

@@ -1,0 +1,45 @@
+"""How long things may take. Emulation makes everything 10 to 20 times slower: limits scale with the accelerator.
+
+The emulated figures are measurements on two cores without KVM, doubled or more for a noisy machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Accelerator = Literal["kvm", "tcg"]
+
+
+TEARDOWN_SECONDS: Final = 120.0
+"""Removing containers is the engine's work, not the guests': the same with any accelerator."""
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Upper bounds, in seconds: for failures, not for pacing."""
+
+    sandbox: float
+    boot: float
+    command: float
+    control_plane: float
+    join: float
+    nodes_ready: float
+    pod: float
+    api_request: float
+
+    @property
+    def emulated(self) -> bool:
+        return self is EMULATED
+
+
+ACCELERATED: Final = TimeLimits(
+    sandbox=60, boot=90, command=60, control_plane=240, join=120, nodes_ready=180, pod=120, api_request=15
+)
+EMULATED: Final = TimeLimits(
+    sandbox=120, boot=300, command=180, control_plane=900, join=600, nodes_ready=600, pod=480, api_request=60
+)
+
+
+def limits_for(accelerator: Accelerator) -> TimeLimits:
+    return EMULATED if accelerator == "tcg" else ACCELERATED

@@ -1,0 +1,48 @@
+"""Names and labels: the evidence of what belongs to whom. Not here: what the named things are (topology.py).
+
+Everything of a cluster has a deterministic name and four labels. Things are found and removed by exact label
+match only, never by a name's prefix or substring.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LABEL_CLUSTER: Final = "dayfly.cluster"
+LABEL_ROLE: Final = "dayfly.role"
+LABEL_INSTANCE: Final = "dayfly.instance"
+LABEL_GENERATION: Final = "dayfly.generation"
+LABEL_NODE: Final = "dayfly.node"
+LABEL_IMAGE: Final = "dayfly.image"
+"""On a node image: its manifest, as JSON (domain/image.py)."""
+
+CLUSTER_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+"""A DNS label of at most 40 characters that starts with a letter; so no name can be mistaken for an id."""
+
+_IMAGE_REPOSITORY: Final = "dayfly"
+
+
+def container_name(cluster_id: str, part: str) -> str:
+    """`dayfly-<id>-<part>`; the part is `net`, `registry` or a node's name."""
+    return f"dayfly-{cluster_id}-{part}"
+
+
+def node_name(index: int) -> str:
+    """`node01` for 1, `node12` for 12."""
+    return f"node{index:02d}"
+
+
+def image_reference(name: str) -> str:
+    """The full reference of an image: `bare` → `dayfly/bare:latest`; a name with a slash keeps its repository."""
+    repository, tag = split_tag(name)
+    if "/" not in repository:
+        repository = f"{_IMAGE_REPOSITORY}/{repository}"
+    return f"{repository}:{tag}"
+
+
+def split_tag(reference: str) -> tuple[str, str]:
+    """`host:5000/a/b:tag` → (`host:5000/a/b`, `tag`); the tag is `latest` when there is none."""
+    head, slash, last = reference.rpartition("/")
+    name, colon, tag = last.partition(":")
+    return f"{head}{slash}{name}", tag if colon else "latest"

@@ -1,0 +1,72 @@
+"""The addresses inside a cluster's namespace: the same in every cluster. Source: design.md, section 1."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.domain.naming import node_name
+
+BRIDGE: Final = "br0"
+BRIDGE_MAC: Final = "02:00:66:00:00:02"
+"""Fixed: it stands in the ARP caches of guests whose memory is restored from a template."""
+GATEWAY: Final = "192.168.66.2"
+SUBNET: Final = "192.168.66.0/24"
+PREFIX_LENGTH: Final = 24
+MAX_NODES: Final = 99
+"""192.168.66.101 to .199; two decimal digits in names and MACs."""
+
+SSH_PORT: Final = 22
+API_PORT: Final = 6443
+REGISTRY_PORT: Final = 5000
+
+
+def node_address(index: int) -> str:
+    """192.168.66.101 for node 1."""
+    return f"192.168.66.{100 + index}"
+
+
+def node_mac(index: int) -> str:
+    """52:55:00:d1:55:01 for node 1; decimal digits, as in the node's name."""
+    return f"52:55:00:d1:55:{index:02d}"
+
+
+def tap_name(index: int) -> str:
+    """tap01 for node 1."""
+    return f"tap{index:02d}"
+
+
+def ssh_forward_port(index: int) -> int:
+    """The port of the namespace's outer address that leads to node `index`'s SSH: 2201 for node 1."""
+    return 2200 + index
+
+
+def dnsmasq(nodes: int) -> tuple[str, ...]:
+    """dnsmasq's argv for `nodes` nodes: DHCP by MAC, DNS for the nodes and the registry, in the foreground."""
+    hosts = (
+        argument
+        for index in range(1, nodes + 1)
+        for argument in (
+            f"--dhcp-host={node_mac(index)},{node_address(index)},{node_name(index)},infinite",
+            f"--host-record={node_name(index)},{node_address(index)}",
+        )
+    )
+    return (
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--log-facility=-",
+        "--log-dhcp",
+        "--user=root",
+        "--pid-file=",
+        "--no-hosts",
+        f"--interface={BRIDGE}",
+        "--bind-interfaces",
+        "--except-interface=lo",
+        "--dhcp-authoritative",
+        "--no-ping",
+        "--dhcp-leasefile=/run/dayfly/leases",
+        f"--dhcp-range={node_address(1)},{node_address(MAX_NODES)},255.255.255.0,infinite",
+        f"--dhcp-option=3,{GATEWAY}",
+        f"--dhcp-option=6,{GATEWAY}",
+        f"--host-record=registry,{GATEWAY}",
+        *hosts,
+    )

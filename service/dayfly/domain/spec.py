@@ -1,0 +1,59 @@
+"""A cluster's specification: what a caller asked for, every default filled in. Not here: how it is parsed (api/)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from dayfly.domain.image import ImageManifest, NodeSize
+from dayfly.domain.naming import node_name
+
+Readiness = Literal["usable", "nodes", "booted"]
+"""What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted)."""
+
+
+class Node(BaseModel):
+    """One node: its index (1 is the control plane's), and its size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    role: Literal["control-plane", "worker"]
+    size: NodeSize
+
+    @property
+    def name(self) -> str:
+        return node_name(self.index)
+
+
+class ClusterSpec(BaseModel):
+    """What one cluster is to be; frozen, and stored as JSON.
+
+    `image_id` is the engine's content id: a tag may move, this cannot.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    image_id: str
+    manifest: ImageManifest
+    control_plane: NodeSize
+    worker: NodeSize
+    workers: int = 0
+    readiness: Readiness = "usable"
+    labels: dict[str, str] = {}
+    ttl_seconds: int | None = None
+
+    @property
+    def node_count(self) -> int:
+        return 1 + self.workers
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, the control plane first."""
+        first = Node(index=1, role="control-plane", size=self.control_plane)
+        rest = (Node(index=i, role="worker", size=self.worker) for i in range(2, self.node_count + 1))
+        return (first, *rest)
+
+    def node(self, name: str) -> Node | None:
+        return next((node for node in self.nodes() if node.name == name), None)

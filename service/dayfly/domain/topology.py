@@ -1,0 +1,168 @@
+"""The containers of a cluster: one pure value, computed from its spec. A driver makes it so (drivers/docker.py).
+
+Not here: how containers are made, and what a step waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dayfly.domain import naming, network, qemu
+from dayfly.domain.limits import Accelerator
+from dayfly.domain.spec import ClusterSpec, Node
+
+Role = Literal["net", "registry", "node"]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a cluster's ports are bound on the host; `port_range` is `first-last`, or None for any free port."""
+
+    address: str = "127.0.0.1"
+    port_range: str | None = None
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """One container: all that an engine needs to create it. Nothing of it is a secret.
+
+    Every container runs as root with all capabilities dropped but `capabilities`, and no-new-privileges. `joins` is the
+    container whose network namespace it shares. `ports` are published; `tmpfs` maps a path to mount options.
+    """
+
+    name: str
+    role: Role
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    node: str | None = None
+    joins: str | None = None
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    publication: Publication = field(default_factory=Publication)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All containers of one cluster. `net` owns the namespace that the others join."""
+
+    net: ContainerSpec
+    registry: ContainerSpec
+    nodes: tuple[ContainerSpec, ...]
+
+    def node(self, index: int) -> ContainerSpec:
+        return self.nodes[index - 1]
+
+
+def compute_topology(
+    cluster_id: str,
+    spec: ClusterSpec,
+    *,
+    instance: str,
+    accelerator: Accelerator,
+    publication: Publication,
+    generation: int = 1,
+) -> Topology:
+    """The containers that `spec` needs, named and labelled for `cluster_id`."""
+
+    def labels(role: Role, node: str | None = None) -> dict[str, str]:
+        common = {
+            naming.LABEL_CLUSTER: cluster_id,
+            naming.LABEL_ROLE: role,
+            naming.LABEL_INSTANCE: instance,
+            naming.LABEL_GENERATION: str(generation),
+        }
+        return common | ({naming.LABEL_NODE: node} if node else {})
+
+    net = ContainerSpec(
+        name=naming.container_name(cluster_id, "net"),
+        role="net",
+        image=spec.image_id,
+        command=("/usr/lib/dayfly/net", *network.dnsmasq(spec.node_count)),
+        labels=labels("net"),
+        # SETGID and SETUID: dnsmasq changes its group even when it stays root.
+        capabilities=("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SETGID", "SETUID"),
+        devices=("/dev/net/tun",),
+        sysctls={"net.ipv4.ip_forward": "1"},
+        environment=_net_environment(spec),
+        ports=tuple(published_ports(spec)),
+        publication=publication,
+    )
+    registry = ContainerSpec(
+        name=naming.container_name(cluster_id, "registry"),
+        role="registry",
+        image=spec.image_id,
+        command=("/usr/lib/dayfly/registry",),
+        labels=labels("registry"),
+        joins=net.name,
+    )
+    nodes = tuple(
+        ContainerSpec(
+            name=naming.container_name(cluster_id, node.name),
+            role="node",
+            node=node.name,
+            image=spec.image_id,
+            command=_node_command(spec, node, accelerator),
+            labels=labels("node", node.name),
+            joins=net.name,
+            devices=("/dev/net/tun", "/dev/kvm") if accelerator == "kvm" else ("/dev/net/tun",),
+            tmpfs={qemu.RAM_DIR: f"size={node.size.memory_mib + 1}m,mode=0700"},
+        )
+        for node in spec.nodes()
+    )
+    return Topology(net, registry, nodes)
+
+
+def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
+    """Every published port of the namespace's outer address → what it leads to: `registry`, `api`, `ssh/node01`."""
+    ports = {network.REGISTRY_PORT: "registry"}
+    if spec.manifest.kubernetes is not None:
+        ports[network.API_PORT] = "api"
+    return ports | {network.ssh_forward_port(node.index): f"ssh/{node.name}" for node in spec.nodes()}
+
+
+def _net_environment(spec: ClusterSpec) -> dict[str, str]:
+    """What /usr/lib/dayfly/net needs before it becomes dnsmasq (provisioning/toolbox/net)."""
+    forwards = {
+        network.ssh_forward_port(n.index): f"{network.node_address(n.index)}:{network.SSH_PORT}" for n in spec.nodes()
+    }
+    if spec.manifest.kubernetes is not None:
+        forwards[network.API_PORT] = f"{network.node_address(1)}:{network.API_PORT}"
+    return {
+        "BRIDGE": network.BRIDGE,
+        "BRIDGE_MAC": network.BRIDGE_MAC,
+        "BRIDGE_ADDRESS": f"{network.GATEWAY}/{network.PREFIX_LENGTH}",
+        "SUBNET": network.SUBNET,
+        "TAPS": " ".join(network.tap_name(node.index) for node in spec.nodes()),
+        "FORWARDS": " ".join(f"{port}={target}" for port, target in forwards.items()),
+    }
+
+
+def _node_command(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> tuple[str, ...]:
+    """/usr/lib/dayfly/node makes the overlay, waits for the tap, and becomes QEMU (provisioning/toolbox/node)."""
+    machine = qemu.Machine(
+        name=node.name,
+        accelerator=accelerator,
+        vcpus=node.size.vcpus,
+        memory_mib=node.size.memory_mib,
+        kernel=spec.manifest.kernel,
+        initrd=spec.manifest.initrd,
+        kernel_arguments=spec.manifest.kernel_arguments,
+        overlay=qemu.OVERLAY,
+        tap=network.tap_name(node.index),
+        mac=network.node_mac(node.index),
+    )
+    return (
+        "/usr/lib/dayfly/node",
+        spec.manifest.disk,
+        machine.overlay,
+        f"{node.size.disk_gib}G",
+        machine.tap,
+        *qemu.command_line(machine),
+    )

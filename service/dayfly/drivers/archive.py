@@ -1,0 +1,22 @@
+"""Files as one tar, for whoever unpacks it at /: a container engine, or tar on a node."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Sequence
+
+from dayfly.drivers.protocols import File
+
+
+def archive(files: Sequence[File]) -> bytes:
+    """`files` owned by root, with their modes; missing folders are left to whoever unpacks."""
+    buffer = io.BytesIO()
+    # GNU's format: busybox's tar reads its long names, but little of PAX.
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for file in files:
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode = len(file.content), file.mode
+            entry.uname = entry.gname = "root"
+            tar.addfile(entry, io.BytesIO(file.content))
+    return buffer.getvalue()

@@ -1,0 +1,272 @@
+"""A ContainerEngine over Docker's API (1.41 and newer). What it tells of a container stands in docker_config.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Literal, cast
+
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+
+from dayfly.clock import Clock, SystemClock
+from dayfly.domain.cluster import Endpoint
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE
+from dayfly.domain.topology import ContainerSpec, Role
+from dayfly.drivers import docker_events, docker_exec
+from dayfly.drivers.archive import archive
+from dayfly.drivers.docker_client import DockerClient
+from dayfly.drivers.docker_config import container_config
+from dayfly.drivers.docker_errors import engine_errors, is_status
+from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
+from dayfly.errors import EngineRefused
+
+_LOOK_SECONDS: Final = 30.0
+"""The limit of one look at the engine: aiodocker itself would wait for ever."""
+_CHANGE_SECONDS: Final = 120.0
+"""The limit of one change: creating a container on a busy disk takes its time."""
+_GONE_POLL_SECONDS: Final = 0.1
+_WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+_STATES: Final[Mapping[str, Literal["created", "running", "paused", "exited"]]] = {
+    "created": "created",
+    "running": "running",
+    "restarting": "running",
+    "paused": "paused",
+    "exited": "exited",
+    "removing": "exited",
+    "dead": "exited",
+}
+
+
+class DockerEngine:
+    """The containers of one Dayfly installation (`instance`) on one Docker engine.
+
+    `docker_host` as in DockerClient. Endpoints name the address that a port is bound to, or `advertised_host`
+    where that is set.
+    """
+
+    def __init__(
+        self,
+        docker_host: str | None = None,
+        *,
+        instance: str,
+        advertised_host: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = DockerClient(docker_host)
+        self._instance = instance
+        self._advertised_host = advertised_host
+        self._clock = clock or SystemClock()
+
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
+        with engine_errors(f"container {container.name}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                made = await self._create_or_adopt(container)
+                state = (await made.show())["State"]["Status"]
+                if state == "created":
+                    # Also when adopted: whoever made it may have died before the files were in.
+                    await self._start_first(made, files)
+                elif state in {"exited", "dead"}:
+                    await made.start()
+
+    async def observe(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
+        with engine_errors(f"containers of {cluster_id}"):
+            async with asyncio.timeout(_LOOK_SECONDS), asyncio.TaskGroup() as group:
+                looks = [group.create_task(_status(found)) for found in await self._list(cluster_id)]
+        return tuple(status for look in looks if (status := look.result()) is not None)
+
+    async def stop(self, name: str) -> None:
+        with engine_errors(f"stopping {name}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                container = self._client.get().containers.container(name)
+                try:
+                    await container.kill()
+                    await container.wait()
+                except DockerError as error:
+                    # 409: it is not running.
+                    if not is_status(error, 404, 409):
+                        raise
+
+    async def wait_exit(self, name: str) -> int | None:
+        """Has no limit of its own. Raises DockerUnavailable when the connection breaks."""
+        with engine_errors(f"waiting for {name}"):
+            try:
+                ended = await self._client.get().containers.container(name).wait()
+            except DockerError as error:
+                if is_status(error, 404):
+                    return None
+                raise
+        return int(ended["StatusCode"])
+
+    async def remove(self, cluster_id: str, *, node: str | None = None) -> None:
+        of_node = [f"{LABEL_NODE}={node}"] if node is not None else []
+        with engine_errors(f"removing {cluster_id}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                while found := await self._list(cluster_id, *of_node):
+                    # The namespace's owner last: what joined it would lose its network while it still runs.
+                    joined = [c for c in found if _label(c, LABEL_ROLE) != "net"]
+                    await _delete_all(joined)
+                    await _delete_all([c for c in found if c not in joined])
+                    if await self._list(cluster_id, *of_node):
+                        await self._clock.sleep(_GONE_POLL_SECONDS)
+                if node is None:
+                    await self._remove_networks_and_volumes(cluster_id)
+
+    async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
+        return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout)
+
+    def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
+        return docker_exec.duplex(self._client.get(), name, argv, timeout=_LOOK_SECONDS)
+
+    async def logs(self, name: str, *, tail_lines: int = 200) -> str:
+        """Empty when there is no such container."""
+        with engine_errors(f"logs of {name}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                container = self._client.get().containers.container(name)
+                try:
+                    return "".join(await container.log(stdout=True, stderr=True, tail=tail_lines))
+                except DockerError as error:
+                    if is_status(error, 404):
+                        return ""
+                    raise
+
+    async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
+        with engine_errors(f"{path} of {name}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                container = self._client.get().containers.container(name)
+                try:
+                    if (await container.show())["State"]["Status"] == "running":
+                        # Not the archive call: that sends the whole file, and aiodocker keeps it in memory.
+                        tail = ("tail", "-c", str(tail_bytes), path)
+                        ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
+                        if ended.exit_code == 0:
+                            return ended.stdout
+                    with await container.get_archive(path) as tar:
+                        content = tar.extractfile(tar.getmembers()[0])
+                        return content.read()[-tail_bytes:] if content else b""
+                except DockerError as error:
+                    if is_status(error, 404):
+                        return b""
+                    raise
+
+    async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
+        with engine_errors(f"ports of {cluster_id}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await self._list(cluster_id, f"{LABEL_ROLE}=net")
+        published: dict[int, Endpoint] = {}
+        for container in found:
+            for port in container["Ports"]:
+                # An engine with IPv6 lists a wildcard binding twice; the first is IPv4's.
+                if "PublicPort" in port:
+                    bound = Endpoint(self._host(port.get("IP", "")), int(port["PublicPort"]))
+                    published.setdefault(int(port["PrivatePort"]), bound)
+        return published
+
+    def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
+        """From the moment of this call, not of the first iteration: a look in between misses nothing."""
+        return docker_events.follow(self._client.get(), self._labels(cluster_id), self._clock.now())
+
+    async def info(self) -> EngineInfo:
+        with engine_errors("engine info"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                raw = await self._client.get().system.info()
+        return EngineInfo(
+            version=str(raw["ServerVersion"]),
+            kernel=str(raw["KernelVersion"]),
+            cpus=int(raw["NCPU"]),
+            memory_bytes=int(raw["MemTotal"]),
+            storage_driver=str(raw["Driver"]),
+            cgroup_version=int(raw.get("CgroupVersion") or 1),
+            cgroup_driver=str(raw["CgroupDriver"]),
+            root=str(raw["DockerRootDir"]),
+            ipv4_forwarding=bool(raw["IPv4Forwarding"]),
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _create_or_adopt(self, container: ContainerSpec) -> DockerContainer:
+        containers = self._client.get().containers
+        try:
+            return await containers.create(container_config(container), name=container.name)
+        except DockerError as error:
+            if not is_status(error, 409):
+                raise
+        existing = await containers.get(container.name)  # type: ignore[no-untyped-call]
+        labels = (await existing.show())["Config"]["Labels"] or {}
+        for label in (LABEL_CLUSTER, LABEL_INSTANCE):
+            if labels.get(label) != container.labels.get(label):
+                raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
+        return existing
+
+    async def _start_first(self, container: DockerContainer, files: Sequence[File]) -> None:
+        try:
+            if files:
+                await container.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
+            await container.start()
+        except DockerError:
+            # It never ran, so it has no evidence; left behind, it would stand in a retry's way.
+            await _delete(container)
+            raise
+
+    async def _list(self, cluster_id: str, *more: str) -> list[DockerContainer]:
+        filters = {"label": [*self._labels(cluster_id), *more]}
+        containers = self._client.get().containers
+        return await containers.list(all=True, filters=filters)  # type: ignore[no-untyped-call]
+
+    def _labels(self, cluster_id: str | None) -> list[str]:
+        of_cluster = [f"{LABEL_CLUSTER}={cluster_id}"] if cluster_id is not None else []
+        return [*of_cluster, f"{LABEL_INSTANCE}={self._instance}"]
+
+    def _host(self, bound: str) -> str:
+        return self._advertised_host or ("127.0.0.1" if bound in _WILDCARDS else bound)
+
+    async def _remove_networks_and_volumes(self, cluster_id: str) -> None:
+        docker = self._client.get()
+        filters = {"label": self._labels(cluster_id)}
+        for network in await docker.networks.list(filters=filters):
+            await (await docker.networks.get(network["Id"])).delete()
+        for volume in (await docker.volumes.list(filters=filters))["Volumes"] or ():
+            await (await docker.volumes.get(volume["Name"])).delete()
+
+
+async def _status(container: DockerContainer) -> ContainerStatus | None:
+    """None when it went away between the list and this look."""
+    try:
+        shown: dict[str, Any] = await container.show()
+    except DockerError as error:
+        if is_status(error, 404):
+            return None
+        raise
+    labels, state = shown["Config"]["Labels"], _STATES[shown["State"]["Status"]]
+    return ContainerStatus(
+        name=shown["Name"].lstrip("/"),
+        cluster_id=labels[LABEL_CLUSTER],
+        role=cast("Role", labels[LABEL_ROLE]),
+        node=labels.get(LABEL_NODE),
+        state=state,
+        exit_code=shown["State"]["ExitCode"] if state == "exited" else None,
+        image=shown["Image"],
+        labels=labels,
+    )
+
+
+def _label(container: DockerContainer, name: str) -> str | None:
+    labels: Mapping[str, str] = container["Labels"] or {}
+    return labels.get(name)
+
+
+async def _delete_all(containers: Sequence[DockerContainer]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for container in containers:
+            group.create_task(_delete(container))
+
+
+async def _delete(container: DockerContainer) -> None:
+    try:
+        await container.delete(force=True, v=True)
+    except DockerError as error:
+        # 404: gone; 409: somebody else is removing it right now.
+        if not is_status(error, 404, 409):
+            raise

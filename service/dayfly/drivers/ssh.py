@@ -1,0 +1,183 @@
+"""Ssh over asyncssh: one kept connection a node, its host key pinned. Not here: what is run on nodes (engine/).
+
+Nothing of the operator's own SSH set-up (agent, configuration, known hosts, default keys) takes part, and no key is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncssh
+
+from dayfly.clock import Clock, SystemClock
+from dayfly.drivers.archive import archive
+from dayfly.drivers.protocols import CommandResult, File, SshTarget
+from dayfly.errors import CommandFailed, SshRefused, SshTimeout
+
+_RETRY_SECONDS: Final = 0.2
+_KEEPALIVE_SECONDS: Final = 30
+_KEEPALIVE_MISSES: Final = 6
+"""An emulated node under load may stay silent for a minute or two, and be well."""
+_BROKEN: Final = (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError, asyncssh.ProtocolError)
+"""The connection, or the way to the node, failed: another may do. Everything else that SSH says is a refusal."""
+
+
+@dataclass
+class _Kept:
+    """A target's connection; the lock lets concurrent callers share one attempt to make it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    connection: asyncssh.SSHClientConnection | None = None
+
+
+class SshConnections:
+    """The SSH connections of one process."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._kept: dict[SshTarget, _Kept] = {}
+
+    async def wait(self, target: SshTarget, *, timeout: float) -> None:
+        # A command, not a connection: one that was kept says nothing about the node of now.
+        await self.run(target, "true", timeout=timeout)
+
+    async def run(
+        self,
+        target: SshTarget,
+        command: str,
+        *,
+        stdin: bytes = b"",
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        """A connection that turns out broken before the command has begun is made again; one that breaks while it
+        runs raises SshTimeout: whether to run it a second time is the caller's to know.
+        """
+        trouble: list[str] = []
+        try:
+            async with asyncio.timeout(timeout):
+                process = await self._begin(target, command, stdin, trouble)
+                return await _finish(process, on_line)
+        except TimeoutError as error:
+            reason = f"; last: {trouble[-1]}" if trouble else ""
+            raise SshTimeout(f"{_where(target)} did not answer within {timeout:g} s{reason}") from error
+        except _BROKEN as error:
+            raise SshTimeout(f"{_where(target)}: the connection broke while a command ran: {error}") from error
+
+    async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
+        # -o: no owner from the archive; both GNU's and busybox's tar know the short options.
+        result = await self.run(target, "umask 022 && tar -x -p -o -C / -f -", stdin=archive(files), timeout=timeout)
+        if result.exit_code != 0:
+            paths = ", ".join(file.path for file in files)
+            raise CommandFailed(f"{_where(target)}: writing {paths} failed", evidence={"stderr": result.stderr})
+
+    async def forget(self, target: SshTarget) -> None:
+        if (kept := self._kept.pop(target, None)) is not None:
+            await _close(kept)
+
+    async def close(self) -> None:
+        for target in tuple(self._kept):
+            await self.forget(target)
+
+    async def _begin(
+        self, target: SshTarget, command: str, stdin: bytes, trouble: list[str]
+    ) -> asyncssh.SSHClientProcess[bytes]:
+        while True:
+            connection = await self._connection(target, trouble)
+            try:
+                return await connection.create_process(command, input=stdin, encoding=None)
+            except _BROKEN as error:
+                trouble.append(_text(error))
+                connection.abort()
+                await self._clock.sleep(_RETRY_SECONDS)
+
+    async def _connection(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
+        kept = self._kept.setdefault(target, _Kept())
+        async with kept.lock:
+            if kept.connection is None or kept.connection.is_closed():
+                kept.connection = await self._connect(target, trouble)
+            return kept.connection
+
+    async def _connect(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
+        """Try until it works or the caller's time is over.
+
+        The published port accepts before the VM is up, and a node that is asked too often while it boots becomes
+        unreachable: so an attempt is given all the time there is, and only an end from the other side begins another.
+        """
+        try:
+            host_key = asyncssh.import_public_key(target.host_public_key)
+            user_key = asyncssh.import_private_key(target.private_key)
+        except asyncssh.KeyImportError as error:
+            raise SshRefused(f"{_where(target)}: a key for it cannot be read") from error
+        while True:
+            try:
+                return await asyncssh.connect(
+                    target.host,
+                    target.port,
+                    username=target.username,
+                    client_keys=[user_key],
+                    known_hosts=([host_key], [], []),
+                    preferred_auth="publickey",
+                    agent_path=None,
+                    config=None,
+                    compression_algs=None,
+                    connect_timeout=None,
+                    login_timeout=0,
+                    keepalive_interval=_KEEPALIVE_SECONDS,
+                    keepalive_count_max=_KEEPALIVE_MISSES,
+                )
+            except _BROKEN as error:
+                trouble.append(_text(error))
+            except asyncssh.DisconnectError as error:
+                raise SshRefused(f"{_where(target)}: {_text(error)}") from error
+            await self._clock.sleep(_RETRY_SECONDS)
+
+
+async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[str], None] | None) -> CommandResult:
+    stdout, stderr = bytearray(), bytearray()
+    try:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_drain(process.stdout, stdout, on_line))
+                group.create_task(_drain(process.stderr, stderr, on_line))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        await process.wait_closed()
+    finally:
+        if process.returncode is None:
+            # We leave, by time-out or cancellation: the command must not go on without us.
+            with suppress(OSError):
+                process.kill()
+            process.close()
+    if process.returncode is None:
+        raise asyncssh.ConnectionLost("no exit code came")
+    return CommandResult(process.returncode, _decode(stdout), _decode(stderr))
+
+
+async def _drain(reader: asyncssh.SSHReader[bytes], into: bytearray, on_line: Callable[[str], None] | None) -> None:
+    async for line in reader:
+        into.extend(line)
+        if on_line is not None:
+            on_line(_decode(line).rstrip("\r\n"))
+
+
+async def _close(kept: _Kept) -> None:
+    if kept.connection is not None:
+        kept.connection.abort()
+        await kept.connection.wait_closed()
+
+
+def _decode(data: bytes | bytearray) -> str:
+    return data.decode(errors="replace")
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _where(target: SshTarget) -> str:
+    return f"{target.username}@{target.host}:{target.port}"

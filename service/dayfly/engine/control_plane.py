@@ -1,0 +1,35 @@
+"""The step `control_plane`: makes the first node a Kubernetes control plane. How, is the node image's own business."""
+
+from __future__ import annotations
+
+from dayfly.domain.limits import TimeLimits
+from dayfly.engine.kube_access import access_of
+from dayfly.engine.node_files import node_files
+from dayfly.engine.node_program import kubernetes_node, program_done, run_program
+from dayfly.engine.step import StepContext
+from dayfly.errors import ControlPlaneInit
+
+
+class ControlPlane:
+    """Hands node01 its PKI and runs the image's init program."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.control_plane + limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        access = await access_of(context)
+        if not await context.drivers.kube.healthy(access, timeout=context.limits.api_request):
+            return False
+        return await program_done(context, kubernetes_node(context).init)
+
+    async def apply(self, context: StepContext) -> None:
+        node = context.this_node
+        files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
+        await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
+        context.progress(f"{node.name} has its certificates and begins")
+        await run_program(
+            context, kubernetes_node(context).init, ControlPlaneInit, timeout=context.limits.control_plane
+        )
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: the program goes on where it was interrupted."""

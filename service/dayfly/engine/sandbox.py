@@ -1,0 +1,30 @@
+"""The step `sandbox`: the cluster's network namespace with its DHCP and DNS, and its registry."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.engine.step import StepContext
+
+
+class Sandbox:
+    """Makes the net and registry containers run."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.sandbox
+
+    async def check(self, context: StepContext) -> bool:
+        wanted = {context.topology.net.name, context.topology.registry.name}
+        running = {c.name for c in await context.drivers.engine.observe(context.cluster.id) if c.state == "running"}
+        return wanted <= running
+
+    async def apply(self, context: StepContext) -> None:
+        # One after the other: the registry joins a namespace that has to exist.
+        await context.drivers.engine.ensure(context.topology.net)
+        await context.drivers.engine.ensure(context.topology.registry)
+
+    async def undo(self, context: StepContext) -> None:
+        # All of it: whatever has joined a namespace cannot outlive it.
+        async with asyncio.timeout(TEARDOWN_SECONDS):
+            await context.drivers.engine.remove(context.cluster.id)

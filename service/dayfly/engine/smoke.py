@@ -1,0 +1,58 @@
+"""The step `smoke`: a pod has run to its end. Ready nodes need no controller manager; a usable cluster does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.domain.limits import TimeLimits
+from dayfly.drivers.protocols import KubeAccess, KubePod
+from dayfly.engine.alive import while_running
+from dayfly.engine.kube_access import access_of
+from dayfly.engine.node_program import kubelet_evidence, kubernetes_node, marked, remember
+from dayfly.engine.step import StepContext
+from dayfly.errors import NotUsable
+
+POD: Final = "dayfly-smoke"
+
+_MARK: Final = "smoke.done"
+"""On the first node's disk: the pod itself is deleted when it has run."""
+
+
+class Smoke:
+    """Runs one pod of an image that every node has."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.nodes_ready + limits.pod + limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        return await marked(context, _MARK, context.spec.nodes()[0])
+
+    async def apply(self, context: StepContext) -> None:
+        containers = (context.topology.net, *context.topology.nodes)
+        try:
+            await while_running(context.drivers.engine, containers, self._run(context, await access_of(context)))
+        except NotUsable as error:
+            error.evidence |= await kubelet_evidence(context, context.spec.nodes())
+            raise
+        await remember(context, _MARK, context.spec.nodes()[0])
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: a pod that an earlier attempt left is adopted by the next."""
+
+    async def _run(self, context: StepContext, access: KubeAccess) -> None:
+        def on_change(pod: KubePod) -> None:
+            place = f" on {pod.node}" if pod.node else ""
+            reason = f": {pod.reason}" if pod.reason else ""
+            context.progress(f"the smoke pod is {pod.phase}{place}{reason}")
+
+        kube, limits = context.drivers.kube, context.limits
+        # Without its service account a pod is refused; the account is the controller manager's first sign of life.
+        await kube.wait_service_account(access, timeout=limits.nodes_ready)
+        await kube.run_pod(
+            access,
+            POD,
+            image=kubernetes_node(context).smoke_image,
+            argv=["/bin/sh", "-c", "echo it runs"],
+            timeout=limits.pod,
+            on_change=on_change,
+        )

@@ -1,0 +1,89 @@
+"""What a step is, and what it is given. Not here: the order of steps (domain/plan.py), attempts, back-off (reconcile/).
+
+A step decides by looking at the world, never by what was recorded: `check()` asks Docker, SSH or Kubernetes whether
+it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails raises
+an error of dayfly.errors; the error itself says whether trying again can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dayfly.clock import Clock
+from dayfly.domain import network
+from dayfly.domain.cluster import Cluster, Endpoint
+from dayfly.domain.limits import TimeLimits
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.drivers.protocols import Drivers, SshTarget
+from dayfly.errors import ContainerExited
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Everything a step may use. `node` is set for steps of one node; `progress` takes one sentence for a person."""
+
+    cluster: Cluster
+    secrets: ClusterSecrets
+    topology: Topology
+    drivers: Drivers
+    limits: TimeLimits
+    clock: Clock
+    progress: Callable[[str], None]
+    node: Node | None = None
+
+    @property
+    def spec(self) -> ClusterSpec:
+        return self.cluster.spec
+
+    @property
+    def this_node(self) -> Node:
+        """The node, in a step that has one."""
+        if self.node is None:
+            raise TypeError("this step is of no node")
+        return self.node
+
+    @property
+    def container(self) -> ContainerSpec:
+        """The container of `this_node`."""
+        return self.topology.node(self.this_node.index)
+
+    async def endpoint(self, port: int) -> Endpoint:
+        """Where `port` of the namespace's outer address is reached from here. Raises ContainerExited."""
+        endpoints = await self.drivers.engine.endpoints(self.cluster.id)
+        if port not in endpoints:
+            raise ContainerExited(f"{self.topology.net.name} publishes no port {port}: it is not running")
+        return endpoints[port]
+
+    async def ssh_target(self, node: Node | None = None) -> SshTarget:
+        """How `node` (this one, if none is named) is reached over SSH."""
+        endpoint = await self.endpoint(network.ssh_forward_port((node or self.this_node).index))
+        return SshTarget(
+            host=endpoint.host,
+            port=endpoint.port,
+            private_key=self.secrets.user_key.private,
+            host_public_key=self.secrets.host_key.public,
+        )
+
+
+class Step(Protocol):
+    """One thing that must be so before a cluster is ready."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        """The longest that one apply() may take, in seconds."""
+        ...
+
+    async def check(self, context: StepContext) -> bool:
+        """Is it so already?"""
+        ...
+
+    async def apply(self, context: StepContext) -> None:
+        """Make it so. Raises DayflyError."""
+        ...
+
+    async def undo(self, context: StepContext) -> None:
+        """Clear away what a failed apply() left, so that the next attempt starts afresh."""
+        ...

@@ -1,0 +1,123 @@
+"""A recipe: what a node image is made of, as data. Not here: how it is made (bake.py).
+
+Recipes lie in provisioning/recipes/NAME.yaml, bases in provisioning/base/NAME.yaml; every path in them is below
+provisioning/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dayfly import assets
+from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
+from dayfly.errors import InvalidRequest, NotFound
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Base(_Data):
+    """A root file system to start from: a Debian suite (from the machine's own apt sources), its packages and kernel."""
+
+    suite: str
+    kernel: str
+    """The kernel's package."""
+    packages: tuple[str, ...] = ()
+    backports: tuple[str, ...] = ()
+    """apt patterns (`qemu*`) of packages that come from <suite>-backports."""
+
+
+class Artifact(_Data):
+    """Something built on the way, in a root file system of its own and in parallel with the rest.
+
+    `script` is run by its shebang as root in the folder /build, with OUT (the empty folder it fills), INPUTS (copies
+    of `inputs`, under their paths below provisioning/) and ARTIFACTS (the results of `needs`, each under its name,
+    read-only) in its environment, beside `environment`. apt works in there, `apt-get source` too.
+    """
+
+    script: str
+    packages: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+
+
+class Recipe(_Data):
+    """A node image. Sizes as in ImageManifest; `disk_gib` is the virtual size of the disk in the image."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9.-]*$")
+    description: str
+    base: str
+    """A file of provisioning/base/, without `.yaml`."""
+    packages: tuple[str, ...] = ()
+    """Packages beside those of the base."""
+    artifacts: dict[str, Artifact] = {}
+    playbook: str
+    """The Ansible play that makes a node of the root file system; results of artifacts are in `artifacts.<name>`."""
+    vars: dict[str, str | int | bool | list[str]] = {}
+    """Extra variables of the play; so are recipe_name and artifacts."""
+    finish: tuple[str, ...] = ()
+    """Scripts run one by one, by their shebang, as root in the node's root file system after the play, with INPUTS
+    (copies of `finish_inputs`) and ARTIFACTS in their environment, in a process and a network namespace of their own:
+    whatever they start ends with them."""
+    finish_inputs: tuple[str, ...] = ()
+    disk_gib: int = Field(ge=1)
+    control_plane: NodeSize
+    worker: NodeSize
+    minimum: NodeSize
+    kernel_arguments: tuple[str, ...] = ()
+    kubernetes: KubernetesNode | None = None
+    verify: tuple[str, ...] = ()
+
+    def manifest(self, digest: str) -> ImageManifest:
+        """What the finished image says of itself."""
+        return ImageManifest(
+            recipe=self.name,
+            kernel_arguments=self.kernel_arguments,
+            control_plane=self.control_plane,
+            worker=self.worker,
+            minimum=self.minimum,
+            kubernetes=self.kubernetes,
+            verify=self.verify,
+            digest=digest,
+        )
+
+
+def load_recipe(name: str, root: Path | None = None) -> Recipe:
+    """The recipe `name`. Raises NotFound, or InvalidRequest where the file says what no recipe can say."""
+    recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml")
+    if recipe.name != name:
+        raise InvalidRequest(f"recipes/{name}.yaml calls itself {recipe.name!r}")
+    for artifact, what in recipe.artifacts.items():
+        for need in what.needs:
+            if need not in recipe.artifacts:
+                raise InvalidRequest(f"recipe {name}: artifact {artifact} needs {need}, which is none of its artifacts")
+    return recipe
+
+
+def load_base(name: str, root: Path | None = None) -> Base:
+    """The base `name`. Raises as load_recipe does."""
+    return _load(Base, (root or assets.provisioning()) / "base" / f"{name}.yaml")
+
+
+def recipe_names(root: Path | None = None) -> tuple[str, ...]:
+    """Every recipe there is, sorted."""
+    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
+
+
+def _load(model: type[T], path: Path) -> T:
+    try:
+        return model.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise NotFound(f"no {model.__name__.lower()} is called {path.stem!r}; there are: {known}") from None
+    except (ValidationError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"{path.parent.name}/{path.name} is no {model.__name__.lower()}: {error}") from error

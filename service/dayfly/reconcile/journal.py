@@ -1,0 +1,110 @@
+"""What a pass tells the world of one cluster: step reports and events, in order, guarded by the claim's token.
+
+Steps speak from callbacks that cannot wait, so what they say goes through a queue that one task writes down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Self
+
+from dayfly.clock import Clock
+from dayfly.domain.cluster import NewEvent, StepReport, StepState
+from dayfly.domain.naming import node_name
+from dayfly.domain.plan import PlannedStep
+from dayfly.errors import DayflyError
+from dayfly.reconcile.groups import first_failure_only
+from dayfly.store import Claim, Store
+
+
+class Journal:
+    """Writes down how the steps of one claimed cluster go. Use as `async with Journal.open(…)`."""
+
+    def __init__(self, store: Store, claim: Claim, clock: Clock) -> None:
+        self._store, self._claim, self._clock = store, claim, clock
+        self._queue: asyncio.Queue[StepReport | NewEvent | None] = asyncio.Queue()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: Store, claim: Claim, clock: Clock) -> AsyncIterator[Self]:
+        """A journal whose writer runs within the block; leaving the block writes what is still queued."""
+        journal = cls(store, claim, clock)
+        async with first_failure_only(), asyncio.TaskGroup() as group:
+            writer = group.create_task(journal._write())
+            try:
+                yield journal
+            finally:
+                journal._queue.put_nowait(None)
+                await writer
+
+    def step(self, planned: PlannedStep, attempt: int) -> StepJournal:
+        """The journal of one attempt at one step, which begins now."""
+        return StepJournal(self, planned, attempt, self._clock)
+
+    def event(self, event: NewEvent) -> None:
+        self._queue.put_nowait(event)
+
+    def report(self, report: StepReport) -> None:
+        self._queue.put_nowait(report)
+
+    async def _write(self) -> None:
+        while (item := await self._queue.get()) is not None:
+            if isinstance(item, StepReport):
+                await self._store.report_step(self._claim, item)
+            else:
+                await self._store.append_event(self._claim, item)
+
+
+class StepJournal:
+    """One attempt at one step: begun when made, then any of the methods below."""
+
+    def __init__(self, journal: Journal, planned: PlannedStep, attempt: int, clock: Clock) -> None:
+        self._journal, self._clock, self._began = journal, clock, clock.monotonic()
+        self._node = None if planned.node is None else node_name(planned.node)
+        self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, clock.now())
+        journal.report(self._report)
+        self._event("step.started", f"{self._label} began" + (f", attempt {attempt}" if attempt > 1 else ""))
+
+    @property
+    def progress(self) -> Callable[[str], None]:
+        """Takes one sentence for a person."""
+        return lambda sentence: self._tell(StepState.RUNNING, "step.progress", sentence)
+
+    def waiting(self, reason: str) -> None:
+        self._tell(StepState.WAITING, "step.waiting", reason)
+
+    def done(self, *, already: bool) -> None:
+        words = f"{self._label} was so already" if already else f"{self._label} is done"
+        self._finish(StepState.DONE, "step.done", words)
+
+    def failed(self, error: DayflyError, *, again_in_seconds: float | None) -> None:
+        """`again_in_seconds` is None when this was the last attempt."""
+        if again_in_seconds is None:
+            self._finish(StepState.FAILED, "step.failed", error.message, error.code)
+        else:
+            self._tell(
+                StepState.WAITING,
+                "step.retry",
+                f"{error.message}; again in {again_in_seconds:.0f} s",
+                error.code,
+            )
+
+    @property
+    def _label(self) -> str:
+        return self._report.name + (f" of {self._node}" if self._node else "")
+
+    def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
+        self._journal.report(replace(self._report, state=state, detail=message, error_code=code))
+        self._event(type_, message, code)
+
+    def _finish(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
+        finished = replace(self._report, state=state, detail=message, error_code=code, finished_at=self._clock.now())
+        self._journal.report(finished)
+        self._event(type_, message, code)
+
+    def _event(self, type_: str, message: str, code: str | None = None) -> None:
+        seconds = None if type_ == "step.started" else round(self._clock.monotonic() - self._began, 3)
+        self._journal.event(NewEvent(type_, message, self._report.name, self._node, seconds, code))

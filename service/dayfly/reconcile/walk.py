@@ -1,0 +1,149 @@
+"""Walks a plan: each step as soon as all it waits for are done, side by side; attempts, back-off and patience.
+
+Not here: what the steps do (engine/), and what becomes of the cluster afterwards (reconciler.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from dayfly.clock import Clock
+from dayfly.domain.naming import node_name
+from dayfly.domain.plan import PlannedStep
+from dayfly.engine.step import Step, StepContext
+from dayfly.errors import DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout
+from dayfly.reconcile.groups import first_failure_only
+from dayfly.reconcile.journal import Journal, StepJournal
+
+_log = structlog.get_logger(__name__)
+
+
+ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]
+"""Makes the context of a planned step; the callable it is given takes progress, one sentence at a time."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long. Seconds; a back-off doubles with each attempt."""
+
+    attempts: int
+    backoff_seconds: float
+    engine_seconds: float
+
+    def backoff(self, attempt: int) -> float:
+        return float(self.backoff_seconds * 2 ** (attempt - 1))
+
+
+class StepFailed(Exception):
+    """A step was given up; the plan cannot be finished."""
+
+    def __init__(self, planned: PlannedStep, error: DayflyError) -> None:
+        super().__init__(f"{planned.name}: {error.message}")
+        self.step = planned.name
+        self.node = None if planned.node is None else node_name(planned.node)
+        self.error = error
+
+
+class Walk:
+    """One walk through one plan."""
+
+    def __init__(
+        self,
+        steps: Mapping[str, Step],
+        context: ContextFactory,
+        journal: Journal,
+        patience: Patience,
+        clock: Clock,
+    ) -> None:
+        self._steps, self._context, self._journal = steps, context, journal
+        self._patience, self._clock = patience, clock
+
+    async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
+        """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
+
+        Raises StepFailed for the first step that was given up, LeaseLost.
+        """
+        finished = {planned.key: asyncio.Event() for planned in plan}
+
+        async def one(planned: PlannedStep) -> None:
+            for key in planned.after:
+                await finished[key].wait()
+            await self._step(planned)
+            await on_done(planned)
+            finished[planned.key].set()
+
+        async with first_failure_only(), asyncio.TaskGroup() as group:
+            for planned in plan:
+                group.create_task(one(planned), name=f"{planned.name}:{planned.node}")
+
+    async def _step(self, planned: PlannedStep) -> None:
+        """One step, until it holds or is given up."""
+        step = self._steps[planned.name]
+        away_since: float | None = None
+        attempt = 1
+        while True:
+            journal = self._journal.step(planned, attempt)
+            context: StepContext | None = None
+            try:
+                context = await self._context(planned, journal.progress)
+                already = await self._attempt(step, context)
+                journal.done(already=already)
+                return  # noqa: TRY300 - the happy end reads best here
+            except LeaseLost:
+                raise
+            except DockerUnavailable as error:
+                # The engine being away is a wait with a reason, and no attempt of the step's.
+                away_since = away_since if away_since is not None else self._clock.monotonic()
+                if self._clock.monotonic() - away_since >= self._patience.engine_seconds:
+                    journal.failed(error, again_in_seconds=None)
+                    raise StepFailed(planned, error) from error
+                journal.waiting(f"waiting for the engine: {error.message}")
+                await self._clock.sleep(self._patience.backoff_seconds)
+                continue
+            except DayflyError as error:
+                away_since = None
+                await self._after_failure(planned, step, context, journal, error, attempt)
+            attempt += 1
+
+    async def _attempt(self, step: Step, context: StepContext) -> bool:
+        """True when it was so already."""
+        limit = step.limit(context.limits)
+        try:
+            async with asyncio.timeout(limit):
+                if await step.check(context):
+                    return True
+                await step.apply(context)
+        except TimeoutError as error:
+            raise StepTimeout(f"not done after {limit:.0f} s, its limit") from error
+        except DayflyError:
+            raise
+        except Exception as error:
+            _log.exception("a step met a defect", cluster=context.cluster.id)
+            raise Internal(f"{type(error).__name__} in Dayfly itself; the server's log has the traceback") from error
+        return False
+
+    async def _after_failure(
+        self,
+        planned: PlannedStep,
+        step: Step,
+        context: StepContext | None,
+        journal: StepJournal,
+        error: DayflyError,
+        attempt: int,
+    ) -> None:
+        """Clear away and pause before another attempt, or give up by StepFailed."""
+        if not error.retryable or attempt >= self._patience.attempts:
+            journal.failed(error, again_in_seconds=None)
+            raise StepFailed(planned, error) from error
+        pause = self._patience.backoff(attempt)
+        journal.failed(error, again_in_seconds=pause)
+        try:
+            if context is not None:
+                await step.undo(context)
+        except (DayflyError, TimeoutError) as trouble:
+            journal.waiting(f"could not be cleared away before the next attempt: {trouble}")
+        await self._clock.sleep(pause)

@@ -1,0 +1,115 @@
+"""The claim loop: takes clusters that are due by lease, has each reconciled, and gives the lease back.
+
+A worker may die at any instruction: its leases run out and another goes on. Not here: what a pass does (reconciler.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from dayfly.clock import Clock
+from dayfly.domain.cluster import Cluster
+from dayfly.errors import DayflyError, LeaseLost
+from dayfly.store import Claim, Store, Watch
+
+_log = structlog.get_logger(__name__)
+
+
+class Reconciles(Protocol):
+    """What a worker has done with a claim (reconcile/reconciler.py)."""
+
+    async def reconcile(self, claim: Claim) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker behaves; times in seconds."""
+
+    name: str
+    concurrency: int
+    lease_seconds: float
+    poll_seconds: float
+    defect_pause_seconds: float = 10.0
+
+
+class Worker:
+    """One claim loop. Cancel `run()` to stop it: running passes are cut off and their leases given back."""
+
+    def __init__(self, store: Store, reconciler: Reconciles, options: WorkerOptions, clock: Clock) -> None:
+        self._store, self._reconciler, self._options, self._clock = store, reconciler, options, clock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        slots = asyncio.Semaphore(self._options.concurrency)
+        async with asyncio.TaskGroup() as group:
+            with self._store.watch() as watch:
+                while True:
+                    # A slot first, then a claim: what is claimed is acted on at once.
+                    await slots.acquire()
+                    claim = await self._next_claim(watch)
+                    group.create_task(self._serve(claim, slots), name=f"cluster {claim.cluster.id}")
+
+    async def _next_claim(self, watch: Watch) -> Claim:
+        """The next due cluster; waits for a wake-up, or at most the polling time, between looks."""
+        while True:
+            try:
+                claims = await self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
+            except DayflyError as error:
+                _log.warning("cannot claim work", code=error.code, reason=error.message)
+                claims = ()
+            if claims:
+                return claims[0]
+            await watch.wait(self._options.poll_seconds)
+
+    async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
+        """One claim: a pass beside the lease's renewal; then the lease goes back."""
+        due: float | None = 0.0
+        try:
+            due = await self._pass(claim)
+        except LeaseLost:
+            _log.warning("lease lost", cluster=claim.cluster.id)
+            return
+        except DayflyError as error:
+            _log.warning("a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.message)
+            due = self._options.defect_pause_seconds
+        except Exception:
+            _log.exception("a pass met a defect", cluster=claim.cluster.id)
+            due = self._options.defect_pause_seconds
+        finally:
+            slots.release()
+            await self._give_back(claim, due)
+
+    async def _give_back(self, claim: Claim, due: float | None) -> None:
+        try:
+            await self._store.release(claim, due_in_seconds=due)
+        except DayflyError as error:
+            # It runs out by itself.
+            _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+
+    async def _pass(self, claim: Claim) -> float | None:
+        """One reconciliation, cut off when the caller's wish changes under it; then another is due at once."""
+        work = asyncio.ensure_future(self._reconciler.reconcile(claim))
+        keeper = asyncio.ensure_future(self._keep(claim))
+        try:
+            done, _ = await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            if work in done:
+                return work.result()
+            keeper.result()  # LeaseLost, or the wish has changed
+            return 0.0
+        finally:
+            for task in (work, keeper):
+                task.cancel()
+            await asyncio.gather(work, keeper, return_exceptions=True)
+
+    async def _keep(self, claim: Claim) -> None:
+        """Renew the lease until the wish differs from what the pass was begun for. Raises LeaseLost."""
+        with self._store.watch(claim.cluster.id) as watch:
+            fresh: Cluster = claim.cluster
+            while fresh.desired is claim.cluster.desired:
+                fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
+                if fresh.desired is claim.cluster.desired:
+                    await watch.wait(self._options.lease_seconds / 3)

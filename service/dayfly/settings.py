@@ -1,0 +1,102 @@
+"""The one settings tree. Nothing else reads the environment. Names carry units; every default works on a laptop.
+
+Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/var/lib/dayfly.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "dayfly"
+
+
+class Settings(BaseSettings):
+    """How this installation of Dayfly runs."""
+
+    model_config = SettingsConfigDict(env_prefix="DAYFLY_", frozen=True)
+
+    state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
+    """Where the SQLite database and the remembered KVM probe live."""
+    cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
+    """Where bakes keep what is expensive to make, named by content hash. May be deleted at any time."""
+    database_url: str | None = None
+    """`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; unset: SQLite under `state_dir`."""
+    instance: str = "default"
+    """Which installation owns what it makes: two on one engine need two names."""
+
+    listen_address: str = "127.0.0.1"
+    listen_port: int = 8700
+    host_names: tuple[str, ...] = ()
+    """Host names that requests may be addressed to, beside loopback's; `["*"]` allows any."""
+
+    docker_host: str | None = None
+    """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""
+    publish_address: str = "127.0.0.1"
+    """The host address that clusters' ports are bound to. Anything but loopback shows them to the network."""
+    advertise_host: str | None = None
+    """The host name callers reach `publish_address` by; unset: `publish_address` itself."""
+    port_range: str | None = None
+    """`40000-40999`: publish clusters' ports only there; unset: any free port the engine picks."""
+
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
+
+    worker_concurrency: int = 16
+    """How many clusters one worker process acts on at once."""
+    lease_seconds: float = 30.0
+    """How long a worker that died keeps others from its clusters; renewed at a third of it."""
+    step_attempts: int = 3
+    """How often a step that may succeed later is tried before the cluster fails."""
+    retry_backoff_seconds: float = 2.0
+    """The pause before a second attempt; doubled before each further one."""
+    engine_patience_seconds: float = 300.0
+    """How long a cluster waits for an engine that does not answer before it fails."""
+    max_ttl_seconds: int = 7 * 24 * 3600
+    poll_seconds: float = 5.0
+    """The floor under wake-ups: how often a worker looks for work when nobody wakes it."""
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("port_range")
+    @classmethod
+    def _check_range(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        first, dash, last = value.partition("-")
+        if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+            raise ValueError("a port range is two numbers with a dash: 40000-40999")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.state_dir}/dayfly.db"
+
+    @property
+    def advertised(self) -> str:
+        """The host part of every endpoint that callers see."""
+        return self.advertise_host or self.publish_address
+
+    @property
+    def allowed_hosts(self) -> frozenset[str] | None:
+        """Host names a request may be addressed to; None allows any.
+
+        Keeps web pages that resolve a name of their own to loopback (DNS rebinding) away from the service.
+        """
+        if "*" in self.host_names:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "::1", self.listen_address, *self.host_names})
+
+    @property
+    def worker_name(self) -> str:
+        """Who holds a lease: unique among the processes that share a database."""
+        return f"{socket.gethostname()}:{os.getpid()}"

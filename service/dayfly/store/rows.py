@@ -1,0 +1,102 @@
+"""Rows to domain values and back. Not here: which rows (clusters.py, leases.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, NewEvent, StepReport, StepState
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec
+
+
+def cluster_from(row: Row[Any]) -> Cluster:
+    """A row of `clusters`. The fault comes without its evidence, which has a table of its own."""
+    return Cluster(
+        id=row.id,
+        name=row.name,
+        spec=ClusterSpec.model_validate(row.spec),
+        desired=Desired(row.desired),
+        phase=Phase(row.phase),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        ready_at=row.ready_at,
+        deleted_at=row.deleted_at,
+        expires_at=row.expires_at,
+        endpoints={int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
+        fault=Fault(**row.fault) if row.fault else None,
+        generation=row.generation,
+    )
+
+
+def step_from(row: Row[Any]) -> StepReport:
+    """A row of `steps`."""
+    return StepReport(
+        name=row.name,
+        node=row.node or None,
+        state=StepState(row.state),
+        attempt=row.attempt,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        detail=row.detail,
+        error_code=row.error_code,
+    )
+
+
+def event_from(row: Row[Any]) -> Event:
+    """A row of `events`."""
+    return Event(
+        id=row.id,
+        at=row.at,
+        type=row.type,
+        message=row.message,
+        step=row.step,
+        node=row.node,
+        seconds=row.seconds,
+        code=row.code,
+    )
+
+
+def fault_columns(fault: Fault) -> dict[str, str | None]:
+    """A fault as JSON, without its evidence."""
+    return {
+        "code": fault.code,
+        "message": storable(fault.message),
+        "step": fault.step,
+        "node": fault.node,
+    }
+
+
+def step_columns(report: StepReport) -> dict[str, object]:
+    """What a report changes of its row; the step's name and node identify the row."""
+    return {
+        "state": report.state,
+        "attempt": report.attempt,
+        "started_at": report.started_at,
+        "finished_at": report.finished_at,
+        "detail": storable(report.detail),
+        "error_code": report.error_code,
+    }
+
+
+def event_columns(event: NewEvent) -> dict[str, object]:
+    """An event without its cluster and its time."""
+    return {
+        "type": event.type,
+        "message": storable(event.message),
+        "step": event.step,
+        "node": event.node,
+        "seconds": event.seconds,
+        "code": event.code,
+    }
+
+
+def storable(text: str) -> str:
+    """`text` with U+FFFD for what PostgreSQL takes in no text: NUL, which serial consoles do print, and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable_tail(text: str, limit_bytes: int) -> str:
+    """The last `limit_bytes` of `text` in UTF-8, from the first whole character on."""
+    return storable(text).encode()[-limit_bytes:].decode(errors="ignore")

@@ -1,0 +1,78 @@
+"""Who is told of a commit, so that nobody has to poll: watches of this process, and on PostgreSQL those of every other.
+
+A wake-up says only "look again". It may come without need; it is never lost: a watch is set from the moment it
+is entered, and whenever other processes could not be heard for a while, everybody is told to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Remote(Protocol):
+    """Where wake-ups of other processes come from (listener.py)."""
+
+    async def connected(self) -> None:
+        """Until other processes are heard; tries for as long as it takes."""
+        ...
+
+
+class Watch:
+    """Remembers that something changed since the last `wait`."""
+
+    def __init__(self, remote: Remote | None) -> None:
+        self._remote = remote
+        self._changed = asyncio.Event()
+
+    async def wait(self, timeout: float) -> bool:
+        """True once something changed (at once, if it did so since the watch began or was last waited for); False after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                # A change that is known already must not wait for a connection.
+                if self._remote is not None and not self._changed.is_set():
+                    await self._remote.connected()
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+    def wake(self) -> None:
+        """Make the present or next `wait` return."""
+        self._changed.set()
+
+
+class Wakeups:
+    """The watches of one store."""
+
+    def __init__(self) -> None:
+        self.remote: Remote | None = None
+        self._watches: defaultdict[str | None, set[Watch]] = defaultdict(set)
+
+    @contextmanager
+    def watch(self, cluster_id: str | None) -> Iterator[Watch]:
+        """Be told of every commit to one cluster, or (None) to any."""
+        watch = Watch(self.remote)
+        self._watches[cluster_id].add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[cluster_id].discard(watch)
+            if not self._watches[cluster_id]:
+                del self._watches[cluster_id]
+
+    def wake(self, cluster_id: str) -> None:
+        """Tell those who watch this cluster, and those who watch all."""
+        for key in (cluster_id, None):
+            for watch in self._watches.get(key, ()):
+                watch.wake()
+
+    def wake_all(self) -> None:
+        """Tell everybody: what happened meanwhile is not known."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.wake()

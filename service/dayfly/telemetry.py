@@ -1,0 +1,36 @@
+"""What the server says of itself while it runs: structured logs on standard error. Never a secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from dayfly.settings import Settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log lines as people read them, or as JSON; libraries' own logs from warnings up, in the same form."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    if settings.log_format == "json":
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for ours in ("dayfly", "uvicorn.error"):
+        logging.getLogger(ours).setLevel(settings.log_level.upper())

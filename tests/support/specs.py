@@ -1,0 +1,51 @@
+"""Specs and clusters as tests need them; the numbers mean nothing unless a test says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec, Readiness
+
+SIZE = NodeSize(vcpus=2, memory_mib=512, disk_gib=8)
+IMAGE_ID = "sha256:" + "ab" * 32
+
+
+def make_manifest(*, kubernetes: bool = False) -> ImageManifest:
+    return ImageManifest(
+        recipe="k8s-test" if kubernetes else "bare",
+        kernel_arguments=("quiet",),
+        control_plane=SIZE,
+        worker=SIZE,
+        minimum=NodeSize(vcpus=1, memory_mib=256, disk_gib=4),
+        kubernetes=KubernetesNode(version="v1.20.2", smoke_image="registry/smoke:1") if kubernetes else None,
+    )
+
+
+def make_spec(
+    *, workers: int = 0, kubernetes: bool = False, readiness: Readiness = "usable", image_id: str = IMAGE_ID
+) -> ClusterSpec:
+    return ClusterSpec(
+        image="bare",
+        image_id=image_id,
+        manifest=make_manifest(kubernetes=kubernetes),
+        control_plane=SIZE,
+        worker=SIZE,
+        workers=workers,
+        readiness=readiness,
+    )
+
+
+def make_cluster(spec: ClusterSpec | None = None, *, id: str = "0123456789ab") -> Cluster:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return Cluster(
+        id=id,
+        name="demo",
+        spec=spec or make_spec(),
+        desired=Desired.PRESENT,
+        phase=Phase.PROVISIONING,
+        created_at=now,
+        updated_at=now,
+    )

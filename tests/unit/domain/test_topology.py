@@ -1,0 +1,89 @@
+"""The containers of a cluster, as one value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from dayfly.domain import naming, network
+from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
+from tests.support.specs import IMAGE_ID, make_spec
+
+
+def topology(
+    workers: int = 1, *, kubernetes: bool = True, id: str = "0a1b2c3d4e5f", accelerator: Literal["kvm", "tcg"] = "tcg"
+) -> Topology:
+    return compute_topology(
+        id,
+        make_spec(workers=workers, kubernetes=kubernetes),
+        instance="lab",
+        accelerator=accelerator,
+        publication=Publication("127.0.0.1", "40000-40999"),
+    )
+
+
+def containers(value: Topology) -> tuple[ContainerSpec, ...]:
+    return (value.net, value.registry, *value.nodes)
+
+
+def test_one_namespace_that_all_others_join() -> None:
+    value = topology()
+    assert value.net.joins is None
+    assert {c.joins for c in containers(value)[1:]} == {value.net.name}
+
+
+def test_names_and_labels_are_exact_evidence() -> None:
+    value = topology()
+    assert [c.name for c in containers(value)] == [
+        f"dayfly-0a1b2c3d4e5f-{part}" for part in ("net", "registry", "node01", "node02")
+    ]
+    for container in containers(value):
+        assert container.labels[naming.LABEL_CLUSTER] == "0a1b2c3d4e5f"
+        assert container.labels[naming.LABEL_INSTANCE] == "lab"
+        assert container.labels[naming.LABEL_ROLE] == container.role
+        assert container.labels[naming.LABEL_GENERATION] == "1"
+        assert container.image == IMAGE_ID
+
+
+def test_only_the_namespace_owner_has_capabilities_and_only_it_publishes() -> None:
+    value = topology()
+    assert set(value.net.capabilities) == {"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SETGID", "SETUID"}
+    for container in containers(value)[1:]:
+        assert container.capabilities == ()
+        assert container.ports == ()
+
+
+@pytest.mark.parametrize(("accelerator", "devices"), [("tcg", {"/dev/net/tun"}), ("kvm", {"/dev/net/tun", "/dev/kvm"})])
+def test_nodes_see_kvm_only_where_it_is_used(accelerator: Literal["kvm", "tcg"], devices: set[str]) -> None:
+    assert set(topology(accelerator=accelerator).nodes[0].devices) == devices
+
+
+def test_two_clusters_are_the_same_inside_and_share_no_name() -> None:
+    one, two = topology(id="0" * 12), topology(id="1" * 12)
+    assert one.net.command == two.net.command
+    assert one.net.environment == two.net.environment
+    assert [n.command for n in one.nodes] == [n.command for n in two.nodes]
+    assert {c.name for c in containers(one)}.isdisjoint(c.name for c in containers(two))
+
+
+def test_every_published_port_but_the_registrys_is_forwarded_to_a_node() -> None:
+    value = topology(workers=2)
+    forwards = dict(pair.split("=") for pair in value.net.environment["FORWARDS"].split())
+    assert {int(p) for p in forwards} == set(value.net.ports) - {network.REGISTRY_PORT}
+    assert forwards["2203"] == "192.168.66.103:22"
+    assert forwards["6443"] == "192.168.66.101:6443"
+
+
+def test_without_kubernetes_no_api_port_is_published() -> None:
+    assert network.API_PORT not in topology(kubernetes=False).net.ports
+    assert published_ports(make_spec(workers=1)) == {5000: "registry", 2201: "ssh/node01", 2202: "ssh/node02"}
+
+
+def test_memory_fits_into_the_nodes_own_file_system() -> None:
+    node = topology().node(2)
+    size = next(o for o in node.tmpfs["/ram"].split(",") if o.startswith("size="))
+    assert int(size.removeprefix("size=").removesuffix("m")) > 512
+
+
+def test_no_secret_is_in_the_value() -> None:
+    assert "PRIVATE" not in repr(topology())

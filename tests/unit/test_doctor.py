@@ -1,0 +1,207 @@
+"""Each check of the doctor, on hosts made of a folder and two or three lambdas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dayfly import doctor
+from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
+from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.errors import DockerUnavailable, Failure
+
+INFO = EngineInfo(
+    version="20.10.24",
+    kernel="6.1.0",
+    cpus=2,
+    memory_bytes=24 * GIB,
+    storage_driver="overlay2",
+    cgroup_version=1,
+    cgroup_driver="cgroupfs",
+    root="/var/lib/docker",
+    ipv4_forwarding=True,
+)
+IMAGE = ImageInfo("sha256:1", ("dayfly/bare:latest",), {}, 1, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class FakeEngine:
+    def __init__(self, info: EngineInfo | Exception) -> None:
+        self._info = info
+
+    async def info(self) -> EngineInfo:
+        if isinstance(self._info, Exception):
+            raise self._info
+        return self._info
+
+
+class FakeImages:
+    def __init__(self, *images: ImageInfo) -> None:
+        self._images = images
+
+    async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
+        assert label == "dayfly.image"
+        return self._images
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Subject:
+    for folder in (
+        "dev/net",
+        "proc/sys/net/ipv4",
+        "proc/sys/net/netfilter",
+        "sys/class/net/docker0/bridge",
+        "var/lib/docker",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "dev/net/tun").touch()
+    (tmp_path / "proc/sys/net/ipv4/ip_forward").write_text("1\n")
+    (tmp_path / "proc/sys/net/netfilter/nf_conntrack_max").write_text("65536\n")
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 16777216 kB\n")
+
+    async def kvm() -> Acceleration:
+        return Acceleration("kvm", "a kernel booted and ended in 0.4 s")
+
+    async def answers() -> None:
+        return None
+
+    return Subject(
+        engine=FakeEngine(INFO),
+        images=FakeImages(IMAGE),
+        probe=kvm,
+        ping_database=answers,
+        database_file=Path("/state/dayfly.db"),
+        wanted="auto",
+        state_dir=Path("/state"),
+        cache_dir=Path("/cache/dayfly"),
+        host=Host(root=tmp_path, which=lambda tool: f"/usr/bin/{tool}", disk_free=lambda _: 50 * GIB, cores=lambda: 2),
+    )
+
+
+async def report(subject: Subject) -> dict[str, Check]:
+    checks = await examine(subject)
+    assert len({check.name for check in checks}) == len(checks)
+    return {check.name: check for check in checks}
+
+
+async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
+    checks = await report(healthy)
+    assert {check.status for check in checks.values()} == {"ok"}
+    assert {check.advice for check in checks.values()} == {""}
+    assert "20.10.24" in checks["engine"].found
+    assert "version 1" in checks["cgroups"].found
+
+
+async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: Subject) -> None:
+    checks = await report(replace(healthy, engine=FakeEngine(DockerUnavailable("no engine at /run/x.sock"))))
+    assert (checks["engine"].status, checks["engine"].found) == ("fail", "no engine at /run/x.sock")
+    assert "docker.io" in checks["engine"].advice
+    assert checks["tun"].status == "ok"
+    assert "node images" not in checks
+
+
+async def test_missing_tun_and_forwarding_fail_with_the_command_that_mends_them(healthy: Subject) -> None:
+    healthy.host.path("/dev/net/tun").unlink()
+    healthy.host.path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    checks = await report(healthy)
+    assert (checks["tun"].status, checks["tun"].advice) == ("fail", "modprobe tun")
+    assert (checks["forwarding"].status, checks["forwarding"].advice) == ("fail", "sysctl -w net.ipv4.ip_forward=1")
+
+
+async def test_the_engine_is_believed_where_the_host_tells_nothing(healthy: Subject) -> None:
+    healthy.host.path("/proc/sys/net/ipv4/ip_forward").unlink()
+    healthy.host.path("/proc/meminfo").unlink()
+    checks = await report(healthy)
+    assert checks["forwarding"].status == "ok"
+    assert checks["memory"].found == "24.0 GiB available"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "accelerator", "status"),
+    [
+        ("auto", "kvm", "ok"),
+        ("auto", "tcg", "warn"),
+        ("kvm", "kvm", "ok"),
+        ("kvm", "tcg", "fail"),
+        ("tcg", "tcg", "ok"),
+    ],
+)
+async def test_the_accelerator_is_judged_by_what_was_asked_for(healthy, wanted, accelerator, status) -> None:
+    async def probe() -> Acceleration:
+        return Acceleration(accelerator, "because")
+
+    check = (await report(replace(healthy, wanted=wanted, probe=probe)))["accelerator"]
+    assert check.status == status
+    if wanted != "tcg":
+        assert "because" in check.found
+
+
+async def test_a_probe_that_breaks_is_a_failed_check(healthy: Subject) -> None:
+    async def probe() -> Acceleration:
+        raise Failure("no image to boot")
+
+    check = (await report(replace(healthy, probe=probe)))["accelerator"]
+    assert (check.status, check.found) == ("fail", "no image to boot")
+
+
+@pytest.mark.parametrize(("mib", "status"), [(1024, "fail"), (3 * 1024, "warn"), (8 * 1024, "ok")])
+async def test_memory(healthy: Subject, mib: int, status: str) -> None:
+    healthy.host.path("/proc/meminfo").write_text(f"MemAvailable: {mib * 1024} kB\n")
+    assert (await report(healthy))["memory"].status == status
+
+
+@pytest.mark.parametrize(
+    ("gib", "engine", "cache"), [(1, "fail", "warn"), (5, "warn", "warn"), (12, "ok", "warn"), (20, "ok", "ok")]
+)
+async def test_disk(healthy: Subject, gib: int, engine: str, cache: str) -> None:
+    checks = await report(replace(healthy, host=replace(healthy.host, disk_free=lambda _: gib * GIB)))
+    assert (checks["engine disk"].status, checks["cache disk"].status) == (engine, cache)
+
+
+async def test_one_core_and_vfs_are_worth_a_warning(healthy: Subject) -> None:
+    checks = await report(replace(healthy, engine=FakeEngine(replace(INFO, cpus=1, storage_driver="vfs"))))
+    assert (checks["cores"].status, checks["storage driver"].status) == ("warn", "warn")
+
+
+async def test_what_is_missing_is_named_with_its_package(healthy: Subject) -> None:
+    host = replace(healthy.host, which=lambda tool: None if tool == "qemu-img" else tool)
+    check = (await report(replace(healthy, host=host)))["bake tools"]
+    assert (check.status, check.found) == ("warn", "missing: qemu-img")
+    assert check.advice.endswith("apt-get install qemu-utils")
+
+
+async def test_no_node_image_says_how_to_make_one(healthy: Subject) -> None:
+    check = (await report(replace(healthy, images=FakeImages())))["node images"]
+    assert check.status == "warn"
+    assert "dayfly image bake bare" in check.advice
+
+
+async def test_a_database_that_does_not_answer_fails(healthy: Subject) -> None:
+    async def refuses() -> None:
+        raise Failure("connection refused")
+
+    check = (await report(replace(healthy, database_file=None, ping_database=refuses)))["database"]
+    assert (check.status, check.found) == ("fail", "PostgreSQL: connection refused")
+
+
+async def test_a_sqlite_file_that_is_not_there_yet_is_not_asked(healthy: Subject) -> None:
+    async def refuses() -> None:
+        raise Failure("nobody should ask")
+
+    check = (await report(replace(healthy, ping_database=refuses)))["database"]
+    assert check.status == "ok"
+    assert not healthy.host.path("/state/dayfly.db").exists()
+
+
+async def test_unloaded_kernel_modules_are_named(healthy: Subject) -> None:
+    healthy.host.path("/sys/class/net/docker0/bridge").rmdir()
+    check = (await report(healthy))["kernel network"]
+    assert (check.status, check.found) == ("warn", "not loaded: bridge")
+
+
+def test_the_scripts_install_every_package_that_the_doctor_names() -> None:
+    library = (Path(__file__).parents[2] / "deploy" / "lib.sh").read_text()
+    listed = library.partition("BAKE_PACKAGES=(")[2].partition(")")[0].split()
+    assert set(doctor.BAKE_TOOLS.values()) <= set(listed)
