@@ -84,6 +84,7 @@ def installation_of(settings: Settings) -> Installation:
         instance=settings.instance,
         publication=Publication(settings.publish_address, settings.port_range),
         advertised=settings.advertised,
+        boot_limit_seconds=settings.boot_limit_seconds,
     )
 
 

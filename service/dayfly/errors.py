@@ -10,6 +10,7 @@
     ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
     │   └── NoKubernetes          a cluster of plain machines has none          no_kubernetes
     ├── Conflict                  not in this state, or not any more                            (HTTP 409)
+    │   ├── IdempotencyKeyReused  the key was for another request               idempotency_key_reused
     │   ├── NameTaken             a living cluster has the name                 name_taken
     │   └── NotReady              asked for what only a ready cluster has       not_ready
     ├── LeaseLost                 another worker has the cluster now            lease_lost
@@ -110,6 +111,12 @@ class Conflict(DayflyError):
     """Not possible in the present state."""
 
     code = "conflict"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The idempotency key was used for another request."""
+
+    code = "idempotency_key_reused"
 
 
 class NameTaken(Conflict):

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
 
+    boot_limit_seconds: float | None = Field(default=None, gt=0)
+    """How long a node may take to answer on SSH; unset: what fits the accelerator (domain/limits.py)."""
+
     worker_concurrency: int = 16
     """How many clusters one worker process acts on at once."""
     lease_seconds: float = 30.0

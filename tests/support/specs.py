@@ -38,10 +38,10 @@ def make_spec(
     )
 
 
-def make_cluster(spec: ClusterSpec | None = None, *, id: str = "0123456789ab") -> Cluster:
+def make_cluster(spec: ClusterSpec | None = None, *, cluster_id: str = "0123456789ab") -> Cluster:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return Cluster(
-        id=id,
+        id=cluster_id,
         name="demo",
         spec=spec or make_spec(),
         desired=Desired.PRESENT,

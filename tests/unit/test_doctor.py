@@ -138,6 +138,17 @@ async def test_the_accelerator_is_judged_by_what_was_asked_for(healthy, wanted, 
         assert "because" in check.found
 
 
+async def test_without_an_image_nothing_is_claimed_of_kvm(healthy: Subject) -> None:
+    async def nothing_to_boot() -> None:
+        return None
+
+    subject = replace(healthy, probe=nothing_to_boot)
+    check = (await report(subject))["accelerator"]
+    assert (check.status, check.found.split(";")[0]) == ("warn", "no /dev/kvm")
+    healthy.host.path("/dev/kvm").touch()
+    assert (await report(subject))["accelerator"].found.startswith("/dev/kvm;")
+
+
 async def test_a_probe_that_breaks_is_a_failed_check(healthy: Subject) -> None:
     async def probe() -> Acceleration:
         raise Failure("no image to boot")

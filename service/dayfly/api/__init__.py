@@ -5,7 +5,7 @@ Not here: what happens to a cluster next (reconcile/), or how (engine/).
 
 from __future__ import annotations
 
-from dayfly.api.application import create_api
+from dayfly.api.app import create_api
 from dayfly.api.services import (
     LOOPBACK_HOSTS,
     ApiServices,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from dayfly.api.application import bare_app
+from dayfly.api.app import bare_app
 
 
 def document() -> str:

@@ -1,4 +1,7 @@
-"""What callers are shown, as models, and how they come from the domain's values. Nothing here is a secret but SshAccess."""
+"""What callers are shown, as models, and how they come from the domain's values.
+
+Nothing here is a secret but SshAccess.
+"""
 
 from __future__ import annotations
 

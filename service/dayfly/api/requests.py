@@ -64,7 +64,8 @@ class ClusterRequest(_Strict):
         min_length=1,
         max_length=255,
         pattern=_IMAGE,
-        description="A node image: a recipe's name (`k8s-debian`) or a full reference (`registry.example/dayfly/bare:1`).",
+        description="A node image: a recipe's name (`k8s-debian`) or a full reference "
+        "(`registry.example/dayfly/bare:1`).",
         examples=["k8s-debian"],
     )
     control_plane: SizeRequest = Field(

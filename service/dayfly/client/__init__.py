@@ -10,7 +10,7 @@ with Client() as dayfly:
 
 from __future__ import annotations
 
-from dayfly.client.clients import AsyncClient, Client
+from dayfly.client.async_client import AsyncClient
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
 from dayfly.client.models import (
     Cluster,
@@ -29,6 +29,7 @@ from dayfly.client.models import (
     Step,
     Version,
 )
+from dayfly.client.sync_client import Client
 
 __all__ = [
     "ApiError",

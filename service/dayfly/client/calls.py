@@ -36,6 +36,9 @@ M = TypeVar("M", bound=BaseModel)
 Wait = Literal["ready", "settled", "deleted"]
 Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
+IMAGE_SIZES: Final = SizeRequest()
+READY_SECONDS: Final = 1800.0
+DELETED_SECONDS: Final = 300.0
 HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
 

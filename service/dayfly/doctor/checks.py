@@ -75,7 +75,7 @@ class Host:
         return next(candidate for candidate in (path, *path.parents) if candidate.exists())
 
 
-def check_storage_driver(info: EngineInfo) -> Check:
+def storage_driver(info: EngineInfo) -> Check:
     if info.storage_driver == "vfs":
         return Check(
             "storage driver",
@@ -86,24 +86,24 @@ def check_storage_driver(info: EngineInfo) -> Check:
     return Check("storage driver", "ok", info.storage_driver)
 
 
-def check_cgroups(info: EngineInfo) -> Check:
+def cgroups(info: EngineInfo) -> Check:
     """Both versions work: guests boot with the one their image wants, whatever the host has."""
     return Check("cgroups", "ok", f"version {info.cgroup_version}, {info.cgroup_driver} driver")
 
 
-def check_tun(host: Host) -> Check:
+def tun(host: Host) -> Check:
     if host.path("/dev/net/tun").exists():
         return Check("tun", "ok", "/dev/net/tun")
     return Check("tun", "fail", "there is no /dev/net/tun: nodes would have no network", "modprobe tun")
 
 
-def check_cores(cores: int) -> Check:
+def cores(cores: int) -> Check:
     if cores >= 2:
         return Check("cores", "ok", str(cores))
     return Check("cores", "warn", str(cores), "Kubernetes wants two; `bare` clusters work")
 
 
-def check_memory(host: Host, info: EngineInfo | None) -> Check:
+def memory(host: Host, info: EngineInfo | None) -> Check:
     """Free memory where the host tells it, else all that the engine's host has."""
     available = _meminfo(host, "MemAvailable")
     if available is None and info is not None:
@@ -118,7 +118,7 @@ def check_memory(host: Host, info: EngineInfo | None) -> Check:
     return Check("memory", "ok", found)
 
 
-def check_forwarding(host: Host, info: EngineInfo | None) -> Check:
+def forwarding(host: Host, info: EngineInfo | None) -> Check:
     value = host.read("/proc/sys/net/ipv4/ip_forward")
     if value == "1" or (value is None and info is not None and info.ipv4_forwarding):
         return Check("forwarding", "ok", "IPv4 forwarding is on")
@@ -127,7 +127,7 @@ def check_forwarding(host: Host, info: EngineInfo | None) -> Check:
     )
 
 
-def check_kernel_network(host: Host) -> Check:
+def kernel_network(host: Host) -> Check:
     """Bridges and address translation, which every cluster's own namespace needs of the kernel."""
     bridged = any(host.path("/sys/class/net").glob("*/bridge")) or host.path("/sys/module/bridge").exists()
     tracked = host.path("/proc/sys/net/netfilter/nf_conntrack_max").exists()
@@ -139,7 +139,7 @@ def check_kernel_network(host: Host) -> Check:
     )
 
 
-def check_engine_disk(host: Host, info: EngineInfo | None) -> Check:
+def engine_disk(host: Host, info: EngineInfo | None) -> Check:
     root = Path(info.root) if info is not None else Path("/var/lib/docker")
     free = host.disk_free(host.existing(root))
     found = f"{_gib(free)} free at {root}"
@@ -150,7 +150,7 @@ def check_engine_disk(host: Host, info: EngineInfo | None) -> Check:
     return Check("engine disk", "ok", found)
 
 
-def check_cache_disk(host: Host, cache_dir: Path) -> Check:
+def cache_disk(host: Host, cache_dir: Path) -> Check:
     free = host.disk_free(host.existing(cache_dir))
     found = f"{_gib(free)} free at {cache_dir}"
     if free < CACHE_DISK_WANTED:
@@ -159,13 +159,13 @@ def check_cache_disk(host: Host, cache_dir: Path) -> Check:
     return Check("cache disk", "ok", found)
 
 
-def check_writable(name: str, host: Host, folder: Path) -> Check:
+def writable(name: str, host: Host, folder: Path) -> Check:
     if os.access(host.existing(folder), os.W_OK | os.X_OK):
         return Check(name, "ok", str(folder))
     return Check(name, "fail", f"{folder} cannot be written", "set DAYFLY_STATE_DIR, or mend its owner")
 
 
-def check_bake_tools(host: Host) -> Check:
+def bake_tools(host: Host) -> Check:
     missing = {tool: package for tool, package in BAKE_TOOLS.items() if host.which(tool) is None}
     if not missing:
         return Check("bake tools", "ok", "all there")

@@ -1,13 +1,13 @@
 """Asks the engine, the database and the accelerator, and gathers all checks. Nothing on the host is changed.
 
-Not here: how a report is shown (cli/doctor.py), and which drivers are used (app.py hands them in).
+Not here: how a report is shown (cli/doctor.py), and which drivers are used (subject.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -43,20 +43,20 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined. `probe` finds the accelerator; `ping_database` raises DayflyError when it is not there.
+    """What is examined. `probe` finds the accelerator, None where nothing is there to boot; `ping_database` raises DayflyError when it is not there.
 
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
     """
 
     engine: Engine
     images: Images
-    probe: Callable[[], Awaitable[Acceleration]]
+    probe: Callable[[], Awaitable[Acceleration | None]]
     ping_database: Callable[[], Awaitable[None]]
     database_file: Path | None
     wanted: Literal["auto", "kvm", "tcg"]
     state_dir: Path
     cache_dir: Path
-    host: Host = Host()
+    host: Host = field(default_factory=Host)
 
 
 async def examine(subject: Subject) -> tuple[Check, ...]:
@@ -65,19 +65,19 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
     info, engine = await _ask_engine(subject.engine)
     found = [engine]
     if info is not None:
-        found += [checks.check_storage_driver(info), checks.check_cgroups(info), await _check_images(subject.images)]
+        found += [checks.storage_driver(info), checks.cgroups(info), await _check_images(subject.images)]
     found += [
-        checks.check_tun(host),
+        checks.tun(host),
         await _check_accelerator(subject),
-        checks.check_cores(info.cpus if info else host.cores()),
-        checks.check_memory(host, info),
-        checks.check_forwarding(host, info),
-        checks.check_kernel_network(host),
-        checks.check_engine_disk(host, info),
-        checks.check_cache_disk(host, subject.cache_dir),
-        checks.check_writable("state", host, subject.state_dir),
+        checks.cores(info.cpus if info else host.cores()),
+        checks.memory(host, info),
+        checks.forwarding(host, info),
+        checks.kernel_network(host),
+        checks.engine_disk(host, info),
+        checks.cache_disk(host, subject.cache_dir),
+        checks.writable("state", host, subject.state_dir),
         await _check_database(subject),
-        checks.check_bake_tools(host),
+        checks.bake_tools(host),
     ]
     return tuple(found)
 
@@ -104,6 +104,10 @@ async def _check_accelerator(subject: Subject) -> Check:
     except (DayflyError, TimeoutError) as error:
         found = _text(error, "the probe did not end")
         return Check("accelerator", "fail", found, "mend what is said above, or set DAYFLY_ACCELERATOR=tcg")
+    if answer is None:
+        device = "/dev/kvm" if subject.host.path("/dev/kvm").exists() else "no /dev/kvm"
+        found = f"{device}; whether machines boot on it is tried with the first node image"
+        return Check("accelerator", "warn", found, "dayfly image bake bare, then ask again")
     if answer.accelerator == "kvm":
         return Check("accelerator", "ok", f"kvm: {answer.reason}")
     if subject.wanted == "kvm":

@@ -5,7 +5,7 @@ The emulated figures are measurements on two cores without KVM, doubled or more 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Accelerator = Literal["kvm", "tcg"]
@@ -27,19 +27,34 @@ class TimeLimits:
     nodes_ready: float
     pod: float
     api_request: float
-
-    @property
-    def emulated(self) -> bool:
-        return self is EMULATED
+    emulated: bool
 
 
 ACCELERATED: Final = TimeLimits(
-    sandbox=60, boot=90, command=60, control_plane=240, join=120, nodes_ready=180, pod=120, api_request=15
+    sandbox=60,
+    boot=90,
+    command=60,
+    control_plane=240,
+    join=120,
+    nodes_ready=180,
+    pod=120,
+    api_request=15,
+    emulated=False,
 )
 EMULATED: Final = TimeLimits(
-    sandbox=120, boot=300, command=180, control_plane=900, join=600, nodes_ready=600, pod=480, api_request=60
+    sandbox=120,
+    boot=300,
+    command=180,
+    control_plane=900,
+    join=600,
+    nodes_ready=600,
+    pod=480,
+    api_request=60,
+    emulated=True,
 )
 
 
-def limits_for(accelerator: Accelerator) -> TimeLimits:
-    return EMULATED if accelerator == "tcg" else ACCELERATED
+def limits_for(accelerator: Accelerator, boot_seconds: float | None = None) -> TimeLimits:
+    """The limits that fit `accelerator`; `boot_seconds` is the operator's own limit for a node's first answer."""
+    limits = EMULATED if accelerator == "tcg" else ACCELERATED
+    return limits if boot_seconds is None else replace(limits, boot=boot_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
@@ -13,12 +13,13 @@ from aiodocker.exceptions import DockerError
 from dayfly.clock import Clock, SystemClock
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE
-from dayfly.domain.topology import ContainerSpec, Role
+from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers import docker_events, docker_exec
 from dayfly.drivers.archive import archive
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.docker_errors import engine_errors, is_status
+from dayfly.drivers.docker_objects import delete, delete_all, delete_networks_and_volumes, label_of, look
 from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
 from dayfly.errors import EngineRefused
 
@@ -28,15 +29,6 @@ _CHANGE_SECONDS: Final = 120.0
 """The limit of one change: creating a container on a busy disk takes its time."""
 _GONE_POLL_SECONDS: Final = 0.1
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
-_STATES: Final[Mapping[str, Literal["created", "running", "paused", "exited"]]] = {
-    "created": "created",
-    "running": "running",
-    "restarting": "running",
-    "paused": "paused",
-    "exited": "exited",
-    "removing": "exited",
-    "dead": "exited",
-}
 
 
 class DockerEngine:
@@ -73,7 +65,7 @@ class DockerEngine:
     async def observe(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
         with engine_errors(f"containers of {cluster_id}"):
             async with asyncio.timeout(_LOOK_SECONDS), asyncio.TaskGroup() as group:
-                looks = [group.create_task(_status(found)) for found in await self._list(cluster_id)]
+                looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
         return tuple(status for look in looks if (status := look.result()) is not None)
 
     async def stop(self, name: str) -> None:
@@ -105,13 +97,13 @@ class DockerEngine:
             async with asyncio.timeout(_CHANGE_SECONDS):
                 while found := await self._list(cluster_id, *of_node):
                     # The namespace's owner last: what joined it would lose its network while it still runs.
-                    joined = [c for c in found if _label(c, LABEL_ROLE) != "net"]
-                    await _delete_all(joined)
-                    await _delete_all([c for c in found if c not in joined])
+                    joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
+                    await delete_all(joined)
+                    await delete_all([c for c in found if c not in joined])
                     if await self._list(cluster_id, *of_node):
                         await self._clock.sleep(_GONE_POLL_SECONDS)
                 if node is None:
-                    await self._remove_networks_and_volumes(cluster_id)
+                    await delete_networks_and_volumes(self._client.get(), self._labels(cluster_id))
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
         return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout)
@@ -193,7 +185,7 @@ class DockerEngine:
         except DockerError as error:
             if not is_status(error, 409):
                 raise
-        existing = await containers.get(container.name)  # type: ignore[no-untyped-call]
+        existing = await containers.get(container.name)
         labels = (await existing.show())["Config"]["Labels"] or {}
         for label in (LABEL_CLUSTER, LABEL_INSTANCE):
             if labels.get(label) != container.labels.get(label):
@@ -207,13 +199,13 @@ class DockerEngine:
             await container.start()
         except DockerError:
             # It never ran, so it has no evidence; left behind, it would stand in a retry's way.
-            await _delete(container)
+            await delete(container)
             raise
 
     async def _list(self, cluster_id: str, *more: str) -> list[DockerContainer]:
         filters = {"label": [*self._labels(cluster_id), *more]}
         containers = self._client.get().containers
-        return await containers.list(all=True, filters=filters)  # type: ignore[no-untyped-call]
+        return await containers.list(all=True, filters=filters)
 
     def _labels(self, cluster_id: str | None) -> list[str]:
         of_cluster = [f"{LABEL_CLUSTER}={cluster_id}"] if cluster_id is not None else []
@@ -221,52 +213,3 @@ class DockerEngine:
 
     def _host(self, bound: str) -> str:
         return self._advertised_host or ("127.0.0.1" if bound in _WILDCARDS else bound)
-
-    async def _remove_networks_and_volumes(self, cluster_id: str) -> None:
-        docker = self._client.get()
-        filters = {"label": self._labels(cluster_id)}
-        for network in await docker.networks.list(filters=filters):
-            await (await docker.networks.get(network["Id"])).delete()
-        for volume in (await docker.volumes.list(filters=filters))["Volumes"] or ():
-            await (await docker.volumes.get(volume["Name"])).delete()
-
-
-async def _status(container: DockerContainer) -> ContainerStatus | None:
-    """None when it went away between the list and this look."""
-    try:
-        shown: dict[str, Any] = await container.show()
-    except DockerError as error:
-        if is_status(error, 404):
-            return None
-        raise
-    labels, state = shown["Config"]["Labels"], _STATES[shown["State"]["Status"]]
-    return ContainerStatus(
-        name=shown["Name"].lstrip("/"),
-        cluster_id=labels[LABEL_CLUSTER],
-        role=cast("Role", labels[LABEL_ROLE]),
-        node=labels.get(LABEL_NODE),
-        state=state,
-        exit_code=shown["State"]["ExitCode"] if state == "exited" else None,
-        image=shown["Image"],
-        labels=labels,
-    )
-
-
-def _label(container: DockerContainer, name: str) -> str | None:
-    labels: Mapping[str, str] = container["Labels"] or {}
-    return labels.get(name)
-
-
-async def _delete_all(containers: Sequence[DockerContainer]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for container in containers:
-            group.create_task(_delete(container))
-
-
-async def _delete(container: DockerContainer) -> None:
-    try:
-        await container.delete(force=True, v=True)
-    except DockerError as error:
-        # 404: gone; 409: somebody else is removing it right now.
-        if not is_status(error, 404, 409):
-            raise

@@ -1,6 +1,6 @@
 """Ssh over asyncssh: one kept connection a node, its host key pinned. Not here: what is run on nodes (engine/).
 
-Nothing of the operator's own SSH set-up (agent, configuration, known hosts, default keys) takes part, and no key is logged.
+Nothing of the operator's own SSH set-up (agent, configuration, known hosts, keys) takes part; no key is logged.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[
 async def _drain(reader: asyncssh.SSHReader[bytes], into: bytearray, on_line: Callable[[str], None] | None) -> None:
     async for line in reader:
         into.extend(line)
-        if on_line is not None:
+        # At its end the reader gives one empty line more.
+        if on_line is not None and line:
             on_line(_decode(line).rstrip("\r\n"))
 
 

@@ -16,7 +16,6 @@ from dayfly import assets
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 
-
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -24,15 +23,21 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Base(_Data):
-    """A root file system to start from: a Debian suite (from the machine's own apt sources), its packages and kernel."""
+class RootFileSystem(_Data):
+    """A Debian root file system: packages of a suite, from the machine's own apt sources."""
 
     suite: str
-    kernel: str
-    """The kernel's package."""
     packages: tuple[str, ...] = ()
     backports: tuple[str, ...] = ()
     """apt patterns (`qemu*`) of packages that come from <suite>-backports."""
+
+
+class Base(RootFileSystem):
+    """What nodes start from: a root file system with a kernel. Recipes add to its packages and kernel arguments."""
+
+    kernel: str
+    """The kernel's package."""
+    kernel_arguments: tuple[str, ...] = ()
 
 
 class Artifact(_Data):
@@ -77,11 +82,11 @@ class Recipe(_Data):
     kubernetes: KubernetesNode | None = None
     verify: tuple[str, ...] = ()
 
-    def manifest(self, digest: str) -> ImageManifest:
+    def manifest(self, base: Base, digest: str) -> ImageManifest:
         """What the finished image says of itself."""
         return ImageManifest(
             recipe=self.name,
-            kernel_arguments=self.kernel_arguments,
+            kernel_arguments=(*base.kernel_arguments, *self.kernel_arguments),
             control_plane=self.control_plane,
             worker=self.worker,
             minimum=self.minimum,
@@ -106,6 +111,11 @@ def load_recipe(name: str, root: Path | None = None) -> Recipe:
 def load_base(name: str, root: Path | None = None) -> Base:
     """The base `name`. Raises as load_recipe does."""
     return _load(Base, (root or assets.provisioning()) / "base" / f"{name}.yaml")
+
+
+def load_toolbox(root: Path | None = None) -> RootFileSystem:
+    """The container side of every node image. Raises as load_recipe does."""
+    return _load(RootFileSystem, (root or assets.provisioning()) / "toolbox" / "toolbox.yaml")
 
 
 def recipe_names(root: Path | None = None) -> tuple[str, ...]:

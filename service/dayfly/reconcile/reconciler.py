@@ -35,6 +35,7 @@ class Installation:
     instance: str
     publication: Publication
     advertised: str
+    boot_limit_seconds: float | None = None
 
 
 class Reconciler:
@@ -61,13 +62,12 @@ class Reconciler:
         Raises LeaseLost. May be cancelled at any await: the next pass goes on from what is so in the world.
         """
         cluster = claim.cluster
-        expired = cluster.expires_at is not None and cluster.expires_at <= self._clock.now()
-        if cluster.desired is Desired.ABSENT or expired or cluster.phase is Phase.DELETING:
-            return await self._delete(claim, expired=expired)
+        if cluster.desired is Desired.ABSENT:
+            return await self._delete(claim)
         if cluster.phase in {Phase.PENDING, Phase.PROVISIONING}:
             return await self._provision(claim)
         if cluster.phase is Phase.FAILED:
-            return await self._clear_failed(claim)
+            return await self._clear(cluster)
         return None
 
     async def _provision(self, claim: Claim) -> float | None:
@@ -105,9 +105,6 @@ class Reconciler:
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=fault.step, node=fault.node)
         return await self._clear(cluster)
 
-    async def _clear_failed(self, claim: Claim) -> float | None:
-        return await self._clear(claim.cluster)
-
     async def _clear(self, cluster: Cluster) -> float | None:
         """Remove what a failed cluster still has; again later where the engine is away."""
         try:
@@ -117,12 +114,12 @@ class Reconciler:
             return _CLEANUP_RETRY_SECONDS
         return None
 
-    async def _delete(self, claim: Claim, *, expired: bool) -> float | None:
+    async def _delete(self, claim: Claim) -> float | None:
         cluster = claim.cluster
         if cluster.phase is Phase.DELETED:
             return None
         if cluster.phase is not Phase.DELETING:
-            if expired:
+            if cluster.expires_at is not None and cluster.expires_at <= self._clock.now():
                 await self._store.append_event(claim, NewEvent("cluster.expired", "its time to live is over"))
             await self._store.set_phase(claim, Phase.DELETING)
         began = self._clock.monotonic()
@@ -170,7 +167,7 @@ class Reconciler:
                 secrets=secrets,
                 topology=self._topology(cluster, accelerator),
                 drivers=self._drivers,
-                limits=limits_for(accelerator),
+                limits=limits_for(accelerator, self._installation.boot_limit_seconds),
                 clock=self._clock,
                 progress=progress,
                 node=None if planned.node is None else cluster.spec.nodes()[planned.node - 1],

@@ -54,16 +54,18 @@ class Worker:
                     group.create_task(self._serve(claim, slots), name=f"cluster {claim.cluster.id}")
 
     async def _next_claim(self, watch: Watch) -> Claim:
-        """The next due cluster; waits for a wake-up, or at most the polling time, between looks."""
+        """The next due cluster. Between looks: until a wake-up, until one is due, or at most the polling time."""
         while True:
+            pause = self._options.poll_seconds
             try:
                 claims = await self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
+                if claims:
+                    return claims[0]
+                until_due = await self._store.seconds_until_due()
+                pause = pause if until_due is None else min(pause, until_due)
             except DayflyError as error:
                 _log.warning("cannot claim work", code=error.code, reason=error.message)
-                claims = ()
-            if claims:
-                return claims[0]
-            await watch.wait(self._options.poll_seconds)
+            await watch.wait(pause)
 
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass beside the lease's renewal; then the lease goes back."""

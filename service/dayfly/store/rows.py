@@ -93,7 +93,7 @@ def event_columns(event: NewEvent) -> dict[str, object]:
 
 
 def storable(text: str) -> str:
-    """`text` with U+FFFD for what PostgreSQL takes in no text: NUL, which serial consoles do print, and lone surrogates."""
+    """`text` with U+FFFD for what PostgreSQL refuses: NUL, which serial consoles do print, and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -21,7 +21,7 @@ class Store(Clusters, Leases):
         self._database = database
 
     @classmethod
-    async def open(cls, url: str, *, clock: Clock | None = None) -> Store:  # noqa: A003
+    async def open(cls, url: str, *, clock: Clock | None = None) -> Store:
         """Connect, bring the schema up to date, and be ready.
 
         `sqlite+aiosqlite:///path` (folder and file are made, modes 0700 and 0600) or `postgresql+asyncpg://…`.

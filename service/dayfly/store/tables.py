@@ -32,7 +32,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC on both databases. SQLite has no time zones: there it is text, in UTC, that sorts as time does."""
+    """An aware time in UTC. SQLite has no time zones: there it is text, in UTC, which sorts as time does."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -128,7 +128,7 @@ labels = Table(
     metadata,
     _cluster_id(primary_key=True),
     Column("key", String(255), primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("value", String(255), nullable=False),
     Index("ix_labels_key_value_cluster_id", "key", "value", "cluster_id"),
 )
 

@@ -7,6 +7,7 @@ is entered, and whenever other processes could not be heard for a while, everybo
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ class Watch:
         self._changed = asyncio.Event()
 
     async def wait(self, timeout: float) -> bool:
-        """True once something changed (at once, if it did so since the watch began or was last waited for); False after `timeout` seconds."""
+        """True once something changed; False after `timeout` seconds.
+
+        At once, if it changed since the watch began or was last waited for.
+        """
         try:
             async with asyncio.timeout(timeout):
                 # A change that is known already must not wait for a connection.
@@ -51,6 +55,8 @@ class Wakeups:
 
     def __init__(self) -> None:
         self.remote: Remote | None = None
+        self.origin = secrets.token_hex(8)
+        """Tells our own notifications from those of other stores."""
         self._watches: defaultdict[str | None, set[Watch]] = defaultdict(set)
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from dayfly.domain.lifecycle import TRANSITIONS, Phase, check_transition
 from dayfly.errors import Internal
 

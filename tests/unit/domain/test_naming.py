@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dayfly.domain.naming import CLUSTER_NAME, image_reference, node_name, split_tag
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dayfly.domain.plan import PlannedStep, plan_creation
 from dayfly.domain.spec import ClusterSpec
 from tests.support.specs import make_spec

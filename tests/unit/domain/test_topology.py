@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+
 from dayfly.domain import naming, network
 from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
 from tests.support.specs import IMAGE_ID, make_spec
 
 
 def topology(
-    workers: int = 1, *, kubernetes: bool = True, id: str = "0a1b2c3d4e5f", accelerator: Literal["kvm", "tcg"] = "tcg"
+    workers: int = 1,
+    *,
+    kubernetes: bool = True,
+    cluster_id: str = "0a1b2c3d4e5f",
+    accelerator: Literal["kvm", "tcg"] = "tcg",
 ) -> Topology:
     return compute_topology(
-        id,
+        cluster_id,
         make_spec(workers=workers, kubernetes=kubernetes),
         instance="lab",
         accelerator=accelerator,
@@ -59,7 +64,7 @@ def test_nodes_see_kvm_only_where_it_is_used(accelerator: Literal["kvm", "tcg"],
 
 
 def test_two_clusters_are_the_same_inside_and_share_no_name() -> None:
-    one, two = topology(id="0" * 12), topology(id="1" * 12)
+    one, two = topology(cluster_id="0" * 12), topology(cluster_id="1" * 12)
     assert one.net.command == two.net.command
     assert one.net.environment == two.net.environment
     assert [n.command for n in one.nodes] == [n.command for n in two.nodes]

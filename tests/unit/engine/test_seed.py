@@ -17,9 +17,7 @@ SECRETS = new_secrets(SPEC, datetime(2026, 1, 1, tzinfo=UTC))
 def unpack(index: int, cluster_id: str = "0" * 12) -> dict[str, tuple[int, bytes]]:
     file = seed_file(cluster_id, SPEC.nodes()[index - 1], SECRETS)
     with tarfile.open(fileobj=io.BytesIO(file.content)) as tar:
-        return {
-            m.name: (m.mode, member.read() if (member := tar.extractfile(m)) else b"") for m in tar.getmembers()
-        }
+        return {m.name: (m.mode, member.read() if (member := tar.extractfile(m)) else b"") for m in tar.getmembers()}
 
 
 def test_keys_lie_where_sshd_accepts_them() -> None:

@@ -1,0 +1,71 @@
+"""What a person reads when something goes wrong: one line, a hint where there is one, no traceback for what we know."""
+
+from __future__ import annotations
+
+from dayfly.client import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
+from dayfly.errors import DayflyError
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked for. `code` as in the API's problems."""
+
+    def __init__(self, code: str, detail: str, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+
+
+class ServerExtraMissing(CommandError):
+    """A server's command, where only the client is installed."""
+
+    def __init__(self, command: str, module: str) -> None:
+        super().__init__(
+            "not_installed",
+            f"`dayfly {command}` needs the server's packages ({module} is missing)",
+            "pip install 'dayfly[server]'",
+        )
+
+
+_HINTS = {
+    "not_found": "dayfly cluster list",
+    "image_missing": "dayfly image list",
+    "not_ready": "dayfly cluster show NAME --wait ready",
+    "docker_unavailable": "dayfly doctor",
+    "unauthorized": "set DAYFLY_TOKEN",
+}
+
+
+def explain(error: Exception) -> str | None:
+    """`error [code]: detail`, and a hint on a second line; None for what is not one of ours."""
+    told: tuple[str, str, str | None] | None = None
+    match error:
+        case CommandError():
+            told = error.code, error.detail, error.hint
+        case ApiError():
+            told = error.code, error.detail, _HINTS.get(error.code)
+        case Unreachable():
+            told = "unreachable", str(error), "start it with `dayfly serve`, or set DAYFLY_URL to where it is"
+        case ClusterFailed():
+            told = _explain_failed(error)
+        case WaitTimeout():
+            told = "wait_timeout", str(error), f"it goes on; look with `dayfly cluster show {error.cluster.name}`"
+        case ClientError():
+            told = "client", str(error), None
+        case DayflyError():
+            told = error.code, error.message, _HINTS.get(error.code)
+    if told is None:
+        return None
+    code, detail, hint = told
+    line = f"error [{code}]: {detail}"
+    return f"{line}\n  hint: {hint}" if hint else line
+
+
+def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
+    cluster, fault = error.cluster, error.cluster.error
+    if fault is None:
+        return "not_ready", str(error), None
+    where = " ".join(part for part in (fault.node, fault.step) if part)
+    detail = f"the cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
+    hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None
+    return fault.code, detail, hint

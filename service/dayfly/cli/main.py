@@ -1,0 +1,118 @@
+"""The entry point: which commands there are, and what an error looks like.
+
+A command's module is imported when the command is used: `dayfly cluster …` works, and is quick, where only the client
+is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+import typer.core
+
+from dayfly.cli.complaints import ServerExtraMissing, explain
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """A command, or an app of commands, that is a module's attribute."""
+
+    module: str
+    attribute: str
+    summary: str
+    hidden: bool = False
+
+
+_COMMANDS: Final = {
+    "serve": _Lazy("dayfly.cli.serve", "serve", "Run the service."),
+    "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
+    "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
+    "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
+    "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),
+    "openapi": _Lazy("dayfly.cli.serve", "openapi", "Print the API's OpenAPI document.", hidden=True),
+}
+
+
+class Commands(typer.core.TyperGroup):
+    """Imports commands when they are used, and ends with one clear line where one raises what we know."""
+
+    _summaries_do = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        lazy = _COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        return _summary(cmd_name, lazy) if self._summaries_do else _load(cmd_name, lazy)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._summaries_do = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._summaries_do = False
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            explanation = explain(error)
+            if explanation is None:
+                raise
+            typer.echo(explanation, err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _dayfly() -> None:
+    """Ephemeral Kubernetes clusters of QEMU virtual machines in containers.
+
+    DAYFLY_URL says where the service is (default: http://127.0.0.1:8700).
+    """
+
+
+def main() -> None:
+    """What the console script runs."""
+    app(prog_name="dayfly")
+
+
+def _load(name: str, lazy: _Lazy) -> Any:
+    try:
+        target = getattr(importlib.import_module(lazy.module), lazy.attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "dayfly":
+            raise  # a part of our own is missing: a defect
+        raise ServerExtraMissing(name, error.name) from error
+    if isinstance(target, typer.Typer):
+        command = typer.main.get_command(target)
+        command.name = name
+        return command
+    return _single(name, target, hidden=lazy.hidden)
+
+
+def _summary(name: str, lazy: _Lazy) -> Any:
+    """What a list of commands needs to know of one."""
+
+    def summary() -> None: ...
+
+    summary.__doc__ = lazy.summary
+    return _single(name, summary, hidden=lazy.hidden)
+
+
+def _single(name: str, function: Callable[..., None], *, hidden: bool) -> Any:
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, hidden=hidden)(function)
+    return typer.main.get_command(single)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Waiting in front of a terminal, or of a log: what step, which node, how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from dayfly.cli.values import format_duration
+from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
+
+_ASK_AGAIN_SECONDS: Final = 20.0
+_STYLES: Final = {"done": "green", "failed": "red", "running": "cyan", "waiting": "yellow"}
+
+
+class _Display(Protocol):
+    def event(self, event: Event) -> None: ...
+
+    def cluster(self, cluster: Cluster) -> None: ...
+
+
+def watch(
+    client: Client, cluster: Cluster, wanted: Literal["ready", "settled", "deleted"], timeout_seconds: float
+) -> Cluster:
+    """Show the progress on standard error until it is as wanted. Raises ClusterFailed (for ready), WaitTimeout."""
+    deadline = time.monotonic() + timeout_seconds
+    after = client.all_events(cluster.id)[-1:] if wanted == "deleted" else ()
+    last = after[0].id if after else 0
+    with _display(cluster) as display:
+        while True:
+            display.cluster(cluster)
+            if _is_over(cluster, wanted):
+                break
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise WaitTimeout(cluster, wanted, timeout_seconds)
+            news = client.events(cluster.id, after=last, wait_seconds=min(remaining, _ASK_AGAIN_SECONDS))
+            for event in news.events:
+                display.event(event)
+            last = news.next_after
+            cluster = client.get(cluster.id)
+    if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
+        raise ClusterFailed(cluster)
+    return cluster
+
+
+def format_event(event: Event, cluster: Cluster) -> str:
+    """One line: seconds since the cluster was asked for, node, step, what, and how long it took."""
+    elapsed = (event.at - cluster.created_at).total_seconds()
+    where = " ".join(part for part in (event.node, event.step) if part)
+    took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
+    code = f" [{event.code}]" if event.code else ""
+    return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{event.message}{code}{took}"
+
+
+def _is_over(cluster: Cluster, wanted: str) -> bool:
+    if cluster.phase == "deleted":
+        return True
+    if wanted == "deleted":
+        return False
+    if cluster.desired == "absent":
+        return wanted == "ready"
+    return cluster.phase in {"ready", "failed"}
+
+
+@contextmanager
+def _display(cluster: Cluster) -> Iterator[_Display]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console, cluster)
+        return
+    picture = _Picture(cluster)
+    with Live(console=console, get_renderable=picture.render, refresh_per_second=4):
+        yield picture
+
+
+class _Lines:
+    """One plain line an event."""
+
+    def __init__(self, console: Console, cluster: Cluster) -> None:
+        self._console = console
+        self._cluster = cluster
+
+    def event(self, event: Event) -> None:
+        line = format_event(event, self._cluster)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def cluster(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+
+class _Picture:
+    """All steps at a glance, with clocks that go on between the server's answers."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen = self._began = time.monotonic()
+        self._news = ""
+        self._spinner = Spinner("dots")
+
+    def event(self, event: Event) -> None:
+        self._news = event.message
+
+    def cluster(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen = time.monotonic()
+
+    def render(self) -> Group:
+        now = time.monotonic()
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for column in ("NODE", "STEP", "STATE", "TIME", "DETAIL"):
+            table.add_column(column, no_wrap=column != "DETAIL")
+        for step in self._cluster.steps:
+            going_on = step.finished_at is None
+            seconds = step.seconds + (now - self._seen if going_on else 0.0)
+            state = step.state if step.attempt == 1 else f"{step.state}, attempt {step.attempt}"
+            table.add_row(
+                step.node or "-",
+                step.name,
+                Text(state, style=_STYLES.get(step.state, "")),
+                format_duration(seconds),
+                Text(step.detail or ""),
+            )
+        waited = format_duration(now - self._began)
+        self._spinner.update(text=Text(f"{self._cluster.name}: {self._cluster.phase}, {waited}  {self._news}"))
+        return Group(table, self._spinner) if self._cluster.steps else Group(self._spinner)

@@ -1,0 +1,53 @@
+"""`dayfly cluster ssh`: OpenSSH's own client, with a key and a pinned host key that exist as long as it runs."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dayfly.cli.complaints import CommandError
+from dayfly.client import SshAccess
+
+
+def run_ssh(access: SshAccess, command: Sequence[str]) -> int:
+    """Run `command` on the node, or a shell; → its exit code (255: ssh's own failure, as with ssh)."""
+    program = shutil.which("ssh")
+    if program is None:
+        raise CommandError("ssh_missing", "there is no `ssh` on this machine", "install OpenSSH's client")
+    with tempfile.TemporaryDirectory(prefix="dayfly-ssh-") as folder:  # mode 0700
+        argv = ssh_argv(program, access, command, Path(folder))
+        # Ctrl-C is for the remote side. The parent has to survive it to clean up.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = subprocess.Popen(argv, preexec_fn=_default_interrupt)  # noqa: PLW1509 - no threads here
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def ssh_argv(program: str, access: SshAccess, command: Sequence[str], folder: Path) -> list[str]:
+    """ssh's argv; writes the identity and the known host into `folder`, mode 0600."""
+    identity, known_hosts = folder / "identity", folder / "known_hosts"
+    for path, text in ((identity, access.private_key), (known_hosts, access.known_hosts)):
+        path.touch(mode=0o600)
+        path.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+    options = {
+        "IdentityFile": identity,
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "UserKnownHostsFile": known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+    }
+    pairs = [argument for key, value in options.items() for argument in ("-o", f"{key}={value}")]
+    # No configuration file: a user's own jump hosts and options for 127.0.0.1 are not meant for this.
+    return [program, "-F", "none", *pairs, "-p", str(access.port), f"{access.username}@{access.host}", *command]
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

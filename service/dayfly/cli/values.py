@@ -1,0 +1,55 @@
+"""How values are written on the command line: durations, labels, tables. Both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import typer
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd]?)(?:\d+(?:\.\d+)?[smhd])*")
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+
+
+def parse_duration(text: str) -> float:
+    """`90`, `90s`, `10m`, `1h30m`, `2d` → seconds. Raises BadParameter."""
+    if not _DURATION.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is no duration: write 90, 90s, 10m, 1h30m or 2d")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
+    """`key=value` pairs. Raises BadParameter."""
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{pair!r} is no label: write key=value")
+        labels[key] = value
+    return labels
+
+
+def format_duration(seconds: float) -> str:
+    """`0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_age(then: datetime) -> str:
+    """How long ago `then` was."""
+    return format_duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns wide enough for what is in them, whatever the terminal's width: made to be piped, too."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)

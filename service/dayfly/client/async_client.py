@@ -1,0 +1,189 @@
+"""The client for asyncio: the same methods as sync_client.py. What they send is in calls.py, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from dayfly.client import calls
+from dayfly.client import transport as wire
+from dayfly.client.calls import DELETED_SECONDS, IMAGE_SIZES, READY_SECONDS, Call, Flow, Wait
+from dayfly.client.errors import ApiError
+from dayfly.client.models import (
+    Cluster,
+    Event,
+    Events,
+    Node,
+    Port,
+    Registry,
+    SizeRequest,
+    Spec,
+    SshAccess,
+    Version,
+)
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Dayfly from asyncio: the same methods as Client, awaited."""
+
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = httpx.AsyncClient(**wire.configuration(url, token), transport=transport)
+
+    async def create(
+        self,
+        name: str | None = None,
+        *,
+        image: str,
+        workers: int = 0,
+        control_plane: SizeRequest = IMAGE_SIZES,
+        worker: SizeRequest = IMAGE_SIZES,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+        readiness: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Cluster:
+        """As Client.create."""
+        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        return await self._send(calls.create(wish, idempotency_key))
+
+    async def dry_run(
+        self,
+        name: str | None = None,
+        *,
+        image: str,
+        workers: int = 0,
+        control_plane: SizeRequest = IMAGE_SIZES,
+        worker: SizeRequest = IMAGE_SIZES,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+        readiness: str | None = None,
+    ) -> Spec:
+        """As Client.dry_run."""
+        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        return await self._send(calls.dry_run(wish))
+
+    async def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
+        """As Client.get."""
+        return await self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
+
+    async def list(self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = ()) -> tuple[Cluster, ...]:
+        """As Client.list."""
+        return await self._run(calls.list_all(labels or {}, phases))
+
+    async def delete(self, cluster: str) -> Cluster:
+        """As Client.delete."""
+        return await self._send(calls.delete(cluster))
+
+    async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+        """As Client.wait_ready."""
+        return await self._run(calls.wait_ready(cluster, timeout_seconds))
+
+    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+        """As Client.wait_deleted."""
+        await self._run(calls.wait_deleted(cluster, timeout_seconds))
+
+    async def kubeconfig(self, cluster: str) -> str:
+        """As Client.kubeconfig."""
+        return await self._send(calls.kubeconfig(cluster))
+
+    async def registry(self, cluster: str) -> Registry:
+        """As Client.registry."""
+        return await self._send(calls.registry(cluster))
+
+    async def nodes(self, cluster: str) -> tuple[Node, ...]:
+        """As Client.nodes."""
+        return await self._send(calls.nodes(cluster))
+
+    async def ssh(self, cluster: str, node: str = "node01") -> SshAccess:
+        """As Client.ssh."""
+        return await self._send(calls.ssh(cluster, node))
+
+    async def console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> str:
+        """As Client.console."""
+        return await self._send(calls.console(cluster, node, tail_bytes))
+
+    async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
+        """As Client.follow_console."""
+        request = self._http.build_request(**wire.follow_arguments(cluster, node, tail_bytes))
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    raise wire.api_error(response)
+                async for text in response.aiter_text():
+                    yield text
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            raise wire.unreachable(self._http.base_url, error) from error
+
+    async def ports(self, cluster: str) -> tuple[Port, ...]:
+        """As Client.ports."""
+        return await self._send(calls.ports(cluster))
+
+    async def evidence(self, cluster: str, name: str) -> str:
+        """As Client.evidence."""
+        return await self._send(calls.evidence(cluster, name))
+
+    async def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> Events:
+        """As Client.events."""
+        return await self._send(calls.events(cluster, after, wait_seconds))
+
+    async def all_events(self, cluster: str) -> tuple[Event, ...]:
+        """As Client.all_events."""
+        return await self._run(calls.all_events(cluster))
+
+    async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """As Client.follow."""
+        while True:
+            part = await self.events(cluster, after=after, wait_seconds=calls.HOLD_SECONDS)
+            for event in part.events:
+                yield event
+            after = part.next_after
+            if part.phase == "deleted" and not part.events:
+                return
+
+    async def version(self) -> Version:
+        """As Client.version."""
+        return await self._send(calls.version())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[T]) -> T:
+        request = self._http.build_request(**wire.request_arguments(call))
+        try:
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self._http.base_url, error) from error
+        return wire.read_answer(call, response)
+
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    result = await self._send(call)
+                except ApiError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

@@ -1,0 +1,191 @@
+"""The client for ordinary code. What it sends, and how it reads the answers, is in calls.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from dayfly.client import calls
+from dayfly.client import transport as wire
+from dayfly.client.calls import DELETED_SECONDS, IMAGE_SIZES, READY_SECONDS, Call, Flow, Wait
+from dayfly.client.errors import ApiError
+from dayfly.client.models import (
+    Cluster,
+    Event,
+    Events,
+    Node,
+    Port,
+    Registry,
+    SizeRequest,
+    Spec,
+    SshAccess,
+    Version,
+)
+
+T = TypeVar("T")
+
+
+class Client:
+    """Dayfly from ordinary code. Every method raises ApiError and Unreachable.
+
+    `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
+    an id or a name. `transport` is for tests.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = httpx.Client(**wire.configuration(url, token), transport=transport)
+
+    def create(
+        self,
+        name: str | None = None,
+        *,
+        image: str,
+        workers: int = 0,
+        control_plane: SizeRequest = IMAGE_SIZES,
+        worker: SizeRequest = IMAGE_SIZES,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+        readiness: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Cluster:
+        """Ask for a cluster; it is being made when this returns. Sizes left out come from the image."""
+        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        return self._send(calls.create(wish, idempotency_key))
+
+    def dry_run(
+        self,
+        name: str | None = None,
+        *,
+        image: str,
+        workers: int = 0,
+        control_plane: SizeRequest = IMAGE_SIZES,
+        worker: SizeRequest = IMAGE_SIZES,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+        readiness: str | None = None,
+    ) -> Spec:
+        """What create() would make, checked in every way, and not made."""
+        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        return self._send(calls.dry_run(wish))
+
+    def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
+        """One cluster; with `wait`, as soon as it is so or the time is over."""
+        return self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
+
+    def list(self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = ()) -> tuple[Cluster, ...]:
+        """All clusters with all of `labels` in one of `phases` (none given: all but deleted ones), newest first."""
+        return self._run(calls.list_all(labels or {}, phases))
+
+    def delete(self, cluster: str) -> Cluster:
+        """Ask for its deletion; it is being deleted when this returns."""
+        return self._send(calls.delete(cluster))
+
+    def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+        """Until it is ready. Raises ClusterFailed, WaitTimeout."""
+        return self._run(calls.wait_ready(cluster, timeout_seconds))
+
+    def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+        """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
+        self._run(calls.wait_deleted(cluster, timeout_seconds))
+
+    def kubeconfig(self, cluster: str) -> str:
+        """An administrator's kubeconfig, as YAML."""
+        return self._send(calls.kubeconfig(cluster))
+
+    def registry(self, cluster: str) -> Registry:
+        """Where to push images to, and where the cluster pulls them from."""
+        return self._send(calls.registry(cluster))
+
+    def nodes(self, cluster: str) -> tuple[Node, ...]:
+        """The nodes, the control plane first."""
+        return self._send(calls.nodes(cluster))
+
+    def ssh(self, cluster: str, node: str = "node01") -> SshAccess:
+        """How to get into a node."""
+        return self._send(calls.ssh(cluster, node))
+
+    def console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> str:
+        """The end of what a node's serial console printed."""
+        return self._send(calls.console(cluster, node, tail_bytes))
+
+    def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
+        """The same, and what it prints from now on, until the node ends."""
+        request = self._http.build_request(**wire.follow_arguments(cluster, node, tail_bytes))
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise wire.api_error(response)
+                yield from response.iter_text()
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise wire.unreachable(self._http.base_url, error) from error
+
+    def ports(self, cluster: str) -> tuple[Port, ...]:
+        """The published ports."""
+        return self._send(calls.ports(cluster))
+
+    def evidence(self, cluster: str, name: str) -> str:
+        """One text of a failed cluster's evidence."""
+        return self._send(calls.evidence(cluster, name))
+
+    def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> Events:
+        """The next events after id `after`; waits for one when there is none."""
+        return self._send(calls.events(cluster, after, wait_seconds))
+
+    def all_events(self, cluster: str) -> tuple[Event, ...]:
+        """All events so far, oldest first."""
+        return self._run(calls.all_events(cluster))
+
+    def follow(self, cluster: str, *, after: int = 0) -> Iterator[Event]:
+        """Events as they come, until the cluster is deleted."""
+        while True:
+            part = self.events(cluster, after=after, wait_seconds=calls.HOLD_SECONDS)
+            yield from part.events
+            after = part.next_after
+            if part.phase == "deleted" and not part.events:
+                return
+
+    def version(self) -> Version:
+        """The server's release."""
+        return self._send(calls.version())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call[T]) -> T:
+        request = self._http.build_request(**wire.request_arguments(call))
+        try:
+            response = self._http.send(request)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self._http.base_url, error) from error
+        return wire.read_answer(call, response)
+
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    result = self._send(call)
+                except ApiError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

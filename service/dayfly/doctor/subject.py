@@ -1,0 +1,52 @@
+"""Opens what the doctor examines, with the drivers that the service itself would use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from dayfly.app import Accelerators, Outside, open_outside
+from dayfly.clock import SystemClock
+from dayfly.doctor.examine import Acceleration, Subject
+from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.settings import Settings
+from dayfly.store import Store
+
+
+@asynccontextmanager
+async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
+    """This host as `settings` have it; connections are closed at the end."""
+
+    async def ping_database() -> None:
+        store = await Store.open(settings.database)
+        try:
+            await store.ping()
+        finally:
+            await store.close()
+
+    async with open_outside(settings, SystemClock()) as outside:
+        yield Subject(
+            engine=outside.engine,
+            images=outside.images,
+            probe=lambda: _probe(settings, outside),
+            ping_database=ping_database,
+            database_file=_sqlite_file(settings.database),
+            wanted=settings.accelerator,
+            state_dir=settings.state_dir,
+            cache_dir=settings.cache_dir,
+        )
+
+
+async def _probe(settings: Settings, outside: Outside) -> Acceleration | None:
+    """The probe boots a kernel, and any node image has one; None where there is no image yet."""
+    images = await outside.images.list(label=LABEL_IMAGE)
+    if not images:
+        return None
+    answer = await Accelerators(settings, outside.images).probe(images[0].id)
+    return Acceleration(answer.accelerator, answer.reason)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") else None

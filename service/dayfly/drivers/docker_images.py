@@ -1,0 +1,141 @@
+"""ImageStore and ImageBuilder over Docker's API. How images are built stands in docker_build.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+
+from dayfly.domain.naming import LABEL_ROLE, split_tag
+from dayfly.drivers import docker_build
+from dayfly.drivers.docker_client import DockerClient
+from dayfly.drivers.docker_config import one_shot_config
+from dayfly.drivers.docker_errors import engine_errors, is_status
+from dayfly.drivers.protocols import ExecResult, ImageInfo, TransferProgress
+
+_LOOK_SECONDS: Final = 30.0
+_CHANGE_SECONDS: Final = 300.0
+"""The limit of one change: deleting a large image keeps a slow disk busy."""
+_SILENCE_SECONDS: Final = 300.0
+"""A transfer that says nothing for so long is over."""
+
+
+class DockerImages:
+    """The images on one Docker engine. `docker_host` as in DockerClient."""
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self._client = DockerClient(docker_host)
+
+    async def inspect(self, reference: str) -> ImageInfo:
+        with engine_errors(f"image {reference}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                raw = await self._client.get().images.inspect(reference)
+        return ImageInfo(
+            id=raw["Id"],
+            references=tuple(raw["RepoTags"] or ()),
+            labels=raw["Config"]["Labels"] or {},
+            size_bytes=int(raw["Size"]),
+            created_at=datetime.fromisoformat(raw["Created"]),
+        )
+
+    async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
+        with engine_errors("images"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await self._client.get().images.list(filters={"label": [label]})
+        return tuple(_listed(raw) for raw in found)
+
+    async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
+        repository, tag = split_tag(reference)
+        stream = self._client.get().images.push(repository, tag=tag, stream=True)
+        async for progress in _transfer(stream, f"pushing {reference}"):
+            yield progress
+
+    async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
+        repository, tag = split_tag(reference)
+        stream = self._client.get().images.pull(repository, tag=tag, stream=True)
+        async for progress in _transfer(stream, f"pulling {reference}"):
+            yield progress
+
+    async def tag(self, image: str, reference: str) -> None:
+        repository, tag = split_tag(reference)
+        with engine_errors(f"tagging {image}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._client.get().images.tag(image, repository, tag=tag)
+
+    async def remove(self, reference: str) -> None:
+        with engine_errors(f"removing {reference}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                try:
+                    await self._client.get().images.delete(reference)
+                except DockerError as error:
+                    if not is_status(error, 404):
+                        raise
+
+    async def run(
+        self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
+    ) -> ExecResult | None:
+        config = one_shot_config(image, argv, devices, {LABEL_ROLE: "one-shot"})
+        with engine_errors(f"running {argv[0]} in {image}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                container = await self._client.get().containers.create(config)
+            try:
+                async with asyncio.timeout(_CHANGE_SECONDS):
+                    await container.start()
+                return await _result(container, timeout)
+            finally:
+                async with asyncio.timeout(_CHANGE_SECONDS):
+                    await container.delete(force=True, v=True)
+
+    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
+        return await docker_build.import_rootfs(self._client.get(), tar, reference, changes)
+
+    async def build(self, context: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        return await docker_build.build(self._client.get(), context, reference, labels)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+async def _result(container: DockerContainer, timeout: float) -> ExecResult | None:
+    try:
+        async with asyncio.timeout(timeout):
+            ended = await container.wait()
+    except TimeoutError:
+        return None
+    async with asyncio.timeout(_LOOK_SECONDS):
+        stdout = await container.log(stdout=True)
+        stderr = await container.log(stderr=True)
+    return ExecResult(int(ended["StatusCode"]), "".join(stdout).encode(), "".join(stderr).encode())
+
+
+async def _transfer(stream: AsyncIterator[dict[str, Any]], doing: str) -> AsyncIterator[TransferProgress]:
+    with engine_errors(doing):
+        while True:
+            try:
+                # The engine reports a failure as a line of the stream; aiodocker raises it.
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    line = await anext(stream)
+            except StopAsyncIteration:
+                return
+            detail = line.get("progressDetail") or {}
+            yield TransferProgress(
+                layer=str(line.get("id", "")),
+                status=str(line.get("status", "")),
+                current_bytes=int(detail.get("current") or 0),
+                total_bytes=int(detail.get("total") or 0),
+            )
+
+
+def _listed(raw: Mapping[str, Any]) -> ImageInfo:
+    return ImageInfo(
+        id=raw["Id"],
+        references=tuple(tag for tag in raw["RepoTags"] or () if tag != "<none>:<none>"),
+        labels=raw["Labels"] or {},
+        size_bytes=int(raw["Size"]),
+        created_at=datetime.fromtimestamp(raw["Created"], UTC),
+    )

@@ -1,0 +1,201 @@
+"""From a recipe to a node image: the phases, what waits for what, and the tags. Not here: how a phase does its work.
+
+    toolbox ─────────────────────────────┐
+    base ──────┬── node ── disk ── image ┴── verify ── tag
+    artifacts ─┘
+
+Every phase but the last two is cached by content (cache.py). A bake builds under a temporary tag; an image gets its
+name after it was verified, so what has a name works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from dayfly import assets
+from dayfly.clock import Clock, SystemClock
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.drivers.protocols import ImageBuilder, ImageStore
+from dayfly.errors import DayflyError, ImageMissing
+from dayfly.images.artifacts import make_artifact
+from dayfly.images.cache import Cache
+from dayfly.images.disk import make_disk
+from dayfly.images.host import check_host
+from dayfly.images.node import make_node
+from dayfly.images.plan import BakePlan, make_plan
+from dayfly.images.progress import Report, Reporter
+from dayfly.images.recipe import RootFileSystem
+from dayfly.images.rootfs import OnLine, make_rootfs
+
+LABEL_TOOLBOX: Final = "dayfly.toolbox"
+_UNTAG_LIMIT_SECONDS: Final = 60.0
+_TAG_LENGTH: Final = 12
+
+
+class Verify(Protocol):
+    """Boots a cluster of the image and runs the manifest's `verify` commands; raises a DayflyError where that fails."""
+
+    async def __call__(self, reference: str, manifest: ImageManifest) -> None: ...
+
+
+async def bake(
+    recipe_name: str,
+    *,
+    images: ImageStore,
+    builder: ImageBuilder,
+    cache_dir: Path,
+    report: Report,
+    verify: Verify,
+    clock: Clock | None = None,
+) -> str:
+    """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
+
+    Needs root. Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines
+    as evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no
+    mount and no process behind; what was whole stays in the cache.
+    """
+    plan = make_plan(recipe_name, assets.provisioning())
+    check_host()
+    clock = clock or SystemClock()
+    async with Cache(cache_dir, clock) as cache:
+        job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify)
+        return await job.run()
+
+
+@dataclass(frozen=True)
+class _Bake:
+    plan: BakePlan
+    images: ImageStore
+    builder: ImageBuilder
+    cache: Cache
+    reporter: Reporter
+    verify: Verify
+
+    async def run(self) -> str:
+        repository = f"dayfly/{self.plan.recipe.name}"
+        final = f"{repository}:{self.plan.keys.image[:_TAG_LENGTH]}"
+        if (existing := await self._find(final)) is not None:
+            self.reporter.cached("image", f"{final} is there, and was verified")
+            await self.images.tag(existing, f"{repository}:latest")
+            return existing
+        temporary = f"{repository}:bake-{secrets.token_hex(6)}"
+        try:
+            image_id = await self._build(temporary)
+            async with self.reporter.phase("verify"):
+                await self.verify(temporary, self._manifest())
+            for reference in (final, f"{repository}:latest"):
+                await self.images.tag(image_id, reference)
+        finally:
+            async with asyncio.timeout(_UNTAG_LIMIT_SECONDS):
+                await self.images.remove(temporary)
+        return image_id
+
+    async def _build(self, reference: str) -> str:
+        recipe, keys = self.plan.recipe, self.plan.keys
+        try:
+            async with asyncio.TaskGroup() as group:
+                toolbox = group.create_task(self._toolbox())
+                base = group.create_task(self._base())
+                artifacts: dict[str, asyncio.Task[Path]] = {}
+                for name in keys.artifacts:  # In an order in which needs come first.
+                    needs = {need: artifacts[need] for need in recipe.artifacts[name].needs}
+                    artifacts[name] = group.create_task(self._artifact(name, needs))
+                disk = group.create_task(self._disk(base, artifacts))
+        except* DayflyError as failures:
+            raise _first(failures) from failures
+        context = {name: disk.result() / name for name in ("disk.qcow2", "vmlinuz", "initrd")}
+        async with self.reporter.phase("image"):
+            return await self._image(toolbox.result(), context, reference)
+
+    async def _toolbox(self) -> str:
+        key = self.plan.keys.toolbox
+        reference = f"dayfly/toolbox:{key[:_TAG_LENGTH]}"
+        if (existing := await self._find(reference)) is not None:
+            self.reporter.cached("toolbox", f"{reference} is on the engine")
+            return existing
+
+        async def make(folder: Path, on_line: OnLine) -> None:
+            tar = folder / "rootfs.tar"
+            await make_rootfs(self.plan.toolbox, tar, hook=self.plan.root / "toolbox" / "trim", on_line=on_line)
+
+        folder = await self._cached("toolbox", "toolbox", key, make)
+        async with self.reporter.phase("import"):
+            changes = ('CMD ["/bin/sh"]', f"LABEL {LABEL_TOOLBOX}={key}")
+            return await self.builder.import_rootfs(folder / "rootfs.tar", reference, changes=changes)
+
+    async def _base(self) -> Path:
+        base, recipe = self.plan.base, self.plan.recipe
+        packages = tuple(sorted({*base.packages, *recipe.packages, base.kernel}))
+        what = RootFileSystem(suite=base.suite, packages=packages, backports=base.backports)
+
+        async def make(folder: Path, on_line: OnLine) -> None:
+            await make_rootfs(what, folder / "rootfs", hook=self.plan.root / "base" / "trim", on_line=on_line)
+
+        return await self._cached("base", f"{recipe.name}.base", self.plan.keys.base, make) / "rootfs"
+
+    async def _artifact(self, name: str, needs: Mapping[str, asyncio.Task[Path]]) -> Path:
+        built = {need: await task for need, task in needs.items()}
+        recipe, plan = self.plan.recipe, self.plan
+
+        async def make(folder: Path, on_line: OnLine) -> None:
+            artifact = recipe.artifacts[name]
+            await make_artifact(plan.base.suite, artifact, folder, root=plan.root, needs=built, on_line=on_line)
+
+        return await self._cached(f"artifact {name}", f"{recipe.name}.{name}", plan.keys.artifacts[name], make) / "out"
+
+    async def _disk(self, base: asyncio.Task[Path], artifacts: Mapping[str, asyncio.Task[Path]]) -> Path:
+        plan, recipe = self.plan, self.plan.recipe
+        rootfs = await base
+        built = {name: await task for name, task in artifacts.items()}
+
+        async def node(folder: Path, on_line: OnLine) -> None:
+            await make_node(recipe, folder, root=plan.root, base=rootfs, artifacts=built, on_line=on_line)
+
+        async def disk(folder: Path, on_line: OnLine) -> None:
+            await make_disk(made / "rootfs", folder, root=plan.root, disk_gib=recipe.disk_gib, on_line=on_line)
+
+        made = await self._cached("node", f"{recipe.name}.node", plan.keys.node, node)
+        return await self._cached("disk", f"{recipe.name}.disk", plan.keys.disk, disk)
+
+    async def _image(self, toolbox: str, files: Mapping[str, Path], reference: str) -> str:
+        async with self.cache.scratch() as context:
+            for name, file in files.items():
+                (context / name).hardlink_to(file)
+            (context / "Dockerfile").write_text(f"FROM {toolbox}\nCOPY {' '.join(files)} /dayfly/\n")
+            labels = {LABEL_IMAGE: self._manifest().model_dump_json()}
+            return await self.builder.build(context, reference, labels=labels)
+
+    async def _cached(
+        self, phase: str, name: str, key: str, make: Callable[[Path, OnLine], Coroutine[None, None, None]]
+    ) -> Path:
+        if self.cache.has(name, key):
+            self.reporter.cached(phase)
+        return await self.cache.get(
+            name,
+            key,
+            partial(self.reporter.watch, phase, make),
+            on_wait=partial(self.reporter.waiting, phase),
+        )
+
+    async def _find(self, reference: str) -> str | None:
+        try:
+            return (await self.images.inspect(reference)).id
+        except ImageMissing:
+            return None
+
+    def _manifest(self) -> ImageManifest:
+        return self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
+
+
+def _first(failures: BaseExceptionGroup[DayflyError]) -> DayflyError:
+    """The failure that made the other phases end; they were cancelled, so there is rarely more than one."""
+    for failure in failures.exceptions:
+        return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
+    raise AssertionError("an exception group is never empty")

@@ -1,0 +1,139 @@
+"""What bakes made and may use again: one folder a phase, named by content key, whole or not there.
+
+A folder is written under a temporary name and renamed when it is whole. A lock file per folder keeps two bakes from
+making it twice and a pruning bake from removing what another uses; the kernel releases it when its process ends,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from dayfly.clock import Clock
+
+_KEEP: Final = 2
+_LOCK_POLL_SECONDS: Final = 0.5
+_TEMPORARY: Final = ".new-"
+
+Make = Callable[[Path], Awaitable[None]]
+
+
+class Cache:
+    """The folder `root`, as one bake uses it; what it was given stays locked until the bake ends."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = root
+        self._clock = clock
+        self._held: list[int] = []
+
+    async def __aenter__(self) -> Cache:
+        # Root file systems with setuid programs lie in here: nobody else may look in.
+        (self._root / "locks").mkdir(parents=True, exist_ok=True)
+        self._root.chmod(0o700)
+        await asyncio.to_thread(self._remove_leftovers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+    async def get(self, name: str, key: str, make: Make, on_wait: Callable[[], None] | None = None) -> Path:
+        """The folder of phase `name` with `key`; made by `make(empty folder)` where it is not there yet.
+
+        `on_wait` is called once when another bake is making it. Whatever `make` raises leaves nothing.
+        """
+        entry = self._root / f"{name}-{key[:32]}"
+        lock = self._open_lock(entry.name)
+        try:
+            await self._acquire(lock, fcntl.LOCK_EX, on_wait)
+            if not entry.exists():
+                await self._make(entry, make)
+            os.utime(entry)
+        except BaseException:
+            os.close(lock)
+            raise
+        # Never unlocked in between: flock converts a lock we are alone on without letting anybody in before us
+        # who would find it gone; a pruner asks without waiting.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        self._held.append(lock)
+        await asyncio.to_thread(self._prune, name)
+        return entry
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Path]:
+        """An empty folder on the cache's file system, gone at the end."""
+        lock = self._open_lock("scratch")
+        try:
+            # Shared: any number of bakes may have one; whoever removes leftovers asks for it alone.
+            await self._acquire(lock, fcntl.LOCK_SH, None)
+            folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}scratch.", dir=self._root))
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder)
+        finally:
+            os.close(lock)
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether it need not be made."""
+        return (self._root / f"{name}-{key[:32]}").exists()
+
+    async def _make(self, entry: Path, make: Make) -> None:
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{entry.name}.", dir=self._root))
+        try:
+            await make(temporary)
+            os.rename(temporary, entry)
+        finally:
+            # Not in a thread: a cancelled bake must not leave before it has cleaned up.
+            shutil.rmtree(temporary, ignore_errors=not os.path.lexists(temporary))
+
+    async def _acquire(self, lock: int, how: int, on_wait: Callable[[], None] | None) -> None:
+        waited = False
+        while not _try_lock(lock, how):
+            if not waited and on_wait is not None:
+                on_wait()
+            waited = True
+            await self._clock.sleep(_LOCK_POLL_SECONDS)
+
+    def _remove_leftovers(self) -> None:
+        for leftover in self._root.glob(f"{_TEMPORARY}*"):
+            name = leftover.name.removeprefix(_TEMPORARY).rpartition(".")[0]
+            self._remove_unlocked(name, leftover)
+
+    def _prune(self, name: str) -> None:
+        versions = [path for path in self._root.glob(f"{name}-*") if path.name[len(name) + 1 :].isalnum()]
+        newest_first = sorted(versions, key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in newest_first[_KEEP:]:
+            self._remove_unlocked(old.name, old)
+
+    def _remove_unlocked(self, name: str, folder: Path) -> None:
+        lock = self._open_lock(name)
+        try:
+            if _try_lock(lock, fcntl.LOCK_EX):
+                with suppress(FileNotFoundError):  # Another bake removed it first.
+                    shutil.rmtree(folder)
+        finally:
+            os.close(lock)
+
+    def _open_lock(self, name: str) -> int:
+        # Never removed: a lock on a file that was replaced meanwhile would protect nothing.
+        return os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""What a bake consists of: the key of every phase, computed from what goes into it. Pure but for reading provisioning/.
+
+A key changes when, and only when, the phase's result may change: recipe parts, scripts, roles, the code that runs them,
+the keys of the phases before it. Mirrors never go in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from dayfly.errors import InvalidRequest
+from dayfly.images.fingerprint import fingerprint
+from dayfly.images.recipe import Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
+
+_CODE: Final = Path(__file__).parent
+_ENTER: Final = ("base/enter", "base/mount")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The content key of every phase; `image` covers all of them."""
+
+    toolbox: str
+    base: str
+    artifacts: Mapping[str, str]
+    node: str
+    disk: str
+    image: str
+
+
+@dataclass(frozen=True)
+class BakePlan:
+    """A recipe with all that it names, and the keys of its phases. `root` is provisioning/."""
+
+    root: Path
+    recipe: Recipe
+    base: Base
+    toolbox: RootFileSystem
+    keys: Keys
+
+
+def make_plan(recipe_name: str, root: Path) -> BakePlan:
+    """The plan for `recipe_name`. Raises NotFound and InvalidRequest; the latter for a missing file, too."""
+    recipe = load_recipe(recipe_name, root)
+    base = load_base(recipe.base, root)
+    toolbox = load_toolbox(root)
+    try:
+        keys = _keys(recipe, base, toolbox, root)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"recipe {recipe_name} names {error.filename}, which is not there") from error
+    return BakePlan(root, recipe, base, toolbox, keys)
+
+
+def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Keys:
+    def key(*values: object, files: tuple[str, ...] = (), code: tuple[str, ...]) -> str:
+        ours = fingerprint(_CODE, files=code)
+        return fingerprint(root, ours, *values, files=files)
+
+    toolbox_key = key(toolbox, files=("toolbox",), code=("rootfs.py",))
+    base_key = key(base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
+    artifacts: dict[str, str] = {}
+    while len(artifacts) < len(recipe.artifacts):
+        ready = [
+            name
+            for name, artifact in recipe.artifacts.items()
+            if name not in artifacts and all(need in artifacts for need in artifact.needs)
+        ]
+        if not ready:
+            raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle")
+        for name in ready:
+            artifact = recipe.artifacts[name]
+            needs = [artifacts[need] for need in artifact.needs]
+            files = (artifact.script, *artifact.inputs, *_ENTER)
+            artifacts[name] = key(base.suite, artifact, needs, files=files, code=("artifacts.py", "rootfs.py"))
+    node_key = key(
+        base_key,
+        artifacts,
+        recipe.vars,
+        recipe.finish,
+        files=(
+            recipe.playbook,
+            *_roles(recipe, root),
+            *recipe.finish,
+            *recipe.finish_inputs,
+            "ansible/connection_plugins",
+            *_ENTER,
+        ),
+        code=("node.py", "rootfs.py"),
+    )
+    disk_key = key(node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
+    image_key = key(disk_key, toolbox_key, recipe.manifest(base, ""), code=("bake.py",))
+    return Keys(toolbox_key, base_key, artifacts, node_key, disk_key, image_key)
+
+
+def _roles(recipe: Recipe, root: Path) -> tuple[str, ...]:
+    plays = yaml.safe_load((root / recipe.playbook).read_text())
+    names = [role for play in plays for role in play.get("roles", ())]
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidRequest(f"{recipe.playbook}: roles are plain names, so that a change of one is noticed")
+    return tuple(f"ansible/roles/{name}" for name in names)

@@ -1,0 +1,82 @@
+"""Node images on the engine and in registries. Not here: how they are made (bake.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.naming import LABEL_IMAGE, image_reference
+from dayfly.drivers.protocols import ImageInfo, ImageStore, TransferProgress
+from dayfly.errors import NotANodeImage
+
+OnProgress = Callable[[TransferProgress], None]
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """A node image on the engine, with what it says of itself."""
+
+    info: ImageInfo
+    manifest: ImageManifest
+
+
+async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
+    """All node images of this engine, the newest first; what we cannot read (another version baked it) is left out."""
+    found = []
+    for info in await images.list(label=LABEL_IMAGE):
+        try:
+            found.append(NodeImage(info, ImageManifest.model_validate_json(info.labels[LABEL_IMAGE])))
+        except ValidationError:
+            continue
+    return tuple(sorted(found, key=lambda image: image.info.created_at, reverse=True))
+
+
+async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
+    """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no tag behind.
+
+    Raises ImageMissing, NotANodeImage, EngineRefused, DockerUnavailable.
+    """
+    info = await images.inspect(image_reference(name))
+    _require_node_image(info, name)
+    existed = target in info.references
+    await images.tag(info.id, target)
+    try:
+        async for progress in images.push(target):
+            on_progress(progress)
+    finally:
+        if not existed:
+            await images.remove(target)
+
+
+async def pull_image(images: ImageStore, source: str, on_progress: OnProgress) -> NodeImage:
+    """Pull a node image from a registry and give it its own names, `dayfly/<recipe>:<digest>` and `:latest`.
+
+    Raises NotANodeImage (what was pulled is removed again), ImageMissing, EngineRefused, DockerUnavailable.
+    """
+    async for progress in images.pull(source):
+        on_progress(progress)
+    info = await images.inspect(source)
+    try:
+        manifest = _require_node_image(info, source)
+    except NotANodeImage:
+        await images.remove(source)
+        raise
+    for tag in (manifest.digest[:12], "latest"):
+        await images.tag(info.id, f"dayfly/{manifest.recipe}:{tag}")
+    await images.remove(source)
+    return NodeImage(await images.inspect(info.id), manifest)
+
+
+def _require_node_image(info: ImageInfo, name: str) -> ImageManifest:
+    label = info.labels.get(LABEL_IMAGE)
+    if label is None:
+        raise NotANodeImage(f"{name} is an image, but none that Dayfly baked: it has no label {LABEL_IMAGE}")
+    try:
+        return ImageManifest.model_validate_json(label)
+    except ValidationError as error:
+        raise NotANodeImage(
+            f"{name} was baked by a version of Dayfly that this one does not understand: {error}"
+        ) from error

@@ -1,0 +1,203 @@
+"""Connections and transactions, on SQLite and on PostgreSQL. Not here: tables (tables.py), migrations (migrate.py).
+
+Two kinds of transaction: `read` sees one snapshot, `write` is told the time by the database and wakes who watches
+the clusters it touches. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never
+fails half-way for having read first; within a process writers queue for it in order instead of polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dayfly.clock import Clock
+from dayfly.errors import DatabaseUnavailable, InvalidRequest
+from dayfly.store.failures import translated
+from dayfly.store.listener import CHANNEL, Listener
+from dayfly.store.migrate import migrate
+from dayfly.store.tables import DatabaseNow
+from dayfly.store.wakeups import Wakeups
+
+TRANSACTION_SECONDS: Final = 30.0
+"""No transaction of ours takes a second; one that takes this long meets a database that does not answer."""
+MIGRATION_SECONDS: Final = 300.0
+
+_BUSY_MILLISECONDS: Final = 10_000
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_WRITE: Final = "dayfly_write"
+_POSTGRESQL_SETTINGS: Final = {
+    "application_name": "dayfly",
+    "statement_timeout": "15s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A write under way. `now` is the database's clock, read after the locks that begin it were taken."""
+
+    connection: AsyncConnection
+    now: datetime
+    origin: str
+    touched: list[str] = field(default_factory=list)
+
+    async def touch(self, cluster_id: str) -> None:
+        """Wake, when this commits, whoever watches the cluster."""
+        if cluster_id in self.touched:
+            return
+        self.touched.append(cluster_id)
+        if self.connection.dialect.name == "postgresql":
+            # Within the transaction: it is heard if, and only if, the write is.
+            await self.connection.execute(select(func.pg_notify(CHANNEL, f"{self.origin} {cluster_id}")))
+
+
+class Database:
+    """One database and the watches on it."""
+
+    def __init__(self, engine: AsyncEngine, listener: Listener | None, wakeups: Wakeups) -> None:
+        self.wakeups = wakeups
+        self._engine = engine
+        self._listener = listener
+        self._writers = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    @classmethod
+    async def open(cls, url: str, clock: Clock) -> Database:
+        """See Store.open."""
+        address = _parse(url)
+        async with translated(TRANSACTION_SECONDS):
+            engine = _sqlite_engine(address) if address.get_backend_name() == "sqlite" else _postgresql_engine(address)
+        wakeups = Wakeups()
+        listener = None
+        if engine.dialect.name == "postgresql":
+            listener = Listener(address, wakeups, clock)
+            wakeups.remote = listener
+        database = cls(engine, listener, wakeups)
+        try:
+            await database._prepare(clock)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        if self._listener is not None:
+            await self._listener.close()
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads."""
+        async with translated(TRANSACTION_SECONDS), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the end of its block, or not at all when the block raises."""
+        touched: list[str] = []
+        try:
+            async with (
+                translated(seconds),
+                self._writers or nullcontext(),
+                self._engine.connect() as plain,
+            ):
+                connection = await plain.execution_options(**{_WRITE: True})
+                async with connection.begin():
+                    now = (await connection.execute(select(DatabaseNow()))).scalar_one()
+                    yield Transaction(connection, now, self.wakeups.origin, touched)
+        finally:
+            # Whatever the outcome: a commit whose answer was lost, or not waited for, is a commit.
+            for cluster_id in touched:
+                self.wakeups.wake(cluster_id)
+
+    async def _prepare(self, clock: Clock) -> None:
+        async with translated(MIGRATION_SECONDS):
+            if self._writers is not None:
+                await self._use_wal(clock)
+            async with self._engine.connect() as plain:
+                connection = await plain.execution_options(**{_WRITE: True})
+                async with connection.begin():
+                    await migrate(connection, seconds=MIGRATION_SECONDS)
+        if self._listener is not None:
+            async with translated(TRANSACTION_SECONDS):
+                await self._listener.connect()
+
+    async def _use_wal(self, clock: Clock) -> None:
+        """Readers and the writer do not wait for each other. The mode stays with the file."""
+        while True:
+            try:
+                # Two processes that both switch a new file meet a lock that SQLite's busy handler does not cover.
+                async with translated(TRANSACTION_SECONDS), self._engine.connect() as plain:
+                    connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+                    mode = (await connection.exec_driver_sql("PRAGMA journal_mode = WAL")).scalar_one()
+                    if mode == "wal":
+                        return
+            except DatabaseUnavailable as error:
+                if "locked" not in error.message:
+                    raise
+            await clock.sleep(0.05)
+
+
+def _parse(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        # The text may hold a password, so it is not repeated.
+        raise InvalidRequest("the database's URL cannot be understood") from error
+    backend = address.get_backend_name()
+    if backend not in _DRIVERS:
+        raise InvalidRequest(f"no support for {backend}: use sqlite+aiosqlite or postgresql+asyncpg")
+    if backend == "sqlite" and address.database in (None, "", ":memory:"):
+        raise InvalidRequest("a SQLite database needs a file: sqlite+aiosqlite:///path")
+    return address.set(drivername=_DRIVERS[backend])
+
+
+def _sqlite_engine(address: URL) -> AsyncEngine:
+    path = Path(str(address.database))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives its -wal and -shm files the mode of the database itself.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+    engine = create_async_engine(address, pool_size=8, max_overflow=0, pool_timeout=TRANSACTION_SECONDS)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        # In WAL mode a crash of the process loses nothing, one of the host the last commits, but never the file.
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE) else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(address: URL) -> AsyncEngine:
+    return create_async_engine(
+        address,
+        pool_size=10,
+        max_overflow=10,
+        pool_pre_ping=True,
+        pool_timeout=TRANSACTION_SECONDS,
+        connect_args={"timeout": 10.0, "server_settings": _POSTGRESQL_SETTINGS},
+    )

@@ -1,0 +1,48 @@
+"""What a database's driver raises, in the project's own errors. Not here: what a query finds wrong (NotFound, …)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from dayfly.errors import DatabaseUnavailable
+
+_PASSING: Final = ("08", "25P03", "28", "3D", "40", "53", "55", "57", "58")
+"""SQLSTATE classes of what the server, the network or a lock did to us, and not of what is wrong with a statement."""
+
+
+@asynccontextmanager
+async def translated(seconds: float) -> AsyncIterator[None]:
+    """Bound the block, and raise DatabaseUnavailable where the database is at fault. Everything else passes through."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("no database connection became free in time") from error
+    except DBAPIError as error:
+        if not _passing(error):
+            raise
+        # The driver's own sentence: SQLAlchemy's would add the statement and its parameters.
+        raise DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
+    except asyncpg.PostgresError as error:
+        if not (error.sqlstate or "").startswith(_PASSING):
+            raise
+        raise DatabaseUnavailable(f"the database refused: {error}") from error
+    except asyncpg.InterfaceError as error:
+        raise DatabaseUnavailable(f"the connection to the database is gone: {error}") from error
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"the database did not answer within {seconds:g} s") from error
+    except OSError as error:
+        raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+
+
+def _passing(error: DBAPIError) -> bool:
+    if error.connection_invalidated or isinstance(error, OperationalError):
+        return True  # on SQLite: locked for too long, disk full, file not to be opened
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_PASSING)

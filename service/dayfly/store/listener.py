@@ -1,0 +1,97 @@
+"""Hears of other processes' commits, by PostgreSQL's LISTEN, on a connection of its own.
+
+It has no task: whoever waits for a change looks after it. When the connection breaks everybody is woken, looks, and
+the next wait connects again; and is woken again, for what happened in between was not heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from dayfly.clock import Clock
+from dayfly.errors import DatabaseUnavailable
+from dayfly.store.failures import translated
+from dayfly.store.wakeups import Wakeups
+
+CHANNEL: Final = "dayfly_cluster"
+"""Payload: the sending store's origin, a space, the cluster's id."""
+
+_CONNECT_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 1.0
+"""Between two attempts to connect again."""
+
+
+class Listener:
+    """One connection that listens, and comes back."""
+
+    def __init__(self, address: URL, wakeups: Wakeups, clock: Clock) -> None:
+        # No pool: this connection is never shared, and a broken one is of no use to anybody.
+        self._engine = create_async_engine(
+            address,
+            poolclass=NullPool,
+            connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "dayfly-listen"}},
+        )
+        self._wakeups = wakeups
+        self._clock = clock
+        self._connection: AsyncConnection | None = None
+        self._alive = False
+        self._closed = False
+        self._connecting = asyncio.Lock()
+
+    async def connected(self) -> None:
+        """Until the connection stands; tries for as long as it takes. The caller sets the limit."""
+        while not self._alive and not self._closed:
+            try:
+                await self.connect()
+            except DatabaseUnavailable:
+                # Whoever waits looks at the database next, and is told there.
+                await self._clock.sleep(_PAUSE_SECONDS)
+
+    async def connect(self) -> None:
+        """Connect, unless that stands already. Raises DatabaseUnavailable."""
+        async with self._connecting:
+            if self._alive or self._closed:
+                return
+            await self._drop()
+            async with translated(_CONNECT_SECONDS):
+                connection = await self._engine.connect()
+                try:
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
+                    driver.add_termination_listener(self._terminated)
+                    await driver.add_listener(CHANNEL, self._heard)
+                except BaseException:
+                    await connection.close()
+                    raise
+            self._connection, self._alive = connection, True
+        self._wakeups.wake_all()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._closed = True
+        self._alive = False
+        async with self._connecting:
+            await self._drop()
+            await self._engine.dispose()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.remove_termination_listener(self._terminated)
+            # Not back to a pool, and with no more talk on a wire that may be dead.
+            await connection.invalidate()
+            await connection.close()
+
+    def _heard(self, connection: object, pid: int, channel: str, payload: str) -> None:  # noqa: ARG002
+        origin, _, cluster_id = payload.partition(" ")
+        if origin != self._wakeups.origin:
+            self._wakeups.wake(cluster_id)
+
+    def _terminated(self, connection: object) -> None:  # noqa: ARG002
+        self._alive = False
+        self._wakeups.wake_all()

@@ -1,0 +1,35 @@
+"""An API over a store of its own, for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dayfly.store import Store
+from tests.support.api import Outside, Worker, database_url, http_client
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(database_url(tmp_path))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def outside() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+def worker(store: Store) -> Worker:
+    return Worker(store)
+
+
+@pytest.fixture
+async def http(store: Store, outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client(outside.services(store)) as client:
+        yield client

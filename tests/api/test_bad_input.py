@@ -1,0 +1,298 @@
+"""Whatever is sent, the answer is a problem with a code: never a traceback, never a row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dayfly.errors import DockerUnavailable
+from dayfly.store import Store
+from tests.support.api import HOST, Outside, http_client
+
+
+def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["type"] == f"urn:dayfly:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["instance"] == answer.request.url.path
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"image": "nothing"}, "image_missing"),
+        ({"image": "plain"}, "not_a_node_image"),
+        ({"image": "bare", "name": "Demo"}, "bad_name"),
+        ({"image": "bare", "name": "1st"}, "bad_name"),
+        ({"image": "bare", "name": "a-"}, "bad_name"),
+        ({"image": "bare", "name": ""}, "bad_name"),
+        ({"image": "bare", "name": "a" * 41}, "bad_name"),
+        ({"image": "bare", "name": "a\0b"}, "bad_name"),
+        ({"image": "bare", "name": "a\n"}, "bad_name"),
+        ({"image": "bare", "name": "café"}, "bad_name"),
+        ({"image": "bare", "workers": {"count": 99}}, "too_many_nodes"),
+        ({"image": "bare", "workers": {"count": 10**30}}, "too_many_nodes"),
+        ({"image": "bare", "control_plane": {"memory_mib": 255}}, "impossible_size"),
+        ({"image": "bare", "control_plane": {"disk_gib": 3}}, "impossible_size"),
+        ({"image": "bare", "control_plane": {"disk_gib": 10**6}}, "impossible_size"),
+        ({"image": "bare", "control_plane": {"vcpus": HOST.cpus + 1}}, "impossible_size"),
+        ({"image": "bare", "control_plane": {"memory_mib": HOST.memory_mib + 1}}, "impossible_size"),
+        ({"image": "bare", "workers": {"count": 1, "memory_mib": HOST.memory_mib}}, "impossible_size"),
+        ({"image": "bare", "workers": {"count": 1, "vcpus": 10**40}}, "impossible_size"),
+        ({"image": "bare", "workers": {"count": 0, "memory_mib": 1}}, "impossible_size"),
+        ({"image": "bare", "ttl_seconds": 86401}, "invalid_request"),
+        ({"image": "bare", "readiness": "usable"}, "invalid_request"),
+        ({"image": "bare", "readiness": "nodes"}, "invalid_request"),
+    ],
+)
+async def test_a_wish_that_cannot_be_granted(
+    http: httpx.AsyncClient, store: Store, body: dict[str, Any], code: str
+) -> None:
+    check_problem(await http.post("/v1/clusters", json=body), 422, code)
+    assert (await store.list_clusters()).clusters == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "image"),
+        ({"image": ""}, "image"),
+        ({"image": "a" * 256}, "image"),
+        ({"image": "-rm"}, "image"),
+        ({"image": "bare\0"}, "image"),
+        ({"image": 3}, "image"),
+        ({"image": "bare", "surprise": 1}, "surprise"),
+        ({"image": "bare", "name": 5}, "name"),
+        ({"image": "bare", "workers": 3}, "workers"),
+        ({"image": "bare", "workers": {"count": -1}}, "workers.count"),
+        ({"image": "bare", "workers": {"count": "3"}}, "workers.count"),
+        ({"image": "bare", "workers": {"count": 1.5}}, "workers.count"),
+        ({"image": "bare", "workers": {"count": True}}, "workers.count"),
+        ({"image": "bare", "control_plane": {"vcpus": 0}}, "control_plane.vcpus"),
+        ({"image": "bare", "control_plane": {"memory_mib": -5}}, "control_plane.memory_mib"),
+        ({"image": "bare", "control_plane": {"cores": 2}}, "control_plane.cores"),
+        ({"image": "bare", "readiness": "soon"}, "readiness"),
+        ({"image": "bare", "ttl_seconds": 0}, "ttl_seconds"),
+        ({"image": "bare", "labels": {"a": 1}}, "labels.a"),
+        ({"image": "bare", "labels": {"": "x"}}, "labels"),
+        ({"image": "bare", "labels": {"a b": "x"}}, "labels"),
+        ({"image": "bare", "labels": {"a" * 64: "x"}}, "labels"),
+        ({"image": "bare", "labels": {"a": "x" * 257}}, "labels"),
+        ({"image": "bare", "labels": {"a": "x\0"}}, "labels"),
+        ({"image": "bare", "labels": {f"k{i}": "x" for i in range(33)}}, "labels"),
+        ([], ""),
+        ("bare", ""),
+        (None, ""),
+    ],
+)
+async def test_a_field_that_is_wrong_is_named(http: httpx.AsyncClient, store: Store, body: Any, path: str) -> None:
+    answer = await http.post("/v1/clusters", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    problem = check_problem(answer, 422, "invalid_request")
+    assert path in {error["path"] for error in problem["errors"]}
+    assert {error["location"] for error in problem["errors"]} == {"body"}
+    assert (await store.list_clusters()).clusters == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b'{"image": "bare"',
+        b"image=bare",
+        b'{"image": "\xff\xfe"}',
+        b"\x00",
+        b"[" * 30_000,
+        b'{"image": "bare", "ttl_seconds": ' + b"9" * 5000 + b"}",
+    ],
+)
+async def test_what_is_not_json(http: httpx.AsyncClient, content: bytes) -> None:
+    answer = await http.post("/v1/clusters", content=content, headers={"Content-Type": "application/json"})
+    check_problem(answer, 400, "malformed_json")
+
+
+async def test_a_lone_surrogate_is_refused_and_survives_the_answer(http: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    for content in (rb'{"image": "\ud800"}', rb'{"image": "bare", "\udfff": 1}', rb'{"image": "bare", "name": "\ud800"}'):
+        answer = await http.post("/v1/clusters", content=content, headers=headers)
+        check_problem(answer, 422, "invalid_request")
+
+
+async def test_nothing_at_all(http: httpx.AsyncClient) -> None:
+    check_problem(await http.post("/v1/clusters"), 422, "invalid_request")
+
+
+async def test_a_body_too_large(http: httpx.AsyncClient) -> None:
+    body = {"image": "bare", "name": "x" * 70_000}
+    check_problem(await http.post("/v1/clusters", json=body), 413, "body_too_large")
+
+
+async def test_a_body_too_large_that_does_not_say_so(http: httpx.AsyncClient) -> None:
+    async def chunks() -> Any:
+        for _ in range(80):
+            yield b" " * 1024
+
+    answer = await http.post("/v1/clusters", content=chunks(), headers={"Content-Type": "application/json"})
+    check_problem(answer, 413, "body_too_large")
+
+
+@pytest.mark.parametrize("declared", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_json_has_to_be_declared(http: httpx.AsyncClient, declared: str | None) -> None:
+    headers = {"Content-Type": declared} if declared else {}
+    answer = await http.post("/v1/clusters", content=b'{"image": "bare"}', headers=headers)
+    check_problem(answer, 415, "unsupported_media_type")
+
+
+async def test_a_name_in_use(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+    check_problem(await http.post("/v1/clusters", json={"name": "demo", "image": "bare"}), 409, "name_taken")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 201])
+async def test_a_bad_idempotency_key(http: httpx.AsyncClient, key: str) -> None:
+    answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"Idempotency-Key": key})
+    problem = check_problem(answer, 422, "invalid_request")
+    assert problem["errors"][0]["location"] == "header"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/clusters/nothing",
+        "/v1/clusters/0123456789ab",
+        "/v1/clusters/Demo",
+        "/v1/clusters/a%00b",
+        "/v1/clusters/%F0%28%8C%28",
+        "/v1/clusters/" + "a" * 5000,
+        "/v1/clusters/nothing/kubeconfig",
+        "/v1/clusters/nothing/events",
+        "/v1/clusters/",
+        "/",
+        "/v2/clusters",
+    ],
+)
+async def test_what_is_not_there(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_method_that_is_not_possible(http: httpx.AsyncClient) -> None:
+    answer = await http.put("/v1/clusters")
+    check_problem(answer, 405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "phase=gone",
+        "label=a",
+        "label==b",
+        "label=a=1&label=a=2",
+        "label=a=%00",
+        "cursor=x",
+        "cursor=" + "y" * 201,
+        "cursor=%00",
+    ],
+)
+async def test_a_bad_listing(http: httpx.AsyncClient, query: str) -> None:
+    check_problem(await http.get(f"/v1/clusters?{query}"), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("query", ["wait=soon", "wait=ready&timeout=3601", "timeout=-1", "timeout=nan", "timeout=inf"])
+async def test_a_bad_wait(http: httpx.AsyncClient, query: str) -> None:
+    cluster = (await http.post("/v1/clusters", json={"image": "bare"})).json()
+    check_problem(await http.get(f"/v1/clusters/{cluster['id']}?{query}"), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("query", ["after=-1", f"after={2**63}", "limit=0", "wait=4000", "wait=nan"])
+async def test_bad_event_parameters(http: httpx.AsyncClient, query: str) -> None:
+    cluster = (await http.post("/v1/clusters", json={"image": "bare"})).json()
+    check_problem(await http.get(f"/v1/clusters/{cluster['id']}/events?{query}"), 422, "invalid_request")
+
+
+async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, outside: Outside) -> None:
+    outside.images.broken = DockerUnavailable("the engine does not answer")
+    answer = await http.post("/v1/clusters", json={"image": "bare"})
+    check_problem(answer, 503, "docker_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, outside: Outside) -> None:
+    outside.images.broken = RuntimeError("secret detail")
+    answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"X-Request-Id": "ask-me-1"})
+    problem = check_problem(answer, 500, "internal")
+    assert problem["request_id"] == "ask-me-1"
+    assert "secret detail" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8700", "", "localhost.evil.example", "[::2]"])
+async def test_a_request_for_another_host(http: httpx.AsyncClient, host: str) -> None:
+    check_problem(await http.get("/v1/clusters", headers={"Host": host}), 421, "host_not_allowed")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8700", "127.0.0.1:1", "[::1]", "[::1]:8700"])
+async def test_a_request_for_loopback(http: httpx.AsyncClient, host: str) -> None:
+    assert (await http.get("/v1/clusters", headers={"Host": host})).status_code == 200
+
+
+async def test_a_service_for_all_hosts(store: Store, outside: Outside) -> None:
+    async with http_client(outside.services(store, allowed_hosts=None)) as http:
+        assert (await http.get("/healthz", headers={"Host": "lab.example"})).status_code == 200
+
+
+@pytest.mark.parametrize("given_id", ["", "a b", "x" * 65, "é"])
+async def test_a_request_id_that_is_no_use_is_replaced(http: httpx.AsyncClient, given_id: str) -> None:
+    answer = await http.get("/healthz", headers={"X-Request-Id": given_id.encode()})
+    assert answer.headers["x-request-id"] not in {"", given_id}
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+_SIZE = st.dictionaries(st.sampled_from(["vcpus", "memory_mib", "disk_gib", "count", "x"]), _JSON | st.integers(-9, 999))
+_ALMOST = st.fixed_dictionaries(
+    {"image": st.sampled_from(["bare", "k8s", "plain", "nothing"]) | _JSON},
+    optional={
+        "name": st.text(max_size=50) | st.from_regex(r"[a-z][a-z0-9-]{0,45}") | _JSON,
+        "control_plane": _SIZE | _JSON,
+        "workers": _SIZE | _JSON,
+        "labels": st.dictionaries(st.text(), st.text()) | _JSON,
+        "ttl_seconds": st.integers() | _JSON,
+        "readiness": st.sampled_from(["usable", "nodes", "booted", ""]) | _JSON,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=_ALMOST | _JSON)
+async def test_no_body_is_a_defect_of_ours(http: httpx.AsyncClient, body: Any) -> None:
+    content = json.dumps(body).encode()
+    answer = await http.post("/v1/clusters", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {202, 400, 409, 422}, answer.text
+    if answer.status_code != 202:
+        check_problem(answer, answer.status_code, answer.json()["code"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(min_size=1, max_size=200))
+async def test_no_bytes_are_a_defect_of_ours(http: httpx.AsyncClient, content: bytes) -> None:
+    answer = await http.post("/v1/clusters", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}

@@ -1,0 +1,87 @@
+"""POST /v1/clusters."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+
+from dayfly.store import Store
+from tests.support.specs import IMAGE_ID
+
+
+async def test_it_is_accepted_with_a_location(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/clusters", json={"name": "demo", "image": "bare", "workers": {"count": 2}})
+    assert answer.status_code == 202
+    cluster = answer.json()
+    assert answer.headers["location"] == f"/v1/clusters/{cluster['id']}"
+    assert (await http.get(answer.headers["location"])).json()["name"] == "demo"
+    assert cluster["phase"] == "pending"
+    assert cluster["desired"] == "present"
+    assert cluster["image"] == "dayfly/bare:latest"
+    assert cluster["image_id"] == IMAGE_ID
+    assert cluster["error"] is None
+    assert cluster["steps"] == []
+
+
+async def test_sizes_left_out_are_the_images(http: httpx.AsyncClient) -> None:
+    body = {"image": "bare", "control_plane": {"vcpus": 4}, "workers": {"count": 1, "memory_mib": 300, "disk_gib": None}}
+    cluster = (await http.post("/v1/clusters", json=body)).json()
+    assert cluster["control_plane"] == {"vcpus": 4, "memory_mib": 512, "disk_gib": 8}
+    assert cluster["workers"] == {"count": 1, "vcpus": 2, "memory_mib": 300, "disk_gib": 8}
+
+
+async def test_a_name_is_made_where_none_is_given(http: httpx.AsyncClient) -> None:
+    names = {(await http.post("/v1/clusters", json={"image": "bare"})).json()["name"] for _ in range(3)}
+    assert len(names) == 3
+
+
+async def test_a_ttl_becomes_an_expiry(http: httpx.AsyncClient) -> None:
+    cluster = (await http.post("/v1/clusters", json={"image": "bare", "ttl_seconds": 90})).json()
+    lifetime = datetime.fromisoformat(cluster["expires_at"]) - datetime.fromisoformat(cluster["created_at"])
+    assert lifetime == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "promised"), [("bare", None, "booted"), ("k8s", None, "usable"), ("k8s", "nodes", "nodes")]
+)
+async def test_readiness_is_what_the_image_can_promise(
+    http: httpx.AsyncClient, image: str, asked: str | None, promised: str
+) -> None:
+    body = {"image": image} | ({"readiness": asked} if asked else {})
+    assert (await http.post("/v1/clusters", json=body)).json()["readiness"] == promised
+
+
+async def test_a_dry_run_resolves_all_and_makes_nothing(http: httpx.AsyncClient, store: Store) -> None:
+    answer = await http.post("/v1/clusters?dry_run=true", json={"name": "demo", "image": "k8s"})
+    assert answer.status_code == 200
+    assert answer.json()["kubernetes_version"] == "v1.20.2"
+    assert answer.json()["control_plane"]["vcpus"] == 2
+    assert (await store.list_clusters()).clusters == ()
+
+
+async def test_a_dry_run_sees_a_name_in_use(http: httpx.AsyncClient) -> None:
+    body = {"name": "demo", "image": "bare"}
+    await http.post("/v1/clusters", json=body)
+    answer = await http.post("/v1/clusters?dry_run=true", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
+
+
+async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClient, store: Store) -> None:
+    headers = {"Idempotency-Key": "job-17"}
+    first = await http.post("/v1/clusters", json={"image": "bare", "labels": {"a": "1"}}, headers=headers)
+    body = {"labels": {"a": "1"}, "image": "bare", "workers": {"count": 0}}
+    again = await http.post("/v1/clusters", json=body, headers=headers)
+    assert again.status_code == 202
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert len((await store.list_clusters()).clusters) == 1
+
+
+async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient) -> None:
+    headers = {"Idempotency-Key": "job-17"}
+    await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    answer = await http.post("/v1/clusters", json={"image": "k8s"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused")

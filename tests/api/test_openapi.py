@@ -1,0 +1,35 @@
+"""openapi.json is the contract: it changes on purpose or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dayfly.api.openapi import document
+
+REPO = Path(__file__).parents[2]
+
+
+def test_the_committed_contract_is_what_the_app_says() -> None:
+    committed = (REPO / "openapi.json").read_text(encoding="utf-8")
+    assert document() == committed, "run: dayfly openapi > openapi.json"
+
+
+def test_it_is_the_same_every_time() -> None:
+    assert document() == document()
+
+
+def test_every_operation_has_an_id_and_tells_of_problems() -> None:
+    seen: set[str] = set()
+    for methods in json.loads(document())["paths"].values():
+        for operation in methods.values():
+            assert operation["operationId"] not in seen
+            seen.add(operation["operationId"])
+            problems = {s: r for s, r in operation["responses"].items() if s >= "400"}
+            assert "500" in problems
+            assert all("application/problem+json" in response["content"] for response in problems.values())
+    assert {"createCluster", "getCluster", "deleteCluster", "getKubeconfig"} <= seen
+
+
+def test_the_frameworks_own_errors_are_not_promised() -> None:
+    assert "HTTPValidationError" not in document()

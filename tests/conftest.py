@@ -1,0 +1,27 @@
+"""What holds for all tests: nothing is skipped, and nothing of the caller's own Dayfly is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A time limit from outside ends a run as Ctrl-C does, so that fixtures still clean up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a developer has set for a service of their own must not reach the tests.
+    for name in [name for name in os.environ if name.startswith("DAYFLY_") and name != "DAYFLY_CACHE_DIR"]:
+        del os.environ[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that cannot run here has failed: a skipped test protects nothing."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped ({report.longrepr}); tests are never skipped"
+    return report

@@ -1,0 +1,23 @@
+"""Real virtual machines of the `bare` image, through a real service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dayfly.client import Client
+from tests.support.service import Service, running_service
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests that do not need one of their own."""
+    with running_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as client:
+        yield client

@@ -1,0 +1,155 @@
+"""What goes wrong in the world ends in a named state with its evidence: never in a traceback or a wait for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dayfly.client import Client, Cluster
+from tests.support.images import variant
+from tests.support.service import Service, running_service
+from tests.support.socket_proxy import cuttable_engine
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Service]:
+    """A service that gives up soon."""
+    with running_service(
+        tmp_path,
+        boot_limit_seconds="15",
+        step_attempts="2",
+        retry_backoff_seconds="0.5",
+        engine_patience_seconds="4",
+    ) as service:
+        yield service
+        assert "Traceback" not in service.log.read_text()
+
+
+def failure(service: Service, image: str) -> tuple[Cluster, dict[str, str]]:
+    """A failed cluster with its evidence, looked at before it is deleted."""
+    with Client(service.url) as client:
+        cluster = client.get(client.create(image=image).id, wait="settled", timeout_seconds=120)
+        assert cluster.phase == "failed"
+        assert cluster.error is not None
+        assert not service.objects(), "a failed cluster holds no running VM"
+        evidence = {name: client.evidence(cluster.id, name) for name in cluster.error.evidence}
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id)
+        return cluster, evidence
+
+
+def test_qemu_that_exits_at_once(impatient: Service) -> None:
+    with variant("dayfly/bare:latest", kernel="/dayfly/no-such-kernel") as image:
+        cluster, evidence = failure(impatient, image)
+    assert cluster.error is not None
+    assert (cluster.error.code, cluster.error.step, cluster.error.node) == ("vm_exited", "boot", "node01")
+    assert "no-such-kernel" in evidence["boot/log"]
+    with Client(impatient.url) as client:
+        events = client.all_events(cluster.id)
+    assert [e.type for e in events].count("step.retry") == 1
+
+
+def test_a_guest_that_never_answers(impatient: Service) -> None:
+    with variant("dayfly/bare:latest", kernel_arguments=["rdinit=/bin/none", "init=/bin/none"]) as image:
+        cluster, evidence = failure(impatient, image)
+    assert cluster.error is not None
+    assert (cluster.error.code, cluster.error.node) == ("ssh_timeout", "node01")
+    assert "Kernel panic" in evidence["node01/console"]
+
+
+def test_an_image_that_was_removed_half_way(tmp_path: Path) -> None:
+    with (
+        running_service(tmp_path, worker_concurrency="1", boot_limit_seconds="8", step_attempts="1") as service,
+        Client(service.url) as client,
+    ):
+        with variant("dayfly/bare:latest", kernel_arguments=["rdinit=/bin/none", "init=/bin/none"]) as slow:
+            # The only slot of the worker is taken for a while, so the next cluster is accepted and has to wait.
+            ahead = client.create(image=slow)
+            with variant("dayfly/bare:latest", recipe="doomed") as image:
+                cluster = client.create(image=image)
+            end = client.get(cluster.id, wait="settled", timeout_seconds=120)
+            assert end.phase == "failed"
+            assert end.error is not None
+            assert (end.error.code, end.error.step) == ("image_missing", "sandbox")
+            for one in (ahead, cluster):
+                client.delete(one.id)
+                client.wait_deleted(one.id)
+        assert not service.objects()
+
+
+def test_no_port_is_left(tmp_path: Path) -> None:
+    with (
+        running_service(tmp_path, port_range="40111-40111", step_attempts="2", retry_backoff_seconds="0.5") as service,
+    ):
+        cluster, _ = failure(service, "bare")
+    assert cluster.error is not None
+    assert (cluster.error.code, cluster.error.step) == ("ports_exhausted", "sandbox")
+
+
+def test_the_engine_is_away_for_a_moment(tmp_path: Path) -> None:
+    with (
+        cuttable_engine(tmp_path) as engine,
+        running_service(tmp_path, docker_host=engine.url, retry_backoff_seconds="0.5") as service,
+        Client(service.url) as client,
+    ):
+        cluster = client.create(image="bare")
+        client.get(cluster.id)
+        engine.cut()
+        waiting = _await_waiting(client, cluster)
+        assert "engine" in waiting
+        engine.give_back()
+        assert client.wait_ready(cluster.id, timeout_seconds=300).phase == "ready"
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id)
+        assert not service.objects()
+
+
+def test_the_engine_stays_away(tmp_path: Path) -> None:
+    with (
+        cuttable_engine(tmp_path) as engine,
+        running_service(
+            tmp_path, docker_host=engine.url, retry_backoff_seconds="0.5", engine_patience_seconds="3"
+        ) as service,
+        Client(service.url) as client,
+    ):
+        cluster = client.create(image="bare")
+        _await_step(client, cluster)
+        engine.cut()
+        end = client.get(cluster.id, wait="settled", timeout_seconds=60)
+        assert end.phase == "failed"
+        assert end.error is not None
+        assert end.error.code == "docker_unavailable"
+        with pytest.raises(Exception, match="docker_unavailable"):
+            client.create(image="bare")
+        # What it could not remove then, it removes when the engine is back, without being asked.
+        engine.give_back()
+        _await_nothing(service)
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id)
+        assert "Traceback" not in service.log.read_text()
+
+
+def _await_step(client: Client, cluster: Cluster) -> None:
+    for event in client.follow(cluster.id):
+        if event.type == "step.started" and event.step == "boot":
+            return
+    raise AssertionError("no boot began")
+
+
+def _await_waiting(client: Client, cluster: Cluster) -> str:
+    for event in client.follow(cluster.id):
+        if event.type == "step.waiting":
+            return event.message
+    raise AssertionError("nothing waited for the engine")
+
+
+def _await_nothing(service: Service) -> None:
+    deadline = time.monotonic() + 60
+    while service.objects():
+        assert time.monotonic() < deadline, service.objects()
+        time.sleep(0.2)

@@ -1,0 +1,31 @@
+"""A store of one's own, and a claim on a cluster in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dayfly.store import Claim, NewCluster, Store
+from tests.support.clock import FakeClock
+from tests.support.specs import make_spec
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/dayfly.db")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def claim(store: Store) -> Claim:
+    await store.create_cluster(NewCluster("demo", make_spec(workers=1), None))
+    (claim,) = await store.claim("tester", lease_seconds=60, limit=1)
+    return claim

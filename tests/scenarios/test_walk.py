@@ -1,0 +1,184 @@
+"""A walk through a plan, with steps that do as they are told: order, attempts, patience, and what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import pytest
+
+from dayfly.domain.limits import TimeLimits, limits_for
+from dayfly.domain.plan import PlannedStep
+from dayfly.engine.step import Step, StepContext
+from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
+from dayfly.reconcile.journal import Journal
+from dayfly.reconcile.walk import Patience, StepFailed, Walk
+from dayfly.store import Claim, Store
+from tests.support.clock import FakeClock
+
+PATIENCE = Patience(attempts=3, backoff_seconds=2, engine_seconds=10)
+
+
+class Scripted:
+    """A step that raises what it is given, attempt by attempt, and then succeeds."""
+
+    def __init__(self, *errors: Exception, already: bool = False, limit_seconds: float = 60) -> None:
+        self._errors, self._already, self._limit = list(errors), already, limit_seconds
+        self.calls: list[str] = []
+        self.applying = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    def limit(self, limits: TimeLimits) -> float:
+        return self._limit
+
+    async def check(self, context: StepContext) -> bool:
+        self.calls.append("check")
+        return self._already
+
+    async def apply(self, context: StepContext) -> None:
+        self.calls.append("apply")
+        self.applying.set()
+        context.progress("halfway")
+        await self.go_on.wait()
+        if self._errors:
+            raise self._errors.pop(0)
+
+    async def undo(self, context: StepContext) -> None:
+        self.calls.append("undo")
+
+
+class _Context:
+    """As much of a StepContext as a scripted step and a walk look at."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.progress = progress
+        self.limits = limits_for("kvm")
+        self.cluster = type("Cluster", (), {"id": "0"})()
+
+
+async def walk(
+    store: Store, claim: Claim, clock: FakeClock, plan: Sequence[PlannedStep], **steps: Scripted
+) -> list[tuple[str, int | None]]:
+    """Walk `plan`; the keys of its steps in the order they were done."""
+    order = []
+
+    async def context(_: PlannedStep, progress: Callable[[str], None]) -> StepContext:
+        return cast("StepContext", _Context(progress))
+
+    async def on_done(planned: PlannedStep) -> None:
+        order.append(planned.key)
+
+    async with Journal.open(store, claim, clock) as journal:
+        await Walk(cast("dict[str, Step]", steps), context, journal, PATIENCE, clock).run(plan, on_done)
+    return order
+
+
+ONE = (PlannedStep("one"),)
+CHAIN = (PlannedStep("one"), PlannedStep("two", after=frozenset({("one", None)})))
+
+
+async def test_a_step_begins_when_all_it_waits_for_are_done(store: Store, claim: Claim, clock: FakeClock) -> None:
+    assert await walk(store, claim, clock, CHAIN, one=Scripted(), two=Scripted()) == [("one", None), ("two", None)]
+
+
+async def test_independent_steps_go_side_by_side(store: Store, claim: Claim, clock: FakeClock) -> None:
+    left, right = Scripted(), Scripted()
+    left.go_on.clear()
+    plan = (PlannedStep("left"), PlannedStep("right"))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        walking = group.create_task(walk(store, claim, clock, plan, left=left, right=right))
+        await left.applying.wait()
+        await right.applying.wait()
+        left.go_on.set()
+        await walking
+
+
+async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, clock: FakeClock) -> None:
+    step = Scripted(already=True)
+    await walk(store, claim, clock, ONE, one=step)
+    assert step.calls == ["check"]
+
+
+async def test_what_may_help_is_tried_again_after_clearing_away_with_growing_pauses(
+    store: Store, claim: Claim, clock: FakeClock
+) -> None:
+    step = Scripted(CommandFailed("first"), CommandFailed("second"))
+    await walk(store, claim, clock, ONE, one=step)
+    assert step.calls == ["check", "apply", "undo", "check", "apply", "undo", "check", "apply"]
+    assert clock.slept == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([CommandFailed("no")] * 3, "command_failed"),
+        ([ImageMissing("gone")], "image_missing"),
+        ([KeyError()], "internal"),
+    ],
+)
+async def test_what_cannot_help_or_did_not_is_given_up_by_name(
+    store: Store, claim: Claim, clock: FakeClock, errors: list[Exception], code: str
+) -> None:
+    later = Scripted()
+    with pytest.raises(StepFailed) as caught:
+        await walk(store, claim, clock, CHAIN, one=Scripted(*errors), two=later)
+    assert (caught.value.step, caught.value.error.code) == ("one", code)
+    assert later.calls == []
+    events = await store.events(claim.cluster.id)
+    assert (events[-1].type, events[-1].code) == ("step.failed", code)
+    (report,) = await store.steps(claim.cluster.id)
+    assert (report.state, report.error_code, report.attempt) == ("failed", code, len(errors))
+
+
+async def test_an_engine_that_is_away_costs_no_attempt(store: Store, claim: Claim, clock: FakeClock) -> None:
+    step = Scripted(*[DockerUnavailable("nobody there")] * 4)
+    await walk(store, claim, clock, ONE, one=step)
+    assert "undo" not in step.calls
+    assert {e.type for e in await store.events(claim.cluster.id)} >= {"step.waiting", "step.done"}
+
+
+async def test_nobody_waits_for_the_engine_for_ever(store: Store, claim: Claim, clock: FakeClock) -> None:
+    with pytest.raises(StepFailed) as caught:
+        await walk(store, claim, clock, ONE, one=Scripted(*[DockerUnavailable("nobody there")] * 99))
+    assert caught.value.error.code == "docker_unavailable"
+    assert clock.monotonic() >= PATIENCE.engine_seconds
+
+
+async def test_a_step_has_a_limit(store: Store, claim: Claim, clock: FakeClock) -> None:
+    step = Scripted(limit_seconds=0.01)
+    step.go_on.clear()
+    with pytest.raises(StepFailed) as caught:
+        await walk(store, claim, clock, ONE, one=step)
+    assert caught.value.error.code == "step_timeout"
+
+
+async def test_the_first_failure_ends_the_others(store: Store, claim: Claim, clock: FakeClock) -> None:
+    stuck = Scripted()
+    stuck.go_on.clear()
+    plan = (PlannedStep("stuck"), PlannedStep("bad"))
+    async with asyncio.timeout(5):
+        with pytest.raises(StepFailed) as caught:
+            await walk(store, claim, clock, plan, stuck=stuck, bad=Scripted(ImageMissing("gone")))
+    assert caught.value.step == "bad"
+
+
+async def test_progress_is_written_down_in_order(store: Store, claim: Claim, clock: FakeClock) -> None:
+    await walk(store, claim, clock, ONE, one=Scripted())
+    told = [e.type for e in await store.events(claim.cluster.id) if e.step == "one"]
+    assert told == ["step.started", "step.progress", "step.done"]
+
+
+async def test_a_walk_whose_lease_is_lost_writes_nothing_more(store: Store, clock: FakeClock, claim: Claim) -> None:
+    await store.release(claim, due_in_seconds=0)
+    (other,) = await store.claim("another", lease_seconds=60, limit=1)
+    before = await store.events(claim.cluster.id)
+    with pytest.raises(LeaseLost):
+        await walk(store, claim, clock, ONE, one=Scripted())
+    assert await store.events(other.cluster.id) == before
+
+
+def test_errors_that_may_pass_say_so() -> None:
+    assert CommandFailed.retryable
+    assert not cast("type[DayflyError]", ImageMissing).retryable

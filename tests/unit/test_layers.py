@@ -1,0 +1,28 @@
+"""The layers of the house, as pyproject.toml draws them, hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+
+
+def test_every_contract_is_kept() -> None:
+    lint = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([lint, "--no-cache"], cwd=REPO, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_package_has_its_layer() -> None:
+    """A new package that nobody put into a layer would escape the contracts."""
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {
+        name.strip() for contract in contracts for line in contract.get("layers", ()) for name in line.split("|")
+    }
+    package = REPO / "service" / "dayfly"
+    packages = {folder.name for folder in package.iterdir() if (folder / "__init__.py").is_file()}
+    everybody_may_import_none_of_these = {"client"}
+    assert packages - layered == everybody_may_import_none_of_these
