@@ -15,7 +15,7 @@ RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
 BAKE_PACKAGES=(mmdebstrap qemu-utils e2fsprogs cpio lz4 xz-utils zstd busybox-static rsync make gcc libc6-dev dpkg-dev jq
     golang-go golang-github-modern-go-reflect2-dev)
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }   # one line an argument
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 need_root() {

@@ -37,8 +37,8 @@ main() {
     PATH=$VENV/bin:$PATH
     part "doctor" timeout 300 dayfly doctor
     if [[ $IMAGE == k8s-debian ]]; then
-        say "Next, the node image. Kubernetes is compiled from Debian's source the first time: on two cores that takes" \
-            "some 15 minutes; after that it comes from $CACHE_DIR."
+        say "Next, the node image. Kubernetes is compiled from Debian's source the first time, which takes some 15 minutes" \
+            "on two cores; after that it comes from $CACHE_DIR."
     fi
     part "image $IMAGE" timeout 5400 dayfly image bake "$IMAGE"
     part "service" start_service
@@ -83,9 +83,7 @@ show_access() {
         timeout 300 dayfly cluster ssh "$NAME" node01 -- uname -a
         return
     fi
-    mkdir -p "$(dirname "$KUBECONFIG_FILE")" || return
-    (umask 077; timeout 60 dayfly cluster kubeconfig "$NAME" >"$KUBECONFIG_FILE.new") || return
-    mv "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE" || return
+    timeout 60 dayfly cluster kubeconfig "$NAME" --output "$KUBECONFIG_FILE" || return
     kubectl --kubeconfig "$KUBECONFIG_FILE" --request-timeout 60s get nodes -o wide
 }
 

@@ -73,9 +73,7 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
         stack.push_async_callback(images.close)
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)
-        kube = KubeClient()
-        stack.push_async_callback(kube.close)
-        yield Outside(engine, images, Drivers(engine, ssh, kube))
+        yield Outside(engine, images, Drivers(engine, ssh, KubeClient()))
 
 
 def installation_of(settings: Settings) -> Installation:

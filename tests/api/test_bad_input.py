@@ -122,11 +122,20 @@ async def test_what_is_not_json(http: httpx.AsyncClient, content: bytes) -> None
     check_problem(answer, 400, "malformed_json")
 
 
-async def test_a_lone_surrogate_is_refused_and_survives_the_answer(http: httpx.AsyncClient) -> None:
-    headers = {"Content-Type": "application/json"}
-    for content in (rb'{"image": "\ud800"}', rb'{"image": "bare", "\udfff": 1}', rb'{"image": "bare", "name": "\ud800"}'):
-        answer = await http.post("/v1/clusters", content=content, headers=headers)
-        check_problem(answer, 422, "invalid_request")
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (rb'{"image": "\ud800"}', "invalid_request"),
+        (rb'{"image": "bare", "\udfff": 1}', "invalid_request"),
+        (rb'{"image": "bare", "labels": {"a": "\ud800"}}', "invalid_request"),
+        (rb'{"image": "bare", "name": "\ud800"}', "bad_name"),
+    ],
+)
+async def test_a_lone_surrogate_is_refused_and_survives_the_answer(
+    http: httpx.AsyncClient, content: bytes, code: str
+) -> None:
+    answer = await http.post("/v1/clusters", content=content, headers={"Content-Type": "application/json"})
+    check_problem(answer, 422, code)
 
 
 async def test_nothing_at_all(http: httpx.AsyncClient) -> None:

@@ -37,7 +37,9 @@ async def test_the_way_to_ready(store: Store) -> None:
     assert events[1].seconds == pytest.approx((ready.ready_at - ready.created_at).total_seconds())
 
 
-@pytest.mark.parametrize("phase", sorted({new for new in Phase} - {new for old, new in TRANSITIONS if old == "pending"}))
+@pytest.mark.parametrize(
+    "phase", sorted({new for new in Phase} - {new for old, new in TRANSITIONS if old == "pending"})
+)
 async def test_a_move_that_the_table_has_not_changes_nothing(store: Store, phase: Phase) -> None:
     claim = await claim_new(store)
     fault = Fault("vm_exited", "gone", evidence={"console": "text"})
@@ -91,9 +93,7 @@ async def test_one_row_a_step_in_the_order_in_which_they_began(store: Store) -> 
     for report in (sandbox, *boots):
         await store.report_step(claim, report)
     retried = replace(sandbox, attempt=2, started_at=_NOW + timedelta(hours=1))
-    failed = replace(
-        boots[0], state=StepState.FAILED, finished_at=_NOW, detail="no answer", error_code="ssh_timeout"
-    )
+    failed = replace(boots[0], state=StepState.FAILED, finished_at=_NOW, detail="no answer", error_code="ssh_timeout")
     await store.report_step(claim, retried)
     await store.report_step(claim, failed)
     assert await store.steps(claim.cluster.id) == (retried, failed, boots[1])

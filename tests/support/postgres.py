@@ -54,9 +54,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     data = folder / "data"
     try:
         initdb = [programs / "initdb", "--auth=trust", f"--username={ROLE}", "--no-sync", "--encoding=UTF8", data]
-        subprocess.run(
-            [*as_user, *initdb], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=START_SECONDS
-        )
+        subprocess.run([*as_user, *initdb], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
         # Nothing here must survive a power cut.
         durability = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
         options = [f"--{option}" for option in (*durability, "listen_addresses=", f"unix_socket_directories={folder}")]

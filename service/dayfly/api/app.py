@@ -64,9 +64,10 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    for module in (clusters, access, nodes, events, system):
-        app.include_router(module.router)
-    problems.install(app)
+    routers = [module.router for module in (clusters, access, nodes, events, system)]
+    for router in routers:
+        app.include_router(router)
+    problems.install(app, [route for router in routers for route in router.routes])
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from dayfly import errors
@@ -67,8 +68,9 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field(default_factory=list, description="Which fields are wrong, and why.")
 
 
-def install(app: FastAPI) -> None:
-    """Render all that routes and the router raise as problems. Anything else is the middleware's (middleware.py)."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Render all that `routes` and the router raise as problems. Anything else is the middleware's (middleware.py)."""
+    app.state.known_routes = routes
     app.add_exception_handler(errors.DayflyError, _on_dayfly_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -145,7 +147,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not possible here.",
         400: "The body cannot be read as JSON: it is not UTF-8, nested too deeply, or has numbers too long.",
     }.get(status, phrase)
-    return problem_response(request.scope, status, code, title, detail, headers=refusal.headers)
+    headers = {"Allow": _allowed_methods(request)} if status == 405 else refusal.headers
+    return problem_response(request.scope, status, code, title, detail, headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Of all routes at this path: the router itself tells those of the first only."""
+    matching = (route for route in request.app.state.known_routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in matching for method in getattr(route, "methods", None) or ()}))
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:

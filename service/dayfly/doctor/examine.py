@@ -43,8 +43,9 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined. `probe` finds the accelerator, None where nothing is there to boot; `ping_database` raises DayflyError when it is not there.
+    """What is examined.
 
+    `probe` finds the accelerator, None where nothing is there to boot; `ping_database` raises DayflyError.
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
     """
 

@@ -36,7 +36,7 @@ async def make_artifact(
     argv += ["--", "env", "-C", "/build", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
     argv += [f"{name}={value}" for name, value in artifact.environment.items()]
     argv += ["OUT=/out", "INPUTS=/inputs", "ARTIFACTS=/artifacts", f"/inputs/{artifact.script}"]
-    await run(argv, on_line=on_line)
+    await run(argv, name=artifact.script, on_line=on_line)
     shutil.rmtree(build)
 
 

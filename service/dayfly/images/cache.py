@@ -93,10 +93,11 @@ class Cache:
         temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{entry.name}.", dir=self._root))
         try:
             await make(temporary)
-            os.rename(temporary, entry)
-        finally:
+        except BaseException:
             # Not in a thread: a cancelled bake must not leave before it has cleaned up.
-            shutil.rmtree(temporary, ignore_errors=not os.path.lexists(temporary))
+            shutil.rmtree(temporary)
+            raise
+        _rename(temporary, entry)
 
     async def _acquire(self, lock: int, how: int, on_wait: Callable[[], None] | None) -> None:
         waited = False
@@ -129,6 +130,10 @@ class Cache:
     def _open_lock(self, name: str) -> int:
         # Never removed: a lock on a file that was replaced meanwhile would protect nothing.
         return os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _rename(temporary: Path, entry: Path) -> None:
+    temporary.rename(entry)
 
 
 def _try_lock(lock: int, how: int) -> bool:

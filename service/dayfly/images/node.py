@@ -48,7 +48,6 @@ async def _play(
     inventory = work / "inventory.json"
     hosts = {"node": {"ansible_host": str(node), "ansible_connection": "rootfs"}}
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
-    ansible = root / "ansible"
     # The play as a whole runs in the sandbox, so that a task that starts something cannot leave it behind.
     mounted = '"$0" "$1"; shift; exec "$@"'
     argv: list[str | Path] = [*SANDBOX, "sh", "-ec", mounted, root / "base" / "mount", node]
@@ -56,17 +55,12 @@ async def _play(
     argv += ["--extra-vars", json.dumps(extra), root / recipe.playbook]
     await run(
         argv,
+        name="ansible-playbook",
         environment={
+            "ANSIBLE_CONFIG": str(root / "ansible" / "ansible.cfg"),
             "ANSIBLE_HOME": str(work),
-            "ANSIBLE_CONFIG": "/dev/null",
-            "ANSIBLE_CONNECTION_PLUGINS": str(ansible / "connection_plugins"),
-            "ANSIBLE_ROLES_PATH": str(ansible / "roles"),
             "ANSIBLE_LOCAL_TEMP": str(work / "tmp"),
             "ANSIBLE_REMOTE_TEMP": "/tmp/.ansible",  # noqa: S108 - a path inside the root file system
-            "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
-            "ANSIBLE_PIPELINING": "true",
-            "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_RETRY_FILES_ENABLED": "false",
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         folder=work,
@@ -84,7 +78,7 @@ async def _finish(
         argv += ["--bind", path, f"/artifacts/{name}"]
     argv += ["--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
     argv += ["INPUTS=/inputs", "ARTIFACTS=/artifacts", f"/inputs/{script}"]
-    await run(argv, on_line=on_line)
+    await run(argv, name=script, on_line=on_line)
     shutil.rmtree(inputs)
 
 

@@ -87,6 +87,7 @@ def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Ke
             *_roles(recipe, root),
             *recipe.finish,
             *recipe.finish_inputs,
+            "ansible/ansible.cfg",
             "ansible/connection_plugins",
             *_ENTER,
         ),

@@ -28,6 +28,7 @@ OFFLINE: Final[tuple[str, ...]] = (*SANDBOX, "--net")
 async def run(
     argv: Sequence[str | Path],
     *,
+    name: str | None = None,
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
@@ -35,7 +36,7 @@ async def run(
 ) -> str:
     """Run `argv` to its end; what it printed (both streams, the last mebibyte of lines), with `on_line` for each line.
 
-    `environment` is added to ours. Cancelled, it kills the whole process group and waits for it.
+    `name` is what failures call it (else the program's), `environment` is added to ours. Cancelled, it kills the whole process group and waits for it.
     Raises BakeFailed with the last lines as evidence when it ends non-zero or cannot be started, DiskFull when
     they say so.
     """
@@ -60,7 +61,7 @@ async def run(
     finally:
         await _end(process)
     if code != 0:
-        raise _failure(command, code, list(lines)[-_EVIDENCE_LINES:])
+        raise _failure(name or Path(command[0]).name, code, list(lines)[-_EVIDENCE_LINES:])
     return "\n".join(lines)
 
 
@@ -96,9 +97,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _failure(command: Sequence[str], code: int, tail: Sequence[str]) -> BakeFailed | DiskFull:
+def _failure(name: str, code: int, tail: Sequence[str]) -> BakeFailed | DiskFull:
     evidence = {"output": "\n".join(tail)}
     if any(sign in line for line in tail for sign in _NO_SPACE):
-        return DiskFull(f"no space left while running {command[0]}", evidence=evidence)
-    program = next((word for word in command if not word.startswith("-") and word != "unshare"), command[0])
-    return BakeFailed(f"{Path(program).name} ended with exit code {code}", evidence=evidence)
+        return DiskFull(f"no space left while {name} ran", evidence=evidence)
+    return BakeFailed(f"{name} ended with exit code {code}", evidence=evidence)

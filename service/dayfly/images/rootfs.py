@@ -58,6 +58,7 @@ async def make_rootfs(
             target,
             "-",
         ],
+        name="mmdebstrap",
         stdin=sources,
         environment={"TMPDIR": str(target.parent)},
         on_line=on_line,

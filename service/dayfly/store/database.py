@@ -154,9 +154,9 @@ class Database:
 def _parse(url: str) -> URL:
     try:
         address = make_url(url)
-    except ArgumentError as error:
-        # The text may hold a password, so it is not repeated.
-        raise InvalidRequest("the database's URL cannot be understood") from error
+    except (ArgumentError, ValueError):
+        # Not even as the cause is the text repeated: it may hold a password.
+        raise InvalidRequest("the database's URL cannot be understood") from None
     backend = address.get_backend_name()
     if backend not in _DRIVERS:
         raise InvalidRequest(f"no support for {backend}: use sqlite+aiosqlite or postgresql+asyncpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -15,6 +16,8 @@ from dayfly.errors import DatabaseUnavailable
 
 _PASSING: Final = ("08", "25P03", "28", "3D", "40", "53", "55", "57", "58")
 """SQLSTATE classes of what the server, the network or a lock did to us, and not of what is wrong with a statement."""
+
+_NO_DATABASE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 @asynccontextmanager
@@ -45,4 +48,6 @@ async def translated(seconds: float) -> AsyncIterator[None]:
 def _passing(error: DBAPIError) -> bool:
     if error.connection_invalidated or isinstance(error, OperationalError):
         return True  # on SQLite: locked for too long, disk full, file not to be opened
+    if isinstance(error.orig, sqlite3.DatabaseError):
+        return error.orig.sqlite_errorcode in _NO_DATABASE
     return str(getattr(error.orig, "sqlstate", None) or "").startswith(_PASSING)

@@ -1,0 +1,243 @@
+"""Looking at clusters: one, many, nodes, ports, events, and the ways in."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import yaml
+
+from dayfly.errors import DockerUnavailable
+from dayfly.store import Store
+from tests.support.api import Outside, Worker, http_client
+
+
+async def create(http: httpx.AsyncClient, name: str, image: str = "bare", **body: object) -> str:
+    answer = await http.post("/v1/clusters", json={"name": name, "image": image, **body})
+    assert answer.status_code == 202, answer.text
+    identity: str = answer.json()["id"]
+    return identity
+
+
+async def test_a_cluster_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> None:
+    identity = await create(http, "demo")
+    assert (await http.get(f"/v1/clusters/{identity}")).json()["name"] == "demo"
+    assert (await http.get("/v1/clusters/demo")).json()["id"] == identity
+
+
+async def test_a_ready_cluster_shows_steps_and_endpoints(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo", "k8s", workers={"count": 1})
+    await worker.make()
+    cluster = (await http.get("/v1/clusters/demo")).json()
+    assert cluster["phase"] == "ready"
+    assert cluster["ready_at"] is not None
+    assert set(cluster["endpoints"]) == {"api", "registry", "ssh/node01", "ssh/node02"}
+    assert [(step["name"], step["node"], step["state"]) for step in cluster["steps"]] == [
+        ("boot", "node01", "done"),
+        ("boot", "node02", "done"),
+    ]
+    assert cluster["steps"][0]["seconds"] == 0
+
+
+async def test_a_failed_cluster_shows_why_and_its_evidence(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo")
+    await worker.fail({"node01/console": "Kernel panic", "logs": "x"})
+    error = (await http.get("/v1/clusters/demo")).json()["error"]
+    assert (error["code"], error["step"], error["node"]) == ("vm_exited", "boot", "node01")
+    assert error["evidence"] == ["logs", "node01/console"]
+    text = await http.get("/v1/clusters/demo/evidence/node01/console")
+    assert text.text == "Kernel panic"
+    assert text.headers["content-type"].startswith("text/plain")
+    assert (await http.get("/v1/clusters/demo/evidence/nothing")).json()["code"] == "not_found"
+    assert (await http.get("/v1/clusters")).json()["clusters"][0]["error"]["code"] == "vm_exited"
+
+
+async def test_pages_lead_from_one_to_the_next(http: httpx.AsyncClient) -> None:
+    for index in range(5):
+        await create(http, f"demo-{index}", labels={"team": "a b&c"})
+    seen: list[str] = []
+    url = "/v1/clusters?limit=2&label=team%3Da%20b%26c"
+    for _ in range(3):
+        answer = await http.get(url)
+        seen += [one["name"] for one in answer.json()["clusters"]]
+        following = answer.links.get("next")
+        if following is None:
+            break
+        url = following["url"]
+    assert seen == [f"demo-{index}" for index in (4, 3, 2, 1, 0)]
+    assert following is None
+    assert answer.json()["next_cursor"] is None
+
+
+async def test_listing_by_label_and_phase(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "ready", labels={"team": "a", "job": "1"})
+    await worker.make()
+    await create(http, "other", labels={"team": "a", "job": "2"})
+
+    async def names(query: str) -> set[str]:
+        return {one["name"] for one in (await http.get(f"/v1/clusters?{query}")).json()["clusters"]}
+
+    assert await names("label=team=a") == {"ready", "other"}
+    assert await names("label=team=a&label=job=2") == {"other"}
+    assert await names("label=team=b") == set()
+    assert await names("phase=ready") == {"ready"}
+    assert await names("phase=ready&phase=pending") == {"ready", "other"}
+    assert await names("phase=deleted") == set()
+
+
+async def test_the_kubeconfig_of_a_ready_cluster(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo", "k8s")
+    early = await http.get("/v1/clusters/demo/kubeconfig")
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    ready = await worker.make()
+    answer = await http.get("/v1/clusters/demo/kubeconfig")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/yaml")
+    assert answer.headers["cache-control"] == "no-store"
+    cluster = yaml.safe_load(answer.text)["clusters"][0]["cluster"]
+    assert cluster["server"] == f"https://{ready.endpoints[6443]}"
+    assert "insecure-skip-tls-verify" not in cluster
+    await http.delete("/v1/clusters/demo")
+    late = await http.get("/v1/clusters/demo/kubeconfig")
+    assert (late.status_code, late.json()["code"]) == (409, "not_ready")
+
+
+@pytest.mark.parametrize("body", [{"image": "bare"}, {"image": "k8s", "readiness": "booted"}])
+async def test_machines_without_kubernetes_have_no_kubeconfig(
+    http: httpx.AsyncClient, worker: Worker, body: dict[str, str]
+) -> None:
+    await create(http, "demo", **body)
+    await worker.make()
+    answer = await http.get("/v1/clusters/demo/kubeconfig")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_kubernetes")
+
+
+async def test_the_registry(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo")
+    assert (await http.get("/v1/clusters/demo/registry")).json()["code"] == "not_ready"
+    ready = await worker.make()
+    answer = (await http.get("/v1/clusters/demo/registry")).json()
+    assert answer == {"push": str(ready.endpoints[5000]), "pull": "registry:5000"}
+
+
+async def test_the_nodes(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo", workers={"count": 1, "memory_mib": 300})
+    await worker.make()
+    first, second = (await http.get("/v1/clusters/demo/nodes")).json()["nodes"]
+    assert (first["name"], first["role"], first["address"]) == ("node01", "control-plane", "192.168.66.101")
+    assert (second["name"], second["role"], second["size"]["memory_mib"]) == ("node02", "worker", 300)
+    assert first["ssh"] != second["ssh"]
+    assert [step["node"] for step in second["steps"]] == ["node02"]
+
+
+async def test_the_way_into_a_node(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:
+    identity = await create(http, "demo")
+    assert (await http.get("/v1/clusters/demo/nodes/node01/ssh")).json()["code"] == "not_ready"
+    await worker.make()
+    answer = await http.get("/v1/clusters/demo/nodes/node01/ssh")
+    assert answer.headers["cache-control"] == "no-store"
+    access, secrets = answer.json(), await store.secrets(identity)
+    assert secrets is not None
+    assert access["private_key"] == secrets.user_key.private
+    host_key = " ".join(secrets.host_key.public.split()[:2])
+    assert access["known_hosts"] == f"[127.0.0.1]:{access['port']} {host_key}"
+    for node in ("node02", "node1", "x", "a%00"):
+        missing = await http.get(f"/v1/clusters/demo/nodes/{node}/ssh")
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+async def test_secrets_are_only_where_they_belong(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:
+    identity = await create(http, "demo", "k8s")
+    await worker.make()
+    secrets = await store.secrets(identity)
+    assert secrets is not None
+    for path in ("", "/nodes", "/ports", "/events", "/registry"):
+        text = (await http.get(f"/v1/clusters/demo{path}")).text
+        assert "PRIVATE KEY" not in text
+        assert secrets.bootstrap_token not in text
+
+
+async def test_a_console(http: httpx.AsyncClient) -> None:
+    await create(http, "demo")
+    answer = await http.get("/v1/clusters/demo/nodes/node01/console")
+    assert answer.text == "booting\N{REPLACEMENT CHARACTER}\nlogin: "
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (await http.get("/v1/clusters/demo/nodes/node01/console?tail_bytes=7")).text == "login: "
+    assert (await http.get("/v1/clusters/demo/nodes/node01/console?tail_bytes=0")).text == ""
+    followed = await http.get("/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7")
+    assert followed.text == "login: café\n"
+
+
+async def test_the_ports(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo")
+    before = (await http.get("/v1/clusters/demo/ports")).json()["ports"]
+    assert [(port["leads_to"], port["endpoint"]) for port in before] == [("registry", None), ("ssh/node01", None)]
+    await worker.make()
+    after = (await http.get("/v1/clusters/demo/ports")).json()["ports"]
+    assert all(port["endpoint"]["host"] == "127.0.0.1" for port in after)
+
+
+async def test_events_go_on_from_where_they_were(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo")
+    await worker.make()
+    everything = (await http.get("/v1/clusters/demo/events")).json()
+    booted = next(event for event in everything["events"] if event["type"] == "step.done")
+    assert (booted["step"], booted["node"], booted["seconds"]) == ("boot", "node01", 12.5)
+    assert everything["phase"] == "ready"
+    first = (await http.get("/v1/clusters/demo/events?limit=1")).json()
+    rest = (await http.get(f"/v1/clusters/demo/events?after={first['next_after']}")).json()
+    assert first["events"] + rest["events"] == everything["events"]
+    nothing = (await http.get(f"/v1/clusters/demo/events?after={rest['next_after']}")).json()
+    assert (nothing["events"], nothing["next_after"]) == ([], rest["next_after"])
+
+
+async def test_a_deleted_cluster_is_seen_by_its_id_only(http: httpx.AsyncClient, worker: Worker) -> None:
+    identity = await create(http, "demo")
+    await http.delete("/v1/clusters/demo")
+    await worker.remove()
+    assert (await http.get("/v1/clusters/demo")).status_code == 404
+    gone = (await http.get(f"/v1/clusters/{identity}")).json()
+    assert (gone["phase"], gone["desired"]) == ("deleted", "absent")
+    assert (await http.get(f"/v1/clusters/{identity}/kubeconfig")).json()["code"] == "no_kubernetes"
+    assert (await http.get(f"/v1/clusters/{identity}/nodes/node01/ssh")).json()["code"] == "not_ready"
+    assert await create(http, "demo") != identity
+
+
+async def test_deleting_twice_does_no_harm(http: httpx.AsyncClient) -> None:
+    await create(http, "demo")
+    answers = [await http.delete("/v1/clusters/demo") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[1].json()["desired"] == "absent"
+    assert (await http.delete("/v1/clusters/other")).json()["code"] == "not_found"
+
+
+async def test_health_and_version(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/healthz")).json() == {"status": "ok"}
+    assert (await http.get("/v1/version")).json()["api"] == ["v1"]
+    assert (await http.get("/readyz")).json() == {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
+
+
+async def test_what_is_missing_is_named(http: httpx.AsyncClient, outside: Outside) -> None:
+    outside.engine.error = DockerUnavailable("the engine does not answer")
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unready")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [(one["path"], one["detail"]) for one in answer.json()["errors"]] == [
+        ("engine", "the engine does not answer")
+    ]
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_check_with_a_defect_is_a_defect(store: Store, outside: Outside) -> None:
+    async def broken() -> None:
+        raise RuntimeError("never shown")
+
+    async with http_client(outside.services(store, checks={"broken": broken})) as http:
+        answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "never shown" not in answer.text
+
+
+async def test_every_answer_has_a_request_id(http: httpx.AsyncClient) -> None:
+    one, other = await http.get("/healthz"), await http.get("/healthz")
+    assert one.headers["x-request-id"] != other.headers["x-request-id"]
+    assert (await http.get("/nothing", headers={"X-Request-Id": "mine"})).headers["x-request-id"] == "mine"

@@ -1,0 +1,35 @@
+"""A process that takes clusters from pending to ready until nothing is left to do: run by test_processes.py.
+
+`claimer.py URL OWNER`: prints the id of each cluster it finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from dayfly.domain.cluster import NewEvent
+from dayfly.domain.lifecycle import Phase
+from dayfly.store import Store
+
+
+async def work(url: str, owner: str) -> None:
+    store = await Store.open(url)
+    try:
+        with store.watch() as watch:
+            while await store.seconds_until_due() is not None:
+                claims = await store.claim(owner, lease_seconds=60, limit=3)
+                for claim in claims:
+                    await store.set_phase(claim, Phase.PROVISIONING)
+                    await store.append_event(claim, NewEvent("step.done", owner))
+                    await store.set_phase(claim, Phase.READY)
+                    await store.release(claim, due_in_seconds=None)
+                    sys.stdout.write(f"{claim.cluster.id}\n")
+                if not claims:
+                    await watch.wait(0.05)
+    finally:
+        await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(*sys.argv[1:]))
