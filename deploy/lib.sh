@@ -10,10 +10,10 @@ CACHE_DIR=${DAYFLY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/dayfly}
 STATE_DIR=${DAYFLY_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/dayfly}
 STARTED_ENGINE=   # the pid of an engine that we started ourselves and may stop; empty otherwise
 
-# What runs clusters; what bakes images; what tests need besides.
+# What runs clusters; what bakes images (compilers live in build roots, not here); what the tests need besides.
 RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
-BAKE_PACKAGES=(mmdebstrap qemu-utils e2fsprogs cpio lz4 xz-utils zstd busybox-static rsync make gcc libc6-dev dpkg-dev jq
-    golang-go golang-github-modern-go-reflect2-dev)
+BAKE_PACKAGES=(mmdebstrap qemu-utils e2fsprogs cpio lz4)
+TEST_PACKAGES=(busybox-static)
 
 say() { printf '%s\n' "$@"; }   # one line an argument
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

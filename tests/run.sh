@@ -55,7 +55,7 @@ wanted() {
 }
 
 setup() {
-    local packages=("${RUNTIME_PACKAGES[@]}")
+    local packages=("${RUNTIME_PACKAGES[@]}" "${TEST_PACKAGES[@]}")
     if wanted integration || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
     part "system packages" install_packages "${packages[@]}"
     if wanted e2e; then part "kubectl" install_kubectl; fi
@@ -84,7 +84,7 @@ run_stage() {
     say "" "=== $stage"
     began=$(clock)
     case $stage in
-        lint) follow "$stage" bash -c "$LINT" || status=$? ;;
+        lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
         *) follow "$stage" python -m pytest -p no:cacheprovider --durations=5 "tests/$stage" \
                ${FAST:+-m "not kubernetes"} "${PYTEST_ARGS[@]}" || status=$? ;;
@@ -96,14 +96,15 @@ run_stage() {
 }
 
 # All of them, so that one run shows all there is to mend.
-LINT='
-status=0
-for check in "ruff check" "ruff format --check" mypy lint-imports "shellcheck --external-sources deploy/*.sh tests/run.sh .ci/run"; do
-    echo "--- $check"
-    $check || status=1
-done
-exit $status
-'
+lint() {
+    local check status=0
+    for check in "ruff check" "ruff format --check" mypy lint-imports \
+        "shellcheck --external-sources deploy/*.sh tests/run.sh .ci/run"; do
+        echo "--- $check"
+        bash -c "$check" || status=1
+    done
+    return "$status"
+}
 
 # follow STAGE COMMAND…: run it within the stage's limit, shown while it runs and kept in the stage's log.
 follow() {
@@ -139,8 +140,8 @@ bake_all() {
     local recipe began status
     for recipe in "${BAKES[@]}"; do
         began=$(clock) status=0
-        # --foreground keeps it in our process group, so that on_exit ends it with us.
-        timeout --foreground --kill-after=120 "${LIMIT[$recipe]}" dayfly image bake "$recipe" || status=$?
+        # Nice: the tests beside it measure time. --foreground keeps it in our process group, so that on_exit ends it.
+        nice -n 10 timeout --foreground --kill-after=120 "${LIMIT[$recipe]}" dayfly image bake "$recipe" || status=$?
         echo "$(since "$began") $status" >"$WORK/baked-$recipe"
     done
 }
@@ -176,14 +177,19 @@ list_images() {
 }
 
 check_nothing_is_left() {
-    local kind id began status=0
+    local kind id format began status=0
     began=$(clock)
     say "" "=== nothing is left"
     list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"
     list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"
     while read -r kind id; do
         status=1
-        say "left behind: $kind $(docker inspect --format '{{or .Name .Id}} {{with .Config}}{{.Labels}}{{end}}' "$id" 2>/dev/null || echo "$id")"
+        case $kind in
+            container) format='{{.Name}} {{.Config.Labels}}' ;;
+            image) format='{{.RepoTags}} {{.Config.Labels}}' ;;
+            *) format='{{.Name}} {{.Labels}}' ;;
+        esac
+        say "left behind: $kind $id $(docker inspect --type "$kind" --format "$format" "$id")"
         # Only what carries our label is removed: others may use this engine, too.
         if [[ $kind == container && -n $(docker inspect --format '{{index .Config.Labels "dayfly.instance"}}' "$id") ]]; then
             docker rm --force --volumes "$id" >/dev/null

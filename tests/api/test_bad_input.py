@@ -276,7 +276,9 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
-_SIZE = st.dictionaries(st.sampled_from(["vcpus", "memory_mib", "disk_gib", "count", "x"]), _JSON | st.integers(-9, 999))
+_SIZE = st.dictionaries(
+    st.sampled_from(["vcpus", "memory_mib", "disk_gib", "count", "x"]), _JSON | st.integers(-9, 999)
+)
 _ALMOST = st.fixed_dictionaries(
     {"image": st.sampled_from(["bare", "k8s", "plain", "nothing"]) | _JSON},
     optional={

@@ -26,7 +26,11 @@ async def test_it_is_accepted_with_a_location(http: httpx.AsyncClient) -> None:
 
 
 async def test_sizes_left_out_are_the_images(http: httpx.AsyncClient) -> None:
-    body = {"image": "bare", "control_plane": {"vcpus": 4}, "workers": {"count": 1, "memory_mib": 300, "disk_gib": None}}
+    body = {
+        "image": "bare",
+        "control_plane": {"vcpus": 4},
+        "workers": {"count": 1, "memory_mib": 300, "disk_gib": None},
+    }
     cluster = (await http.post("/v1/clusters", json=body)).json()
     assert cluster["control_plane"] == {"vcpus": 4, "memory_mib": 512, "disk_gib": 8}
     assert cluster["workers"] == {"count": 1, "vcpus": 2, "memory_mib": 300, "disk_gib": 8}

@@ -69,9 +69,7 @@ async def test_a_deletion_that_is_waited_for(http: httpx.AsyncClient, identity: 
     assert cluster["phase"] == "deleted"
 
 
-async def test_settled_means_gone_once_that_is_wanted(
-    http: httpx.AsyncClient, identity: str, worker: Worker
-) -> None:
+async def test_settled_means_gone_once_that_is_wanted(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
     await worker.make()
     now = await http.get("/v1/clusters/demo?wait=settled&timeout=60")
     assert now.json()["phase"] == "ready"

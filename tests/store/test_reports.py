@@ -37,9 +37,7 @@ async def test_the_way_to_ready(store: Store) -> None:
     assert events[1].seconds == pytest.approx((ready.ready_at - ready.created_at).total_seconds())
 
 
-@pytest.mark.parametrize(
-    "phase", sorted({new for new in Phase} - {new for old, new in TRANSITIONS if old == "pending"})
-)
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {new for old, new in TRANSITIONS if old == "pending"}))
 async def test_a_move_that_the_table_has_not_changes_nothing(store: Store, phase: Phase) -> None:
     claim = await claim_new(store)
     fault = Fault("vm_exited", "gone", evidence={"console": "text"})

@@ -1,9 +1,10 @@
-"""A real API over a real SQLite store, with small stand-ins for what lies outside, and a worker that does as it is told."""
+"""A real API over a real SQLite store, with small stand-ins for what lies outside, and an obedient worker."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ import uvicorn
 
 from dayfly.api import ApiServices, HostCapacity, create_api
 from dayfly.clock import SystemClock
-from dayfly.domain import network
 from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport, StepState
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.lifecycle import Phase
@@ -181,9 +181,19 @@ def served(folder: Path, outside: Outside) -> Iterator[str]:
             raise RuntimeError("the server did not end")
 
 
-def _serve(folder: Path, outside: Outside, started: threading.Event, found: list[uvicorn.Server]) -> None:
-    import asyncio
+class _Server(uvicorn.Server):
+    """Says when it listens."""
 
+    def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
+
+
+def _serve(folder: Path, outside: Outside, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
         store = await Store.open(database_url(folder))
         config = uvicorn.Config(
@@ -193,18 +203,11 @@ def _serve(folder: Path, outside: Outside, started: threading.Event, found: list
             log_config=None,
             timeout_graceful_shutdown=1,
         )
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        found.append(server)
+        found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(_work(store))
-                serving = group.create_task(server.serve())
-                deadline = time.monotonic() + 20
-                while not server.started and not serving.done() and time.monotonic() < deadline:
-                    await asyncio.sleep(0.01)
-                started.set()
-                await serving
+                await found[0].serve()
                 working.cancel()
         finally:
             await store.close()
@@ -235,5 +238,3 @@ async def _step(store: Store, claim: Claim) -> None:
         else:
             await store.set_phase(claim, Phase.READY)
     await store.release(claim, due_in_seconds=None)
-
-

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of the tests' own: on a unix socket in a temporary folder, by an ordinary user, gone afterwards."""
+"""A real PostgreSQL server of the tests' own: on a unix socket in a temporary folder, run by an ordinary user."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PostgresServer:
             self._run("dropdb", "--force", name)
 
     def _run(self, program: str, *arguments: str) -> None:
-        argv = [self.programs / program, f"--host={self.folder}", f"--username={ROLE}", *arguments]
+        argv: list[str | Path] = [self.programs / program, f"--host={self.folder}", f"--username={ROLE}", *arguments]
         subprocess.run(argv, check=True, timeout=START_SECONDS)
 
 
@@ -53,7 +53,14 @@ def postgres_server() -> Iterator[PostgresServer]:
     as_user = _as_ordinary_user(folder)
     data = folder / "data"
     try:
-        initdb = [programs / "initdb", "--auth=trust", f"--username={ROLE}", "--no-sync", "--encoding=UTF8", data]
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "--auth=trust",
+            f"--username={ROLE}",
+            "--no-sync",
+            "--encoding=UTF8",
+            data,
+        ]
         subprocess.run([*as_user, *initdb], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
         # Nothing here must survive a power cut.
         durability = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -98,7 +105,7 @@ def _as_ordinary_user(folder: Path) -> tuple[str, ...]:
 
 def _wait_until_ready(programs: Path, folder: Path, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    probe = [programs / "pg_isready", "--quiet", f"--host={folder}", f"--username={ROLE}"]
+    probe: list[str | Path] = [programs / "pg_isready", "--quiet", f"--host={folder}", f"--username={ROLE}"]
     while subprocess.run(probe, check=False, timeout=START_SECONDS).returncode != 0:
         if server.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()}")

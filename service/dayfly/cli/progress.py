@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dayfly.cli.values import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
+from dayfly.client.calls import Wait, is_over
 
 _ASK_AGAIN_SECONDS: Final = 20.0
 _STYLES: Final = {"done": "green", "failed": "red", "running": "cyan", "waiting": "yellow"}
@@ -26,29 +27,34 @@ class _Display(Protocol):
     def cluster(self, cluster: Cluster) -> None: ...
 
 
-def watch(
-    client: Client, cluster: Cluster, wanted: Literal["ready", "settled", "deleted"], timeout_seconds: float
-) -> Cluster:
+def watch(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
     """Show the progress on standard error until it is as wanted. Raises ClusterFailed (for ready), WaitTimeout."""
-    deadline = time.monotonic() + timeout_seconds
-    after = client.all_events(cluster.id)[-1:] if wanted == "deleted" else ()
-    last = after[0].id if after else 0
-    with _display(cluster) as display:
-        while True:
-            display.cluster(cluster)
-            if _is_over(cluster, wanted):
-                break
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise WaitTimeout(cluster, wanted, timeout_seconds)
-            news = client.events(cluster.id, after=last, wait_seconds=min(remaining, _ASK_AGAIN_SECONDS))
-            for event in news.events:
-                display.event(event)
-            last = news.next_after
-            cluster = client.get(cluster.id)
+    if not is_over(cluster, wanted):
+        cluster = _follow(client, cluster, wanted, timeout_seconds)
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
     return cluster
+
+
+def _follow(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
+    deadline = time.monotonic() + timeout_seconds
+    # What led to a ready cluster is worth seeing; to one that is being deleted, only what comes now.
+    past = client.all_events(cluster.id) if wanted == "deleted" else ()
+    last = past[-1].id if past else 0
+    with _display(cluster) as display:
+        while True:
+            display.cluster(cluster)
+            over, remaining = is_over(cluster, wanted), deadline - time.monotonic()
+            if not over and remaining <= 0:
+                raise WaitTimeout(cluster, wanted, timeout_seconds)
+            hold_seconds = 0.0 if over else min(remaining, _ASK_AGAIN_SECONDS)
+            news = client.events(cluster.id, after=last, wait_seconds=hold_seconds)
+            for event in news.events:
+                display.event(event)
+            if over:
+                return cluster
+            last = news.next_after
+            cluster = client.get(cluster.id)
 
 
 def format_event(event: Event, cluster: Cluster) -> str:
@@ -58,16 +64,6 @@ def format_event(event: Event, cluster: Cluster) -> str:
     took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
     code = f" [{event.code}]" if event.code else ""
     return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{event.message}{code}{took}"
-
-
-def _is_over(cluster: Cluster, wanted: str) -> bool:
-    if cluster.phase == "deleted":
-        return True
-    if wanted == "deleted":
-        return False
-    if cluster.desired == "absent":
-        return wanted == "ready"
-    return cluster.phase in {"ready", "failed"}
 
 
 @contextmanager
@@ -99,9 +95,10 @@ class _Lines:
 class _Picture:
     """All steps at a glance, with clocks that go on between the server's answers."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
-        self._seen = self._began = time.monotonic()
+        self._monotonic = monotonic
+        self._seen = self._began = monotonic()
         self._news = ""
         self._spinner = Spinner("dots")
 
@@ -110,10 +107,10 @@ class _Picture:
 
     def cluster(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._seen = time.monotonic()
+        self._seen = self._monotonic()
 
     def render(self) -> Group:
-        now = time.monotonic()
+        now = self._monotonic()
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for column in ("NODE", "STEP", "STATE", "TIME", "DETAIL"):
             table.add_column(column, no_wrap=column != "DETAIL")

@@ -15,7 +15,7 @@ from dayfly.settings import Settings
 
 
 def serve(
-    address: Annotated[str | None, typer.Option(help="Listen there (else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1).")] = None,
+    address: Annotated[str | None, typer.Option(help="(else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1)")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="(else DAYFLY_LISTEN_PORT, else 8700)")] = None,
 ) -> None:
     """Run the service: the API and a worker, in one process, until it is told to stop."""

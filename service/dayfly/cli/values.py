@@ -14,8 +14,9 @@ _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd]?)(?:\d+(?:\.\d+)?[smhd])*
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
-def parse_duration(text: str) -> float:
-    """`90`, `90s`, `10m`, `1h30m`, `2d` → seconds. Raises BadParameter."""
+def parse_duration(given: str | float) -> float:
+    """`90`, `90s`, `10m`, `1h30m`, `2d` → seconds; a default comes as a number. Raises BadParameter."""
+    text = str(given)
     if not _DURATION.fullmatch(text):
         raise typer.BadParameter(f"{text!r} is no duration: write 90, 90s, 10m, 1h30m or 2d")
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))

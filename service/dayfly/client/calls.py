@@ -195,22 +195,27 @@ def wait_deleted(cluster: str, timeout_seconds: float) -> Flow[None]:
             raise
 
 
+def is_over(cluster: Cluster, wanted: Wait) -> bool:
+    """Whether waiting has an end: it is so, or can no more become so. As the server sees it."""
+    if cluster.phase == "deleted":
+        return True
+    if wanted == "deleted":
+        return False
+    if cluster.desired == "absent":
+        return wanted == "ready"
+    return cluster.phase in {"ready", "failed"}
+
+
 def _wait_until(cluster: str, wanted: Wait, timeout_seconds: float) -> Flow[Cluster]:
     deadline = time.monotonic() + timeout_seconds
     while True:
         remaining = max(0.0, deadline - time.monotonic())
         seen: Cluster = yield get(cluster, wait=wanted, timeout_seconds=min(remaining, HOLD_SECONDS))
-        if _is_over(seen, wanted):
+        if is_over(seen, wanted):
             return seen
         if remaining <= 0:
             raise WaitTimeout(seen, wanted, timeout_seconds)
         cluster = seen.id
-
-
-def _is_over(cluster: Cluster, wanted: Wait) -> bool:
-    if wanted == "deleted":
-        return cluster.phase == "deleted"
-    return cluster.phase in {"ready", "failed", "deleting", "deleted"} or cluster.desired == "absent"
 
 
 def _wait(wait: Wait | None, timeout_seconds: float) -> Query:

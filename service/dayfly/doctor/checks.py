@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from dayfly.drivers.protocols import EngineInfo
+from dayfly.images.host import TOOLS
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -23,21 +24,6 @@ CACHE_DISK_WANTED: Final = 15 * GIB
 """A first bake of Kubernetes: its source, its build, the root file systems."""
 MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 5 * GIB
 """One small node; a control plane, a worker, and the host itself."""
-
-BAKE_TOOLS: Final[Mapping[str, str]] = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-img": "qemu-utils",
-    "mke2fs": "e2fsprogs",
-    "cpio": "cpio",
-    "lz4": "lz4",
-    "busybox": "busybox-static",
-    "dpkg-source": "dpkg-dev",
-    "rsync": "rsync",
-    "make": "make",
-    "gcc": "gcc",
-    "go": "golang-go",
-}
-"""A command that bakes call → the Debian package that has it."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +152,7 @@ def writable(name: str, host: Host, folder: Path) -> Check:
 
 
 def bake_tools(host: Host) -> Check:
-    missing = {tool: package for tool, package in BAKE_TOOLS.items() if host.which(tool) is None}
+    missing = {tool: package for tool, package in TOOLS.items() if host.which(tool) is None}
     if not missing:
         return Check("bake tools", "ok", "all there")
     advice = f"to bake images: apt-get install {' '.join(sorted(set(missing.values())))}"

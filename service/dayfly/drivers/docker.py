@@ -106,7 +106,7 @@ class DockerEngine:
                     await delete_networks_and_volumes(self._client.get(), self._labels(cluster_id))
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
-        return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout)
+        return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout, clock=self._clock)
 
     def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
         return docker_exec.duplex(self._client.get(), name, argv, timeout=_LOOK_SECONDS)

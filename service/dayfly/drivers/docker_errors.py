@@ -31,6 +31,7 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("all ports are allocated", PortsExhausted),
     ("address already in use", PortsExhausted),
     ("no such image", ImageMissing),
+    ("image does not exist locally", ImageMissing),
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
 )

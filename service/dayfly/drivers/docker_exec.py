@@ -11,6 +11,7 @@ from aiodocker.exceptions import DockerError
 from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 
+from dayfly.clock import Clock
 from dayfly.drivers.docker_errors import engine_errors, is_status
 from dayfly.drivers.protocols import ByteStream, ExecResult
 from dayfly.errors import CommandFailed, ContainerExited, EngineRefused
@@ -19,7 +20,9 @@ _STDOUT = 1
 _POLL_SECONDS = 0.02
 
 
-async def run(docker: Docker, name: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> ExecResult:
+async def run(
+    docker: Docker, name: str, argv: Sequence[str], *, stdin: bytes, timeout: float, clock: Clock
+) -> ExecResult:
     """Run `argv` in container `name` to its end.
 
     Raises ContainerExited when it is not running, and CommandFailed when `timeout` seconds did not suffice.
@@ -27,7 +30,7 @@ async def run(docker: Docker, name: str, argv: Sequence[str], *, stdin: bytes, t
     try:
         async with asyncio.timeout(timeout):
             with engine_errors(f"exec in {name}"):
-                return await _run(docker, name, argv, stdin)
+                return await _run(docker, name, argv, stdin, clock)
     except TimeoutError as error:
         raise CommandFailed(f"{argv[0]} in {name} did not end within {timeout:g} s") from error
 
@@ -46,7 +49,7 @@ async def duplex(docker: Docker, name: str, argv: Sequence[str], *, timeout: flo
         await stream.close()
 
 
-async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes) -> ExecResult:
+async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes, clock: Clock) -> ExecResult:
     created = await _create(docker, name, argv, stdin=bool(stdin))
     stdout, stderr = bytearray(), bytearray()
     async with created.start(detach=False) as stream, asyncio.TaskGroup() as group:
@@ -55,7 +58,7 @@ async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes) -> 
             group.create_task(_feed(stream, stdin))
         while (message := await stream.read_out()) is not None:
             (stdout if message.stream == _STDOUT else stderr).extend(message.data)
-    return ExecResult(await _exit_code(created, name), bytes(stdout), bytes(stderr))
+    return ExecResult(await _exit_code(created, name, clock), bytes(stdout), bytes(stderr))
 
 
 async def _create(docker: Docker, name: str, argv: Sequence[str], *, stdin: bool) -> Exec:
@@ -80,13 +83,13 @@ async def _feed(stream: Stream, data: bytes) -> None:
         return
 
 
-async def _exit_code(created: Exec, name: str) -> int:
+async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
     """The stream may end an instant before the engine has noted the end of the process."""
     while True:
         state = await created.inspect()
         if not state["Running"]:
             break
-        await asyncio.sleep(_POLL_SECONDS)
+        await clock.sleep(_POLL_SECONDS)
     if state["ExitCode"] is None:
         raise EngineRefused(f"exec in {name}: the command did not start")
     return int(state["ExitCode"])

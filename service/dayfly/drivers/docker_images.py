@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
+from dayfly.clock import Clock, SystemClock
 from dayfly.domain.naming import LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build
 from dayfly.drivers.docker_client import DockerClient
@@ -28,8 +29,9 @@ _SILENCE_SECONDS: Final = 300.0
 class DockerImages:
     """The images on one Docker engine. `docker_host` as in DockerClient."""
 
-    def __init__(self, docker_host: str | None = None) -> None:
+    def __init__(self, docker_host: str | None = None, *, clock: Clock | None = None) -> None:
         self._client = DockerClient(docker_host)
+        self._clock = clock or SystemClock()
 
     async def inspect(self, reference: str) -> ImageInfo:
         with engine_errors(f"image {reference}"):
@@ -95,7 +97,7 @@ class DockerImages:
         return await docker_build.import_rootfs(self._client.get(), tar, reference, changes)
 
     async def build(self, context: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        return await docker_build.build(self._client.get(), context, reference, labels)
+        return await docker_build.build(self._client.get(), context, reference, labels, self._clock)
 
     async def close(self) -> None:
         await self._client.close()

@@ -72,8 +72,8 @@ class FakeImages(Faults):
             found = self._get(reference)
         except ImageMissing:
             return
-        left = tuple(name for name in found.references if name != reference and reference != found.id)
-        if left:
+        left = tuple(name for name in found.references if name != reference)
+        if left and reference != found.id:
             self.stored[found.id] = replace(found, references=left)
         else:
             del self.stored[found.id]

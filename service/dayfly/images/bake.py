@@ -11,7 +11,6 @@ name after it was verified, so what has a name works.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from dayfly.drivers.protocols import ImageBuilder, ImageStore
 from dayfly.errors import DayflyError, ImageMissing
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
-from dayfly.images.disk import make_disk
+from dayfly.images.disk import FILES, make_disk
 from dayfly.images.host import check_host
 from dayfly.images.node import make_node
 from dayfly.images.plan import BakePlan, make_plan
@@ -40,9 +39,12 @@ _TAG_LENGTH: Final = 12
 
 
 class Verify(Protocol):
-    """Boots a cluster of the image and runs the manifest's `verify` commands; raises a DayflyError where that fails."""
+    """Makes a cluster of the image and runs the manifest's `verify` commands; a DayflyError where that fails.
 
-    async def __call__(self, reference: str, manifest: ImageManifest) -> None: ...
+    `progress` is told what it does, a line at a time.
+    """
+
+    async def __call__(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None: ...
 
 
 async def bake(
@@ -85,19 +87,17 @@ class _Bake:
             self.reporter.cached("image", f"{final} is there, and was verified")
             await self.images.tag(existing, f"{repository}:latest")
             return existing
-        temporary = f"{repository}:bake-{secrets.token_hex(6)}"
-        try:
-            image_id = await self._build(temporary)
-            async with self.reporter.phase("verify"):
-                await self.verify(temporary, self._manifest())
+        toolbox, disk = await self._parts()
+        # One at a time for a recipe: so an unfinished image that is there now was left by a bake that was killed.
+        async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
+            image_id = await self._verified(f"{repository}:unfinished", toolbox, disk)
             for reference in (final, f"{repository}:latest"):
                 await self.images.tag(image_id, reference)
-        finally:
-            async with asyncio.timeout(_UNTAG_LIMIT_SECONDS):
-                await self.images.remove(temporary)
+            await self.images.remove(f"{repository}:unfinished")
         return image_id
 
-    async def _build(self, reference: str) -> str:
+    async def _parts(self) -> tuple[str, Path]:
+        """The toolbox image's id, and the folder of the node's disk, kernel and initrd."""
         recipe, keys = self.plan.recipe, self.plan.keys
         try:
             async with asyncio.TaskGroup() as group:
@@ -110,9 +110,21 @@ class _Bake:
                 disk = group.create_task(self._disk(base, artifacts))
         except* DayflyError as failures:
             raise _first(failures) from failures
-        context = {name: disk.result() / name for name in ("disk.qcow2", "vmlinuz", "initrd")}
-        async with self.reporter.phase("image"):
-            return await self._image(toolbox.result(), context, reference)
+        return toolbox.result(), disk.result()
+
+    async def _verified(self, reference: str, toolbox: str, disk: Path) -> str:
+        """The id of the image, which `reference` holds; where it fails, nothing does."""
+        await self.images.remove(reference)
+        try:
+            async with self.reporter.phase("image"):
+                image_id = await self._image(toolbox, disk, reference)
+            async with self.reporter.phase("verify") as on_line:
+                await self.verify(image_id, self._manifest(), on_line)
+        except BaseException:
+            async with asyncio.timeout(_UNTAG_LIMIT_SECONDS):
+                await self.images.remove(reference)
+            raise
+        return image_id
 
     async def _toolbox(self) -> str:
         key = self.plan.keys.toolbox
@@ -164,11 +176,11 @@ class _Bake:
         made = await self._cached("node", f"{recipe.name}.node", plan.keys.node, node)
         return await self._cached("disk", f"{recipe.name}.disk", plan.keys.disk, disk)
 
-    async def _image(self, toolbox: str, files: Mapping[str, Path], reference: str) -> str:
+    async def _image(self, toolbox: str, disk: Path, reference: str) -> str:
         async with self.cache.scratch() as context:
-            for name, file in files.items():
-                (context / name).hardlink_to(file)
-            (context / "Dockerfile").write_text(f"FROM {toolbox}\nCOPY {' '.join(files)} /dayfly/\n")
+            for name in FILES:
+                (context / name).hardlink_to(disk / name)
+            (context / "Dockerfile").write_text(f"FROM {toolbox}\nCOPY {' '.join(FILES)} /dayfly/\n")
             labels = {LABEL_IMAGE: self._manifest().model_dump_json()}
             return await self.builder.build(context, reference, labels=labels)
 

@@ -71,6 +71,16 @@ class Cache:
         return entry
 
     @asynccontextmanager
+    async def alone(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+        """Whoever else asks for `name` waits until we are through; `on_wait` is called once when we wait ourselves."""
+        lock = self._open_lock(name)
+        try:
+            await self._acquire(lock, fcntl.LOCK_EX, on_wait)
+            yield
+        finally:
+            os.close(lock)
+
+    @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:
         """An empty folder on the cache's file system, gone at the end."""
         lock = self._open_lock("scratch")

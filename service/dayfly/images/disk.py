@@ -14,6 +14,8 @@ from dayfly.errors import BakeFailed
 from dayfly.images.process import run
 from dayfly.images.rootfs import OnLine
 
+FILES: Final = ("disk.qcow2", "vmlinuz", "initrd")
+"""What make_disk leaves; an image has them in /dayfly (domain/image.py)."""
 _GIB: Final = 1 << 30
 _SECTOR_BYTES: Final = 512
 

@@ -36,7 +36,8 @@ async def run(
 ) -> str:
     """Run `argv` to its end; what it printed (both streams, the last mebibyte of lines), with `on_line` for each line.
 
-    `name` is what failures call it (else the program's), `environment` is added to ours. Cancelled, it kills the whole process group and waits for it.
+    `name` is what failures call it (else the program's), `environment` is added to ours.
+    Cancelled, it kills the whole process group and waits for it.
     Raises BakeFailed with the last lines as evidence when it ends non-zero or cannot be started, DiskFull when
     they say so.
     """

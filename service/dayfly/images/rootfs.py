@@ -49,6 +49,8 @@ async def make_rootfs(
             "mmdebstrap",
             "--variant=minbase",
             "--mode=root",
+            "--skip=cleanup/run",  # Folders of ours lie there; a container has no systemd to make them.
+            "--dpkgopt=force-unsafe-io",  # What is interrupted is thrown away.
             '--aptopt=APT::Install-Recommends "false"',
             *[f"--aptopt={option}" for option in await _apt_options()],
             *_NO_DOCUMENTS,

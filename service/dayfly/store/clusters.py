@@ -1,4 +1,4 @@
-"""The API's half of the store: it writes wishes, and reads all. Not here: phases and reports (leases.py writes them)."""
+"""The API's half of the store: it writes wishes, and reads all. Not here: phases and reports (leases.py)."""
 
 from __future__ import annotations
 

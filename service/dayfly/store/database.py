@@ -1,8 +1,9 @@
 """Connections and transactions, on SQLite and on PostgreSQL. Not here: tables (tables.py), migrations (migrate.py).
 
-Two kinds of transaction: `read` sees one snapshot, `write` is told the time by the database and wakes who watches
+Two kinds of transaction: `read` only reads, `write` is told the time by the database and wakes who watches
 the clusters it touches. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never
 fails half-way for having read first; within a process writers queue for it in order instead of polling.
+Errors never show a statement's parameters: some are secrets.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Database:
         wakeups = Wakeups()
         listener = None
         if engine.dialect.name == "postgresql":
-            listener = Listener(address, wakeups, clock)
+            listener = Listener(address, wakeups)
             wakeups.remote = listener
         database = cls(engine, listener, wakeups)
         try:
@@ -132,8 +133,7 @@ class Database:
                 async with connection.begin():
                     await migrate(connection, seconds=MIGRATION_SECONDS)
         if self._listener is not None:
-            async with translated(TRANSACTION_SECONDS):
-                await self._listener.connect()
+            await self._listener.connect()
 
     async def _use_wal(self, clock: Clock) -> None:
         """Readers and the writer do not wait for each other. The mode stays with the file."""
@@ -171,7 +171,9 @@ def _sqlite_engine(address: URL) -> AsyncEngine:
     # SQLite gives its -wal and -shm files the mode of the database itself.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
-    engine = create_async_engine(address, pool_size=8, max_overflow=0, pool_timeout=TRANSACTION_SECONDS)
+    engine = create_async_engine(
+        address, pool_size=8, max_overflow=0, pool_timeout=TRANSACTION_SECONDS, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -199,5 +201,6 @@ def _postgresql_engine(address: URL) -> AsyncEngine:
         max_overflow=10,
         pool_pre_ping=True,
         pool_timeout=TRANSACTION_SECONDS,
+        hide_parameters=True,
         connect_args={"timeout": 10.0, "server_settings": _POSTGRESQL_SETTINGS},
     )

@@ -1,7 +1,8 @@
 """The worker's half of the store: claims, and the writes that only the holder of a claim may make.
 
 A claim is a lease on a row: owner, token, end. Every write first locks the row by id and token; no such row means that
-the lease was another's, and nothing is written. The row lock also keeps a cluster's events in the order of their ids.
+the lease is another's by now, and nothing is written. (One that ended, but that nobody took, still holds.)
+The row lock also keeps a cluster's events in the order of their ids.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from dayfly.clock import Clock
 from dayfly.errors import DatabaseUnavailable
 from dayfly.store.failures import translated
 from dayfly.store.wakeups import Wakeups
@@ -22,14 +21,12 @@ CHANNEL: Final = "dayfly_cluster"
 """Payload: the sending store's origin, a space, the cluster's id."""
 
 _CONNECT_SECONDS: Final = 10.0
-_PAUSE_SECONDS: Final = 1.0
-"""Between two attempts to connect again."""
 
 
 class Listener:
     """One connection that listens, and comes back."""
 
-    def __init__(self, address: URL, wakeups: Wakeups, clock: Clock) -> None:
+    def __init__(self, address: URL, wakeups: Wakeups) -> None:
         # No pool: this connection is never shared, and a broken one is of no use to anybody.
         self._engine = create_async_engine(
             address,
@@ -37,20 +34,19 @@ class Listener:
             connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "dayfly-listen"}},
         )
         self._wakeups = wakeups
-        self._clock = clock
         self._connection: AsyncConnection | None = None
         self._alive = False
         self._closed = False
         self._connecting = asyncio.Lock()
 
-    async def connected(self) -> None:
-        """Until the connection stands; tries for as long as it takes. The caller sets the limit."""
-        while not self._alive and not self._closed:
+    async def heard(self) -> bool:
+        """Whether the connection stands, after an attempt to make it so."""
+        if not self._alive and not self._closed:
             try:
                 await self.connect()
             except DatabaseUnavailable:
-                # Whoever waits looks at the database next, and is told there.
-                await self._clock.sleep(_PAUSE_SECONDS)
+                return False  # whoever waits looks at the database next, and is told there
+        return self._alive
 
     async def connect(self) -> None:
         """Connect, unless that stands already. Raises DatabaseUnavailable."""

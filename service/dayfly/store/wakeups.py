@@ -11,14 +11,17 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
+
+RETRY_SECONDS: Final = 1.0
+"""While other processes cannot be heard: the pause before the next attempt, in which our own commits still wake."""
 
 
 class Remote(Protocol):
     """Where wake-ups of other processes come from (listener.py)."""
 
-    async def connected(self) -> None:
-        """Until other processes are heard; tries for as long as it takes."""
+    async def heard(self) -> bool:
+        """Whether other processes are heard, after an attempt to make it so."""
         ...
 
 
@@ -36,14 +39,20 @@ class Watch:
         """
         try:
             async with asyncio.timeout(timeout):
-                # A change that is known already must not wait for a connection.
-                if self._remote is not None and not self._changed.is_set():
-                    await self._remote.connected()
-                await self._changed.wait()
+                while not self._changed.is_set():
+                    heard = self._remote is None or await self._remote.heard()
+                    await self._until_changed(None if heard else RETRY_SECONDS)
         except TimeoutError:
             return False
         self._changed.clear()
         return True
+
+    async def _until_changed(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
 
     def wake(self) -> None:
         """Make the present or next `wait` return."""

@@ -1,0 +1,75 @@
+"""What a bake looks like: on a terminal a line a phase, live; elsewhere a plain line when a phase begins and ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from dayfly.images.progress import PhaseState, Progress
+
+_MARKS: Final[dict[PhaseState, tuple[str, str]]] = {
+    "waiting": ("…", "yellow"),
+    "running": ("•", "cyan"),
+    "cached": ("=", "dim"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    progress: Progress
+    at: float
+
+
+class BakeView:
+    """Shows every Progress it is given, for as long as it is entered."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._phases: dict[str, _Seen] = {}
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> BakeView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """The callback of a bake."""
+        before = self._phases.get(progress.phase)
+        self._phases[progress.phase] = _Seen(progress, time.monotonic())
+        if self._console.is_terminal:
+            return
+        if before is None or before.progress.state != progress.state:
+            self._console.print(_line(progress, progress.seconds), soft_wrap=True)
+
+    def _render(self) -> Group:
+        return Group(*(_line(seen.progress, _elapsed(seen)) for seen in self._phases.values()))
+
+
+def _elapsed(seen: _Seen) -> float:
+    """Seconds of a phase by now: what runs goes on between two things it says."""
+    running = seen.progress.state == "running"
+    return seen.progress.seconds + (time.monotonic() - seen.at if running else 0.0)
+
+
+def _line(progress: Progress, seconds: float) -> Text:
+    mark, style = _MARKS[progress.state]
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{mark} {progress.phase:<24}", style)
+    line.append(f"{seconds:7.1f} s  " if progress.state != "cached" else " " * 11)
+    line.append(progress.message or progress.state, "dim" if progress.state != "failed" else style)
+    return line

@@ -1,0 +1,99 @@
+"""The verification of a freshly baked image: one node of it, made by the very steps that make clusters.
+
+Not here: the steps (engine/), and when a bake verifies (images/bake.py). Nothing of it reaches the store: what runs
+here belongs to an installation of its own, `<instance>.bake`, which no service sweeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dayfly.clock import Clock
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.limits import Accelerator, limits_for
+from dayfly.domain.plan import plan_creation
+from dayfly.domain.secrets import new_secrets
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.topology import Publication, compute_topology
+from dayfly.drivers.protocols import Drivers
+from dayfly.engine.step import Step, StepContext
+from dayfly.engine.teardown import remove_everything
+from dayfly.errors import ImageBroken
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Makes a one-node cluster of an image and runs what its manifest says must work (images.bake.Verify)."""
+
+    instance: str
+    drivers: Drivers
+    steps: Mapping[str, Step]
+    accelerator: Accelerator
+    publication: Publication
+    clock: Clock
+
+    async def __call__(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> None:
+        """Raises what a step raises, ImageBroken for a command that fails; leaves nothing running.
+
+        `progress` takes one sentence for a person.
+        """
+        context = self._context(image_id, manifest, progress)
+        # What an earlier bake of the recipe, killed while it verified, could not take away.
+        await remove_everything(self.drivers.engine, context.cluster.id)
+        try:
+            await self._create(context)
+            await self._run_commands(context)
+        finally:
+            await remove_everything(self.drivers.engine, context.cluster.id)
+
+    def _context(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> StepContext:
+        now = self.clock.now()
+        cluster_id = f"verify-{manifest.recipe.replace('.', '-')}"
+        spec = ClusterSpec(
+            image=image_id,
+            image_id=image_id,
+            manifest=manifest,
+            control_plane=manifest.control_plane,
+            worker=manifest.worker,
+        )
+        topology = compute_topology(
+            cluster_id,
+            spec,
+            instance=self.instance,
+            accelerator=self.accelerator,
+            publication=self.publication,
+        )
+        return StepContext(
+            cluster=Cluster(cluster_id, cluster_id, spec, Desired.PRESENT, Phase.PROVISIONING, now, now),
+            secrets=new_secrets(spec, now),
+            topology=topology,
+            drivers=self.drivers,
+            limits=limits_for(self.accelerator),
+            clock=self.clock,
+            progress=progress,
+        )
+
+    async def _create(self, context: StepContext) -> None:
+        nodes = context.spec.nodes()
+        for planned in plan_creation(context.spec):  # In an order in which each step follows what it waits for.
+            step = self.steps[planned.name]
+            node = nodes[planned.node - 1] if planned.node else None
+            context.progress(f"step {planned.name}")
+            async with asyncio.timeout(step.limit(context.limits)):
+                await step.apply(replace(context, node=node))
+
+    async def _run_commands(self, context: StepContext) -> None:
+        target = await context.ssh_target(context.spec.nodes()[0])
+        for command in context.spec.manifest.verify:
+            context.progress(command)
+            result = await self.drivers.ssh.run(target, command, timeout=context.limits.command)
+            if result.exit_code != 0:
+                raise ImageBroken(
+                    f"on a booted node, `{command}` ended with exit code {result.exit_code}",
+                    evidence={"stdout": result.stdout, "stderr": result.stderr},
+                )
+        await self.drivers.ssh.forget(target)

@@ -1,0 +1,113 @@
+"""What a caller of Dayfly is promised of a Kubernetes cluster, on a real one."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.lab import EMULATED_READY_SECONDS, Lab
+from tests.support.service import docker
+
+pytestmark = pytest.mark.kubernetes
+
+NODES = ("node01", "node02")
+
+
+def test_it_was_ready_in_time_and_says_what_took_how_long(lab: Lab) -> None:
+    assert lab.cluster.phase == "ready"
+    assert lab.cluster.ready_at is not None
+    assert (lab.cluster.ready_at - lab.cluster.created_at).total_seconds() <= EMULATED_READY_SECONDS
+    done = {(e.step, e.node): e.seconds for e in lab.client.all_events(lab.cluster.id) if e.type == "step.done"}
+    steps = {("boot", "node01"), ("boot", "node02"), ("control_plane", "node01"), ("join", "node02")}
+    assert steps | {("sandbox", None), ("ready", None), ("smoke", None)} <= done.keys()
+    assert all(seconds is not None and seconds > 0 for seconds in done.values())
+
+
+def test_every_node_is_ready_and_a_service_account_waits_for_pods(lab: Lab) -> None:
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    ready = {
+        node["metadata"]["name"]
+        for node in nodes
+        for condition in node["status"]["conditions"]
+        if condition["type"] == "Ready" and condition["status"] == "True"
+    }
+    assert ready == set(NODES)
+    assert "default" in lab.kubectl("get", "serviceaccount", "default", "-o", "name")
+    assert lab.kubectl("get", "pods", "-o", "name").count("dayfly-smoke") == 0
+
+
+def test_an_image_pushed_by_the_host_runs_on_each_node(lab: Lab, web: dict[str, str]) -> None:
+    assert web.keys() == set(NODES)
+    for index, node in enumerate(NODES, start=1):
+        assert web[node].startswith(f"10.244.{index}.")
+        assert "served on" in lab.in_pod_on(node, "cat /tmp/index.html")
+
+
+def test_a_pod_reaches_the_pod_on_the_other_node(lab: Lab, web: dict[str, str]) -> None:
+    for here, there in (NODES, NODES[::-1]):
+        assert fetch(lab, here, f"{web[there]}:8080") == f"served on {there}"
+
+
+def test_a_pod_on_either_node_reaches_the_service(lab: Lab, web: dict[str, str]) -> None:
+    address = lab.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+    for node in NODES:
+        assert fetch(lab, node, f"{address}:80") in {f"served on {name}" for name in NODES}
+
+
+def test_logs_of_a_pod_come_through_a_verified_kubelet(lab: Lab, web: dict[str, str]) -> None:
+    flags = lab.on_node("node01", "cat /etc/kubernetes/manifests/kube-apiserver.yaml")
+    assert "--kubelet-certificate-authority=" in flags
+    for node in NODES:
+        proxies = ("-n", "kube-system", "-l", "k8s-app=kube-proxy", f"--field-selector=spec.nodeName={node}")
+        pod = lab.kubectl("get", "pods", *proxies, "-o", "jsonpath={.items[0].metadata.name}")
+        assert "iptables" in lab.kubectl("-n", "kube-system", "logs", pod, "--tail=-1")
+
+
+def test_tls_is_verified_and_a_wrong_name_is_refused(lab: Lab) -> None:
+    cluster = yaml.safe_load(lab.kubeconfig.read_text())["clusters"][0]["cluster"]
+    assert cluster["certificate-authority-data"]
+    assert "insecure-skip-tls-verify" not in cluster
+    assert lab.kubectl("get", "--raw", "/healthz") == "ok"
+    refused = lab.try_kubectl("--tls-server-name=somebody.else", "get", "--raw", "/healthz")
+    assert refused.returncode != 0
+    assert re.search(r"x509|certificate", refused.stderr)
+
+
+def test_nobody_gets_in_without_an_identity_of_this_cluster(lab: Lab, tmp_path: Path) -> None:
+    document = yaml.safe_load(lab.kubeconfig.read_text())
+    document["users"][0]["user"] = {}
+    stranger = replace(lab, kubeconfig=tmp_path / "kubeconfig")
+    stranger.kubeconfig.write_text(yaml.safe_dump(document))
+    refused = stranger.try_kubectl("get", "--raw", "/api/v1/nodes")
+    assert refused.returncode != 0
+    assert "forbidden" in refused.stderr.lower()
+
+
+def test_a_worker_holds_no_key_that_is_not_its_own(lab: Lab) -> None:
+    found = lab.on_node("node02", "cd /etc/kubernetes && find . -type f | sort").split()
+    assert found == ["./kubelet.conf", "./pki/ca.crt", "./pki/kubelet.crt", "./pki/kubelet.key"]
+    assert "/etc/kubernetes/pki/ca.key" in lab.on_node("node01", "ls /etc/kubernetes/pki/ca.key")
+
+
+def test_no_container_is_privileged_and_a_nodes_can_do_nothing(lab: Lab) -> None:
+    for part in ("net", "registry", *NODES):
+        name = lab.container(part)
+        privileged = docker("inspect", "--format", "{{.HostConfig.Privileged}}", name).strip()
+        assert privileged == "false", name
+    for node in NODES:
+        status = docker("exec", lab.container(node), "cat", "/proc/1/status")
+        effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        assert effective is not None
+        assert int(effective.group(1), 16) == 0
+
+
+def fetch(lab: Lab, node: str, address: str) -> str:
+    """What a web server says to the pod on `node`."""
+    host, port = address.split(":")
+    request = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 60 {host} {port}"
+    return lab.in_pod_on(node, request).strip().splitlines()[-1]

@@ -1,0 +1,255 @@
+"""What only a real Docker can show: privileges as they are, ports that run out, and an engine that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from aiodocker import Docker
+
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.topology import Publication
+from dayfly.drivers.docker import DockerEngine
+from dayfly.drivers.docker_config import container_config
+from dayfly.drivers.protocols import File
+from dayfly.errors import CommandFailed, DockerUnavailable, EngineRefused, PortsExhausted
+from tests.support.engine import busybox, cluster_id, container, engine, images, instance
+from tests.support.socket_proxy import CuttableSocket
+
+__all__ = ["busybox", "engine", "images", "instance"]
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]
+
+
+@pytest.fixture
+async def docker() -> AsyncIterator[Docker]:
+    async with Docker() as client:
+        yield client
+
+
+async def test_effective_capabilities_are_those_of_the_spec(engine: DockerEngine, instance: str) -> None:
+    net = container(instance, "net", role="net", capabilities=("NET_ADMIN",))
+    node = container(instance, "node01", joins=net.name)
+    await engine.ensure(net)
+    await engine.ensure(node)
+
+    async def status(name: str, key: str) -> str:
+        text = (await engine.exec(name, ["cat", "/proc/1/status"], timeout=10)).stdout.decode()
+        found = re.search(rf"^{key}:\s*(\w+)$", text, re.MULTILINE)
+        assert found is not None
+        return found[1]
+
+    net_admin = 1 << 12
+    assert int(await status(net.name, "CapEff"), 16) == net_admin
+    assert int(await status(node.name, "CapEff"), 16) == 0
+    assert int(await status(node.name, "CapBnd"), 16) == 0
+    assert await status(node.name, "NoNewPrivs") == "1"
+
+
+async def test_sysctls_tmpfs_and_environment_arrive(engine: DockerEngine, instance: str) -> None:
+    net = container(
+        instance,
+        "net",
+        role="net",
+        sysctls={"net.ipv4.ip_forward": "1"},
+        tmpfs={"/ram": "size=3m,mode=0700"},
+        environment={"BRIDGE": "br0 of mine"},
+    )
+    await engine.ensure(net)
+
+    looked = await engine.exec(
+        net.name,
+        ["sh", "-c", 'cat /proc/sys/net/ipv4/ip_forward; grep " /ram " /proc/mounts; echo "$BRIDGE"'],
+        timeout=10,
+    )
+
+    forward, mount, bridge = looked.stdout.decode().splitlines()
+    assert (forward, bridge) == ("1", "br0 of mine")
+    assert "tmpfs" in mount
+    assert "size=3072k" in mount
+
+
+async def test_ports_that_run_out_leave_nothing_in_a_retrys_way(engine: DockerEngine, instance: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        net = container(
+            instance, "net", role="net", ports=(2201,), publication=Publication("127.0.0.1", f"{port}-{port}")
+        )
+        with pytest.raises(PortsExhausted):
+            await engine.ensure(net)
+        assert await engine.observe(cluster_id(instance)) == ()
+
+    await engine.ensure(net)
+
+    assert (await engine.endpoints(cluster_id(instance)))[2201].port == port
+
+
+async def test_a_range_of_ports_holds_as_many_as_it_has(engine: DockerEngine, instance: str) -> None:
+    first = _free_ports(2)
+    publication = Publication("127.0.0.1", f"{first}-{first + 1}")
+    await engine.ensure(container(instance, "net", role="net", ports=(2201, 6443), publication=publication))
+    bound = {endpoint.port for endpoint in (await engine.endpoints(cluster_id(instance))).values()}
+    assert bound == {first, first + 1}
+
+    with pytest.raises(PortsExhausted):
+        await engine.ensure(container(instance, "other", role="net", ports=(22,), publication=publication))
+
+
+async def test_one_that_was_created_and_never_started_gets_its_files_and_starts(
+    engine: DockerEngine, docker: Docker, instance: str
+) -> None:
+    net = container(instance, "net", role="net")
+    await docker.containers.create(container_config(net), name=net.name)
+
+    await engine.ensure(net, [File("/run/dayfly/seed.tar", b"seed")])
+
+    assert await engine.read_file(net.name, "/run/dayfly/seed.tar", tail_bytes=10) == b"seed"
+
+
+async def test_a_command_that_does_not_exist_in_the_image(engine: DockerEngine, instance: str) -> None:
+    with pytest.raises(EngineRefused, match="no-such-program"):
+        await engine.ensure(container(instance, "net", "/no-such-program", role="net"))
+
+    assert await engine.observe(cluster_id(instance)) == ()
+
+
+async def test_logs_have_both_streams_and_an_end(engine: DockerEngine, instance: str) -> None:
+    spec = container(instance, "net", "sh", "-c", "for i in 1 2 3; do echo $i; done; echo oops >&2; exit 3", role="net")
+    await engine.ensure(spec)
+
+    assert await engine.wait_exit(spec.name) == 3
+    # Two streams are not ordered between each other.
+    assert sorted((await engine.logs(spec.name)).split()) == ["1", "2", "3", "oops"]
+    assert len((await engine.logs(spec.name, tail_lines=2)).split()) == 2
+    assert await engine.logs("dayfly-none-net") == ""
+
+
+async def test_talking_to_a_command(engine: DockerEngine, instance: str) -> None:
+    spec = container(instance, "net", role="net")
+    await engine.ensure(spec)
+
+    async with asyncio.timeout(10), engine.open(spec.name, ["sh", "-c", "echo err >&2; exec cat"]) as stream:
+        await stream.write(b"ping")
+        assert await stream.read() == b"ping"
+        await stream.write(b"pong")
+        assert await stream.read() == b"pong"
+
+
+async def test_a_command_that_ends_ends_the_talk(engine: DockerEngine, instance: str) -> None:
+    spec = container(instance, "net", role="net")
+    await engine.ensure(spec)
+
+    async with asyncio.timeout(10), engine.open(spec.name, ["true"]) as stream:
+        assert await stream.read() == b""
+
+
+async def test_a_command_that_overruns(engine: DockerEngine, instance: str) -> None:
+    spec = container(instance, "net", role="net")
+    await engine.ensure(spec)
+
+    with pytest.raises(CommandFailed, match=r"0\.3 s"):
+        await engine.exec(spec.name, ["sleep", "60"], timeout=0.3)
+
+
+async def test_anonymous_volumes_and_labelled_networks_go_with_the_cluster(
+    engine: DockerEngine, docker: Docker, instance: str
+) -> None:
+    labels = {LABEL_CLUSTER: cluster_id(instance), LABEL_INSTANCE: instance}
+    others = labels | {LABEL_INSTANCE: "somebody-else"}
+    network = await docker.networks.create({"Name": f"{instance}-mine", "Labels": labels})
+    await docker.volumes.create({"Name": f"{instance}-mine", "Labels": labels})
+    kept = await docker.volumes.create({"Name": f"{instance}-theirs", "Labels": others})
+    spec = container(instance, "net", role="net")
+    config = container_config(spec) | {"Volumes": {"/data": {}}}
+    made = await docker.containers.create(config, name=spec.name)
+    await engine.ensure(spec)
+    (mount,) = (await made.show())["Mounts"]
+
+    await engine.remove(cluster_id(instance))
+
+    volumes = {volume["Name"] for volume in (await docker.volumes.list())["Volumes"]}
+    assert volumes.isdisjoint({mount["Name"], f"{instance}-mine"})
+    assert f"{instance}-theirs" in volumes
+    assert network.id not in {found["Id"] for found in await docker.networks.list()}
+    await kept.delete()
+
+
+async def test_endpoints_name_the_advertised_host(instance: str, engine: DockerEngine) -> None:
+    advertised = DockerEngine(instance=instance, advertised_host="lab.example")
+    await advertised.ensure(container(instance, "net", role="net", ports=(22,)))
+
+    assert (await advertised.endpoints(cluster_id(instance)))[22].host == "lab.example"
+    assert (await engine.endpoints(cluster_id(instance)))[22].host == "127.0.0.1"
+    await advertised.close()
+
+
+async def test_an_engine_that_is_not_there(tmp_path: Path, instance: str) -> None:
+    nowhere = DockerEngine(f"unix://{tmp_path}/none.sock", instance=instance)
+    spec = container(instance, "net", role="net")
+    calls = [
+        nowhere.ensure(spec),
+        nowhere.observe("c"),
+        nowhere.stop("c"),
+        nowhere.wait_exit("c"),
+        nowhere.remove("c"),
+        nowhere.exec("c", ["true"], timeout=5),
+        nowhere.logs("c"),
+        nowhere.read_file("c", "/x", tail_bytes=1),
+        nowhere.endpoints("c"),
+        nowhere.info(),
+        anext(nowhere.events()),
+        nowhere.open("c", ["true"]).__aenter__(),
+    ]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(result) for result in results} == {DockerUnavailable}
+    await nowhere.close()
+
+
+async def test_an_engine_that_goes_away_and_comes_back(tmp_path: Path, instance: str, engine: DockerEngine) -> None:
+    with CuttableSocket(tmp_path / "engine.sock") as wire:
+        driver = DockerEngine(wire.url, instance=instance)
+        spec = container(instance, "net", role="net")
+        await driver.ensure(spec)
+        events = driver.events()
+        following = asyncio.create_task(_until_broken(driver, events))
+        waiting = asyncio.create_task(driver.wait_exit(spec.name))
+        running = asyncio.create_task(driver.exec(spec.name, ["sleep", "60"], timeout=50))
+        await asyncio.sleep(0.5)
+
+        wire.cut()
+        async with asyncio.timeout(10):
+            ended = await asyncio.gather(following, waiting, running, return_exceptions=True)
+        with pytest.raises(DockerUnavailable):
+            await driver.observe(cluster_id(instance))
+        wire.give_back()
+
+        assert {type(result) for result in ended} == {DockerUnavailable}
+        assert [status.state for status in await driver.observe(cluster_id(instance))] == ["running"]
+        await driver.close()
+
+
+async def _until_broken(driver: DockerEngine, events: AsyncIterator[object]) -> None:
+    async with aclosing(events):  # type: ignore[type-var]
+        async for _ in events:
+            pass
+
+
+def _free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody has right now."""
+    for first in range(38000, 39000):
+        held = []
+        try:
+            held = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(count)]
+        except OSError:
+            continue
+        finally:
+            for server in held:
+                server.close()
+        if len(held) == count:
+            return first
+    raise AssertionError("no free ports")

@@ -1,0 +1,266 @@
+"""DockerImages against a real engine: what is made, what is left behind, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiodocker import Docker
+
+from dayfly.drivers.docker_images import DockerImages
+from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
+from tests.support.engine import BUSYBOX_IMAGE, busybox, images, pack_busybox
+
+__all__ = ["busybox", "images"]
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+async def docker() -> AsyncIterator[Docker]:
+    async with Docker() as client:
+        yield client
+
+
+@pytest.fixture
+async def reference(images: DockerImages) -> AsyncIterator[str]:
+    name = f"dayfly-test/{secrets.token_hex(4)}:v1"
+    yield name
+    await images.remove(name)
+
+
+async def _all_images(docker: Docker) -> set[str]:
+    return {image["Id"] for image in await docker.images.list(all=True)}
+
+
+async def _ours(docker: Docker, label: str) -> list[str]:
+    """What carries a label of this test, intermediate and untagged ones included."""
+    found = await docker.images.list(all=True, filters={"label": [label]})
+    return [image["Id"] for image in found]
+
+
+def _context(folder: Path, *lines: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "Dockerfile").write_text("\n".join([f"FROM {BUSYBOX_IMAGE}", *lines]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+async def test_a_root_file_system_becomes_an_image(
+    images: DockerImages, reference: str, tmp_path: Path, packed: bool
+) -> None:
+    tar = tmp_path / "rootfs.tar"
+    pack_busybox(tar)
+    if packed:
+        tar.write_bytes(gzip.compress(tar.read_bytes()))
+
+    made = await images.import_rootfs(tar, reference, changes=['LABEL a.b="c d"', "ENV WHO=me"])
+
+    info = await images.inspect(reference)
+    assert (info.id, info.references, info.labels) == (made, (reference,), {"a.b": "c d"})
+    ended = await images.run(reference, ["sh", "-c", "echo $WHO"], timeout=30)
+    assert ended is not None
+    assert ended.stdout == b"me\n"
+
+
+async def test_a_root_file_system_that_is_none(images: DockerImages, reference: str, tmp_path: Path) -> None:
+    tar = tmp_path / "rootfs.tar"
+    tar.write_bytes(b"this is no tar" * 100)
+
+    with pytest.raises(BakeFailed):
+        await images.import_rootfs(tar, reference)
+    with pytest.raises(ImageMissing):
+        await images.inspect(reference)
+
+
+async def test_a_build_from_a_folder(images: DockerImages, busybox: str, reference: str, tmp_path: Path) -> None:
+    context = _context(tmp_path / "context", "COPY disk /dayfly/disk", "RUN echo made > /made")
+    # More than one chunk, so that it is seen to be streamed whole.
+    (context / "disk").write_bytes(b"d" * 5_000_000)
+
+    made = await images.build(context, reference, labels={"dayfly.image": '{"a": "b"}'})
+
+    info = await images.inspect(reference)
+    assert info.id == made
+    assert info.labels["dayfly.image"] == '{"a": "b"}'
+    ended = await images.run(reference, ["sh", "-c", "cat /made; cat /dayfly/disk | tail -c 3"], timeout=30)
+    assert ended is not None
+    assert ended.stdout == b"made\nddd"
+    assert reference in {name for image in await images.list(label="dayfly.image") for name in image.references}
+
+
+async def test_a_build_that_fails_says_why_and_leaves_nothing(
+    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+) -> None:
+    mark = f"test.mark={secrets.token_hex(4)}"
+    context = _context(
+        tmp_path / "context", f"LABEL {mark}", "RUN echo one > /one", "RUN echo the reason; exit 9", "RUN true"
+    )
+
+    with pytest.raises(BakeFailed) as failed:
+        await images.build(context, reference, labels={})
+
+    assert "returned a non-zero code: 9" in failed.value.message
+    assert "the reason" in failed.value.evidence["build"]
+    assert await _ours(docker, mark) == []
+    assert await docker.containers.list(all=True, filters={"label": [mark]}) == []
+
+
+async def test_a_build_that_is_given_up_leaves_nothing(
+    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+) -> None:
+    mark = f"test.mark={secrets.token_hex(4)}"
+    context = _context(tmp_path / "context", f"LABEL {mark}", "RUN echo one > /one", "RUN sleep 60")
+    building = asyncio.create_task(images.build(context, reference, labels={}))
+    async with asyncio.timeout(30):
+        while not await docker.containers.list(filters={"label": [mark], "status": ["running"]}):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    # The step before has ended: its image is there.
+    assert await _ours(docker, mark) != []
+
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+
+    assert await _ours(docker, mark) == []
+    assert await docker.containers.list(all=True, filters={"label": [mark]}) == []
+
+
+async def test_what_a_second_bake_replaces_is_deleted(
+    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+) -> None:
+    before = await _all_images(docker)
+    first = await images.build(_context(tmp_path / "context", "RUN echo 1 > /v"), reference, labels={})
+
+    second = await images.build(_context(tmp_path / "context", "RUN echo 2 > /v"), reference, labels={})
+
+    assert (await images.inspect(reference)).id == second
+    assert first not in await _all_images(docker)
+    await images.remove(reference)
+    assert await _all_images(docker) - before == set()
+
+
+async def test_a_context_that_is_not_there(images: DockerImages, reference: str, tmp_path: Path) -> None:
+    with pytest.raises(BakeFailed):
+        await images.build(_context(tmp_path / "context", "COPY nothing /"), reference, labels={})
+    with pytest.raises(BakeFailed):
+        await images.import_rootfs(tmp_path / "none.tar", reference)
+
+
+async def test_a_context_that_cannot_be_packed(
+    images: DockerImages, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bin" / "tar"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho cannot read >&2\nexit 2\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(broken.parent), prepend=":")
+
+    with pytest.raises(BakeFailed) as failed:
+        await images.build(_context(tmp_path / "context"), reference, labels={})
+
+    assert failed.value.evidence == {"stderr": "cannot read\n"}
+
+
+async def test_tags_come_and_go_and_the_image_with_the_last(
+    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+) -> None:
+    made = await images.build(_context(tmp_path / "context", "RUN echo t > /t"), reference, labels={})
+    other = reference.replace(":v1", ":v2")
+    await images.tag(reference, other)
+    assert (await images.inspect(other)).id == made
+
+    await images.remove(reference)
+    assert (await images.inspect(other)).references == (other,)
+    await images.remove(other)
+
+    assert made not in await _all_images(docker)
+    await images.remove(other)
+
+
+async def test_a_one_shot_runs_without_privileges_or_network_and_is_gone(
+    images: DockerImages, docker: Docker, busybox: str
+) -> None:
+    ended = await images.run(
+        busybox,
+        ["sh", "-c", "grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; ls /sys/class/net; echo e >&2; exit 5"],
+        timeout=30,
+    )
+
+    assert ended is not None
+    assert ended.exit_code == 5
+    assert ended.stderr == b"e\n"
+    facts = ended.stdout.decode().split()
+    assert facts == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "lo"]
+    assert await _one_shots(docker, busybox) == []
+
+
+async def test_a_one_shot_that_overruns_is_killed(images: DockerImages, docker: Docker, busybox: str) -> None:
+    assert await images.run(busybox, ["sleep", "3600"], timeout=0.3) is None
+    assert await _one_shots(docker, busybox) == []
+
+
+async def test_a_one_shot_that_is_given_up_is_killed(images: DockerImages, docker: Docker, busybox: str) -> None:
+    running = asyncio.create_task(images.run(busybox, ["sleep", "3600"], timeout=3600))
+    async with asyncio.timeout(30):
+        while not await _one_shots(docker, busybox):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await _one_shots(docker, busybox) == []
+
+
+async def test_a_one_shot_of_nothing(images: DockerImages, busybox: str) -> None:
+    with pytest.raises(ImageMissing):
+        await images.run("dayfly-test/none:v1", ["true"], timeout=5)
+    with pytest.raises(EngineRefused):
+        await images.run(busybox, ["true"], devices=("/dev/none",), timeout=5)
+    with pytest.raises(EngineRefused):
+        await images.run(busybox, ["/no-such-program"], timeout=5)
+
+
+async def test_transfers_that_cannot_be(images: DockerImages, docker: Docker, busybox: str) -> None:
+    unreachable = f"127.0.0.1:1/x/{secrets.token_hex(4)}:v1"
+    with pytest.raises(EngineRefused, match="refused"):
+        _ = [step async for step in images.pull(unreachable)]
+    with pytest.raises(ImageMissing):
+        _ = [step async for step in images.push(unreachable)]
+    await images.tag(busybox, unreachable)
+    try:
+        with pytest.raises(EngineRefused, match="refused"):
+            _ = [step async for step in images.push(unreachable)]
+    finally:
+        await images.remove(unreachable)
+
+
+async def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
+    nowhere = DockerImages(f"unix://{tmp_path}/none.sock")
+    tar = tmp_path / "rootfs.tar"
+    pack_busybox(tar)
+    calls = [
+        nowhere.inspect("x"),
+        nowhere.list(label="x"),
+        nowhere.tag("x", "y"),
+        nowhere.remove("x"),
+        nowhere.run("x", ["true"], timeout=1),
+        nowhere.import_rootfs(tar, "x:y"),
+        nowhere.build(tmp_path, "x:y", labels={}),
+        anext(nowhere.push("x:y")),
+        anext(nowhere.pull("x:y")),
+    ]
+
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(result) for result in results} == {DockerUnavailable}
+    await nowhere.close()
+
+
+async def _one_shots(docker: Docker, image: str) -> list[str]:
+    filters = {"label": ["dayfly.role=one-shot"], "ancestor": [image]}
+    return [found.id for found in await docker.containers.list(all=True, filters=filters)]

@@ -1,0 +1,255 @@
+"""What every ContainerEngine does, shown on the real one and on the fake that other tests trust in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from dayfly.domain.topology import ContainerSpec
+from dayfly.drivers.docker import DockerEngine
+from dayfly.drivers.fake import FakeContainer, FakeEngine
+from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
+from dayfly.errors import ContainerExited, EngineRefused, ImageMissing
+from tests.support.engine import busybox, cluster_id, container, images, instance
+
+__all__ = ["busybox", "images", "instance"]
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(params=["docker", "fake"])
+async def engine(request: pytest.FixtureRequest, instance: str, busybox: str) -> AsyncIterator[ContainerEngine]:
+    if request.param == "docker":
+        real = DockerEngine(instance=instance)
+        yield real
+        await real.remove(cluster_id(instance))
+        await real.close()
+    else:
+        fake = FakeEngine(instance=instance, images={busybox})
+        fake.on_exec(_run_here)
+        yield fake
+        await fake.close()
+
+
+async def _run_here(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:
+    """The fake's containers have no programs: the host's stand in for busybox's."""
+    if argv[0] == "cat" and len(argv) > 1:
+        return ExecResult(0, container.files[argv[1]], b"")
+    child = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    stdout, stderr = await child.communicate(stdin)
+    return ExecResult(child.returncode or 0, stdout, stderr)
+
+
+@pytest.fixture
+def net(instance: str) -> ContainerSpec:
+    return container(instance, "net", role="net", ports=(2201, 6443))
+
+
+@pytest.fixture
+def node(instance: str, net: ContainerSpec) -> ContainerSpec:
+    return container(instance, "node01", joins=net.name)
+
+
+async def test_what_was_ensured_runs_and_is_observed(
+    engine: ContainerEngine, instance: str, net: ContainerSpec, node: ContainerSpec
+) -> None:
+    await engine.ensure(net)
+    await engine.ensure(node)
+
+    seen = {status.name: status for status in await engine.observe(cluster_id(instance))}
+
+    assert seen.keys() == {net.name, node.name}
+    assert (seen[node.name].state, seen[node.name].exit_code) == ("running", None)
+    assert (seen[node.name].role, seen[node.name].node) == ("node", "node01")
+    assert (seen[net.name].role, seen[net.name].node) == ("net", None)
+    assert node.labels.items() <= dict(seen[node.name].labels).items()
+
+
+async def test_ensure_again_changes_nothing(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+    before = (await engine.observe(cluster_id(instance)), await engine.endpoints(cluster_id(instance)))
+
+    await engine.ensure(net)
+
+    assert (await engine.observe(cluster_id(instance)), await engine.endpoints(cluster_id(instance))) == before
+
+
+async def test_files_are_there_when_it_starts(engine: ContainerEngine, net: ContainerSpec) -> None:
+    await engine.ensure(net, [File("/run/dayfly/seed.tar", b"\x00seed\xff"), File("/made/for/it", b"x")])
+
+    assert (await engine.exec(net.name, ["cat", "/run/dayfly/seed.tar"], timeout=10)).stdout == b"\x00seed\xff"
+    assert await engine.read_file(net.name, "/run/dayfly/seed.tar", tail_bytes=3) == b"ed\xff"
+    assert await engine.read_file(net.name, "/made/for/it", tail_bytes=100) == b"x"
+    assert await engine.read_file(net.name, "/not/there", tail_bytes=100) == b""
+
+
+async def test_a_file_can_be_read_after_the_end(engine: ContainerEngine, net: ContainerSpec) -> None:
+    await engine.ensure(net, [File("/var/log/dayfly/console.log", b"last words")])
+    await engine.stop(net.name)
+
+    assert await engine.read_file(net.name, "/var/log/dayfly/console.log", tail_bytes=5) == b"words"
+    assert await engine.read_file(net.name, "/not/there", tail_bytes=5) == b""
+    assert await engine.read_file("dayfly-none-net", "/etc/x", tail_bytes=5) == b""
+
+
+async def test_a_stopped_container_is_kept_and_started_again(
+    engine: ContainerEngine, instance: str, net: ContainerSpec
+) -> None:
+    await engine.ensure(net, [File("/run/dayfly/x", b"kept")])
+    await engine.stop(net.name)
+    (stopped,) = await engine.observe(cluster_id(instance))
+    await engine.stop(net.name)
+
+    await engine.ensure(net)
+
+    assert (stopped.state, stopped.exit_code) == ("exited", 137)
+    (again,) = await engine.observe(cluster_id(instance))
+    assert again.state == "running"
+    assert (await engine.exec(net.name, ["cat", "/run/dayfly/x"], timeout=10)).stdout == b"kept"
+
+
+async def test_stopping_what_is_not_there_is_no_error(engine: ContainerEngine) -> None:
+    await engine.stop("dayfly-none-net")
+
+
+async def test_an_end_is_awaited(engine: ContainerEngine, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+    waiting = asyncio.create_task(engine.wait_exit(net.name))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+
+    await engine.stop(net.name)
+
+    async with asyncio.timeout(10):
+        assert await waiting == 137
+        assert await engine.wait_exit(net.name) == 137
+        assert await engine.wait_exit("dayfly-none-net") is None
+
+
+async def test_exec_tells_both_streams_and_the_exit_code(engine: ContainerEngine, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+
+    ended = await engine.exec(net.name, ["sh", "-c", "echo out; echo err >&2; exit 7"], timeout=10)
+
+    assert ended == ExecResult(7, b"out\n", b"err\n")
+
+
+async def test_exec_feeds_standard_input_to_its_end(engine: ContainerEngine, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+    data = bytes(range(256)) * 4096
+
+    assert (await engine.exec(net.name, ["cat"], stdin=data, timeout=30)).stdout == data
+
+
+async def test_exec_needs_a_running_container(engine: ContainerEngine, net: ContainerSpec) -> None:
+    with pytest.raises(ContainerExited):
+        await engine.exec(net.name, ["true"], timeout=10)
+    await engine.ensure(net)
+    await engine.stop(net.name)
+    with pytest.raises(ContainerExited):
+        await engine.exec(net.name, ["true"], timeout=10)
+    with pytest.raises(ContainerExited):
+        async with engine.open(net.name, ["cat"]):
+            pytest.fail("nothing can be opened there")
+
+
+async def test_every_port_is_published_on_loopback(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+
+    endpoints = await engine.endpoints(cluster_id(instance))
+
+    assert endpoints.keys() == {2201, 6443}
+    assert {endpoint.host for endpoint in endpoints.values()} == {"127.0.0.1"}
+    assert len({endpoint.port for endpoint in endpoints.values()}) == 2
+
+
+async def test_remove_takes_one_node_or_all_and_nothing_of_others(
+    engine: ContainerEngine, instance: str, net: ContainerSpec, node: ContainerSpec
+) -> None:
+    # An id that begins as ours, and a container of the same cluster id in another installation.
+    other = f"{cluster_id(instance)}x"
+    neighbour = container(instance, "net", role="net", cluster=other)
+    await engine.ensure(neighbour)
+    await engine.ensure(net)
+    await engine.ensure(node)
+    try:
+        await engine.remove(cluster_id(instance), node="node01")
+        assert [status.name for status in await engine.observe(cluster_id(instance))] == [net.name]
+
+        await engine.remove(cluster_id(instance))
+        await engine.remove(cluster_id(instance))
+        assert await engine.observe(cluster_id(instance)) == ()
+        assert [status.state for status in await engine.observe(other)] == ["running"]
+    finally:
+        await engine.remove(other)
+
+
+async def test_two_removals_at_once(
+    engine: ContainerEngine, instance: str, net: ContainerSpec, node: ContainerSpec
+) -> None:
+    await engine.ensure(net)
+    await engine.ensure(node)
+
+    await asyncio.gather(*(engine.remove(cluster_id(instance)) for _ in range(3)))
+
+    assert await engine.observe(cluster_id(instance)) == ()
+
+
+async def test_a_name_of_somebody_else_is_refused(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+    thief = container(instance, "net", role="net", cluster="other")
+    thief = ContainerSpec(net.name, "net", thief.image, thief.command, thief.labels)
+
+    with pytest.raises(EngineRefused, match="somebody else"):
+        await engine.ensure(thief)
+
+    assert await engine.observe("other") == ()
+
+
+async def test_a_missing_image(engine: ContainerEngine, instance: str) -> None:
+    with pytest.raises(ImageMissing):
+        await engine.ensure(container(instance, "net", role="net", image="dayfly/none:latest"))
+
+    assert await engine.observe(cluster_id(instance)) == ()
+
+
+async def test_a_namespace_that_is_not_there(engine: ContainerEngine, instance: str, node: ContainerSpec) -> None:
+    with pytest.raises(EngineRefused):
+        await engine.ensure(node)
+
+    assert await engine.observe(cluster_id(instance)) == ()
+
+
+async def test_events_tell_of_this_cluster_only(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
+    neighbour = container(instance, "net", role="net", cluster=f"{cluster_id(instance)}x")
+    events = engine.events(cluster_id(instance))
+    await engine.ensure(neighbour)
+    await engine.remove(f"{cluster_id(instance)}x")
+    await engine.ensure(net)
+    await engine.stop(net.name)
+    await engine.remove(cluster_id(instance))
+
+    seen: list[EngineEvent] = []
+    async with asyncio.timeout(10), aclosing(events):  # type: ignore[type-var]
+        async for event in events:
+            seen.append(event)
+            if event.action == "destroy":
+                break
+
+    assert {event.container for event in seen} == {net.name}
+    assert {event.cluster_id for event in seen} == {cluster_id(instance)}
+    told = [event.action for event in seen if event.action in {"create", "start", "die", "destroy"}]
+    assert told == ["create", "start", "die", "destroy"]
+    assert [event.exit_code for event in seen if event.action == "die"] == [137]
+
+
+async def test_the_host_is_described(engine: ContainerEngine) -> None:
+    info = await engine.info()
+
+    assert info.cpus >= 1
+    assert info.memory_bytes > 1 << 20
+    assert info.version

@@ -1,0 +1,210 @@
+"""Lives of clusters, from the wish to the end, with what can happen in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.lifecycle import Phase
+from dayfly.errors import DockerUnavailable, EngineRefused, PortsExhausted
+from dayfly.store import Store
+from tests.support.specs import make_spec
+from tests.support.world import World
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1, kubernetes=True))
+        ready = await world.until(cluster, Phase.READY)
+        assert set(ready.endpoints) == {5000, 6443, 2201, 2202}
+        assert ready.ready_at is not None
+        steps = {(s.name, s.node): s.state for s in await world.store.steps(cluster.id)}
+        assert set(steps.values()) == {"done"}
+        assert set(steps) == {
+            *[("sandbox", None), ("boot", "node01"), ("boot", "node02")],
+            *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke", None)],
+        }
+        await world.store.request_deletion(cluster.id)
+        await world.until(cluster, Phase.DELETED)
+        assert not world.engine.containers
+        assert await world.store.secrets(cluster.id) is None
+
+
+async def test_many_clusters_side_by_side(world: World) -> None:
+    async with world.working():
+        made = [await world.create(make_spec(workers=1)) for _ in range(20)]
+        for cluster in made:
+            await world.until(cluster, Phase.READY)
+        assert len(world.engine.containers) == 20 * 4
+        assert len(world.engine.created) == len(set(world.engine.created))
+
+
+@pytest.mark.parametrize("method", ["ensure", "endpoints", "wait_exit", "observe"])
+async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, method: str) -> None:
+    gate = world.engine.block(method)
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1))
+        async with asyncio.timeout(10):
+            await gate.reached.wait()
+        await world.store.request_deletion(cluster.id)
+        gate.open()
+        await world.until(cluster, Phase.DELETED)
+    assert not world.engine.containers
+
+
+async def test_deletion_before_anybody_began(world: World) -> None:
+    cluster = await world.create(make_spec())
+    await world.store.request_deletion(cluster.id)
+    async with world.working():
+        await world.until(cluster, Phase.DELETED)
+    assert not world.engine.created
+
+
+async def test_a_vm_that_exits_for_ever_fails_the_cluster_with_its_evidence(world: World) -> None:
+    world.engine.exits_at_start("node01", 1, "qemu: cannot allocate memory")
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1))
+        failed = await world.until(cluster, Phase.FAILED)
+        assert failed.fault is not None
+        assert (failed.fault.code, failed.fault.step, failed.fault.node) == ("vm_exited", "boot", "node01")
+        assert "cannot allocate memory" in failed.fault.message
+        assert "cannot allocate memory" in (await world.store.evidence(cluster.id))["node01/log"]
+        async with asyncio.timeout(10):
+            while world.engine.containers:
+                await asyncio.sleep(0)
+        events = await world.store.events(cluster.id)
+        assert sum(e.type == "step.retry" and e.node == "node01" for e in events) == 2
+
+
+async def test_a_vm_that_exits_once_is_given_another_chance(world: World) -> None:
+    world.engine.exits_at_start("node01")
+    async with world.working():
+        cluster = await world.create(make_spec())
+        await world.until_so(cluster, lambda now: now.phase is Phase.PROVISIONING and bool(now.endpoints))
+        async with asyncio.timeout(10):
+            while not any(e.type == "step.retry" for e in await world.store.events(cluster.id)):
+                await asyncio.sleep(0)
+        world.engine.stays_up("node01")
+        assert (await world.until(cluster, Phase.READY, Phase.FAILED)).phase is Phase.READY
+
+
+async def test_a_guest_that_never_answers(world: World) -> None:
+    world.ssh.never_answers()
+    async with world.working():
+        failed = await world.until(await world.create(make_spec()), Phase.FAILED)
+    assert failed.fault is not None
+    assert failed.fault.code == "ssh_timeout"
+
+
+async def test_a_guest_that_is_somebody_else_is_not_asked_twice(world: World) -> None:
+    world.ssh.refuses()
+    async with world.working():
+        failed = await world.until(await world.create(make_spec()), Phase.FAILED)
+    assert failed.fault is not None
+    assert failed.fault.code == "ssh_refused"
+    assert world.ssh.calls["wait"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PortsExhausted("none left"), "ports_exhausted"), (EngineRefused("no"), "engine_refused")],
+)
+async def test_what_the_engine_refuses_has_a_name(world: World, error: Exception, code: str) -> None:
+    world.engine.fail_always(error, "ensure")
+    async with world.working():
+        failed = await world.until(await world.create(make_spec()), Phase.FAILED)
+    assert failed.fault is not None
+    assert (failed.fault.code, failed.fault.step) == (code, "sandbox")
+
+
+async def test_a_node_that_is_not_ready_says_why(world: World) -> None:
+    world.kube.not_ready("node02", "NetworkPluginNotReady")
+    async with world.working():
+        failed = await world.until(await world.create(make_spec(workers=1, kubernetes=True)), Phase.FAILED)
+    assert failed.fault is not None
+    assert failed.fault.code == "node_not_ready"
+    assert "kubelet" in " ".join(await world.store.evidence(failed.id))
+
+
+async def test_the_engine_goes_away_and_comes_back(world: World) -> None:
+    world.engine.fail_next("ensure", DockerUnavailable("nobody there"), times=3)
+    async with world.working():
+        await world.until(await world.create(make_spec()), Phase.READY)
+
+
+async def test_a_failed_cluster_is_cleared_away_when_the_engine_is_back(world: World) -> None:
+    cluster = await world.create(make_spec())
+    world.ssh.never_answers()
+    world.engine.fail_always(DockerUnavailable("nobody there"), "remove", "logs", "read_file")
+    async with world.working():
+        await world.until(cluster, Phase.FAILED)
+        assert world.engine.containers
+        world.engine.heal()
+        await world.store.request_deletion(cluster.id)
+        await world.until(cluster, Phase.DELETED)
+    assert not world.engine.containers
+
+
+async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec()), Phase.READY)
+        world.engine.fail_always(DockerUnavailable("nobody there"), "remove")
+        await world.store.request_deletion(cluster.id)
+        await world.until(cluster, Phase.DELETING)
+        async with asyncio.timeout(10):
+            while not any(e.code == "docker_unavailable" for e in await world.store.events(cluster.id)):
+                await asyncio.sleep(0)
+        assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
+
+
+async def test_a_worker_that_stops_gives_its_cluster_to_the_next(world: World) -> None:
+    gate = world.engine.block("wait_exit")
+    cluster = await world.create(make_spec(workers=1))
+    async with world.working("first"), asyncio.timeout(10):
+        await gate.reached.wait()
+    created = list(world.engine.created)
+    gate.open()
+    async with world.working("second"):
+        await world.until(cluster, Phase.READY)
+    assert world.engine.created == created, "what was there was used, not made again"
+
+
+@pytest.mark.parametrize("kill_after", range(1, 40, 3))
+async def test_cut_off_anywhere_the_next_worker_ends_it_and_nothing_is_made_twice(
+    store: Store, kill_after: int
+) -> None:
+    """The worker is cut off at its n-th call to the outside world, again and again, until the cluster is ready."""
+    world = World(store)
+    cluster = await world.create(make_spec(workers=1, kubernetes=True))
+    for _ in range(30):
+        calls = _count(world)
+        async with world.working() as task, asyncio.timeout(20):
+            while not task.done() and _count(world) - calls < kill_after:
+                if (await store.get_cluster(cluster.id)).phase is Phase.READY:
+                    break
+                await asyncio.sleep(0)
+        if (await store.get_cluster(cluster.id)).phase is Phase.READY:
+            break
+        kill_after += 5
+    assert (await store.get_cluster(cluster.id)).phase is Phase.READY
+    assert len(world.engine.containers) == 4
+    assert len(world.engine.created) == 4
+
+
+def _count(world: World) -> int:
+    return sum(fake.calls.total() for fake in (world.engine, world.ssh, world.kube))
+
+
+async def test_time_to_live_ends_a_cluster(store: Store) -> None:
+    world = World(store)
+    async with world.working():
+        cluster = await world.create(make_spec(), ttl_seconds=1)
+        await world.until(cluster, Phase.READY)
+        await world.until(cluster, Phase.DELETED)
+    assert not world.engine.containers

@@ -1,0 +1,157 @@
+"""The few endpoints of an API server that Dayfly calls, over mutual TLS, with watches that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from dayfly.domain.cluster import Endpoint
+from dayfly.domain.kubeconfig import SERVER_NAME, client_identity
+from dayfly.domain.pki import issue_pki
+from dayfly.drivers.protocols import KubeAccess
+from tests.support.specs import make_spec
+
+
+class KubeServer:
+    """Objects by kind and name; `put` and `drop` reach open watches."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {"nodes": {}, "serviceaccounts": {}, "pods": {}}
+        self.refusals: list[tuple[int, str]] = []
+        """Answers to the next new pods: status and message."""
+        self.created: list[dict[str, Any]] = []
+        self.deleted: list[tuple[str, str | None]] = []
+        self.watches_opened = 0
+        self.watching = asyncio.Event()
+        self.expired_watches = 0
+        """How many of the next watches are told that their version is too old."""
+        self.unavailable = False
+        self._version = 100
+        self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
+
+    def put(self, kind: str, item: dict[str, Any]) -> None:
+        name = item["metadata"]["name"]
+        known = name in self.objects[kind]
+        self.objects[kind][name] = item
+        self._tell(kind, "MODIFIED" if known else "ADDED", item)
+
+    def drop(self, kind: str, name: str) -> None:
+        self._tell(kind, "DELETED", self.objects[kind].pop(name))
+
+    def cut_watches(self) -> None:
+        for _, inbox in self._inboxes:
+            inbox.put_nowait(None)
+
+    def _tell(self, kind: str, event: str, item: dict[str, Any]) -> None:
+        self._version += 1
+        for watched, inbox in self._inboxes:
+            if watched == kind:
+                inbox.put_nowait({"type": event, "object": item})
+
+    async def healthz(self, request: Request) -> Response:
+        return PlainTextResponse("not ok", 500) if self.unavailable else PlainTextResponse("ok")
+
+    async def collection(self, request: Request) -> Response:
+        kind = request.url.path.rpartition("/")[2]
+        if self.unavailable:
+            return JSONResponse({"message": "starting"}, 503)
+        if request.method == "POST":
+            return await self._create(request)
+        only = request.query_params.get("fieldSelector", "").removeprefix("metadata.name=")
+        if "watch" in request.query_params:
+            return StreamingResponse(self._watch(kind, only), media_type="application/json")
+        items = [item for name, item in self.objects[kind].items() if only in {"", name}]
+        return JSONResponse({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+
+    async def one_pod(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        self.deleted.append((name, request.query_params.get("gracePeriodSeconds")))
+        if name not in self.objects["pods"]:
+            return JSONResponse({"message": "not found"}, 404)
+        self.drop("pods", name)
+        return JSONResponse({})
+
+    async def _create(self, request: Request) -> Response:
+        item = await request.json()
+        if self.refusals:
+            status, message = self.refusals.pop(0)
+            return JSONResponse({"message": message}, status)
+        if item["metadata"]["name"] in self.objects["pods"]:
+            return JSONResponse({"message": "already exists"}, 409)
+        self.created.append(item)
+        self.put("pods", item | {"status": {"phase": "Pending"}})
+        return JSONResponse(item, 201)
+
+    async def _watch(self, kind: str, only: str) -> AsyncIterator[str]:
+        self.watches_opened += 1
+        if self.expired_watches > 0:
+            self.expired_watches -= 1
+            yield json.dumps({"type": "ERROR", "object": {"code": 410, "message": "too old"}}) + "\n"
+            return
+        inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        entry = (kind, inbox)
+        self._inboxes.append(entry)
+        self.watching.set()
+        try:
+            yield json.dumps({"type": "BOOKMARK", "object": {"metadata": {"name": ""}}}) + "\n"
+            while (event := await inbox.get()) is not None:
+                if only in {"", event["object"]["metadata"]["name"]}:
+                    yield json.dumps(event) + "\n"
+        finally:
+            self._inboxes.remove(entry)
+
+
+@asynccontextmanager
+async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, KubeAccess]]:
+    """A server with a PKI as Dayfly issues it, and an administrator's access to it."""
+    pki = issue_pki(make_spec(kubernetes=True), datetime.now(UTC))
+    for name in ("ca.crt", "apiserver.crt", "apiserver.key"):
+        (folder / name).write_text(pki[f"pki/{name}"])
+    kube = KubeServer()
+    pods = "/api/v1/namespaces/default/pods"
+    app = Starlette(
+        routes=[
+            Route("/healthz", kube.healthz),
+            Route("/api/v1/nodes", kube.collection),
+            Route("/api/v1/pods", kube.collection),
+            Route("/api/v1/namespaces/default/serviceaccounts", kube.collection),
+            Route(pods, kube.collection, methods=["GET", "POST"]),
+            Route(pods + "/{name}", kube.one_pod, methods=["DELETE"]),
+        ]
+    )
+    config = uvicorn.Config(
+        app,
+        ssl_certfile=folder / "apiserver.crt",
+        ssl_keyfile=folder / "apiserver.key",
+        ssl_ca_certs=str(folder / "ca.crt"),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        log_level="critical",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server._serve([listening]))
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        identity = client_identity(pki, "dayfly")
+        endpoint = Endpoint("127.0.0.1", listening.getsockname()[1])
+        try:
+            yield kube, KubeAccess(endpoint, pki["pki/ca.crt"], identity.certificate, identity.key, SERVER_NAME)
+        finally:
+            kube.cut_watches()
+            server.should_exit = True
+            await serving

@@ -1,0 +1,31 @@
+"""The command line against a server on 127.0.0.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dayfly.cli.main import app
+from tests.support.api import Outside, served
+
+Dayfly = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("server"), Outside()) as found:
+        yield found
+
+
+@pytest.fixture
+def dayfly(url: str, monkeypatch: pytest.MonkeyPatch) -> Dayfly:
+    """`dayfly ARGUMENTS`, with its exit code and streams."""
+    monkeypatch.setenv("DAYFLY_URL", url)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments))
+
+    return run

@@ -1,0 +1,123 @@
+"""The command as a whole: help, errors, exit codes, what works without the server's packages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import Result
+
+from dayfly.cli import values
+
+Dayfly = Callable[..., Result]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("create", "demo", "--image", "nothing"), "image_missing"),
+        (("create", "demo", "--image", "plain"), "not_a_node_image"),
+        (("create", "Demo", "--image", "bare"), "bad_name"),
+        (("create", "demo", "--image", "bare", "--vcpus", "99"), "impossible_size"),
+        (("create", "demo", "--image", "bare", "--workers", "99"), "too_many_nodes"),
+        (("show", "nothing"), "not_found"),
+        (("kubeconfig", "nothing"), "not_found"),
+        (("list", "--phase", "gone"), "invalid_request"),
+    ],
+)
+def test_a_refusal_is_one_line_with_its_code(dayfly: Dayfly, arguments: tuple[str, ...], code: str) -> None:
+    done = dayfly("cluster", *arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0].startswith(f"error [{code}]: ")
+    assert len(done.stderr.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cluster", "create", "demo"),
+        ("cluster", "create", "demo", "--image", "bare", "--workers", "-1"),
+        ("cluster", "create", "demo", "--image", "bare", "--ttl", "soon"),
+        ("cluster", "create", "demo", "--image", "bare", "--label", "x"),
+        ("cluster", "kubeconfig", "demo", "--merge", "--output", "x"),
+        ("cluster", "show", "demo", "--wait", "never"),
+        ("cluster", "unknown"),
+        ("unknown",),
+    ],
+)
+def test_wrong_usage_ends_with_2(dayfly: Dayfly, arguments: tuple[str, ...]) -> None:
+    done = dayfly(*arguments)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_no_server_says_how_to_start_it(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYFLY_URL", "http://127.0.0.1:9")
+    done = dayfly("cluster", "list")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error [unreachable]: no answer from http://127.0.0.1:9")
+    assert "dayfly serve" in done.stderr
+    assert json.loads(dayfly("version", "--json").stdout)["server"] is None
+
+
+def test_version(dayfly: Dayfly) -> None:
+    found = json.loads(dayfly("version", "--json").stdout)
+    assert found["client"] == found["server"]
+
+
+def test_help_lists_every_command_but_hidden_ones(dayfly: Dayfly) -> None:
+    text = dayfly("--help").stdout
+    for name in ("serve", "cluster", "image", "doctor", "version"):
+        assert name in text
+    assert "openapi" not in text
+
+
+def test_openapi_prints_the_contract(dayfly: Dayfly) -> None:
+    committed = (Path(__file__).parents[3] / "openapi.json").read_text(encoding="utf-8")
+    assert dayfly("openapi").stdout == committed
+
+
+@pytest.mark.parametrize("command", [["serve"], ["openapi"]])
+def test_a_servers_command_without_the_server_says_what_to_install(command: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('fastapi', 'structlog', 'sqlalchemy', 'uvicorn', 'pydantic_settings'): sys.modules[name] = None\n"
+        f"sys.argv = ['dayfly', *{command!r}]\n"
+        "from dayfly.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error [not_installed]: ")
+    assert "pip install 'dayfly[server]'" in done.stderr
+
+
+def test_the_clients_commands_load_nothing_of_the_server() -> None:
+    code = "import sys, dayfly.cli.main, dayfly.cli.cluster, dayfly.cli.version; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"fastapi", "sqlalchemy", "structlog", "pydantic_settings", "cryptography"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("0", 0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert values.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1h 30m", "1e9", "inf", "1m30"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        values.parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (12.34, "12.3 s"), (245, "4 min 05 s"), (7384, "2 h 03 min")]
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert values.format_duration(seconds) == text

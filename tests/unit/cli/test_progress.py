@@ -1,0 +1,53 @@
+"""What a terminal shows while a cluster is being made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from dayfly.cli import progress
+from dayfly.client import Client, Cluster
+from dayfly.client.models import Step
+
+
+@pytest.fixture
+def cluster(url: str) -> Cluster:
+    with Client(url) as client:
+        return client.create(image="bare")
+
+
+@pytest.fixture
+def draw(cluster: Cluster) -> Callable[[progress._Picture], str]:
+    def text(picture: progress._Picture) -> str:
+        console = Console(file=io.StringIO(), width=100, force_terminal=False)
+        console.print(picture.render())
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    return text
+
+
+def step(cluster: Cluster, **changes: object) -> Step:
+    fields = {"name": "boot", "node": "node01", "state": "running", "attempt": 1, "seconds": 61.0}
+    return Step.model_validate({**fields, "started_at": cluster.created_at, **changes})
+
+
+def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:
+    now = 100.0
+    picture = progress._Picture(cluster, lambda: now)
+    done = step(cluster, name="sandbox", node=None, state="done", seconds=1.5, finished_at=cluster.created_at)
+    picture.cluster(cluster.model_copy(update={"steps": (done, step(cluster, attempt=2, detail="no SSH yet"))}))
+    now = 110.0
+    lines = [line.rstrip() for line in draw(picture).splitlines()]
+    assert lines[1].split() == ["-", "sandbox", "done", "1.5", "s"]
+    assert lines[2].split(maxsplit=5) == ["node01", "boot", "running,", "attempt", "2", "1 min 11 s  no SSH yet"]
+    assert f"{cluster.name}: pending, 10.0 s" in lines[3]
+
+
+def test_markup_of_a_guest_is_only_text(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:
+    picture = progress._Picture(cluster)
+    picture.cluster(cluster.model_copy(update={"steps": (step(cluster, detail="[/red] [bold]x"),)}))
+    assert "[/red] [bold]x" in draw(picture)

@@ -1,0 +1,15 @@
+"""A server on 127.0.0.1 for the whole module's tests; each test makes clusters of its own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.api import Outside, served
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("server"), Outside()) as found:
+        yield found

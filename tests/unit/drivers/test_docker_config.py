@@ -1,0 +1,89 @@
+"""What Docker is told: privileges first."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology
+from dayfly.drivers.docker_config import container_config, one_shot_config
+from tests.support.specs import make_spec
+
+
+def _topology(accelerator: str = "tcg", port_range: str | None = None) -> Topology:
+    return compute_topology(
+        "c1",
+        make_spec(workers=1, kubernetes=True),
+        instance="here",
+        accelerator=accelerator,  # type: ignore[arg-type]
+        publication=Publication("127.0.0.1", port_range),
+    )
+
+
+def _all(topology: Topology) -> list[ContainerSpec]:
+    return [topology.net, topology.registry, *topology.nodes]
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_no_container_is_privileged(accelerator: str) -> None:
+    for spec in _all(_topology(accelerator)):
+        host = container_config(spec)["HostConfig"]
+        assert host["Privileged"] is False
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert host["CapAdd"] == list(spec.capabilities)
+        assert "Binds" not in host
+        assert "Mounts" not in host
+
+
+def test_nodes_and_registry_get_no_capability_and_the_namespace_of_net() -> None:
+    topology = _topology()
+    for spec in [topology.registry, *topology.nodes]:
+        host = container_config(spec)["HostConfig"]
+        assert host["CapAdd"] == []
+        assert host["NetworkMode"] == f"container:{topology.net.name}"
+        # Docker refuses both for a container that joins another's network.
+        assert host["PortBindings"] == {}
+        assert container_config(spec)["ExposedPorts"] == {}
+
+
+@given(
+    ports=st.lists(st.integers(1, 65535), unique=True, max_size=8),
+    port_range=st.sampled_from([None, "40000-40999"]),
+    address=st.sampled_from(["127.0.0.1", "0.0.0.0", "10.1.2.3"]),  # noqa: S104
+)
+def test_every_port_is_bound_to_the_address_that_was_asked_for(
+    ports: list[int], port_range: str | None, address: str
+) -> None:
+    spec = ContainerSpec("n", "net", "i", ("x",), {}, ports=tuple(ports), publication=Publication(address, port_range))
+
+    config = container_config(spec)
+
+    assert set(config["ExposedPorts"]) == {f"{port}/tcp" for port in ports}
+    for port in ports:
+        (binding,) = config["HostConfig"]["PortBindings"][f"{port}/tcp"]
+        assert binding == {"HostIp": address, "HostPort": port_range or ""}
+
+
+def test_nothing_of_the_image_decides_what_runs() -> None:
+    config = container_config(_topology().net)
+
+    assert config["Entrypoint"] == []
+    assert config["Cmd"] == list(_topology().net.command)
+
+
+def test_logs_are_bounded_and_nothing_restarts_by_itself() -> None:
+    host = container_config(_topology().net)["HostConfig"]
+
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
+    assert host["RestartPolicy"] == {"Name": "no"}
+
+
+def test_a_one_shot_has_neither_network_nor_capability() -> None:
+    config = one_shot_config("image", ("true",), ("/dev/kvm",), {})
+
+    assert config["HostConfig"]["NetworkMode"] == "none"
+    assert config["HostConfig"]["CapDrop"] == ["ALL"]
+    assert "CapAdd" not in config["HostConfig"]
+    assert config["HostConfig"]["Devices"][0]["PathOnHost"] == "/dev/kvm"

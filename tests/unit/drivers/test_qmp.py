@@ -1,0 +1,95 @@
+"""QMP sessions, with a machine that is played by FakeEngine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dayfly.domain.topology import Publication, compute_topology
+from dayfly.drivers.fake import FakeEngine
+from dayfly.drivers.protocols import ByteStream
+from dayfly.drivers.qmp import qmp
+from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, VmExited
+from tests.support.specs import make_spec
+
+NODE = "dayfly-c1-node01"
+
+
+@pytest.fixture
+async def engine() -> FakeEngine:
+    made = FakeEngine()
+    topology = compute_topology("c1", make_spec(), instance="default", accelerator="tcg", publication=Publication())
+    await made.ensure(topology.net)
+    await made.ensure(topology.node(1))
+    return made
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+async def test_tells_how_the_machine_is(engine: FakeEngine, status: str) -> None:
+    engine.containers[NODE].vm_status = status
+
+    async with qmp(engine, NODE) as session:
+        assert await session.status() == status
+        assert await session.status() == status
+
+
+async def test_quit_ends_the_machine(engine: FakeEngine) -> None:
+    async with qmp(engine, NODE) as session:
+        await session.quit()
+
+    assert engine.containers[NODE].state == "exited"
+
+
+async def test_a_command_that_qemu_refuses(engine: FakeEngine) -> None:
+    async with qmp(engine, NODE) as session:
+        with pytest.raises(CommandFailed, match="no-such-command"):
+            await session.execute("no-such-command")
+        assert await session.status() == "running"
+
+
+async def test_a_container_that_does_not_run(engine: FakeEngine) -> None:
+    engine.exit(NODE)
+
+    with pytest.raises(ContainerExited):
+        async with qmp(engine, NODE):
+            pytest.fail("there is nobody to talk to")
+
+
+async def test_errors_of_the_block_come_through_as_they_are(engine: FakeEngine) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with qmp(engine, NODE):
+            1 / 0  # noqa: B018
+
+
+class _Ends:
+    """A stream that ends at once, as socat's when nobody listens on the socket."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        return
+
+
+class _Breaks(_Ends):
+    """A stream over an engine that went away."""
+
+    async def read(self) -> bytes:
+        raise DockerUnavailable("gone")
+
+
+@pytest.mark.parametrize(("stream", "kind"), [(_Ends(), VmExited), (_Breaks(), DockerUnavailable)])
+async def test_a_session_that_never_begins(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, stream: ByteStream, kind: type[Exception]
+) -> None:
+    @asynccontextmanager
+    async def broken(name: str, argv: Sequence[str]) -> AsyncIterator[ByteStream]:
+        yield stream
+
+    monkeypatch.setattr(engine, "open", broken)
+
+    with pytest.raises(kind):
+        async with qmp(engine, NODE, timeout=5):
+            pytest.fail("nobody answered")
