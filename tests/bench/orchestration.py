@@ -1,6 +1,6 @@
 """What orchestration costs: the same cluster by a bare script and through the service, turn by turn, in one run.
 
-    .venv/bin/python tests/bench/orchestration.py --image bare --rounds 5 --json result.json
+    .venv/bin/python -m tests.bench.orchestration --image bare --rounds 5 --json result.json
 
 `bare`: to the first SSH command on every node. With Kubernetes: to all nodes Ready, and pods can be made. Prints the
 ratio of the medians and ends with 1 where the service is more than 10 % slower. It removes all that it makes.
@@ -18,10 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from by_hand import LIMIT_SECONDS, ByHand
-from service import running_service
-
 from dayfly.client import Client
+from tests.bench.by_hand import LIMIT_SECONDS, ByHand
+from tests.support.service import running_service
 
 ALLOWED_RATIO = 1.10
 
@@ -32,12 +31,12 @@ def main() -> int:
     served: list[float] = []
     with (
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,
-        running_service(Path(folder), accelerator=options.accelerator) as url,
+        running_service(Path(folder), accelerator=options.accelerator) as service,
     ):
         # Whoever goes second finds warmer caches: they take turns.
         contenders: list[tuple[str, list[float], Callable[[], float]]] = [
             ("by hand", hand, lambda: by_hand(options, Path(folder))),
-            ("service", served, lambda: by_service(options, url)),
+            ("service", served, lambda: by_service(options, service.url)),
         ]
         for turn in range(1, options.rounds + 1):
             for name, figures, run in contenders if turn % 2 else reversed(contenders):

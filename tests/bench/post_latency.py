@@ -1,6 +1,6 @@
 """How long POST /v1/clusters takes to say 202, at a real `dayfly serve`: p50 and p99.
 
-    .venv/bin/python tests/bench/post_latency.py --rounds 100 --json result.json
+    .venv/bin/python -m tests.bench.post_latency --rounds 100 --json result.json
 
 Each cluster is deleted at once, before the next is asked for, so no machine boots for long; what is measured is the
 request alone. Ends with 1 where p50 is above 50 ms.
@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import quantiles
 
 import httpx
-from service import running_service
+
+from tests.support.service import running_service
 
 ALLOWED_MS = 50.0
 DELETED_SECONDS = 120
@@ -28,8 +29,8 @@ def main() -> int:
     options = parse()
     with (
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,
-        running_service(Path(folder), accelerator=options.accelerator) as url,
-        httpx.Client(base_url=url, trust_env=False, timeout=DELETED_SECONDS + 30) as http,
+        running_service(Path(folder), accelerator=options.accelerator) as service,
+        httpx.Client(base_url=service.url, trust_env=False, timeout=DELETED_SECONDS + 30) as http,
     ):
         taken = [post(http, options.image) for _ in range(options.rounds)]
     cuts = quantiles(taken, n=100, method="inclusive")

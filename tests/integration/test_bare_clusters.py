@@ -34,7 +34,7 @@ def pair(service: Service) -> Iterator[tuple[Cluster, Cluster]]:
 
 
 def run(service: Service, cluster: str, node: str, command: str) -> str:
-    result = service.cli("ssh", cluster, node, "--", command, timeout=90)
+    result = service.cli("cluster", "ssh", cluster, node, "--", command, timeout=90)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

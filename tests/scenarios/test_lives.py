@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from dayfly.domain.cluster import Cluster, Event
 from dayfly.domain.lifecycle import Phase
 from dayfly.errors import DockerUnavailable, EngineRefused, PortsExhausted
 from dayfly.store import Store
@@ -68,6 +70,7 @@ async def test_deletion_before_anybody_began(world: World) -> None:
 
 async def test_a_vm_that_exits_for_ever_fails_the_cluster_with_its_evidence(world: World) -> None:
     world.engine.exits_at_start("node01", 1, "qemu: cannot allocate memory")
+    world.ssh.block("wait")
     async with world.working():
         cluster = await world.create(make_spec(workers=1))
         failed = await world.until(cluster, Phase.FAILED)
@@ -75,22 +78,20 @@ async def test_a_vm_that_exits_for_ever_fails_the_cluster_with_its_evidence(worl
         assert (failed.fault.code, failed.fault.step, failed.fault.node) == ("vm_exited", "boot", "node01")
         assert "cannot allocate memory" in failed.fault.message
         assert "cannot allocate memory" in (await world.store.evidence(cluster.id))["node01/log"]
-        async with asyncio.timeout(10):
-            while world.engine.containers:
-                await asyncio.sleep(0)
+        await until_nothing_runs(world)
         events = await world.store.events(cluster.id)
         assert sum(e.type == "step.retry" and e.node == "node01" for e in events) == 2
 
 
 async def test_a_vm_that_exits_once_is_given_another_chance(world: World) -> None:
-    world.engine.exits_at_start("node01")
+    silence = world.ssh.block("wait")
     async with world.working():
         cluster = await world.create(make_spec())
-        await world.until_so(cluster, lambda now: now.phase is Phase.PROVISIONING and bool(now.endpoints))
         async with asyncio.timeout(10):
-            while not any(e.type == "step.retry" for e in await world.store.events(cluster.id)):
-                await asyncio.sleep(0)
-        world.engine.stays_up("node01")
+            await silence.reached.wait()
+        world.engine.exit(f"dayfly-{cluster.id}-node01")
+        await until_event(world, cluster, lambda event: event.type == "step.retry")
+        silence.open()
         assert (await world.until(cluster, Phase.READY, Phase.FAILED)).phase is Phase.READY
 
 
@@ -157,9 +158,7 @@ async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None
         world.engine.fail_always(DockerUnavailable("nobody there"), "remove")
         await world.store.request_deletion(cluster.id)
         await world.until(cluster, Phase.DELETING)
-        async with asyncio.timeout(10):
-            while not any(e.code == "docker_unavailable" for e in await world.store.events(cluster.id)):
-                await asyncio.sleep(0)
+        await until_event(world, cluster, lambda event: event.code == "docker_unavailable")
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
 
 
@@ -195,6 +194,19 @@ async def test_cut_off_anywhere_the_next_worker_ends_it_and_nothing_is_made_twic
     assert (await store.get_cluster(cluster.id)).phase is Phase.READY
     assert len(world.engine.containers) == 4
     assert len(world.engine.created) == 4
+
+
+async def until_event(world: World, cluster: Cluster, wanted: Callable[[Event], bool]) -> None:
+    async with asyncio.timeout(10):
+        with world.store.watch(cluster.id) as watch:
+            while not any(map(wanted, await world.store.events(cluster.id))):
+                await watch.wait(10)
+
+
+async def until_nothing_runs(world: World) -> None:
+    async with asyncio.timeout(10):
+        while world.engine.containers:  # noqa: ASYNC110 - the fake has no event for being empty
+            await asyncio.sleep(0)
 
 
 def _count(world: World) -> int:

@@ -111,7 +111,7 @@ def _wait_until_it_answers(service: Service) -> None:
         if service.process.poll() is not None:
             break
         try:
-            if httpx.get(f"{service.url}/healthz").status_code == 200:
+            if httpx.get(f"{service.url}/healthz", trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)

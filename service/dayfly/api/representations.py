@@ -1,22 +1,19 @@
-"""What callers are shown, as models, and how they come from the domain's values.
+"""What callers are shown, as models. How they come from the domain's values is in rendering.py.
 
 Nothing here is a secret but SshAccess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from dayfly.domain import cluster as domain
-from dayfly.domain import network, topology
 from dayfly.domain.cluster import StepState
 from dayfly.domain.image import NodeSize
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec, Node, Readiness
+from dayfly.domain.spec import Readiness
 
 
 class Endpoint(BaseModel):
@@ -173,109 +170,3 @@ class EventList(BaseModel):
     events: list[EventView]
     next_after: int = Field(description="Give it as `after` to go on.")
     phase: Phase = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
-
-
-def show_spec(spec: ClusterSpec) -> Spec:
-    kubernetes = spec.manifest.kubernetes
-    return Spec(
-        image=spec.image,
-        image_id=spec.image_id,
-        kubernetes_version=kubernetes.version if kubernetes else None,
-        control_plane=spec.control_plane,
-        workers=Workers(count=spec.workers, **spec.worker.model_dump()),
-        readiness=spec.readiness,
-        labels=dict(spec.labels),
-        ttl_seconds=spec.ttl_seconds,
-    )
-
-
-def show_summary(cluster: domain.Cluster) -> ClusterSummary:
-    return ClusterSummary(
-        **dict(show_spec(cluster.spec)),
-        id=cluster.id,
-        name=cluster.name,
-        phase=cluster.phase,
-        desired=cluster.desired,
-        created_at=cluster.created_at,
-        updated_at=cluster.updated_at,
-        ready_at=cluster.ready_at,
-        deleted_at=cluster.deleted_at,
-        expires_at=cluster.expires_at,
-        endpoints={
-            leads_to: Endpoint(host=endpoint.host, port=endpoint.port)
-            for port, leads_to in topology.published_ports(cluster.spec).items()
-            if (endpoint := cluster.endpoints.get(port))
-        },
-        error=_show_fault(cluster.fault, ()),
-    )
-
-
-def show_cluster(
-    cluster: domain.Cluster, steps: Sequence[domain.StepReport], evidence: Collection[str], now: datetime
-) -> Cluster:
-    fields = dict(show_summary(cluster))
-    fields["error"] = _show_fault(cluster.fault, evidence)
-    return Cluster(**fields, steps=show_steps(steps, now))
-
-
-def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:
-    return [
-        Step(
-            name=step.name,
-            node=step.node,
-            state=step.state,
-            attempt=step.attempt,
-            started_at=step.started_at,
-            finished_at=step.finished_at,
-            seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3),
-            detail=step.detail,
-            error_code=step.error_code,
-        )
-        for step in steps
-    ]
-
-
-def show_node(cluster: domain.Cluster, node: Node, steps: Sequence[domain.StepReport], now: datetime) -> NodeView:
-    return NodeView(
-        name=node.name,
-        role=node.role,
-        address=network.node_address(node.index),
-        size=node.size,
-        ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
-        steps=show_steps([step for step in steps if step.node == node.name], now),
-    )
-
-
-def show_ports(cluster: domain.Cluster) -> PortList:
-    return PortList(
-        ports=[
-            Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(cluster.endpoints, port))
-            for port, leads_to in topology.published_ports(cluster.spec).items()
-        ]
-    )
-
-
-def show_event(event: domain.Event) -> EventView:
-    return EventView(
-        id=event.id,
-        at=event.at,
-        type=event.type,
-        message=event.message,
-        step=event.step,
-        node=event.node,
-        seconds=event.seconds,
-        code=event.code,
-    )
-
-
-def _show_endpoint(endpoints: Mapping[int, domain.Endpoint], port: int) -> Endpoint | None:
-    found = endpoints.get(port)
-    return Endpoint(host=found.host, port=found.port) if found else None
-
-
-def _show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorReport | None:
-    if fault is None:
-        return None
-    return ErrorReport(
-        code=fault.code, message=fault.message, step=fault.step, node=fault.node, evidence=sorted(evidence)
-    )

@@ -247,9 +247,9 @@ class Ssh(Protocol):
         timeout: float,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        """Run `command` in the node's shell, to its end, whatever its exit code; `on_line` sees each line of stdout and stderr as it comes.
+        """Run `command` in the node's shell, to its end, whatever its exit code. Raises SshTimeout.
 
-        Raises SshTimeout.
+        `on_line` sees each line of stdout and stderr as it comes.
         """
         ...
 
@@ -296,7 +296,7 @@ class KubePod:
 
 
 class KubeApi(Protocol):
-    """The few calls that steps make to a cluster's API server. Each raises NodeNotReady/NotUsable on time-out, as said."""
+    """The few calls that steps make to a cluster's API server."""
 
     async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
         """One look: does /healthz say ok? False when it cannot be reached."""
@@ -335,7 +335,10 @@ class KubeApi(Protocol):
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:
-        """Run a pod to its successful end and delete it; one of that name is adopted. Raises NotUsable with its last state."""
+        """Run a pod to its successful end and delete it; one of that name is adopted.
+
+        Raises NotUsable with its last state.
+        """
         ...
 
 

@@ -96,11 +96,19 @@ class SshConnections:
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _connection(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
-        kept = self._kept.setdefault(target, _Kept())
+        if (kept := self._kept.get(target)) is None:
+            self._drop_dead()
+            kept = self._kept[target] = _Kept()
         async with kept.lock:
             if kept.connection is None or kept.connection.is_closed():
                 kept.connection = await self._connect(target, trouble)
             return kept.connection
+
+    def _drop_dead(self) -> None:
+        """Clusters come and go; what is left of a gone one, its key above all, is not kept for ever."""
+        for target, kept in tuple(self._kept.items()):
+            if not kept.lock.locked() and (kept.connection is None or kept.connection.is_closed()):
+                del self._kept[target]
 
     async def _connect(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
         """Try until it works or the caller's time is over.

@@ -28,9 +28,10 @@ async def while_running(
     pending: set[asyncio.Future[Any]] = {job, *guards}
     try:
         done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        if job in done:
+        ended = next((guard for guard in guards if guard in done), None)
+        if ended is None or (job in done and job.exception() is None):
             return await job
-        ended = next(guard for guard in guards if guard in done)
+        # An exit explains a failure of the work better than the failure itself does.
         raise await _exit_error(engine, guards[ended], ended.result())
     finally:
         for task in pending:

@@ -1,8 +1,8 @@
 """What a step is, and what it is given. Not here: the order of steps (domain/plan.py), attempts, back-off (reconcile/).
 
 A step decides by looking at the world, never by what was recorded: `check()` asks Docker, SSH or Kubernetes whether
-it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails raises
-an error of dayfly.errors; the error itself says whether trying again can help.
+it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails
+raises an error of dayfly.errors; the error itself says whether trying again can help.
 """
 
 from __future__ import annotations

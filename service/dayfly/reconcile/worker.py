@@ -58,14 +58,26 @@ class Worker:
         while True:
             pause = self._options.poll_seconds
             try:
-                claims = await self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
-                if claims:
-                    return claims[0]
+                if (claim := await self._claim()) is not None:
+                    return claim
                 until_due = await self._store.seconds_until_due()
                 pause = pause if until_due is None else min(pause, until_due)
             except DayflyError as error:
                 _log.warning("cannot claim work", code=error.code, reason=error.message)
             await watch.wait(pause)
+
+    async def _claim(self) -> Claim | None:
+        """One look. Cut off meanwhile, what it took goes back at once: nobody would know of it for a lease's length."""
+        claiming = asyncio.ensure_future(
+            self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
+        )
+        try:
+            claims = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for claim in await claiming:
+                await self._give_back(claim, 0.0)
+            raise
+        return claims[0] if claims else None
 
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass beside the lease's renewal; then the lease goes back."""

@@ -23,6 +23,7 @@ from dayfly.store.database import Database, Transaction
 from dayfly.store.rows import cluster_from, event_from, step_from
 from dayfly.store.tables import clusters
 from dayfly.store.values import IdempotencyKey, NewCluster, Page
+from dayfly.store.whole import whole
 
 _ATTEMPTS: Final = 5
 """How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""
@@ -33,6 +34,7 @@ class Clusters:
 
     _database: Database
 
+    @whole
     async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Record the wish for a cluster, due at once: (cluster, whether it is new).
 
@@ -51,6 +53,7 @@ class Clusters:
                 continue  # a row of the same key, name or id was committed meanwhile: the next look sees it
         raise Internal("a cluster could not be recorded: its key, name or id was taken time and again")
 
+    @whole
     async def get_cluster(self, id_or_name: str) -> Cluster:
         """By name the living one; by id a deleted one too. Raises NotFound."""
         async with self._database.read() as connection:
@@ -59,6 +62,7 @@ class Clusters:
             raise _not_found(id_or_name)
         return cluster_from(row)
 
+    @whole
     async def list_clusters(
         self,
         *,
@@ -87,6 +91,7 @@ class Clusters:
         more = len(rows) > limit
         return Page(tuple(map(cluster_from, page)), _cursor(page[-1]) if more and page else None)
 
+    @whole
     async def request_deletion(self, id_or_name: str) -> Cluster:
         """Record the wish that a cluster be gone, due at once. May be repeated. Raises NotFound."""
         async with self._database.write() as transaction:
@@ -107,12 +112,14 @@ class Clusters:
             await transaction.touch(row.id)
             return cluster_from(changed)
 
+    @whole
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
         """How each step stands, in the order in which they began."""
         query = select(tables.steps).where(tables.steps.c.cluster_id == cluster_id).order_by(tables.steps.c.id)
         async with self._database.read() as connection:
             return tuple(map(step_from, await connection.execute(query)))
 
+    @whole
     async def events(self, cluster_id: str, *, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
         """What happened since event `after`, oldest first. Ids of one cluster become visible in their order."""
         table = tables.events
@@ -122,6 +129,7 @@ class Clusters:
         async with self._database.read() as connection:
             return tuple(map(event_from, await connection.execute(query)))
 
+    @whole
     async def secrets(self, cluster_id: str) -> ClusterSecrets | None:
         """The cluster's secrets; None before they are made and after it is deleted."""
         query = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == cluster_id)
@@ -129,6 +137,7 @@ class Clusters:
             content = (await connection.execute(query)).scalar_one_or_none()
         return None if content is None else ClusterSecrets.model_validate(content)
 
+    @whole
     async def evidence(self, cluster_id: str) -> Mapping[str, str]:
         """What was kept of a failure: short name → text."""
         table = tables.evidence

@@ -30,6 +30,7 @@ from dayfly.store.rows import (
 )
 from dayfly.store.tables import DatabaseNow, clusters
 from dayfly.store.values import Claim
+from dayfly.store.whole import whole
 
 EVIDENCE_BYTES: Final = 64 * 1024
 """How much of each evidence text is kept: its end, where the reason stands."""
@@ -40,6 +41,7 @@ class Leases:
 
     _database: Database
 
+    @whole
     async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
         """Take up to `limit` clusters that are due and that nobody holds, longest overdue first.
 
@@ -74,6 +76,7 @@ class Leases:
         # RETURNING promises no order.
         return tuple(Claim(cluster_from(row), token, owner) for row in sorted(rows, key=lambda row: row.due_at))
 
+    @whole
     async def seconds_until_due(self) -> float | None:
         """Until the next cluster can be claimed (0: now), on the database's clock; None: nothing is planned."""
         lease_end = func.coalesce(clusters.c.lease_expires_at, clusters.c.due_at)
@@ -85,6 +88,7 @@ class Leases:
             now, first = (await connection.execute(query)).one()
         return None if first is None else max(0.0, (first - now).total_seconds())
 
+    @whole
     async def renew(self, claim: Claim, *, lease_seconds: float) -> Cluster:
         """Hold on for `lease_seconds` more; the cluster as it is now, so that a changed wish is seen."""
         async with self._database.write() as transaction:
@@ -98,6 +102,7 @@ class Leases:
                 raise _lost(claim)
             return cluster_from(row)
 
+    @whole
     async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
         """Let go. Due again after `due_in_seconds`, or (None) when the cluster expires, if ever.
 
@@ -120,6 +125,7 @@ class Leases:
                 due_at = now + timedelta(seconds=due_in_seconds)
             await _update(transaction, claim, due_at=due_at, **_NO_LEASE)
 
+    @whole
     async def set_phase(self, claim: Claim, phase: Phase, *, fault: Fault | None = None) -> Cluster:
         """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
 
@@ -152,28 +158,33 @@ class Leases:
             await _append_event(transaction, claim, event)
             return cluster_from(await _update(transaction, claim, **values))
 
+    @whole
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
         """Replace where the cluster's ports are published."""
         values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
         async with self._guarded(claim) as (transaction, _):
             await _update(transaction, claim, endpoints=values, updated_at=transaction.now)
 
+    @whole
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
         """Replace the cluster's secrets."""
         async with self._guarded(claim) as (transaction, _):
             await _put(transaction, tables.secrets, claim, {}, {"content": secrets.model_dump(mode="json")})
 
+    @whole
     async def report_step(self, claim: Claim, report: StepReport) -> None:
         """Replace what was reported of this step (of this node), if anything was."""
         identity = {"name": report.name, "node": report.node or ""}
         async with self._guarded(claim) as (transaction, _):
             await _put(transaction, tables.steps, claim, identity, step_columns(report))
 
+    @whole
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
         """Add an event, at the database's time."""
         async with self._guarded(claim) as (transaction, _):
             await _append_event(transaction, claim, event)
 
+    @whole
     async def save_evidence(self, claim: Claim, evidence: Mapping[str, str]) -> None:
         """Keep the last 64 KiB of each text, beside what is kept already under other names."""
         async with self._guarded(claim) as (transaction, _):

@@ -12,6 +12,7 @@ from dayfly.store.database import Database
 from dayfly.store.leases import Leases
 from dayfly.store.tables import DatabaseNow
 from dayfly.store.wakeups import Watch
+from dayfly.store.whole import whole
 
 
 class Store(Clusters, Leases):
@@ -33,6 +34,7 @@ class Store(Clusters, Leases):
         """Give all connections back. May be called again."""
         await self._database.close()
 
+    @whole
     async def ping(self) -> None:
         """One round trip."""
         async with self._database.read() as connection:

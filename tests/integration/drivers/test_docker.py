@@ -178,6 +178,18 @@ async def test_anonymous_volumes_and_labelled_networks_go_with_the_cluster(
     await kept.delete()
 
 
+async def test_many_who_wait_do_not_keep_others_from_the_engine(engine: DockerEngine, instance: str) -> None:
+    spec = container(instance, "net", role="net")
+    await engine.ensure(spec)
+    waiting = [asyncio.create_task(engine.wait_exit(spec.name)) for _ in range(150)]
+    await asyncio.sleep(1)
+
+    async with asyncio.timeout(20):
+        assert len(await engine.observe(cluster_id(instance))) == 1
+        await engine.stop(spec.name)
+        assert set(await asyncio.gather(*waiting)) == {137}
+
+
 async def test_endpoints_name_the_advertised_host(instance: str, engine: DockerEngine) -> None:
     advertised = DockerEngine(instance=instance, advertised_host="lab.example")
     await advertised.ensure(container(instance, "net", role="net", ports=(22,)))

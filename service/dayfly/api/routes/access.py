@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import PlainTextResponse
 
 from dayfly.api.parameters import TheCluster
-from dayfly.api.representations import PortList, Registry, show_ports
+from dayfly.api.rendering import show_ports
+from dayfly.api.representations import PortList, Registry
 from dayfly.api.services import Services
 from dayfly.domain import network
 from dayfly.domain.kubeconfig import render_kubeconfig

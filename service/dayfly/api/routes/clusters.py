@@ -9,14 +9,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from dayfly.api.parameters import TheCluster, Timeout
-from dayfly.api.representations import (
-    Cluster,
-    ClusterList,
-    DryRun,
-    show_cluster,
-    show_spec,
-    show_summary,
-)
+from dayfly.api.rendering import show_cluster, show_spec, show_summary
+from dayfly.api.representations import Cluster, ClusterList, DryRun
 from dayfly.api.requests import ClusterRequest
 from dayfly.api.services import ApiServices, Services
 from dayfly.api.specs import resolve_spec

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 
 from dayfly.api.parameters import TheCluster
-from dayfly.api.representations import EventList, show_event
+from dayfly.api.rendering import show_event
+from dayfly.api.representations import EventList
 from dayfly.api.services import Services
 from dayfly.api.waiting import MAX_SECONDS, hold
 from dayfly.domain.cluster import Cluster, Event

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from dayfly.api.parameters import TheCluster, TheNode
-from dayfly.api.representations import NodeList, SshAccess, show_node
+from dayfly.api.rendering import show_node
+from dayfly.api.representations import NodeList, SshAccess
 from dayfly.api.services import Services
 from dayfly.domain import network
 from dayfly.errors import NotReady

@@ -1,0 +1,42 @@
+"""Transactions are never torn by a cancelled caller: they are short, so they are let finish.
+
+A cancelled statement leaves its connection in a state that the driver cannot tell; on SQLite such a connection was
+seen to keep the one write lock until everybody else had timed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def whole(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The method runs to its end even if who waits for it is cancelled; the cancellation goes on after that."""
+
+    @wraps(method)
+    async def to_its_end(*args: P.args, **kwargs: P.kwargs) -> T:
+        running = asyncio.ensure_future(method(*args, **kwargs))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await _end_of(running)
+            raise
+
+    return to_its_end
+
+
+async def _end_of(running: asyncio.Future[Any]) -> None:
+    """Until it has ended, however often we are cancelled meanwhile: every transaction has a time limit of its own."""
+    while not running.done():
+        waiting: Awaitable[Any] = asyncio.wait({running})
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            continue
+    if not running.cancelled():
+        running.exception()  # seen; who asked is gone

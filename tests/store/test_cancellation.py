@@ -1,0 +1,37 @@
+"""A caller that is cancelled in the middle of a write tears nothing: the next write does not wait for a lost lock."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from dayfly.domain.cluster import Event, NewEvent
+from dayfly.store import NewCluster, Store
+from tests.support.specs import make_spec
+
+
+async def test_cancelled_writers_leave_no_lock_and_no_half_write(store: Store) -> None:
+    cluster, _ = await store.create_cluster(NewCluster("demo", make_spec(), None))
+    (claim,) = await store.claim("worker", lease_seconds=600, limit=1)
+    chance = random.Random(7)  # noqa: S311 - any moment will do
+
+    async def write_for_ever() -> None:
+        while True:
+            await store.append_event(claim, NewEvent("noise", "noise"))
+
+    for _ in range(40):
+        writer = asyncio.create_task(write_for_ever())
+        await asyncio.sleep(chance.random() * 0.005)
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await store.append_event(claim, NewEvent("after", "after"))
+    after = [event for event in await _all_events(store, cluster.id) if event.type == "after"]
+    assert len(after) == 40
+
+
+async def _all_events(store: Store, cluster_id: str) -> list[Event]:
+    found: list[Event] = []
+    while page := await store.events(cluster_id, after=found[-1].id if found else 0):
+        found += page
+    return found
