@@ -41,7 +41,7 @@ part() {
 PARTS=()
 
 install_packages() {
-    local package missing=()
+    local package missing=() log
     for package; do
         [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
     done
@@ -51,8 +51,14 @@ install_packages() {
         timeout 600 apt-get update -qq || { sleep 5; timeout 600 apt-get update -qq; } || return
         APT_UPDATED=yes
     fi
-    DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get install -y -qq --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null
+    log=$(mktemp)
+    if ! DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get install -y -qq --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null >"$log" 2>&1; then
+        say "apt-get's own words: $log" >&2
+        tail -n 40 "$log" >&2
+        return 1
+    fi
+    rm -f "$log"
 }
 
 # Some machines have a kubectl of another package at the same path; Debian's would then break dpkg half-way.
@@ -136,7 +142,7 @@ ensure_venv() {
         "$PYTHON" -m venv --clear "$VENV" || return
     fi
     # Debian's pip knows no dependency groups.
-    timeout 600 "$VENV/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' </dev/null || return
-    (cd "$REPO" && timeout 1800 "$VENV/bin/python" -m pip install --quiet --editable '.[server,bake]' "$@" </dev/null) || return
+    timeout 600 "$VENV/bin/python" -m pip install -qq --upgrade 'pip>=25.1' </dev/null || return
+    (cd "$REPO" && timeout 1800 "$VENV/bin/python" -m pip install -qq --editable '.[server,bake]' "$@" </dev/null) || return
     printf '%s' "$wanted" >"$stamp"
 }

@@ -21,8 +21,8 @@ from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.protocols import Drivers
 from dayfly.engine.step import Step, StepContext
-from dayfly.engine.teardown import remove_everything
-from dayfly.errors import ImageBroken
+from dayfly.engine.teardown import collect_evidence, remove_everything
+from dayfly.errors import ImageBroken, StepTimeout
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,13 @@ class Verifier:
             step = self.steps[planned.name]
             node = nodes[planned.node - 1] if planned.node else None
             context.progress(f"step {planned.name}")
-            async with asyncio.timeout(step.limit(context.limits)):
-                await step.apply(replace(context, node=node))
+            limit = step.limit(context.limits)
+            try:
+                async with asyncio.timeout(limit):
+                    await step.apply(replace(context, node=node))
+            except TimeoutError as error:
+                evidence = await collect_evidence(self.drivers.engine, context.topology)
+                raise StepTimeout(f"step {planned.name} took longer than {limit:.0f} s", evidence=evidence) from error
 
     async def _run_commands(self, context: StepContext) -> None:
         target = await context.ssh_target(context.spec.nodes()[0])

@@ -35,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def web(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A Deployment of an image that the host pushed to the cluster's registry, a pod on each node: node → pod's address."""
+    """A Deployment of an image that the host pushed to the cluster, a pod on each node: node → pod's address."""
     lab.push_web_image(tmp_path_factory.mktemp("web"))
     subprocess.run(
         lab.kubectl_argv("apply", "-f", "-"),

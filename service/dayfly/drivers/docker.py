@@ -21,7 +21,7 @@ from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.docker_errors import engine_errors, is_status
 from dayfly.drivers.docker_objects import delete, delete_all, delete_networks_and_volumes, label_of, look
 from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
-from dayfly.errors import EngineRefused
+from dayfly.errors import ContainerExited, EngineRefused
 
 _LOOK_SECONDS: Final = 30.0
 """The limit of one look at the engine: aiodocker itself would wait for ever."""
@@ -125,16 +125,18 @@ class DockerEngine:
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         with engine_errors(f"{path} of {name}"):
+            try:
+                # Not the archive call at first: that sends the whole file, and aiodocker keeps it in memory.
+                tail = ("tail", "-c", str(tail_bytes), path)
+                ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
+                if ended.exit_code == 0:
+                    return ended.stdout
+            except ContainerExited:
+                # The usual case of evidence: the file outlives what wrote it.
+                pass
             async with asyncio.timeout(_LOOK_SECONDS):
-                container = self._client.get().containers.container(name)
                 try:
-                    if (await container.show())["State"]["Status"] == "running":
-                        # Not the archive call: that sends the whole file, and aiodocker keeps it in memory.
-                        tail = ("tail", "-c", str(tail_bytes), path)
-                        ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
-                        if ended.exit_code == 0:
-                            return ended.stdout
-                    with await container.get_archive(path) as tar:
+                    with await self._client.get().containers.container(name).get_archive(path) as tar:
                         content = tar.extractfile(tar.getmembers()[0])
                         return content.read()[-tail_bytes:] if content else b""
                 except DockerError as error:

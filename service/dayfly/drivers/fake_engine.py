@@ -7,9 +7,9 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final, Literal
 
+from dayfly.clock import SystemClock
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.qemu import QMP_SOCKET
@@ -236,7 +236,7 @@ class FakeEngine(Faults):
     def _tell(self, container: FakeContainer, action: str) -> None:
         exit_code = container.exit_code if action == "die" else None
         labels = container.spec.labels
-        event = EngineEvent(datetime.now(UTC), action, container.spec.name, labels.get(LABEL_CLUSTER, ""), exit_code)
+        event = EngineEvent(SystemClock().now(), action, container.spec.name, labels.get(LABEL_CLUSTER, ""), exit_code)
         if labels.get(LABEL_INSTANCE) == self.instance:
             for watcher in self._watchers:
                 watcher.put_nowait(event)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
+from dayfly.clock import SystemClock
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import ExecResult, ImageInfo, TransferProgress
@@ -31,7 +31,7 @@ class FakeImages(Faults):
         """An image that is there, called `reference`."""
         named = "\n".join([reference, *(f"{key}={value}" for key, value in sorted((labels or {}).items()))])
         image_id = f"sha256:{hashlib.sha256(named.encode()).hexdigest()}"
-        made = ImageInfo(image_id, (), dict(labels or {}), 1 << 20, datetime.now(UTC))
+        made = ImageInfo(image_id, (), dict(labels or {}), 1 << 20, SystemClock().now())
         self.stored.setdefault(image_id, made)
         return self._name(image_id, reference)
 

@@ -154,7 +154,7 @@ class KubeClient:
         try:
             async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
                 return (await http.items(path))[0]
-        except (TimeoutError, httpx.HTTPError) as error:
+        except (TimeoutError, httpx.HTTPError, ValueError) as error:
             reason = str(error) or f"no answer within {timeout:g} s"
             raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
 

@@ -93,8 +93,8 @@ class KubeHttp:
                     else:
                         known[name] = change.object
                     yield change
-            except httpx.HTTPError:
-                # An API server that starts, restarts or is not yet there: the caller's limit ends this.
+            except (httpx.HTTPError, ValueError):
+                # An API server that starts, restarts or stopped in mid-sentence: the caller's limit ends this.
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _follow(self, path: str, params: Mapping[str, str]) -> AsyncIterator[Change]:

@@ -83,17 +83,17 @@ class _Bake:
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
         final = f"{repository}:{self.plan.keys.image[:_TAG_LENGTH]}"
-        if (existing := await self._find(final)) is not None:
-            self.reporter.cached("image", f"{final} is there, and was verified")
-            await self.images.tag(existing, f"{repository}:latest")
-            return existing
-        toolbox, disk = await self._parts()
+        unfinished = f"{repository}:unfinished"
         # One at a time for a recipe: so an unfinished image that is there now was left by a bake that was killed.
         async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
-            image_id = await self._verified(f"{repository}:unfinished", toolbox, disk)
-            for reference in (final, f"{repository}:latest"):
-                await self.images.tag(image_id, reference)
-            await self.images.remove(f"{repository}:unfinished")
+            if (image_id := await self._find(final)) is not None:
+                self.reporter.cached("image", f"{final} is there, and was verified")
+            else:
+                toolbox, disk = await self._parts()
+                image_id = await self._verified(unfinished, toolbox, disk)
+                await self.images.tag(image_id, final)
+                await self.images.remove(unfinished)
+            await self.images.tag(image_id, f"{repository}:latest")
         return image_id
 
     async def _parts(self) -> tuple[str, Path]:
@@ -129,18 +129,19 @@ class _Bake:
     async def _toolbox(self) -> str:
         key = self.plan.keys.toolbox
         reference = f"dayfly/toolbox:{key[:_TAG_LENGTH]}"
-        if (existing := await self._find(reference)) is not None:
-            self.reporter.cached("toolbox", f"{reference} is on the engine")
-            return existing
 
         async def make(folder: Path, on_line: OnLine) -> None:
             tar = folder / "rootfs.tar"
             await make_rootfs(self.plan.toolbox, tar, hook=self.plan.root / "toolbox" / "trim", on_line=on_line)
 
-        folder = await self._cached("toolbox", "toolbox", key, make)
-        async with self.reporter.phase("import"):
-            changes = ('CMD ["/bin/sh"]', f"LABEL {LABEL_TOOLBOX}={key}")
-            return await self.builder.import_rootfs(folder / "rootfs.tar", reference, changes=changes)
+        async with self.cache.alone("toolbox.image", partial(self.reporter.waiting, "toolbox")):
+            if (existing := await self._find(reference)) is not None:
+                self.reporter.cached("toolbox", f"{reference} is on the engine")
+                return existing
+            folder = await self._cached("toolbox", "toolbox", key, make)
+            async with self.reporter.phase("import"):
+                changes = ('CMD ["/bin/sh"]', f"LABEL {LABEL_TOOLBOX}={key}")
+                return await self.builder.import_rootfs(folder / "rootfs.tar", reference, changes=changes)
 
     async def _base(self) -> Path:
         base, recipe = self.plan.base, self.plan.recipe

@@ -56,16 +56,18 @@ class Cache:
         entry = self._root / f"{name}-{key[:32]}"
         lock = self._open_lock(entry.name)
         try:
-            await self._acquire(lock, fcntl.LOCK_EX, on_wait)
-            if not entry.exists():
-                await self._make(entry, make)
-            os.utime(entry)
+            # Shared, it may be used by many; alone, it may be made or removed. Between the two it may be taken away again.
+            await self._acquire(lock, fcntl.LOCK_SH, on_wait)
+            while not _touch(entry):
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                await self._acquire(lock, fcntl.LOCK_EX, on_wait)
+                if not _touch(entry):
+                    await self._make(entry, make)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                await self._acquire(lock, fcntl.LOCK_SH, on_wait)
         except BaseException:
             os.close(lock)
             raise
-        # Never unlocked in between: flock converts a lock we are alone on without letting anybody in before us
-        # who would find it gone; a pruner asks without waiting.
-        fcntl.flock(lock, fcntl.LOCK_SH)
         self._held.append(lock)
         await asyncio.to_thread(self._prune, name)
         return entry
@@ -140,6 +142,15 @@ class Cache:
     def _open_lock(self, name: str) -> int:
         # Never removed: a lock on a file that was replaced meanwhile would protect nothing.
         return os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _touch(entry: Path) -> bool:
+    """Whether it is there; if so, it is the newest of its kind from now on."""
+    try:
+        os.utime(entry)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _rename(temporary: Path, entry: Path) -> None:

@@ -18,6 +18,8 @@ FILES: Final = ("disk.qcow2", "vmlinuz", "initrd")
 """What make_disk leaves; an image has them in /dayfly (domain/image.py)."""
 _GIB: Final = 1 << 30
 _SECTOR_BYTES: Final = 512
+_LARGEST_BLOCKS: Final = (1 << 40) // 4096
+"""What the file system can grow to: 1 TiB. With room for more, growing would not fit into one journal transaction."""
 
 
 async def make_disk(rootfs: Path, target: Path, *, root: Path, disk_gib: int, on_line: OnLine | None = None) -> None:
@@ -32,7 +34,7 @@ async def make_disk(rootfs: Path, target: Path, *, root: Path, disk_gib: int, on
     await run(
         [
             *("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum_seed,^metadata_csum", "-J", "size=16"),
-            *("-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-d", rootfs, raw),
+            *("-E", f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize={_LARGEST_BLOCKS}", "-d", rootfs, raw),
         ],
         on_line=on_line,
     )

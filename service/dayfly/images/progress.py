@@ -59,14 +59,16 @@ class Reporter:
 
         tell("running")
         try:
-            async with asyncio.timeout(_PHASE_LIMIT_SECONDS):
+            async with asyncio.timeout(_PHASE_LIMIT_SECONDS) as limit:
                 yield lambda line: tell("running", line)
         except DayflyError as error:
             tell("failed", error.message)
             raise type(error)(f"phase {phase}: {error.message}", evidence=error.evidence) from error
         except TimeoutError as error:
-            tell("failed", "it took too long")
-            raise BakeFailed(f"phase {phase} took longer than {_PHASE_LIMIT_SECONDS:.0f} s") from error
+            # The phase's own limit, or one of something within it.
+            message = f"it took longer than {_PHASE_LIMIT_SECONDS:.0f} s" if limit.expired() else f"time-out: {error}"
+            tell("failed", message)
+            raise BakeFailed(f"phase {phase}: {message}") from error
         except OSError as error:
             tell("failed", str(error))
             kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else BakeFailed

@@ -1,0 +1,190 @@
+"""A bake as a whole, its phases replaced by ones that take no time: what waits for what, names, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dayfly import assets
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.drivers.fake import FakeImages
+from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, ImageBroken
+from dayfly.images import bake as module
+from dayfly.images.disk import FILES
+from dayfly.images.plan import make_plan
+from dayfly.images.progress import OnLine, Progress
+from tests.support.clock import FakeClock
+
+DIGEST = make_plan("bare", assets.provisioning()).keys.image
+FINAL = f"dayfly/bare:{DIGEST[:12]}"
+LATEST = "dayfly/bare:latest"
+
+
+class Kitchen:
+    """Phases that only write marks; `fail` maps a phase to what it raises, `hang` names one that never ends."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.images = FakeImages()
+        self.made: list[str] = []
+        self.progress: list[Progress] = []
+        self.verified: list[tuple[str, ImageManifest]] = []
+        self.fail: dict[str, BaseException] = {}
+        self.hang = ""
+        self.hanging = asyncio.Event()
+
+    async def bake(self) -> str:
+        return await module.bake(
+            "bare",
+            images=self.images,
+            builder=self.images,
+            cache_dir=self.cache,
+            report=self.progress.append,
+            verify=self.verify,
+            clock=FakeClock(),
+        )
+
+    async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
+        await self.step("verify")
+        self.verified.append((image_id, manifest))
+
+    async def rootfs(self, what: object, target: Path, **_: Any) -> None:
+        name = "toolbox" if target.suffix == ".tar" else "base"
+        await self.step(name)
+        mark(target if name == "base" else target.parent, name)
+
+    async def node(self, recipe: object, target: Path, *, base: Path, **_: Any) -> None:
+        await self.step("node")
+        assert marks(base) == {"base"}
+        mark(target / "rootfs", "node")
+
+    async def disk(self, rootfs: Path, target: Path, **_: Any) -> None:
+        await self.step("disk")
+        assert marks(rootfs) == {"node"}
+        for name in FILES:
+            mark(target, name)
+
+    async def step(self, name: str) -> None:
+        await asyncio.sleep(0)
+        if name in self.fail:
+            raise self.fail.pop(name)
+        if name == self.hang:
+            self.hanging.set()
+            await asyncio.Event().wait()
+        self.made.append(name)
+
+    def references(self) -> set[str]:
+        return {name for image in self.images.stored.values() for name in image.references if "toolbox" not in name}
+
+    def states(self, phase: str) -> list[str]:
+        return [progress.state for progress in self.progress if progress.phase == phase]
+
+
+def mark(folder: Path, name: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(name)
+
+
+def marks(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kitchen]:
+    kitchen = Kitchen(tmp_path / "cache")
+    monkeypatch.setattr(module, "make_rootfs", kitchen.rootfs)
+    monkeypatch.setattr(module, "make_node", kitchen.node)
+    monkeypatch.setattr(module, "make_disk", kitchen.disk)
+    monkeypatch.setattr(module, "check_host", lambda: None)
+    yield kitchen
+    assert not list(kitchen.cache.glob(".new-*")), "nothing half-made may stay"
+    assert not any("unfinished" in name for name in kitchen.references())
+
+
+async def test_a_verified_image_gets_its_names_and_its_manifest(kitchen: Kitchen) -> None:
+    image_id = await kitchen.bake()
+    assert kitchen.references() == {FINAL, LATEST}
+    image = await kitchen.images.inspect(LATEST)
+    assert image.id == image_id
+    manifest = ImageManifest.model_validate_json(image.labels[LABEL_IMAGE])
+    assert manifest.digest == DIGEST
+    assert kitchen.verified == [(image_id, manifest)]
+    assert sorted(kitchen.made) == ["base", "disk", "node", "toolbox", "verify"]
+    assert kitchen.states("verify") == ["running", "done"]
+
+
+async def test_the_second_bake_makes_nothing(kitchen: Kitchen) -> None:
+    image_id = await kitchen.bake()
+    kitchen.made.clear()
+    await kitchen.images.remove(LATEST)
+    assert await kitchen.bake() == image_id
+    assert kitchen.made == []
+    assert kitchen.references() == {FINAL, LATEST}
+
+
+async def test_an_image_that_was_removed_comes_from_the_cache_and_is_verified_again(kitchen: Kitchen) -> None:
+    await kitchen.bake()
+    kitchen.made.clear()
+    kitchen.images.stored.clear()
+    await kitchen.bake()
+    assert kitchen.made == ["verify"]
+    assert kitchen.states("disk")[-1] == "cached"
+
+
+@pytest.mark.parametrize("phase", ["toolbox", "base", "node", "disk", "verify"])
+async def test_a_failing_phase_is_named_with_its_evidence_and_the_next_bake_goes_on(
+    kitchen: Kitchen, phase: str
+) -> None:
+    kitchen.fail[phase] = BakeFailed("it broke", evidence={"output": "why"})
+    with pytest.raises(BakeFailed, match=f"phase {phase}: it broke") as caught:
+        await kitchen.bake()
+    assert caught.value.evidence == {"output": "why"}
+    assert kitchen.states(phase)[-1] == "failed"
+    assert kitchen.references() == set()
+    await kitchen.bake()
+    assert kitchen.references() == {FINAL, LATEST}
+
+
+async def test_a_bake_whose_verification_fails_leaves_the_former_image_in_its_place(kitchen: Kitchen) -> None:
+    former = kitchen.images.add(LATEST)
+    kitchen.fail["verify"] = ImageBroken("it does not boot")
+    with pytest.raises(ImageBroken, match="does not boot"):
+        await kitchen.bake()
+    assert (await kitchen.images.inspect(LATEST)).id == former.id
+    assert kitchen.references() == {LATEST}
+
+
+@pytest.mark.parametrize("phase", ["toolbox", "base", "node", "disk", "verify"])
+async def test_an_interrupted_bake_leaves_no_half_image(kitchen: Kitchen, phase: str) -> None:
+    kitchen.hang = phase
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(kitchen.bake())
+        await kitchen.hanging.wait()
+        task.cancel()
+    assert kitchen.references() == set()
+    kitchen.hang = ""
+    await kitchen.bake()
+
+
+async def test_an_image_that_a_killed_bake_left_unfinished_is_cleared_away(kitchen: Kitchen) -> None:
+    kitchen.images.add("dayfly/bare:unfinished")
+    await kitchen.bake()
+    assert kitchen.references() == {FINAL, LATEST}
+
+
+async def test_a_full_disk_is_called_by_its_name(kitchen: Kitchen) -> None:
+    kitchen.fail["disk"] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(DiskFull, match="phase disk"):
+        await kitchen.bake()
+
+
+async def test_an_engine_that_is_gone_is_called_by_its_name(kitchen: Kitchen) -> None:
+    kitchen.images.fail_next("build", DockerUnavailable("no answer"))
+    with pytest.raises(DockerUnavailable, match="phase image: no answer"):
+        await kitchen.bake()

@@ -1,0 +1,67 @@
+"""Node images between engines and registries."""
+
+from __future__ import annotations
+
+import pytest
+
+from dayfly.domain.image import ImageManifest, NodeSize
+from dayfly.drivers.fake import FakeImages
+from dayfly.drivers.protocols import TransferProgress
+from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
+from dayfly.images.transfer import list_images, pull_image, push_image
+
+SIZE = NodeSize(vcpus=1, memory_mib=256, disk_gib=8)
+MANIFEST = ImageManifest(recipe="bare", control_plane=SIZE, worker=SIZE, minimum=SIZE, digest="0123456789abcdef")
+TARGET = "127.0.0.1:5000/dayfly/bare:1"
+
+
+def ignore(_: TransferProgress) -> None: ...
+
+
+@pytest.fixture
+def images() -> FakeImages:
+    images = FakeImages()
+    images.add_node_image("dayfly/bare:latest", MANIFEST.model_dump_json())
+    return images
+
+
+async def test_what_was_pushed_is_pulled_elsewhere_under_its_own_names(images: FakeImages) -> None:
+    seen: list[TransferProgress] = []
+    await push_image(images, "bare", TARGET, seen.append)
+    assert seen
+    assert (await images.inspect("dayfly/bare:latest")).references == ("dayfly/bare:latest",), "no tag is left behind"
+    elsewhere = FakeImages()
+    elsewhere.registry = images.registry
+    pulled = await pull_image(elsewhere, TARGET, ignore)
+    assert pulled.manifest == MANIFEST
+    assert set(pulled.info.references) == {"dayfly/bare:latest", "dayfly/bare:0123456789ab"}
+
+
+async def test_a_push_that_fails_leaves_no_tag(images: FakeImages) -> None:
+    images.fail_next("push", EngineRefused("no such host"))
+    with pytest.raises(EngineRefused):
+        await push_image(images, "bare", TARGET, ignore)
+    assert (await images.inspect("dayfly/bare:latest")).references == ("dayfly/bare:latest",)
+
+
+async def test_only_node_images_are_pushed(images: FakeImages) -> None:
+    images.add("dayfly/else:latest")
+    with pytest.raises(NotANodeImage):
+        await push_image(images, "else", TARGET, ignore)
+    with pytest.raises(ImageMissing):
+        await push_image(images, "none", TARGET, ignore)
+    assert images.registry == {}
+
+
+async def test_what_is_no_node_image_is_not_kept_after_a_pull(images: FakeImages) -> None:
+    images.registry[TARGET] = FakeImages().add("other:1")
+    with pytest.raises(NotANodeImage):
+        await pull_image(images, TARGET, ignore)
+    with pytest.raises(ImageMissing):
+        await images.inspect(TARGET)
+
+
+async def test_the_list_has_node_images_only_and_leaves_out_what_it_cannot_read(images: FakeImages) -> None:
+    images.add("postgres:15")
+    images.add_node_image("dayfly/future:latest", '{"schema_version": 2}')
+    assert [image.manifest for image in await list_images(images)] == [MANIFEST]
