@@ -21,6 +21,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.topology import Publication
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.protocols import Drivers
+from dayfly.errors import DayflyError
 from dayfly.images.bake import bake as bake_image
 from dayfly.images.progress import OnLine
 from dayfly.images.recipe import load_recipe, recipe_names
@@ -144,6 +145,10 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
     try:
         asyncio.run(main())
+    except DayflyError as error:
+        for name, text in error.evidence.items():
+            typer.echo(f"--- {name}\n{text}", err=True)
+        raise
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("interrupted; nothing half-made was left", err=True)
         raise typer.Exit(130) from None

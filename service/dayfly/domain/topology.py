@@ -30,6 +30,7 @@ class ContainerSpec:
 
     Every container runs as root with all capabilities dropped but `capabilities`, and no-new-privileges. `joins` is the
     container whose network namespace it shares. `ports` are published; `tmpfs` maps a path to mount options.
+    `cpu_shares` is its weight where processors are contended for: 1024 is that of one ordinary process.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ContainerSpec:
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[int, ...] = ()
     publication: Publication = field(default_factory=Publication)
+    cpu_shares: int = 1024
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def compute_topology(
             joins=net.name,
             devices=("/dev/net/tun", "/dev/kvm") if accelerator == "kvm" else ("/dev/net/tun",),
             tmpfs={qemu.RAM_DIR: f"size={node.size.memory_mib + 1}m,mode=0700"},
+            # A container counts as one process to the scheduler, however many vCPUs run in it.
+            cpu_shares=1024 * node.size.vcpus,
         )
         for node in spec.nodes()
     )

@@ -17,6 +17,7 @@ def container_config(container: ContainerSpec) -> dict[str, Any]:
         "NetworkMode": f"container:{container.joins}" if container.joins else "default",
         "PortBindings": {f"{port}/tcp": [_binding(container)] for port in container.ports},
         "Tmpfs": dict(container.tmpfs),
+        "CpuShares": container.cpu_shares,
     }
     return {
         "Image": container.image,

@@ -56,7 +56,7 @@ class Cache:
         entry = self._root / f"{name}-{key[:32]}"
         lock = self._open_lock(entry.name)
         try:
-            # Shared, it may be used by many; alone, it may be made or removed. Between the two it may be taken away again.
+            # Shared, it may be used by many; alone, made or removed. Between the two it may be taken away again.
             await self._acquire(lock, fcntl.LOCK_SH, on_wait)
             while not _touch(entry):
                 fcntl.flock(lock, fcntl.LOCK_UN)

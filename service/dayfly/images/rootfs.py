@@ -5,6 +5,7 @@ No mirror's name ends up in what is shipped: the sources are taken out again, bu
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -37,12 +38,11 @@ async def make_rootfs(
     """
     sources = await _sources(what.suite, backports=bool(what.backports), deb_src=building)
     clean = 'rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap'
-    hooks = [f'--customize-hook={hook} "$1"'] if hook else []
-    if not building:
-        hooks.append(f"--customize-hook={clean}")
+    options = [f'--customize-hook={shlex.quote(str(hook))} "$1"'] if hook else []
+    options.append("--skip=cleanup/apt/lists" if building else f"--customize-hook={clean}")
     if what.backports:
         pin = f"Package: {' '.join(what.backports)}\\nPin: release n={what.suite}-backports\\nPin-Priority: 600\\n"
-        hooks.append(f"""--essential-hook=printf '{pin}' > "$1"/etc/apt/preferences.d/backports""")
+        options.append(f"""--essential-hook=printf '{pin}' > "$1"/etc/apt/preferences.d/backports""")
     await run(
         [
             *SANDBOX,
@@ -54,7 +54,7 @@ async def make_rootfs(
             '--aptopt=APT::Install-Recommends "false"',
             *[f"--aptopt={option}" for option in await _apt_options()],
             *_NO_DOCUMENTS,
-            *hooks,
+            *options,
             f"--include={','.join(what.packages)}",
             what.suite,
             target,

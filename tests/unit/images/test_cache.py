@@ -14,7 +14,7 @@ from tests.support.clock import FakeClock
 
 
 def key(number: int) -> str:
-    return f"{number:064x}"
+    return f"{number:x}".ljust(64, "0")
 
 
 def writes(text: str) -> Make:
@@ -120,7 +120,7 @@ async def test_the_newest_two_versions_stay(tmp_path: Path) -> None:
             made = await cache.get("base", key(number), writes(str(number)))
             await cache.get("base-two", key(number), writes("of another phase"))
         os.utime(made, (number, number))
-    assert {name for name in entries(tmp_path) if name.startswith("base-0")} == {
+    assert {name for name in entries(tmp_path) if name.startswith("base-") and "two" not in name} == {
         f"base-{key(3)[:32]}",
         f"base-{key(4)[:32]}",
     }
