@@ -144,7 +144,9 @@ def _kubeconfigs(spec: ClusterSpec, authority: _Signer, start: datetime) -> dict
     """The kubeconfigs that Kubernetes' own components use, by their paths."""
     users = {
         "admin.conf": _Leaf("kubernetes-admin", _CLIENT, _ADMINISTRATORS),
-        "controller-manager.conf": _Leaf("system:kube-controller-manager", _CLIENT),
+        # It holds the keys that sign every identity, so this grants it nothing; and an emulated cluster does without an
+        # account for each of its controllers.
+        "controller-manager.conf": _Leaf("system:kube-controller-manager", _CLIENT, _ADMINISTRATORS),
         "scheduler.conf": _Leaf("system:kube-scheduler", _CLIENT),
     }
     users |= {

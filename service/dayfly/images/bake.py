@@ -60,9 +60,10 @@ async def bake(
 ) -> str:
     """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
 
-    `provisioning` is where recipes and roles lie, if elsewhere than with this installation. Needs root. Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines
-    as evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no
-    mount and no process behind; what was whole stays in the cache.
+    `provisioning` is where recipes and roles lie, if elsewhere than with this installation. Needs root.
+    Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines as
+    evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
+    and no process behind; what was whole stays in the cache.
     """
     plan = make_plan(recipe_name, provisioning or assets.provisioning())
     check_host()

@@ -94,16 +94,18 @@ class Reconciler:
         """Keep the evidence, name the failure, and hold no running VM."""
         topology = self._topology(claim.cluster, "tcg")  # for the containers' names alone
         left = await collect_evidence(self._drivers.engine, topology)
-        # Console and log of the failing step come again in what the containers left: once is enough.
+        # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
         evidence = {
             **left,
             **{f"{failure.step}/{name}": text for name, text in failure.error.evidence.items()},
         }
         await self._store.save_evidence(claim, evidence)
+        # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
+        due = await self._clear(claim.cluster)
         fault = Fault(failure.error.code, failure.error.message, failure.step, failure.node)
-        cluster = await self._store.set_phase(claim, Phase.FAILED, fault=fault)
-        _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=fault.step, node=fault.node)
-        return await self._clear(cluster)
+        await self._store.set_phase(claim, Phase.FAILED, fault=fault)
+        _log.warning("cluster failed", cluster=claim.cluster.id, code=fault.code, step=fault.step, node=fault.node)
+        return due
 
     async def _clear(self, cluster: Cluster) -> float | None:
         """Remove what a failed cluster still has; again later where the engine is away."""

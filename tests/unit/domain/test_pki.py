@@ -48,7 +48,7 @@ LEAVES = {
 }
 KUBECONFIGS = {
     "admin.conf": ("kubernetes-admin", "system:masters"),
-    "controller-manager.conf": ("system:kube-controller-manager", None),
+    "controller-manager.conf": ("system:kube-controller-manager", "system:masters"),
     "scheduler.conf": ("system:kube-scheduler", None),
     "nodes/node01/kubelet.conf": ("system:node:node01", "system:nodes"),
     "nodes/node03/kubelet.conf": ("system:node:node03", "system:nodes"),
