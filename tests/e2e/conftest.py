@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.client import Client
-from tests.e2e.lab import EMULATED_READY_SECONDS, Lab, engine_lists
+from tests.e2e.lab import PATIENCE_SECONDS, Lab, engine_lists
 from tests.support.service import running_service
 
 
@@ -21,7 +21,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with running_service(folder) as service, Client(service.url) as client:
         asked = client.create("e2e", image="k8s-debian", workers=1)
         try:
-            cluster = client.wait_ready(asked.id, timeout_seconds=2 * EMULATED_READY_SECONDS)
+            cluster = client.wait_ready(asked.id, timeout_seconds=PATIENCE_SECONDS)
             kubeconfig = folder / "kubeconfig"
             kubeconfig.touch(mode=0o600)
             kubeconfig.write_text(client.kubeconfig(cluster.id))

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from dayfly.app import STEPS, Accelerators, open_outside
 from dayfly.cli.bake_view import BakeView
 from dayfly.cli.transfer_view import TransferView
+from dayfly.cli.values import format_age, format_table
 from dayfly.clock import SystemClock
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.topology import Publication
@@ -25,7 +25,7 @@ from dayfly.errors import DayflyError
 from dayfly.images.bake import bake as bake_image
 from dayfly.images.progress import OnLine
 from dayfly.images.recipe import load_recipe, recipe_names
-from dayfly.images.transfer import list_images, pull_image, push_image
+from dayfly.images.transfer import NodeImage, list_images, pull_image, push_image
 from dayfly.settings import Settings
 from dayfly.verification import Verifier
 
@@ -41,10 +41,8 @@ def bake(recipe: Annotated[str, typer.Argument(help="A recipe's name; `dayfly im
 @app.command()
 def recipes() -> None:
     """The recipes there are."""
-    table = Table.grid(padding=(0, 2))
-    for name in recipe_names():
-        table.add_row(name, load_recipe(name).description)
-    Console().print(table)
+    rows = [(name, load_recipe(name).description) for name in recipe_names()]
+    typer.echo(format_table(("RECIPE", "WHAT"), rows))
 
 
 @app.command("list")
@@ -85,14 +83,19 @@ async def _bake(recipe: str, settings: Settings) -> None:
 async def _list(settings: Settings) -> None:
     async with _open_tools(settings) as tools:
         found = await list_images(tools.images)
-    table = Table("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "MADE", "ID", box=None, pad_edge=False)
-    for image in found:
-        kubernetes = image.manifest.kubernetes.version if image.manifest.kubernetes else "-"
-        size = f"{image.info.size_bytes / 1e6:.0f} MB"
-        made = f"{image.info.created_at:%Y-%m-%d %H:%M}"
-        names = "\n".join(sorted(image.info.references)) or "-"
-        table.add_row(names, image.manifest.recipe, kubernetes, size, made, image.info.id.removeprefix("sha256:")[:12])
-    Console().print(table)
+    typer.echo(format_table(("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "AGE", "ID"), [_row(image) for image in found]))
+
+
+def _row(image: NodeImage) -> tuple[str, ...]:
+    info, manifest = image.info, image.manifest
+    return (
+        ", ".join(sorted(info.references)) or "-",
+        manifest.recipe,
+        manifest.kubernetes.version if manifest.kubernetes else "-",
+        f"{info.size_bytes / 1e6:.0f} MB",
+        format_age(info.created_at),
+        info.id.removeprefix("sha256:")[:12],
+    )
 
 
 async def _push(image: str, target: str, settings: Settings) -> None:

@@ -25,7 +25,8 @@ from dayfly.drivers.protocols import ImageBuilder, ImageStore
 from dayfly.errors import DayflyError, ImageMissing
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
-from dayfly.images.disk import FILES, make_disk
+from dayfly.images.container import LABEL_TOOLBOX, TAG_LENGTH, build_image, remove_former
+from dayfly.images.disk import make_disk
 from dayfly.images.host import check_host
 from dayfly.images.node import make_node
 from dayfly.images.plan import BakePlan, make_plan
@@ -33,9 +34,7 @@ from dayfly.images.progress import Report, Reporter
 from dayfly.images.recipe import RootFileSystem
 from dayfly.images.rootfs import OnLine, make_rootfs
 
-LABEL_TOOLBOX: Final = "dayfly.toolbox"
 _UNTAG_LIMIT_SECONDS: Final = 60.0
-_TAG_LENGTH: Final = 12
 
 
 class Verify(Protocol):
@@ -84,7 +83,7 @@ class _Bake:
 
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
-        final = f"{repository}:{self.plan.keys.image[:_TAG_LENGTH]}"
+        final = f"{repository}:{self.plan.keys.image[:TAG_LENGTH]}"
         unfinished = f"{repository}:unfinished"
         # One at a time for a recipe: so an unfinished image that is there now was left by a bake that was killed.
         async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
@@ -96,6 +95,7 @@ class _Bake:
                 await self.images.tag(image_id, final)
                 await self.images.remove(unfinished)
             await self.images.tag(image_id, f"{repository}:latest")
+            await remove_former(self.images, repository, label=LABEL_IMAGE, current=image_id)
         return image_id
 
     async def _parts(self) -> tuple[str, Path]:
@@ -130,7 +130,7 @@ class _Bake:
 
     async def _toolbox(self) -> str:
         key = self.plan.keys.toolbox
-        reference = f"dayfly/toolbox:{key[:_TAG_LENGTH]}"
+        reference = f"dayfly/toolbox:{key[:TAG_LENGTH]}"
 
         async def make(folder: Path, on_line: OnLine) -> None:
             tar = folder / "rootfs.tar"
@@ -143,7 +143,9 @@ class _Bake:
             folder = await self._cached("toolbox", "toolbox", key, make)
             async with self.reporter.phase("import"):
                 changes = ('CMD ["/bin/sh"]', f"LABEL {LABEL_TOOLBOX}={key}")
-                return await self.builder.import_rootfs(folder / "rootfs.tar", reference, changes=changes)
+                image_id = await self.builder.import_rootfs(folder / "rootfs.tar", reference, changes=changes)
+            await remove_former(self.images, "dayfly/toolbox", label=LABEL_TOOLBOX, current=image_id)
+            return image_id
 
     async def _base(self) -> Path:
         base, recipe = self.plan.base, self.plan.recipe
@@ -181,11 +183,14 @@ class _Bake:
 
     async def _image(self, toolbox: str, disk: Path, reference: str) -> str:
         async with self.cache.scratch() as context:
-            for name in FILES:
-                (context / name).hardlink_to(disk / name)
-            (context / "Dockerfile").write_text(f"FROM {toolbox}\nCOPY {' '.join(FILES)} /dayfly/\n")
-            labels = {LABEL_IMAGE: self._manifest().model_dump_json()}
-            return await self.builder.build(context, reference, labels=labels)
+            return await build_image(
+                self.builder,
+                toolbox=toolbox,
+                disk=disk,
+                context=context,
+                reference=reference,
+                manifest=self._manifest(),
+            )
 
     async def _cached(
         self, phase: str, name: str, key: str, make: Callable[[Path, OnLine], Coroutine[None, None, None]]

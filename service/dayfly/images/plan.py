@@ -94,7 +94,7 @@ def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Ke
         code=("node.py", "rootfs.py"),
     )
     disk_key = key(node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
-    image_key = key(disk_key, toolbox_key, recipe.manifest(base, ""), code=("bake.py",))
+    image_key = key(disk_key, toolbox_key, recipe.manifest(base, ""), code=("container.py",))
     return Keys(toolbox_key, base_key, artifacts, node_key, disk_key, image_key)
 
 

@@ -14,7 +14,7 @@ from dayfly import assets
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.fake import FakeImages
-from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, ImageBroken
+from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, EngineRefused, ImageBroken
 from dayfly.images import bake as module
 from dayfly.images.disk import FILES
 from dayfly.images.plan import make_plan
@@ -188,3 +188,16 @@ async def test_an_engine_that_is_gone_is_called_by_its_name(kitchen: Kitchen) ->
     kitchen.images.fail_next("build", DockerUnavailable("no answer"))
     with pytest.raises(DockerUnavailable, match="phase image: no answer"):
         await kitchen.bake()
+
+
+async def test_of_former_images_the_newest_stays_and_whatever_is_in_use(kitchen: Kitchen) -> None:
+    oldest, older, former = (f"dayfly/bare:{letter * 12}" for letter in "abc")
+    for reference in (oldest, older, former, "dayfly/bare:mine", "dayfly/other:aaaaaaaaaaaa"):
+        kitchen.images.add_node_image(reference, reference)
+    kept = {former, "dayfly/bare:mine", "dayfly/other:aaaaaaaaaaaa", FINAL, LATEST}
+    await kitchen.bake()
+    assert kitchen.references() == kept
+    kitchen.images.add_node_image(newer := "dayfly/bare:dddddddddddd", "newer")
+    kitchen.images.fail_next("remove", EngineRefused("a container is using it"))
+    await kitchen.bake()
+    assert kitchen.references() == kept | {newer}
