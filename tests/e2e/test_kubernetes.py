@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dayfly.domain.kubeconfig import client_identity
+from dayfly.domain.pki import issue_pki
 from tests.e2e.lab import Lab
 from tests.support.service import docker
+from tests.support.specs import make_spec
 
 pytestmark = pytest.mark.kubernetes
 
@@ -78,14 +83,18 @@ def test_tls_is_verified_and_a_wrong_name_is_refused(lab: Lab) -> None:
     assert re.search(r"x509|certificate", refused.stderr)
 
 
-def test_nobody_gets_in_without_an_identity_of_this_cluster(lab: Lab, tmp_path: Path) -> None:
+def test_an_administrator_of_another_cluster_is_a_stranger(lab: Lab, tmp_path: Path) -> None:
+    elsewhere = client_identity(issue_pki(make_spec(kubernetes=True), datetime.now(UTC)), "caller")
     document = yaml.safe_load(lab.kubeconfig.read_text())
-    document["users"][0]["user"] = {}
+    document["users"][0]["user"] = {
+        "client-certificate-data": base64.b64encode(elsewhere.certificate.encode()).decode(),
+        "client-key-data": base64.b64encode(elsewhere.key.encode()).decode(),
+    }
     stranger = replace(lab, kubeconfig=tmp_path / "kubeconfig")
     stranger.kubeconfig.write_text(yaml.safe_dump(document))
     refused = stranger.try_kubectl("get", "--raw", "/api/v1/nodes")
     assert refused.returncode != 0
-    assert "forbidden" in refused.stderr.lower()
+    assert "unauthorized" in refused.stderr.lower()
 
 
 def test_a_worker_holds_no_key_that_is_not_its_own(lab: Lab) -> None:
