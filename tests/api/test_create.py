@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
+from dayfly.errors import ImageMissing
 from dayfly.store import Store
+from tests.support.api import Outside
 from tests.support.specs import IMAGE_ID
 
 
@@ -89,3 +91,13 @@ async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient
     await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     answer = await http.post("/v1/clusters", json={"image": "k8s"}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_a_repeated_wish_is_answered_even_when_its_image_has_gone(
+    http: httpx.AsyncClient, outside: Outside
+) -> None:
+    headers = {"Idempotency-Key": "job-17"}
+    first = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    outside.images.broken = ImageMissing("removed meanwhile")
+    again = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])

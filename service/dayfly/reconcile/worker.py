@@ -121,9 +121,12 @@ class Worker:
 
     async def _keep(self, claim: Claim) -> None:
         """Renew the lease until the wish differs from what the pass was begun for. Raises LeaseLost."""
+        wish = claim.cluster.desired
         with self._store.watch(claim.cluster.id) as watch:
             fresh: Cluster = claim.cluster
-            while fresh.desired is claim.cluster.desired:
+            while fresh.desired is wish:
                 fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
-                if fresh.desired is claim.cluster.desired:
-                    await watch.wait(self._options.lease_seconds / 3)
+                renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
+                # The pass's own reports wake us too: to look costs less than to renew.
+                while fresh.desired is wish and await watch.wait(max(0.0, renew_at - self._clock.monotonic())):
+                    fresh = await self._store.get_cluster(claim.cluster.id)

@@ -54,6 +54,12 @@ class Clusters:
         raise Internal("a cluster could not be recorded: its key, name or id was taken time and again")
 
     @whole
+    async def made_with(self, key: IdempotencyKey) -> Cluster | None:
+        """The cluster that this key made before, if any. Raises IdempotencyKeyReused."""
+        async with self._database.read() as connection:
+            return await _made_with(connection, key)
+
+    @whole
     async def get_cluster(self, id_or_name: str) -> Cluster:
         """By name the living one; by id a deleted one too. Raises NotFound."""
         async with self._database.read() as connection:

@@ -61,14 +61,21 @@ async def create_cluster(
     ] = None,
 ) -> Cluster | Response:
     """Ask for a cluster. It is answered at once; wait with `GET /v1/clusters/{cluster}?wait=ready`."""
+    key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
+    if key is not None and not dry_run and (made := await services.store.made_with(key)) is not None:
+        # Before anything is checked: a retry gets its cluster even if the image has gone since.
+        return await _accepted(made, response, services, created=False)
     spec = await resolve_spec(wanted, services)
     if dry_run:
         await _check_name_is_free(wanted.name, services)
         shown = DryRun(name=wanted.name, **dict(show_spec(spec)))
         return Response(shown.model_dump_json(), media_type="application/json")
-    key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
     new = NewCluster(name=wanted.name, spec=spec, ttl_seconds=wanted.ttl_seconds)
     cluster, created = await services.store.create_cluster(new, key)
+    return await _accepted(cluster, response, services, created=created)
+
+
+async def _accepted(cluster: domain.Cluster, response: Response, services: ApiServices, *, created: bool) -> Cluster:
     response.headers["Location"] = f"/v1/clusters/{cluster.id}"
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
