@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.text import Text
 
+from dayfly.cli.live_view import LiveView
 from dayfly.images.progress import PhaseState, Progress
 
 _MARKS: Final[dict[PhaseState, tuple[str, str]]] = {
@@ -28,35 +27,23 @@ class _Seen:
     at: float
 
 
-class BakeView:
+class BakeView(LiveView):
     """Shows every Progress it is given, for as long as it is entered."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._phases: dict[str, _Seen] = {}
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
-
-    def __enter__(self) -> BakeView:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
 
     def show(self, progress: Progress) -> None:
         """The callback of a bake."""
         before = self._phases.get(progress.phase)
         self._phases[progress.phase] = _Seen(progress, time.monotonic())
-        if self._console.is_terminal:
+        if self.console.is_terminal:
             return
         if before is None or before.progress.state != progress.state:
-            self._console.print(_line(progress, progress.seconds), soft_wrap=True)
+            self.console.print(_line(progress, progress.seconds), soft_wrap=True)
 
-    def _render(self) -> Group:
+    def render(self) -> Group:
         return Group(*(_line(seen.progress, _elapsed(seen)) for seen in self._phases.values()))
 
 

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
+from dayfly.cli.live_view import LiveView
 from dayfly.drivers.protocols import TransferProgress
 
 
-class TransferView:
+class TransferView(LiveView):
     """Shows every TransferProgress it is given, for as long as it is entered."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._layers: dict[str, TransferProgress] = {}
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
-
-    def __enter__(self) -> TransferView:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
 
     def show(self, progress: TransferProgress) -> None:
         """The callback of a push or pull."""
         before = self._layers.get(progress.layer)
         self._layers[progress.layer] = progress
-        if not self._console.is_terminal and (before is None or before.status != progress.status):
-            self._console.print(Text(f"{progress.layer} {progress.status}".strip()), soft_wrap=True)
+        if not self.console.is_terminal and (before is None or before.status != progress.status):
+            self.console.print(Text(f"{progress.layer} {progress.status}".strip()), soft_wrap=True)
 
-    def _render(self) -> Text:
+    def render(self) -> Text:
         current = sum(layer.current_bytes for layer in self._layers.values())
         total = sum(layer.total_bytes for layer in self._layers.values())
         states = ", ".join(sorted({layer.status for layer in self._layers.values()}))

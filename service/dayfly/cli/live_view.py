@@ -1,0 +1,34 @@
+"""Something that is drawn anew while it goes on, where there is a terminal. Not here: what is drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+
+class LiveView(ABC):
+    """Drawn by `render` for as long as it is entered; without a terminal, nothing is drawn by itself."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @abstractmethod
+    def render(self) -> RenderableType:
+        """What is to be seen now."""
