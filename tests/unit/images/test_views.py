@@ -36,7 +36,7 @@ def test_on_a_terminal_every_phase_has_one_line_with_what_it_said_last() -> None
         for progress in BAKE:
             view.show(progress)
         with console.capture() as capture:
-            console.print(view._render())
+            console.print(view.render())
     assert [line.split()[1] for line in capture.get().splitlines()] == ["base", "toolbox"]
     assert "exit code 25" in capture.get()
 
