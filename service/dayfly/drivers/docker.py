@@ -11,6 +11,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
+from dayfly.concurrency import whole
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE
 from dayfly.domain.topology import ContainerSpec
@@ -183,7 +184,7 @@ class DockerEngine:
     async def _create_or_adopt(self, container: ContainerSpec) -> DockerContainer:
         containers = self._client.get().containers
         try:
-            return await containers.create(container_config(container), name=container.name)
+            return await self._create(container)
         except DockerError as error:
             if not is_status(error, 409):
                 raise
@@ -193,6 +194,12 @@ class DockerEngine:
             if labels.get(label) != container.labels.get(label):
                 raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
         return existing
+
+    @whole
+    async def _create(self, container: ContainerSpec) -> DockerContainer:
+        """Not to be cut off: a deletion that follows must see what the engine is making."""
+        async with asyncio.timeout(_CHANGE_SECONDS):
+            return await self._client.get().containers.create(container_config(container), name=container.name)
 
     async def _start_first(self, container: DockerContainer, files: Sequence[File]) -> None:
         try:

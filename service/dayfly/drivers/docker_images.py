@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,13 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
+from dayfly.concurrency import whole
 from dayfly.domain.naming import LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import one_shot_config
 from dayfly.drivers.docker_errors import engine_errors, is_status
+from dayfly.drivers.docker_objects import delete
 from dayfly.drivers.protocols import ExecResult, ImageInfo, TransferProgress
 
 _LOOK_SECONDS: Final = 30.0
@@ -83,15 +86,22 @@ class DockerImages:
     ) -> ExecResult | None:
         config = one_shot_config(image, argv, devices, {LABEL_ROLE: "one-shot"})
         with engine_errors(f"running {argv[0]} in {image}"):
-            async with asyncio.timeout(_CHANGE_SECONDS):
-                container = await self._client.get().containers.create(config)
+            # Named beforehand, so that it can be removed whenever we are cut off.
+            name = f"dayfly-one-shot-{secrets.token_hex(6)}"
+            container = self._client.get().containers.container(name)
             try:
+                await self._create(config, name)
                 async with asyncio.timeout(_CHANGE_SECONDS):
                     await container.start()
                 return await _result(container, timeout)
             finally:
                 async with asyncio.timeout(_CHANGE_SECONDS):
-                    await container.delete(force=True, v=True)
+                    await delete(container)
+
+    @whole
+    async def _create(self, config: dict[str, Any], name: str) -> None:
+        async with asyncio.timeout(_CHANGE_SECONDS):
+            await self._client.get().containers.create(config, name=name)
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
         return await docker_build.import_rootfs(self._client.get(), tar, reference, changes)

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Row, and_, exists, insert, or_, select, up
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dayfly.concurrency import whole
 from dayfly.domain.cluster import Cluster, Event, StepReport
 from dayfly.domain.lifecycle import LIVING, Desired, Phase
 from dayfly.domain.naming import CLUSTER_NAME
@@ -23,7 +24,6 @@ from dayfly.store.database import Database, Transaction
 from dayfly.store.rows import cluster_from, event_from, step_from
 from dayfly.store.tables import clusters
 from dayfly.store.values import IdempotencyKey, NewCluster, Page
-from dayfly.store.whole import whole
 
 _ATTEMPTS: Final = 5
 """How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, insert, or_, select, update
 
+from dayfly.concurrency import whole
 from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport
 from dayfly.domain.lifecycle import Desired, Phase, check_transition
 from dayfly.domain.secrets import ClusterSecrets
@@ -30,7 +31,6 @@ from dayfly.store.rows import (
 )
 from dayfly.store.tables import DatabaseNow, clusters
 from dayfly.store.values import Claim
-from dayfly.store.whole import whole
 
 EVIDENCE_BYTES: Final = 64 * 1024
 """How much of each evidence text is kept: its end, where the reason stands."""

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from sqlalchemy import select
 
 from dayfly.clock import Clock, SystemClock
+from dayfly.concurrency import whole
 from dayfly.store.clusters import Clusters
 from dayfly.store.database import Database
 from dayfly.store.leases import Leases
 from dayfly.store.tables import DatabaseNow
 from dayfly.store.wakeups import Watch
-from dayfly.store.whole import whole
 
 
 class Store(Clusters, Leases):

@@ -265,3 +265,17 @@ def _free_ports(count: int) -> int:
         if len(held) == count:
             return first
     raise AssertionError("no free ports")
+
+
+async def test_a_container_that_was_being_made_when_we_were_cut_off_is_removed_with_the_rest(
+    engine: DockerEngine, instance: str
+) -> None:
+    """An engine finishes what it was asked for, whoever is still there: it must not do so behind a removal's back."""
+    for delay_seconds in (0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08):
+        making = asyncio.create_task(engine.ensure(container(instance, "net", role="net")))
+        await asyncio.sleep(delay_seconds)
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+        await engine.remove(cluster_id(instance))
+        await asyncio.sleep(0.3)
+        assert await engine.observe(cluster_id(instance)) == ()

@@ -1,7 +1,8 @@
-"""Transactions are never torn by a cancelled caller: they are short, so they are let finish.
+"""Short calls that a cancelled caller must not tear: they are let finish, and the cancellation goes on after that.
 
-A cancelled statement leaves its connection in a state that the driver cannot tell; on SQLite such a connection was
-seen to keep the one write lock until everybody else had timed out.
+A cancelled statement leaves its database connection in a state that the driver cannot tell; on SQLite such a
+connection was seen to keep the one write lock until everybody else had timed out. A cancelled `create` leaves an
+engine to make, a moment later, a container that nobody knows of. What is marked so has a time limit of its own.
 """
 
 from __future__ import annotations
