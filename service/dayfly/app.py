@@ -146,7 +146,6 @@ async def serve(settings: Settings) -> None:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run())
             working.add_done_callback(lambda _: setattr(server, "should_exit", True))
-            _log.info("serving", url=f"http://{settings.listen_address}:{settings.listen_port}")
             await server.serve()
             working.cancel()
 

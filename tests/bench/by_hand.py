@@ -161,6 +161,7 @@ def _flags(container: ContainerSpec) -> list[str]:
     """What `docker run` and `docker create` take; as drivers/docker_config.py tells Docker's API."""
     words = ["--name", container.name, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     words += ["--entrypoint", "", "--log-opt", "max-size=10m", "--log-opt", "max-file=1"]
+    words += ["--cpu-shares", str(container.cpu_shares)]
     pairs = (
         *(("--label", f"{name}={value}") for name, value in container.labels.items()),
         *(("--cap-add", capability) for capability in container.capabilities),
