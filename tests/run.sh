@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs everything that can be checked, from a bare Debian 12 (root, apt, PyPI) to real Kubernetes clusters.
 #
-#   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: up to an hour)
+#   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: some 20 minutes)
 #   tests/run.sh --fast              no Kubernetes
 #   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
 #
