@@ -37,7 +37,7 @@ main() {
     PATH=$VENV/bin:$PATH
     part "doctor" timeout 300 dayfly doctor
     if [[ $IMAGE == k8s-debian ]]; then
-        say "Next, the node image. Kubernetes is compiled from Debian's source the first time, which takes some 15 minutes" \
+        say "Next, the node image. Kubernetes is compiled from Debian's source the first time, which takes some 10 minutes" \
             "on two cores; after that it comes from $CACHE_DIR."
     fi
     part "image $IMAGE" timeout 5400 dayfly image bake "$IMAGE"
