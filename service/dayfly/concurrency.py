@@ -1,4 +1,4 @@
-"""Short calls that a cancelled caller must not tear: they are let finish, and the cancellation goes on after that.
+"""What asyncio leaves to us: calls that a cancelled caller must not tear, and the one reason among a group's failures.
 
 A cancelled statement leaves its database connection in a state that the driver cannot tell; on SQLite such a
 connection was seen to keep the one write lock until everybody else had timed out. A cancelled `create` leaves an
@@ -8,7 +8,8 @@ engine to make, a moment later, a container that nobody knows of. What is marked
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,21 @@ def whole(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
             raise
 
     return to_its_end
+
+
+@asynccontextmanager
+async def first_failure_only() -> AsyncIterator[None]:
+    """Around a task group: raises the first failure itself, in place of the group that holds it.
+
+    The others were cancelled because of it, so there is rarely more than one.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        leaf: BaseException = group
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        raise leaf from group
 
 
 async def _end_of(running: asyncio.Future[Any]) -> None:

@@ -23,6 +23,6 @@ def test_every_module_has_its_layer() -> None:
         name.strip() for contract in contracts for line in contract.get("layers", ()) for name in line.split("|")
     }
     modules = {entry.stem for entry in (REPO / "service" / "dayfly").iterdir() if not entry.name.startswith("_")}
-    stand_beneath_all = {"assets", "clock", "errors", "py", "settings", "telemetry"}
+    stand_beneath_all = {"assets", "clock", "concurrency", "errors", "py", "settings", "telemetry"}
     stands_alone = {"client"}
     assert modules - layered - stand_beneath_all == stands_alone

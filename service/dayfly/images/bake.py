@@ -19,10 +19,11 @@ from typing import Final, Protocol
 
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import ImageBuilder, ImageStore
-from dayfly.errors import DayflyError, ImageMissing
+from dayfly.errors import ImageMissing
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
 from dayfly.images.container import LABEL_TOOLBOX, TAG_LENGTH, build_image, remove_former
@@ -101,17 +102,14 @@ class _Bake:
     async def _parts(self) -> tuple[str, Path]:
         """The toolbox image's id, and the folder of the node's disk, kernel and initrd."""
         recipe, keys = self.plan.recipe, self.plan.keys
-        try:
-            async with asyncio.TaskGroup() as group:
-                toolbox = group.create_task(self._toolbox())
-                base = group.create_task(self._base())
-                artifacts: dict[str, asyncio.Task[Path]] = {}
-                for name in keys.artifacts:  # In an order in which needs come first.
-                    needs = {need: artifacts[need] for need in recipe.artifacts[name].needs}
-                    artifacts[name] = group.create_task(self._artifact(name, needs))
-                disk = group.create_task(self._disk(base, artifacts))
-        except* DayflyError as failures:
-            raise _first(failures) from failures
+        async with first_failure_only(), asyncio.TaskGroup() as group:
+            toolbox = group.create_task(self._toolbox())
+            base = group.create_task(self._base())
+            artifacts: dict[str, asyncio.Task[Path]] = {}
+            for name in keys.artifacts:  # In an order in which needs come first.
+                needs = {need: artifacts[need] for need in recipe.artifacts[name].needs}
+                artifacts[name] = group.create_task(self._artifact(name, needs))
+            disk = group.create_task(self._disk(base, artifacts))
         return toolbox.result(), disk.result()
 
     async def _verified(self, reference: str, toolbox: str, disk: Path) -> str:
@@ -212,10 +210,3 @@ class _Bake:
 
     def _manifest(self) -> ImageManifest:
         return self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
-
-
-def _first(failures: BaseExceptionGroup[DayflyError]) -> DayflyError:
-    """The failure that made the other phases end; they were cancelled, so there is rarely more than one."""
-    for failure in failures.exceptions:
-        return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
-    raise AssertionError("an exception group is never empty")

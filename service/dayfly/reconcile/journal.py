@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Self
 
 from dayfly.clock import Clock
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.cluster import NewEvent, StepReport, StepState
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.errors import DayflyError
-from dayfly.reconcile.groups import first_failure_only
 from dayfly.store import Claim, Store
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import structlog
 
 from dayfly.clock import Clock
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
 from dayfly.errors import DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout
-from dayfly.reconcile.groups import first_failure_only
 from dayfly.reconcile.journal import Journal, StepJournal
 
 _log = structlog.get_logger(__name__)
