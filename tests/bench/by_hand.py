@@ -24,8 +24,9 @@ from dayfly.domain.qemu import SEED_FILE
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import ContainerSpec, Publication, compute_topology
+from dayfly.drivers.archive import archive
 from dayfly.engine.node_files import node_files
-from dayfly.engine.seed import seed_file, tar_of
+from dayfly.engine.seed import seed_file
 
 LIMIT_SECONDS = 1800.0
 """Nothing that is measured takes so long; what does has failed."""
@@ -82,7 +83,7 @@ class ByHand:
         assert kubernetes is not None
         for node in self._spec.nodes():
             files = node_files(self._spec, self._secrets, node, emulated=self._accelerator == "tcg")
-            self._must(node.index, "tar -xf - -C /", tar_of(files))
+            self._must(node.index, "tar -xf - -C /", archive(files))
             self._must(node.index, kubernetes.init if node.index == 1 else kubernetes.join)
         endpoint = Endpoint("127.0.0.1", self._published(API_PORT))
         kubeconfig = self._folder / "kubeconfig"

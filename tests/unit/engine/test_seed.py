@@ -30,7 +30,7 @@ def test_keys_lie_where_sshd_accepts_them() -> None:
 
 def test_folders_come_before_what_is_in_them() -> None:
     names = list(unpack(1))
-    assert names.index("root") < names.index("root/.ssh") < names.index("root/.ssh/authorized_keys")
+    assert names.index("root/.ssh") < names.index("root/.ssh/authorized_keys")
 
 
 def test_machine_ids_differ_between_nodes_and_clusters_and_stay_the_same() -> None:
