@@ -6,6 +6,7 @@ A worker may die at any instruction: its leases run out and another goes on. Not
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,8 +75,10 @@ class Worker:
         try:
             claims = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            for claim in await claiming:
-                await self._give_back(claim, 0.0)
+            # A database that fails just now must not turn our end into another look.
+            with suppress(DayflyError):
+                for claim in await claiming:
+                    await self._give_back(claim, 0.0)
             raise
         return claims[0] if claims else None
 
@@ -128,5 +131,7 @@ class Worker:
                 fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
                 renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
                 # The pass's own reports wake us too: to look costs less than to renew.
-                while fresh.desired is wish and await watch.wait(max(0.0, renew_at - self._clock.monotonic())):
+                while fresh.desired is wish and (remaining := renew_at - self._clock.monotonic()) > 0:
+                    if not await watch.wait(remaining):
+                        break
                     fresh = await self._store.get_cluster(claim.cluster.id)
