@@ -10,9 +10,11 @@ CACHE_DIR=${DAYFLY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/dayfly}
 STATE_DIR=${DAYFLY_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/dayfly}
 STARTED_ENGINE=   # the pid of an engine that we started ourselves and may stop; empty otherwise
 
-# What runs clusters; what bakes images (compilers live in build roots, not here); what the tests need besides.
+# What runs clusters; what bakes images (compilers live in build roots, not here); what builds and runs the lab stack;
+# what the tests need besides.
 RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
 BAKE_PACKAGES=(mmdebstrap qemu-utils e2fsprogs cpio lz4)
+LAB_PACKAGES=(ca-certificates docker-compose mmdebstrap python3 python3-venv)
 TEST_PACKAGES=(busybox-static)
 
 say() { printf '%s\n' "$@"; }   # one line an argument

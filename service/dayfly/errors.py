@@ -5,7 +5,8 @@
     │   ├── BadName               not a name a cluster can have                 bad_name
     │   ├── ImageMissing          no such image on this engine                  image_missing
     │   ├── NotANodeImage         an image, but none that Dayfly baked          not_a_node_image
-    │   ├── ImpossibleSize        more than the image, host or plan can give    impossible_size
+    │   ├── ImpossibleSize        more than the image or the plan can give      impossible_size
+    │   ├── Capacity              more than the host can ever give              capacity
     │   └── TooManyNodes          more nodes than there are addresses           too_many_nodes
     ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
     │   └── NoKubernetes          a cluster of plain machines has none          no_kubernetes
@@ -21,7 +22,11 @@
         ├── PortsExhausted        no host port is free                          ports_exhausted
         ├── DiskFull              no space left on the device                   disk_full
         ├── ContainerExited       a container ended by itself                   container_exited
+        ├── ContainerRemoved      somebody else removed a container             container_removed
+        ├── EngineRestarted       all ended at once, and were to stay down      engine_restarted
         ├── VmExited              QEMU ended by itself                          vm_exited
+        ├── Expired               its time is over, and a hold keeps it         expired
+        ├── DhcpTimeout           a node never asked for its address            dhcp_timeout
         ├── SshTimeout            a node never answered                         ssh_timeout
         ├── SshRefused            a node answered, but not as who it should be  ssh_refused
         ├── CommandFailed         a command on a node ended non-zero            command_failed
@@ -84,9 +89,15 @@ class NotANodeImage(InvalidRequest):
 
 
 class ImpossibleSize(InvalidRequest):
-    """More than the image, the host or the plan can give."""
+    """More, or less, than the image or the plan can give."""
 
     code = "impossible_size"
+
+
+class Capacity(InvalidRequest):
+    """More than the host can give, even if nothing else ran on it."""
+
+    code = "capacity"
 
 
 class TooManyNodes(InvalidRequest):
@@ -179,6 +190,31 @@ class ContainerExited(Failure):
     """A container of the cluster ended by itself."""
 
     code = "container_exited"
+    retryable = True
+
+
+class ContainerRemoved(Failure):
+    """Somebody other than Dayfly removed a container of the cluster, and what was in it."""
+
+    code = "container_removed"
+
+
+class EngineRestarted(Failure):
+    """The engine or its host was restarted, and the cluster was not to be started again."""
+
+    code = "engine_restarted"
+
+
+class Expired(Failure):
+    """The cluster's time is over; a hold keeps what is left of it."""
+
+    code = "expired"
+
+
+class DhcpTimeout(Failure):
+    """A node never asked for its address: its guest did not come up."""
+
+    code = "dhcp_timeout"
     retryable = True
 
 

@@ -6,12 +6,16 @@ Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/v
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PROCESS = secrets.token_hex(3)
+"""Containers of one host have its name, and number their processes alike."""
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -44,7 +48,7 @@ class Settings(BaseSettings):
     advertise_host: str | None = None
     """The host name callers reach `publish_address` by; unset: `publish_address` itself."""
     port_range: str | None = None
-    """`40000-40999`: publish clusters' ports only there; unset: any free port the engine picks."""
+    """`40000-40999`: publish clusters' ports only there; unset: 20000-29999, where the kernel picks none by itself."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
@@ -60,11 +64,40 @@ class Settings(BaseSettings):
     """How often a step that may succeed later is tried before the cluster fails."""
     retry_backoff_seconds: float = 2.0
     """The pause before a second attempt; doubled before each further one."""
-    engine_patience_seconds: float = 300.0
-    """How long a cluster waits for an engine that does not answer before it fails."""
-    max_ttl_seconds: int = 7 * 24 * 3600
+    restart_limit: int = Field(default=5, ge=0)
+    """How often in a row a machine that exits is started again before its cluster fails."""
+    restart_backoff_seconds: float = 1.0
+    """The pause before a machine is started again; doubled each time in a row."""
+    restart_window_seconds: float = 3600.0
+    """A machine that ran for so long exits for the first time again."""
     poll_seconds: float = 5.0
     """The floor under wake-ups: how often a worker looks for work when nobody wakes it."""
+    survey_seconds: float = 60.0
+    """How often everything that the engine has is compared with what should be, beside at start and on events."""
+
+    cpu_overcommit: float = Field(default=4.0, gt=0)
+    """How many vCPUs clusters may have for each logical CPU of the host."""
+    memory_overcommit: float = Field(default=1.0, gt=0)
+    """How much memory clusters may have for each MiB that the host has beside its reserve."""
+    disk_overcommit: float = Field(default=4.0, gt=0)
+    """How much disk clusters may have for each GiB beside the reserve: disks are thin, few are ever full."""
+    reserve_memory_mib: int = Field(default=1024, ge=0)
+    """Memory of the host that is not for clusters."""
+    reserve_disk_gib: int = Field(default=5, ge=0)
+    """Disk of the engine's host that is not for clusters."""
+    pressure_limit_percent: float = Field(default=60.0, gt=0)
+    """Above this pressure (of PSI, or of load where the kernel has no PSI) clusters boot one after the other."""
+
+    max_ttl_seconds: int = 7 * 24 * 3600
+    """The longest time to live, extensions included."""
+    default_ttl_seconds: int | None = Field(default=None, gt=0)
+    """The time to live where a caller gives none; unset: such clusters never expire."""
+    max_hold_seconds: int = 24 * 3600
+    """The longest that one hold may keep a cluster, from when it is asked for."""
+    stray_grace_seconds: float = Field(default=600.0, ge=0)
+    """How long something on the engine with this installation's label but of no cluster on record is left alone."""
+    history_seconds: float = 30 * 24 * 3600.0
+    """How long a deleted cluster stays on record, with its timings and events."""
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -102,4 +135,4 @@ class Settings(BaseSettings):
     @property
     def worker_name(self) -> str:
         """Who holds a lease: unique among the processes that share a database."""
-        return f"{socket.gethostname()}:{os.getpid()}"
+        return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"

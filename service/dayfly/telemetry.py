@@ -35,5 +35,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # It tells of each connection that a database's end breaks, with a traceback; who used it tells so in one line.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for ours in ("dayfly", "uvicorn.error"):
         logging.getLogger(ours).setLevel(settings.log_level.upper())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from dayfly.errors import DockerUnavailable
 from dayfly.store import Store
-from tests.support.api import HOST, Outside, http_client
+from tests.support.api import HOST, OFFERED, Outside, http_client
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -47,10 +48,14 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
         ({"image": "bare", "control_plane": {"memory_mib": 255}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 3}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 10**6}}, "impossible_size"),
-        ({"image": "bare", "control_plane": {"vcpus": HOST.cpus + 1}}, "impossible_size"),
-        ({"image": "bare", "control_plane": {"memory_mib": HOST.memory_mib + 1}}, "impossible_size"),
-        ({"image": "bare", "workers": {"count": 1, "memory_mib": HOST.memory_mib}}, "impossible_size"),
-        ({"image": "bare", "workers": {"count": 1, "vcpus": 10**40}}, "impossible_size"),
+        ({"image": "bare", "control_plane": {"vcpus": HOST.cpus + 1}}, "capacity"),
+        ({"image": "bare", "control_plane": {"memory_mib": OFFERED.memory_mib}}, "capacity"),
+        ({"image": "bare", "control_plane": {"disk_gib": OFFERED.disk_gib + 1}}, "capacity"),
+        ({"image": "bare", "workers": {"count": 1, "memory_mib": HOST.memory_mib}}, "capacity"),
+        ({"image": "bare", "workers": {"count": 98}}, "capacity"),
+        ({"image": "bare", "workers": {"count": 98, "memory_mib": 2**31 - 1}}, "capacity"),
+        ({"image": "bare", "hold": {"seconds": 7201, "reason": "x"}}, "invalid_request"),
+        ({"image": "bare", "hold": {"until": "2020-01-01T00:00:00Z", "reason": "x"}}, "invalid_request"),
         ({"image": "bare", "workers": {"count": 0, "memory_mib": 1}}, "impossible_size"),
         ({"image": "bare", "ttl_seconds": 86401}, "invalid_request"),
         ({"image": "bare", "readiness": "usable"}, "invalid_request"),
@@ -85,6 +90,22 @@ async def test_a_wish_that_cannot_be_granted(
         ({"image": "bare", "control_plane": {"cores": 2}}, "control_plane.cores"),
         ({"image": "bare", "readiness": "soon"}, "readiness"),
         ({"image": "bare", "ttl_seconds": 0}, "ttl_seconds"),
+        ({"image": "bare", "workers": {"count": 1, "vcpus": 10**40}}, "workers.vcpus"),
+        ({"image": "bare", "control_plane": {"memory_mib": 2**31}}, "control_plane.memory_mib"),
+        ({"image": "bare", "owner": ""}, "owner"),
+        ({"image": "bare", "owner": "A"}, "owner"),
+        ({"image": "bare", "owner": "a\n"}, "owner"),
+        ({"image": "bare", "owner": "-a"}, "owner"),
+        ({"image": "bare", "owner": "a."}, "owner"),
+        ({"image": "bare", "owner": "a" * 64}, "owner"),
+        ({"image": "bare", "owner": None}, "owner"),
+        ({"image": "bare", "heartbeat_interval_seconds": 4}, "heartbeat_interval_seconds"),
+        ({"image": "bare", "heartbeat_interval_seconds": 86401}, "heartbeat_interval_seconds"),
+        ({"image": "bare", "heartbeat_interval_seconds": "30"}, "heartbeat_interval_seconds"),
+        ({"image": "bare", "restart": "sometimes"}, "restart"),
+        ({"image": "bare", "hold": True}, "hold"),
+        ({"image": "bare", "hold": {"reason": "x"}}, "hold"),
+        ({"image": "bare", "hold": {"seconds": 5}}, "hold.reason"),
         ({"image": "bare", "labels": {"a": 1}}, "labels.a"),
         ({"image": "bare", "labels": {"": "x"}}, "labels"),
         ({"image": "bare", "labels": {"a b": "x"}}, "labels"),
@@ -217,6 +238,10 @@ async def test_a_method_that_is_not_possible(http: httpx.AsyncClient) -> None:
         "cursor=x",
         "cursor=" + "y" * 201,
         "cursor=%00",
+        "owner=",
+        "owner=A",
+        "owner=a%00",
+        "owner=" + "a" * 64,
     ],
 )
 async def test_a_bad_listing(http: httpx.AsyncClient, query: str) -> None:
@@ -279,6 +304,14 @@ _JSON = st.recursive(
 _SIZE = st.dictionaries(
     st.sampled_from(["vcpus", "memory_mib", "disk_gib", "count", "x"]), _JSON | st.integers(-9, 999)
 )
+_HOLD = st.fixed_dictionaries(
+    {"reason": st.text(max_size=300) | _JSON},
+    optional={
+        "seconds": st.integers() | _JSON,
+        "until": st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat) | st.text() | _JSON,
+        "vms": st.sampled_from(["running", "stopped", ""]) | _JSON,
+    },
+)
 _ALMOST = st.fixed_dictionaries(
     {"image": st.sampled_from(["bare", "k8s", "plain", "nothing"]) | _JSON},
     optional={
@@ -288,6 +321,19 @@ _ALMOST = st.fixed_dictionaries(
         "labels": st.dictionaries(st.text(), st.text()) | _JSON,
         "ttl_seconds": st.integers() | _JSON,
         "readiness": st.sampled_from(["usable", "nodes", "booted", ""]) | _JSON,
+        "owner": st.text(max_size=70) | _JSON,
+        "heartbeat_interval_seconds": st.integers() | _JSON,
+        "restart": st.sampled_from(["always", "never", ""]) | _JSON,
+        "hold": _HOLD | _JSON,
+    },
+)
+_ALMOST_CHANGE = st.fixed_dictionaries(
+    {},
+    optional={
+        "ttl_seconds": st.none() | st.integers() | _JSON,
+        "labels": st.dictionaries(st.text(), st.text()) | _JSON,
+        "hold": _HOLD | _JSON,
+        "x": _JSON,
     },
 )
 
@@ -299,6 +345,17 @@ async def test_no_body_is_a_defect_of_ours(http: httpx.AsyncClient, body: Any) -
     answer = await http.post("/v1/clusters", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code in {202, 400, 409, 422}, answer.text
     if answer.status_code != 202:
+        check_problem(answer, answer.status_code, answer.json()["code"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=_ALMOST_CHANGE | _JSON)
+async def test_no_change_is_a_defect_of_ours(http: httpx.AsyncClient, body: Any) -> None:
+    await http.post("/v1/clusters", json={"name": "changed", "image": "bare"})
+    content, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    answer = await http.patch("/v1/clusters/changed", content=content, headers=headers)
+    assert answer.status_code in {200, 400, 422}, answer.text
+    if answer.status_code != 200:
         check_problem(answer, answer.status_code, answer.json()["code"])
 
 

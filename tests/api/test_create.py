@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.errors import ImageMissing
 from dayfly.store import Store
-from tests.support.api import Outside
+from tests.support.api import Outside, Worker
 from tests.support.specs import IMAGE_ID
 
 
@@ -43,9 +43,12 @@ async def test_a_name_is_made_where_none_is_given(http: httpx.AsyncClient) -> No
     assert len(names) == 3
 
 
-async def test_a_ttl_becomes_an_expiry(http: httpx.AsyncClient) -> None:
-    cluster = (await http.post("/v1/clusters", json={"image": "bare", "ttl_seconds": 90})).json()
-    lifetime = datetime.fromisoformat(cluster["expires_at"]) - datetime.fromisoformat(cluster["created_at"])
+async def test_a_ttl_becomes_an_expiry_once_it_is_ready(http: httpx.AsyncClient, worker: Worker) -> None:
+    waiting = (await http.post("/v1/clusters", json={"name": "demo", "image": "bare", "ttl_seconds": 90})).json()
+    assert waiting["expires_at"] is None
+    await worker.make()
+    cluster = (await http.get("/v1/clusters/demo")).json()
+    lifetime = datetime.fromisoformat(cluster["expires_at"]) - datetime.fromisoformat(cluster["ready_at"])
     assert lifetime == timedelta(seconds=90)
 
 

@@ -55,13 +55,13 @@ def test_an_image_pushed_by_the_host_runs_on_each_node(lab: Lab, web: dict[str, 
 
 def test_a_pod_reaches_the_pod_on_the_other_node(lab: Lab, web: dict[str, str]) -> None:
     for here, there in (NODES, NODES[::-1]):
-        assert fetch(lab, here, f"{web[there]}:8080") == f"served on {there}"
+        assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
 
 
 def test_a_pod_on_either_node_reaches_the_service(lab: Lab, web: dict[str, str]) -> None:
     address = lab.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
     for node in NODES:
-        assert fetch(lab, node, f"{address}:80") in {f"served on {name}" for name in NODES}
+        assert lab.fetch(node, f"{address}:80") in {f"served on {name}" for name in NODES}
 
 
 def test_logs_of_a_pod_come_through_a_verified_kubelet(lab: Lab, web: dict[str, str]) -> None:
@@ -113,10 +113,3 @@ def test_no_container_is_privileged_and_a_nodes_can_do_nothing(lab: Lab) -> None
         effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
         assert effective is not None
         assert int(effective.group(1), 16) == 0
-
-
-def fetch(lab: Lab, node: str, address: str) -> str:
-    """What a web server says to the pod on `node`."""
-    host, port = address.split(":")
-    request = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 60 {host} {port}"
-    return lab.in_pod_on(node, request).strip().splitlines()[-1]

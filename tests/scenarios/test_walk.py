@@ -10,14 +10,17 @@ import pytest
 
 from dayfly.domain.limits import TimeLimits, limits_for
 from dayfly.domain.plan import PlannedStep
+from dayfly.drivers.fake import FakePressure
 from dayfly.engine.step import Step, StepContext
 from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
 from dayfly.reconcile.journal import Journal
-from dayfly.reconcile.walk import Patience, StepFailed, Walk
+from dayfly.reconcile.patience import Patience
+from dayfly.reconcile.stagger import Stagger
+from dayfly.reconcile.walk import EngineAway, StepFailed, Walk
 from dayfly.store import Claim, Store
 from tests.support.clock import FakeClock
 
-PATIENCE = Patience(attempts=3, backoff_seconds=2, engine_seconds=10)
+PATIENCE = Patience(attempts=3, backoff_seconds=2)
 
 
 class Scripted:
@@ -70,8 +73,9 @@ async def walk(
     async def on_done(planned: PlannedStep) -> None:
         order.append(planned.key)
 
+    stagger = Stagger(FakePressure(), 60, clock)
     async with Journal.open(store, claim, clock) as journal:
-        await Walk(cast("dict[str, Step]", steps), context, journal, PATIENCE, clock).run(plan, on_done)
+        await Walk(cast("dict[str, Step]", steps), context, journal, PATIENCE, stagger).run(plan, on_done)
     return order
 
 
@@ -132,18 +136,17 @@ async def test_what_cannot_help_or_did_not_is_given_up_by_name(
     assert (report.state, report.error_code, report.attempt) == ("failed", code, len(errors))
 
 
-async def test_an_engine_that_is_away_costs_no_attempt(store: Store, claim: Claim, clock: FakeClock) -> None:
-    step = Scripted(*[DockerUnavailable("nobody there")] * 4)
-    await walk(store, claim, clock, ONE, one=step)
+async def test_an_engine_that_is_away_ends_the_walk_with_the_reason_and_costs_nothing(
+    store: Store, claim: Claim, clock: FakeClock
+) -> None:
+    step = Scripted(DockerUnavailable("nobody there"))
+    with pytest.raises(EngineAway):
+        await walk(store, claim, clock, ONE, one=step)
     assert "undo" not in step.calls
-    assert {e.type for e in await store.events(claim.cluster.id)} >= {"step.waiting", "step.done"}
-
-
-async def test_nobody_waits_for_the_engine_for_ever(store: Store, claim: Claim, clock: FakeClock) -> None:
-    with pytest.raises(StepFailed) as caught:
-        await walk(store, claim, clock, ONE, one=Scripted(*[DockerUnavailable("nobody there")] * 99))
-    assert caught.value.error.code == "docker_unavailable"
-    assert clock.monotonic() >= PATIENCE.engine_seconds
+    (waiting,) = [e for e in await store.events(claim.cluster.id) if e.type == "step.waiting"]
+    assert "nobody there" in waiting.message
+    (report,) = await store.steps(claim.cluster.id)
+    assert report.state == "waiting"
 
 
 async def test_a_step_has_a_limit(store: Store, claim: Claim, clock: FakeClock) -> None:

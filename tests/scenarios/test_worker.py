@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.errors import DatabaseUnavailable
 from dayfly.reconcile.worker import Worker, WorkerOptions
-from dayfly.store import Claim, Store
+from dayfly.store import Claim, NewCluster, Store
+from tests.support.clock import FakeClock
+from tests.support.specs import make_spec
 
 OPTIONS = WorkerOptions("worker", concurrency=1, lease_seconds=0.6, poll_seconds=5)
 
@@ -44,3 +47,41 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert ended
+
+
+class Once:
+    """A reconciler that has nothing to do."""
+
+    async def reconcile(self, claim: Claim) -> float | None:
+        return None
+
+
+async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (admitted,) = await admitted_cluster(store)
+    released = asyncio.Event()
+    release, failures = store.release, [DatabaseUnavailable("gone")] * 3
+
+    async def unsteady(claim: Claim, *, due_in_seconds: float | None) -> None:
+        if failures:
+            raise failures.pop()
+        await release(claim, due_in_seconds=due_in_seconds)
+        released.set()
+
+    monkeypatch.setattr(store, "release", unsteady)
+    clock = FakeClock()
+    options = replace(OPTIONS, lease_seconds=30)
+    running = asyncio.create_task(Worker(store, Once(), options, clock).run())
+    async with asyncio.timeout(10):
+        await released.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(clock.slept) == 3
+    await store.nudge([admitted])
+    assert [claim.cluster.id for claim in await store.claim("next", lease_seconds=60, limit=1)] == [admitted]
+
+
+async def admitted_cluster(store: Store) -> tuple[str, ...]:
+    await store.create_cluster(NewCluster("demo", make_spec()))
+    return await store.admit(lambda queue: queue.waiting)

@@ -16,7 +16,7 @@ from dayfly.store import Store
 async def work(url: str, owner: str) -> None:
     store = await Store.open(url)
     try:
-        with store.watch() as watch:
+        with store.watch_work() as watch:
             while await store.seconds_until_due() is not None:
                 claims = await store.claim(owner, lease_seconds=60, limit=3)
                 for claim in claims:

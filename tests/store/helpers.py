@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from sqlalchemy import Column, update
 
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster import Cluster, Event, Hold
 from dayfly.domain.lifecycle import Phase
+from dayfly.domain.spec import ClusterSpec
 from dayfly.store import Claim, NewCluster, Store
 from dayfly.store.tables import clusters
 from tests.support.specs import make_spec
@@ -15,13 +16,35 @@ from tests.support.specs import make_spec
 LEASE_SECONDS = 60.0
 
 
+def spec_with(**fields: object) -> ClusterSpec:
+    """`ttl_seconds`, `labels`, `heartbeat_interval_seconds`, …"""
+    return make_spec().model_copy(update=fields)
+
+
 async def create(
-    store: Store, name: str | None = None, *, ttl: int | None = None, labels: dict[str, str] | None = None
+    store: Store,
+    name: str | None = None,
+    *,
+    owner: str = "default",
+    hold: Hold | None = None,
+    **fields: object,
 ) -> Cluster:
-    spec = make_spec().model_copy(update={"labels": labels or {}})
-    cluster, created = await store.create_cluster(NewCluster(name, spec, ttl))
+    """A new cluster, in the queue. `fields` are its spec's."""
+    cluster, created = await store.create_cluster(NewCluster(name, spec_with(**fields), owner, hold))
     assert created
     return cluster
+
+
+async def admit_all(store: Store) -> tuple[str, ...]:
+    """As if the host had room for everybody."""
+    return await store.admit(lambda queue: queue.waiting)
+
+
+async def create_due(store: Store, name: str | None = None, **fields: object) -> Cluster:
+    """A new cluster that a worker can claim."""
+    made = await create(store, name, **fields)  # type: ignore[arg-type]
+    assert made.id in await admit_all(store)
+    return await store.get_cluster(made.id)
 
 
 async def claim_one(store: Store, owner: str = "worker") -> Claim:
@@ -29,10 +52,15 @@ async def claim_one(store: Store, owner: str = "worker") -> Claim:
     return claim
 
 
-async def claim_new(store: Store, name: str | None = None, *, ttl: int | None = None) -> Claim:
+async def claim_new(store: Store, name: str | None = None, **fields: object) -> Claim:
     """A new cluster, claimed: the only one that is due."""
-    await create(store, name, ttl=ttl)
+    await create_due(store, name, **fields)
     return await claim_one(store)
+
+
+async def reported(store: Store, cluster_id: str) -> tuple[Event, ...]:
+    """The cluster's events since it was admitted."""
+    return tuple(event for event in await store.events(cluster_id) if event.type != "cluster.admitted")
 
 
 async def move(store: Store, claim: Claim, *phases: Phase) -> None:

@@ -7,11 +7,13 @@ import random
 
 from dayfly.domain.cluster import Event, NewEvent
 from dayfly.store import NewCluster, Store
+from tests.store.helpers import admit_all
 from tests.support.specs import make_spec
 
 
 async def test_cancelled_writers_leave_no_lock_and_no_half_write(store: Store) -> None:
-    cluster, _ = await store.create_cluster(NewCluster("demo", make_spec(), None))
+    cluster, _ = await store.create_cluster(NewCluster("demo", make_spec()))
+    await admit_all(store)
     (claim,) = await store.claim("worker", lease_seconds=600, limit=1)
     chance = random.Random(7)  # noqa: S311 - any moment will do
 

@@ -13,16 +13,16 @@ from dayfly.domain.naming import CLUSTER_NAME
 from dayfly.errors import BadName, IdempotencyKeyReused, InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from dayfly.store.names import new_name
-from tests.store.helpers import claim_new, claim_one, create, move
+from tests.store.helpers import admit_all, claim_new, claim_one, create, move
 from tests.support.specs import make_spec
 
 
 async def test_a_new_cluster_is_found_by_id_and_by_name(store: Store) -> None:
-    made = await create(store, "demo", ttl=600, labels={"team": "a"})
+    made = await create(store, "demo", ttl_seconds=600, labels={"team": "a"})
     assert made == await store.get_cluster(made.id) == await store.get_cluster("demo")
     assert (made.phase, made.desired, made.generation) == (Phase.PENDING, Desired.PRESENT, 1)
-    assert made.spec == make_spec().model_copy(update={"labels": {"team": "a"}})
-    assert made.expires_at == made.created_at + timedelta(seconds=600)
+    assert made.spec == make_spec().model_copy(update={"labels": {"team": "a"}, "ttl_seconds": 600})
+    assert made.expires_at is None, "it counts from when the cluster is ready"
     assert made.created_at.tzinfo is UTC
     assert abs(datetime.now(UTC) - made.created_at) < timedelta(minutes=1)
 
@@ -70,7 +70,7 @@ async def test_of_creations_of_one_name_at_once_one_wins(store: Store) -> None:
 
 
 async def test_an_idempotency_key_makes_one_cluster(store: Store) -> None:
-    new, key = NewCluster(None, make_spec(), None), IdempotencyKey("key", "fingerprint")
+    new, key = NewCluster(None, make_spec()), IdempotencyKey("key", "fingerprint")
     results = await asyncio.gather(*(store.create_cluster(new, key) for _ in range(8)))
     assert len({cluster.id for cluster, _ in results}) == 1
     assert sorted(created for _, created in results) == [False] * 7 + [True]
@@ -86,8 +86,8 @@ async def test_a_refused_creation_leaves_nothing(store: Store) -> None:
     await create(store, "demo")
     key = IdempotencyKey("key", "fingerprint")
     with pytest.raises(NameTaken):
-        await store.create_cluster(NewCluster("demo", make_spec(), None), key)
-    other, created = await store.create_cluster(NewCluster("other", make_spec(), None), key)
+        await store.create_cluster(NewCluster("demo", make_spec()), key)
+    other, created = await store.create_cluster(NewCluster("other", make_spec()), key)
     assert (other.name, created) == ("other", True)
 
 
@@ -122,6 +122,7 @@ async def test_listing_by_labels_and_phases(store: Store) -> None:
     await create(store, "b", labels={"team": "x", "job": "2"})
     await create(store, "c", labels={"team": "y", "job": "1"})
     gone = await create(store, "d", labels={"team": "x"})
+    await admit_all(store)
     for claim in await store.claim("worker", lease_seconds=60, limit=10):
         if claim.cluster.id == gone.id:
             await move(store, claim, Phase.DELETING, Phase.DELETED)
@@ -158,3 +159,13 @@ async def test_a_wish_makes_a_settled_cluster_due(store: Store) -> None:
     assert await store.claim("worker", lease_seconds=60, limit=1) == ()
     await store.request_deletion(claim.cluster.id)
     assert (await claim_one(store)).cluster.desired is Desired.ABSENT
+
+
+async def test_listing_by_owner(store: Store) -> None:
+    mine = [await create(store, owner="me") for _ in range(3)]
+    await create(store, owner="you")
+    await admit_all(store)
+    page = await store.list_clusters(owner="me", limit=2)
+    rest = await store.list_clusters(owner="me", limit=2, cursor=page.next_cursor)
+    assert {c.id for c in (*page.clusters, *rest.clusters)} == {cluster.id for cluster in mine}
+    assert (await store.list_clusters(owner="nobody")).clusters == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from dayfly.domain.lifecycle import Phase
 from dayfly.store import Store
 from dayfly.store.tables import clusters
-from tests.store.helpers import create, set_back
+from tests.store.helpers import admit_all, create, set_back
 
 CLUSTERS = 200
 ABANDONED = 20
@@ -36,6 +36,7 @@ async def _run(url: str, owner: str) -> list[str]:
 
 async def test_every_cluster_is_finished_exactly_once(store: Store, url: str) -> None:
     made = [(await create(store)).id for _ in range(CLUSTERS)]
+    await admit_all(store)
     abandoned = await store.claim("dead", lease_seconds=60, limit=ABANDONED)
     assert len(abandoned) == ABANDONED
     for claim in abandoned:

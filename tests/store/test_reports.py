@@ -13,8 +13,8 @@ from dayfly.domain.lifecycle import TRANSITIONS, Phase
 from dayfly.domain.secrets import new_secrets
 from dayfly.errors import Internal, NotFound
 from dayfly.store import Store
-from dayfly.store.leases import EVIDENCE_BYTES
-from tests.store.helpers import claim_new, move
+from dayfly.store.reports import EVIDENCE_BYTES
+from tests.store.helpers import claim_new, move, reported
 from tests.support.specs import make_spec
 
 _NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -28,7 +28,7 @@ async def test_the_way_to_ready(store: Store) -> None:
     assert ready == await store.get_cluster(claim.cluster.id)
     assert ready.ready_at == ready.updated_at
     assert ready.updated_at >= provisioning.updated_at >= claim.cluster.created_at
-    events = await store.events(claim.cluster.id)
+    events = await reported(store, claim.cluster.id)
     assert [(event.type, event.message) for event in events] == [
         ("phase", "pending → provisioning"),
         ("phase", "provisioning → ready"),
@@ -44,7 +44,7 @@ async def test_a_move_that_the_table_has_not_changes_nothing(store: Store, phase
     with pytest.raises(Internal):
         await store.set_phase(claim, phase, fault=fault)
     assert await store.get_cluster(claim.cluster.id) == claim.cluster
-    assert await store.events(claim.cluster.id) == ()
+    assert await reported(store, claim.cluster.id) == ()
     assert await store.evidence(claim.cluster.id) == {}
 
 
@@ -110,7 +110,7 @@ async def test_events_are_read_in_order_and_from_where_one_stopped(store: Store)
     claim = await claim_new(store)
     for i in range(5):
         await store.append_event(claim, NewEvent("step.progress", f"{i}", "boot", "node01", 1.5, "c"))
-    events = await store.events(claim.cluster.id)
+    events = await reported(store, claim.cluster.id)
     assert [event.message for event in events] == ["0", "1", "2", "3", "4"]
     assert [event.id for event in events] == sorted({event.id for event in events})
     assert [event.at for event in events] == sorted(event.at for event in events)
@@ -124,7 +124,7 @@ async def test_a_reader_who_goes_on_from_the_last_event_misses_none(store: Store
     seen: list[str] = []
 
     async def read() -> None:
-        last = 0
+        last = (await store.events(claim.cluster.id))[-1].id
         with store.watch(claim.cluster.id) as watch:
             while len(seen) < 40:
                 found = await store.events(claim.cluster.id, after=last)
@@ -167,9 +167,18 @@ async def test_a_cluster_knows_only_its_own(store: Store) -> None:
     await store.save_evidence(first, {"console": "mine"})
     await store.save_secrets(first, new_secrets(make_spec(), _NOW))
     other = second.cluster.id
-    assert await store.events(other) == ()
+    assert await reported(store, other) == ()
     assert await store.steps(other) == ()
     assert await store.evidence(other) == {}
     assert await store.secrets(other) is None
     with pytest.raises(NotFound):
         await store.get_cluster("third")
+
+
+async def test_restarts_are_counted(store: Store) -> None:
+    claim = await claim_new(store)
+    assert (claim.cluster.restarts, claim.cluster.restarted_at) == (0, None)
+    counted = await store.count_restart(claim, 3)
+    assert counted.restarts == 3
+    assert counted.restarted_at is not None
+    assert await store.get_cluster(counted.id) == counted

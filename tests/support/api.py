@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ import uvicorn
 
 from dayfly.api import ApiServices, HostCapacity, create_api
 from dayfly.clock import SystemClock
+from dayfly.domain.capacity import CapacityRules, Queue, Waiting, admissible
 from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport, StepState
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.lifecycle import Phase
@@ -26,7 +27,12 @@ from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
 from dayfly.store import Claim, Store
 from tests.support.specs import IMAGE_ID, make_manifest
 
-HOST = HostCapacity(cpus=8, memory_mib=16384)
+HOST = HostCapacity(cpus=8, memory_mib=16384, disk_gib=205)
+RULES = CapacityRules(
+    cpu_overcommit=4, memory_overcommit=1, disk_overcommit=1, reserve_memory_mib=1024, reserve_disk_gib=5
+)
+OFFERED = RULES.offered(HOST.resources)
+"""32 vCPUs, 15360 MiB and 200 GiB."""
 
 
 @dataclass
@@ -50,8 +56,27 @@ class Images:
 
 @dataclass
 class Host:
+    """`broken` is raised instead."""
+
+    broken: Exception | None = None
+
     async def host(self) -> HostCapacity:
+        if self.broken is not None:
+            raise self.broken
         return HOST
+
+
+@dataclass
+class Diagnostics:
+    """What is found in every cluster. `broken` is raised instead."""
+
+    found: Mapping[str, str] = field(default_factory=lambda: {"node01/console": "login: ", "engine": "answers"})
+    broken: Exception | None = None
+
+    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
+        if self.broken is not None:
+            raise self.broken
+        return self.found
 
 
 @dataclass
@@ -87,15 +112,20 @@ class Outside:
     images: Images = field(default_factory=Images)
     consoles: Consoles = field(default_factory=Consoles)
     engine: Checks = field(default_factory=Checks)
+    host: Host = field(default_factory=Host)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
 
     def services(self, store: Store, **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
             "store": store,
             "images": self.images,
             "consoles": self.consoles,
-            "host": Host(),
+            "host": self.host,
+            "diagnostics": self.diagnostics,
+            "rules": RULES,
             "clock": SystemClock(),
             "max_ttl_seconds": 86400,
+            "max_hold_seconds": 7200,
             "checks": {"database": store.ping, "engine": self.engine},
         }
         return ApiServices(**{**fields, **changes})
@@ -107,8 +137,13 @@ class Worker:
 
     store: Store
 
+    async def admit(self) -> tuple[str, ...]:
+        """Let all begin for whom there is room; their ids."""
+        return await self.store.admit(lambda queue: admissible(queue, OFFERED))
+
     async def claim(self) -> Claim:
-        """The one cluster that is due."""
+        """The one cluster that is due, once it is admitted."""
+        await self.admit()
         (claim,) = await self.store.claim("worker", lease_seconds=60, limit=1)
         return claim
 
@@ -206,17 +241,32 @@ def _serve(folder: Path, outside: Outside, started: threading.Event, found: list
         found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
-                working = group.create_task(_work(store))
+                running = [group.create_task(_admit(store)), group.create_task(_work(store))]
                 await found[0].serve()
-                working.cancel()
+                for task in running:
+                    task.cancel()
         finally:
             await store.close()
 
     asyncio.run(run())
 
 
+async def _admit(store: Store) -> None:
+    with store.watch_queue() as watch:
+        while True:
+            page = await store.list_clusters(phases=[Phase.PENDING], limit=500)
+            slow = {one.id for one in page.clusters if one.name.startswith("slow")}
+
+            def decide(queue: Queue, slow: set[str] = slow) -> Sequence[Waiting]:
+                quick = [waiting for waiting in queue.waiting if waiting.id not in slow]
+                return admissible(Queue(quick, queue.held), OFFERED)
+
+            await store.admit(decide)
+            await watch.wait(1)
+
+
 async def _work(store: Store) -> None:
-    with store.watch() as watch:
+    with store.watch_work() as watch:
         while True:
             for claim in await store.claim("worker", lease_seconds=60, limit=10):
                 await _step(store, claim)
@@ -229,7 +279,7 @@ async def _step(store: Store, claim: Claim) -> None:
         await store.set_phase(claim, Phase.DELETING)
         await store.set_phase(claim, Phase.DELETED)
         return
-    if cluster.phase is Phase.PENDING and not cluster.name.startswith("slow"):
+    if cluster.phase is Phase.PENDING:
         await worker.publish(claim)
         if cluster.name.startswith("bad"):
             await store.save_evidence(claim, {"node01/console": "Kernel panic"})

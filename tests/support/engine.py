@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,3 +110,19 @@ def pack_busybox(tar: Path) -> None:
             entry = tarfile.TarInfo(f"bin/{applet}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(entry)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody has right now."""
+    for first in range(30000, 31000):
+        held = []
+        try:
+            held = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(count)]
+        except OSError:
+            continue
+        finally:
+            for server in held:
+                server.close()
+        if len(held) == count:
+            return first
+    raise AssertionError("no free ports")

@@ -19,15 +19,49 @@ START_SECONDS = 60
 ROLE = "dayfly"
 
 
-@dataclass(frozen=True)
+@dataclass
 class PostgresServer:
-    """A running server. `folder` holds its socket."""
+    """A server. `folder` holds its socket and its data."""
 
     folder: Path
     programs: Path
+    as_user: tuple[str, ...]
+    _process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://{ROLE}@/{database}?host={self.folder}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        # Nothing here must survive a power cut; a killed server loses nothing, for the kernel has it all.
+        durability = ("fsync=off", "full_page_writes=off")
+        options = [
+            f"--{option}" for option in (*durability, "listen_addresses=", f"unix_socket_directories={self.folder}")
+        ]
+        argv = [*self.as_user, self.programs / "postgres", "-D", self.folder / "data", *options]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(argv, cwd=self.folder, stderr=log, stdout=log)
+        _wait_until_ready(self.programs, self.folder, self._process)
+
+    def kill(self) -> None:
+        """SIGKILL to the server and all its sessions at once."""
+        if self._process is None:
+            return
+        pid = self._process.pid
+        self._process.send_signal(signal.SIGSTOP)  # no more sessions while we count them
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *map(int, sessions)):
+            os.kill(one, signal.SIGKILL)
+        self._process.wait(START_SECONDS)
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGINT)  # "fast": ends sessions instead of waiting for them
+        try:
+            self._process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -62,23 +96,12 @@ def postgres_server() -> Iterator[PostgresServer]:
             data,
         ]
         subprocess.run([*as_user, *initdb], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
-        # Nothing here must survive a power cut.
-        durability = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-        options = [f"--{option}" for option in (*durability, "listen_addresses=", f"unix_socket_directories={folder}")]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [*as_user, programs / "postgres", "-D", data, *options], cwd=folder, stderr=log, stdout=log
-            )
+        server = PostgresServer(folder, programs, as_user)
         try:
-            _wait_until_ready(programs, folder, server)
-            yield PostgresServer(folder, programs)
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)  # "fast": ends sessions instead of waiting for them
-            try:
-                server.wait(START_SECONDS)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.stop()
     finally:
         shutil.rmtree(folder)
 

@@ -1,4 +1,4 @@
-"""A real `dayfly serve` in a process of its own, on a port, a database and an instance of its own."""
+"""A real Dayfly in processes of its own, one or several: on a port, a database and an instance of its own."""
 
 from __future__ import annotations
 
@@ -9,25 +9,89 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 START_SECONDS = 30
+_END_SECONDS = 20
+
+
+@dataclass
+class Process:
+    """One process of a service, and where it logs."""
+
+    log: Path
+    popen: subprocess.Popen[bytes]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, timeout: float = _END_SECONDS) -> int:
+        """Its exit code, once it has ended by itself; below zero where a signal ended it."""
+        return self.popen.wait(timeout)
+
+    def end(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help."""
+        if self.popen.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.wait()
+            except subprocess.TimeoutExpired:
+                self.kill()
 
 
 @dataclass
 class Service:
-    """A running service: where it answers, whose objects it makes, and what it logs."""
+    """A service: where it answers, whose objects it makes on which engine, and its processes in the order they began.
+
+    `engine` is the engine's socket; None: the machine's own.
+    """
 
     url: str
     instance: str
-    log: Path
+    folder: Path
     environment: Mapping[str, str]
-    process: subprocess.Popen[bytes]
+    engine: str | None = None
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        """Of the first process."""
+        return self.processes[0].log
+
+    def logs(self) -> str:
+        """What all processes logged."""
+        return "".join(process.log.read_text() for process in self.processes)
+
+    def start(self, command: str, **settings: str) -> Process:
+        """One more process: `dayfly COMMAND`, with `settings` of its own beside the service's."""
+        return self.start_module("dayfly.cli.main", command, name=command, **settings)
+
+    def start_module(
+        self, module: str, *arguments: str, name: str, stdin: int | None = None, **settings: str
+    ) -> Process:
+        """One more process: `python -m MODULE ARGUMENTS`."""
+        log = self.folder / f"{name}-{len(self.processes)}.log"
+        with log.open("ab") as output:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env={**self.environment, **_variables(settings)},
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+            )
+        process = Process(log, popen)
+        self.processes.append(process)
+        return process
 
     def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """`dayfly ARGUMENTS` against this service."""
@@ -40,6 +104,12 @@ class Service:
             check=False,
         )
 
+    def on_node(self, cluster: str, node: str, command: str, *, timeout: float = 90) -> str:
+        """What `command` prints on a node, over SSH."""
+        result = self.cli("cluster", "ssh", cluster, node, "--", command, timeout=timeout)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
     def objects(self) -> set[str]:
         """Everything on the engine that carries this instance's label: `kind name`."""
         found: set[str] = set()
@@ -48,52 +118,57 @@ class Service:
             "volume": ["volume", "ls", "--format", "{{.Name}}"],
             "network": ["network", "ls", "--format", "{{.Name}}"],
         }.items():
-            listing = docker(*argv[:-2], "--filter", f"label=dayfly.instance={self.instance}", *argv[-2:])
+            label = f"label=dayfly.instance={self.instance}"
+            listing = docker(*argv[:-2], "--filter", label, *argv[-2:], engine=self.engine)
             found |= {f"{kind} {name}" for name in listing.split()}
         return found
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would be."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        """SIGKILL to the first process, as a crash would be."""
+        self.processes[0].kill()
 
 
 @contextmanager
-def running_service(folder: Path, **settings: str) -> Iterator[Service]:
-    """A service whose state lies in `folder`; settings as in DAYFLY_<NAME>. Ends with it whatever it made."""
+def running_service(
+    folder: Path, *, commands: Sequence[str] = ("serve",), engine: str | None = None, **settings: str
+) -> Iterator[Service]:
+    """A service whose state lies in `folder`, a process for each of `commands`; settings as in DAYFLY_<NAME>.
+
+    Ends with it whatever it made.
+    """
     port = free_port()
-    instance = settings.pop("instance", f"test-{secrets.token_hex(4)}")
+    settings = {"instance": f"test-{secrets.token_hex(4)}", **settings}
+    if engine is not None:
+        settings["docker_host"] = engine
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAYFLY_")} | {
         "DAYFLY_STATE_DIR": str(folder),
         "DAYFLY_LISTEN_PORT": str(port),
-        "DAYFLY_INSTANCE": instance,
         "DAYFLY_URL": f"http://127.0.0.1:{port}",
         "PYTHONUNBUFFERED": "1",
-        **{f"DAYFLY_{name.upper()}": value for name, value in settings.items()},
+        **_variables(settings),
     }
-    log = folder / "serve.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dayfly.cli.main", "serve"], env=environment, stdout=output, stderr=output
-        )
-    service = Service(f"http://127.0.0.1:{port}", instance, log, environment, process)
+    service = Service(f"http://127.0.0.1:{port}", settings["instance"], folder, environment, engine)
     try:
-        _wait_until_it_answers(service)
+        for command in commands:
+            service.start(command)
+        if any(command in {"serve", "api"} for command in commands):
+            wait_until_it_answers(service)
         yield service
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+        for process in service.processes:
+            if process.popen.poll() is None:
+                process.signal(signal.SIGTERM)
+        for process in service.processes:
+            process.end()
         _remove_strays(service)
 
 
-def docker(*arguments: str, timeout: float = 120) -> str:
+def docker(*arguments: str, engine: str | None = None, timeout: float = 120) -> str:
     """The docker command's output; raises with its message where it fails."""
-    result = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+    where = [] if engine is None else ["--host", engine]
+    result = subprocess.run(
+        ["docker", *where, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
     if result.returncode != 0:
         raise RuntimeError(f"docker {' '.join(arguments)}: {result.stderr.strip()}")
     return result.stdout
@@ -105,21 +180,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_it_answers(service: Service) -> None:
+def wait_until_it_answers(service: Service) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if service.process.poll() is not None:
+        if any(process.popen.poll() is not None for process in service.processes):
             break
         try:
             if httpx.get(f"{service.url}/healthz", trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise RuntimeError(f"the service did not start:\n{service.log.read_text()}")
+    raise RuntimeError(f"the service did not start:\n{service.logs()}")
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"DAYFLY_{name.upper()}": value for name, value in settings.items()}
 
 
 def _remove_strays(service: Service) -> None:
-    """A test that failed half-way leaves clusters behind: they are the test's to remove."""
-    names = [name.removeprefix("container ") for name in service.objects() if name.startswith("container ")]
-    if names:
-        docker("rm", "-f", "-v", *names)
+    """A test that failed half-way leaves things behind: they are the test's to remove."""
+    removal = {"container": ("rm", "-f", "-v"), "network": ("network", "rm"), "volume": ("volume", "rm")}
+    found = [one.split(" ", 1) for one in service.objects()]
+    for kind, argv in removal.items():
+        if names := [name for what, name in found if what == kind]:
+            docker(*argv, *names, engine=service.engine)

@@ -30,6 +30,10 @@ class CuttableSocket:
         """Every connection ends, and no new one is accepted: as when the engine is stopped."""
         self._run(self._close())
 
+    def take_no_more(self) -> None:
+        """What is connected is served on, and no new connection is accepted: as when the engine is going down."""
+        self._run(self._close_door())
+
     def __enter__(self) -> CuttableSocket:
         self._thread.start()
         self.give_back()
@@ -47,11 +51,14 @@ class CuttableSocket:
     async def _open(self) -> None:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
 
-    async def _close(self) -> None:
+    async def _close_door(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
         self.path.unlink(missing_ok=True)
+
+    async def _close(self) -> None:
+        await self._close_door()
         for writer in list(self._writers):
             writer.transport.abort()
 

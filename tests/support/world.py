@@ -7,61 +7,88 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from dayfly.app import STEPS
-from dayfly.domain.cluster import Cluster
+from dayfly.app import reconciler_of
+from dayfly.clock import SystemClock
+from dayfly.domain.capacity import Resources
+from dayfly.domain.cluster import Cluster, Event, Hold
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeSsh
+from dayfly.drivers.fake import FakeEngine, FakeKube, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
-from dayfly.reconcile.reconciler import Installation, Reconciler
-from dayfly.reconcile.walk import Patience
+from dayfly.reconcile.admission import Admission
+from dayfly.reconcile.reconciler import Reconciler
+from dayfly.reconcile.scene import Installation, Scene
+from dayfly.reconcile.sweeper import Sweeper
+from dayfly.reconcile.watcher import Watcher
 from dayfly.reconcile.worker import Worker, WorkerOptions
+from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
 from tests.support.clock import FakeClock
 
 GIVE_UP_SECONDS = 20
+PLENTY = Resources(10**6, 10**9, 10**9)
+NEVER_SECONDS = 3600.0
 
 
 @dataclass
 class World:
-    """What a test sees and touches."""
+    """What a test sees and touches. `offered` is what clusters may have of the host in all."""
 
     store: Store
     clock: FakeClock = field(default_factory=FakeClock)
     engine: FakeEngine = field(default_factory=lambda: FakeEngine(instance="default"))
     ssh: FakeSsh = field(default_factory=FakeSsh)
     kube: FakeKube = field(default_factory=FakeKube)
+    pressure: FakePressure = field(default_factory=FakePressure)
     lease_seconds: float = 30
+    offered: Resources = PLENTY
+    settings: Settings = field(
+        default_factory=lambda: Settings(step_attempts=3, retry_backoff_seconds=1, restart_limit=3)
+    )
 
-    def worker(self, name: str = "worker") -> Worker:
+    def reconciler(self) -> Reconciler:
         async def accelerator(image_id: str) -> Accelerator:
             return "kvm"
 
-        reconciler = Reconciler(
-            self.store,
-            Drivers(self.engine, self.ssh, self.kube),
-            STEPS,
-            Installation("default", Publication(), "127.0.0.1"),
-            accelerator,
-            Patience(attempts=3, backoff_seconds=1, engine_seconds=10),
-            self.clock,
-        )
-        return Worker(self.store, reconciler, WorkerOptions(name, 8, self.lease_seconds, 5, 0.05), self.clock)
+        installation = Installation("default", Publication(), "127.0.0.1")
+        drivers = Drivers(self.engine, self.ssh, self.kube)
+        scene = Scene(self.store, drivers, installation, accelerator, self.clock)
+        return reconciler_of(self.settings, scene, self.clock, gauge=self.pressure)
+
+    def worker(self, name: str = "worker") -> Worker:
+        return Worker(self.store, self.reconciler(), WorkerOptions(name, 8, self.lease_seconds, 5, 0.05), self.clock)
+
+    def admission(self) -> Admission:
+        async def offered() -> Resources:
+            return self.offered
+
+        return Admission(self.store, offered, 5)
+
+    def sweeper(self, *, grace_seconds: float = 0.0) -> Sweeper:
+        return Sweeper(self.store, self.engine, self.clock, grace_seconds=grace_seconds, history_seconds=NEVER_SECONDS)
+
+    def watcher(self) -> Watcher:
+        # On real time: a pause between two surveys that takes no time would leave none for anything else.
+        return Watcher(self.store, self.engine, self.sweeper(), SystemClock(), survey_seconds=NEVER_SECONDS)
 
     @asynccontextmanager
     async def working(self, name: str = "worker") -> AsyncIterator[asyncio.Task[None]]:
-        """A worker runs within the block."""
-        task = asyncio.create_task(self.worker(name).run())
+        """A worker process runs within the block: its claim loop (the task), admission, and the watch on the engine."""
+        loops = [self.worker(name).run(), self.admission().run(), self.watcher().run()]
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
-            yield task
+            yield tasks[0]
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def create(self, spec: ClusterSpec, name: str | None = None, ttl_seconds: int | None = None) -> Cluster:
-        cluster, _ = await self.store.create_cluster(NewCluster(name, spec, ttl_seconds))
+    async def create(
+        self, spec: ClusterSpec, name: str | None = None, *, owner: str = "default", hold: Hold | None = None
+    ) -> Cluster:
+        cluster, _ = await self.store.create_cluster(NewCluster(name, spec, owner, hold))
         return cluster
 
     async def until(self, cluster: Cluster, *phases: Phase) -> Cluster:
@@ -74,3 +101,13 @@ class World:
                 while not wanted(now := await self.store.get_cluster(cluster.id)):
                     await watch.wait(GIVE_UP_SECONDS)
                 return now
+
+    async def until_event(self, cluster: Cluster, wanted: Callable[[Event], bool]) -> Event:
+        """The first event of the cluster that is `wanted`, once there is one."""
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            with self.store.watch(cluster.id) as watch:
+                while True:
+                    for event in await self.store.events(cluster.id):
+                        if wanted(event):
+                            return event
+                    await watch.wait(GIVE_UP_SECONDS)

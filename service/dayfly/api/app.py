@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from dayfly import __version__
 from dayfly.api import problems
 from dayfly.api.middleware import Gate
-from dayfly.api.routes import access, clusters, events, nodes, system
+from dayfly.api.routes import access, changes, clusters, diagnostics, events, nodes, system
 from dayfly.api.services import ApiServices
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -26,8 +26,14 @@ Ask for a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC, sizes in the unit that the
 field's name ends with. Every answer carries `X-Request-Id`; one that the caller sends is kept.
 
+A cluster waits (`pending`) while the host has no room for it, with its `queue_position`. It ends by itself when its
+time to live is over, which counts from when it was first ready, or when an expected heartbeat does not come; a `hold`
+keeps it after that, or after a failure, for somebody to look at.
+
 A cluster that failed has an `error` with a code and the names of its `evidence`: each is a text at
-`/v1/clusters/{cluster}/evidence/{name}` until the cluster is deleted, so that representations stay small.
+`/v1/clusters/{cluster}/evidence/{name}`, so that representations stay small. Records, events and evidence of a deleted
+cluster stay, under its id, for as long as the server keeps its history; `/v1/clusters/{cluster}/diagnostics` has all in
+one file.
 """
 _PROBLEMS: Final = {
     400: "`malformed_json`",
@@ -36,7 +42,8 @@ _PROBLEMS: Final = {
     413: "`body_too_large`",
     415: "`unsupported_media_type`",
     421: "`host_not_allowed`",
-    422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `too_many_nodes`",
+    422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `capacity`, "
+    "`too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`docker_unavailable`, `database_unavailable`, `unready`",
@@ -64,7 +71,7 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    routers = [module.router for module in (clusters, access, nodes, events, system)]
+    routers = [module.router for module in (clusters, changes, access, diagnostics, nodes, events, system)]
     for router in routers:
         app.include_router(router)
     problems.install(app, [route for router in routers for route in router.routes])
@@ -96,7 +103,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses |= {422, 503}
     if "{cluster}" in path:
         statuses.add(404)
-    if method == "post":
+    if method in {"post", "patch"}:
         statuses |= {400, 409, 413, 415}
     if path.endswith(("/kubeconfig", "/registry", "/ssh")):
         statuses.add(409)

@@ -16,12 +16,19 @@ from dayfly.errors import NotFound
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
-async def _cluster(
-    services: Services,
+def _id_or_name(
     cluster: Annotated[str, Path(description="A cluster's id, or the name of one that is not yet deleted.")],
-) -> Cluster:
+) -> str:
     if not _ID_OR_NAME.fullmatch(cluster):
         raise NotFound("no cluster has such an id or name")
+    return cluster
+
+
+IdOrName = Annotated[str, Depends(_id_or_name)]
+"""The path's cluster as it was written, where one statement of the store can do all. 404 for what none could have."""
+
+
+async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
     return await services.store.get_cluster(cluster)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from dayfly.api.queue import NOWHERE, Place
 from dayfly.api.representations import (
     Cluster,
     ClusterSummary,
     Endpoint,
     ErrorReport,
     EventView,
+    HeartbeatView,
+    Hold,
     NodeView,
     Port,
     PortList,
@@ -20,7 +23,9 @@ from dayfly.api.representations import (
 )
 from dayfly.domain import cluster as domain
 from dayfly.domain import network, topology
+from dayfly.domain.expiry import expiry
 from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.errors import Internal
 
 
 def show_spec(spec: ClusterSpec) -> Spec:
@@ -34,21 +39,34 @@ def show_spec(spec: ClusterSpec) -> Spec:
         readiness=spec.readiness,
         labels=dict(spec.labels),
         ttl_seconds=spec.ttl_seconds,
+        heartbeat_interval_seconds=spec.heartbeat_interval_seconds,
+        restart=spec.restart,
     )
 
 
-def show_summary(cluster: domain.Cluster) -> ClusterSummary:
+def show_summary(cluster: domain.Cluster, place: Place = NOWHERE) -> ClusterSummary:
+    end = expiry(cluster)
     return ClusterSummary(
         **dict(show_spec(cluster.spec)),
         id=cluster.id,
         name=cluster.name,
+        owner=cluster.owner,
         phase=cluster.phase,
         desired=cluster.desired,
         created_at=cluster.created_at,
         updated_at=cluster.updated_at,
+        admitted_at=cluster.admitted_at,
         ready_at=cluster.ready_at,
+        failed_at=cluster.failed_at,
         deleted_at=cluster.deleted_at,
         expires_at=cluster.expires_at,
+        expires_because=end.reason if end and cluster.expires_at else None,
+        heartbeat_at=cluster.heartbeat_at,
+        hold=show_hold(cluster.hold),
+        restarts=cluster.restarts,
+        queue_position=place.position,
+        estimated_start_at=place.start_at,
+        estimated_ready_at=place.ready_at,
         endpoints={
             leads_to: Endpoint(host=endpoint.host, port=endpoint.port)
             for port, leads_to in topology.published_ports(cluster.spec).items()
@@ -59,11 +77,26 @@ def show_summary(cluster: domain.Cluster) -> ClusterSummary:
 
 
 def show_cluster(
-    cluster: domain.Cluster, steps: Sequence[domain.StepReport], evidence: Collection[str], now: datetime
+    cluster: domain.Cluster,
+    steps: Sequence[domain.StepReport],
+    evidence: Collection[str],
+    now: datetime,
+    place: Place = NOWHERE,
 ) -> Cluster:
-    fields = dict(show_summary(cluster))
+    fields = dict(show_summary(cluster, place))
     fields["error"] = _show_fault(cluster.fault, evidence)
     return Cluster(**fields, steps=show_steps(steps, now))
+
+
+def show_hold(hold: domain.Hold | None) -> Hold | None:
+    return Hold(until=hold.until, reason=hold.reason, vms=hold.vms) if hold else None
+
+
+def show_heartbeat(cluster: domain.Cluster) -> HeartbeatView:
+    interval = cluster.spec.heartbeat_interval_seconds
+    if interval is None:
+        raise Internal("a cluster without heartbeats accepted one")
+    return HeartbeatView(expires_at=cluster.expires_at, heartbeat_interval_seconds=interval)
 
 
 def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:

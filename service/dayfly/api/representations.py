@@ -6,14 +6,20 @@ Nothing here is a secret but SshAccess.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
 from dayfly.domain.cluster import StepState
 from dayfly.domain.image import NodeSize
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import Readiness
+from dayfly.domain.spec import Readiness, Restart, VmsUnderHold
+
+_PHASES: Final = """\
+`pending`: waits in the queue until the host has room. `provisioning`: being made, or being made whole again after the \
+engine, the host or a machine of it went down. `ready`: all that was asked for holds. `failed`: given up, with an \
+`error`; its evidence is kept, its machines only under a hold. `deleting`: being removed, the name is still taken. \
+`deleted`: nothing is left but its record."""
 
 
 class Endpoint(BaseModel):
@@ -39,7 +45,19 @@ class Spec(BaseModel):
     workers: Workers
     readiness: Readiness
     labels: dict[str, str]
-    ttl_seconds: int | None
+    ttl_seconds: int | None = Field(description="Counts from when the cluster was first ready, or failed. null: none.")
+    heartbeat_interval_seconds: int | None = Field(description="null: no heartbeat is expected.")
+    restart: Restart = Field(
+        description="After the engine, the host or a machine went down: it is brought back (`always`), or fails."
+    )
+
+
+class Hold(BaseModel):
+    """Keeps a cluster that failed or expired until then, with its machines running or stopped."""
+
+    until: datetime
+    reason: str
+    vms: VmsUnderHold
 
 
 class ErrorReport(BaseModel):
@@ -73,13 +91,33 @@ class ClusterSummary(Spec):
 
     id: str
     name: str
-    phase: Phase
+    owner: str = Field(description="Whose it is, for fairness in the queue.")
+    phase: Phase = Field(description=_PHASES)
     desired: Desired = Field(description="What was asked for last: present, or absent after a DELETE.")
     created_at: datetime
     updated_at: datetime
-    ready_at: datetime | None
+    admitted_at: datetime | None = Field(description="When the host had room for it.")
+    ready_at: datetime | None = Field(description="When it was ready first.")
+    failed_at: datetime | None
     deleted_at: datetime | None
-    expires_at: datetime | None = Field(description="When it will be deleted by itself.")
+    expires_at: datetime | None = Field(
+        description="When it will be deleted by itself, unless a hold keeps it then. null: not, or not known before it "
+        "is ready."
+    )
+    expires_because: Literal["ttl", "heartbeat"] | None = Field(
+        description="What ends then: its time to live, or the time in which a heartbeat must come."
+    )
+    heartbeat_at: datetime | None = Field(description="The last one; its creation, before the first.")
+    hold: Hold | None
+    restarts: int = Field(description="How often in a row machines of it were started again.")
+    queue_position: int | None = Field(
+        description="From 1, while it waits for room on the host; else null. Of a long queue it is told as of up to "
+        "two seconds ago, and null where the cluster is newer than that."
+    )
+    estimated_start_at: datetime | None = Field(
+        description="When it will leave the queue, if others end as they did in the past. null: there is no telling."
+    )
+    estimated_ready_at: datetime | None = Field(description="The same for when it will be ready.")
     endpoints: dict[str, Endpoint] = Field(
         description="What is published, and where: `api`, `registry`, `ssh/node01`, …",
         examples=[{"api": {"host": "127.0.0.1", "port": 40123}}],
@@ -93,6 +131,13 @@ class Cluster(ClusterSummary):
     steps: list[Step]
 
 
+class HeartbeatView(BaseModel):
+    """A heartbeat that counted: the next one is due within `heartbeat_interval_seconds`."""
+
+    expires_at: datetime | None = Field(description="When the cluster expires now, by its time to live or by silence.")
+    heartbeat_interval_seconds: int
+
+
 class ClusterList(BaseModel):
     """A page of clusters, newest first."""
 
@@ -104,6 +149,8 @@ class DryRun(Spec):
     """What a cluster would be."""
 
     name: str | None
+    owner: str
+    hold: Hold | None
 
 
 class NodeView(BaseModel):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dayfly.domain import naming
-from dayfly.domain.spec import Readiness
+from dayfly.domain.spec import Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 256
+MAX_REASON: Final = 256
+MAX_OWNER: Final = 63
+MAX_NUMBER: Final = 2**31 - 1
+"""No size is near it; it keeps what is computed of a request small."""
+MIN_HEARTBEAT_SECONDS: Final = 5
+MAX_HEARTBEAT_SECONDS: Final = 24 * 3600
+OWNER: Final = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _IMAGE: Final = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
@@ -36,18 +43,56 @@ def check_labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def _check_reason(reason: str) -> str:
+    if not reason.isprintable() or not reason.strip():
+        raise ValueError("a reason is printable, and not blank")
+    return reason
+
+
+def _text_only(given: Any) -> Any:
+    if not isinstance(given, str):
+        raise ValueError("a time is a text after RFC 3339, with its offset: 2026-01-31T18:00:00Z")  # noqa: TRY004
+    return given
+
+
 class SizeRequest(_Strict):
     """The size of a node. What is left out comes from the image."""
 
-    vcpus: int | None = Field(default=None, ge=1, description="Virtual CPUs.")
-    memory_mib: int | None = Field(default=None, ge=1, description="Memory, in MiB.")
-    disk_gib: int | None = Field(default=None, ge=1, description="The root disk, in GiB; it is thinly provisioned.")
+    vcpus: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Virtual CPUs.")
+    memory_mib: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Memory, in MiB.")
+    disk_gib: int | None = Field(
+        default=None, ge=1, le=MAX_NUMBER, description="The root disk, in GiB; it is thinly provisioned."
+    )
 
 
 class WorkersRequest(SizeRequest):
     """The workers: how many, and the size of each."""
 
     count: int = Field(default=0, ge=0, description="Nodes beside the control plane; 99 nodes in all at most.")
+
+
+class HoldRequest(_Strict):
+    """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
+
+    until: Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)] | None = Field(
+        default=None, description="When the hold ends; the server limits how far ahead that may be."
+    )
+    seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
+    reason: Annotated[str, AfterValidator(_check_reason)] = Field(
+        min_length=1, max_length=MAX_REASON, description="For whoever wonders why it is still there; printable."
+    )
+    vms: VmsUnderHold = Field(
+        default="running",
+        description="What becomes of the machines of a cluster that failed or expired and is held: they stay as they "
+        "are (`running`), or are stopped, with their disks kept (`stopped`). A cluster that is ready and within its "
+        "time is not touched.",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until is None) == (self.seconds is None):
+            raise ValueError("a hold has either `until` or `seconds`")
+        return self
 
 
 class ClusterRequest(_Strict):
@@ -80,6 +125,56 @@ class ClusterRequest(_Strict):
     labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
         default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}]
     )
-    ttl_seconds: int | None = Field(
-        default=None, ge=1, description="Delete it by itself this long after it was asked for. Left out: never."
+    owner: str = Field(
+        default="default",
+        max_length=MAX_OWNER,
+        pattern=OWNER,
+        description="Whose it is: clusters that wait for room are served fairly between owners, and first come, first "
+        "served within one. Any caller may name any owner, so this keeps nobody out: it is no security boundary.",
+        examples=["team-storage"],
     )
+    ttl_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="Delete it by itself so many seconds after it was first ready, or failed: time in the queue, and "
+        "time to be made, cost nothing of it. Left out: the server's default; where it has none, never.",
+    )
+    heartbeat_interval_seconds: int | None = Field(
+        default=None,
+        ge=MIN_HEARTBEAT_SECONDS,
+        le=MAX_HEARTBEAT_SECONDS,
+        description="Delete it by itself when no `POST /v1/clusters/{cluster}/heartbeat` came for so many seconds; "
+        "counts from its creation on, also while it waits. Left out: no heartbeat is expected.",
+    )
+    restart: Restart = Field(
+        default="always",
+        description="After the engine, the host or a machine of it went down: bring the cluster back (`always`; with "
+        "the disks as they were), or let it fail (`never`).",
+    )
+    hold: HoldRequest | None = Field(
+        default=None, description="Keep it if it fails or its time is over, for somebody to look at."
+    )
+
+
+class ChangeRequest(_Strict):
+    """What is to change of a cluster; what is left out stays as it is."""
+
+    ttl_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="The whole time to live, counted as at creation: from when the cluster was first ready, or failed. "
+        "It is not added to the present one, so the same request sent twice extends once. null: the server's default; "
+        "where it has none, never.",
+    )
+    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
+        default={}, description="All its labels from now on; those not given are gone."
+    )
+    hold: HoldRequest | None = Field(
+        default=None, description="The hold from now on, in place of any before. null: none."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing to change: give at least one of ttl_seconds, labels and hold")
+        return self

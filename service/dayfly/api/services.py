@@ -12,7 +12,9 @@ from typing import Annotated, Final, Protocol, cast
 from fastapi import Depends, Request
 
 from dayfly import __version__
+from dayfly.api.queue import QueueMemory
 from dayfly.clock import Clock
+from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
 from dayfly.store import Store
@@ -36,10 +38,16 @@ class ImageCatalog(Protocol):
 
 @dataclass(frozen=True)
 class HostCapacity:
-    """What the host that runs the nodes has in all: logical CPUs, MiB of memory."""
+    """What the host that runs the nodes has in all: logical CPUs, MiB of memory, GiB of disk for the engine's data."""
 
     cpus: int
     memory_mib: int
+    disk_gib: int
+
+    @property
+    def resources(self) -> Resources:
+        """The same, as capacity is counted."""
+        return Resources(self.cpus, self.memory_mib, self.disk_gib)
 
 
 class Host(Protocol):
@@ -62,10 +70,21 @@ class Consoles(Protocol):
         ...
 
 
+class Diagnostics(Protocol):
+    """What can be learned of a cluster's insides at this moment."""
+
+    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
+        """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+        ...
+
+
 @dataclass(frozen=True)
 class ApiServices:
     """All that the API needs. `checks` maps a dependency's name to how to see that it works.
 
+    `rules` say how much of the host clusters may have. `max_ttl_seconds` is the longest time to live, extensions
+    included; `default_ttl_seconds` the one where a caller gives none (None: such clusters never expire);
+    `max_hold_seconds` how far ahead a hold may end.
     `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any. The default
     keeps web pages that resolve their own name to 127.0.0.1 (DNS rebinding) away from a service on loopback.
     """
@@ -74,11 +93,16 @@ class ApiServices:
     images: ImageCatalog
     consoles: Consoles
     host: Host
+    diagnostics: Diagnostics
     clock: Clock
+    rules: CapacityRules
     max_ttl_seconds: int
+    max_hold_seconds: int = 24 * 3600
+    default_ttl_seconds: int | None = None
     checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
     allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
     version: str = __version__
+    queue_memory: QueueMemory = field(default_factory=QueueMemory)
 
 
 def _services(request: Request) -> ApiServices:

@@ -1,15 +1,20 @@
-"""From a request to a specification: defaults filled in from the image, sizes checked against image and host."""
+"""From a request to a specification: defaults filled in from the image, sizes checked against the image.
+
+Not here: whether the host has room for it (room.py), and how long it may live (tenure.py).
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from dayfly.api.requests import ClusterRequest, SizeRequest
-from dayfly.api.services import ApiServices, HostCapacity
+from dayfly.api.room import check_room
+from dayfly.api.services import ApiServices
+from dayfly.api.tenure import allowed_ttl
 from dayfly.domain import naming
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.domain.network import MAX_NODES
-from dayfly.domain.spec import ClusterSpec, Node, Readiness
+from dayfly.domain.spec import ClusterSpec, Readiness
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
 
 MAX_DISK_GIB: Final = 16 * 1024
@@ -18,7 +23,8 @@ MAX_DISK_GIB: Final = 16 * 1024
 async def resolve_spec(request: ClusterRequest, services: ApiServices) -> ClusterSpec:
     """What `request` comes to on this installation.
 
-    Raises BadName, TooManyNodes, ImpossibleSize, ImageMissing, NotANodeImage, InvalidRequest, DockerUnavailable.
+    Raises BadName, TooManyNodes, ImpossibleSize, Capacity, ImageMissing, NotANodeImage, InvalidRequest,
+    DockerUnavailable.
     """
     if request.name is not None and not naming.CLUSTER_NAME.fullmatch(request.name):
         raise BadName(
@@ -27,8 +33,7 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
         )
     if 1 + request.workers.count > MAX_NODES:
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
-    if request.ttl_seconds is not None and request.ttl_seconds > services.max_ttl_seconds:
-        raise InvalidRequest(f"ttl_seconds: at most {services.max_ttl_seconds} on this server")
+    ttl_seconds = allowed_ttl(request.ttl_seconds, services)
     reference = naming.image_reference(request.image)
     image_id, manifest = await services.images.resolve(reference)
     spec = ClusterSpec(
@@ -40,11 +45,13 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
         workers=request.workers.count,
         readiness=_readiness(request.readiness, manifest),
         labels=request.labels,
-        ttl_seconds=request.ttl_seconds,
+        ttl_seconds=ttl_seconds,
+        heartbeat_interval_seconds=request.heartbeat_interval_seconds,
+        restart=request.restart,
     )
     for role, size in (("control_plane", spec.control_plane), ("workers", spec.worker)):
         _check_against_image(role, size, manifest.minimum)
-    _check_against_host(spec.nodes(), await services.host.host())
+    check_room(spec, await services.host.host(), services.rules)
     return spec
 
 
@@ -68,13 +75,3 @@ def _check_against_image(role: str, size: NodeSize, minimum: NodeSize) -> None:
             raise ImpossibleSize(f"{role}.{name}: {asked} is less than the {least} that the image needs")
     if size.disk_gib > MAX_DISK_GIB:
         raise ImpossibleSize(f"{role}.disk_gib: {size.disk_gib} is more than the {MAX_DISK_GIB} a disk can have")
-
-
-def _check_against_host(nodes: tuple[Node, ...], host: HostCapacity) -> None:
-    """What could never run, not even alone; what doesn't fit beside others is admission's matter."""
-    for node in nodes:
-        if node.size.vcpus > host.cpus:
-            raise ImpossibleSize(f"{node.name} would have {node.size.vcpus} vCPUs; the host has {host.cpus} CPUs")
-    memory_mib = sum(node.size.memory_mib for node in nodes)
-    if memory_mib > host.memory_mib:
-        raise ImpossibleSize(f"the nodes would have {memory_mib} MiB of memory; the host has {host.memory_mib} MiB")

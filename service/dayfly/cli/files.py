@@ -1,4 +1,7 @@
-"""Kubeconfigs as files: private from their first byte, never half-written, merged without touching others' entries."""
+"""Files that are written for a person: private from their first byte, never half-written.
+
+A kubeconfig is merged without touching others' entries.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from dayfly.cli.complaints import CommandError
 _LISTS: Final = ("clusters", "users", "contexts")
 
 
-def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path`, mode 0600, all at once. A symbolic link is followed, not replaced."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Put `content` at `path`, mode 0600, all at once. A symbolic link is followed, not replaced."""
     target = path.expanduser().resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # mkstemp makes files of mode 0600
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dayfly.app import STEPS, Accelerators, open_outside
+from dayfly.app import STEPS, open_outside
 from dayfly.cli.bake_view import BakeView
 from dayfly.cli.transfer_view import TransferView
 from dayfly.cli.values import format_age, format_table
@@ -28,6 +28,7 @@ from dayfly.images.recipe import load_recipe, recipe_names
 from dayfly.images.transfer import NodeImage, list_images, pull_image, push_image
 from dayfly.settings import Settings
 from dayfly.verification import Verifier
+from dayfly.wires import Accelerators
 
 app = typer.Typer(no_args_is_help=True, help="Bake node images, list, push and pull them.", add_completion=False)
 

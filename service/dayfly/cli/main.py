@@ -28,7 +28,10 @@ class _Lazy:
 
 
 _COMMANDS: Final = {
-    "serve": _Lazy("dayfly.cli.serve", "serve", "Run the service."),
+    "serve": _Lazy("dayfly.cli.serve", "serve", "Run the service: API and worker in one process."),
+    "api": _Lazy("dayfly.cli.serve", "api", "Run the API alone."),
+    "worker": _Lazy("dayfly.cli.serve", "worker", "Run a worker alone."),
+    "gc": _Lazy("dayfly.cli.gc", "gc", "Remove what nobody owns any more."),
     "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),

@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from dayfly.cli.show import phase
 from dayfly.cli.values import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.calls import Wait, is_over
@@ -126,5 +127,5 @@ class _Picture:
                 Text(step.detail or ""),
             )
         waited = format_duration(now - self._began)
-        self._spinner.update(text=Text(f"{self._cluster.name}: {self._cluster.phase}, {waited}  {self._news}"))
+        self._spinner.update(text=Text(f"{self._cluster.name}: {phase(self._cluster)}, {waited}  {self._news}"))
         return Group(table, self._spinner) if self._cluster.steps else Group(self._spinner)

@@ -1,4 +1,4 @@
-"""`dayfly serve`, and the hidden `dayfly openapi`. Imported only where a server is wanted."""
+"""`dayfly serve`, `api` and `worker`, and the hidden `dayfly openapi`. Imported only where a server is wanted."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from dayfly import app as server
 from dayfly.api.openapi import document
-from dayfly.cli.complaints import CommandError
-from dayfly.settings import Settings
+from dayfly.cli.server_settings import server_settings
+
+Address = Annotated[str | None, typer.Option(help="(else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1)")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="(else DAYFLY_LISTEN_PORT, else 8700)")]
 
 
-def serve(
-    address: Annotated[str | None, typer.Option(help="(else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1)")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="(else DAYFLY_LISTEN_PORT, else 8700)")] = None,
-) -> None:
+def serve(address: Address = None, port: Port = None) -> None:
     """Run the service: the API and a worker, in one process, until it is told to stop."""
-    given: dict[str, Any] = {"listen_address": address, "listen_port": port}
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"DAYFLY_{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
-            for one in error.errors(include_input=False)
-        )
-        raise CommandError("bad_settings", wrong) from error
-    asyncio.run(server.serve(settings))
+    _run(api=True, worker=True, listen_address=address, listen_port=port)
+
+
+def api(address: Address = None, port: Port = None) -> None:
+    """Run the API alone; clusters are made by `dayfly worker` processes on the same database."""
+    _run(api=True, worker=False, listen_address=address, listen_port=port)
+
+
+def worker() -> None:
+    """Run a worker alone: any number of them share one database. It opens no port.
+
+    Told to stop (SIGTERM), it hands its clusters to the other workers at once. Killed, it costs them one lease's time
+    (DAYFLY_LEASE_SECONDS).
+    """
+    _run(api=False, worker=True)
 
 
 def openapi() -> None:
     """Print the API's OpenAPI document."""
     typer.echo(document(), nl=False)
+
+
+def _run(*, api: bool, worker: bool, **given: Any) -> None:
+    settings = server_settings(**{name: value for name, value in given.items() if value is not None})
+    asyncio.run(server.run(settings, api=api, worker=worker))

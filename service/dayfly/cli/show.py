@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
-from dayfly.cli.values import format_age, format_duration, format_table
-from dayfly.client import Cluster
+from dayfly.cli.values import format_age, format_duration, format_table, format_time
+from dayfly.client import Cluster, Hold
+
+_NEVER: Final = "never"
 
 
 def as_json(value: Cluster | Sequence[Cluster]) -> str:
@@ -16,6 +19,11 @@ def as_json(value: Cluster | Sequence[Cluster]) -> str:
     return json.dumps([one.model_dump(mode="json", exclude={"steps"}) for one in value], indent=2)
 
 
+def phase(cluster: Cluster) -> str:
+    """With the place in the queue, of one that waits there."""
+    return f"{cluster.phase} (#{cluster.queue_position})" if cluster.queue_position else cluster.phase
+
+
 def sentence(cluster: Cluster) -> str:
     """One line after a command that changed something."""
     if cluster.phase == "ready" and cluster.ready_at is not None:
@@ -23,15 +31,30 @@ def sentence(cluster: Cluster) -> str:
         return f"{cluster.name} is ready ({took})"
     if cluster.desired == "absent" and cluster.phase != "deleted":
         return f"{cluster.name} is being deleted"
-    return f"{cluster.name} is {cluster.phase}"
+    return f"{cluster.name} is {phase(cluster)}"
+
+
+def tenure(cluster: Cluster) -> str:
+    """One line on how long a cluster stays."""
+    end = _end(cluster)
+    held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
+    return f"{cluster.name} {'never expires' if end == _NEVER else f'expires {end}'}; {held}"
 
 
 def table(clusters: Sequence[Cluster]) -> str:
     """One line a cluster."""
     return format_table(
-        ("NAME", "ID", "PHASE", "IMAGE", "NODES", "AGE"),
+        ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"),
         [
-            (one.name, one.id, one.phase, one.image, str(1 + one.workers.count), format_age(one.created_at))
+            (
+                one.name,
+                one.id,
+                one.owner,
+                phase(one),
+                one.image,
+                str(1 + one.workers.count),
+                format_age(one.created_at),
+            )
             for one in clusters
         ],
     )
@@ -43,14 +66,18 @@ def description(cluster: Cluster) -> str:
     facts = {
         "name": cluster.name,
         "id": cluster.id,
-        "phase": cluster.phase if cluster.desired == "present" else f"{cluster.phase} (to be deleted)",
+        "owner": cluster.owner,
+        "phase": phase(cluster) if cluster.desired == "present" else f"{cluster.phase} (to be deleted)",
+        **_queue(cluster),
         "image": f"{cluster.image} ({_kubernetes(cluster)})",
         "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
         "workers": f"{workers.count} x {workers.vcpus} vCPUs, {workers.memory_mib} MiB, {workers.disk_gib} GiB"
         if workers.count
         else "none",
         "created": f"{cluster.created_at:%Y-%m-%d %H:%M:%S} UTC, {format_age(cluster.created_at)} ago",
-        "expires": f"{cluster.expires_at:%Y-%m-%d %H:%M:%S} UTC" if cluster.expires_at else "never",
+        "expires": _end(cluster),
+        **({"held": f"until {_when(cluster.hold)}"} if cluster.hold else {}),
+        **({"restarts": str(cluster.restarts)} if cluster.restarts else {}),
         "labels": ", ".join(f"{key}={value}" for key, value in cluster.labels.items()) or "none",
     }
     parts = ["\n".join(f"{key:<12}{value}" for key, value in facts.items())]
@@ -68,6 +95,30 @@ def description(cluster: Cluster) -> str:
         ]
         parts.append(format_table(("NODE", "STEP", "STATE", "TIME", "DETAIL"), steps))
     return "\n\n".join(parts)
+
+
+def _queue(cluster: Cluster) -> dict[str, str]:
+    if cluster.queue_position is None:
+        return {}
+    start, ready = cluster.estimated_start_at, cluster.estimated_ready_at
+    if start is None:
+        return {"begins": "when there is room; there is no telling when"}
+    likely = {"begins": f"likely {format_time(start)}"}
+    return {**likely, "ready": f"likely {format_time(ready)}"} if ready else likely
+
+
+def _end(cluster: Cluster) -> str:
+    if cluster.expires_at is not None:
+        why = ", unless a heartbeat comes" if cluster.expires_because == "heartbeat" else ""
+        return format_time(cluster.expires_at) + why
+    if cluster.ttl_seconds is not None:
+        return f"{format_duration(cluster.ttl_seconds)} after it is ready"
+    return _NEVER
+
+
+def _when(hold: Hold) -> str:
+    vms = ", with its machines stopped if it failed or expired" if hold.vms == "stopped" else ""
+    return f"{hold.until:%Y-%m-%d %H:%M:%S} UTC: {hold.reason}{vms}"
 
 
 def _kubernetes(cluster: Cluster) -> str:

@@ -48,6 +48,13 @@ def format_age(then: datetime) -> str:
     return format_duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))
 
 
+def format_time(at: datetime) -> str:
+    """`at 2026-01-31 18:00:00 UTC, in 1 h 20 min`; what is past has no distance."""
+    seconds = (at - datetime.now(UTC)).total_seconds()
+    distance = f", in {format_duration(seconds)}" if seconds > 0 else ""
+    return f"at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{distance}"
+
+
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns wide enough for what is in them, whatever the terminal's width: made to be piped, too."""
     table = [header, *rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -10,12 +11,15 @@ import httpx
 
 from dayfly.client import calls
 from dayfly.client import transport as wire
-from dayfly.client.calls import DELETED_SECONDS, IMAGE_SIZES, READY_SECONDS, Call, Flow, Wait
+from dayfly.client.beats import beating_async
+from dayfly.client.calls import DELETED_SECONDS, READY_SECONDS, Call, Flow, Wait
 from dayfly.client.errors import ApiError
 from dayfly.client.models import (
     Cluster,
     Event,
     Events,
+    Heartbeat,
+    HoldRequest,
     Node,
     Port,
     Registry,
@@ -24,6 +28,7 @@ from dayfly.client.models import (
     SshAccess,
     Version,
 )
+from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
 
 T = TypeVar("T")
 
@@ -47,10 +52,27 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
         readiness: str | None = None,
+        owner: str | None = None,
+        heartbeat_interval_seconds: int | None = None,
+        restart: str | None = None,
+        hold: HoldRequest | None = None,
         idempotency_key: str | None = None,
     ) -> Cluster:
         """As Client.create."""
-        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        wish = Wish(
+            name,
+            image,
+            workers,
+            control_plane,
+            worker,
+            labels or {},
+            ttl_seconds,
+            readiness,
+            owner,
+            heartbeat_interval_seconds,
+            restart,
+            hold,
+        )
         return await self._send(calls.create(wish, idempotency_key))
 
     async def dry_run(
@@ -64,22 +86,79 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
         readiness: str | None = None,
+        owner: str | None = None,
+        heartbeat_interval_seconds: int | None = None,
+        restart: str | None = None,
+        hold: HoldRequest | None = None,
     ) -> Spec:
         """As Client.dry_run."""
-        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        wish = Wish(
+            name,
+            image,
+            workers,
+            control_plane,
+            worker,
+            labels or {},
+            ttl_seconds,
+            readiness,
+            owner,
+            heartbeat_interval_seconds,
+            restart,
+            hold,
+        )
         return await self._send(calls.dry_run(wish))
 
     async def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """As Client.get."""
         return await self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
-    async def list(self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = ()) -> tuple[Cluster, ...]:
+    async def list(
+        self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = (), owner: str | None = None
+    ) -> tuple[Cluster, ...]:
         """As Client.list."""
-        return await self._run(calls.list_all(labels or {}, phases))
+        return await self._run(calls.list_all(labels or {}, phases, owner))
 
     async def delete(self, cluster: str) -> Cluster:
         """As Client.delete."""
         return await self._send(calls.delete(cluster))
+
+    async def change(
+        self,
+        cluster: str,
+        *,
+        ttl_seconds: int | Keep | None = KEEP,
+        labels: Mapping[str, str] | Keep = KEEP,
+        hold: HoldRequest | Keep | None = KEEP,
+    ) -> Cluster:
+        """As Client.change."""
+        return await self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold)))
+
+    async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
+        """As Client.extend."""
+        return await self.change(cluster, ttl_seconds=ttl_seconds)
+
+    async def hold(self, cluster: str, *, seconds: int, reason: str, vms: str | None = None) -> Cluster:
+        """As Client.hold."""
+        return await self.change(cluster, hold=HoldRequest(seconds=seconds, reason=reason, vms=vms))
+
+    async def release_hold(self, cluster: str) -> Cluster:
+        """As Client.release_hold."""
+        return await self.change(cluster, hold=None)
+
+    async def heartbeat(self, cluster: str) -> Heartbeat:
+        """As Client.heartbeat."""
+        return await self._send(calls.heartbeat(cluster))
+
+    @asynccontextmanager
+    async def keep_alive(self, cluster: str) -> AsyncIterator[None]:
+        """As Client.keep_alive."""
+        identity = (await self.get(cluster)).id
+        async with beating_async(lambda: self.heartbeat(identity)):
+            yield
+
+    async def diagnostics(self, cluster: str) -> bytes:
+        """As Client.diagnostics."""
+        return await self._send(calls.diagnostics(cluster))
 
     async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
         """As Client.wait_ready."""

@@ -19,24 +19,26 @@ from dayfly.client.models import (
     Cluster,
     Event,
     Events,
+    Heartbeat,
     Node,
     NodeList,
     Page,
     Port,
     PortList,
     Registry,
-    SizeRequest,
     Spec,
     SshAccess,
     Version,
 )
+from dayfly.client.wishes import Changes, Wish
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 Wait = Literal["ready", "settled", "deleted"]
 Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
-IMAGE_SIZES: Final = SizeRequest()
+DIAGNOSTICS_SECONDS: Final = 90.0
+"""How long the server may collect what is to be known of a cluster."""
 READY_SECONDS: Final = 1800.0
 DELETED_SECONDS: Final = 300.0
 HOLD_SECONDS: Final = 50.0
@@ -59,32 +61,6 @@ class Call(Generic[T]):
 Flow = Generator[Call[Any], Any, T]
 
 
-@dataclass(frozen=True)
-class Wish:
-    """A cluster as a caller asks for it. None, and sizes of None: the server and the image decide."""
-
-    name: str | None
-    image: str
-    workers: int
-    control_plane: SizeRequest
-    worker: SizeRequest
-    labels: Mapping[str, str]
-    ttl_seconds: int | None
-    readiness: str | None
-
-    def body(self) -> dict[str, object]:
-        fields = {
-            "name": self.name,
-            "image": self.image,
-            "control_plane": self.control_plane.model_dump(exclude_none=True),
-            "workers": {"count": self.workers, **self.worker.model_dump(exclude_none=True)},
-            "labels": dict(self.labels),
-            "ttl_seconds": self.ttl_seconds,
-            "readiness": self.readiness,
-        }
-        return {key: value for key, value in fields.items() if value is not None}
-
-
 def create(wish: Wish, idempotency_key: str | None) -> Call[Cluster]:
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     return Call("POST", "/v1/clusters", _model(Cluster), json=wish.body(), headers=headers)
@@ -102,9 +78,24 @@ def delete(cluster: str) -> Call[Cluster]:
     return Call("DELETE", _path(cluster), _model(Cluster))
 
 
-def page(labels: Mapping[str, str], phases: Sequence[str], limit: int, cursor: str | None) -> Call[Page]:
+def change(cluster: str, changes: Changes) -> Call[Cluster]:
+    return Call("PATCH", _path(cluster), _model(Cluster), json=changes.body())
+
+
+def heartbeat(cluster: str) -> Call[Heartbeat]:
+    return Call("POST", _path(cluster, "heartbeat"), _model(Heartbeat))
+
+
+def diagnostics(cluster: str) -> Call[bytes]:
+    path = _path(cluster, "diagnostics")
+    return Call("GET", path, lambda response: response.content, hold_seconds=DIAGNOSTICS_SECONDS)
+
+
+def page(
+    labels: Mapping[str, str], phases: Sequence[str], owner: str | None, limit: int, cursor: str | None
+) -> Call[Page]:
     pairs = [f"{key}={value}" for key, value in labels.items()]
-    query: Query = {"label": pairs, "phase": list(phases), "limit": limit, "cursor": cursor}
+    query: Query = {"label": pairs, "phase": list(phases), "owner": owner, "limit": limit, "cursor": cursor}
     return Call("GET", "/v1/clusters", _model(Page), query)
 
 
@@ -152,12 +143,12 @@ def version() -> Call[Version]:
     return Call("GET", "/v1/version", _model(Version))
 
 
-def list_all(labels: Mapping[str, str], phases: Sequence[str]) -> Flow[tuple[Cluster, ...]]:
+def list_all(labels: Mapping[str, str], phases: Sequence[str], owner: str | None) -> Flow[tuple[Cluster, ...]]:
     """All pages."""
     found: list[Cluster] = []
     cursor: str | None = None
     while True:
-        part: Page = yield page(labels, phases, 500, cursor)
+        part: Page = yield page(labels, phases, owner, 500, cursor)
         found += part.clusters
         cursor = part.next_cursor
         if cursor is None:

@@ -19,6 +19,26 @@ class SizeRequest(_Answer):
     disk_gib: int | None = None
 
 
+class HoldRequest(_Answer):
+    """A hold as asked for: until when, or for how many seconds from now; why; and what becomes of the machines.
+
+    `vms` is `running` or `stopped`; None: the server decides, which means running.
+    """
+
+    until: datetime | None = None
+    seconds: int | None = None
+    reason: str
+    vms: str | None = None
+
+
+class Hold(_Answer):
+    """Keeps a cluster that failed or expired `until` then, with its machines `running` or `stopped`."""
+
+    until: datetime
+    reason: str
+    vms: str
+
+
 class NodeSize(_Answer):
     """The size of a node: vCPUs, MiB of memory, GiB of disk."""
 
@@ -76,13 +96,22 @@ class Spec(_Answer):
     kubernetes_version: str | None = None
     control_plane: NodeSize
     workers: Workers
+    owner: str = "default"
     readiness: str
     labels: dict[str, str]
     ttl_seconds: int | None = None
+    heartbeat_interval_seconds: int | None = None
+    restart: str = "always"
+    hold: Hold | None = None
 
 
 class Cluster(Spec):
-    """A cluster. `phase` is pending, provisioning, ready, failed, deleting or deleted; lists leave `steps` out."""
+    """A cluster. `phase` is pending, provisioning, ready, failed, deleting or deleted; lists leave `steps` out.
+
+    `expires_because` is `ttl` or `heartbeat`. The place in the queue, and when the cluster will likely begin and be
+    ready, are None where it does not wait or there is no telling. `restarts`: how often in a row machines of it were
+    started again.
+    """
 
     id: str
     name: str
@@ -90,12 +119,27 @@ class Cluster(Spec):
     desired: str
     created_at: datetime
     updated_at: datetime
+    admitted_at: datetime | None = None
     ready_at: datetime | None = None
+    failed_at: datetime | None = None
     deleted_at: datetime | None = None
     expires_at: datetime | None = None
+    expires_because: str | None = None
+    heartbeat_at: datetime | None = None
+    restarts: int = 0
+    queue_position: int | None = None
+    estimated_start_at: datetime | None = None
+    estimated_ready_at: datetime | None = None
     endpoints: dict[str, Endpoint]
     error: ErrorReport | None = None
     steps: tuple[Step, ...] = ()
+
+
+class Heartbeat(_Answer):
+    """A heartbeat that counted: when the cluster expires now, and within how many seconds the next one is due."""
+
+    expires_at: datetime | None = None
+    heartbeat_interval_seconds: int
 
 
 class Page(_Answer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -10,12 +11,15 @@ import httpx
 
 from dayfly.client import calls
 from dayfly.client import transport as wire
-from dayfly.client.calls import DELETED_SECONDS, IMAGE_SIZES, READY_SECONDS, Call, Flow, Wait
+from dayfly.client.beats import beating
+from dayfly.client.calls import DELETED_SECONDS, READY_SECONDS, Call, Flow, Wait
 from dayfly.client.errors import ApiError
 from dayfly.client.models import (
     Cluster,
     Event,
     Events,
+    Heartbeat,
+    HoldRequest,
     Node,
     Port,
     Registry,
@@ -24,6 +28,7 @@ from dayfly.client.models import (
     SshAccess,
     Version,
 )
+from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
 
 T = TypeVar("T")
 
@@ -51,10 +56,27 @@ class Client:
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
         readiness: str | None = None,
+        owner: str | None = None,
+        heartbeat_interval_seconds: int | None = None,
+        restart: str | None = None,
+        hold: HoldRequest | None = None,
         idempotency_key: str | None = None,
     ) -> Cluster:
         """Ask for a cluster; it is being made when this returns. Sizes left out come from the image."""
-        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        wish = Wish(
+            name,
+            image,
+            workers,
+            control_plane,
+            worker,
+            labels or {},
+            ttl_seconds,
+            readiness,
+            owner,
+            heartbeat_interval_seconds,
+            restart,
+            hold,
+        )
         return self._send(calls.create(wish, idempotency_key))
 
     def dry_run(
@@ -68,22 +90,82 @@ class Client:
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
         readiness: str | None = None,
+        owner: str | None = None,
+        heartbeat_interval_seconds: int | None = None,
+        restart: str | None = None,
+        hold: HoldRequest | None = None,
     ) -> Spec:
         """What create() would make, checked in every way, and not made."""
-        wish = calls.Wish(name, image, workers, control_plane, worker, labels or {}, ttl_seconds, readiness)
+        wish = Wish(
+            name,
+            image,
+            workers,
+            control_plane,
+            worker,
+            labels or {},
+            ttl_seconds,
+            readiness,
+            owner,
+            heartbeat_interval_seconds,
+            restart,
+            hold,
+        )
         return self._send(calls.dry_run(wish))
 
     def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """One cluster; with `wait`, as soon as it is so or the time is over."""
         return self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
-    def list(self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = ()) -> tuple[Cluster, ...]:
-        """All clusters with all of `labels` in one of `phases` (none given: all but deleted ones), newest first."""
-        return self._run(calls.list_all(labels or {}, phases))
+    def list(
+        self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = (), owner: str | None = None
+    ) -> tuple[Cluster, ...]:
+        """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first."""
+        return self._run(calls.list_all(labels or {}, phases, owner))
 
     def delete(self, cluster: str) -> Cluster:
         """Ask for its deletion; it is being deleted when this returns."""
         return self._send(calls.delete(cluster))
+
+    def change(
+        self,
+        cluster: str,
+        *,
+        ttl_seconds: int | Keep | None = KEEP,
+        labels: Mapping[str, str] | Keep = KEEP,
+        hold: HoldRequest | Keep | None = KEEP,
+    ) -> Cluster:
+        """Change what is given. `labels` replace all; of `ttl_seconds` and `hold`, None takes away what was."""
+        return self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold)))
+
+    def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
+        """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
+        return self.change(cluster, ttl_seconds=ttl_seconds)
+
+    def hold(self, cluster: str, *, seconds: int, reason: str, vms: str | None = None) -> Cluster:
+        """Keep the cluster for so long from now should it fail or expire, its machines `running` (or `stopped`)."""
+        return self.change(cluster, hold=HoldRequest(seconds=seconds, reason=reason, vms=vms))
+
+    def release_hold(self, cluster: str) -> Cluster:
+        """Hold it no longer: if its time is over, or it failed, it is cleared at once."""
+        return self.change(cluster, hold=None)
+
+    def heartbeat(self, cluster: str) -> Heartbeat:
+        """Say that the cluster is still needed; where it was made to expect that."""
+        return self._send(calls.heartbeat(cluster))
+
+    @contextmanager
+    def keep_alive(self, cluster: str) -> Iterator[None]:
+        """Send heartbeats in the background while the block runs, or until the cluster is deleted.
+
+        Heartbeats that fail because the server is away for a moment are made up for by the next one.
+        """
+        identity = self.get(cluster).id
+        with beating(lambda: self.heartbeat(identity)):
+            yield
+
+    def diagnostics(self, cluster: str) -> bytes:
+        """Everything about the cluster as a gzip'ed tarball; also of a deleted one, by its id."""
+        return self._send(calls.diagnostics(cluster))
 
     def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
         """Until it is ready. Raises ClusterFailed, WaitTimeout."""

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from dayfly.app import Accelerators, Outside, open_outside
+from dayfly.app import Outside, open_outside
 from dayfly.clock import SystemClock
 from dayfly.doctor.examine import Acceleration, Subject
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.wires import Accelerators
 
 
 @asynccontextmanager

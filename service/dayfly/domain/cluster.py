@@ -8,7 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.spec import ClusterSpec, VmsUnderHold
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Keeps a cluster that failed or expired for somebody to look at: until when, why, and with its VMs how."""
+
+    until: datetime
+    reason: str
+    vms: VmsUnderHold = "running"
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Cluster:
     """One cluster. Times are aware and in UTC.
 
     `endpoints` maps a port of the namespace's outer address to where it is published.
+    `admitted_at`: when it was given its share of the host; `reserved`: it has that share still, which is so until
+    the engine holds nothing of it any more. `ready_at`: when it was ready first.
+    `expires_at` is the earliest of all its ends: time to live, missing heartbeat (domain/expiry.py).
+    `restarts`: how often in a row machines of it were started again, the last time at `restarted_at`.
     """
 
     id: str
@@ -53,6 +66,19 @@ class Cluster:
     endpoints: Mapping[int, Endpoint] = field(default_factory=dict)
     fault: Fault | None = None
     generation: int = 1
+    owner: str = "default"
+    admitted_at: datetime | None = None
+    reserved: bool = False
+    failed_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    hold: Hold | None = None
+    warned_at: datetime | None = None
+    restarts: int = 0
+    restarted_at: datetime | None = None
+
+    def held(self, now: datetime) -> bool:
+        """Whether a hold keeps it at `now`."""
+        return self.hold is not None and self.hold.until > now
 
 
 class StepState(StrEnum):
@@ -96,7 +122,8 @@ class Event:
 class NewEvent:
     """An event not yet stored: the store gives it its id and its time.
 
-    Types: `phase`, `step.started`, `step.progress`, `step.done`, `step.retry`, `step.failed`, `cluster.failed`.
+    Types: `phase`; `step.started`, `.progress`, `.waiting`, `.retry`, `.done`, `.failed`; `cluster.admitted`,
+    `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`.
     """
 
     type: str

@@ -19,13 +19,13 @@ class Phase(StrEnum):
     """Where a cluster is; only the reconciler writes it."""
 
     PENDING = "pending"
-    """Accepted; no worker has begun."""
+    """Accepted; waits in the queue until the host has room for it."""
     PROVISIONING = "provisioning"
-    """A worker is making it, or waits to try a step again."""
+    """A worker is making it, or making it whole again after the engine, the host or a machine of it went down."""
     READY = "ready"
     """All that the spec asked for holds."""
     FAILED = "failed"
-    """Given up, with an error code. The evidence is kept; no container is."""
+    """Given up, with an error code. The evidence is kept; no container is, unless a hold keeps them."""
     DELETING = "deleting"
     """Being removed; the name is still taken."""
     DELETED = "deleted"
@@ -39,6 +39,8 @@ TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
         (Phase.PROVISIONING, Phase.READY),
         (Phase.PROVISIONING, Phase.FAILED),
         (Phase.PROVISIONING, Phase.DELETING),
+        (Phase.READY, Phase.PROVISIONING),
+        (Phase.READY, Phase.FAILED),
         (Phase.READY, Phase.DELETING),
         (Phase.FAILED, Phase.DELETING),
         (Phase.DELETING, Phase.DELETED),

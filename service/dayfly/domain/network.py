@@ -19,6 +19,9 @@ SSH_PORT: Final = 22
 API_PORT: Final = 6443
 REGISTRY_PORT: Final = 5000
 
+LEASES: Final = "/run/dayfly/leases"
+"""In the net container, dnsmasq's leases: one a line, each with its node's MAC. Kept as long as the container is."""
+
 
 def node_address(index: int) -> str:
     """192.168.66.101 for node 1."""
@@ -63,7 +66,7 @@ def dnsmasq(nodes: int) -> tuple[str, ...]:
         "--except-interface=lo",
         "--dhcp-authoritative",
         "--no-ping",
-        "--dhcp-leasefile=/run/dayfly/leases",
+        f"--dhcp-leasefile={LEASES}",
         f"--dhcp-range={node_address(1)},{node_address(MAX_NODES)},255.255.255.0,infinite",
         f"--dhcp-option=3,{GATEWAY}",
         f"--dhcp-option=6,{GATEWAY}",

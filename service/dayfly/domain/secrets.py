@@ -5,9 +5,12 @@ Nothing here is ever logged, put into an event, an error or an image.
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -15,6 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dayfly.domain.pki import issue_pki
 from dayfly.domain.spec import ClusterSpec
+
+_KEY_BLOCK: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_KEY_DATA: Final = re.compile(r"client-key-data: *(\S+)")
+_SHORTEST_KEY_LINE: Final = 16
+"""Shorter ones, a key's last line, say nothing and may stand in any text."""
 
 
 class SshKeyPair(BaseModel):
@@ -37,6 +47,25 @@ class ClusterSecrets(BaseModel):
     """What every node of this cluster shows; pinned by the client."""
     bootstrap_token: str = Field(repr=False)
     pki: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    def redact(self, text: str) -> str:
+        """`text` without anything that is secret here: whole, or any line of a key; nor any other private key."""
+        text = _KEY_BLOCK.sub("[private key]", text)
+        text = self._needles.sub("[secret]", text)
+        # kubeadm prints the command that joins further nodes, token and all.
+        return text.replace(self.bootstrap_token, "[token]").replace(self.bootstrap_token.partition(".")[2], "[token]")
+
+    @cached_property
+    def _needles(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, sorted(set(self._secret_lines()), key=len, reverse=True))))
+
+    def _secret_lines(self) -> Iterator[str]:
+        keys = [text for path, text in self.pki.items() if path.endswith(".key")]
+        for key in (self.user_key.private, self.host_key.private, *keys):
+            lines = (line.strip() for line in key.splitlines())
+            yield from (line for line in lines if len(line) >= _SHORTEST_KEY_LINE and not line.startswith("-----"))
+        for text in self.pki.values():
+            yield from _KEY_DATA.findall(text)
 
 
 def new_secrets(spec: ClusterSpec, now: datetime) -> ClusterSecrets:

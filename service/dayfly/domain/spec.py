@@ -12,6 +12,12 @@ from dayfly.domain.naming import node_name
 Readiness = Literal["usable", "nodes", "booted"]
 """What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted)."""
 
+Restart = Literal["always", "never"]
+"""After the engine, the host or a machine of the cluster went down: `always` it is brought back, `never` it fails."""
+
+VmsUnderHold = Literal["running", "stopped"]
+"""What a hold does with the machines of a cluster that failed or expired."""
+
 
 class Node(BaseModel):
     """One node: its index (1 is the control plane's), and its size."""
@@ -44,6 +50,10 @@ class ClusterSpec(BaseModel):
     readiness: Readiness = "usable"
     labels: dict[str, str] = {}
     ttl_seconds: int | None = None
+    """Counts from when the cluster was first ready, or failed: time in the queue is not the caller's fault."""
+    heartbeat_interval_seconds: int | None = None
+    """The longest silence of the caller after which the cluster expires; counts from its creation on."""
+    restart: Restart = "always"
 
     @property
     def node_count(self) -> int:

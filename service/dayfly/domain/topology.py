@@ -18,7 +18,7 @@ Role = Literal["net", "registry", "node"]
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a cluster's ports are bound on the host; `port_range` is `first-last`, or None for any free port."""
+    """Where a cluster's ports are bound on the host; `port_range` is `first-last`, or None for the driver's own."""
 
     address: str = "127.0.0.1"
     port_range: str | None = None

@@ -1,4 +1,4 @@
-"""A ContainerEngine over Docker's API (1.41 and newer). What it tells of a container stands in docker_config.py."""
+"""A ContainerEngine over Docker's API (1.41 and newer). Containers are made in docker_start.py."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.concurrency import whole
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE
 from dayfly.domain.topology import ContainerSpec
-from dayfly.drivers import docker_events, docker_exec
-from dayfly.drivers.archive import archive
+from dayfly.drivers import docker_events, docker_exec, docker_start, docker_survey
 from dayfly.drivers.docker_client import DockerClient
-from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.docker_errors import engine_errors, is_status
-from dayfly.drivers.docker_objects import delete, delete_all, delete_networks_and_volumes, label_of, look
-from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
-from dayfly.errors import ContainerExited, EngineRefused
+from dayfly.drivers.docker_objects import delete_all, delete_networks_and_volumes, label_of, look
+from dayfly.drivers.docker_start import CHANGE_SECONDS
+from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File, Holding
+from dayfly.errors import ContainerExited
 
 _LOOK_SECONDS: Final = 30.0
 """The limit of one look at the engine: aiodocker itself would wait for ever."""
-_CHANGE_SECONDS: Final = 120.0
-"""The limit of one change: creating a container on a busy disk takes its time."""
 _GONE_POLL_SECONDS: Final = 0.1
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
@@ -53,15 +49,8 @@ class DockerEngine:
         self._clock = clock or SystemClock()
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
-        with engine_errors(f"container {container.name}"):
-            async with asyncio.timeout(_CHANGE_SECONDS):
-                made = await self._create_or_adopt(container)
-                state = (await made.show())["State"]["Status"]
-                if state == "created":
-                    # Also when adopted: whoever made it may have died before the files were in.
-                    await self._start_first(made, files)
-                elif state in {"exited", "dead"}:
-                    await made.start()
+        async with self._client.changing(f"container {container.name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+            await docker_start.ensure(docker, container, files)
 
     async def observe(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
         with engine_errors(f"containers of {cluster_id}"):
@@ -69,20 +58,33 @@ class DockerEngine:
                 looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
         return tuple(status for look in looks if (status := look.result()) is not None)
 
+    async def survey(self) -> tuple[Holding, ...]:
+        with engine_errors("survey"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await docker_survey.survey(self._client.get(), self._instance)
+
+    async def discard(self, holding: Holding) -> None:
+        """Raises EngineRefused when it is in use, or does not carry our labels any more."""
+        doing = f"removing {holding.kind} {holding.name}"
+        async with self._client.changing(doing) as docker, asyncio.timeout(CHANGE_SECONDS):
+            await docker_survey.discard(docker, self._instance, holding)
+
     async def stop(self, name: str) -> None:
-        with engine_errors(f"stopping {name}"):
-            async with asyncio.timeout(_CHANGE_SECONDS):
-                container = self._client.get().containers.container(name)
-                try:
-                    await container.kill()
-                    await container.wait()
-                except DockerError as error:
-                    # 409: it is not running.
-                    if not is_status(error, 404, 409):
-                        raise
+        async with self._client.changing(f"stopping {name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+            container = docker.containers.container(name)
+            try:
+                await container.kill()
+                await container.wait()
+            except DockerError as error:
+                # 409: it is not running.
+                if not is_status(error, 404, 409):
+                    raise
 
     async def wait_exit(self, name: str) -> int | None:
-        """Has no limit of its own. Raises DockerUnavailable when the connection breaks."""
+        """Has no limit of its own. Raises DockerUnavailable when the connection breaks.
+
+        An engine that is going down ends all containers and tells whoever still waits: that is its end, not theirs.
+        """
         with engine_errors(f"waiting for {name}"):
             try:
                 ended = await self._client.get().containers.container(name).wait()
@@ -90,12 +92,13 @@ class DockerEngine:
                 if is_status(error, 404):
                     return None
                 raise
+            await self._client.ping()
         return int(ended["StatusCode"])
 
     async def remove(self, cluster_id: str, *, node: str | None = None) -> None:
         of_node = [f"{LABEL_NODE}={node}"] if node is not None else []
-        with engine_errors(f"removing {cluster_id}"):
-            async with asyncio.timeout(_CHANGE_SECONDS):
+        async with self._client.changing(f"removing {cluster_id}") as docker:
+            async with asyncio.timeout(CHANGE_SECONDS):
                 while found := await self._list(cluster_id, *of_node):
                     # The namespace's owner last: what joined it would lose its network while it still runs.
                     joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
@@ -104,7 +107,7 @@ class DockerEngine:
                     if await self._list(cluster_id, *of_node):
                         await self._clock.sleep(_GONE_POLL_SECONDS)
                 if node is None:
-                    await delete_networks_and_volumes(self._client.get(), self._labels(cluster_id))
+                    await delete_networks_and_volumes(docker, self._labels(cluster_id))
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
         return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout, clock=self._clock)
@@ -180,36 +183,6 @@ class DockerEngine:
 
     async def close(self) -> None:
         await self._client.close()
-
-    async def _create_or_adopt(self, container: ContainerSpec) -> DockerContainer:
-        containers = self._client.get().containers
-        try:
-            return await self._create(container)
-        except DockerError as error:
-            if not is_status(error, 409):
-                raise
-        existing = await containers.get(container.name)
-        labels = (await existing.show())["Config"]["Labels"] or {}
-        for label in (LABEL_CLUSTER, LABEL_INSTANCE):
-            if labels.get(label) != container.labels.get(label):
-                raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
-        return existing
-
-    @whole
-    async def _create(self, container: ContainerSpec) -> DockerContainer:
-        """Not to be cut off: a deletion that follows must see what the engine is making."""
-        async with asyncio.timeout(_CHANGE_SECONDS):
-            return await self._client.get().containers.create(container_config(container), name=container.name)
-
-    async def _start_first(self, container: DockerContainer, files: Sequence[File]) -> None:
-        try:
-            if files:
-                await container.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
-            await container.start()
-        except DockerError:
-            # It never ran, so it has no evidence; left behind, it would stand in a retry's way.
-            await delete(container)
-            raise
 
     async def _list(self, cluster_id: str, *more: str) -> list[DockerContainer]:
         filters = {"label": [*self._labels(cluster_id), *more]}

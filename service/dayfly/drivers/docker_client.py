@@ -5,11 +5,19 @@ aiohttp wants a running loop, and an engine that is down must not keep Dayfly fr
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from aiohttp import UnixConnector
 
-from dayfly.errors import DockerUnavailable
+from dayfly.drivers.docker_errors import engine_errors
+from dayfly.errors import DockerUnavailable, EngineRefused
+
+_PING_SECONDS: Final = 10.0
 
 
 class DockerClient:
@@ -30,6 +38,36 @@ class DockerClient:
                 where = self._docker_host or "DOCKER_HOST, the current context or /var/run/docker.sock"
                 raise DockerUnavailable(f"no engine at {where}: is docker running?") from error
         return self._docker
+
+    @asynccontextmanager
+    async def changing(self, doing: str) -> AsyncIterator[Docker]:
+        """The client, for a change. Failures are raised as errors of dayfly.errors that begin with `doing`.
+
+        An engine that is going down refuses for reasons of its own, in words that nobody can list: a refusal counts
+        as one only while the engine still answers.
+        """
+        try:
+            with engine_errors(doing):
+                yield self.get()
+        except EngineRefused as refused:
+            try:
+                await self.ping()
+            except DockerUnavailable as error:
+                raise DockerUnavailable(f"{refused.message} (and then it went away)") from error
+            raise
+
+    async def ping(self) -> None:
+        """Raises DockerUnavailable when the engine takes no new connections.
+
+        Never asked over a kept connection: those are served to the very end of an engine that is going down.
+        """
+        fresh = DockerClient(self._docker_host)
+        try:
+            with engine_errors("ping"):
+                async with asyncio.timeout(_PING_SECONDS), fresh.get()._query("_ping", versioned_api=False):  # noqa: SLF001
+                    pass
+        finally:
+            await fresh.close()
 
     async def close(self) -> None:
         docker, connector = self._docker, self._connector

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from dayfly.domain.topology import ContainerSpec
 
+LABEL_PORTS: Final = "dayfly.ports"
+"""The host ports that a container was made with, `20017,23456`: one list of the engine shows those of all, running or
+not. The configuration itself would have to be asked for one by one."""
 
-def container_config(container: ContainerSpec) -> dict[str, Any]:
-    """The body of `POST /containers/create`. Entrypoint is emptied: the command is all that runs."""
+
+def container_config(container: ContainerSpec, host_ports: Mapping[int, int] | None = None) -> dict[str, Any]:
+    """The body of `POST /containers/create`. Entrypoint is emptied: the command is all that runs.
+
+    `host_ports`: the container's port → the host's. Every port of `container` must be there.
+    """
+    host_ports = host_ports or {}
     host = _least_privilege() | {
         "CapAdd": list(container.capabilities),
         "Devices": [_device(path) for path in container.devices],
         "Sysctls": dict(container.sysctls),
         "NetworkMode": f"container:{container.joins}" if container.joins else "default",
-        "PortBindings": {f"{port}/tcp": [_binding(container)] for port in container.ports},
+        "PortBindings": {
+            f"{port}/tcp": [{"HostIp": container.publication.address, "HostPort": str(host_ports[port])}]
+            for port in container.ports
+        },
         "Tmpfs": dict(container.tmpfs),
         "CpuShares": container.cpu_shares,
     }
@@ -24,7 +35,7 @@ def container_config(container: ContainerSpec) -> dict[str, Any]:
         "Cmd": list(container.command),
         "Entrypoint": [],
         "Env": [f"{name}={value}" for name, value in container.environment.items()],
-        "Labels": dict(container.labels),
+        "Labels": dict(container.labels) | _port_label(host_ports),
         "ExposedPorts": {f"{port}/tcp": {} for port in container.ports},
         "HostConfig": host,
     }
@@ -58,6 +69,5 @@ def _device(path: str) -> dict[str, str]:
     return {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"}
 
 
-def _binding(container: ContainerSpec) -> dict[str, str]:
-    # An empty port lets the engine pick any; a range lets it pick one of these.
-    return {"HostIp": container.publication.address, "HostPort": container.publication.port_range or ""}
+def _port_label(host_ports: Mapping[int, int]) -> dict[str, str]:
+    return {LABEL_PORTS: ",".join(map(str, host_ports.values()))} if host_ports else {}

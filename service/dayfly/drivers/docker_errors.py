@@ -6,6 +6,7 @@ Not here: what to do about an error.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -34,7 +35,18 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("image does not exist locally", ImageMissing),
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
+    # An engine that is going down still answers for a while; its helpers are gone before it is.
+    ("is shutting down", DockerUnavailable),
+    ("containerd.sock", DockerUnavailable),
+    ("transport is closing", DockerUnavailable),
+    ("client connection is closing", DockerUnavailable),
+    ("ttrpc: closed", DockerUnavailable),
+    ("context canceled", DockerUnavailable),
 )
+_NOT_NOW: Final = frozenset({502, 503, 504})
+"""An engine, or what stands before it, that will answer later."""
+_BROKEN: Final = (DockerError, aiohttp.ClientError, OSError, json.JSONDecodeError)
+"""What talking to an engine raises; the last is aiodocker's for an answer that broke off."""
 
 
 @contextmanager
@@ -45,11 +57,11 @@ def engine_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (DockerError, aiohttp.ClientError, OSError) as error:
+    except _BROKEN as error:
         raise translate(error, doing) from error
     except ExceptionGroup as group:
         first = _first_leaf(group)
-        if isinstance(first, (DockerError, aiohttp.ClientError, OSError)):
+        if isinstance(first, _BROKEN):
             raise translate(first, doing) from group
         raise first from group
 
@@ -57,8 +69,8 @@ def engine_errors(doing: str) -> Iterator[None]:
 def translate(error: Exception, doing: str) -> DayflyError:
     """`error`, met while `doing`, as one of ours."""
     if isinstance(error, DockerError):
-        if error.status == _CANNOT_CONNECT:
-            return DockerUnavailable(f"{doing}: {error.message}")
+        if error.status == _CANNOT_CONNECT or error.status in _NOT_NOW:
+            return DockerUnavailable(f"{doing}: {error.message.strip()}")
         return refusal(error.message, doing)
     if isinstance(error, TimeoutError):
         return DockerUnavailable(f"{doing}: the engine did not answer in time")
@@ -73,6 +85,11 @@ def refusal(message: str, doing: str) -> DayflyError:
     lowered = message.lower()
     kind = next((kind for phrase, kind in _PHRASES if phrase in lowered), EngineRefused)
     return kind(f"{doing}: {message.strip()}")
+
+
+def is_port_taken(error: DockerError) -> bool:
+    """Whether the engine refused because somebody else has a host port."""
+    return isinstance(refusal(error.message, ""), PortsExhausted)
 
 
 def is_status(error: DockerError, *statuses: int) -> bool:

@@ -86,7 +86,13 @@ async def _feed(stream: Stream, data: bytes) -> None:
 async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
     """The stream may end an instant before the engine has noted the end of the process."""
     while True:
-        state = await created.inspect()
+        try:
+            state = await created.inspect()
+        except DockerError as error:
+            if is_status(error, 404):
+                # The engine forgets a container's commands with its end.
+                raise ContainerExited(f"{name} is not running any more") from error
+            raise
         if not state["Running"]:
             break
         await clock.sleep(_POLL_SECONDS)

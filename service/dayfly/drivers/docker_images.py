@@ -14,7 +14,7 @@ from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import whole
-from dayfly.domain.naming import LABEL_ROLE, split_tag
+from dayfly.domain.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import one_shot_config
@@ -30,10 +30,16 @@ _SILENCE_SECONDS: Final = 300.0
 
 
 class DockerImages:
-    """The images on one Docker engine. `docker_host` as in DockerClient."""
+    """The images on one Docker engine. `docker_host` as in DockerClient.
 
-    def __init__(self, docker_host: str | None = None, *, clock: Clock | None = None) -> None:
+    What `run` makes carries the label of `instance`, where that is given: it may outlive a process that is killed.
+    """
+
+    def __init__(
+        self, docker_host: str | None = None, *, instance: str | None = None, clock: Clock | None = None
+    ) -> None:
         self._client = DockerClient(docker_host)
+        self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._clock = clock or SystemClock()
 
     async def inspect(self, reference: str) -> ImageInfo:
@@ -84,7 +90,7 @@ class DockerImages:
     async def run(
         self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
     ) -> ExecResult | None:
-        config = one_shot_config(image, argv, devices, {LABEL_ROLE: "one-shot"})
+        config = one_shot_config(image, argv, devices, self._labels)
         with engine_errors(f"running {argv[0]} in {image}"):
             # Named beforehand, so that it can be removed whenever we are cut off.
             name = f"dayfly-one-shot-{secrets.token_hex(6)}"

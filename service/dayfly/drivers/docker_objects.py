@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal, cast
 
 from aiodocker import Docker
@@ -46,7 +47,13 @@ async def look(container: DockerContainer) -> ContainerStatus | None:
         exit_code=shown["State"]["ExitCode"] if state == "exited" else None,
         image=shown["Image"],
         labels=labels,
+        started_at=_moment(shown["State"]["StartedAt"]),
     )
+
+
+def _moment(text: str) -> datetime | None:
+    """The engine writes the first day of the first year for what has not happened yet."""
+    return None if text.startswith("0001-") else datetime.fromisoformat(text)
 
 
 def label_of(container: DockerContainer, name: str) -> str | None:
@@ -63,19 +70,19 @@ async def delete_all(containers: Sequence[DockerContainer]) -> None:
 async def delete(container: DockerContainer) -> None:
     """With its anonymous volumes; killed when it runs."""
     # 409: somebody else is removing it right now.
-    await _unless(container.delete(force=True, v=True), 404, 409)
+    await unless(container.delete(force=True, v=True), 404, 409)
 
 
 async def delete_networks_and_volumes(docker: Docker, labels: Sequence[str]) -> None:
     """Those that carry all `labels` (each `key=value`)."""
     filters = {"label": list(labels)}
     for found in await docker.networks.list(filters=filters):
-        await _unless(DockerNetwork(docker, found["Id"]).delete(), 404)  # type: ignore[no-untyped-call]
+        await unless(DockerNetwork(docker, found["Id"]).delete(), 404)  # type: ignore[no-untyped-call]
     for found in (await docker.volumes.list(filters=filters))["Volumes"] or ():  # type: ignore[no-untyped-call]
-        await _unless(DockerVolume(docker, found["Name"]).delete(), 404)  # type: ignore[no-untyped-call]
+        await unless(DockerVolume(docker, found["Name"]).delete(), 404)  # type: ignore[no-untyped-call]
 
 
-async def _unless(deletion: Awaitable[Any], *statuses: int) -> None:
+async def unless(deletion: Awaitable[Any], *statuses: int) -> None:
     """`deletion`, with the engine's answers `statuses` taken for success."""
     try:
         await deletion

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import KubeAccess, KubeNode, KubePod
 from dayfly.errors import NodeNotReady, NotUsable
 
+EARLIER_BOOT = "earlier-boot"
+"""The boot id that nodes show after `stale_boot`."""
+
 
 class FakeKube(Faults):
-    """One API server. Every node that is asked for is Ready unless it was said not to be."""
+    """The API servers of all clusters. Every node that is asked for is Ready unless it was said not to be.
+
+    Clusters are told apart by their CA. What a test says of a node holds for the node of that name in every cluster.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.reachable = True
         self.service_account = True
-        self.registered: dict[str, KubeNode] = {}
+        self.registered: dict[str, dict[str, KubeNode]] = {}
+        """CA of a cluster → its nodes by name."""
         self.existing_pods: list[KubePod] = []
         self.pods_run: list[str] = []
         self._unready: dict[str, str] = {}
+        self._stale: set[str] = set()
         self._failing_pods: str | None = None
 
     def not_ready(self, node: str, reason: str = "KubeletNotReady") -> None:
         """`node` does not become Ready, and says `reason`."""
         self._unready[node] = reason
+
+    def stale_boot(self, node: str) -> None:
+        """`node` has not reported since it was booted: what it says, Ready or not, is of an earlier boot."""
+        self._stale.add(node)
+
+    def recovers(self, node: str) -> None:
+        """Take back `not_ready` and `stale_boot`."""
+        self._unready.pop(node, None)
+        self._stale.discard(node)
 
     def pods_fail(self, reason: str | None) -> None:
         """Pods do not end well, for `reason`; None: they do again."""
@@ -36,7 +53,7 @@ class FakeKube(Faults):
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
         await self._look("nodes", access, timeout)
-        return tuple(self.registered.values())
+        return tuple(self.registered.get(access.ca, {}).values())
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
         await self._look("pods", access, timeout)
@@ -45,20 +62,24 @@ class FakeKube(Faults):
     async def wait_nodes_ready(
         self,
         access: KubeAccess,
-        names: Sequence[str],
+        boot_ids: Mapping[str, str],
         *,
         timeout: float,
         on_change: Callable[[KubeNode], None] | None = None,
     ) -> None:
         await self._look("wait_nodes_ready", access, timeout)
-        for name in names:
-            node = KubeNode(name, ready=name not in self._unready, reason=self._unready.get(name, "KubeletReady"))
-            self.registered[name] = node
+        registered = self.registered.setdefault(access.ca, {})
+        for name, boot_id in boot_ids.items():
+            registered[name] = node = self._report(name, boot_id)
             if on_change is not None:
                 on_change(node)
-        if late := [name for name in names if name in self._unready]:
-            evidence = {name: self.registered[name].reason for name in names}
+        if late := [name for name in boot_ids if name in self._unready or name in self._stale]:
+            evidence = {name: registered[name].reason for name in boot_ids}
             raise NodeNotReady(f"{', '.join(late)} not Ready within {timeout:g} s", evidence=evidence)
+
+    def _report(self, name: str, boot_id: str) -> KubeNode:
+        ready, reason = name not in self._unready, self._unready.get(name, "KubeletReady")
+        return KubeNode(name, ready, reason, EARLIER_BOOT if name in self._stale else boot_id)
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
         await self._enter("wait_service_account")

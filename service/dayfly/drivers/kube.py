@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
@@ -44,7 +44,7 @@ class KubeClient:
     async def wait_nodes_ready(
         self,
         access: KubeAccess,
-        names: Sequence[str],
+        boot_ids: Mapping[str, str],
         *,
         timeout: float,
         on_change: Callable[[KubeNode], None] | None = None,
@@ -60,12 +60,12 @@ class KubeClient:
                     if seen.get(node.name) != node and on_change is not None:
                         on_change(node)
                     seen[node.name] = node
-                    if all(name in seen and seen[name].ready for name in names):
+                    if not _waited_for(boot_ids, seen):
                         return
         except TimeoutError as error:
             raise NodeNotReady(
-                f"{', '.join(_waited_for(names, seen))} not Ready within {timeout:g} s",
-                evidence={name: seen[name].reason if name in seen else "not registered" for name in names},
+                f"{', '.join(_waited_for(boot_ids, seen))} not Ready within {timeout:g} s",
+                evidence={name: _last_word(seen.get(name), boot_id) for name, boot_id in boot_ids.items()},
             ) from error
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
@@ -167,17 +167,29 @@ class KubeClient:
             yield changes
 
 
-def _waited_for(names: Sequence[str], seen: dict[str, KubeNode]) -> list[str]:
-    return [name for name in names if name not in seen or not seen[name].ready]
+def _waited_for(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
+    return [name for name, boot_id in boot_ids.items() if not _is_ready(seen.get(name), boot_id)]
+
+
+def _is_ready(node: KubeNode | None, boot_id: str) -> bool:
+    return node is not None and node.ready and node.boot_id == boot_id
+
+
+def _last_word(node: KubeNode | None, boot_id: str) -> str:
+    if node is None:
+        return "not registered"
+    return node.reason if node.boot_id == boot_id else f"has not reported since it was booted; before: {node.reason}"
 
 
 def _node(item: Object) -> KubeNode:
-    conditions = item.get("status", {}).get("conditions") or []
+    status: Object = item.get("status", {})
+    conditions = status.get("conditions") or []
+    boot_id = str(status.get("nodeInfo", {}).get("bootID", ""))
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
     if ready is None:
-        return KubeNode(item["metadata"]["name"], ready=False, reason="no status yet")
+        return KubeNode(item["metadata"]["name"], ready=False, reason="no status yet", boot_id=boot_id)
     reason = f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
-    return KubeNode(item["metadata"]["name"], ready=ready["status"] == "True", reason=reason)
+    return KubeNode(item["metadata"]["name"], ready=ready["status"] == "True", reason=reason, boot_id=boot_id)
 
 
 def _pod(item: Object) -> KubePod:

@@ -37,7 +37,10 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class ContainerStatus:
-    """One container as the engine sees it. `image` is the content id it was made from."""
+    """One container as the engine sees it. `image` is the content id it was made from.
+
+    `started_at`: the last time it was started; None before the first.
+    """
 
     name: str
     cluster_id: str
@@ -47,6 +50,21 @@ class ContainerStatus:
     exit_code: int | None
     image: str
     labels: Mapping[str, str]
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Something on the engine that carries this installation's label: enough to tell whose it is, and to remove it.
+
+    `id` is the engine's own. `cluster_id` is "" where that label is missing. `running` is only true of containers.
+    """
+
+    kind: Literal["container", "volume", "network"]
+    id: str
+    name: str
+    cluster_id: str
+    running: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,12 +130,21 @@ class ContainerEngine(Protocol):
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
         """Make `container` exist and run; one of that name and cluster is adopted (started when it is not running).
 
+        Its host ports are chosen when it is made and stay its own: started again, it is published where it was.
         `files` are written before its first start. Raises ImageMissing, PortsExhausted, DiskFull, EngineRefused.
         """
         ...
 
     async def observe(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
         """All containers of a cluster, by exact label."""
+        ...
+
+    async def survey(self) -> tuple[Holding, ...]:
+        """All that this installation has on the engine, by exact label, in one cheap look whatever their number."""
+        ...
+
+    async def discard(self, holding: Holding) -> None:
+        """Remove one thing that survey() showed, a container with its anonymous volumes. No error when it is gone."""
         ...
 
     async def stop(self, name: str) -> None:
@@ -282,6 +309,8 @@ class KubeNode:
     name: str
     ready: bool
     reason: str = ""
+    boot_id: str = ""
+    """Of the boot in which its kubelet last reported: a Ready of an earlier boot says nothing."""
 
 
 @dataclass(frozen=True)
@@ -313,12 +342,15 @@ class KubeApi(Protocol):
     async def wait_nodes_ready(
         self,
         access: KubeAccess,
-        names: Sequence[str],
+        boot_ids: Mapping[str, str],
         *,
         timeout: float,
         on_change: Callable[[KubeNode], None] | None = None,
     ) -> None:
-        """Watch until every node in `names` is Ready. Raises NodeNotReady with what each node said last."""
+        """Watch until every node that is a key of `boot_ids` is Ready in that very boot.
+
+        Raises NodeNotReady with what each node said last.
+        """
         ...
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
@@ -340,6 +372,20 @@ class KubeApi(Protocol):
         Raises NotUsable with its last state.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """How hard processes contend for the host's CPUs: in percent, by `source` (`psi` or `load`)."""
+
+    percent: float
+    source: Literal["psi", "load"]
+
+
+class PressureGauge(Protocol):
+    """The host's pressure, as the kernel tells it."""
+
+    def read(self) -> Pressure: ...
 
 
 @dataclass(frozen=True)

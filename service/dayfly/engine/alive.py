@@ -32,14 +32,14 @@ async def while_running(
         if ended is None or (job in done and job.exception() is None):
             return await job
         # An exit explains a failure of the work better than the failure itself does.
-        raise await _exit_error(engine, guards[ended], ended.result())
+        raise await exit_error(engine, guards[ended], ended.result())
     finally:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def _exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
+async def exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
     evidence = await container_evidence(engine, container)
     if exit_code is None:
         return ContainerExited(f"{container.name} was removed by somebody else", evidence=evidence)

@@ -6,10 +6,11 @@ import asyncio
 from typing import Final
 
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
-from dayfly.engine.alive import container_evidence, while_running
+from dayfly.domain.network import LEASES, node_mac
+from dayfly.engine.alive import EVIDENCE_BYTES, container_evidence, while_running
 from dayfly.engine.seed import seed_file
 from dayfly.engine.step import StepContext
-from dayfly.errors import SshTimeout
+from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 
 _LOOK_SECONDS: Final = 10.0
 
@@ -32,15 +33,38 @@ class Boot:
 
     async def apply(self, context: StepContext) -> None:
         engine, node = context.drivers.engine, context.this_node
-        await engine.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets)])
+        await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets)])
         context.progress(f"{node.name} is booting")
-        answered = context.drivers.ssh.wait(await context.ssh_target(), timeout=context.limits.boot)
+        target = await context.ssh_target()
+        # A connection to an earlier boot would stay silent for as long as TCP has patience.
+        await context.drivers.ssh.forget(target)
+        answered = context.drivers.ssh.wait(target, timeout=context.limits.boot)
         try:
             await while_running(engine, [context.topology.net, context.container], answered)
         except SshTimeout as error:
             error.evidence |= await container_evidence(engine, context.container)
+            await self._blame_dhcp(context, error)
             raise
 
     async def undo(self, context: StepContext) -> None:
         async with asyncio.timeout(TEARDOWN_SECONDS):
-            await context.drivers.engine.remove(context.cluster.id, node=context.this_node.name)
+            if context.recovering:
+                # Its disk is the caller's by now: it is started again, never made anew.
+                await context.drivers.engine.stop(context.container.name)
+            else:
+                await context.drivers.engine.remove(context.cluster.id, node=context.this_node.name)
+
+    async def _blame_dhcp(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises DhcpTimeout where the silent node never had an address: then its guest did not come up at all."""
+        node, net = context.this_node, context.topology.net.name
+        try:
+            leases = (await context.drivers.engine.read_file(net, LEASES, tail_bytes=EVIDENCE_BYTES)).decode()
+        except DayflyError as trouble:
+            error.evidence["leases"] = f"not to be had: {trouble.code}: {trouble.message}"
+            return
+        error.evidence["leases"] = leases
+        if node_mac(node.index) not in leases:
+            raise DhcpTimeout(
+                f"{node.name} did not ask for its address within {context.limits.boot:g} s of its start",
+                evidence=error.evidence,
+            ) from error

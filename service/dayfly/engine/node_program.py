@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.image import KubernetesNode
 from dayfly.domain.spec import Node
 from dayfly.engine.alive import while_running
@@ -14,6 +16,8 @@ from dayfly.errors import CommandFailed, Failure, ImageBroken, SshTimeout
 PROGRESS_PREFIX: Final = "dayfly: "
 """A program's lines that begin so are sentences for people; all else is evidence, should it fail."""
 
+_MARKS: Final = "/run/dayfly-"
+"""In memory: what was true of one boot says nothing of the next."""
 _EVIDENCE_CHARACTERS: Final = 16 * 1024
 _LOOK_SECONDS: Final = 20.0
 
@@ -45,7 +49,7 @@ async def run_program(context: StepContext, program: str, failure: type[Failure]
 
     def on_line(line: str) -> None:
         if line.startswith(PROGRESS_PREFIX):
-            context.progress(_redact(context, line.removeprefix(PROGRESS_PREFIX).strip()))
+            context.progress(context.secrets.redact(line.removeprefix(PROGRESS_PREFIX).strip()))
 
     running = context.drivers.ssh.run(await context.ssh_target(), program, timeout=timeout, on_line=on_line)
     try:
@@ -54,7 +58,7 @@ async def run_program(context: StepContext, program: str, failure: type[Failure]
         evidence = error.evidence | await kubelet_evidence(context, [node])
         raise failure(f"{program} on {node.name}: {error.message}", evidence=evidence) from error
     if result.exit_code != 0:
-        output = _redact(context, f"{result.stdout}\n{result.stderr}".strip())
+        output = context.secrets.redact(f"{result.stdout}\n{result.stderr}".strip())
         last = output.splitlines()[-1] if output else "it printed nothing"
         evidence = {"output": output[-_EVIDENCE_CHARACTERS:]} | await kubelet_evidence(context, [node])
         raise failure(
@@ -72,18 +76,32 @@ async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[
                 "journalctl --unit kubelet --no-pager --lines 120 --output cat",
                 timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
             )
-            evidence[f"kubelet/{node.name}"] = _redact(context, journal.stdout[-_EVIDENCE_CHARACTERS:])
+            evidence[f"kubelet/{node.name}"] = context.secrets.redact(journal.stdout[-_EVIDENCE_CHARACTERS:])
         except Failure as error:
             evidence[f"kubelet/{node.name}"] = f"not to be had: {error.code}: {error.message}"
     return evidence
 
 
+async def boot_ids(context: StepContext) -> dict[str, str]:
+    """Node's name → id of the boot it is in now, as its kernel says. Raises SshTimeout, CommandFailed."""
+
+    async def ask(node: Node) -> str:
+        result = await context.drivers.ssh.run(
+            await context.ssh_target(node), "cat /proc/sys/kernel/random/boot_id", timeout=context.limits.command
+        )
+        if result.exit_code != 0:
+            raise CommandFailed(f"{node.name} does not say its boot's id", evidence={"stderr": result.stderr})
+        return result.stdout.strip()
+
+    async with first_failure_only(), asyncio.TaskGroup() as group:
+        asked = {node.name: group.create_task(ask(node)) for node in context.spec.nodes()}
+    return {name: task.result() for name, task in asked.items()}
+
+
 async def remember(context: StepContext, mark: str, node: Node) -> None:
-    """Leave a mark on `node` that marked() finds, for as long as its disk lives. Raises CommandFailed, SshTimeout."""
+    """Leave a mark on `node` that marked() finds until the machine stops. Raises CommandFailed, SshTimeout."""
     result = await context.drivers.ssh.run(
-        await context.ssh_target(node),
-        f"mkdir -p /var/lib/dayfly && touch /var/lib/dayfly/{mark}",
-        timeout=context.limits.command,
+        await context.ssh_target(node), f"touch {_MARKS}{mark}", timeout=context.limits.command
     )
     if result.exit_code != 0:
         raise CommandFailed(f"no mark could be left on {node.name}", evidence={"stderr": result.stderr})
@@ -93,13 +111,8 @@ async def marked(context: StepContext, mark: str, node: Node) -> bool:
     """Is the mark there? False where the node doesn't answer."""
     try:
         result = await context.drivers.ssh.run(
-            await context.ssh_target(node), f"test -e /var/lib/dayfly/{mark}", timeout=context.limits.command
+            await context.ssh_target(node), f"test -e {_MARKS}{mark}", timeout=context.limits.command
         )
     except SshTimeout:
         return False
     return result.exit_code == 0
-
-
-def _redact(context: StepContext, text: str) -> str:
-    # kubeadm prints the command that joins further nodes, token and all.
-    return text.replace(context.secrets.bootstrap_token, "[token]")

@@ -1,4 +1,7 @@
-"""The step `ready`: every node is Ready, and pods can be made (the `default` service account exists)."""
+"""The step `ready`: every node is Ready, and pods can be made (the `default` service account exists).
+
+A node that was started again counts when it has been Ready since: what it said in an earlier boot says nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,26 @@ from dayfly.domain.limits import TimeLimits
 from dayfly.drivers.protocols import KubeAccess, KubeNode
 from dayfly.engine.alive import while_running
 from dayfly.engine.kube_access import access_of
-from dayfly.engine.node_program import kubelet_evidence
+from dayfly.engine.node_program import boot_ids, kubelet_evidence
 from dayfly.engine.step import StepContext
-from dayfly.errors import NodeNotReady, NotUsable
+from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 
 
 class Ready:
     """Watches the API server until the cluster stands."""
 
     def limit(self, limits: TimeLimits) -> float:
-        return limits.nodes_ready + limits.pod
+        return limits.command + limits.nodes_ready + limits.pod
 
     async def check(self, context: StepContext) -> bool:
         access = await access_of(context)
         try:
+            booted = await boot_ids(context)
             nodes = await context.drivers.kube.nodes(access, timeout=context.limits.api_request)
-        except NodeNotReady:
+        except (NodeNotReady, SshTimeout):
             return False
-        ready = {node.name for node in nodes if node.ready}
-        if not {node.name for node in context.spec.nodes()} <= ready:
+        ready = {node.name: node.boot_id for node in nodes if node.ready}
+        if not booted.items() <= ready.items():
             return False
         try:
             await context.drivers.kube.wait_service_account(access, timeout=context.limits.api_request)
@@ -47,8 +51,7 @@ class Ready:
         def on_change(node: KubeNode) -> None:
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
-        names = [node.name for node in context.spec.nodes()]
         kube, limits = context.drivers.kube, context.limits
-        await kube.wait_nodes_ready(access, names, timeout=limits.nodes_ready, on_change=on_change)
+        await kube.wait_nodes_ready(access, await boot_ids(context), timeout=limits.nodes_ready, on_change=on_change)
         await kube.wait_service_account(access, timeout=limits.pod)
         context.progress("the default service account exists")

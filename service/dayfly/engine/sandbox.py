@@ -21,10 +21,12 @@ class Sandbox:
 
     async def apply(self, context: StepContext) -> None:
         # One after the other: the registry joins a namespace that has to exist.
-        await context.drivers.engine.ensure(context.topology.net)
-        await context.drivers.engine.ensure(context.topology.registry)
+        await context.ensure(context.topology.net)
+        await context.ensure(context.topology.registry)
 
     async def undo(self, context: StepContext) -> None:
+        if context.recovering:
+            return  # it is started again where it stands: the disks of machines that have joined it must live on
         # All of it: whatever has joined a namespace cannot outlive it.
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await context.drivers.engine.remove(context.cluster.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from dayfly.domain.limits import TimeLimits
@@ -10,19 +12,19 @@ from dayfly.engine.alive import while_running
 from dayfly.engine.kube_access import access_of
 from dayfly.engine.node_program import kubelet_evidence, kubernetes_node, marked, remember
 from dayfly.engine.step import StepContext
-from dayfly.errors import NotUsable
+from dayfly.errors import NodeNotReady, NotUsable
 
 POD: Final = "dayfly-smoke"
 
 _MARK: Final = "smoke.done"
-"""On the first node's disk: the pod itself is deleted when it has run."""
+"""On the first node, until it stops: that a pod has run since says that the control plane of this boot works."""
 
 
 class Smoke:
     """Runs one pod of an image that every node has."""
 
     def limit(self, limits: TimeLimits) -> float:
-        return limits.nodes_ready + limits.pod + limits.command
+        return limits.nodes_ready + limits.api_request + 2 * limits.pod + 2 * limits.command
 
     async def check(self, context: StepContext) -> bool:
         return await marked(context, _MARK, context.spec.nodes()[0])
@@ -31,13 +33,13 @@ class Smoke:
         containers = (context.topology.net, *context.topology.nodes)
         try:
             await while_running(context.drivers.engine, containers, self._run(context, await access_of(context)))
-        except NotUsable as error:
+        except (NotUsable, NodeNotReady) as error:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise
         await remember(context, _MARK, context.spec.nodes()[0])
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: a pod that an earlier attempt left is adopted by the next."""
+        """Nothing to clear away: the next attempt sees to a pod that this one left."""
 
     async def _run(self, context: StepContext, access: KubeAccess) -> None:
         def on_change(pod: KubePod) -> None:
@@ -48,11 +50,16 @@ class Smoke:
         kube, limits = context.drivers.kube, context.limits
         # Without its service account a pod is refused; the account is the controller manager's first sign of life.
         await kube.wait_service_account(access, timeout=limits.nodes_ready)
-        await kube.run_pod(
+        run = partial(
+            kube.run_pod,
             access,
             POD,
             image=kubernetes_node(context).smoke_image,
             argv=["/bin/sh", "-c", "echo it runs"],
             timeout=limits.pod,
-            on_change=on_change,
         )
+        if any(pod.name == POD for pod in await kube.pods(access, timeout=limits.api_request)):
+            # Of an attempt that was cut off, perhaps in an earlier boot: however it ends, it proves nothing, and goes.
+            with suppress(NotUsable):
+                await run()
+        await run(on_change=on_change)

@@ -7,7 +7,7 @@ raises an error of dayfly.errors; the error itself says whether trying again can
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,8 @@ from dayfly.domain.limits import TimeLimits
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.domain.spec import ClusterSpec, Node
 from dayfly.domain.topology import ContainerSpec, Topology
-from dayfly.drivers.protocols import Drivers, SshTarget
-from dayfly.errors import ContainerExited
+from dayfly.drivers.protocols import Drivers, File, SshTarget
+from dayfly.errors import ContainerExited, ContainerRemoved
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class StepContext:
         return self.cluster.spec
 
     @property
+    def recovering(self) -> bool:
+        """Whether the cluster was ready before: its machines come back with their disks and are never made anew."""
+        return self.cluster.ready_at is not None
+
+    @property
     def this_node(self) -> Node:
         """The node, in a step that has one."""
         if self.node is None:
@@ -50,6 +55,16 @@ class StepContext:
     def container(self) -> ContainerSpec:
         """The container of `this_node`."""
         return self.topology.node(self.this_node.index)
+
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
+        """Make `container` run; one of a cluster that was ready before is only ever started again.
+
+        Raises ContainerRemoved where it is gone: another in its place would be an impostor with a blank disk.
+        """
+        engine = self.drivers.engine
+        if self.recovering and container.name not in {c.name for c in await engine.observe(self.cluster.id)}:
+            raise ContainerRemoved(f"{container.name} was removed by somebody else")
+        await engine.ensure(container, files)
 
     async def endpoint(self, port: int) -> Endpoint:
         """Where `port` of the namespace's outer address is reached from here. Raises ContainerExited."""

@@ -24,7 +24,7 @@ class Journal:
     """Writes down how the steps of one claimed cluster go. Use as `async with Journal.open(…)`."""
 
     def __init__(self, store: Store, claim: Claim, clock: Clock) -> None:
-        self._store, self._claim, self._clock = store, claim, clock
+        self._store, self._claim, self.clock = store, claim, clock
         self._queue: asyncio.Queue[StepReport | NewEvent | None] = asyncio.Queue()
 
     @classmethod
@@ -42,7 +42,7 @@ class Journal:
 
     def step(self, planned: PlannedStep, attempt: int) -> StepJournal:
         """The journal of one attempt at one step, which begins now."""
-        return StepJournal(self, planned, attempt, self._clock)
+        return StepJournal(self, planned, attempt, self.clock)
 
     def event(self, event: NewEvent) -> None:
         self._queue.put_nowait(event)

@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-import structlog
-
-from dayfly.clock import Clock
-from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent
+from dayfly.domain.cluster import NewEvent
+from dayfly.domain.expiry import expiry, must_stop
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.limits import Accelerator, limits_for
 from dayfly.domain.plan import PlannedStep, plan_creation
-from dayfly.domain.secrets import ClusterSecrets, new_secrets
-from dayfly.domain.topology import Publication, Topology, compute_topology
-from dayfly.drivers.protocols import Drivers
-from dayfly.engine.step import Step, StepContext
-from dayfly.engine.teardown import collect_evidence, remove_everything
-from dayfly.errors import DayflyError
+from dayfly.engine.step import Step
+from dayfly.errors import DockerUnavailable, Expired
+from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.journal import Journal
-from dayfly.reconcile.walk import ContextFactory, Patience, StepFailed, Walk
-from dayfly.store import Claim, Store
-
-_log = structlog.get_logger(__name__)
-
-_CLEANUP_RETRY_SECONDS: Final = 5.0
+from dayfly.reconcile.patience import Patience, until_engine_answers
+from dayfly.reconcile.recovery import Lost, Recovery
+from dayfly.reconcile.scene import Scene
+from dayfly.reconcile.stagger import Stagger
+from dayfly.reconcile.walk import EngineAway, StepFailed, Walk
+from dayfly.store import Claim
 
 
 @dataclass(frozen=True)
-class Installation:
-    """What every cluster of this installation has in common. `advertised` is the host part of endpoints for callers."""
-
-    instance: str
-    publication: Publication
-    advertised: str
-    boot_limit_seconds: float | None = None
-
-
 class Reconciler:
     """Decides what a cluster needs and has it done."""
 
-    def __init__(
-        self,
-        store: Store,
-        drivers: Drivers,
-        steps: Mapping[str, Step],
-        installation: Installation,
-        accelerator: Callable[[str], Awaitable[Accelerator]],
-        patience: Patience,
-        clock: Clock,
-    ) -> None:
-        """`accelerator` says, for an image's id, what its machines run on; it may take seconds the first time."""
-        self._store, self._drivers, self._steps = store, drivers, steps
-        self._installation, self._accelerator = installation, accelerator
-        self._patience, self._clock = patience, clock
+    scene: Scene
+    steps: Mapping[str, Step]
+    endings: Endings
+    recovery: Recovery
+    stagger: Stagger
+    patience: Patience
 
     async def reconcile(self, claim: Claim) -> float | None:
         """One pass; the seconds until another is due, or None when one is due only if somebody wants something.
@@ -63,116 +39,72 @@ class Reconciler:
         """
         cluster = claim.cluster
         if cluster.desired is Desired.ABSENT:
-            return await self._delete(claim)
-        if cluster.phase in {Phase.PENDING, Phase.PROVISIONING}:
-            return await self._provision(claim)
-        if cluster.phase is Phase.FAILED:
-            return await self._clear(cluster)
+            return await self.endings.delete(claim)
+        await self._warn(claim)
+        match cluster.phase:
+            case Phase.PENDING:
+                # Not yet admitted: its turn comes by the queue (admission.py).
+                return await self._provision(claim) if cluster.reserved else None
+            case Phase.PROVISIONING:
+                return await self._provision(claim)
+            case Phase.READY:
+                return await self._tend(claim)
+            case Phase.FAILED:
+                return await self.endings.tend_failed(claim)
         return None
 
-    async def _provision(self, claim: Claim) -> float | None:
+    async def _warn(self, claim: Claim) -> None:
+        """Tell ahead of a cluster's end, once."""
+        end = expiry(claim.cluster)
+        if end is None or claim.cluster.warned_at is not None or claim.at < end.warn_at:
+            return
+        held = ", but a hold keeps it" if claim.cluster.held(end.at) else ""
+        left = max(0.0, (end.at - claim.at).total_seconds())
+        why = "time to live" if end.reason == "ttl" else "missing heartbeat"
+        words = f"expires in {left:.0f} s, at {end.at:%Y-%m-%d %H:%M:%S} UTC ({why}){held}"
+        await self.scene.store.warned(claim, NewEvent("cluster.expiring", words))
+
+    async def _tend(self, claim: Claim) -> float | None:
+        """A ready cluster: is it whole, and is it to go on?"""
         cluster = claim.cluster
+        if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
+            return await self.endings.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
+        try:
+            recovering = await self.recovery.begin(claim)
+        except Lost as lost:
+            return await self.endings.fail(claim, lost.error, node=lost.node)
+        except DockerUnavailable:
+            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
+            return None
+        return await self._provision(recovering) if recovering is not None else None
+
+    async def _provision(self, claim: Claim) -> float | None:
+        cluster, store = claim.cluster, self.scene.store
         if cluster.phase is Phase.PENDING:
-            cluster = await self._store.set_phase(claim, Phase.PROVISIONING)
-        secrets = await self._secrets(claim)
+            cluster = await store.set_phase(claim, Phase.PROVISIONING)
+        secrets = await self.scene.secrets(claim)
 
         async def publish(done: PlannedStep) -> None:
             # Callers see a cluster's ports as soon as there are any, not only when it is ready.
             if done.name == "sandbox":
-                await self._store.set_endpoints(claim, await self._advertised_endpoints(cluster))
+                await store.set_endpoints(claim, await self.scene.advertised_endpoints(cluster))
 
         try:
-            async with Journal.open(self._store, claim, self._clock) as journal:
-                walk = Walk(self._steps, self._contexts(cluster, secrets), journal, self._patience, self._clock)
+            await self.recovery.prepare(claim)
+            async with Journal.open(store, claim, self.scene.clock) as journal:
+                walk = Walk(self.steps, self.scene.contexts(cluster, secrets), journal, self.patience, self.stagger)
                 await walk.run(plan_creation(cluster.spec), publish)
+            if await self.recovery.lost_meanwhile(claim):
+                return 0.0
         except StepFailed as failure:
-            return await self._fail(claim, failure)
-        await self._store.set_phase(claim, Phase.READY)
+            return await self.endings.fail(claim, failure.error, step=failure.step, node=failure.node)
+        except Lost as lost:
+            return await self.endings.fail(claim, lost.error, node=lost.node)
+        except (EngineAway, DockerUnavailable):
+            # A wait with a reason, which the step has told. Afterwards from the start: what was done may be undone.
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+            return 0.0
+        if cluster.ready_at is not None:
+            await store.append_event(claim, NewEvent("cluster.recovered", "everything runs again"))
+        await store.set_phase(claim, Phase.READY)
         return None
-
-    async def _fail(self, claim: Claim, failure: StepFailed) -> float | None:
-        """Keep the evidence, name the failure, and hold no running VM."""
-        topology = self._topology(claim.cluster, "tcg")  # for the containers' names alone
-        left = await collect_evidence(self._drivers.engine, topology)
-        # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
-        evidence = {
-            **left,
-            **{f"{failure.step}/{name}": text for name, text in failure.error.evidence.items()},
-        }
-        await self._store.save_evidence(claim, evidence)
-        # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
-        due = await self._clear(claim.cluster)
-        fault = Fault(failure.error.code, failure.error.message, failure.step, failure.node)
-        await self._store.set_phase(claim, Phase.FAILED, fault=fault)
-        _log.warning("cluster failed", cluster=claim.cluster.id, code=fault.code, step=fault.step, node=fault.node)
-        return due
-
-    async def _clear(self, cluster: Cluster) -> float | None:
-        """Remove what a failed cluster still has; again later where the engine is away."""
-        try:
-            await remove_everything(self._drivers.engine, cluster.id)
-        except DayflyError as error:
-            _log.warning("cannot clear away a failed cluster yet", cluster=cluster.id, code=error.code)
-            return _CLEANUP_RETRY_SECONDS
-        return None
-
-    async def _delete(self, claim: Claim) -> float | None:
-        cluster = claim.cluster
-        if cluster.phase is Phase.DELETED:
-            return None
-        if cluster.phase is not Phase.DELETING:
-            if cluster.expires_at is not None and cluster.expires_at <= self._clock.now():
-                await self._store.append_event(claim, NewEvent("cluster.expired", "its time to live is over"))
-            await self._store.set_phase(claim, Phase.DELETING)
-        began = self._clock.monotonic()
-        try:
-            await remove_everything(self._drivers.engine, cluster.id)
-        except DayflyError as error:
-            message = f"cannot be removed yet: {error.message}"
-            await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
-            return _CLEANUP_RETRY_SECONDS
-        seconds = round(self._clock.monotonic() - began, 3)
-        await self._store.append_event(
-            claim, NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
-        )
-        await self._store.set_phase(claim, Phase.DELETED)
-        return None
-
-    async def _secrets(self, claim: Claim) -> ClusterSecrets:
-        """The cluster's secrets, made on the first pass."""
-        known = await self._store.secrets(claim.cluster.id)
-        if known is not None:
-            return known
-        fresh = new_secrets(claim.cluster.spec, self._clock.now())
-        await self._store.save_secrets(claim, fresh)
-        return fresh
-
-    def _topology(self, cluster: Cluster, accelerator: Accelerator) -> Topology:
-        return compute_topology(
-            cluster.id,
-            cluster.spec,
-            instance=self._installation.instance,
-            accelerator=accelerator,
-            publication=self._installation.publication,
-            generation=cluster.generation,
-        )
-
-    async def _advertised_endpoints(self, cluster: Cluster) -> Mapping[int, Endpoint]:
-        bound = await self._drivers.engine.endpoints(cluster.id)
-        return {port: Endpoint(self._installation.advertised, where.port) for port, where in bound.items()}
-
-    def _contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
-        async def context(planned: PlannedStep, progress: Callable[[str], None]) -> StepContext:
-            accelerator = await self._accelerator(cluster.spec.image_id)
-            return StepContext(
-                cluster=cluster,
-                secrets=secrets,
-                topology=self._topology(cluster, accelerator),
-                drivers=self._drivers,
-                limits=limits_for(accelerator, self._installation.boot_limit_seconds),
-                clock=self._clock,
-                progress=progress,
-                node=None if planned.node is None else cluster.spec.nodes()[planned.node - 1],
-            )
-
-        return context

@@ -7,35 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import structlog
 
-from dayfly.clock import Clock
 from dayfly.concurrency import first_failure_only
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
 from dayfly.errors import DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout
 from dayfly.reconcile.journal import Journal, StepJournal
+from dayfly.reconcile.patience import Patience
+from dayfly.reconcile.stagger import Stagger
 
 _log = structlog.get_logger(__name__)
 
 
 ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]
 """Makes the context of a planned step; the callable it is given takes progress, one sentence at a time."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often and how long. Seconds; a back-off doubles with each attempt."""
-
-    attempts: int
-    backoff_seconds: float
-    engine_seconds: float
-
-    def backoff(self, attempt: int) -> float:
-        return float(self.backoff_seconds * 2 ** (attempt - 1))
 
 
 class StepFailed(Exception):
@@ -48,6 +37,10 @@ class StepFailed(Exception):
         self.error = error
 
 
+class EngineAway(Exception):
+    """The engine stopped answering in the middle of a walk, which is no failure of any step."""
+
+
 class Walk:
     """One walk through one plan."""
 
@@ -57,15 +50,15 @@ class Walk:
         context: ContextFactory,
         journal: Journal,
         patience: Patience,
-        clock: Clock,
+        stagger: Stagger,
     ) -> None:
         self._steps, self._context, self._journal = steps, context, journal
-        self._patience, self._clock = patience, clock
+        self._patience, self._stagger = patience, stagger
 
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
         """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
 
-        Raises StepFailed for the first step that was given up, LeaseLost.
+        Raises StepFailed for the first step that was given up, EngineAway, LeaseLost.
         """
         finished = {planned.key: asyncio.Event() for planned in plan}
 
@@ -83,39 +76,33 @@ class Walk:
     async def _step(self, planned: PlannedStep) -> None:
         """One step, until it holds or is given up."""
         step = self._steps[planned.name]
-        away_since: float | None = None
         attempt = 1
         while True:
             journal = self._journal.step(planned, attempt)
             context: StepContext | None = None
             try:
                 context = await self._context(planned, journal.progress)
-                already = await self._attempt(step, context)
+                already = await self._attempt(planned, step, context, journal)
                 journal.done(already=already)
                 return  # noqa: TRY300 - the happy end reads best here
             except LeaseLost:
                 raise
             except DockerUnavailable as error:
-                # The engine being away is a wait with a reason, and no attempt of the step's.
-                away_since = away_since if away_since is not None else self._clock.monotonic()
-                if self._clock.monotonic() - away_since >= self._patience.engine_seconds:
-                    journal.failed(error, again_in_seconds=None)
-                    raise StepFailed(planned, error) from error
                 journal.waiting(f"waiting for the engine: {error.message}")
-                await self._clock.sleep(self._patience.backoff_seconds)
-                continue
+                raise EngineAway(error.message) from error
             except DayflyError as error:
-                away_since = None
                 await self._after_failure(planned, step, context, journal, error, attempt)
             attempt += 1
 
-    async def _attempt(self, step: Step, context: StepContext) -> bool:
+    async def _attempt(self, planned: PlannedStep, step: Step, context: StepContext, journal: StepJournal) -> bool:
         """True when it was so already."""
         limit = step.limit(context.limits)
         try:
             async with asyncio.timeout(limit):
                 if await step.check(context):
                     return True
+            # Waiting for a turn is not the step's own time.
+            async with self._turn(planned, context, journal), asyncio.timeout(limit):
                 await step.apply(context)
         except TimeoutError as error:
             raise StepTimeout(f"not done after {limit:.0f} s, its limit") from error
@@ -125,6 +112,14 @@ class Walk:
             _log.exception("a step met a defect", cluster=context.cluster.id)
             raise Internal(f"{type(error).__name__} in Dayfly itself; the server's log has the traceback") from error
         return False
+
+    def _turn(
+        self, planned: PlannedStep, context: StepContext, journal: StepJournal
+    ) -> AbstractAsyncContextManager[None]:
+        """Machines that boot load the host as nothing else does."""
+        if planned.name != "boot":
+            return nullcontext()
+        return self._stagger.turn(context.cluster.id, journal.waiting)
 
     async def _after_failure(
         self,
@@ -144,6 +139,8 @@ class Walk:
         try:
             if context is not None:
                 await step.undo(context)
+        except DockerUnavailable as trouble:
+            raise EngineAway(trouble.message) from trouble
         except (DayflyError, TimeoutError) as trouble:
             journal.waiting(f"could not be cleared away before the next attempt: {trouble}")
-        await self._clock.sleep(pause)
+        await self._journal.clock.sleep(pause)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster import Cluster
-from dayfly.errors import DayflyError, LeaseLost
+from dayfly.errors import DatabaseUnavailable, DayflyError, LeaseLost
 from dayfly.store import Claim, Store, Watch
 
 _log = structlog.get_logger(__name__)
+
+_AWAY_SECONDS: Final = 0.5
 
 
 class Reconciles(Protocol):
@@ -47,7 +49,7 @@ class Worker:
         """Until cancelled."""
         slots = asyncio.Semaphore(self._options.concurrency)
         async with asyncio.TaskGroup() as group:
-            with self._store.watch() as watch:
+            with self._store.watch_work() as watch:
                 while True:
                     # A slot first, then a claim: what is claimed is acted on at once.
                     await slots.acquire()
@@ -78,13 +80,14 @@ class Worker:
             # A database that fails just now must not turn our end into another look.
             with suppress(DayflyError):
                 for claim in await claiming:
-                    await self._give_back(claim, 0.0)
+                    await self._give_back(claim, 0.0, 0.0)
             raise
         return claims[0] if claims else None
 
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass beside the lease's renewal; then the lease goes back."""
         due: float | None = 0.0
+        patience = self._options.lease_seconds
         try:
             due = await self._pass(claim)
         except LeaseLost:
@@ -96,16 +99,30 @@ class Worker:
         except Exception:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
             due = self._options.defect_pause_seconds
+        except asyncio.CancelledError:
+            patience = 0.0  # we are told to stop: a database that is away must not hold that up
+            raise
         finally:
             slots.release()
-            await self._give_back(claim, due)
+            await self._give_back(claim, due, patience)
 
-    async def _give_back(self, claim: Claim, due: float | None) -> None:
-        try:
-            await self._store.release(claim, due_in_seconds=due)
-        except DayflyError as error:
-            # It runs out by itself.
-            _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+    async def _give_back(self, claim: Claim, due: float | None, patience_seconds: float) -> None:
+        """Tried again for so long: a database that was away for a second must not cost the cluster a whole lease."""
+        given_up_at = self._clock.monotonic() + patience_seconds
+        while True:
+            try:
+                await self._store.release(claim, due_in_seconds=due)
+            except DatabaseUnavailable as error:
+                if self._clock.monotonic() >= given_up_at:
+                    # It runs out by itself.
+                    _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+                    return
+                await self._clock.sleep(_AWAY_SECONDS)
+            except DayflyError as error:
+                _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+                return
+            else:
+                return
 
     async def _pass(self, claim: Claim) -> float | None:
         """One reconciliation, cut off when the caller's wish changes under it; then another is due at once."""

@@ -1,4 +1,4 @@
-"""The API's half of the store: it writes wishes, and reads all. Not here: phases and reports (leases.py)."""
+"""The API's half of the store: new wishes, and all that can be read. Not here: changes of a wish (changes.py)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import base64
 import binascii
 import json
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import whole
+from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Event, StepReport
+from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import LIVING, Desired, Phase
 from dayfly.domain.naming import CLUSTER_NAME
 from dayfly.domain.secrets import ClusterSecrets
-from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken, NotFound
-from dayfly.store import names, tables
+from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
+from dayfly.store import due, names, tables
 from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import cluster_from, event_from, step_from
+from dayfly.store.rows import cluster_from, event_from, hold_columns, needs_columns, step_from
+from dayfly.store.statements import named, not_found
 from dayfly.store.tables import clusters
 from dayfly.store.values import IdempotencyKey, NewCluster, Page
+from dayfly.store.wakeups import QUEUE
 
 _ATTEMPTS: Final = 5
 """How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""
@@ -36,7 +41,7 @@ class Clusters:
 
     @whole
     async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
-        """Record the wish for a cluster, due at once: (cluster, whether it is new).
+        """Record the wish for a cluster, which then waits to be admitted: (cluster, whether it is new).
 
         A key that was seen with the same fingerprint gives the cluster it made then; keys live as long as that row.
         Raises NameTaken, IdempotencyKeyReused, BadName.
@@ -63,9 +68,9 @@ class Clusters:
     async def get_cluster(self, id_or_name: str) -> Cluster:
         """By name the living one; by id a deleted one too. Raises NotFound."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(clusters).where(_named(id_or_name)))).one_or_none()
+            row = (await connection.execute(select(clusters).where(named(id_or_name)))).one_or_none()
         if row is None:
-            raise _not_found(id_or_name)
+            raise not_found(id_or_name)
         return cluster_from(row)
 
     @whole
@@ -74,19 +79,22 @@ class Clusters:
         *,
         labels: Mapping[str, str] | None = None,
         phases: Collection[Phase] = (),
+        owner: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Clusters with all of `labels` and one of `phases` (none: all but deleted), newest first.
+        """Clusters of `owner` (None: of all) with all of `labels` and one of `phases` (none: all but deleted).
 
-        Raises InvalidRequest for a cursor that no page gave.
+        Newest first. Raises InvalidRequest for a cursor that no page gave.
         """
         query = (
             select(clusters)
-            .where(clusters.c.phase.in_(sorted(phases or LIVING)))
+            .where(_in_phases(phases))
             .order_by(clusters.c.created_at.desc(), clusters.c.id.desc())
             .limit(limit + 1)
         )
+        if owner is not None:
+            query = query.where(clusters.c.owner == owner)
         for name, value in (labels or {}).items():
             query = query.where(_labelled(name, value))
         if cursor is not None:
@@ -96,27 +104,6 @@ class Clusters:
         page = rows[:limit]
         more = len(rows) > limit
         return Page(tuple(map(cluster_from, page)), _cursor(page[-1]) if more and page else None)
-
-    @whole
-    async def request_deletion(self, id_or_name: str) -> Cluster:
-        """Record the wish that a cluster be gone, due at once. May be repeated. Raises NotFound."""
-        async with self._database.write() as transaction:
-            connection = transaction.connection
-            query = select(clusters).where(_named(id_or_name)).with_for_update()
-            row = (await connection.execute(query)).one_or_none()
-            if row is None:
-                raise _not_found(id_or_name)
-            if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
-                return cluster_from(row)
-            wish = {
-                "desired": Desired.ABSENT,
-                "due_at": transaction.now,
-                "updated_at": transaction.now,
-            }
-            statement = update(clusters).where(clusters.c.id == row.id).values(wish).returning(clusters)
-            changed = (await connection.execute(statement)).one()
-            await transaction.touch(row.id)
-            return cluster_from(changed)
 
     @whole
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
@@ -166,47 +153,70 @@ async def _made_with(connection: AsyncConnection, key: IdempotencyKey) -> Cluste
 
 async def _insert(transaction: Transaction, new: NewCluster, key: IdempotencyKey | None) -> Cluster:
     """Raises NameTaken, or IntegrityError when another transaction was faster."""
-    connection, now, cluster_id = transaction.connection, transaction.now, names.new_id()
-    name = new.name or names.new_name()
-    if new.name is not None and (await connection.execute(select(clusters.c.id).where(_named(name)))).first():
-        raise NameTaken(f"a cluster named {name} exists")
-    values = {
-        "id": cluster_id,
-        "name": name,
-        "spec": new.spec.model_dump(mode="json"),
-        "desired": Desired.PRESENT,
-        "phase": Phase.PENDING,
-        "generation": 1,
-        "endpoints": {},
-        "created_at": now,
-        "updated_at": now,
-        "expires_at": None if new.ttl_seconds is None else now + timedelta(seconds=new.ttl_seconds),
-        "due_at": now,
-    }
-    row = (await connection.execute(insert(clusters).values(values).returning(clusters))).one()
+    connection, cluster = transaction.connection, _new(new, transaction.now)
+    if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
+        raise NameTaken(f"a cluster named {new.name} exists")
+    row = (await connection.execute(insert(clusters).values(_columns(cluster)).returning(clusters))).one()
     if new.spec.labels:
-        pairs = [{"cluster_id": cluster_id, "key": k, "value": v} for k, v in new.spec.labels.items()]
+        pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in new.spec.labels.items()]
         await connection.execute(insert(tables.labels), pairs)
     if key is not None:
-        used = {"key": key.key, "fingerprint": key.fingerprint, "cluster_id": cluster_id, "created_at": now}
+        used = {"key": key.key, "fingerprint": key.fingerprint, "cluster_id": cluster.id, "created_at": transaction.now}
         await connection.execute(insert(tables.idempotency_keys).values(used))
-    await transaction.touch(cluster_id)
+    transaction.touch(cluster.id)
+    transaction.wake(QUEUE)
     return cluster_from(row)
 
 
-def _named(id_or_name: str) -> ColumnElement[bool]:
-    if names.is_id(id_or_name):
-        return clusters.c.id == id_or_name
-    return and_(clusters.c.name == id_or_name, clusters.c.phase != Phase.DELETED)
+def _new(new: NewCluster, now: datetime) -> Cluster:
+    cluster = Cluster(
+        id=names.new_id(),
+        name=new.name or names.new_name(),
+        spec=new.spec,
+        desired=Desired.PRESENT,
+        phase=Phase.PENDING,
+        created_at=now,
+        updated_at=now,
+        owner=new.owner,
+        heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
+        hold=new.hold,
+    )
+    end = expiry(cluster)
+    return replace(cluster, expires_at=end.at if end else None)
+
+
+def _columns(cluster: Cluster) -> dict[str, Any]:
+    """A new cluster's row."""
+    return {
+        "id": cluster.id,
+        "name": cluster.name,
+        "spec": cluster.spec.model_dump(mode="json"),
+        "desired": cluster.desired,
+        "phase": cluster.phase,
+        "generation": cluster.generation,
+        "endpoints": {},
+        "created_at": cluster.created_at,
+        "updated_at": cluster.updated_at,
+        "owner": cluster.owner,
+        "heartbeat_at": cluster.heartbeat_at,
+        "expires_at": cluster.expires_at,
+        "due_at": due.look(cluster, cluster.created_at),
+        **hold_columns(cluster.hold),
+        **needs_columns(demand(cluster.spec)),
+    }
+
+
+def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:
+    wanted = clusters.c.phase.in_(sorted(phases or LIVING))
+    if Phase.DELETED in phases:
+        return wanted
+    # Said twice where it is true of all that is wanted, for the index of the living.
+    return and_(tables.LIVING, wanted) if phases else tables.LIVING
 
 
 def _labelled(key: str, value: str) -> ColumnElement[bool]:
     labels = tables.labels
-    return exists().where(labels.c.cluster_id == clusters.c.id, labels.c.key == key, labels.c.value == value)
-
-
-def _not_found(id_or_name: str) -> NotFound:
-    return NotFound(f"no cluster {id_or_name}")
+    return clusters.c.id.in_(select(labels.c.cluster_id).where(labels.c.key == key, labels.c.value == value))
 
 
 def _cursor(row: Row[Any]) -> str:

@@ -1,7 +1,7 @@
 """Connections and transactions, on SQLite and on PostgreSQL. Not here: tables (tables.py), migrations (migrate.py).
 
-Two kinds of transaction: `read` only reads, `write` is told the time by the database and wakes who watches
-the clusters it touches. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never
+Two kinds of transaction: `read` only reads, `write` is told the time by the database and, when it commits, wakes who
+watches what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never
 fails half-way for having read first; within a process writers queue for it in order instead of polling.
 Errors never show a statement's parameters: some are secrets.
 """
@@ -17,17 +17,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, event, func, make_url, select
+from sqlalchemy import URL, Connection, event, make_url, select
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dayfly.clock import Clock
 from dayfly.errors import DatabaseUnavailable, InvalidRequest
+from dayfly.store.bell import Bell
+from dayfly.store.columns import DatabaseNow
 from dayfly.store.failures import translated
-from dayfly.store.listener import CHANNEL, Listener
+from dayfly.store.listener import Listener
 from dayfly.store.migrate import migrate
-from dayfly.store.tables import DatabaseNow
 from dayfly.store.wakeups import Wakeups
 
 TRANSACTION_SECONDS: Final = 30.0
@@ -52,26 +53,30 @@ class Transaction:
 
     connection: AsyncConnection
     now: datetime
-    origin: str
-    touched: list[str] = field(default_factory=list)
+    topics: set[str] = field(default_factory=set)
+    own_topics: set[str] = field(default_factory=set)
 
-    async def touch(self, cluster_id: str) -> None:
-        """Wake, when this commits, whoever watches the cluster."""
-        if cluster_id in self.touched:
-            return
-        self.touched.append(cluster_id)
-        if self.connection.dialect.name == "postgresql":
-            # Within the transaction: it is heard if, and only if, the write is.
-            await self.connection.execute(select(func.pg_notify(CHANNEL, f"{self.origin} {cluster_id}")))
+    def wake(self, *topics: str) -> None:
+        """Wake, when this commits, whoever watches one of `topics`: WORK, QUEUE."""
+        self.topics.update(topics)
+
+    def wake_here(self, *topics: str) -> None:
+        """As `wake`, for this store only: what others need not know."""
+        self.own_topics.update(topics)
+
+    def touch(self, cluster_id: str) -> None:
+        """Wake, when this commits, whoever watches the cluster; and nobody else."""
+        self.topics.add(cluster_id)
 
 
 class Database:
     """One database and the watches on it."""
 
-    def __init__(self, engine: AsyncEngine, listener: Listener | None, wakeups: Wakeups) -> None:
+    def __init__(self, engine: AsyncEngine, wakeups: Wakeups, *, listener: Listener | None, bell: Bell | None) -> None:
         self.wakeups = wakeups
         self._engine = engine
         self._listener = listener
+        self._bell = bell
         self._writers = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
     @classmethod
@@ -81,11 +86,13 @@ class Database:
         async with translated(TRANSACTION_SECONDS):
             engine = _sqlite_engine(address) if address.get_backend_name() == "sqlite" else _postgresql_engine(address)
         wakeups = Wakeups()
-        listener = None
+        listener = bell = None
         if engine.dialect.name == "postgresql":
             listener = Listener(address, wakeups)
             wakeups.remote = listener
-        database = cls(engine, listener, wakeups)
+        else:
+            bell = Bell(Path(f"{address.database}.wake"), wakeups)
+        database = cls(engine, wakeups, listener=listener, bell=bell)
         try:
             await database._prepare(clock)
         except BaseException:
@@ -97,6 +104,8 @@ class Database:
         """Give all connections back."""
         if self._listener is not None:
             await self._listener.close()
+        if self._bell is not None:
+            self._bell.close()
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -108,7 +117,8 @@ class Database:
     @asynccontextmanager
     async def write(self, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[Transaction]:
         """A transaction that commits at the end of its block, or not at all when the block raises."""
-        touched: list[str] = []
+        topics: set[str] = set()
+        own_topics: set[str] = set()
         try:
             async with (
                 translated(seconds),
@@ -118,11 +128,16 @@ class Database:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
                     now = (await connection.execute(select(DatabaseNow()))).scalar_one()
-                    yield Transaction(connection, now, self.wakeups.origin, touched)
+                    yield Transaction(connection, now, topics, own_topics)
+                    if topics and self._listener is not None:
+                        # Within the transaction: it is heard if, and only if, the write is.
+                        await self._listener.notify(connection, topics)
         finally:
             # Whatever the outcome: a commit whose answer was lost, or not waited for, is a commit.
-            for cluster_id in touched:
-                self.wakeups.wake(cluster_id)
+            for topic in topics | own_topics:
+                self.wakeups.wake(topic)
+            if self._bell is not None:
+                self._bell.ring(topics)
 
     async def _prepare(self, clock: Clock) -> None:
         async with translated(MIGRATION_SECONDS):
@@ -134,6 +149,9 @@ class Database:
                     await migrate(connection, seconds=MIGRATION_SECONDS)
         if self._listener is not None:
             await self._listener.connect()
+        if self._bell is not None:
+            async with translated(TRANSACTION_SECONDS):
+                self._bell.open()
 
     async def _use_wal(self, clock: Clock) -> None:
         """Readers and the writer do not wait for each other. The mode stays with the file."""

@@ -7,9 +7,10 @@ the next wait connects again; and is woken again, for what happened in between w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import URL
+from sqlalchemy import ARRAY, URL, Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -18,7 +19,7 @@ from dayfly.store.failures import translated
 from dayfly.store.wakeups import Wakeups
 
 CHANNEL: Final = "dayfly_cluster"
-"""Payload: the sending store's origin, a space, the cluster's id."""
+"""Payload: the sending store's origin, a space, the topic."""
 
 _CONNECT_SECONDS: Final = 10.0
 
@@ -47,6 +48,11 @@ class Listener:
             except DatabaseUnavailable:
                 return False  # whoever waits looks at the database next, and is told there
         return self._alive
+
+    async def notify(self, connection: AsyncConnection, topics: Collection[str]) -> None:
+        """Tell every other process, if and when the transaction of `connection` commits."""
+        payloads = func.unnest(cast([f"{self._wakeups.origin} {topic}" for topic in sorted(topics)], ARRAY(Text)))
+        await connection.execute(select(func.pg_notify(CHANNEL, payloads.column_valued("payload"))))
 
     async def connect(self) -> None:
         """Connect, unless that stands already. Raises DatabaseUnavailable."""
@@ -84,9 +90,9 @@ class Listener:
             await connection.close()
 
     def _heard(self, connection: object, pid: int, channel: str, payload: str) -> None:  # noqa: ARG002
-        origin, _, cluster_id = payload.partition(" ")
+        origin, _, topic = payload.partition(" ")
         if origin != self._wakeups.origin:
-            self._wakeups.wake(cluster_id)
+            self._wakeups.wake(topic)
 
     def _terminated(self, connection: object) -> None:  # noqa: ARG002
         self._alive = False

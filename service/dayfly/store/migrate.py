@@ -19,6 +19,9 @@ from dayfly import assets
 
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79  # "dayfly"
 
+TABLE_LOCK_SECONDS: Final = 10.0
+"""How long a migration waits for a table that somebody holds."""
+
 
 async def migrate(connection: AsyncConnection, *, seconds: float) -> None:
     """Upgrade to the newest revision in the transaction of `connection`; no statement may take over `seconds`."""
@@ -27,7 +30,7 @@ async def migrate(connection: AsyncConnection, *, seconds: float) -> None:
             await connection.exec_driver_sql(f"SET LOCAL {setting} = {int(seconds * 1000)}")
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         # A table that somebody holds on to must not keep all others from it for long.
-        await connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(TABLE_LOCK_SECONDS * 1000)}")
     await connection.run_sync(_upgrade)
 
 

@@ -1,4 +1,4 @@
-"""Rows to domain values and back. Not here: which rows (clusters.py, leases.py)."""
+"""Rows to domain values and back. Not here: which rows (clusters.py, leases.py, …)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, NewEvent, StepReport, StepState
+from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, StepReport, StepState
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.spec import ClusterSpec
 
@@ -27,7 +28,35 @@ def cluster_from(row: Row[Any]) -> Cluster:
         endpoints={int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
         fault=Fault(**row.fault) if row.fault else None,
         generation=row.generation,
+        owner=row.owner,
+        admitted_at=row.admitted_at,
+        reserved=row.reserved,
+        failed_at=row.failed_at,
+        heartbeat_at=row.heartbeat_at,
+        hold=None if row.hold_until is None else Hold(row.hold_until, row.hold_reason, row.hold_vms),
+        warned_at=row.warned_at,
+        restarts=row.restarts,
+        restarted_at=row.restarted_at,
     )
+
+
+def hold_columns(hold: Hold | None) -> dict[str, object]:
+    """What a hold, or none, makes of its columns."""
+    if hold is None:
+        return {"hold_until": None, "hold_reason": None, "hold_vms": None}
+    return {"hold_until": hold.until, "hold_reason": storable(hold.reason), "hold_vms": hold.vms}
+
+
+def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
+    """What a row of `clusters` takes of its host: told by its spec where it was written before there were columns."""
+    if row.vcpus == 0 and row.spec is not None:
+        return demand(ClusterSpec.model_validate(row.spec))
+    return Resources(row.vcpus, row.memory_mib, row.disk_gib)
+
+
+def needs_columns(needs: Resources) -> dict[str, int]:
+    """What a cluster takes of its host, as columns."""
+    return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
 
 
 def step_from(row: Row[Any]) -> StepReport:

@@ -1,4 +1,4 @@
-"""The store's public face: opening, closing, watching; its two halves are clusters.py and leases.py."""
+"""The store's public face: opening, closing, watching. All else is in the classes that it is made of."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from sqlalchemy import select
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import whole
+from dayfly.store.admission import Admission
+from dayfly.store.changes import Changes
 from dayfly.store.clusters import Clusters
+from dayfly.store.columns import DatabaseNow
 from dayfly.store.database import Database
-from dayfly.store.leases import Leases
-from dayfly.store.tables import DatabaseNow
-from dayfly.store.wakeups import Watch
+from dayfly.store.history import History
+from dayfly.store.reports import Reports
+from dayfly.store.wakeups import QUEUE, WORK, Watch, wish
 
 
-class Store(Clusters, Leases):
+class Store(Clusters, Changes, Admission, Reports, History):
     """All that Dayfly knows. Every method may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
@@ -40,18 +43,29 @@ class Store(Clusters, Leases):
         async with self._database.read() as connection:
             await connection.execute(select(DatabaseNow()))
 
-    async def changed(self, cluster_id: str | None = None, *, timeout: float) -> bool:
-        """Wait until something of a cluster (None: of any) is committed; False after `timeout` seconds.
+    async def changed(self, cluster_id: str, *, timeout: float) -> bool:
+        """Wait until something of a cluster is committed; False after `timeout` seconds.
 
         Misses what was committed before the call: use `watch` where a change between a look and the wait must count.
         """
         with self.watch(cluster_id) as watch:
             return await watch.wait(timeout)
 
-    def watch(self, cluster_id: str | None = None) -> AbstractContextManager[Watch]:
+    def watch(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """`with store.watch(id) as watch:` look, then `await watch.wait(timeout)`: no commit in between is lost.
 
-        Seen are commits through this store and, on PostgreSQL, those of every other process; on SQLite,
-        other processes are not seen, so poll now and then.
+        Seen are commits through this store and those of every other process on the same database.
         """
         return self._database.wakeups.watch(cluster_id)
+
+    def watch_wish(self, cluster_id: str) -> AbstractContextManager[Watch]:
+        """As `watch`, for who has the claim: callers want something else. Its own reports wake it not."""
+        return self._database.wakeups.watch(wish(cluster_id))
+
+    def watch_work(self) -> AbstractContextManager[Watch]:
+        """As `watch`, for workers: something became due."""
+        return self._database.wakeups.watch(WORK)
+
+    def watch_queue(self) -> AbstractContextManager[Watch]:
+        """As `watch`, for admission: the queue changed, or the room."""
+        return self._database.wakeups.watch(QUEUE)

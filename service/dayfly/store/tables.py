@@ -1,19 +1,19 @@
 """The tables, as code sees them; migrations/ makes them, and a test compares the two. Not here: any query.
 
 Times are the database's, in UTC. What a caller filters or a worker orders by is a column; the rest is JSON.
+The texts below are the conditions of partial indices: a query that uses such an index repeats the condition word for
+word, because SQLite does not look into parameters when it chooses an index.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -22,52 +22,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
+    false,
+    literal_column,
     text,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.elements import ColumnElement
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC. SQLite has no time zones: there it is text, in UTC, which sorts as time does."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("the store takes aware times only")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class DatabaseNow(FunctionElement[datetime]):
-    """The database's clock at this very moment: milliseconds on SQLite, microseconds on PostgreSQL."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(DatabaseNow, "sqlite")
-def _sqlite_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-
-
-@compiles(DatabaseNow, "postgresql")
-def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    # Not CURRENT_TIMESTAMP: that is when the transaction began, which may have waited for a lock since.
-    return "clock_timestamp()"
-
+from dayfly.store.columns import UtcDateTime
 
 metadata = MetaData(
     naming_convention={
@@ -84,6 +46,25 @@ _json = JSON(none_as_null=True)
 def _cluster_id(*, primary_key: bool = False) -> Column[str]:
     owner = ForeignKey("clusters.id", ondelete="CASCADE")
     return Column("cluster_id", String(12), owner, primary_key=primary_key, nullable=False)
+
+
+def _condition(sql: str) -> ColumnElement[bool]:
+    # Without a type: SQLAlchemy would compare it with 1 on SQLite, and no index says that.
+    return literal_column(sql)
+
+
+LIVING: Final = _condition("phase <> 'deleted'")
+PLANNED: Final = _condition("due_at IS NOT NULL")
+QUEUED: Final = _condition("phase = 'pending' AND admitted_at IS NULL")
+RESERVED: Final = _condition("reserved")
+LEASED: Final = _condition("lease_expires_at IS NOT NULL")
+UNLEASED: Final = _condition("lease_expires_at IS NULL")
+GONE: Final = _condition("deleted_at IS NOT NULL")
+
+
+def _partial(name: str, *columns: str, where: ColumnElement[bool], unique: bool = False) -> Index:
+    condition = text(str(where))
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 clusters = Table(
@@ -107,20 +88,30 @@ clusters = Table(
     Column("lease_owner", String(255)),
     Column("lease_token", String(32)),
     Column("lease_expires_at", UtcDateTime),
-    Index(
-        "uq_clusters_living_name",
-        "name",
-        unique=True,
-        sqlite_where=text("phase <> 'deleted'"),
-        postgresql_where=text("phase <> 'deleted'"),
-    ),
-    Index(
-        "ix_clusters_due_at",
-        "due_at",
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    ),
+    Column("owner", String(63), nullable=False, server_default="default"),
+    # What it takes of its host (domain/capacity.py).
+    Column("vcpus", Integer, nullable=False, server_default="0"),
+    Column("memory_mib", Integer, nullable=False, server_default="0"),
+    Column("disk_gib", Integer, nullable=False, server_default="0"),
+    Column("admitted_at", UtcDateTime),
+    Column("reserved", Boolean, nullable=False, server_default=false()),
+    Column("failed_at", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("hold_until", UtcDateTime),
+    Column("hold_reason", Text),
+    Column("hold_vms", String(16)),
+    Column("warned_at", UtcDateTime),
+    Column("restarts", Integer, nullable=False, server_default="0"),
+    Column("restarted_at", UtcDateTime),
+    _partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
+    _partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
+    _partial("ix_clusters_due_at", "due_at", where=PLANNED),
+    _partial("ix_clusters_lease_expires_at", "lease_expires_at", where=LEASED),
+    _partial("ix_clusters_queue", "created_at", "id", where=QUEUED),
+    _partial("ix_clusters_reserved", "owner", "vcpus", "memory_mib", "disk_gib", where=RESERVED),
+    _partial("ix_clusters_deleted_at", "deleted_at", where=GONE),
     Index("ix_clusters_created_at_id", "created_at", "id"),
+    Index("ix_clusters_owner_created_at_id", "owner", "created_at", "id"),
 )
 
 labels = Table(

@@ -1,20 +1,44 @@
-"""The values that callers hand to the store and get from it, beside those of domain/cluster.py."""
+"""The values that callers hand to the store and get from it, beside those of domain/."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Final, Literal
 
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster import Cluster, Hold
+from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.spec import ClusterSpec
+
+
+class Unset(Enum):
+    """The type of UNSET: None means something else where a value may be taken away."""
+
+    UNSET = "unset"
+
+
+UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
+"""A field of a Change that leaves the cluster's own as it is."""
 
 
 @dataclass(frozen=True)
 class NewCluster:
-    """A cluster somebody wishes for. Without a name the store makes one; `ttl_seconds` counts from its creation."""
+    """A cluster somebody wishes for. Without a name the store makes one."""
 
     name: str | None
     spec: ClusterSpec
-    ttl_seconds: int | None
+    owner: str = "default"
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a caller wants otherwise. `labels` replace all that were; no hold, or no time to live: None."""
+
+    ttl_seconds: int | Unset | None = UNSET
+    labels: dict[str, str] | Unset = UNSET
+    hold: Hold | Unset | None = UNSET
 
 
 @dataclass(frozen=True)
@@ -34,9 +58,27 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A cluster that is not deleted, as far as the sweeper needs it. `held`: a hold keeps it at this moment."""
+
+    id: str
+    phase: Phase
+    desired: Desired
+    reserved: bool
+    held: bool
+    containers: int
+    """How many it has when it is ready: a network, a registry, and one for each node."""
+
+
+@dataclass(frozen=True)
 class Claim:
-    """The right to write to a cluster until its lease ends. `cluster` is as it was when it was claimed."""
+    """The right to write to a cluster until its lease ends. `cluster` is as it was when it was claimed, at `at`.
+
+    `due_at` is what it was due by: a row that says otherwise at the end was asked for again meanwhile.
+    """
 
     cluster: Cluster
     token: str = field(repr=False)
     owner: str
+    at: datetime
+    due_at: datetime | None = field(default=None, repr=False)

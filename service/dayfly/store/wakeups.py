@@ -1,7 +1,8 @@
-"""Who is told of a commit, so that nobody has to poll: watches of this process, and on PostgreSQL those of every other.
+"""Who is told of a commit, so that nobody has to poll: watches of this process, and those of every other.
 
-A wake-up says only "look again". It may come without need; it is never lost: a watch is set from the moment it
-is entered, and whenever other processes could not be heard for a while, everybody is told to look.
+A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come without need; it
+is never lost: a watch is set from the moment it is entered, and whenever other processes could not be heard for a
+while, everybody is told to look.
 """
 
 from __future__ import annotations
@@ -12,6 +13,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
+
+WORK: Final = "work"
+"""Something became due for a worker."""
+QUEUE: Final = "queue"
+"""Somebody came into the queue or left it, or there is more room."""
+
+
+def wish(cluster_id: str) -> str:
+    """The topic of what is wanted of one cluster, for who acts on it; the cluster's id is the topic of all of it."""
+    return f"{cluster_id} wish"
+
 
 RETRY_SECONDS: Final = 1.0
 """While other processes cannot be heard: the pause before the next attempt, in which our own commits still wake."""
@@ -66,25 +78,24 @@ class Wakeups:
         self.remote: Remote | None = None
         self.origin = secrets.token_hex(8)
         """Tells our own notifications from those of other stores."""
-        self._watches: defaultdict[str | None, set[Watch]] = defaultdict(set)
+        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
 
     @contextmanager
-    def watch(self, cluster_id: str | None) -> Iterator[Watch]:
-        """Be told of every commit to one cluster, or (None) to any."""
+    def watch(self, topic: str) -> Iterator[Watch]:
+        """Be told of every commit that concerns `topic`."""
         watch = Watch(self.remote)
-        self._watches[cluster_id].add(watch)
+        self._watches[topic].add(watch)
         try:
             yield watch
         finally:
-            self._watches[cluster_id].discard(watch)
-            if not self._watches[cluster_id]:
-                del self._watches[cluster_id]
+            self._watches[topic].discard(watch)
+            if not self._watches[topic]:
+                del self._watches[topic]
 
-    def wake(self, cluster_id: str) -> None:
-        """Tell those who watch this cluster, and those who watch all."""
-        for key in (cluster_id, None):
-            for watch in self._watches.get(key, ()):
-                watch.wake()
+    def wake(self, topic: str) -> None:
+        """Tell those who watch `topic`."""
+        for watch in self._watches.get(topic, ()):
+            watch.wake()
 
     def wake_all(self) -> None:
         """Tell everybody: what happened meanwhile is not known."""

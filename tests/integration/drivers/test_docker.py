@@ -1,25 +1,20 @@
-"""What only a real Docker can show: privileges as they are, ports that run out, and an engine that goes away."""
+"""What only a real Docker can show: privileges as they are, streams, and what a removal takes with it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 from aiodocker import Docker
 
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.topology import Publication
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.protocols import File
-from dayfly.errors import CommandFailed, DockerUnavailable, EngineRefused, PortsExhausted
+from dayfly.errors import CommandFailed, EngineRefused
 from tests.support.engine import busybox, cluster_id, container, engine, images, instance
-from tests.support.socket_proxy import CuttableSocket
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]
@@ -71,32 +66,6 @@ async def test_sysctls_tmpfs_and_environment_arrive(engine: DockerEngine, instan
     assert (forward, bridge) == ("1", "br0 of mine")
     assert "tmpfs" in mount
     assert "size=3072k" in mount
-
-
-async def test_ports_that_run_out_leave_nothing_in_a_retrys_way(engine: DockerEngine, instance: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        net = container(
-            instance, "net", role="net", ports=(2201,), publication=Publication("127.0.0.1", f"{port}-{port}")
-        )
-        with pytest.raises(PortsExhausted):
-            await engine.ensure(net)
-        assert await engine.observe(cluster_id(instance)) == ()
-
-    await engine.ensure(net)
-
-    assert (await engine.endpoints(cluster_id(instance)))[2201].port == port
-
-
-async def test_a_range_of_ports_holds_as_many_as_it_has(engine: DockerEngine, instance: str) -> None:
-    first = _free_ports(2)
-    publication = Publication("127.0.0.1", f"{first}-{first + 1}")
-    await engine.ensure(container(instance, "net", role="net", ports=(2201, 6443), publication=publication))
-    bound = {endpoint.port for endpoint in (await engine.endpoints(cluster_id(instance))).values()}
-    assert bound == {first, first + 1}
-
-    with pytest.raises(PortsExhausted):
-        await engine.ensure(container(instance, "other", role="net", ports=(22,), publication=publication))
 
 
 async def test_one_that_was_created_and_never_started_gets_its_files_and_starts(
@@ -197,74 +166,6 @@ async def test_endpoints_name_the_advertised_host(instance: str, engine: DockerE
     assert (await advertised.endpoints(cluster_id(instance)))[22].host == "lab.example"
     assert (await engine.endpoints(cluster_id(instance)))[22].host == "127.0.0.1"
     await advertised.close()
-
-
-async def test_an_engine_that_is_not_there(tmp_path: Path, instance: str) -> None:
-    nowhere = DockerEngine(f"unix://{tmp_path}/none.sock", instance=instance)
-    spec = container(instance, "net", role="net")
-    calls = [
-        nowhere.ensure(spec),
-        nowhere.observe("c"),
-        nowhere.stop("c"),
-        nowhere.wait_exit("c"),
-        nowhere.remove("c"),
-        nowhere.exec("c", ["true"], timeout=5),
-        nowhere.logs("c"),
-        nowhere.read_file("c", "/x", tail_bytes=1),
-        nowhere.endpoints("c"),
-        nowhere.info(),
-        anext(nowhere.events()),
-        nowhere.open("c", ["true"]).__aenter__(),
-    ]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-
-    assert {type(result) for result in results} == {DockerUnavailable}
-    await nowhere.close()
-
-
-async def test_an_engine_that_goes_away_and_comes_back(tmp_path: Path, instance: str, engine: DockerEngine) -> None:
-    with CuttableSocket(tmp_path / "engine.sock") as wire:
-        driver = DockerEngine(wire.url, instance=instance)
-        spec = container(instance, "net", role="net")
-        await driver.ensure(spec)
-        events = driver.events()
-        following = asyncio.create_task(_until_broken(driver, events))
-        waiting = asyncio.create_task(driver.wait_exit(spec.name))
-        running = asyncio.create_task(driver.exec(spec.name, ["sleep", "60"], timeout=50))
-        await asyncio.sleep(0.5)
-
-        wire.cut()
-        async with asyncio.timeout(10):
-            ended = await asyncio.gather(following, waiting, running, return_exceptions=True)
-        with pytest.raises(DockerUnavailable):
-            await driver.observe(cluster_id(instance))
-        wire.give_back()
-
-        assert {type(result) for result in ended} == {DockerUnavailable}
-        assert [status.state for status in await driver.observe(cluster_id(instance))] == ["running"]
-        await driver.close()
-
-
-async def _until_broken(driver: DockerEngine, events: AsyncIterator[object]) -> None:
-    async with aclosing(events):  # type: ignore[type-var]
-        async for _ in events:
-            pass
-
-
-def _free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody has right now."""
-    for first in range(38000, 39000):
-        held = []
-        try:
-            held = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(count)]
-        except OSError:
-            continue
-        finally:
-            for server in held:
-                server.close()
-        if len(held) == count:
-            return first
-    raise AssertionError("no free ports")
 
 
 async def test_a_container_that_was_being_made_when_we_were_cut_off_is_removed_with_the_rest(

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from aiodocker import Docker
 
+from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
-from tests.support.engine import BUSYBOX_IMAGE, busybox, images, pack_busybox
+from tests.support.engine import BUSYBOX_IMAGE, busybox, engine, images, instance, pack_busybox
 
-__all__ = ["busybox", "images"]
+__all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = pytest.mark.docker
 
 
@@ -214,6 +215,23 @@ async def test_a_one_shot_that_is_given_up_is_killed(images: DockerImages, docke
         await running
 
     assert await _one_shots(docker, busybox) == []
+
+
+async def test_a_one_shot_whose_process_was_killed_is_among_what_its_installation_has(
+    busybox: str, engine: DockerEngine, instance: str
+) -> None:
+    images = DockerImages(instance=instance)
+    running = asyncio.create_task(images.run(busybox, ["sleep", "60"], timeout=50))
+    async with asyncio.timeout(20):
+        while not (held := await engine.survey()):  # noqa: ASYNC110 - another process would poll too
+            await asyncio.sleep(0.05)
+    assert [(each.kind, each.cluster_id) for each in held] == [("container", "")]
+
+    await engine.discard(held[0])
+
+    assert await engine.survey() == ()
+    await asyncio.gather(running, return_exceptions=True)
+    await images.close()
 
 
 async def test_a_one_shot_of_nothing(images: DockerImages, busybox: str) -> None:

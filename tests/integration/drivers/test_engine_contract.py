@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.topology import ContainerSpec, Publication
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
-from dayfly.errors import ContainerExited, EngineRefused, ImageMissing
-from tests.support.engine import busybox, cluster_id, container, images, instance
+from dayfly.errors import ContainerExited, EngineRefused, ImageMissing, PortsExhausted
+from tests.support.engine import busybox, cluster_id, container, free_ports, images, instance
 
 __all__ = ["busybox", "images", "instance"]
 pytestmark = pytest.mark.docker
@@ -165,6 +167,58 @@ async def test_every_port_is_published_on_loopback(engine: ContainerEngine, inst
     assert endpoints.keys() == {2201, 6443}
     assert {endpoint.host for endpoint in endpoints.values()} == {"127.0.0.1"}
     assert len({endpoint.port for endpoint in endpoints.values()}) == 2
+
+
+async def test_ports_stay_over_a_stop(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
+    await engine.ensure(net)
+    before = await engine.endpoints(cluster_id(instance))
+    await engine.stop(net.name)
+    assert await engine.endpoints(cluster_id(instance)) == {}
+
+    await engine.ensure(net)
+
+    assert await engine.endpoints(cluster_id(instance)) == before
+
+
+async def test_ports_of_a_stopped_container_are_not_given_to_another(
+    engine: ContainerEngine, instance: str, net: ContainerSpec
+) -> None:
+    first = free_ports(3)
+    publication = Publication("127.0.0.1", f"{first}-{first + 2}")
+    await engine.ensure(replace(net, publication=publication))
+    before = await engine.endpoints(cluster_id(instance))
+    await engine.stop(net.name)
+    with pytest.raises(PortsExhausted):
+        await engine.ensure(container(instance, "other", role="net", ports=(22, 23), publication=publication))
+    one = container(instance, "one", role="net", ports=(22,), publication=publication)
+
+    await engine.ensure(one)
+    await engine.ensure(replace(net, publication=publication))
+
+    after = await engine.endpoints(cluster_id(instance))
+    assert {port: after[port] for port in before} == before
+    assert {endpoint.port for endpoint in after.values()} == {first, first + 1, first + 2}
+
+
+async def test_when_a_container_was_started_last_is_told(
+    engine: ContainerEngine, instance: str, net: ContainerSpec, node: ContainerSpec
+) -> None:
+    async def started() -> dict[str, datetime]:
+        seen = await engine.observe(cluster_id(instance))
+        return {status.name: status.started_at for status in seen if status.started_at is not None}
+
+    await engine.ensure(net)
+    await engine.ensure(node)
+    first = await started()
+    assert first[net.name] < first[node.name]
+
+    await engine.stop(net.name)
+    assert await started() == first, "it is the start that counts, also after the end"
+    await engine.ensure(net)
+    second = await started()
+
+    assert second[node.name] == first[node.name]
+    assert second[net.name] > second[node.name]
 
 
 async def test_remove_takes_one_node_or_all_and_nothing_of_others(

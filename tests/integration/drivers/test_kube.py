@@ -43,14 +43,15 @@ def kube() -> KubeClient:
     return KubeClient()
 
 
-def node(name: str, *, ready: bool, message: str = "") -> dict[str, Any]:
+def node(name: str, *, ready: bool, message: str = "", boot: str = "b1") -> dict[str, Any]:
     condition = {
         "type": "Ready",
         "status": "True" if ready else "False",
         "reason": "KubeletReady" if ready else "KubeletNotReady",
         "message": message,
     }
-    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "X", "status": "True"}, condition]}}
+    conditions = [{"type": "X", "status": "True"}, condition]
+    return {"metadata": {"name": name}, "status": {"conditions": conditions, "nodeInfo": {"bootID": boot}}}
 
 
 def pod(name: str, phase: str, **status: object) -> dict[str, Any]:
@@ -110,7 +111,7 @@ async def test_nobody_there(kube: KubeClient, access: KubeAccess) -> None:
     with pytest.raises(NodeNotReady):
         await kube.pods(nowhere, timeout=5)
     with pytest.raises(NodeNotReady) as late:
-        await kube.wait_nodes_ready(nowhere, ["node01"], timeout=0.3)
+        await kube.wait_nodes_ready(nowhere, {"node01": "b1"}, timeout=0.3)
     assert late.value.evidence == {"node01": "not registered"}
     with pytest.raises(NotUsable):
         await kube.wait_service_account(nowhere, timeout=0.3)
@@ -126,7 +127,7 @@ async def test_one_look(kube: KubeClient, server: KubeServer, access: KubeAccess
     server.put("pods", pod("web", "Pending", containerStatuses=[waiting]))
 
     assert await kube.nodes(access, timeout=10) == (
-        KubeNode("node01", True, "KubeletReady"),
+        KubeNode("node01", True, "KubeletReady", "b1"),
         KubeNode("node02", False, "no status yet"),
     )
     assert await kube.pods(access, timeout=10) == (
@@ -140,7 +141,7 @@ async def test_nodes_are_watched_until_all_are_ready_at_once(
     changes: list[KubeNode] = []
     server.put("nodes", node("node01", ready=True))
     waiting = asyncio.create_task(
-        kube.wait_nodes_ready(access, ["node01", "node02"], timeout=20, on_change=changes.append)
+        kube.wait_nodes_ready(access, {"node01": "b1", "node02": "b1"}, timeout=20, on_change=changes.append)
     )
     await server.watching.wait()
     server.put("nodes", node("node02", ready=False, message="no CNI"))
@@ -171,7 +172,7 @@ async def test_nodes_that_stay_behind_are_told_with_their_reason(
     server.put("nodes", node("node02", ready=False, message="no CNI"))
 
     with pytest.raises(NodeNotReady, match="node02, node03") as late:
-        await kube.wait_nodes_ready(access, ["node01", "node02", "node03"], timeout=0.5)
+        await kube.wait_nodes_ready(access, dict.fromkeys(["node01", "node02", "node03"], "b1"), timeout=0.5)
 
     assert late.value.evidence == {
         "node01": "KubeletReady",
@@ -180,11 +181,29 @@ async def test_nodes_that_stay_behind_are_told_with_their_reason(
     }
 
 
+async def test_ready_counts_in_the_boot_that_is_waited_for(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.put("nodes", node("node01", ready=True, boot="before"))
+    with pytest.raises(NodeNotReady) as late:
+        await kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=2)
+    assert late.value.evidence == {"node01": "has not reported since it was booted; before: KubeletReady"}
+
+    server.watching.clear()
+    waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))
+    await server.watching.wait()
+    server.put("nodes", node("node01", ready=False, message="starting"))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    server.put("nodes", node("node01", ready=True))
+    await waiting
+
+
 async def test_a_watch_that_breaks_begins_anew_and_misses_nothing(
     kube: KubeClient, server: KubeServer, access: KubeAccess
 ) -> None:
     server.expired_watches = 2
-    waiting = asyncio.create_task(kube.wait_nodes_ready(access, ["node01"], timeout=20))
+    waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))
     await server.watching.wait()
     server.unavailable = True
     server.cut_watches()

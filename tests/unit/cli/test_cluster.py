@@ -29,14 +29,16 @@ def test_create_and_wait_shows_each_step(dayfly: Dayfly) -> None:
 
 def test_create_without_waiting_is_done_at_once(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "slow-one", "--image", "bare")
-    assert (done.exit_code, done.stdout) == (0, "slow-one is pending\n")
+    assert done.exit_code == 0
+    assert re.fullmatch(r"slow-one is pending \(#\d+\)\n", done.stdout)
 
 
 def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
     done = dayfly(
         *("cluster", "create", "slow-options", "--image", "k8s", "--workers", "2", "--vcpus", "3"),
         *("--memory-mib", "600", "--disk-gib", "9", "--worker-memory-mib", "400", "--label", "a=b=c"),
-        *("--ttl", "1h30m", "--readiness", "nodes", "--json"),
+        *("--ttl", "1h30m", "--readiness", "nodes", "--owner", "ci", "--heartbeat", "1m", "--restart", "never"),
+        *("--hold", "1h", "--hold-reason", "a look", "--hold-vms", "stopped", "--json"),
     )
     cluster = json.loads(done.stdout)
     assert cluster["control_plane"] == {"vcpus": 3, "memory_mib": 600, "disk_gib": 9}
@@ -44,6 +46,8 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
     assert cluster["labels"] == {"a": "b=c"}
     assert cluster["ttl_seconds"] == 5400
     assert cluster["readiness"] == "nodes"
+    assert (cluster["owner"], cluster["heartbeat_interval_seconds"], cluster["restart"]) == ("ci", 60, "never")
+    assert (cluster["hold"]["reason"], cluster["hold"]["vms"]) == ("a look", "stopped")
 
 
 def test_a_cluster_that_fails(dayfly: Dayfly) -> None:
@@ -64,7 +68,7 @@ def test_show_and_list(dayfly: Dayfly) -> None:
         assert part in shown
     assert json.loads(dayfly("cluster", "show", "seen", "--json").stdout)["phase"] == "ready"
     header, line = dayfly("cluster", "list", "--label", "show=yes").stdout.splitlines()
-    assert header.split() == ["NAME", "ID", "PHASE", "IMAGE", "NODES", "AGE"]
+    assert header.split() == ["NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"]
     assert line.split()[0] == "seen"
     assert [one["name"] for one in json.loads(dayfly("cluster", "list", "--label", "show=yes", "--json").stdout)] == [
         "seen"

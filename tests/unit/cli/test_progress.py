@@ -44,7 +44,7 @@ def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable
     lines = [line.rstrip() for line in draw(picture).splitlines()]
     assert lines[1].split() == ["-", "sandbox", "done", "1.5", "s"]
     assert lines[2].split(maxsplit=5) == ["node01", "boot", "running,", "attempt", "2", "1 min 11 s  no SSH yet"]
-    assert f"{cluster.name}: pending, 10.0 s" in lines[3]
+    assert f"{cluster.name}: pending (#{cluster.queue_position}), 10.0 s" in lines[3]
 
 
 def test_markup_of_a_guest_is_only_text(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:

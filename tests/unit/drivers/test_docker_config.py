@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology
-from dayfly.drivers.docker_config import container_config, one_shot_config
+from dayfly.drivers.docker_config import LABEL_PORTS, container_config, one_shot_config
+from dayfly.drivers.docker_ports import ports_of
 from tests.support.specs import make_spec
 
 
@@ -21,6 +22,10 @@ def _topology(accelerator: str = "tcg", port_range: str | None = None) -> Topolo
     )
 
 
+def _ports(spec: ContainerSpec) -> dict[int, int]:
+    return {port: 20000 + at for at, port in enumerate(spec.ports)}
+
+
 def _all(topology: Topology) -> list[ContainerSpec]:
     return [topology.net, topology.registry, *topology.nodes]
 
@@ -28,7 +33,7 @@ def _all(topology: Topology) -> list[ContainerSpec]:
 @pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
 def test_no_container_is_privileged(accelerator: str) -> None:
     for spec in _all(_topology(accelerator)):
-        host = container_config(spec)["HostConfig"]
+        host = container_config(spec, _ports(spec))["HostConfig"]
         assert host["Privileged"] is False
         assert host["CapDrop"] == ["ALL"]
         assert host["SecurityOpt"] == ["no-new-privileges"]
@@ -50,31 +55,35 @@ def test_nodes_and_registry_get_no_capability_and_the_namespace_of_net() -> None
 
 @given(
     ports=st.lists(st.integers(1, 65535), unique=True, max_size=8),
-    port_range=st.sampled_from([None, "40000-40999"]),
     address=st.sampled_from(["127.0.0.1", "0.0.0.0", "10.1.2.3"]),  # noqa: S104
 )
-def test_every_port_is_bound_to_the_address_that_was_asked_for(
-    ports: list[int], port_range: str | None, address: str
-) -> None:
-    spec = ContainerSpec("n", "net", "i", ("x",), {}, ports=tuple(ports), publication=Publication(address, port_range))
+def test_every_port_is_bound_to_the_address_that_was_asked_for(ports: list[int], address: str) -> None:
+    spec = ContainerSpec("n", "net", "i", ("x",), {}, ports=tuple(ports), publication=Publication(address))
 
-    config = container_config(spec)
+    config = container_config(spec, _ports(spec))
 
     assert set(config["ExposedPorts"]) == {f"{port}/tcp" for port in ports}
-    for port in ports:
+    for port, host_port in _ports(spec).items():
         (binding,) = config["HostConfig"]["PortBindings"][f"{port}/tcp"]
-        assert binding == {"HostIp": address, "HostPort": port_range or ""}
+        assert binding == {"HostIp": address, "HostPort": str(host_port)}
+    assert ports_of(config["Labels"]) == set(_ports(spec).values())
+
+
+def test_what_publishes_nothing_says_so() -> None:
+    assert LABEL_PORTS not in container_config(_topology().registry)["Labels"]
+    assert ports_of({}) == frozenset()
 
 
 def test_nothing_of_the_image_decides_what_runs() -> None:
-    config = container_config(_topology().net)
+    net = _topology().net
+    config = container_config(net, _ports(net))
 
     assert config["Entrypoint"] == []
-    assert config["Cmd"] == list(_topology().net.command)
+    assert config["Cmd"] == list(net.command)
 
 
 def test_logs_are_bounded_and_nothing_restarts_by_itself() -> None:
-    host = container_config(_topology().net)["HostConfig"]
+    host = container_config(_topology().registry)["HostConfig"]
 
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
     assert host["RestartPolicy"] == {"Name": "no"}

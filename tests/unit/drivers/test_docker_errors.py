@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import aiohttp
 import pytest
 from aiodocker.exceptions import DockerError, DockerStreamError
 
-from dayfly.drivers.docker_errors import engine_errors, translate
+from dayfly.drivers.docker_errors import engine_errors, is_port_taken, translate
 from dayfly.errors import (
     ContainerExited,
     DayflyError,
@@ -48,6 +49,14 @@ SAMPLES = [
     (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), DockerUnavailable),
     (aiohttp.ServerDisconnectedError(), DockerUnavailable),
     (aiohttp.ClientPayloadError("Response payload is not completed"), DockerUnavailable),
+    (DockerError(503, "the engine is starting"), DockerUnavailable),
+    (DockerError(500, "daemon is shutting down"), DockerUnavailable),
+    (
+        DockerError(500, "connection error: dial unix /run/containerd/containerd.sock: connect: connection refused"),
+        DockerUnavailable,
+    ),
+    (DockerError(500, "rpc error: code = Unavailable desc = transport is closing: unavailable"), DockerUnavailable),
+    (DockerError(500, "ttrpc: closed: unknown"), DockerUnavailable),
     (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
 ]
 
@@ -78,6 +87,17 @@ def test_an_error_of_ours_passes_as_it_is() -> None:
         raise ExceptionGroup("", [ours])
 
     assert raised.value is ours
+
+
+def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
+    with pytest.raises(DockerUnavailable), engine_errors("waiting for x"):
+        json.loads('{"StatusCode":')
+
+
+@pytest.mark.parametrize(("error", "kind"), SAMPLES, ids=lambda value: str(value)[:50])
+def test_only_a_port_is_a_port(error: Exception, kind: type[DayflyError]) -> None:
+    if isinstance(error, DockerError):
+        assert is_port_taken(error) == (kind is PortsExhausted)
 
 
 def test_a_defect_of_ours_is_not_blamed_on_the_engine() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.topology import Publication, Topology, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeImages, FakeKube, FakeSsh
-from dayfly.drivers.protocols import CommandResult, File, KubeAccess, SshTarget
+from dayfly.drivers.fake import FakeEngine, FakeImages, FakeKube, FakePressure, FakeSsh
+from dayfly.drivers.protocols import CommandResult, EngineEvent, File, KubeAccess, SshTarget
 from dayfly.errors import (
     DockerUnavailable,
     ImageMissing,
@@ -104,6 +106,78 @@ async def test_event_streams_break() -> None:
         await anext(events)
 
 
+async def test_an_engine_that_is_down_answers_nobody_and_keeps_what_it_has(topology: Topology) -> None:
+    engine = FakeEngine()
+    await engine.ensure(topology.net)
+    events, waiting = engine.events(), asyncio.create_task(engine.wait_exit(topology.net.name))
+    following = asyncio.create_task(_first(events))
+    await asyncio.sleep(0.01)
+
+    engine.engine_down()
+
+    for broken in (waiting, following, engine.observe("c1"), engine.survey(), anext(engine.events()), engine.info()):
+        with pytest.raises(DockerUnavailable):
+            await broken
+    engine.engine_up()
+    assert [status.state for status in await engine.observe("c1")] == ["running"]
+    engine.exit(topology.net.name, 3)
+    assert await engine.wait_exit(topology.net.name) == 3
+
+
+async def test_an_engine_that_restarts_leaves_its_containers_down(topology: Topology) -> None:
+    engine = FakeEngine()
+    await engine.ensure(topology.net)
+    await engine.ensure(topology.node(1))
+    events = engine.events()
+    waiting = asyncio.create_task(engine.wait_exit(topology.net.name))
+    await asyncio.sleep(0.01)
+
+    engine.restart_engine()
+
+    for broken in (waiting, anext(events)):
+        with pytest.raises(DockerUnavailable):
+            await broken
+    assert {status.state for status in await engine.observe("c1")} == {"exited"}
+    assert await engine.wait_exit(topology.net.name) == 137
+
+
+async def test_what_is_removed_by_hand_is_told_and_its_files_are_gone(topology: Topology) -> None:
+    engine = FakeEngine()
+    await engine.ensure(topology.net, [File("/overlay", b"old")])
+    events = engine.events("c1")
+
+    engine.remove_by_hand(topology.net.name)
+
+    assert [(await anext(events)).action for _ in range(2)] == ["die", "destroy"]
+    assert await engine.observe("c1") == ()
+    await engine.ensure(topology.net)
+    assert await engine.read_file(topology.net.name, "/overlay", tail_bytes=9) == b""
+
+
+async def test_events_come_twice_and_late(topology: Topology) -> None:
+    engine = FakeEngine()
+    await engine.ensure(topology.net)
+    events, of_another = engine.events("c1"), engine.events("c2")
+
+    engine.repeat_events()
+
+    assert [(await anext(events)).action for _ in range(2)] == ["create", "start"]
+    engine.disconnect()
+    with pytest.raises(DockerUnavailable):
+        await anext(of_another)
+
+
+async def test_a_pressure_that_a_test_sets() -> None:
+    gauge = FakePressure()
+    assert gauge.read().percent == 0
+    gauge.percent = 80
+    assert gauge.read().percent == 80
+
+
+async def _first(events: AsyncIterator[EngineEvent]) -> EngineEvent:
+    return await anext(events)
+
+
 async def test_ssh_scripts_the_latest_first() -> None:
     ssh = FakeSsh()
     ssh.on("kubeadm", CommandResult(1, "", "first\n"))
@@ -137,8 +211,10 @@ async def test_kube_nodes_and_pods_that_fail() -> None:
     kube = FakeKube()
     kube.not_ready("node02", "no CNI")
     with pytest.raises(NodeNotReady) as late:
-        await kube.wait_nodes_ready(ACCESS, ["node01", "node02"], timeout=600)
+        await kube.wait_nodes_ready(ACCESS, {"node01": "b1", "node02": "b2"}, timeout=600)
     assert late.value.evidence["node02"] == "no CNI"
+    kube.recovers("node02")
+    await kube.wait_nodes_ready(ACCESS, {"node01": "b1", "node02": "b2"}, timeout=600)
     kube.pods_fail("ImagePullBackOff")
     with pytest.raises(NotUsable):
         await kube.run_pod(ACCESS, "smoke", image="i", argv=["true"], timeout=1)
@@ -146,6 +222,22 @@ async def test_kube_nodes_and_pods_that_fail() -> None:
     await kube.run_pod(ACCESS, "smoke", image="i", argv=["true"], timeout=1)
 
     assert kube.pods_run == ["smoke"]
+
+
+async def test_kube_nodes_that_report_an_earlier_boot() -> None:
+    kube = FakeKube()
+    kube.stale_boot("node01")
+    with pytest.raises(NodeNotReady):
+        await kube.wait_nodes_ready(ACCESS, {"node01": "b1"}, timeout=600)
+    (seen,) = await kube.nodes(ACCESS, timeout=1)
+    assert seen.ready
+    assert seen.boot_id != "b1"
+
+    kube.recovers("node01")
+    await kube.wait_nodes_ready(ACCESS, {"node01": "b1"}, timeout=600)
+
+    assert [node.boot_id for node in await kube.nodes(ACCESS, timeout=1)] == ["b1"]
+    assert await kube.nodes(replace(ACCESS, ca="of another cluster"), timeout=1) == ()
 
 
 async def test_images_move_their_tags_and_come_from_a_registry() -> None:

@@ -38,6 +38,7 @@ class World:
     result: CommandResult = OK
     ssh_error: SshTimeout | None = None
     done_on: set[str] = field(default_factory=set)
+    marks: set[tuple[str, str]] = field(default_factory=set)
     vm_exits: bool = False
     healthy_now: bool = True
     nodes_now: tuple[KubeNode, ...] = ()
@@ -45,7 +46,9 @@ class World:
     no_account: NotUsable | None = None
     no_pod: NotUsable | None = None
     ran: list[tuple[str, str]] = field(default_factory=list)
-    pods: list[str] = field(default_factory=list)
+    pods_run: list[str] = field(default_factory=list)
+    existing_pods: tuple[KubePod, ...] = ()
+    waited_for: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
     # the engine
@@ -79,10 +82,16 @@ class World:
         self.ran.append((node_of(target), command))
         if command.startswith("journalctl"):
             return CommandResult(0, "kubelet: no such token " + SECRETS.bootstrap_token, "")
-        if command.endswith("--done") or command.startswith("test -e"):
+        if command.endswith("boot_id"):
+            if self.ssh_error:
+                raise self.ssh_error
+            return CommandResult(0, f"boot-of-{node_of(target)}\n", "")
+        if command.endswith("--done"):
             return CommandResult(0 if node_of(target) in self.done_on else 1, "", "")
-        if "touch" in command:
-            self.done_on.add(node_of(target))
+        if command.startswith("test -e"):
+            return CommandResult(0 if (node_of(target), command.rsplit(maxsplit=1)[-1]) in self.marks else 1, "", "")
+        if command.startswith("touch"):
+            self.marks.add((node_of(target), command.rsplit(maxsplit=1)[-1]))
             return OK
         if self.vm_exits:
             await asyncio.Event().wait()
@@ -105,20 +114,24 @@ class World:
     async def wait_nodes_ready(
         self,
         access: KubeAccess,
-        names: Sequence[str],
+        boot_ids: Mapping[str, str],
         *,
         timeout: float,
         on_change: Callable[[KubeNode], None] | None = None,
     ) -> None:
         if self.not_ready:
             raise self.not_ready
-        for name in names:
+        self.waited_for = dict(boot_ids)
+        for name in boot_ids:
             if on_change:
                 on_change(KubeNode(name, ready=True))
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         if self.no_account:
             raise self.no_account
+
+    async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
+        return self.existing_pods
 
     async def run_pod(
         self,
@@ -130,11 +143,19 @@ class World:
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:
+        left, self.existing_pods = self.existing_pods, ()
+        if left and left[0].phase == "Failed":
+            raise NotUsable("the pod that was there failed")
         if self.no_pod:
             raise self.no_pod
-        self.pods.append(f"{name} {image}")
+        self.pods_run.append(f"{name} {image}")
         if on_change:
             on_change(KubePod(name, "default", "Succeeded", "node02"))
+
+
+def said(node: str, *, ready: bool = True, boot: str = "") -> KubeNode:
+    """What a node's kubelet reported, in the boot that the node is in now unless `boot` says otherwise."""
+    return KubeNode(node, ready, boot_id=boot or f"boot-of-{node}")
 
 
 def node_of(target: SshTarget) -> str:
@@ -168,6 +189,15 @@ async def test_control_plane_gets_its_files_and_its_program_and_says_how_it_goes
     assert "/etc/kubernetes/pki/ca.key" in world.files["node01"]
     assert ("node01", "/usr/lib/dayfly/control-plane") in world.ran
     assert said[1:] == ["the API server is healthy", "done"]
+
+
+async def test_a_control_plane_that_was_started_again_is_awaited_with_its_files_untouched() -> None:
+    world = World(done_on={"node01"}, lines=["dayfly: the API server is healthy"])
+    context, said = context_of(world, node=1)
+    await ControlPlane().apply(context)
+    assert not world.files
+    assert ("node01", "/usr/lib/dayfly/control-plane") in world.ran
+    assert said == ["node01 starts its control plane again", "the API server is healthy"]
 
 
 async def test_worker_joins_without_the_cas_key() -> None:
@@ -228,10 +258,11 @@ async def test_each_node_joins_for_itself(done: set[str], so: bool) -> None:
 @pytest.mark.parametrize(
     ("nodes", "account", "so"),
     [
-        ((KubeNode("node01", ready=True), KubeNode("node02", ready=True)), None, True),
-        ((KubeNode("node01", ready=True), KubeNode("node02", ready=False)), None, False),
-        ((KubeNode("node01", ready=True),), None, False),
-        ((KubeNode("node01", ready=True), KubeNode("node02", ready=True)), NotUsable("no account"), False),
+        ((said("node01"), said("node02")), None, True),
+        ((said("node01"), said("node02", ready=False)), None, False),
+        ((said("node01"), said("node02", boot="an-earlier-boot")), None, False),
+        ((said("node01"),), None, False),
+        ((said("node01"), said("node02")), NotUsable("no account"), False),
     ],
 )
 async def test_ready_means_every_node_and_a_service_account(
@@ -250,9 +281,18 @@ async def test_nodes_that_stay_not_ready_leave_every_kubelets_words() -> None:
 
 
 async def test_ready_says_which_node_is() -> None:
-    context, said = context_of(World())
+    world = World()
+    context, words = context_of(world)
     await Ready().apply(context)
-    assert said[:2] == ["node01 is Ready", "node02 is Ready"]
+    assert words[:2] == ["node01 is Ready", "node02 is Ready"]
+    assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
+
+
+async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
+    context, _ = context_of(World(nodes_now=(said("node01"), said("node02")), ssh_error=SshTimeout("silence")))
+    assert not await Ready().check(context)
+    with pytest.raises(SshTimeout):
+        await Ready().apply(context)
 
 
 async def test_the_smoke_pod_runs_once() -> None:
@@ -260,9 +300,26 @@ async def test_the_smoke_pod_runs_once() -> None:
     context, said = context_of(world)
     assert not await Smoke().check(context)
     await Smoke().apply(context)
-    assert world.pods == [f"{POD} registry/smoke:1"]
+    assert world.pods_run == [f"{POD} registry/smoke:1"]
     assert said == ["the smoke pod is Succeeded on node02"]
     assert await Smoke().check(context)
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+async def test_a_smoke_pod_of_an_earlier_boot_proves_nothing(phase: str) -> None:
+    world = World(existing_pods=(KubePod(POD, "default", phase, "node02"),))
+    context, words = context_of(world)
+    await Smoke().apply(context)
+    assert not world.existing_pods
+    assert world.pods_run[-1] == f"{POD} registry/smoke:1"
+    assert words == ["the smoke pod is Succeeded on node02"]
+
+
+async def test_what_the_smoke_pod_proved_ends_with_the_boot() -> None:
+    world = World()
+    context, _ = context_of(world)
+    await Smoke().apply(context)
+    assert {path for _, path in world.marks} == {"/run/dayfly-smoke.done"}
 
 
 async def test_a_smoke_pod_that_does_not_run_leaves_no_mark() -> None:

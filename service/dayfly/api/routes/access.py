@@ -71,7 +71,7 @@ async def get_evidence(
     cluster: TheCluster,
     name: Annotated[str, Path(description="One of the names in the cluster's `error.evidence`.")],
 ) -> PlainTextResponse:
-    """What was seen when the cluster failed: a console, a log. Kept until the cluster is deleted."""
+    """What was seen when the cluster failed: a console, a log. Kept as long as the cluster is on record."""
     evidence = await services.store.evidence(cluster.id)
     if name not in evidence:
         raise NotFound(f"the cluster {cluster.name} has no evidence of this name")

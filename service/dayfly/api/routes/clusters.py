@@ -1,4 +1,7 @@
-"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (reconcile/) makes them true."""
+"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (reconcile/) makes them true.
+
+Not here: what callers change of one that is there (changes.py).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from dayfly.api.parameters import TheCluster, Timeout
-from dayfly.api.rendering import show_cluster, show_spec, show_summary
+from dayfly.api.queue import NOWHERE, places
+from dayfly.api.rendering import show_hold, show_spec, show_summary
 from dayfly.api.representations import Cluster, ClusterList, DryRun
-from dayfly.api.requests import ClusterRequest
+from dayfly.api.requests import MAX_OWNER, OWNER, ClusterRequest
 from dayfly.api.services import ApiServices, Services
+from dayfly.api.showing import show
 from dayfly.api.specs import resolve_spec
+from dayfly.api.tenure import allowed_hold
 from dayfly.api.waiting import WaitFor, wait_for_cluster
 from dayfly.domain import cluster as domain
 from dayfly.domain.lifecycle import Phase
@@ -65,12 +71,13 @@ async def create_cluster(
     if key is not None and not dry_run and (made := await services.store.made_with(key)) is not None:
         # Before anything is checked: a retry gets its cluster even if the image has gone since.
         return await _accepted(made, response, services, created=False)
+    hold = allowed_hold(wanted.hold, services)
     spec = await resolve_spec(wanted, services)
     if dry_run:
         await _check_name_is_free(wanted.name, services)
-        shown = DryRun(name=wanted.name, **dict(show_spec(spec)))
+        shown = DryRun(name=wanted.name, owner=wanted.owner, hold=show_hold(hold), **dict(show_spec(spec)))
         return Response(shown.model_dump_json(), media_type="application/json")
-    new = NewCluster(name=wanted.name, spec=spec, ttl_seconds=wanted.ttl_seconds)
+    new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold)
     cluster, created = await services.store.create_cluster(new, key)
     return await _accepted(cluster, response, services, created=created)
 
@@ -79,7 +86,7 @@ async def _accepted(cluster: domain.Cluster, response: Response, services: ApiSe
     response.headers["Location"] = f"/v1/clusters/{cluster.id}"
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
-    return await _show(cluster, services)
+    return await show(cluster, services)
 
 
 @router.get(
@@ -97,15 +104,20 @@ async def list_clusters(
     services: Services,
     label: Annotated[list[str], Query(description="`key=value`; a cluster must have all that are given.")] = [],  # noqa: B006
     phase: Annotated[list[Phase], Query(description="Any of those that are given. Left out: all but `deleted`.")] = [],  # noqa: B006
+    owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> ClusterList:
     """Clusters, newest first."""
-    page = await services.store.list_clusters(labels=_parse_labels(label), phases=phase, limit=limit, cursor=cursor)
+    page = await services.store.list_clusters(
+        labels=_parse_labels(label), phases=phase, owner=owner, limit=limit, cursor=cursor
+    )
     if page.next_cursor is not None:
         following = request.url.include_query_params(cursor=page.next_cursor)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return ClusterList(clusters=[show_summary(one) for one in page.clusters], next_cursor=page.next_cursor)
+    found = await places(page.clusters, services)
+    shown = [show_summary(one, found.get(one.id, NOWHERE)) for one in page.clusters]
+    return ClusterList(clusters=shown, next_cursor=page.next_cursor)
 
 
 @router.get("/{cluster}", operation_id="getCluster")
@@ -115,7 +127,7 @@ async def get_cluster(
     """One cluster, at once or when it is as wanted."""
     if wait is not None:
         cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
-    return await _show(cluster, services)
+    return await show(cluster, services)
 
 
 @router.delete("/{cluster}", operation_id="deleteCluster", status_code=202)
@@ -132,13 +144,7 @@ async def delete_cluster(
     cluster = await services.store.request_deletion(cluster.id)
     if wait is not None:
         cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
-    return await _show(cluster, services)
-
-
-async def _show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
-    steps = await services.store.steps(cluster.id)
-    evidence = await services.store.evidence(cluster.id) if cluster.fault else {}
-    return show_cluster(cluster, steps, evidence.keys(), services.clock.now())
+    return await show(cluster, services)
 
 
 async def _check_name_is_free(name: str | None, services: ApiServices) -> None:

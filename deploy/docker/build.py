@@ -1,0 +1,178 @@
+"""Builds the lab's images, `dayfly/service` and `dayfly/postgres`, on Debian bases of our own: nothing is pulled.
+
+Run by build.sh, which sees to what it needs: root, mmdebstrap, an engine. Everything is named by the content that it
+was made of, so a second run does nothing. With `--base` an image is built on that base instead.
+Not here: node images (`dayfly image bake`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from dayfly.cli.bake_view import BakeView
+from dayfly.clock import SystemClock
+from dayfly.concurrency import first_failure_only
+from dayfly.drivers.docker_images import DockerImages
+from dayfly.errors import DayflyError, ImageMissing
+from dayfly.images.cache import Cache
+from dayfly.images.container import TAG_LENGTH, remove_former
+from dayfly.images.fingerprint import fingerprint
+from dayfly.images.process import run
+from dayfly.images.progress import OnLine, Reporter
+from dayfly.images.recipe import RootFileSystem
+from dayfly.images.rootfs import make_rootfs
+from dayfly.settings import Settings
+
+REPO: Final = Path(__file__).resolve().parents[2]
+HERE: Final = "deploy/docker"
+LABEL: Final = "dayfly.lab"
+PYTHON: Final = Path("/usr/bin/python3")
+"""Debian's own: the wheels are for the Python of the base, which is the same Debian as this machine."""
+PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "service": ("passwd", "python3", "python3-venv"),
+    "postgres": ("passwd", "postgresql"),
+}
+DISTRIBUTION: Final = ("pyproject.toml", "README.md", "LICENSE", "service", "migrations", "provisioning")
+"""What a wheel of ours is made of."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What the parts of a build share. `base` is an image given by the caller, or None."""
+
+    images: DockerImages
+    cache: Cache
+    reporter: Reporter
+    base: str | None
+
+    async def build(self, name: str) -> None:
+        """Make dayfly/`name`:latest what the checkout says."""
+        repository = f"dayfly/{name}"
+        rootfs = RootFileSystem(suite=platform.freedesktop_os_release()["VERSION_CODENAME"], packages=PACKAGES[name])
+        sources = (f"{HERE}/{name}", f"{HERE}/build.py", *(DISTRIBUTION if name == "service" else ()))
+        key = fingerprint(REPO, rootfs, self.base, files=sources)
+        final = f"{repository}:{key[:TAG_LENGTH]}"
+        async with self.cache.alone(f"lab.{name}", partial(self.reporter.waiting, name)):
+            image_id = await self._find(final)
+            if image_id is not None:
+                self.reporter.cached(name, f"{final} is on the engine")
+            else:
+                base = self.base or await self._base(name, rootfs)
+                await self._image(name, base, final, key)
+                image_id = (await self.images.inspect(final)).id
+            await self.images.tag(image_id, f"{repository}:latest")
+            await remove_former(self.images, repository, label=LABEL, current=image_id)
+
+    async def _base(self, name: str, rootfs: RootFileSystem) -> str:
+        """The reference of an image that is Debian with the packages, and no more."""
+        key = fingerprint(REPO, rootfs, files=(f"{HERE}/trim", "service/dayfly/images/rootfs.py"))
+        reference = f"dayfly/{name}-base:{key[:TAG_LENGTH]}"
+        if await self._find(reference) is not None:
+            self.reporter.cached(f"{name} base", f"{reference} is on the engine")
+            return reference
+
+        async def make(folder: Path) -> None:
+            async with self.reporter.phase(f"{name} base") as on_line:
+                await make_rootfs(rootfs, folder / "rootfs.tar", hook=REPO / HERE / "trim", on_line=on_line)
+
+        folder = await self.cache.get(f"lab.{name}-base", key, make)
+        async with self.reporter.phase(f"{name} import"):
+            label = f"LABEL {LABEL}={key}"
+            made = await self.images.import_rootfs(folder / "rootfs.tar", reference, changes=('CMD ["/bin/sh"]', label))
+        await remove_former(self.images, f"dayfly/{name}-base", label=LABEL, current=made)
+        return reference
+
+    async def _image(self, name: str, base: str, reference: str, key: str) -> None:
+        async with self.cache.scratch() as context:
+            await asyncio.to_thread(shutil.copytree, REPO / HERE / name, context, dirs_exist_ok=True)
+            if name == "service":
+                async with self.reporter.phase("wheels") as on_line:
+                    await _make_wheels(context, on_line)
+            async with self.reporter.phase(f"{name} image") as on_line:
+                await run(
+                    [
+                        *("docker", "build", "--force-rm", "--build-arg", f"BASE={base}"),
+                        *("--label", f"{LABEL}={key}", "--tag", reference, context),
+                    ],
+                    name="docker build",
+                    # The engine of Debian 12 has this builder, and its command needs no plugin for it.
+                    environment={"DOCKER_BUILDKIT": "0"},
+                    on_line=on_line,
+                )
+
+    async def _find(self, reference: str) -> str | None:
+        try:
+            return (await self.images.inspect(reference)).id
+        except ImageMissing:
+            return None
+
+
+async def _make_wheels(context: Path, on_line: OnLine) -> None:
+    """Through the machine's own pip configuration: what the server needs into wheels/, Dayfly itself into dist/."""
+    wheels, dist = context / "wheels", context / "dist"
+    await run(
+        [
+            *(sys.executable, "-m", "pip", "--python", PYTHON, "--disable-pip-version-check", "--no-input"),
+            *("wheel", "--wheel-dir", wheels, f"{REPO}[server]"),
+        ],
+        name="pip wheel",
+        on_line=on_line,
+    )
+    dist.mkdir()
+    (ours,) = wheels.glob("dayfly-*.whl")
+    ours.rename(dist / ours.name)
+
+
+async def build(base: str | None, names: tuple[str, ...]) -> None:
+    """All at once; a failure of one ends the others. Told to end, it leaves nothing half-made."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - we are in one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    settings, clock = Settings(), SystemClock()
+    images = DockerImages(settings.docker_host, clock=clock)
+    try:
+        with BakeView(Console()) as view:
+            async with (
+                Cache(settings.cache_dir, clock) as cache,
+                first_failure_only(),
+                asyncio.TaskGroup() as group,
+            ):
+                lab = Lab(images, cache, Reporter(view.show, clock), base)
+                for name in names:
+                    group.create_task(lab.build(name))
+    finally:
+        await images.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the images of the lab stack (docker-compose.yml).")
+    parser.add_argument("--base", help="build on this image, a Debian, instead of one made by mmdebstrap")
+    parser.add_argument("names", nargs="*", default=list(PACKAGES), metavar="NAME", help=" or ".join(PACKAGES))
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(PACKAGES):
+        parser.error(f"no such image: {', '.join(sorted(unknown))}")
+    try:
+        asyncio.run(build(given.base, tuple(given.names)))
+    except DayflyError as error:
+        print(f"error: {error.message}", *error.evidence.values(), sep="\n", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("interrupted; nothing half-made was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

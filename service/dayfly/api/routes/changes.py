@@ -1,0 +1,36 @@
+"""What callers change of a cluster that is there: its time, labels and hold; and their sign that they still need it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from dayfly.api.parameters import IdOrName, TheCluster
+from dayfly.api.rendering import show_heartbeat
+from dayfly.api.representations import Cluster, HeartbeatView
+from dayfly.api.requests import ChangeRequest
+from dayfly.api.services import Services
+from dayfly.api.showing import show
+from dayfly.api.tenure import change_of
+
+router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
+
+
+@router.patch("", operation_id="changeCluster")
+async def change_cluster(wanted: ChangeRequest, services: Services, cluster: TheCluster) -> Cluster:
+    """Change a cluster's time to live, labels or hold; what is left out stays. 409 when it is being deleted.
+
+    A time to live that would be over already is refused: DELETE such a cluster.
+    """
+    change, allow = change_of(wanted, services)
+    return await show(await services.store.change_cluster(cluster.id, change, allow), services)
+
+
+@router.post("/heartbeat", operation_id="sendHeartbeat")
+async def send_heartbeat(services: Services, cluster: IdOrName) -> HeartbeatView:
+    """Say that the cluster is still needed. 409 when it was made without `heartbeat_interval_seconds`, or is going.
+
+    Needs no body. Send one at a third of the interval, so that a lost one costs nothing.
+    """
+    return show_heartbeat(await services.store.heartbeat(cluster))

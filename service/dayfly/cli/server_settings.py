@@ -1,0 +1,22 @@
+"""The server's settings, for commands that run on the server; what is wrong with them in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from dayfly.cli.complaints import CommandError
+from dayfly.settings import Settings
+
+
+def server_settings(**given: Any) -> Settings:
+    """From the environment, with what is `given` before it. Raises CommandError."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"DAYFLY_{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
+            for one in error.errors(include_input=False)
+        )
+        raise CommandError("bad_settings", wrong) from error

@@ -1,0 +1,84 @@
+"""When a cluster's time is over: one rule, for the API that extends it and the worker that ends it.
+
+Not here: what happens then (reconcile/), and who may extend it by how much (api/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.lifecycle import Desired, Phase
+
+Reason = Literal["ttl", "heartbeat"]
+
+WARNING: Final = timedelta(minutes=5)
+"""How long ahead of the end a warning comes; but never before four fifths of the time have passed."""
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """The end of a cluster: when, because of what, and when its events warn of it."""
+
+    at: datetime
+    reason: Reason
+    warn_at: datetime
+
+    @property
+    def story(self) -> str:
+        """The reason as a sentence."""
+        return "its time to live is over" if self.reason == "ttl" else "its caller sent no heartbeat in time"
+
+
+def expiry(cluster: Cluster) -> Expiry | None:
+    """The earliest end, or None while there is none. A hold does not move it: a hold keeps what is over."""
+    spec, ends = cluster.spec, []
+    began = cluster.ready_at or cluster.failed_at
+    if spec.ttl_seconds is not None and began is not None:
+        ends.append(_expiry("ttl", began, spec.ttl_seconds))
+    if spec.heartbeat_interval_seconds is not None and cluster.heartbeat_at is not None:
+        ends.append(_expiry("heartbeat", cluster.heartbeat_at, spec.heartbeat_interval_seconds))
+    return min(ends, key=lambda end: end.at, default=None)
+
+
+def is_over(cluster: Cluster, now: datetime) -> bool:
+    """Whether the cluster has come to an end that no hold puts off."""
+    return cluster.expires_at is not None and cluster.expires_at <= now and not cluster.held(now)
+
+
+def must_stop(cluster: Cluster, now: datetime) -> bool:
+    """Whether the cluster's end has come and a hold keeps it, with its machines stopped."""
+    ended = cluster.expires_at is not None and cluster.expires_at <= now
+    return ended and cluster.hold is not None and cluster.held(now) and cluster.hold.vms == "stopped"
+
+
+def next_look(cluster: Cluster, now: datetime) -> datetime | None:
+    """When a worker must look at the cluster next though nobody asks for anything; None: never."""
+    if cluster.phase is Phase.DELETED:
+        return None
+    if cluster.desired is Desired.ABSENT:
+        return now
+    if _is_due(cluster, now):
+        return now
+    end, hold = expiry(cluster), cluster.hold
+    times = [end.warn_at, end.at] if end is not None else []
+    if hold is not None:
+        times.append(hold.until)
+    return min((time for time in times if time > now), default=None)
+
+
+def _is_due(cluster: Cluster, now: datetime) -> bool:
+    """Whether something whose time has come is still to be done."""
+    end = expiry(cluster)
+    if end is not None and cluster.warned_at is None and end.warn_at <= now:
+        return True
+    if cluster.phase is Phase.FAILED:
+        return is_over(cluster, now) or (cluster.reserved and not cluster.held(now))
+    return is_over(cluster, now) or (cluster.phase is Phase.READY and must_stop(cluster, now))
+
+
+def _expiry(reason: Reason, began: datetime, seconds: int) -> Expiry:
+    length = timedelta(seconds=seconds)
+    return Expiry(began + length, reason, began + length - min(WARNING, length / 5))

@@ -1,0 +1,86 @@
+"""What became of a cluster that should run, told from its containers; and how often its machines are started again.
+
+Pure: drivers look, reconcile/ acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from dayfly.domain.topology import Topology
+
+
+class Seen(Protocol):
+    """What is needed of a container as an engine shows it (drivers/protocols.ContainerStatus)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a cluster. Names of containers; `kind` is the worst of it.
+
+    `removed`: somebody took containers away. `restarted`: all are down, so the engine or its host was. `exited`: some
+    ended by themselves. `stale`: containers run in a network namespace that is gone, for its owner was started again.
+    """
+
+    kind: Literal["removed", "restarted", "exited", "stale"]
+    names: tuple[str, ...]
+    stale: tuple[str, ...] = ()
+
+
+def damage(topology: Topology, seen: Collection[Seen]) -> Damage | None:
+    """None when every container of `topology` runs where it should."""
+    found: Mapping[str, Seen] = {status.name: status for status in seen}
+    wanted = [topology.net.name, topology.registry.name, *(node.name for node in topology.nodes)]
+    missing = tuple(name for name in wanted if name not in found)
+    down = tuple(name for name in wanted if name in found and found[name].state != "running")
+    stale = _stale(found, topology.net.name, wanted[1:])
+    if missing:
+        return Damage("removed", missing, stale)
+    if len(down) == len(wanted):
+        return Damage("restarted", down)
+    if down:
+        return Damage("exited", down, stale)
+    return Damage("stale", stale, stale) if stale else None
+
+
+def _stale(found: Mapping[str, Seen], owner: str, others: Collection[str]) -> tuple[str, ...]:
+    """Those that run since before the namespace's owner was started."""
+    began = found[owner].started_at if owner in found else None
+    if began is None:
+        return ()
+
+    def is_stale(status: Seen) -> bool:
+        return status.state == "running" and status.started_at is not None and status.started_at < began
+
+    return tuple(name for name in others if name in found and is_stale(found[name]))
+
+
+@dataclass(frozen=True)
+class RestartRules:
+    """How often in a row, with which first pause, and after how long a time of peace the count begins anew."""
+
+    limit: int
+    backoff_seconds: float
+    window_seconds: float
+
+    def pause(self, restarts: int, last: datetime | None, now: datetime) -> float | None:
+        """Seconds before the next restart, after `restarts` in a row; None: no more, give up."""
+        if self.peaceful(last, now):
+            restarts = 0
+        if restarts >= self.limit:
+            return None
+        return float(self.backoff_seconds * 2**restarts)
+
+    def peaceful(self, last: datetime | None, now: datetime) -> bool:
+        """Whether the last restart is so long ago that it does not count any more."""
+        return last is None or now - last > timedelta(seconds=self.window_seconds)

@@ -1,0 +1,44 @@
+"""Lets waiting clusters begin as soon as the host has room for them. Who is next stands in domain/capacity.py.
+
+Every worker process looks; the store makes them take turns, so that two of them never give the same room away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from dayfly.domain.capacity import Resources, admissible
+from dayfly.errors import DayflyError
+from dayfly.store import Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Admission:
+    """Looks at the queue whenever it, or the room, has changed. `offered` is what clusters may have of the host."""
+
+    def __init__(self, store: Store, offered: Callable[[], Awaitable[Resources]], poll_seconds: float) -> None:
+        self._store, self._offered, self._poll_seconds = store, offered, poll_seconds
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        with self._store.watch_queue() as watch:
+            while True:
+                try:
+                    await self.look()
+                except DayflyError as error:
+                    # An engine that is away has no room to tell of; those who wait go on waiting.
+                    _log.warning("cannot admit clusters", code=error.code, reason=error.message)
+                await watch.wait(self._poll_seconds)
+
+    async def look(self) -> tuple[str, ...]:
+        """Admit all that may begin now; their ids. Raises DockerUnavailable, DatabaseUnavailable."""
+        queue = await self._store.queue()
+        if not queue.waiting:
+            return ()
+        offered = await self._offered()
+        if not admissible(queue, offered):
+            return ()
+        return await self._store.admit(lambda locked: admissible(locked, offered))

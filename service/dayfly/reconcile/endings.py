@@ -1,0 +1,115 @@
+"""The ends of a cluster: failed, kept by a hold, deleted. Nothing of it stays on the engine that nobody wants there.
+
+Evidence is collected before anything is torn down; room on the host is given back when the engine has nothing left.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from dayfly.domain.cluster import Cluster, Fault, NewEvent
+from dayfly.domain.expiry import expiry
+from dayfly.domain.lifecycle import Phase
+from dayfly.engine.diagnostics import collect
+from dayfly.engine.teardown import remove_everything
+from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.patience import until_engine_answers
+from dayfly.reconcile.scene import Scene
+from dayfly.store import Claim
+
+_log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS: Final = 5.0
+
+
+class Endings:
+    """How clusters end."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene, self._store, self._engine = scene, scene.store, scene.drivers.engine
+
+    async def fail(
+        self, claim: Claim, error: DayflyError, *, step: str | None = None, node: str | None = None
+    ) -> float | None:
+        """Keep the evidence and name the failure; then clear away, unless a hold keeps the machines.
+
+        As reconcile(): the seconds until another pass is due.
+        """
+        cluster = claim.cluster
+        secrets = await self._store.secrets(cluster.id)
+        left = await collect(self._scene.drivers, self._scene.topology(cluster), secrets, self._scene.clock)
+        # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
+        own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
+        await self._store.save_evidence(claim, {**left, **own})
+        # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
+        due = await self._keep_or_clear(claim)
+        fault = Fault(error.code, error.message, step, node)
+        await self._store.set_phase(claim, Phase.FAILED, fault=fault)
+        _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
+        return due
+
+    async def tend_failed(self, claim: Claim) -> float | None:
+        """See to what a failed cluster still has on the engine."""
+        return await self._keep_or_clear(claim) if claim.cluster.reserved else None
+
+    async def delete(self, claim: Claim) -> float | None:
+        """Remove all that the engine has of the cluster; afterwards its name and its share of the host are free."""
+        cluster = claim.cluster
+        if cluster.phase is Phase.DELETED:
+            return None
+        if cluster.phase is not Phase.DELETING:
+            end = expiry(cluster)
+            if end is not None and end.at <= claim.at:
+                await self._store.append_event(claim, NewEvent("cluster.expired", end.story))
+            await self._store.set_phase(claim, Phase.DELETING)
+        began = self._scene.clock.monotonic()
+        if (pause := await self._remove(claim)) is not None:
+            return pause
+        seconds = round(self._scene.clock.monotonic() - began, 3)
+        done = NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
+        await self._store.append_event(claim, done)
+        await self._store.set_phase(claim, Phase.DELETED)
+        return None
+
+    async def _keep_or_clear(self, claim: Claim) -> float | None:
+        cluster = claim.cluster
+        if cluster.held(claim.at):
+            await self._hold(claim, cluster)
+            return None
+        if (pause := await self._remove(claim)) is not None:
+            return pause
+        await self._store.free(claim)
+        return None
+
+    async def _hold(self, claim: Claim, cluster: Cluster) -> None:
+        hold = cluster.hold
+        if hold is None or (cluster.phase is Phase.FAILED and hold.vms == "running"):
+            return
+        if hold.vms == "stopped":
+            for node in self._scene.topology(cluster).nodes:
+                await self._engine.stop(node.name)
+        if cluster.phase is not Phase.FAILED:
+            words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {hold.vms}: {hold.reason}"
+            await self._store.append_event(claim, NewEvent("cluster.held", words))
+
+    async def _remove(self, claim: Claim) -> float | None:
+        """None when nothing is left, else the pause before another attempt.
+
+        While the engine is away: waits, with the reason in the events.
+        """
+        try:
+            await remove_everything(self._engine, claim.cluster.id)
+        except DockerUnavailable as error:
+            await self._tell(claim, error)
+            await until_engine_answers(self._engine, self._scene.clock)
+            return 0.0
+        except DayflyError as error:
+            await self._tell(claim, error)
+            return _RETRY_SECONDS
+        return None
+
+    async def _tell(self, claim: Claim, error: DayflyError) -> None:
+        message = f"cannot be removed yet: {error.message}"
+        await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))

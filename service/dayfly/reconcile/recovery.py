@@ -1,0 +1,145 @@
+"""Brings back clusters whose engine, host or machines went down: from their own disks, nothing is made anew.
+
+What is wrong is told in domain/recovery.py; how the steps find out what still holds stands in engine/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from dayfly.domain.cluster import NewEvent
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.recovery import Damage, RestartRules, damage
+from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.engine.alive import exit_error
+from dayfly.errors import ContainerExited, ContainerRemoved, DayflyError, EngineRestarted
+from dayfly.reconcile.scene import Scene
+from dayfly.store import Claim
+
+_log = structlog.get_logger(__name__)
+
+_STORY: Final = {
+    "restarted": "the engine or its host was restarted: every container is down",
+    "exited": "{names} ended by itself",
+    "stale": "the network namespace of {names} is gone",
+}
+
+
+class Lost(Exception):
+    """A cluster cannot be brought back, or is not to be."""
+
+    def __init__(self, error: DayflyError, node: str | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.node = node
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How damage is met."""
+
+    scene: Scene
+    rules: RestartRules
+
+    async def begin(self, claim: Claim) -> Claim | None:
+        """None when the ready cluster of `claim` is whole; else it is provisioning again from here on.
+
+        After a pause, where machines end again and again. Raises Lost, DockerUnavailable.
+        """
+        found = await self._look(claim)
+        if found is None:
+            return None
+        cluster, store = claim.cluster, self.scene.store
+        if found.kind == "removed":
+            raise await self._removed(claim, found)
+        if cluster.spec.restart == "never":
+            raise await self._not_again(claim, found)
+        pause = await self._pause(claim, found)
+        words = self._story(found)
+        if pause:
+            words += f"; started again in {pause:g} s"
+        await store.append_event(claim, NewEvent("cluster.recovering", words, node=self._node(claim, found)))
+        _log.info("recovering", cluster=cluster.id, damage=found.kind, containers=found.names)
+        fresh = await store.set_phase(claim, Phase.PROVISIONING)
+        if pause:
+            await self.scene.clock.sleep(pause)
+        return replace(claim, cluster=fresh)
+
+    async def prepare(self, claim: Claim) -> None:
+        """Before a walk over what was there already: nothing of it may be missing, or run beside the namespace.
+
+        Raises Lost, DockerUnavailable.
+        """
+        if claim.cluster.phase is Phase.PENDING:
+            return
+        found = await self._look(claim)
+        if found is None:
+            return
+        if found.kind == "removed" and claim.cluster.ready_at is not None:
+            raise await self._removed(claim, found)
+        for name in found.stale:
+            # Its cable ends in a namespace that is gone; started again, it joins the present one.
+            await self.scene.drivers.engine.stop(name)
+
+    async def lost_meanwhile(self, claim: Claim) -> bool:
+        """Whether something went down while the rest was still being made: then another pass is due.
+
+        Counted like any other restart. Raises Lost, DockerUnavailable.
+        """
+        found = await self._look(claim)
+        if found is None:
+            return False
+        if found.kind == "removed" and claim.cluster.ready_at is not None:
+            raise await self._removed(claim, found)
+        if pause := await self._pause(claim, found):
+            await self.scene.clock.sleep(pause)
+        return True
+
+    async def _look(self, claim: Claim) -> Damage | None:
+        seen = await self.scene.drivers.engine.observe(claim.cluster.id)
+        return damage(self.scene.topology(claim.cluster), seen)
+
+    async def _pause(self, claim: Claim, found: Damage) -> float:
+        """Count a restart, and say how long to wait before it. An engine's restart is no fault of the machines.
+
+        Raises Lost when there were too many.
+        """
+        if found.kind == "restarted":
+            return 0.0
+        cluster = claim.cluster
+        pause = self.rules.pause(cluster.restarts, cluster.restarted_at, claim.at)
+        if pause is None:
+            raise await self._not_again(claim, found, f" (started again {cluster.restarts} times)")
+        count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
+        await self.scene.store.count_restart(claim, count + 1)
+        return pause
+
+    async def _removed(self, claim: Claim, found: Damage) -> Lost:
+        names = ", ".join(found.names)
+        return Lost(ContainerRemoved(f"{names} was removed by somebody else"), self._node(claim, found))
+
+    async def _not_again(self, claim: Claim, found: Damage, more: str = "") -> Lost:
+        if found.kind == "restarted":
+            return Lost(EngineRestarted(self._story(found)))
+        if found.kind == "stale":
+            return Lost(ContainerExited(self._story(found) + more))
+        engine = self.scene.drivers.engine
+        container = self._container(self.scene.topology(claim.cluster), found.names[0])
+        error = await exit_error(engine, container, await engine.wait_exit(container.name))
+        error.message += more
+        return Lost(error, container.node)
+
+    @staticmethod
+    def _story(found: Damage) -> str:
+        return _STORY[found.kind].format(names=", ".join(found.names))
+
+    def _node(self, claim: Claim, found: Damage) -> str | None:
+        return self._container(self.scene.topology(claim.cluster), found.names[0]).node
+
+    @staticmethod
+    def _container(topology: Topology, name: str) -> ContainerSpec:
+        containers = (topology.net, topology.registry, *topology.nodes)
+        return next(container for container in containers if container.name == name)

@@ -1,0 +1,81 @@
+"""What a pass on one cluster is made of: its topology, its secrets, and the contexts that steps are given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from dayfly.clock import Clock
+from dayfly.domain.cluster import Cluster, Endpoint
+from dayfly.domain.limits import Accelerator, limits_for
+from dayfly.domain.plan import PlannedStep
+from dayfly.domain.secrets import ClusterSecrets, new_secrets
+from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.drivers.protocols import Drivers
+from dayfly.engine.step import StepContext
+from dayfly.reconcile.walk import ContextFactory
+from dayfly.store import Claim, Store
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What every cluster of this installation has in common. `advertised` is the host part of endpoints for callers."""
+
+    instance: str
+    publication: Publication
+    advertised: str
+    boot_limit_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`accelerator` says, for an image's id, what its machines run on; it may take seconds the first time."""
+
+    store: Store
+    drivers: Drivers
+    installation: Installation
+    accelerator: Callable[[str], Awaitable[Accelerator]]
+    clock: Clock
+
+    def topology(self, cluster: Cluster, accelerator: Accelerator = "tcg") -> Topology:
+        """The containers of `cluster`. Their names and labels are the same with any accelerator."""
+        return compute_topology(
+            cluster.id,
+            cluster.spec,
+            instance=self.installation.instance,
+            accelerator=accelerator,
+            publication=self.installation.publication,
+            generation=cluster.generation,
+        )
+
+    async def secrets(self, claim: Claim) -> ClusterSecrets:
+        """The cluster's secrets, made on the first pass."""
+        known = await self.store.secrets(claim.cluster.id)
+        if known is not None:
+            return known
+        fresh = new_secrets(claim.cluster.spec, self.clock.now())
+        await self.store.save_secrets(claim, fresh)
+        return fresh
+
+    async def advertised_endpoints(self, cluster: Cluster) -> Mapping[int, Endpoint]:
+        """Where callers find the cluster's ports. Raises DockerUnavailable."""
+        bound = await self.drivers.engine.endpoints(cluster.id)
+        return {port: Endpoint(self.installation.advertised, where.port) for port, where in bound.items()}
+
+    def contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
+        """Makes the contexts of this cluster's steps."""
+
+        async def context(planned: PlannedStep, progress: Callable[[str], None]) -> StepContext:
+            accelerator = await self.accelerator(cluster.spec.image_id)
+            return StepContext(
+                cluster=cluster,
+                secrets=secrets,
+                topology=self.topology(cluster, accelerator),
+                drivers=self.drivers,
+                limits=limits_for(accelerator, self.installation.boot_limit_seconds),
+                clock=self.clock,
+                progress=progress,
+                node=None if planned.node is None else cluster.spec.nodes()[planned.node - 1],
+            )
+
+        return context

@@ -1,0 +1,49 @@
+"""Staggers boots: while the host is under pressure, one cluster boots after the other instead of all at once.
+
+A machine that is emulated, or boots from a busy disk, slows all others down; together they run into their time limits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from dayfly.clock import Clock
+from dayfly.drivers.protocols import Pressure, PressureGauge
+
+_LOOK_SECONDS: Final = 1.0
+
+
+class Stagger:
+    """Gives out turns to boot. The machines of one cluster share a turn: they are to come up together."""
+
+    def __init__(self, gauge: PressureGauge, limit_percent: float, clock: Clock) -> None:
+        self._gauge, self._limit, self._clock = gauge, limit_percent, clock
+        self._booting: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, cluster_id: str, waiting: Callable[[str], None]) -> AsyncIterator[None]:
+        """Holds a turn within the block. `waiting` is told once why there is none yet."""
+        told = False
+        # The kernel tells of falling pressure only to those who ask again; a look costs one small read.
+        while (pressure := self._in_the_way(cluster_id)) is not None:
+            if not told:
+                waiting(f"the host is busy ({pressure.source} {pressure.percent:.0f} %): another cluster boots first")
+                told = True
+            await self._clock.sleep(_LOOK_SECONDS)
+        self._booting[cluster_id] += 1
+        try:
+            yield
+        finally:
+            self._booting[cluster_id] -= 1
+            if not self._booting[cluster_id]:
+                del self._booting[cluster_id]
+
+    def _in_the_way(self, cluster_id: str) -> Pressure | None:
+        """The pressure that keeps this cluster from booting beside those that boot now."""
+        if not self._booting or cluster_id in self._booting:
+            return None
+        pressure = self._gauge.read()
+        return pressure if pressure.percent > self._limit else None

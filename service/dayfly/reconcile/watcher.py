@@ -1,0 +1,80 @@
+"""Watches the engine: whatever happens to a cluster's container has that cluster looked at, and now and then all are.
+
+Not here: what is wrong and what is done about it (reconciler.py); it only says where to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+
+from dayfly.clock import Clock
+from dayfly.concurrency import first_failure_only
+from dayfly.drivers.protocols import ContainerEngine, EngineEvent
+from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.sweeper import Sweeper
+from dayfly.store import Store
+
+_log = structlog.get_logger(__name__)
+
+_HARM: Final = frozenset({"die", "destroy"})
+"""What the engine says when a container ended or was removed, whoever did it."""
+_AWAY_SECONDS: Final = 1.0
+
+
+class Watcher:
+    """One watch on one engine."""
+
+    def __init__(
+        self, store: Store, engine: ContainerEngine, sweeper: Sweeper, clock: Clock, *, survey_seconds: float
+    ) -> None:
+        self._store, self._engine, self._sweeper = store, engine, sweeper
+        self._clock, self._survey_seconds = clock, survey_seconds
+
+    async def run(self) -> None:
+        """Until cancelled. While the engine or the database is away: says so once, and begins anew when it is back."""
+        away = False
+        while True:
+            try:
+                # Subscribed before the first comparison: what happens in between is not lost.
+                events = self._engine.events()
+                await self._sweeper.look()
+                if away:
+                    _log.info("watching the engine again")
+                away = False
+                await self._watch(events)
+            except DayflyError as error:
+                if not away:
+                    _log.warning("cannot watch the engine", code=error.code, reason=error.message)
+                away = True
+                await self._clock.sleep(_AWAY_SECONDS)
+
+    async def _watch(self, events: AsyncIterator[EngineEvent]) -> None:
+        """Raises DockerUnavailable when the stream of events ends."""
+        harmed: set[str] = set()
+        news = asyncio.Event()
+        async with first_failure_only(), asyncio.TaskGroup() as group:
+            group.create_task(self._look_now_and_then())
+            group.create_task(self._pass_on(harmed, news))
+            async for event in events:
+                if event.action in _HARM and event.cluster_id:
+                    harmed.add(event.cluster_id)
+                    news.set()
+            raise DockerUnavailable("the engine's events ended")
+
+    async def _pass_on(self, harmed: set[str], news: asyncio.Event) -> None:
+        """A deleted cluster makes ten events in a moment: what comes while one note is written goes into the next."""
+        while True:
+            await news.wait()
+            news.clear()
+            clusters = tuple(harmed)
+            harmed.clear()
+            await self._store.nudge(clusters)
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await self._clock.sleep(self._survey_seconds)
+            await self._sweeper.look()

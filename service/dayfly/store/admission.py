@@ -1,0 +1,145 @@
+"""The queue and who has a share of the host. Not here: who is next, and what fits (domain/capacity.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, Final
+
+from sqlalchemy import Select, and_, case, func, insert, not_, null, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dayfly.concurrency import whole
+from dayfly.domain.capacity import Occupant, Past, Queue, Resources, Waiting
+from dayfly.domain.cluster import NewEvent
+from dayfly.domain.lifecycle import Desired
+from dayfly.store import tables
+from dayfly.store.columns import DatabaseNow
+from dayfly.store.database import Database, Transaction
+from dayfly.store.rows import event_columns, needs_columns, needs_from
+from dayfly.store.statements import batches, is_over
+from dayfly.store.tables import clusters
+from dayfly.store.wakeups import QUEUE, WORK
+
+_ADVISORY_LOCK: Final = 0x6461_7966_6C79_01
+"""One admission at a time; migrate.py has a lock of its own."""
+
+_LATEST: Final = 50
+"""How many clusters tell what is typical: enough for a median, few enough to follow a change."""
+
+
+class Admission:
+    """Waiting, admitted, and how long that takes."""
+
+    _database: Database
+
+    @whole
+    async def queue(self) -> Queue:
+        """Who waits, in the order of arrival, and what each owner's clusters have."""
+        async with self._database.read() as connection:
+            return await _read_queue(connection)
+
+    @whole
+    async def occupants(self) -> tuple[Occupant, ...]:
+        """Every cluster that has a share of the host."""
+        began = func.coalesce(clusters.c.admitted_at, clusters.c.created_at).label("began")
+        query = select(*_NEEDS, began, clusters.c.expires_at).where(tables.RESERVED)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(Occupant(needs_from(row), row.began, row.expires_at) for row in rows)
+
+    @whole
+    async def past(self) -> Past:
+        """Medians of the latest clusters that came so far."""
+        columns = clusters.c
+        ready = select(columns.admitted_at, columns.ready_at.label("end")).where(
+            columns.ready_at.is_not(None), columns.admitted_at.is_not(None)
+        )
+        ended = select(columns.admitted_at, columns.deleted_at.label("end")).where(
+            tables.GONE, columns.admitted_at.is_not(None)
+        )
+        async with self._database.read() as connection:
+            provisioning = await _typical(connection, ready.order_by(columns.created_at.desc()))
+            life = await _typical(connection, ended.order_by(columns.deleted_at.desc()))
+        return Past(provisioning, life)
+
+    @whole
+    async def admit(self, decide: Callable[[Queue], Sequence[Waiting]]) -> tuple[str, ...]:
+        """Give those whom `decide` picks from the queue their share, due at once; their ids.
+
+        One at a time, over all processes: each decision sees what was decided before it.
+        """
+        async with self._database.read() as connection:
+            if not (await connection.execute(_waiting().limit(1))).first():
+                return ()  # spares everybody the lock
+        async with self._database.write() as transaction:
+            connection = transaction.connection
+            if connection.dialect.name == "postgresql":
+                await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            chosen = {waiting.id: waiting for waiting in decide(await _read_queue(connection))}
+            admitted: set[str] = set()
+            for ids in batches(chosen):
+                admitted.update(await _admit(transaction, [chosen[cluster_id] for cluster_id in ids]))
+            if admitted:
+                transaction.wake(WORK, QUEUE)
+            return tuple(cluster_id for cluster_id in chosen if cluster_id in admitted)
+
+
+_NEEDS: Final = (
+    clusters.c.vcpus,
+    clusters.c.memory_mib,
+    clusters.c.disk_gib,
+    case((clusters.c.vcpus == 0, clusters.c.spec), else_=null()).label("spec"),
+)
+"""What `rows.needs_from` reads: the spec only of those that an older Dayfly recorded, for it is large."""
+
+
+def _waiting() -> Select[Any]:
+    columns = clusters.c
+    wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(is_over(DatabaseNow())))
+    return select(columns.id, columns.owner, *_NEEDS).where(wanted).order_by(columns.created_at, columns.id)
+
+
+async def _read_queue(connection: AsyncConnection) -> Queue:
+    waiting = (await connection.execute(_waiting())).all()
+    has = select(
+        clusters.c.owner,
+        *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
+    )
+    held = (await connection.execute(has.where(tables.RESERVED).group_by(clusters.c.owner))).all()
+    return Queue(
+        waiting=tuple(Waiting(row.id, row.owner, needs_from(row)) for row in waiting),
+        held={row.owner: Resources(row.vcpus, row.memory_mib, row.disk_gib) for row in held},
+    )
+
+
+async def _typical(connection: AsyncConnection, query: Select[Any]) -> float | None:
+    """The median of the seconds from `admitted_at` to `end`."""
+    rows = (await connection.execute(query.limit(_LATEST))).all()
+    return median((row.end - row.admitted_at).total_seconds() for row in rows) if rows else None
+
+
+async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[str]:
+    """Those of `chosen` that nobody took back meanwhile."""
+    connection, now = transaction.connection, transaction.now
+    waits = and_(clusters.c.id.in_([waiting.id for waiting in chosen]), clusters.c.desired == Desired.PRESENT)
+    locked = select(clusters.c.id, clusters.c.created_at, clusters.c.vcpus).where(tables.QUEUED, waits)
+    rows = (await connection.execute(locked.order_by(clusters.c.id).with_for_update())).all()
+    if not rows:
+        return []
+    ids = [row.id for row in rows]
+    share = {"admitted_at": now, "reserved": True, "due_at": now, "updated_at": now}
+    await connection.execute(update(clusters).where(clusters.c.id.in_(ids)).values(share))
+    needs = {waiting.id: waiting.needs for waiting in chosen}
+    for row in rows:
+        if row.vcpus == 0:  # recorded by an older Dayfly
+            unknown = clusters.c.id == row.id
+            await connection.execute(update(clusters).where(unknown).values(needs_columns(needs[row.id])))
+    events = []
+    for row in rows:
+        waited = (now - row.created_at).total_seconds()
+        event = NewEvent("cluster.admitted", f"it has its share of the host: {needs[row.id]}", seconds=waited)
+        events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
+        transaction.touch(row.id)
+    await connection.execute(insert(tables.events), events)
+    return ids

@@ -1,0 +1,179 @@
+"""The worker's half of the store, second part: what only the holder of a claim may write of its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Table, and_, delete, func, insert, select, update
+
+from dayfly.concurrency import whole
+from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport
+from dayfly.domain.expiry import expiry
+from dayfly.domain.lifecycle import Phase, check_transition
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.store import tables
+from dayfly.store.columns import UtcDateTime
+from dayfly.store.database import Transaction
+from dayfly.store.leases import NO_LEASE, Leases
+from dayfly.store.rows import cluster_from, fault_columns, step_columns, storable_tail
+from dayfly.store.statements import append_events, write_cluster
+from dayfly.store.values import Claim
+from dayfly.store.wakeups import QUEUE
+
+EVIDENCE_BYTES: Final = 64 * 1024
+"""How much of each evidence text is kept: its end, where the reason stands."""
+
+
+class Reports(Leases):
+    """Phases, steps, events, and what else a worker found out. Every method raises LeaseLost as those of Leases do."""
+
+    @whole
+    async def set_phase(self, claim: Claim, phase: Phase, *, fault: Fault | None = None) -> Cluster:
+        """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
+
+        A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
+        time: the time to live begins. Deleted: secrets, endpoints, the share of the host and the claim itself are
+        gone, and the name is free.
+        """
+        async with self._guarded(claim) as (transaction, row):
+            now = transaction.now
+            old = cluster_from(row)
+            new = replace(old, phase=phase, updated_at=now)
+            check_transition(old.phase, phase)
+            values: dict[str, Any] = {"phase": phase, "updated_at": now}
+            seconds = None
+            if fault is not None:
+                values["fault"] = fault_columns(fault)
+                await _save_evidence(transaction, claim, fault.evidence)
+            if phase is Phase.READY:
+                seconds = (now - await _began(transaction, old)).total_seconds()
+                new = replace(new, ready_at=old.ready_at or now)
+                values |= {"fault": None, **_beginning(new)}
+            if phase is Phase.FAILED:
+                new = replace(new, failed_at=old.failed_at or now)
+                values |= _beginning(new)
+            if phase is Phase.DELETED:
+                values |= await _end(transaction, claim)
+            event = NewEvent(
+                type="phase",
+                message=f"{old.phase} → {phase}",
+                step=fault.step if fault else None,
+                node=fault.node if fault else None,
+                seconds=seconds,
+                code=fault.code if fault else None,
+            )
+            await append_events(transaction, old.id, event)
+            return cluster_from(await write_cluster(transaction, old.id, values))
+
+    @whole
+    async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
+        """Replace where the cluster's ports are published."""
+        values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
+        async with self._guarded(claim) as (transaction, _):
+            written = {"endpoints": values, "updated_at": transaction.now}
+            await write_cluster(transaction, claim.cluster.id, written)
+
+    @whole
+    async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
+        """Replace the cluster's secrets."""
+        async with self._guarded(claim) as (transaction, _):
+            await _put(transaction, tables.secrets, claim, {}, {"content": secrets.model_dump(mode="json")})
+
+    @whole
+    async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
+        """What `report_step` and `append_event` do with each, in one transaction."""
+        # Of a step's reports only the last would stay; the first gives it its place among the steps.
+        reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
+        events = [item for item in items if isinstance(item, NewEvent)]
+        async with self._guarded(claim) as (transaction, _):
+            for (name, node), report in reports.items():
+                identity = {"name": name, "node": node}
+                await _put(transaction, tables.steps, claim, identity, step_columns(report))
+            if events:
+                await append_events(transaction, claim.cluster.id, *events)
+
+    async def report_step(self, claim: Claim, report: StepReport) -> None:
+        """Replace what was reported of this step (of this node), if anything was."""
+        await self.record(claim, [report])
+
+    async def append_event(self, claim: Claim, event: NewEvent) -> None:
+        """Add an event, at the database's time."""
+        await self.record(claim, [event])
+
+    @whole
+    async def save_evidence(self, claim: Claim, evidence: Mapping[str, str]) -> None:
+        """Keep the last 64 KiB of each text, beside what is kept already under other names."""
+        async with self._guarded(claim) as (transaction, _):
+            await _save_evidence(transaction, claim, evidence)
+
+    @whole
+    async def free(self, claim: Claim) -> None:
+        """Give back the cluster's share of the host: the engine holds nothing of it any more."""
+        async with self._guarded(claim) as (transaction, row):
+            if row.reserved:
+                transaction.wake(QUEUE)
+                await write_cluster(transaction, row.id, {"reserved": False, "updated_at": transaction.now})
+
+    @whole
+    async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
+        """Machines of the cluster are being started again, for so many times in a row; the cluster as it is then."""
+        async with self._guarded(claim) as (transaction, row):
+            values = {"restarts": restarts, "restarted_at": transaction.now}
+            return cluster_from(await write_cluster(transaction, row.id, values))
+
+    @whole
+    async def warned(self, claim: Claim, event: NewEvent) -> None:
+        """Add the event that warns of the cluster's end; there is no other until the end has moved."""
+        async with self._guarded(claim) as (transaction, row):
+            await append_events(transaction, row.id, event)
+            await write_cluster(transaction, row.id, {"warned_at": transaction.now})
+
+
+async def _began(transaction: Transaction, cluster: Cluster) -> datetime:
+    """Since when the caller waits for it to be ready: its creation, or later the last change of its phase."""
+    if cluster.ready_at is None:
+        return cluster.created_at
+    table = tables.events
+    same = and_(table.c.cluster_id == cluster.id, table.c.type == "phase")
+    query = select(func.max(table.c.at, type_=UtcDateTime())).where(same)
+    changed: datetime | None = (await transaction.connection.execute(query)).scalar_one()
+    return changed or cluster.updated_at
+
+
+def _beginning(cluster: Cluster) -> dict[str, datetime | None]:
+    """The columns of when it was ready and failed first, and of its end where that follows from them."""
+    end = expiry(cluster)
+    return {
+        "ready_at": cluster.ready_at,
+        "failed_at": cluster.failed_at,
+        # One that was set before there were rules for it stands.
+        "expires_at": end.at if end else cluster.expires_at,
+    }
+
+
+async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
+    """Forget the secrets; the columns of a deleted cluster."""
+    secrets = tables.secrets
+    await transaction.connection.execute(delete(secrets).where(secrets.c.cluster_id == claim.cluster.id))
+    transaction.wake(QUEUE)
+    return {"deleted_at": transaction.now, "endpoints": {}, "due_at": None, "reserved": False, **NO_LEASE}
+
+
+async def _put(
+    transaction: Transaction, table: Table, claim: Claim, identity: Mapping[str, str], values: Mapping[str, object]
+) -> None:
+    """Update the cluster's one row with `identity`, or insert it; nobody else can, for the cluster's row is locked."""
+    key = {"cluster_id": claim.cluster.id, **identity}
+    same = and_(*(table.c[name] == value for name, value in key.items()))
+    result = await transaction.connection.execute(update(table).where(same).values(**values))
+    if result.rowcount == 0:
+        await transaction.connection.execute(insert(table).values(**key, **values))
+
+
+async def _save_evidence(transaction: Transaction, claim: Claim, evidence: Mapping[str, str]) -> None:
+    for name, text in evidence.items():
+        kept = {"content": storable_tail(text, EVIDENCE_BYTES)}
+        await _put(transaction, tables.evidence, claim, {"name": name}, kept)

@@ -1,0 +1,153 @@
+"""The live wires that routes and workers are handed: small answers made of drivers and store (api/services.py).
+
+Not here: how the processes are put together (app.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+
+from dayfly.api.services import HostCapacity
+from dayfly.clock import Clock
+from dayfly.domain import naming, qemu
+from dayfly.domain.capacity import CapacityRules, Resources
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.limits import Accelerator
+from dayfly.domain.topology import Publication, compute_topology
+from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
+from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore
+from dayfly.engine.diagnostics import collect
+from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
+from dayfly.settings import Settings
+from dayfly.store import Store
+
+_log = structlog.get_logger(__name__)
+
+_DISK_SECONDS: Final = 30.0
+
+
+class Accelerators:
+    """What an image's machines run on: asked of the machine once, then remembered."""
+
+    def __init__(self, settings: Settings, images: ImageStore) -> None:
+        self._settings, self._images = settings, images
+        self._lock = asyncio.Lock()
+        self._known: Accelerator | None = None
+
+    async def accelerator(self, image_id: str) -> Accelerator:
+        """Raises ImageMissing, DockerUnavailable."""
+        async with self._lock:
+            if self._known is None:
+                answer = await self.probe(image_id)
+                _log.info("accelerator", accelerator=answer.accelerator, reason=answer.reason)
+                self._known = answer.accelerator
+            return self._known
+
+    async def probe(self, image_id: str) -> AcceleratorAnswer:
+        """The answer with its reason; any node image will do."""
+        return await probe_kvm(
+            self._images,
+            image_id,
+            setting=self._settings.accelerator,
+            cache_file=self._settings.state_dir / "kvm-probe.json",
+        )
+
+
+class Catalog:
+    """The node images on the engine (api.services.ImageCatalog)."""
+
+    def __init__(self, images: ImageStore) -> None:
+        self._images = images
+
+    async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
+        try:
+            info = await self._images.inspect(reference)
+        except ImageMissing as error:
+            hint = f"{error.message}; `dayfly image list` shows what there is, `dayfly image bake` makes one"
+            raise ImageMissing(hint) from error
+        label = info.labels.get(naming.LABEL_IMAGE)
+        if label is None:
+            raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
+        try:
+            return info.id, ImageManifest.model_validate_json(label)
+        except ValidationError as error:
+            raise NotANodeImage(f"the manifest of {reference} is not of a version that this Dayfly knows") from error
+
+
+class SerialConsoles:
+    """The serial consoles of nodes, living or kept as evidence (api.services.Consoles)."""
+
+    def __init__(self, engine: ContainerEngine, store: Store) -> None:
+        self._engine, self._store = engine, store
+
+    async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
+        name = naming.container_name(cluster.id, node)
+        text = await self._engine.read_file(name, qemu.CONSOLE_LOG, tail_bytes=tail_bytes)
+        if not text:
+            kept = (await self._store.evidence(cluster.id)).get(f"{node}/console", "")
+            text = kept.encode()[-tail_bytes:]
+        return text
+
+    async def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
+        name = naming.container_name(cluster.id, node)
+        async with self._engine.open(name, ["socat", "-", f"UNIX-CONNECT:{qemu.CONSOLE_SOCKET}"]) as stream:
+            while chunk := await stream.read():
+                yield chunk
+
+
+class LiveDiagnostics:
+    """What a cluster's containers and nodes tell of themselves now (api.services.Diagnostics)."""
+
+    def __init__(self, drivers: Drivers, store: Store, instance: str, clock: Clock) -> None:
+        self._drivers, self._store, self._instance, self._clock = drivers, store, instance, clock
+
+    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
+        # Only the containers' names matter, and these are the same with any accelerator and publication.
+        topology = compute_topology(
+            cluster.id, cluster.spec, instance=self._instance, accelerator="tcg", publication=Publication()
+        )
+        return await collect(self._drivers, topology, await self._store.secrets(cluster.id), self._clock)
+
+
+class EngineHost:
+    """The host that the engine runs on (api.services.Host), and what of it is for clusters."""
+
+    def __init__(self, engine: ContainerEngine, images: ImageStore, rules: CapacityRules) -> None:
+        self._engine, self._images, self.rules = engine, images, rules
+        self._known: HostCapacity | None = None
+
+    async def host(self) -> HostCapacity:
+        """Remembered, for requests wait for it."""
+        if self._known is None:
+            info = await self._engine.info()
+            self._known = HostCapacity(
+                cpus=info.cpus, memory_mib=info.memory_bytes // 2**20, disk_gib=await self._disk_gib()
+            )
+        return self._known
+
+    async def offered(self) -> Resources:
+        """What clusters may have in all."""
+        host = await self.host()
+        return self.rules.offered(Resources(host.cpus, host.memory_mib, host.disk_gib))
+
+    async def answers(self) -> None:
+        """Raises DockerUnavailable when the engine does not answer now."""
+        await self._engine.info()
+
+    async def _disk_gib(self) -> int:
+        """The size of the file system that containers write to, as a container sees it: the engine may be elsewhere."""
+        images = await self._images.list(label=naming.LABEL_IMAGE)
+        if not images:
+            raise ImageMissing("there is no node image yet: `dayfly image bake` makes one")
+        ended = await self._images.run(
+            images[0].id, ["df", "--block-size=1G", "--output=size", "/"], timeout=_DISK_SECONDS
+        )
+        if ended is None or ended.exit_code != 0:
+            raise EngineRefused("a container cannot tell how large the engine's disk is")
+        return int(ended.stdout.split()[-1])

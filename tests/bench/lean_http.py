@@ -1,0 +1,65 @@
+"""As little HTTP/1.1 as a benchmark needs: on two cores a client's own work must not be what is measured.
+
+One connection, kept open, one request after the other. Not for anything but our own API on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`seconds` from the first byte sent to the last one received."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Connection:
+    """One connection to 127.0.0.1."""
+
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._port, self._reader, self._writer = port, reader, writer
+
+    async def request(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Answer:
+        """Raises RuntimeError for any other status than `expect`."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        began = time.monotonic()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            self._writer.write(head.encode() + content)
+            answer = await self._answer()
+        if answer[0] != expect:
+            raise RuntimeError(f"{method} {path}: {answer[0]} {answer[1].decode(errors='replace')[:500]}")
+        return Answer(*answer, time.monotonic() - began)
+
+    async def _answer(self) -> tuple[int, bytes]:
+        status, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        return int(status.split()[1]), await self._reader.readexactly(int(headers["content-length"]))
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Connection(port, reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,51 @@
+"""One process of a benchmark's service: `dayfly api` or `dayfly worker` as it is, but for the drivers; or the engine.
+
+    python -m tests.bench.process engine|api|worker SOCKET
+
+All else is the service's own: settings from DAYFLY_…, signals, wiring (dayfly/app.py). Run by fleet.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from dayfly import app
+from dayfly.clock import Clock
+from dayfly.drivers.fake import FakeImages, FakeKube, FakeSsh
+from dayfly.drivers.protocols import Drivers, ExecResult
+from dayfly.settings import Settings
+from dayfly.wires import EngineHost
+from tests.bench.shared_engine import RemoteEngine, serve_engine
+from tests.support.specs import make_manifest
+
+IMAGE = "bare"
+_DISK = ExecResult(0, b"1G-blocks\n1000000000\n", b"")
+
+
+def main(role: str, socket: Path) -> None:
+    settings = Settings()
+    if role == "engine":
+        asyncio.run(serve_engine(socket, settings.instance))
+        return
+
+    @asynccontextmanager
+    async def outside(settings: Settings, clock: Clock) -> AsyncIterator[app.Outside]:
+        engine = await RemoteEngine.connect(socket)
+        images = FakeImages()
+        images.add_node_image(f"dayfly/{IMAGE}:latest", make_manifest().model_dump_json())
+        images.run_result = _DISK
+        host = EngineHost(engine, images, app.capacity_rules(settings))  # type: ignore[arg-type]
+        yield app.Outside(engine, images, Drivers(engine, FakeSsh(), FakeKube()), host)  # type: ignore[arg-type]
+        await engine.close()
+
+    with patch.object(app, "open_outside", outside):
+        asyncio.run(app.run(settings, api=role == "api", worker=role == "worker"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,117 @@
+"""Clusters written straight into the tables, thousands in a moment: what a benchmark reads was not made for it.
+
+Not here: clusters that a worker makes (creation.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, text
+
+from dayfly.domain.capacity import demand
+from dayfly.domain.cluster import Cluster, Endpoint
+from dayfly.domain.expiry import expiry, next_look
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.store import Store, tables
+from dayfly.store.rows import needs_columns
+from tests.support.specs import make_spec
+
+OWNERS = 20
+TEAMS = 100
+_TTL_SECONDS = 24 * 3600
+_BATCH = 500
+_STAGES = {
+    Phase.PENDING: ("created_at",),
+    Phase.READY: ("created_at", "admitted_at", "ready_at"),
+    Phase.FAILED: ("created_at", "admitted_at", "failed_at"),
+    Phase.DELETED: ("created_at", "admitted_at", "ready_at", "deleted_at"),
+}
+
+
+def cluster(number: int, phase: Phase = Phase.READY) -> Cluster:
+    """The cluster `number`, a second younger than the one before; every second one has the label `env=ci`."""
+    labels = {"team": f"t{number % TEAMS}", "env": "ci" if number % 2 else "dev"}
+    spec = make_spec(workers=1, readiness="booted").model_copy(update={"labels": labels, "ttl_seconds": _TTL_SECONDS})
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6) + timedelta(seconds=number)
+    times = {name: began + timedelta(seconds=20 * stage) for stage, name in enumerate(_STAGES[phase])}
+    made = Cluster(
+        id=f"{number:012x}",
+        name=f"bench-{number}",
+        spec=spec,
+        desired=Desired.ABSENT if phase is Phase.DELETED else Desired.PRESENT,
+        phase=phase,
+        updated_at=began,
+        owner=f"owner-{number % OWNERS}",
+        reserved=phase is Phase.READY,
+        endpoints={22: Endpoint("127.0.0.1", 20000 + number)} if phase is Phase.READY else {},
+        **times,
+    )
+    end = expiry(made)
+    return replace(made, expires_at=end.at if end else None)
+
+
+def mixed(number: int) -> Phase:
+    """Of a hundred: 90 ready, 5 failed, 5 in the queue."""
+    return {0: Phase.FAILED, 1: Phase.PENDING}.get(number % 20, Phase.READY)
+
+
+async def write(store: Store, clusters: Sequence[Cluster]) -> None:
+    """Their rows and labels."""
+    async with store._database.write(300) as transaction:
+        connection = transaction.connection
+        for batch in _batches(clusters):
+            await connection.execute(insert(tables.clusters), [_row(one) for one in batch])
+            pairs = [
+                {"cluster_id": one.id, "key": key, "value": value}
+                for one in batch
+                for key, value in one.spec.labels.items()
+            ]
+            await connection.execute(insert(tables.labels), pairs)
+    async with store._database.write(300) as transaction:
+        await transaction.connection.execute(text("ANALYZE"))
+
+
+async def erase(store: Store, clusters: Sequence[Cluster]) -> None:
+    async with store._database.write(300) as transaction:
+        for batch in _batches(clusters):
+            gone = delete(tables.clusters).where(tables.clusters.c.id.in_([one.id for one in batch]))
+            await transaction.connection.execute(gone)
+
+
+async def count(store: Store) -> Mapping[Phase, int]:
+    """How many clusters are in each phase."""
+    phase = tables.clusters.c.phase
+    async with store._database.read() as connection:
+        rows = (await connection.execute(select(phase, func.count()).group_by(phase))).all()
+    return {Phase(name): number for name, number in rows}
+
+
+def _batches(clusters: Sequence[Cluster]) -> Iterator[Sequence[Cluster]]:
+    return (clusters[start : start + _BATCH] for start in range(0, len(clusters), _BATCH))
+
+
+def _row(one: Cluster) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "spec": one.spec.model_dump(mode="json"),
+        "desired": one.desired,
+        "phase": one.phase,
+        "generation": one.generation,
+        "endpoints": {str(port): {"host": at.host, "port": at.port} for port, at in one.endpoints.items()},
+        "created_at": one.created_at,
+        "updated_at": one.updated_at,
+        "admitted_at": one.admitted_at,
+        "ready_at": one.ready_at,
+        "failed_at": one.failed_at,
+        "deleted_at": one.deleted_at,
+        "expires_at": one.expires_at,
+        "due_at": next_look(one, one.updated_at),
+        "owner": one.owner,
+        "reserved": one.reserved,
+        **needs_columns(demand(one.spec)),
+    }

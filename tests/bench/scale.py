@@ -1,0 +1,156 @@
+"""What the service costs at scale, with a fake engine: an API and two workers as processes, on both databases.
+
+    .venv/bin/python -m tests.bench.scale --json result.json [--database sqlite|postgresql|both]
+
+Creation one by one and all at once, rest, deletion; pages of very many records; the cost of each kind of pass against
+the number of clusters. Prints a table with the databases side by side, and ends with 1 where an aim is missed
+(--no-check: never). PostgreSQL is a server of our own that does not wait for its disk, as SQLite does not in its mode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dayfly.store import Store
+from tests.bench import creation, idle, listing, passes
+from tests.bench.figures import Figures, missed, table
+from tests.bench.fleet import fleet
+from tests.support.postgres import postgres_server
+
+AIMS = {
+    "alone_first_step_p99_ms": 50.0,
+    "_core_percent": 1.0,
+    "_page_p50_ms": 20.0,
+    "_growth": 1.1,
+}
+"""End of a figure's name → the most that it may be."""
+PARTS = ("lives", "listing", "passes")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    columns: dict[str, Figures] = {}
+    with databases(options.database) as found:
+        for name, new_database in found:
+            columns[name] = asyncio.run(measure(options, new_database))
+    print(table(columns, AIMS))
+    failures = missed(columns, AIMS)
+    print("\n".join(failures) or "every aim is met")
+    if options.json is not None:
+        options.json.write_text(json.dumps(report(options, columns, failures), indent=2) + "\n")
+    return 1 if failures and options.check else 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this (may be repeated)")
+    parser.add_argument("--clusters", type=int, default=1000, help="created at once")
+    parser.add_argument("--callers", type=int, default=50, help="connections that do so")
+    parser.add_argument("--alone", type=int, default=200, help="clusters created one by one")
+    parser.add_argument("--records", type=int, default=10_000, help="listed")
+    parser.add_argument("--numbers", type=int, nargs="+", default=[100, 300, 1000, 3000], help="clusters about a pass")
+    parser.add_argument("--rounds", type=int, default=50, help="of each page and each pass")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    parser.add_argument("--no-check", dest="check", action="store_false")
+    return parser.parse_args(argv)
+
+
+NewDatabase = Callable[[Path], contextmanager]
+"""Makes an empty database, in a folder if it is a file: a context that gives its URL."""
+
+
+@contextmanager
+def databases(wanted: str) -> Iterator[list[tuple[str, NewDatabase]]]:
+    found = [("sqlite", sqlite_database)] if wanted != "postgresql" else []
+    if wanted == "sqlite":
+        yield found
+        return
+    with postgres_server() as server:
+        yield [*found, ("postgresql", lambda _: server.database())]
+
+
+@contextmanager
+def sqlite_database(folder: Path) -> Iterator[str]:
+    yield f"sqlite+aiosqlite:///{folder}/dayfly.db"
+
+
+async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Figures:
+    """All parts on one kind of database, each on an empty one."""
+    parts: dict[str, Callable[[argparse.Namespace, Path, str], Awaitable[Figures]]] = {
+        "lives": lives,
+        "listing": listed,
+        "passes": passed,
+    }
+    figures: Figures = {}
+    for name, part in parts.items():
+        if options.part and name not in options.part:
+            continue
+        with tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder, new_database(Path(folder)) as url:
+            figures[f"{name}_load_before"] = os.getloadavg()[0]
+            figures |= await part(options, Path(folder), url)
+            print(f"{url.partition('+')[0]}: {name} is done", flush=True)
+    return figures
+
+
+async def lives(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    with fleet(folder, url, workers=options.workers) as running:
+        store = await Store.open(url)
+        try:
+            return {
+                **await creation.one_by_one(running, store, options.alone),
+                **await creation.at_once(running, store, options.clusters, options.callers),
+                **await idle.at_rest(running, options.idle_seconds),
+                **await creation.end_all(running, store, options.callers),
+            }
+        finally:
+            await store.close()
+
+
+async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    with fleet(folder, url, workers=0) as running:
+        store = await Store.open(url)
+        try:
+            return await listing.pages(running, store, options.records, options.rounds)
+        finally:
+            await store.close()
+
+
+async def passed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    store = await Store.open(url)
+    try:
+        return await passes.costs(store, options.numbers, options.rounds, options.idle_seconds / 6)
+    finally:
+        await store.close()
+
+
+def report(options: argparse.Namespace, columns: dict[str, Figures], failures: list[str]) -> dict[str, object]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            "load_after": os.getloadavg()[0],
+        },
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "aims": AIMS,
+        "missed": failures,
+        "figures": columns,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""A Kubernetes cluster whose engine is killed comes back, with what ran in it: on a host of the tests' own.
+
+Its service is two processes on SQLite. The last module, and after the other's cluster is gone: two Kubernetes clusters
+at once are too much for a small machine that emulates.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.lab import PATIENCE_SECONDS, Lab, lab_of
+from tests.support.host import Host, own_host
+from tests.support.service import running_service
+
+pytestmark = pytest.mark.kubernetes
+
+NODES = ("node01", "node02")
+PODS_SECONDS = 300
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with own_host("dayfly/k8s-debian:latest") as host:
+        yield host
+
+
+@pytest.fixture
+def lab(host: Host, tmp_path: Path) -> Iterator[Lab]:
+    with running_service(tmp_path, commands=("serve", "worker"), **host.settings) as service:
+        try:
+            with lab_of(service, "recovery") as lab:
+                yield lab
+        finally:
+            host.revive()
+
+
+def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(
+    host: Host, lab: Lab, tmp_path: Path
+) -> None:
+    lab.deploy_web(tmp_path)
+    created = lab.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.uid}")
+    boots = boot_ids(lab)
+
+    began = time.monotonic()
+    host.kill_engine()
+    host.start_engine()
+    after_recovery(lab)
+    print(f"ready again {time.monotonic() - began:.0f} s after the engine was killed")
+
+    back = lab.client.get(lab.cluster.id)
+    assert (back.endpoints, back.ready_at) == (lab.cluster.endpoints, lab.cluster.ready_at)
+    fresh = boot_ids(lab)
+    assert all(fresh[node] != boots[node] for node in NODES)
+    # By the kubeconfig of before.
+    assert lab.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.uid}") == created
+    until_restarted(lab)
+    web = lab.web_pods()
+    assert web.keys() == set(NODES)
+    for here, there in (NODES, NODES[::-1]):
+        assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
+    print(f"its Deployment serves again {time.monotonic() - began:.0f} s after the engine was killed")
+
+
+def after_recovery(lab: Lab) -> None:
+    """Returns when the cluster is ready again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "cluster.recovered" not in (types := [event.type for event in lab.client.all_events(lab.cluster.id)]):
+        cluster = lab.client.get(lab.cluster.id)
+        assert cluster.phase != "failed", cluster.error
+        assert time.monotonic() < deadline, types
+        time.sleep(0.5)
+    lab.client.wait_ready(lab.cluster.id)
+
+
+def until_restarted(lab: Lab) -> None:
+    """Until a kubelet has seen to a pod after its boot, the pod looks as it did before."""
+    deadline = time.monotonic() + PODS_SECONDS
+    while True:
+        pods = json.loads(lab.kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+        states = [status for pod in pods for status in pod["status"].get("containerStatuses", ())]
+        if len(states) == len(NODES) and all(state["ready"] and state["restartCount"] for state in states):
+            return
+        assert time.monotonic() < deadline, states
+        time.sleep(2)
+
+
+def boot_ids(lab: Lab) -> dict[str, str]:
+    """Node → the boot that its kubelet last reported from."""
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    return {node["metadata"]["name"]: node["status"]["nodeInfo"]["bootID"] for node in nodes}

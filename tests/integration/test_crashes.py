@@ -1,0 +1,168 @@
+"""The crash matrix: a worker is SIGKILLed at every step of a cluster's life, each time another one goes on.
+
+Real machines, real processes, both databases. What a kill may leave, and at how many more moments, is for the matrix
+on fakes (tests/scenarios); here it is shown that an engine and a database behave as the fakes do.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dayfly.client import Client
+from tests.support.postgres import postgres_server
+from tests.support.service import Process, Service, docker, running_service
+
+pytestmark = pytest.mark.vm
+
+LEASE_SECONDS = "2"
+KILL_SECONDS = 120
+"""For one kill: the lease of the last worker, and at most a whole boot."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """Where workers die while a cluster of `nodes` is made, and while it is removed."""
+
+    nodes: int
+    creation: tuple[str, ...]
+    deletion: tuple[str, ...]
+
+
+# Each point must still lie ahead after the deaths at those before it: what was begun is finished behind the dead.
+BY_STEPS = Life(
+    nodes=2,
+    creation=(
+        "claim:after",
+        "phase:provisioning:before",
+        "phase:provisioning:after",
+        "secrets:before",
+        "secrets:after",
+        "sandbox:before",
+        "sandbox:within",
+        "sandbox:after",
+        "endpoints:before",
+        "endpoints:after",
+        "boot:node01:before",
+        "boot:node01:within",
+        "boot:node02:before",
+        "boot:node02:within",
+        "boot:node01:after",
+        "boot:node02:after",
+        "phase:ready:before",
+        "phase:ready:after",
+        "release:before",
+    ),
+    deletion=(
+        "claim:after",
+        "phase:deleting:before",
+        "phase:deleting:after",
+        "remove:before",
+        "remove:within",
+        "remove:after",
+        "phase:deleted:before",
+        "phase:deleted:after",
+    ),
+)
+BY_REQUESTS = Life(
+    nodes=1,
+    creation=(
+        "oneshot:within",
+        "create:net:before",
+        "create:net:within",
+        "start:net:before",
+        "start:net:within",
+        "create:registry:before",
+        "create:registry:after",
+        "start:registry:after",
+        "create:node01:within",
+        "put:node01:before",
+        "put:node01:within",
+        "put:node01:after",
+        "start:node01:before",
+        "start:node01:after",
+    ),
+    deletion=(
+        "delete:node01:before",
+        "delete:registry:before",
+        "delete:node01:within",
+        "delete:net:before",
+        "delete:net:within",
+    ),
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """An API alone; who works is for the test to say."""
+    with ExitStack() as stack:
+        settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0"}
+        if request.param == "postgresql":
+            server = stack.enter_context(postgres_server())
+            settings["database_url"] = stack.enter_context(server.database())
+        yield stack.enter_context(running_service(tmp_path, commands=("api",), **settings))
+
+
+@pytest.mark.parametrize(("service", "life"), [("sqlite", BY_STEPS), ("postgresql", BY_REQUESTS)], indirect=["service"])
+def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
+    began = time.monotonic()
+    volumes = set(docker("volume", "ls", "-q").split())
+    with Client(service.url) as client:
+        cluster = client.create("phoenix", image="bare", workers=life.nodes - 1)
+        die_at(service, cluster.id, life.creation)
+        last = service.start("worker")
+        ready = client.wait_ready(cluster.id, timeout_seconds=300)
+        assert ready.error is None
+        for index in range(life.nodes):
+            assert service.on_node("phoenix", f"node{index + 1:02d}", "hostname") == f"node{index + 1:02d}"
+        names = [name for name in service.objects() if cluster.id in name]
+        assert len(names) == 2 + life.nodes, "nothing was made twice"
+        # On SQLite processes hear of each other by sockets beside the database: those of the dead are removed.
+        assert len(list(service.folder.glob("dayfly.db.wake/*"))) <= 2
+        last.end()
+
+        client.delete(cluster.id)
+        die_at(service, cluster.id, life.deletion)
+        service.start("worker")
+        client.wait_deleted(cluster.id, timeout_seconds=60)
+    kills = len(life.creation) + len(life.deletion)
+    print(f"{kills} kills in {time.monotonic() - began:.0f} s, nothing left")
+    assert service.objects() == set()
+    assert set(docker("volume", "ls", "-q").split()) <= volumes
+
+
+def die_at(service: Service, cluster_id: str, points: Sequence[str]) -> None:
+    """Workers one after the other, each dead at its point."""
+    following = waiting_worker(service, points[0])
+    for index, point in enumerate(points):
+        worker = following
+        begin(worker)
+        if index + 1 < len(points):
+            # Made while this one works: the time that a process needs to start is not what is tested.
+            following = waiting_worker(service, points[index + 1])
+        try:
+            code = worker.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"nobody came to {point}:\n{service.logs()}") from None
+        log = worker.log.read_text()
+        assert code == -signal.SIGKILL, log
+        assert f"dies {point.rpartition(':')[2]} {point.rpartition(':')[0]}" in log
+        assert f"claimed {cluster_id}" in log or point.startswith("oneshot"), log
+
+
+def waiting_worker(service: Service, kill: str) -> Process:
+    name = kill.replace(":", "-")
+    return service.start_module("tests.support.mortal_worker", f"--kill={kill}", name=name, stdin=subprocess.PIPE)
+
+
+def begin(worker: Process) -> None:
+    assert worker.popen.stdin is not None
+    worker.popen.stdin.write(b"go\n")
+    worker.popen.stdin.close()

@@ -1,0 +1,80 @@
+"""A database server that is killed while clusters are being made: none is lost, none is made twice.
+
+Real processes (an API, two workers) on a real PostgreSQL; their engine is a fake, so that twenty can be made at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dayfly.client import ApiError, Client
+from tests.bench.fleet import Fleet, fleet
+from tests.bench.shared_engine import RemoteEngine
+from tests.support.postgres import postgres_server
+
+CLUSTERS = 20
+KILLED_AFTER = 6
+AWAY_SECONDS = 1.0
+LEASE_SECONDS = "3"
+"""What it costs: a worker cannot give its leases back while the database is away."""
+GIVE_UP_SECONDS = 60.0
+
+
+def test_a_database_is_killed_while_twenty_clusters_are_made(tmp_path: Path) -> None:
+    with (
+        postgres_server() as server,
+        server.database() as url,
+        fleet(tmp_path, url, lease_seconds=LEASE_SECONDS) as service,
+    ):
+        accepted = threading.Semaphore(0)
+        with ThreadPoolExecutor(CLUSTERS) as callers:
+            made = [callers.submit(create, service, number, accepted) for number in range(CLUSTERS)]
+            for _ in range(KILLED_AFTER):
+                assert accepted.acquire(timeout=GIVE_UP_SECONDS)
+            server.kill()
+            time.sleep(AWAY_SECONDS)
+            server.start()
+            ids = [one.result() for one in made]
+        assert len(set(ids)) == CLUSTERS
+        with Client(f"http://127.0.0.1:{service.port}") as client:
+            for cluster in ids:
+                assert client.wait_ready(cluster, timeout_seconds=GIVE_UP_SECONDS).phase == "ready"
+            listed = list(client.list())
+            assert sorted(cluster.id for cluster in listed) == sorted(ids), "none lost, none doubled"
+            assert Counter(cluster.name for cluster in listed) == Counter(f"c{number}" for number in range(CLUSTERS))
+            for cluster in ids:
+                phases = [event.message for event in client.all_events(cluster) if event.type == "phase"]
+                assert phases == ["pending → provisioning", "provisioning → ready"], "each was made once"
+        assert asyncio.run(containers(service, tmp_path)) == Counter(dict.fromkeys(ids, 3))
+        for name in ("api", "worker1", "worker2"):
+            assert "defect" not in (tmp_path / f"{name}.log").read_text()
+
+
+def create(service: Fleet, number: int, accepted: threading.Semaphore) -> str:
+    """The id of one cluster, asked for as a caller does who wants exactly one: until told yes, with one key."""
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    with Client(f"http://127.0.0.1:{service.port}") as client:
+        while True:
+            try:
+                made = client.create(f"c{number}", image="bare", idempotency_key=f"key-{number}")
+            except ApiError as error:
+                if error.code != "database_unavailable" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                accepted.release()
+                return made.id
+
+
+async def containers(service: Fleet, folder: Path) -> Counter[str]:
+    """How many containers of each cluster the engine has."""
+    engine = await RemoteEngine.connect(folder / "engine.sock")
+    try:
+        return Counter(holding.cluster_id for holding in await engine.survey())
+    finally:
+        await engine.close()

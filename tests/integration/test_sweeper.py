@@ -1,0 +1,179 @@
+"""What nobody owns any more is removed, exactly that, and never anything of somebody else: on a real engine."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dayfly.domain.lifecycle import Phase
+from dayfly.store import Claim, NewCluster, Store
+from tests.support.engine import BUSYBOX_IMAGE, busybox, images
+from tests.support.service import Service, docker, running_service
+from tests.support.specs import make_spec
+
+__all__ = ["busybox", "images"]
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]
+
+SWEEP_SECONDS = 30
+_REMOVAL = {"container": ("rm", "-f", "-v"), "network": ("network", "rm"), "volume": ("volume", "rm", "-f")}
+
+
+@dataclass
+class Things:
+    """Makes containers, networks and volumes on the engine, and knows which of them are still there."""
+
+    word: str = field(default_factory=lambda: secrets.token_hex(4))
+    made: set[tuple[str, str]] = field(default_factory=set)
+
+    def container(self, name: str, **labels: str) -> str:
+        docker("run", "-d", "--name", name, *_labels(labels), "-v", "/data", BUSYBOX_IMAGE, "sleep", "3600")
+        return self._remember("container", name)
+
+    def network(self, name: str, **labels: str) -> str:
+        # Addresses are scarce: an engine has room for some thirty networks.
+        docker("network", "create", "--internal", *_labels(labels), name)
+        return self._remember("network", name)
+
+    def volume(self, name: str, **labels: str) -> str:
+        docker("volume", "create", *_labels(labels), name)
+        return self._remember("volume", name)
+
+    def one_of_each(self, name: str, **labels: str) -> set[str]:
+        return {make(f"{name}-{self.word}", **labels) for make in (self.container, self.network, self.volume)}
+
+    def present(self) -> set[str]:
+        lists = {
+            "container": docker("ps", "-a", "--format", "{{.Names}}").split(),
+            "network": docker("network", "ls", "--format", "{{.Name}}").split(),
+            "volume": docker("volume", "ls", "--format", "{{.Name}}").split(),
+        }
+        return {f"{kind} {name}" for kind, name in self.made if name in lists[kind]}
+
+    def remove(self) -> None:
+        for kind, argv in _REMOVAL.items():
+            names = [one.split(" ")[1] for one in self.present() if one.startswith(kind)]
+            if names:
+                docker(*argv, *names)
+
+    def _remember(self, kind: str, name: str) -> str:
+        self.made.add((kind, name))
+        return f"{kind} {name}"
+
+
+@pytest.fixture
+def things(service: Service) -> Iterator[Things]:
+    made = Things()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def decoys(things: Things, service: Service) -> set[str]:
+    """What looks like ours and is not."""
+    mine = service.instance
+    return (
+        things.one_of_each("dayfly-0123456789ab-node01")
+        | things.one_of_each("dayfly-elsewhere", instance=f"{mine}-2", cluster="0123456789ab")
+        | things.one_of_each("dayfly-shorter", instance=mine[:-1])
+        | things.one_of_each("dayfly-anonymous", cluster="0123456789ab", role="node", node="node01")
+        | {things.volume(f"{mine}-{things.word}"), things.network(f"dayfly.instance={mine}".replace("=", "."))}
+    )
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A database and an instance, and no process."""
+    with running_service(tmp_path, commands=()) as service:
+        yield service
+
+
+async def a_cluster(service: Service, phase: Phase) -> str:
+    """The id of a cluster on record that has come as far as `phase`."""
+    store = await Store.open(f"sqlite+aiosqlite:///{service.folder}/dayfly.db")
+    try:
+        cluster, _ = await store.create_cluster(NewCluster(None, make_spec()))
+        await store.admit(lambda queue: queue.waiting)
+        (claim,) = await store.claim("test", lease_seconds=600, limit=1)
+        await _to(store, claim, phase)
+        return cluster.id
+    finally:
+        await store.close()
+
+
+async def _to(store: Store, claim: Claim, phase: Phase) -> None:
+    path = {Phase.PROVISIONING: [Phase.PROVISIONING], Phase.DELETED: [Phase.DELETING, Phase.DELETED]}
+    for step in path[phase]:
+        await store.set_phase(claim, step)
+
+
+async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:
+    living = await a_cluster(service, Phase.PROVISIONING)
+    gone = await a_cluster(service, Phase.DELETED)
+    mine = service.instance
+    owned = things.one_of_each("dayfly-living", instance=mine, cluster=living)
+    reasons = {
+        f"cluster {gone} is deleted": things.one_of_each("dayfly-gone", instance=mine, cluster=gone),
+        "no cluster feedfeedfeed is on record": things.one_of_each("a", instance=mine, cluster="feedfeedfeed"),
+        "it is of no cluster": things.one_of_each("b", instance=mine),
+    }
+    everything = things.present()
+    nameless = {volume_of(f"{name}-{things.word}") for name in ("dayfly-gone", "a", "b")}
+
+    shown = service.cli("gc", "--dry-run", "--json")
+    assert shown.returncode == 0, shown.stderr
+    listed = json.loads(shown.stdout)
+    assert listed["dry_run"] is True
+    for why, strays in reasons.items():
+        assert {f"{one['kind']} {one['name']}" for one in listed["strays"] if one["why"] == why} == strays
+    assert len(listed["strays"]) == sum(map(len, reasons.values()))
+    assert things.present() == everything
+    assert "would be removed" in service.cli("gc", "--dry-run").stdout
+
+    removed = service.cli("gc")
+    assert removed.returncode == 0, removed.stderr
+    assert things.present() == owned | decoys
+    assert nameless.isdisjoint(docker("volume", "ls", "-q").split()), "a container's anonymous volumes go with it"
+    assert service.cli("gc").stdout.strip() == "nothing is left over"
+
+
+def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Service) -> None:
+    volume = things.volume(f"used-{things.word}", dayfly="1", instance=service.instance)
+    user = f"user-{things.word}"
+    docker("run", "-d", "--name", user, "-v", f"{volume.split(' ')[1]}:/data", BUSYBOX_IMAGE, "sleep", "3600")
+    things.made.add(("container", user))
+    tried = service.cli("gc", "--json")
+    assert tried.returncode == 1
+    (stray,) = json.loads(tried.stdout)["strays"]
+    assert "in use" in stray["error"]
+    assert things.present() == {volume, f"container {user}"}
+
+
+def test_a_worker_sweeps_by_itself(things: Things, decoys: set[str], service: Service) -> None:
+    strays = things.one_of_each("stray", instance=service.instance, cluster="feedfeedfeed")
+    worker = service.start("worker", stray_grace_seconds="2", survey_seconds="0.5")
+    seen = things.present()
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while things.present() & strays:
+        assert time.monotonic() < deadline, worker.log.read_text()
+        time.sleep(0.1)
+    assert seen == decoys | strays, "not before the grace period is over"
+    assert things.present() == decoys
+    for stray in strays:
+        assert stray.split(" ")[1] in worker.log.read_text(), "a person could have read of it beforehand"
+
+
+def volume_of(container: str) -> str:
+    """The name of a container's anonymous volume."""
+    return docker("inspect", "--format", "{{(index .Mounts 0).Name}}", container).strip()
+
+
+def _labels(labels: dict[str, str]) -> list[str]:
+    return [argument for name, value in labels.items() for argument in ("--label", f"dayfly.{name}={value}")]

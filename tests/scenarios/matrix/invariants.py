@@ -1,0 +1,186 @@
+"""What must hold when a schedule has been played, everything is healed, and the service has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from sqlalchemy import select
+
+from dayfly.domain.capacity import admissible
+from dayfly.domain.cluster import Cluster, StepState
+from dayfly.domain.expiry import expiry, is_over, must_stop
+from dayfly.domain.lifecycle import TRANSITIONS, Desired, Phase
+from dayfly.domain.naming import LABEL_CLUSTER
+from dayfly.domain.recovery import damage
+from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.drivers.fake import FakeContainer
+from dayfly.store.tables import clusters as table
+from tests.scenarios.matrix.stage import Stage, recorded, settings
+
+_SOFT = frozenset({"EngineRefused", "PortsExhausted", "SshTimeout"})
+_HARD = frozenset({"NotUsable", "NodeNotReady"})
+
+
+async def check(stage: Stage) -> None:
+    """Raises AssertionError."""
+    assert not stage.crashes, f"a process ended by itself: {stage.crashes}"
+    assert await stage.is_quiet(), "work was left over"
+    now = stage.clock.now()
+    known = await recorded(stage.store, stage.ids)
+    for cluster in known:
+        await _check_cluster(stage, cluster, now)
+    await _check_leases(stage)
+    _check_engine(stage, known)
+    await _check_queue(stage, known)
+    await _check_strays(stage)
+
+
+async def _check_cluster(stage: Stage, cluster: Cluster, now: datetime) -> None:
+    match cluster.phase:
+        case Phase.PENDING:
+            assert not cluster.reserved
+            assert cluster.admitted_at is None
+        case Phase.READY:
+            await _check_ready(stage, cluster, now)
+        case Phase.FAILED:
+            _check_failed(stage, cluster, now)
+        case Phase.DELETED:
+            assert cluster.id in stage.unwanted or _has_ended(cluster), "deleted, though nobody wanted that"
+            assert not _containers(stage, cluster.id)
+            assert not cluster.reserved
+            assert await stage.store.secrets(cluster.id) is None
+        case _:
+            raise AssertionError(f"{cluster.id} rests in {cluster.phase}")
+    if cluster.phase is not Phase.DELETED:
+        assert cluster.id not in stage.unwanted, f"{cluster.id} was to be deleted, and is {cluster.phase}"
+        assert cluster.desired is Desired.PRESENT
+        assert not is_over(cluster, now), f"{cluster.id} is over, and still {cluster.phase}"
+        end = expiry(cluster)
+        assert cluster.expires_at == (end.at if end else None)
+    await _check_story(stage, cluster)
+
+
+async def _check_ready(stage: Stage, cluster: Cluster, now: datetime) -> None:
+    topology = topology_of(cluster)
+    seen = await stage.engine.observe(cluster.id)
+    assert damage(topology, seen) is None
+    assert {status.name for status in seen} == _names(topology)
+    assert cluster.reserved
+    assert cluster.fault is None
+    assert not must_stop(cluster, now)
+    published = await stage.engine.endpoints(cluster.id)
+    assert {p: e.port for p, e in cluster.endpoints.items()} == {p: e.port for p, e in published.items()}
+    assert {step.state for step in await stage.store.steps(cluster.id)} == {StepState.DONE}
+    assert await stage.store.secrets(cluster.id) is not None
+
+
+def _check_failed(stage: Stage, cluster: Cluster, now: datetime) -> None:
+    assert cluster.fault is not None
+    assert cluster.failed_at is not None
+    found = _containers(stage, cluster.id)
+    if not cluster.held(now):
+        assert not found, "a failed cluster that nobody holds is cleared away"
+        assert not cluster.reserved
+    elif cluster.hold is not None and cluster.hold.vms == "stopped":
+        assert not any(container.alive for container in found if container.spec.role == "node")
+    if cluster.fault.code != "expired":
+        assert may_fail(stage, cluster), f"{cluster.id} failed without a reason: {cluster.fault}"
+
+
+def may_fail(stage: Stage, cluster: Cluster) -> bool:
+    """Whether what was done to the cluster is a reason to give it up."""
+    fired = Counter(type(fault.error).__name__ for fault in stage.traffic.fired)
+    soft = sum(fired[name] for name in _SOFT) + stage.exits[cluster.id]
+    down = cluster.id in stage.went_down or stage.exits[cluster.id] > 0
+    return (
+        soft >= settings().step_attempts
+        or any(fired[name] for name in _HARD)
+        or cluster.id in stage.bereft
+        or (cluster.spec.restart == "never" and down)
+    )
+
+
+def _has_ended(cluster: Cluster) -> bool:
+    return cluster.expires_at is not None and cluster.deleted_at is not None and cluster.expires_at <= cluster.deleted_at
+
+
+async def _check_story(stage: Stage, cluster: Cluster) -> None:
+    """The phases as told by events follow one another, from the first to where the cluster is."""
+    events = await stage.store.events(cluster.id, limit=10_000)
+    assert [event.id for event in events] == sorted(event.id for event in events)
+    assert all(a.at <= b.at for a, b in zip(events, events[1:], strict=False))
+    phase = Phase.PENDING
+    for event in events:
+        if event.type == "phase":
+            old, new = map(Phase, event.message.split(" → "))
+            assert old is phase
+            assert (old, new) in TRANSITIONS
+            phase = new
+    assert phase is cluster.phase
+    admitted = sum(event.type == "cluster.admitted" for event in events)
+    assert admitted == (cluster.admitted_at is not None), "a share of the host is given once"
+
+
+async def _check_leases(stage: Stage) -> None:
+    async with stage.store._database.read() as connection:
+        rows = (await connection.execute(select(table.c.id, table.c.lease_token).where(table.c.lease_token.is_not(None))))
+        assert not rows.all(), "somebody has a lease and does nothing"
+
+
+def _check_engine(stage: Stage, known: list[Cluster]) -> None:
+    engine = stage.engine
+    ports = [port for container in engine.containers.values() for port in container.ports.values()]
+    assert len(ports) == len(set(ports))
+    for (kind, name), thing in stage.decoys.items():
+        assert getattr(engine, f"{kind}s").get(name) is thing, f"the foreign {kind} {name} was touched"
+        assert not isinstance(thing, FakeContainer) or thing.starts == 0
+    for cluster in known:
+        _check_births(stage, cluster)
+
+
+def _check_births(stage: Stage, cluster: Cluster) -> None:
+    """Machines are made once: their disks are the caller's. And they are not started again for nothing."""
+    births = [at for name, at in stage.engine.births if _is_of(name, cluster)]
+    if cluster.ready_at is not None and not (stage.ghosts and cluster.id in stage.bereft):
+        assert all(at <= cluster.ready_at for at in births), "something was made anew after the cluster was ready"
+    fired = {type(fault.error).__name__ for fault in stage.traffic.fired}
+    if fired & (_SOFT | _HARD) or cluster.id in {*stage.exits, *stage.bereft, *stage.went_down}:
+        return
+    created = Counter(name for name, _ in stage.engine.births if _is_of(name, cluster))
+    again = [name for name, times in created.items() if times > 1]
+    assert not again or stage.ghosts, f"made twice: {again}"
+    often = [c.spec.name for c in _containers(stage, cluster.id) if c.starts > 1]
+    assert not often, f"started again for nothing: {often}"
+
+
+async def _check_queue(stage: Stage, known: list[Cluster]) -> None:
+    queue = await stage.store.queue()
+    assert not admissible(queue, stage.offered), "there is room, and somebody waits"
+    assert queue.in_use.fits(stage.offered), "more was given than there is"
+    waiting = {cluster.id for cluster in known if cluster.phase is Phase.PENDING}
+    assert {one.id for one in queue.waiting} == waiting
+
+
+async def _check_strays(stage: Stage) -> None:
+    assert await stage.sweeper().strays() == ()
+
+
+def topology_of(cluster: Cluster) -> Topology:
+    return compute_topology(
+        cluster.id, cluster.spec, instance="default", accelerator="tcg", publication=Publication(), generation=1
+    )
+
+
+def _is_of(name: str, cluster: Cluster) -> bool:
+    return name.startswith(f"dayfly-{cluster.id}-")
+
+
+def _names(topology: Topology) -> set[str]:
+    return {topology.net.name, topology.registry.name, *(node.name for node in topology.nodes)}
+
+
+def _containers(stage: Stage, cluster_id: str) -> list[FakeContainer]:
+    of_decoys = set(map(id, stage.decoys.values()))
+    found = stage.engine.containers.values()
+    return [c for c in found if c.spec.labels.get(LABEL_CLUSTER) == cluster_id and id(c) not in of_decoys]

@@ -1,0 +1,189 @@
+"""The queue: who waits, who is let in, once, and never more than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dayfly.domain.capacity import Past, Queue, Resources, Waiting, admissible, demand
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.store import Store
+from dayfly.store.tables import clusters
+from tests.store.helpers import admit_all, claim_new, claim_one, create, create_due, move, set_back
+from tests.support.specs import make_spec
+
+ONE = demand(make_spec())
+PROCESSES = 3
+WAITING = 30
+ROOM_FOR = 7
+LIMIT_SECONDS = 120.0
+ADMITTER = Path(__file__).with_name("admitter.py")
+
+
+async def test_what_waits_is_due_for_nobody(store: Store) -> None:
+    made = await create(store)
+    assert (made.phase, made.admitted_at, made.reserved) == (Phase.PENDING, None, False)
+    assert await store.claim("worker", lease_seconds=60, limit=1) == ()
+    assert await store.seconds_until_due() is None
+
+
+async def test_the_queue_is_in_the_order_of_arrival(store: Store) -> None:
+    made = [await create(store, owner=owner) for owner in ("a", "b", "a", "c")]
+    made.sort(key=lambda cluster: (cluster.created_at, cluster.id))
+    queue = await store.queue()
+    assert queue.waiting == tuple(Waiting(cluster.id, cluster.owner, ONE) for cluster in made)
+    assert queue.held == {}
+
+
+async def test_who_is_admitted_has_a_share_and_is_due(store: Store) -> None:
+    first, second = await create(store, owner="a"), await create(store, owner="b")
+    await set_back(store, first.id, clusters.c.created_at, 90)
+    assert await store.admit(lambda queue: queue.waiting[:1]) == (first.id,)
+    admitted = await store.get_cluster(first.id)
+    assert admitted.reserved
+    assert admitted.admitted_at is not None
+    queue = await store.queue()
+    assert [waiting.id for waiting in queue.waiting] == [second.id]
+    assert queue.held == {"a": ONE}
+    [occupant] = await store.occupants()
+    assert (occupant.needs, occupant.admitted_at, occupant.expires_at) == (ONE, admitted.admitted_at, None)
+    [event] = await store.events(first.id)
+    assert event.type == "cluster.admitted"
+    assert event.seconds == pytest.approx(90, abs=10)
+    assert (await claim_one(store)).cluster == admitted
+
+
+async def test_who_was_taken_back_or_expired_waits_no_more(store: Store) -> None:
+    deleted, expired, held = [await create(store, hold=None, heartbeat_interval_seconds=60) for _ in range(3)]
+    await store.request_deletion(deleted.id)
+    for cluster in (expired, held):
+        await set_back(store, cluster.id, clusters.c.expires_at)
+    await set_back(store, held.id, clusters.c.hold_until, -3600)
+    assert [waiting.id for waiting in (await store.queue()).waiting] == [held.id]
+
+
+async def test_who_is_taken_back_while_the_decision_is_made_is_not_admitted(store: Store) -> None:
+    made = await create(store)
+    chosen = (await store.queue()).waiting
+    await create(store)
+    await store.request_deletion(made.id)
+    assert await store.admit(lambda _: chosen) == ()
+    cluster = await store.get_cluster(made.id)
+    assert (cluster.desired, cluster.reserved) == (Desired.ABSENT, False)
+
+
+async def test_nobody_is_admitted_twice(store: Store) -> None:
+    made = await create(store)
+    chosen = (await store.queue()).waiting
+    await create(store)
+    assert await store.admit(lambda _: chosen) == (made.id,)
+    assert await store.admit(lambda _: chosen) == ()
+
+
+async def test_a_share_is_kept_until_it_is_freed(store: Store) -> None:
+    claim = await claim_new(store)
+    await move(store, claim, Phase.PROVISIONING, Phase.FAILED)
+    assert (await store.queue()).in_use == ONE
+    await store.free(claim)
+    assert (await store.queue()).in_use == Resources()
+    assert not (await store.get_cluster(claim.cluster.id)).reserved
+
+
+async def test_a_deleted_cluster_has_no_share(store: Store) -> None:
+    claim = await claim_new(store)
+    await move(store, claim, Phase.DELETING)
+    assert (await store.queue()).in_use == ONE
+    await move(store, claim, Phase.DELETED)
+    assert (await store.queue()).in_use == Resources()
+    assert await store.occupants() == ()
+
+
+async def test_the_past_tells_what_is_typical(store: Store) -> None:
+    assert await store.past() == Past(None, None)
+    for seconds in (100, 300, 900):
+        await create_due(store)
+        claim = await claim_one(store)
+        await set_back(store, claim.cluster.id, clusters.c.admitted_at, seconds)
+        await move(store, claim, Phase.PROVISIONING, Phase.READY)
+        await set_back(store, claim.cluster.id, clusters.c.admitted_at, 2 * seconds)
+        await set_back(store, claim.cluster.id, clusters.c.ready_at, seconds)
+        await move(store, claim, Phase.DELETING, Phase.DELETED)
+    past = await store.past()
+    assert past.provisioning_seconds == pytest.approx(300, abs=10)
+    assert past.life_seconds == pytest.approx(600, abs=10)
+
+
+async def test_an_occupant_says_when_it_ends(store: Store) -> None:
+    claim = await claim_new(store, ttl_seconds=600)
+    await move(store, claim, Phase.PROVISIONING, Phase.READY)
+    [occupant] = await store.occupants()
+    cluster = await store.get_cluster(claim.cluster.id)
+    assert cluster.ready_at is not None
+    assert occupant.expires_at == cluster.expires_at == cluster.ready_at + timedelta(seconds=600)
+
+
+async def test_more_than_a_statement_takes_at_once(store: Store) -> None:
+    made = {(await create(store)).id for _ in range(5)}
+    strangers = tuple(Waiting(f"{i:012d}", "a", ONE) for i in range(2500))
+    queue = await store.queue()
+    assert set(await store.admit(lambda _: (*strangers, *queue.waiting))) == made
+
+
+async def _admitter(url: str) -> list[str]:
+    """The ids that one process admitted until the queue was empty or the room full."""
+    arguments = [url, str(ROOM_FOR)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, ADMITTER, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, stderr.decode()
+    return stdout.decode().split()
+
+
+async def test_processes_that_admit_at_once_never_give_more_than_there_is(store: Store, url: str) -> None:
+    made = {(await create(store, owner=f"owner-{i % 3}")).id for i in range(WAITING)}
+    async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as group:
+        runs = [group.create_task(_admitter(url)) for _ in range(PROCESSES)]
+    admitted = [cluster_id for run in runs for cluster_id in run.result()]
+    assert len(admitted) == len(set(admitted)) == ROOM_FOR
+    assert set(admitted) <= made
+    queue = await store.queue()
+    assert len(queue.waiting) == WAITING - ROOM_FOR
+    assert queue.in_use == sum([ONE] * ROOM_FOR, Resources())
+    assert sorted(held.vcpus // ONE.vcpus for held in queue.held.values()) == [2, 2, 3], "fair between owners"
+
+
+async def test_stores_that_admit_at_once_see_what_the_others_decided(url: str) -> None:
+    stores = [await Store.open(url) for _ in range(4)]
+    offered = sum([ONE] * ROOM_FOR, Resources())
+
+    def decide(queue: Queue) -> tuple[Waiting, ...]:
+        return admissible(queue, offered)[:1]
+
+    try:
+        for _ in range(WAITING):
+            await create(stores[0])
+        rounds = await asyncio.gather(*(store.admit(decide) for store in stores for _ in range(ROOM_FOR)))
+        admitted = [cluster_id for found in rounds for cluster_id in found]
+        assert len(admitted) == len(set(admitted)) == ROOM_FOR
+        assert (await stores[0].queue()).in_use == offered
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_admitting_nobody_changes_nothing(store: Store) -> None:
+    made = await create(store)
+    assert await store.admit(lambda _: ()) == ()
+    assert await store.get_cluster(made.id) == made
+    assert await admit_all(store) == (made.id,)
+    assert await admit_all(store) == ()

@@ -1,0 +1,76 @@
+"""What is asked often is found by an index, so that it costs the same beside ten thousand clusters.
+
+On SQLite, which says how it will look something up; PostgreSQL looks into parameters, and has the same indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from dayfly.domain.lifecycle import Phase
+from dayfly.store import Store
+from tests.store.helpers import create
+
+QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
+    "by ids": (lambda store: store.nudge(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
+    "by name": (lambda store: store.get_cluster("demo"), {"uq_clusters_living_name"}),
+    "a page": (lambda store: store.list_clusters(), {"ix_clusters_living_created_at_id"}),
+    "a page of one phase": (
+        lambda store: store.list_clusters(phases={Phase.READY}),
+        {"ix_clusters_living_created_at_id"},
+    ),
+    "a page of an owner": (lambda store: store.list_clusters(owner="me"), {"ix_clusters_owner_created_at_id"}),
+    "a page of a label": (
+        lambda store: store.list_clusters(labels={"a": "b"}),
+        {"ix_labels_key_value_cluster_id", "sqlite_autoindex_clusters_1"},
+    ),
+    "the queue": (lambda store: store.queue(), {"ix_clusters_queue", "ix_clusters_reserved"}),
+    "who has a share": (lambda store: store.occupants(), {"ix_clusters_reserved"}),
+    "when to look": (
+        lambda store: store.seconds_until_due(),
+        {"ix_clusters_due_at", "ix_clusters_lease_expires_at"},
+    ),
+    "a claim": (
+        lambda store: store.claim("worker", lease_seconds=60, limit=1),
+        {"ix_clusters_due_at", "sqlite_autoindex_clusters_1"},
+    ),
+    "whom to forget": (lambda store: store.forget(60, limit=10), {"ix_clusters_deleted_at"}),
+}
+
+
+@pytest.fixture
+async def store(sqlite_url: str) -> AsyncIterator[Store]:
+    opened = await Store.open(sqlite_url)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_what_is_asked_often_is_looked_up(store: Store, question: str) -> None:
+    await create(store, "demo")
+    ask, indices = QUESTIONS[question]
+    statements: list[tuple[str, Any]] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(store._database._engine.sync_engine, "before_cursor_execute", record)
+    try:
+        await ask(store)
+    finally:
+        event.remove(store._database._engine.sync_engine, "before_cursor_execute", record)
+    plan: list[str] = []
+    async with store._database.read() as connection:
+        for statement, parameters in statements:
+            if " clusters" in statement:
+                explained = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                plan += [row.detail for row in explained]
+    used = {index for index in indices if any(index in line for line in plan)}
+    assert used == indices, plan
+    assert not [line for line in plan if line == "SCAN clusters"], plan

@@ -1,0 +1,232 @@
+"""A database of every released revision, with the rows that its release wrote, becomes one of today.
+
+`released/<revision>.json` holds each table's rows; it is made once, by the code of that release, and never edited.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import Column, Connection, Integer, MetaData, func, insert, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
+from dayfly.store import Change, IdempotencyKey, NewCluster, Store, migrate
+from dayfly.store.migrate import configuration
+from tests.store.helpers import admit_all, move
+from tests.support.specs import make_spec
+
+RELEASED = Path(__file__).with_name("released")
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def revisions() -> list[str]:
+    """Oldest first; the last may not be released yet."""
+    scripts = ScriptDirectory.from_config(configuration()).walk_revisions()
+    return [script.revision for script in scripts][::-1]
+
+
+def released() -> list[str]:
+    return sorted(path.stem for path in RELEASED.glob("*.json"))
+
+
+def rows_of(revision: str) -> Rows:
+    rows: Rows = json.loads((RELEASED / f"{revision}.json").read_text())
+    return rows
+
+
+@pytest.fixture(params=released())
+def rows(request: pytest.FixtureRequest) -> Rows:
+    """As if they had been written ten minutes ago: leases have run out, times to live have not."""
+    found = rows_of(request.param)
+    newest = max(datetime.fromisoformat(row["updated_at"]) for row in found["clusters"])
+    shift = datetime.now(UTC) - timedelta(minutes=10) - newest
+    for row in (row for table in found.values() for row in table):
+        for name, value in row.items():
+            if name.endswith(("_at", "at")) and isinstance(value, str):
+                row[name] = datetime.fromisoformat(value) + shift
+    return found
+
+
+@pytest.fixture
+async def old_url(url: str, rows: Rows, request: pytest.FixtureRequest) -> str:
+    """The URL of a database of the revision, with its rows."""
+    await make_old(url, request.node.callspec.params["rows"], rows)
+    return url
+
+
+async def make_old(url: str, revision: str, rows: Rows) -> None:
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir()
+
+    def make(connection: Connection) -> None:
+        command.upgrade(configuration(connection), revision)
+        _insert(connection, rows)
+
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(make)
+    finally:
+        await engine.dispose()
+
+
+def _insert(connection: Connection, rows: Rows) -> None:
+    """By the tables as they are in this database, not as today's code knows them."""
+    there = MetaData()
+    there.reflect(connection)
+    sqlite = connection.dialect.name == "sqlite"
+    for table in (there.tables[table.name] for table in there.sorted_tables if table.name in rows):
+        found = [{name: _stored(value, sqlite=sqlite) for name, value in row.items()} for row in rows[table.name]]
+        connection.execute(insert(table), found)
+        if not sqlite and isinstance(table.c.get("id", Column()).type, Integer):
+            sequence = func.pg_get_serial_sequence(table.name, "id")
+            connection.execute(select(func.setval(sequence, max(row["id"] for row in found))))
+
+
+def _stored(value: object, *, sqlite: bool) -> object:
+    """SQLite keeps times in UTC, without saying so."""
+    return value.replace(tzinfo=None) if sqlite and isinstance(value, datetime) else value
+
+
+def test_every_released_revision_has_its_rows() -> None:
+    """The newest may be unreleased; when it is released, its rows come here with the next one."""
+    assert released() == revisions()[: len(released())]
+    assert len(revisions()) - len(released()) <= 1
+
+
+async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
+    store = await Store.open(old_url)
+    try:
+        found = {cluster.id: cluster for cluster in (await store.list_clusters(phases=set(Phase))).clusters}
+        assert set(found) == {row["id"] for row in rows["clusters"]}
+        for row in rows["clusters"]:
+            cluster = found[row["id"]]
+            for name in ("name", "phase", "desired", "created_at", "ready_at", "deleted_at", "expires_at"):
+                assert getattr(cluster, name) == row[name]
+            assert {str(inside): vars(outside) for inside, outside in cluster.endpoints.items()} == row["endpoints"]
+            events = [event.id for event in await store.events(cluster.id)]
+            assert events == [event["id"] for event in rows["events"] if event["cluster_id"] == cluster.id]
+            steps = [(step.name, step.node or "") for step in await store.steps(cluster.id)]
+            assert steps == [(s["name"], s["node"]) for s in rows["steps"] if s["cluster_id"] == cluster.id]
+            evidence = {e["name"]: e["content"] for e in rows["evidence"] if e["cluster_id"] == cluster.id}
+            assert await store.evidence(cluster.id) == evidence
+            has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])
+            assert (await store.secrets(cluster.id) is not None) == has_secrets
+        for label in rows["labels"]:
+            listed = await store.list_clusters(labels={label["key"]: label["value"]}, phases=set(Phase))
+            assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
+        for key in rows["idempotency_keys"]:
+            made = await store.made_with(IdempotencyKey(key["key"], key["fingerprint"]))
+            assert made == found[key["cluster_id"]]
+            with pytest.raises(IdempotencyKeyReused):
+                await store.made_with(IdempotencyKey(key["key"], "another"))
+    finally:
+        await store.close()
+
+
+async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str) -> None:
+    store = await Store.open(old_url)
+    try:
+        clusters = (await store.list_clusters()).clusters
+        running = {Phase.PROVISIONING, Phase.READY, Phase.DELETING}
+        assert {cluster.reserved for cluster in clusters if cluster.phase in running} == {True}
+        assert {cluster.reserved for cluster in clusters if cluster.phase not in running} == {False}
+        queue = await store.queue()
+        assert queue.in_use == sum((demand(c.spec) for c in clusters if c.phase in running), Resources())
+        waiting = [cluster for cluster in clusters if cluster.phase is Phase.PENDING]
+        assert [(w.id, w.needs) for w in queue.waiting] == [(c.id, demand(c.spec)) for c in waiting]
+        assert await admit_all(store) == tuple(cluster.id for cluster in waiting)
+    finally:
+        await store.close()
+
+
+async def test_the_living_are_finished(old_url: str) -> None:
+    """Each is claimed, changed, removed and forgotten as one of today's."""
+    store = await Store.open(old_url)
+    try:
+        await admit_all(store)
+        living = (await store.list_clusters()).clusters
+        for cluster in living:
+            if cluster.desired is Desired.PRESENT:
+                await store.change_cluster(cluster.id, Change(ttl_seconds=None, labels={"kept": "no"}))
+            await store.request_deletion(cluster.id)
+        for _ in living:
+            [claim] = await store.claim("worker", lease_seconds=60, limit=1)
+            if claim.cluster.phase is not Phase.DELETING:
+                await store.set_phase(claim, Phase.DELETING)
+            await move(store, claim, Phase.DELETED)
+        assert await store.known() == ()
+        everybody = (await store.list_clusters(phases=set(Phase))).clusters
+        assert await store.forget(-1, limit=100) == len(everybody)
+        assert (await store.list_clusters(phases=set(Phase))).clusters == ()
+    finally:
+        await store.close()
+
+
+async def test_a_replica_of_the_release_goes_on_beside_us(old_url: str, rows: Rows) -> None:
+    """What it inserts has only the columns that it knows."""
+    store = await Store.open(old_url)
+    try:
+        [waiting] = [row for row in rows["clusters"] if row["phase"] == Phase.PENDING]
+        late = {**waiting, "id": "0123456789ab", "name": "late"}
+        async with store._database.write() as transaction:
+            await transaction.connection.run_sync(_insert, {"clusters": [late]})
+        cluster = await store.get_cluster("late")
+        assert (cluster.owner, cluster.reserved, cluster.restarts, cluster.hold) == ("default", False, 0, None)
+        assert (await store.queue()).waiting[-1].needs == demand(cluster.spec)
+        assert "0123456789ab" in await admit_all(store)
+        assert (await store.queue()).waiting == ()
+        [occupant] = [o for o in await store.occupants() if o.admitted_at > cluster.created_at][-1:]
+        assert occupant.needs == demand(cluster.spec)
+        claims = await store.claim("worker", lease_seconds=60, limit=100)
+        assert "0123456789ab" in {claim.cluster.id for claim in claims}
+    finally:
+        await store.close()
+
+
+async def test_a_worker_that_claims_what_waits_gives_it_back_for_good(old_url: str) -> None:
+    """Rows from before there was a queue are due while they wait."""
+    store = await Store.open(old_url)
+    try:
+        claims = await store.claim("worker", lease_seconds=60, limit=100)
+        [waiting] = [claim for claim in claims if claim.cluster.phase is Phase.PENDING]
+        await store.release(waiting, due_in_seconds=None)
+        again = await store.claim("worker", lease_seconds=60, limit=100)
+        assert waiting.cluster.id not in {claim.cluster.id for claim in again}
+        assert [w.id for w in (await store.queue()).waiting] == [waiting.cluster.id]
+    finally:
+        await store.close()
+
+
+async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "TABLE_LOCK_SECONDS", 0.2)
+    revision = released()[-1]
+    await make_old(postgres_url, revision, {})
+    holder = create_async_engine(postgres_url)
+    try:
+        async with holder.begin() as connection:
+            await connection.execute(text("LOCK TABLE clusters IN ACCESS SHARE MODE"))
+            with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+                await Store.open(postgres_url)
+            columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'clusters'")
+            assert "reserved" not in set((await connection.execute(columns)).scalars())
+            version = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            assert version.scalar_one() == revision
+    finally:
+        await holder.dispose()
+    store = await Store.open(postgres_url)
+    try:
+        assert (await store.create_cluster(NewCluster("demo", make_spec())))[1]
+    finally:
+        await store.close()

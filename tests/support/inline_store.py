@@ -1,0 +1,96 @@
+"""A store on SQLite in memory, in virtual time, for thousands of lives: all of its SQL, and none of its connections.
+
+One connection, without threads, pools and locks, so each transaction happens at one instant, as it does for everybody
+else on a real database. How connections are kept stands in dayfly.store.database, and its own tests try it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Final, cast
+
+from sqlalchemy import Connection, CursorResult, Dialect, create_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import StaticPool
+
+from dayfly.store import Store
+from dayfly.store.database import Database, Transaction
+from dayfly.store.tables import metadata
+from dayfly.store.wakeups import Wakeups
+from tests.support.virtual_time import running_loop
+
+_TRANSACTION_SECONDS: Final = 0.001
+"""What a transaction takes: no two of them see the same millisecond, which is as fine as SQLite's clock is."""
+
+
+@contextmanager
+def inline_store() -> Iterator[Store]:
+    """Use it in a VirtualLoop."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.create_function("strftime", 2, _strftime)
+        metadata.create_all(connection)
+        yield Store(cast(Database, _InlineDatabase(connection, raw)))
+    engine.dispose()
+
+
+class _InlineDatabase:
+    """What the store uses of its Database."""
+
+    def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
+        self.wakeups = Wakeups()
+        self._connection = cast(AsyncConnection, _InlineConnection(connection))
+        self._raw = raw
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        yield self._connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        running_loop().skip(_TRANSACTION_SECONDS)
+        transaction = Transaction(self._connection, _now())
+        self._raw.execute("BEGIN")
+        try:
+            yield transaction
+        except BaseException:
+            self._raw.execute("ROLLBACK")
+            raise
+        self._raw.execute("COMMIT")
+        for topic in transaction.topics:
+            self.wakeups.wake(topic)
+
+    async def close(self) -> None:
+        """The connection is closed by who opened it."""
+
+
+class _InlineConnection:
+    """A connection that is awaited, and has its answer already."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._connection.dialect
+
+    async def execute(self, *statement: Any) -> CursorResult[Any]:
+        return self._connection.execute(*statement)
+
+
+def _now() -> datetime:
+    """To the millisecond, as the database keeps it."""
+    now = running_loop().now()
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _strftime(format_: str, moment: str) -> str:
+    """SQLite's own, where the store asks for the time."""
+    assert (format_, moment) == ("%Y-%m-%d %H:%M:%f", "now")
+    return _now().replace(tzinfo=None).isoformat(" ", "milliseconds")

@@ -1,0 +1,213 @@
+"""A worker that kills itself once, at a point of its work that the test names; otherwise the worker of dayfly/app.py.
+
+    python -m tests.support.mortal_worker --kill POINT:WHEN
+
+prints `waiting` and begins with the first line on standard input. WHEN is `before`, `within` or `after`. POINT is
+
+    claim, phase:<phase>, secrets, endpoints, release      a write to the database
+    sandbox, boot:<node>, …                                a step, its check included
+    oneshot                                                a look at the host by a container of its own
+    create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node
+    remove                                                 the removal of all that a cluster has
+
+The next worker begins where this one died: that is what tests/integration/test_crashes.py is about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aiodocker.containers import DockerContainer, DockerContainers
+
+from dayfly.app import STEPS, Outside, open_outside, worker_jobs
+from dayfly.clock import SystemClock
+from dayfly.domain.cluster import Cluster, Endpoint, Fault
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.limits import TimeLimits
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.engine.step import Step, StepContext
+from dayfly.settings import Settings
+from dayfly.store import Claim, Store
+from dayfly.telemetry import configure_logging
+
+T = TypeVar("T")
+
+STEP_SECONDS: Final = 0.3
+"""How far into a step `within` is."""
+REQUEST_SECONDS: Final = 0.02
+"""How far into a request: it is on its way, and its answer is not yet back."""
+
+
+@dataclass
+class Fuse:
+    """Where and when the process ends."""
+
+    point: str
+    when: str
+
+    def burn(self, point: str, when: str) -> None:
+        if (point, when) == (self.point, self.when):
+            self._die()
+
+    async def around(self, point: str, call: Callable[[], Awaitable[T]], within_seconds: float) -> T:
+        """The result of `call`, if this is not where the process ends."""
+        self.burn(point, "before")
+        if (point, "within") == (self.point, self.when):
+            begun = asyncio.ensure_future(call())
+            await asyncio.sleep(within_seconds)
+            self._die(f"{'done' if begun.done() else 'not done'} yet")
+        result = await call()
+        self.burn(point, "after")
+        return result
+
+    def _die(self, more: str = "") -> None:
+        print(f"dies {self.when} {self.point} {more}", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalStore(Store):
+    """The store, with points before and after what it writes."""
+
+    fuse: Fuse
+
+    async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
+        claims = await super().claim(owner, lease_seconds=lease_seconds, limit=limit)
+        for claim in claims:
+            print(f"claimed {claim.cluster.id}", flush=True)
+            self.fuse.burn("claim", "after")
+        return claims
+
+    async def set_phase(self, claim: Claim, phase: Phase, *, fault: Fault | None = None) -> Cluster:
+        write = functools.partial(super().set_phase, claim, phase, fault=fault)
+        return await self.fuse.around(f"phase:{phase}", write, REQUEST_SECONDS)
+
+    async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
+        await self.fuse.around("secrets", functools.partial(super().save_secrets, claim, secrets), REQUEST_SECONDS)
+
+    async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
+        write = functools.partial(super().set_endpoints, claim, endpoints)
+        await self.fuse.around("endpoints", write, REQUEST_SECONDS)
+
+    async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
+        write = functools.partial(super().release, claim, due_in_seconds=due_in_seconds)
+        await self.fuse.around("release", write, REQUEST_SECONDS)
+
+
+@dataclass
+class MortalStep:
+    """A step, with points around its check and apply together."""
+
+    name: str
+    step: Step
+    fuse: Fuse
+
+    def limit(self, limits: TimeLimits) -> float:
+        return self.step.limit(limits)
+
+    async def check(self, context: StepContext) -> bool:
+        self.fuse.burn(self._point(context), "before")
+        if (self._point(context), "within") == (self.fuse.point, self.fuse.when):
+            await self.fuse.around(self._point(context), lambda: self._whole(context), STEP_SECONDS)
+        if await self.step.check(context):
+            self.fuse.burn(self._point(context), "after")
+            return True
+        return False
+
+    async def apply(self, context: StepContext) -> None:
+        await self.step.apply(context)
+        self.fuse.burn(self._point(context), "after")
+
+    async def undo(self, context: StepContext) -> None:
+        await self.step.undo(context)
+
+    async def _whole(self, context: StepContext) -> None:
+        if not await self.step.check(context):
+            await self.step.apply(context)
+
+    def _point(self, context: StepContext) -> str:
+        return self.name if context.node is None else f"{self.name}:{context.node.name}"
+
+
+def tap_requests(fuse: Fuse) -> None:
+    """Points around the requests that change something on the engine."""
+    names: dict[str, str] = {}
+
+    def part(container: DockerContainer) -> str:
+        found = [*container._container.get("Names", ()), names.get(container.id, "?")]
+        return str(found[0]).rpartition("-")[2]
+
+    create, show = DockerContainers.create, DockerContainer.show
+
+    @functools.wraps(create)
+    async def mortal_create(self: DockerContainers, config: Any, *, name: str) -> DockerContainer:
+        request = functools.partial(create, self, config, name=name)
+        made = await fuse.around(f"create:{name.rpartition('-')[2]}", request, REQUEST_SECONDS)
+        names[made.id] = name
+        return made
+
+    @functools.wraps(show)
+    async def noting_show(self: DockerContainer, **more: Any) -> Any:
+        shown = await show(self, **more)
+        names[shown["Id"]] = shown["Name"]
+        return shown
+
+    DockerContainers.create = mortal_create  # type: ignore[method-assign]
+    DockerContainer.show = noting_show  # type: ignore[method-assign]
+    for verb, method in {"put": "put_archive", "start": "start", "delete": "delete"}.items():
+        _tap(method, lambda container, verb=verb: f"{verb}:{part(container)}", fuse)
+
+
+def _tap(method: str, point: Callable[[DockerContainer], str], fuse: Fuse) -> None:
+    original = getattr(DockerContainer, method)
+
+    @functools.wraps(original)
+    async def mortal(self: DockerContainer, *arguments: Any, **more: Any) -> Any:
+        return await fuse.around(point(self), lambda: original(self, *arguments, **more), REQUEST_SECONDS)
+
+    setattr(DockerContainer, method, mortal)
+
+
+def tap_driver(outside: Outside, fuse: Fuse) -> None:
+    """Points around what is more than one request."""
+    for driver, method, point in ((outside.engine, "remove", "remove"), (outside.images, "run", "oneshot")):
+        original = getattr(driver, method)
+
+        async def mortal(*arguments: Any, original: Any = original, point: str = point, **more: Any) -> Any:
+            return await fuse.around(point, lambda: original(*arguments, **more), STEP_SECONDS)
+
+        setattr(driver, method, mortal)
+
+
+async def work(fuse: Fuse) -> None:
+    """Until killed."""
+    settings, clock = Settings(), SystemClock()
+    configure_logging(settings)
+    store = await MortalStore.open(settings.database)
+    assert isinstance(store, MortalStore)
+    store.fuse = fuse
+    tap_requests(fuse)
+    steps = {name: MortalStep(name, step, fuse) for name, step in STEPS.items()}
+    async with open_outside(settings, clock) as outside:
+        tap_driver(outside, fuse)
+        print("waiting", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.gather(*worker_jobs(settings, store, outside, clock, steps=steps))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kill", required=True, metavar="POINT:WHEN")
+    point, _, when = parser.parse_args().kill.rpartition(":")
+    asyncio.run(work(Fuse(point, when)))
+
+
+if __name__ == "__main__":
+    main()

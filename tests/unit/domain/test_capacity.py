@@ -1,0 +1,121 @@
+"""What fits, and who is next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dayfly.domain.capacity import (
+    CLUSTER_OVERHEAD_MIB,
+    NODE_OVERHEAD_MIB,
+    CapacityRules,
+    Occupant,
+    Past,
+    Queue,
+    Resources,
+    Waiting,
+    admissible,
+    demand,
+    estimate_start,
+    in_order,
+)
+from tests.support.specs import SIZE, make_spec
+
+HOST = Resources(8, 8192, 100)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def waiting(name: str, owner: str = "a", vcpus: int = 1) -> Waiting:
+    return Waiting(name, owner, Resources(vcpus, 512, 8))
+
+
+def ids(line: tuple[Waiting, ...]) -> str:
+    return " ".join(one.id for one in line)
+
+
+def test_a_cluster_needs_what_its_nodes_and_their_machinery_need() -> None:
+    needs = demand(make_spec(workers=2))
+    assert needs.vcpus == 3 * SIZE.vcpus
+    assert needs.memory_mib == 3 * (SIZE.memory_mib + NODE_OVERHEAD_MIB) + CLUSTER_OVERHEAD_MIB
+    assert needs.disk_gib == 3 * SIZE.disk_gib
+
+
+def test_a_host_offers_what_is_beside_its_reserve_times_the_overcommit() -> None:
+    rules = CapacityRules(2.0, 1.5, 3.0, reserve_memory_mib=1024, reserve_disk_gib=10)
+    assert rules.offered(Resources(4, 3072, 110)) == Resources(8, 3072, 300)
+    assert rules.offered(Resources(1, 512, 5)) == Resources(2, 0, 0)
+
+
+def test_within_one_owner_first_come_first_served() -> None:
+    queue = Queue([waiting("1"), waiting("2", vcpus=4), waiting("3")], {})
+    assert ids(in_order(queue, HOST)) == "1 2 3"
+
+
+def test_owners_take_turns_by_the_share_they_have() -> None:
+    queue = Queue([waiting("a1"), waiting("a2"), waiting("a3"), waiting("b1", "b"), waiting("b2", "b")], {})
+    assert ids(in_order(queue, HOST)) == "a1 b1 a2 b2 a3"
+
+
+def test_who_holds_nothing_goes_before_who_holds_much() -> None:
+    queue = Queue([waiting("a1"), waiting("b1", "b")], {"a": Resources(4, 512, 8)})
+    assert ids(in_order(queue, HOST)) == "b1 a1"
+
+
+def test_nobody_overtakes_who_is_next() -> None:
+    queue = Queue([waiting("big", vcpus=6), waiting("small")], {"c": Resources(4, 512, 8)})
+    assert admissible(queue, HOST) == ()
+
+
+def test_all_that_fits_begins() -> None:
+    queue = Queue([waiting(str(n)) for n in range(10)], {"c": Resources(3, 0, 0)})
+    assert ids(admissible(queue, HOST)) == "0 1 2 3 4"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8)), max_size=12),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 8), max_size=4),
+)
+def test_never_more_than_is_offered_and_nobody_is_lost(requests: list[tuple[str, int]], held: dict[str, int]) -> None:
+    line = [waiting(str(number), owner, vcpus) for number, (owner, vcpus) in enumerate(requests)]
+    queue = Queue(line, {owner: Resources(vcpus, 0, 0) for owner, vcpus in held.items()})
+    order = in_order(queue, HOST)
+    assert sorted(one.id for one in order) == sorted(one.id for one in line)
+    for owner in "abc":
+        own = [one for one in order if one.owner == owner]
+        assert own == [one for one in line if one.owner == owner]
+    begun = admissible(queue, HOST)
+    assert begun == order[: len(begun)]
+    if begun:
+        assert sum((one.needs for one in begun), queue.in_use).fits(HOST)
+
+
+def test_an_estimate_follows_ends_and_typical_lives() -> None:
+    full = [Occupant(Resources(4, 512, 8), NOW - timedelta(seconds=50), None) for _ in range(2)]
+    queue = Queue([waiting("1", vcpus=4), waiting("2", vcpus=4)], {"c": Resources(8, 1024, 16)})
+    past = Past(life_seconds=100.0)
+
+    def start(name: str) -> datetime | None:
+        return estimate_start(name, queue, full, HOST, past, NOW)
+
+    assert start("1") == start("2") == NOW + timedelta(seconds=50)
+    third = Queue([*queue.waiting, waiting("3")], queue.held)
+    assert estimate_start("3", third, full, HOST, past, NOW) == NOW + timedelta(seconds=150)
+
+
+def test_an_expiry_is_believed_before_a_typical_life() -> None:
+    soon = NOW + timedelta(seconds=5)
+    full = [Occupant(Resources(8, 512, 8), NOW, soon)]
+    queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
+    assert estimate_start("1", queue, full, HOST, Past(life_seconds=3600.0), NOW) == soon
+    assert estimate_start("1", queue, full, HOST, Past(), NOW) == soon
+
+
+@pytest.mark.parametrize("past", [Past(), Past(provisioning_seconds=3.0)])
+def test_without_a_past_there_is_no_telling(past: Past) -> None:
+    full = [Occupant(Resources(8, 512, 8), NOW, None)]
+    queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
+    assert estimate_start("1", queue, full, HOST, past, NOW) is None
+    assert estimate_start("nobody", queue, full, HOST, Past(life_seconds=1.0), NOW) is None

@@ -1,0 +1,46 @@
+"""What is secret of a cluster stays out of every text, whole or in part."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+from dayfly.domain.secrets import ClusterSecrets, new_secrets
+from tests.support.specs import make_spec
+
+SECRETS = new_secrets(make_spec(workers=1, kubernetes=True), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_every_secret_goes_whole_and_line_by_line() -> None:
+    keys = [SECRETS.user_key.private, SECRETS.host_key.private]
+    keys += [text for path, text in SECRETS.pki.items() if path.endswith(".key")]
+    assert len(keys) > 10
+    for key in keys:
+        assert "PRIVATE KEY" not in SECRETS.redact(f"it is {key}")
+        secret_lines = [line for line in key.splitlines() if len(line) > 16 and "-----" not in line]
+        for line in secret_lines:
+            assert SECRETS.redact(f"begins {line} ends") == "begins [secret] ends"
+
+
+def test_a_key_that_is_cut_off_goes_as_far_as_it_is_there() -> None:
+    assert SECRETS.redact("cat ca.key\n" + SECRETS.pki["pki/ca.key"][:100]) == "cat ca.key\n[private key]"
+
+
+def test_kubeconfigs_lose_their_keys_and_nothing_else() -> None:
+    shown = SECRETS.redact(SECRETS.pki["admin.conf"])
+    assert "client-key-data: [secret]" in shown
+    assert base64.b64encode(SECRETS.pki["pki/ca.crt"].encode()).decode() in shown
+
+
+def test_the_token_goes_and_so_does_its_secret_half() -> None:
+    public, _, secret = SECRETS.bootstrap_token.partition(".")
+    shown = SECRETS.redact(f"--token {SECRETS.bootstrap_token} id {public} secret {secret}")
+    assert shown == f"--token [token] id {public} secret [token]"
+
+
+def test_a_cluster_without_kubernetes_has_secrets_too_and_other_texts_stay_as_they_are() -> None:
+    bare = new_secrets(make_spec(), datetime(2026, 1, 1, tzinfo=UTC))
+    kept = ClusterSecrets.model_validate_json(bare.model_dump_json())
+    text = f"node01 login: {bare.user_key.public} 52:55:00:d1:55:01\n"
+    assert kept.redact(text) == text
+    assert kept == bare, "what is remembered of a redaction is no part of the secrets"

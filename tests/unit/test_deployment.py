@@ -1,0 +1,52 @@
+"""docker-compose.yml and the systemd unit, held against what Dayfly knows. That they work is tried in integration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dayfly.settings import Settings
+
+REPO = Path(__file__).parents[2]
+COMPOSE = REPO / "docker-compose.yml"
+UNIT = REPO / "deploy" / "systemd" / "dayfly.service"
+SETTINGS = {f"DAYFLY_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.fixture
+def services() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    services: dict[str, Any] = read["services"]
+    return services
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
+    # Nothing is baked in a container, so that nothing is cached there.
+    assert set(services[service]["environment"]) == SETTINGS - {"DAYFLY_CACHE_DIR"}
+
+
+def test_the_unit_names_only_settings_that_exist() -> None:
+    assert set(re.findall(r"DAYFLY_[A-Z_]+", UNIT.read_text())) <= SETTINGS
+
+
+def test_no_service_of_the_stack_can_gain_anything(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"] is True
+        assert not {"privileged", "cap_add", "devices", "ports", "pid", "ipc", "userns_mode"} & set(service)
+
+
+def test_no_secret_is_in_the_stack(services: dict[str, Any]) -> None:
+    assert not re.search(r"passw|secret|token", yaml.safe_dump(services), re.IGNORECASE)
+    assert "trust" not in (REPO / "deploy" / "docker" / "postgres" / "pg_hba.conf").read_text()
+
+
+@pytest.mark.parametrize("script", ["build.sh", "trim", "postgres/entrypoint"])
+def test_what_the_images_are_made_by_can_be_run(script: str) -> None:
+    assert (REPO / "deploy" / "docker" / script).stat().st_mode & 0o111
