@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,7 @@ from dayfly.domain.spec import VmsUnderHold
 from dayfly.store import Change, Store
 from dayfly.store.tables import clusters
 from tests.support.specs import make_spec
-from tests.support.world import World
+from tests.support.world import GIVE_UP_SECONDS, World
 
 
 @pytest.fixture
@@ -115,6 +116,18 @@ async def test_a_hold_may_stop_the_machines(world: World) -> None:
         cluster = await world.create(make_spec(), hold=hold(3600, "stopped"))
         await world.until(cluster, Phase.FAILED)
     assert states(world)["node01"] == "exited"
+
+
+async def test_a_hold_may_be_changed_to_stop_them_later(world: World) -> None:
+    world.ssh.never_answers()
+    async with world.working():
+        cluster = await world.create(make_spec(), hold=hold(3600))
+        await world.until(cluster, Phase.FAILED)
+        assert states(world)["node01"] == "running"
+        await world.store.change_cluster(cluster.id, Change(hold=hold(3600, "stopped")))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while states(world)["node01"] != "exited":  # noqa: ASYNC110 - the fake has no event for it
+                await asyncio.sleep(0)
 
 
 async def test_a_hold_that_lapses_by_itself_ends_what_it_kept(world: World) -> None:

@@ -179,6 +179,31 @@ async def test_a_container_removed_while_its_cluster_comes_back_is_not_replaced(
     assert world.engine.created == made
 
 
+async def test_an_engine_restarted_while_a_cluster_is_made_costs_it_no_attempt(world: World) -> None:
+    gate = world.ssh.block("wait")
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            await gate.reached.wait()
+        made = list(world.engine.created)
+        world.engine.restart_engine()
+        gate.open()
+        seen = await world.until(cluster, Phase.READY, Phase.FAILED)
+    assert (seen.phase, seen.restarts) == (Phase.READY, 0)
+    assert world.engine.created == made
+
+
+async def test_a_network_that_ends_while_a_cluster_is_made_is_made_anew_before_anything_else(world: World) -> None:
+    gate = world.ssh.block("wait")
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            await gate.reached.wait()
+        world.engine.exit(f"dayfly-{cluster.id}-net", 1)
+        gate.open()
+        assert (await world.until(cluster, Phase.READY, Phase.FAILED)).phase is Phase.READY
+
+
 async def test_a_machine_that_ends_while_others_still_boot_is_not_forgotten(world: World) -> None:
     gate = world.ssh.block("wait")
     async with world.working():

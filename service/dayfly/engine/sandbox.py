@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.topology import ContainerSpec
+from dayfly.engine.alive import exit_error
 from dayfly.engine.step import StepContext
 
 
@@ -21,8 +23,9 @@ class Sandbox:
 
     async def apply(self, context: StepContext) -> None:
         # One after the other: the registry joins a namespace that has to exist.
-        await context.ensure(context.topology.net)
-        await context.ensure(context.topology.registry)
+        for container in (context.topology.net, context.topology.registry):
+            await context.ensure(container)
+            await self._see_it_run(context, container)
 
     async def undo(self, context: StepContext) -> None:
         if context.recovering:
@@ -30,3 +33,10 @@ class Sandbox:
         # All of it: whatever has joined a namespace cannot outlive it.
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await context.drivers.engine.remove(context.cluster.id)
+
+    async def _see_it_run(self, context: StepContext, container: ContainerSpec) -> None:
+        """Raises ContainerExited: its own log tells more than the engine's refusal to have others join it."""
+        engine = context.drivers.engine
+        status = next((c for c in await engine.observe(context.cluster.id) if c.name == container.name), None)
+        if status is None or status.state != "running":
+            raise await exit_error(engine, container, status.exit_code if status else None)

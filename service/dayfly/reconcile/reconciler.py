@@ -17,7 +17,7 @@ from dayfly.reconcile.patience import Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.scene import Scene
 from dayfly.reconcile.stagger import Stagger
-from dayfly.reconcile.walk import EngineAway, StepFailed, Walk
+from dayfly.reconcile.walk import EngineAway, StepFailed, Undermined, Walk
 from dayfly.store import Claim
 
 
@@ -96,6 +96,8 @@ class Reconciler:
                 await walk.run(plan_creation(cluster.spec), publish)
             if await self.recovery.lost_meanwhile(claim):
                 return 0.0
+        except Undermined as trouble:
+            return await self._again(claim, trouble.failure)
         except StepFailed as failure:
             return await self.endings.fail(claim, failure.error, step=failure.step, node=failure.node)
         except Lost as lost:
@@ -108,3 +110,13 @@ class Reconciler:
             await store.append_event(claim, NewEvent("cluster.recovered", "everything runs again"))
         await store.set_phase(claim, Phase.READY)
         return None
+
+    async def _again(self, claim: Claim, failure: StepFailed) -> float | None:
+        """Another pass from the start, unless there were too many of late."""
+        try:
+            await self.recovery.undermined(claim, failure.error)
+        except Lost as lost:
+            return await self.endings.fail(claim, lost.error, step=failure.step, node=lost.node or failure.node)
+        except DockerUnavailable:
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+        return 0.0

@@ -98,6 +98,20 @@ class Recovery:
             await self.scene.clock.sleep(pause)
         return True
 
+    async def undermined(self, claim: Claim, error: DayflyError) -> None:
+        """A step met `error` because an earlier one holds no more. Counted, too, and paused for.
+
+        Raises Lost, DockerUnavailable.
+        """
+        if await self.lost_meanwhile(claim):
+            return
+        cluster = claim.cluster
+        pause = self.rules.pause(cluster.restarts, cluster.restarted_at, claim.at)
+        if pause is None:
+            raise Lost(error)
+        await self._count(claim)
+        await self.scene.clock.sleep(pause)
+
     async def _look(self, claim: Claim) -> Damage | None:
         seen = await self.scene.drivers.engine.observe(claim.cluster.id)
         return damage(self.scene.topology(claim.cluster), seen)
@@ -113,9 +127,13 @@ class Recovery:
         pause = self.rules.pause(cluster.restarts, cluster.restarted_at, claim.at)
         if pause is None:
             raise await self._not_again(claim, found, f" (started again {cluster.restarts} times)")
+        await self._count(claim)
+        return pause
+
+    async def _count(self, claim: Claim) -> None:
+        cluster = claim.cluster
         count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
         await self.scene.store.count_restart(claim, count + 1)
-        return pause
 
     async def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)

@@ -41,6 +41,14 @@ class EngineAway(Exception):
     """The engine stopped answering in the middle of a walk, which is no failure of any step."""
 
 
+class Undermined(Exception):
+    """A step failed because what it stands on is no more: what was done before must be looked at again."""
+
+    def __init__(self, failure: StepFailed) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class Walk:
     """One walk through one plan."""
 
@@ -58,7 +66,7 @@ class Walk:
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
         """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
 
-        Raises StepFailed for the first step that was given up, EngineAway, LeaseLost.
+        Raises StepFailed for the first step that was given up, Undermined, EngineAway, LeaseLost.
         """
         finished = {planned.key: asyncio.Event() for planned in plan}
 
@@ -121,6 +129,23 @@ class Walk:
             return nullcontext()
         return self._stagger.turn(context.cluster.id, journal.waiting)
 
+    async def _look_beneath(self, planned: PlannedStep, journal: StepJournal, error: DayflyError) -> None:
+        """Raises Undermined where a step that `planned` waited for does not hold any more."""
+        for name, node in sorted(planned.after, key=str):
+            beneath = PlannedStep(name, node)
+            try:
+                context = await self._context(beneath, journal.progress)
+                async with asyncio.timeout(self._steps[name].limit(context.limits)):
+                    holds = await self._steps[name].check(context)
+            except DockerUnavailable as trouble:
+                journal.waiting(f"waiting for the engine: {trouble.message}")
+                raise EngineAway(trouble.message) from trouble
+            except (DayflyError, TimeoutError):
+                holds = False
+            if not holds:
+                journal.waiting(f"{error.message}; {name}{f' of {node_name(node)}' if node else ''} holds no more")
+                raise Undermined(StepFailed(planned, error)) from error
+
     async def _after_failure(
         self,
         planned: PlannedStep,
@@ -131,6 +156,7 @@ class Walk:
         attempt: int,
     ) -> None:
         """Clear away and pause before another attempt, or give up by StepFailed."""
+        await self._look_beneath(planned, journal, error)
         if not error.retryable or attempt >= self._patience.attempts:
             journal.failed(error, again_in_seconds=None)
             raise StepFailed(planned, error) from error

@@ -2,13 +2,12 @@
 
 Two kinds of transaction: `read` only reads, `write` is told the time by the database and, when it commits, wakes who
 watches what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never
-fails half-way for having read first; within a process writers queue for it in order instead of polling.
+fails half-way for having read first; writers queue for it in order instead of polling (turns.py).
 Errors never show a statement's parameters: some are secrets.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -29,6 +28,7 @@ from dayfly.store.columns import DatabaseNow
 from dayfly.store.failures import translated
 from dayfly.store.listener import Listener
 from dayfly.store.migrate import migrate
+from dayfly.store.turns import Turns
 from dayfly.store.wakeups import Wakeups
 
 TRANSACTION_SECONDS: Final = 30.0
@@ -38,6 +38,7 @@ MIGRATION_SECONDS: Final = 300.0
 _BUSY_MILLISECONDS: Final = 10_000
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _WRITE: Final = "dayfly_write"
+_NOW: Final = select(DatabaseNow())
 _POSTGRESQL_SETTINGS: Final = {
     "application_name": "dayfly",
     "statement_timeout": "15s",
@@ -72,12 +73,20 @@ class Transaction:
 class Database:
     """One database and the watches on it."""
 
-    def __init__(self, engine: AsyncEngine, wakeups: Wakeups, *, listener: Listener | None, bell: Bell | None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        wakeups: Wakeups,
+        *,
+        listener: Listener | None = None,
+        bell: Bell | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         self.wakeups = wakeups
         self._engine = engine
         self._listener = listener
         self._bell = bell
-        self._writers = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._turns = turns
 
     @classmethod
     async def open(cls, url: str, clock: Clock) -> Database:
@@ -86,13 +95,13 @@ class Database:
         async with translated(TRANSACTION_SECONDS):
             engine = _sqlite_engine(address) if address.get_backend_name() == "sqlite" else _postgresql_engine(address)
         wakeups = Wakeups()
-        listener = bell = None
         if engine.dialect.name == "postgresql":
-            listener = Listener(address, wakeups)
-            wakeups.remote = listener
+            wakeups.remote = listener = Listener(address, wakeups)
+            database = cls(engine, wakeups, listener=listener)
         else:
             bell = Bell(Path(f"{address.database}.wake"), wakeups)
-        database = cls(engine, wakeups, listener=listener, bell=bell)
+            async with translated(TRANSACTION_SECONDS):
+                database = cls(engine, wakeups, bell=bell, turns=Turns(Path(f"{address.database}.turns")))
         try:
             await database._prepare(clock)
         except BaseException:
@@ -107,6 +116,8 @@ class Database:
         if self._bell is not None:
             self._bell.close()
         await self._engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -122,12 +133,12 @@ class Database:
         try:
             async with (
                 translated(seconds),
-                self._writers or nullcontext(),
+                self._turns.turn() if self._turns is not None else nullcontext(),
                 self._engine.connect() as plain,
             ):
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
-                    now = (await connection.execute(select(DatabaseNow()))).scalar_one()
+                    now = (await connection.execute(_NOW)).scalar_one()
                     yield Transaction(connection, now, topics, own_topics)
                     if topics and self._listener is not None:
                         # Within the transaction: it is heard if, and only if, the write is.
@@ -141,7 +152,7 @@ class Database:
 
     async def _prepare(self, clock: Clock) -> None:
         async with translated(MIGRATION_SECONDS):
-            if self._writers is not None:
+            if self._turns is not None:
                 await self._use_wal(clock)
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})

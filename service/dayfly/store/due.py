@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.expiry import expiry, next_look
+from dayfly.domain.lifecycle import Phase
 from dayfly.store.values import Claim
 
 
@@ -35,6 +36,8 @@ def after_change(
     It moves later only where nothing but time was waited for: what a worker planned, or is at, stays due.
     """
     wanted = look(new, now)
+    if new.phase is Phase.FAILED and new.reserved and new.hold != old.hold:
+        return now  # what is kept of it is to be kept otherwise, or not at all
     waits_for_time = not leased and (due_at is None or due_at > now) and due_at == look(old, now)
     return wanted if waits_for_time else sooner(due_at, wanted)
 

@@ -1,9 +1,9 @@
-"""Turns at writing to a SQLite file, for the processes that share it.
+"""Turns at writing to a SQLite file: in order within a process, and fairly among the processes that share it.
 
 SQLite alone lets them poll for its one write lock, with pauses that grow to a tenth of a second, and whoever asks at
 the right moment gets it: an API process beside busy workers was seen to wait for seconds. Here the kernel wakes the
 next. This only orders those who wait; what protects the data is SQLite's own lock.
-Not here: the order within a process, and transactions (database.py).
+Not here: transactions (database.py).
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ class Turns:
     def __init__(self, folder: Path) -> None:
         """Raises OSError. `folder` is made if it is missing."""
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._ours = asyncio.Lock()
         self._turn = _open(folder / "turn.lock")
         self._next = _open(folder / "next.lock")
         self._closed = False
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Ours within the block. One at a time in this process: it holds its locks as a whole."""
-        if not self._take_at_once():
-            await self._wait()
-        try:
-            yield
-        finally:
-            self._give_back()
+        """Ours within the block."""
+        # A process holds the files' locks as a whole.
+        async with self._ours:
+            if not self._take_at_once():
+                await self._wait()
+            try:
+                yield
+            finally:
+                self._give_back()
 
     def close(self) -> None:
         """May be called again."""

@@ -1,8 +1,8 @@
 """Who is told of a commit, so that nobody has to poll: watches of this process, and those of every other.
 
-A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come without need; it
-is never lost: a watch is set from the moment it is entered, and whenever other processes could not be heard for a
-while, everybody is told to look.
+A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come
+without need; it is never lost: a watch is set from the moment it is entered, and whenever other processes could not be
+heard for a while, everybody is told to look.
 """
 
 from __future__ import annotations

@@ -1,0 +1,134 @@
+"""Every code that a failed cluster can have is reached here, with its evidence; a new one must be reached, too."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dayfly import errors
+from dayfly.domain.cluster import Hold
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.network import LEASES, node_mac
+from dayfly.drivers.fake import FakeEngine
+from dayfly.drivers.protocols import CommandResult
+from dayfly.errors import DiskFull, EngineRefused, PortsExhausted
+from dayfly.store import Store
+from tests.support.specs import make_spec
+from tests.support.world import World
+
+ELSEWHERE = {
+    "failure": "the branch itself",
+    "database_unavailable": "an answer to a request (tests/api), a wait of a worker (test_worker.py)",
+    "docker_unavailable": "an answer to a request, a wait of a cluster: it fails none (test_recovery.py)",
+    "step_timeout": "takes real time: test_walk.py",
+    "internal": "our own defect: test_walk.py",
+    "image_broken": "a bake's: tests/unit/images",
+    "bake_failed": "a bake's: tests/unit/images",
+    "command_failed": "a step's own: test_walk.py",
+}
+"""Codes under Failure that no cluster fails with in a world of fakes, and where they are reached."""
+
+
+def control_plane_fails(world: World) -> None:
+    program(world, "control-plane", "kubeadm: no")
+
+
+def join_fails(world: World) -> None:
+    program(world, "join", "kubelet: no")
+
+
+def no_pod_runs(world: World) -> None:
+    world.kube.pods_fail("ImagePullBackOff")
+    world.ssh.on("test -e", CommandResult(1, "", ""))
+
+
+def program(world: World, name: str, words: str) -> None:
+    world.ssh.on(f"/usr/lib/dayfly/{name}", CommandResult(1, words, ""))
+
+
+def silent(world: World) -> None:
+    world.ssh.never_answers()
+
+
+def silent_with_an_address(world: World) -> None:
+    world.ssh.never_answers()
+    read_file = world.engine.read_file
+
+    async def leases(name: str, path: str, *, tail_bytes: int) -> bytes:
+        if path == LEASES:
+            return f"0 {node_mac(1)} 192.168.66.101 node01 *\n0 {node_mac(2)} 192.168.66.102 node02 *\n".encode()
+        return await read_file(name, path, tail_bytes=tail_bytes)
+
+    world.engine.read_file = leases  # type: ignore[method-assign]
+
+
+TRIGGERS: dict[str, Callable[[World], object]] = {
+    "engine_refused": lambda world: world.engine.fail_always(EngineRefused("no"), "ensure"),
+    "ports_exhausted": lambda world: world.engine.fail_always(PortsExhausted("none left"), "ensure"),
+    "disk_full": lambda world: world.engine.fail_always(DiskFull("no space left on device"), "ensure"),
+    "image_missing": lambda world: setattr(world.engine, "images", set()),
+    "container_exited": lambda world: world.engine.exits_at_start("net", 1, "dnsmasq: failed"),
+    "vm_exited": lambda world: (world.engine.exits_at_start("node01", 1, "qemu: no"), world.ssh.block("wait")),
+    "dhcp_timeout": silent,
+    "ssh_timeout": silent_with_an_address,
+    "ssh_refused": lambda world: world.ssh.refuses(),
+    "control_plane_init": control_plane_fails,
+    "join": join_fails,
+    "node_not_ready": lambda world: world.kube.not_ready("node02"),
+    "not_usable": no_pod_runs,
+}
+"""What makes a new cluster fail so."""
+
+AFTERWARDS: dict[str, Callable[[FakeEngine, str], None]] = {
+    "container_removed": lambda engine, cluster_id: engine.remove_by_hand(f"dayfly-{cluster_id}-node01"),
+    "engine_restarted": lambda engine, _: engine.restart_engine(),
+    "expired": lambda engine, _: None,
+}
+"""What makes a ready cluster fail so: one that is not to be restarted, expires at once, and is held."""
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+@pytest.mark.parametrize("code", sorted(TRIGGERS))
+async def test_a_new_cluster_fails_by_name(world: World, code: str) -> None:
+    TRIGGERS[code](world)
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1, kubernetes=True))
+        failed = await world.until(cluster, Phase.FAILED, Phase.READY)
+    assert failed.fault is not None
+    assert failed.fault.code == code
+    assert failed.fault.step is not None
+    assert not world.engine.containers
+    assert await world.store.evidence(cluster.id)
+
+
+@pytest.mark.parametrize("code", sorted(AFTERWARDS))
+async def test_a_ready_cluster_fails_by_name(world: World, code: str) -> None:
+    update: dict[str, object] = {"restart": "never"}
+    hold = None
+    if code == "expired":
+        update["ttl_seconds"] = 1
+        hold = Hold(datetime.now(UTC) + timedelta(hours=1), "somebody looks at it", "stopped")
+    async with world.working():
+        cluster = await world.create(make_spec().model_copy(update=update), hold=hold)
+        await world.until(cluster, Phase.READY, Phase.FAILED)
+        AFTERWARDS[code](world.engine, cluster.id)
+        failed = await world.until(cluster, Phase.FAILED)
+    assert failed.fault is not None
+    assert failed.fault.code == code
+    assert await world.store.evidence(cluster.id)
+
+
+def test_no_code_of_a_failure_is_left_out() -> None:
+    codes = {
+        error.code for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, errors.Failure)
+    }
+    reached = {*TRIGGERS, *AFTERWARDS, *ELSEWHERE}
+    assert codes - reached == set()
+    assert reached - codes - {"image_missing", "failure"} == set()
