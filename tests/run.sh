@@ -13,8 +13,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
 VM_STAGES=(doctor integration e2e)
-declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=600 [api]=600 [scenarios]=900
-    [packaging]=1200 [integration]=1800 [e2e]=2700 [bare]=1800 [k8s-debian]=4200)
+declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
+    [packaging]=1200 [integration]=2700 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
 
 main() {
     parse "$@"
@@ -57,9 +57,10 @@ wanted() {
 setup() {
     local packages=("${RUNTIME_PACKAGES[@]}" "${TEST_PACKAGES[@]}")
     if wanted integration || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
+    if wanted integration; then packages+=("${LAB_PACKAGES[@]}"); fi
     part "system packages" install_packages "${packages[@]}"
     if wanted e2e; then part "kubectl" install_kubectl; fi
-    if wanted store; then part "postgresql" install_postgresql; fi
+    part "postgresql" install_postgresql
     part "container engine" ensure_engine "$WORK/dockerd.log"
     part "virtual environment" ensure_venv --group dev
     cd "$REPO" || die "cannot enter $REPO"
@@ -99,7 +100,7 @@ run_stage() {
 lint() {
     local check status=0
     for check in "ruff check" "ruff format --check" mypy lint-imports \
-        "shellcheck --external-sources deploy/*.sh tests/run.sh .ci/run"; do
+        "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done
@@ -122,12 +123,13 @@ follow() {
 }
 CHILD=
 
-# --- bakes: `dayfly image bake` does nothing where an image of the same content is there
+# --- bakes: nothing is done where an image of the same content is there; `lab` is the service's own (deploy/docker)
 
 BAKES=() BAKER=
 
 start_bakes() {
     if wanted integration || wanted e2e || wanted doctor; then BAKES+=(bare); fi
+    if wanted integration; then BAKES+=(lab); fi
     if wanted e2e; then BAKES+=(k8s-debian); fi
     [[ ${#BAKES[@]} -gt 0 ]] || return 0
     say "" "=== baking ${BAKES[*]} in the background (log: $WORK/bake.log)"
@@ -137,11 +139,13 @@ start_bakes() {
 }
 
 bake_all() {
-    local recipe began status
+    local recipe began status command
     for recipe in "${BAKES[@]}"; do
         began=$(clock) status=0
+        command=(dayfly image bake "$recipe")
+        if [[ $recipe == lab ]]; then command=(python deploy/docker/build.py); fi
         # Nice: the tests beside it measure time. --foreground keeps it in our process group, so that on_exit ends it.
-        nice -n 10 timeout --foreground --kill-after=120 "${LIMIT[$recipe]}" dayfly image bake "$recipe" || status=$?
+        nice -n 10 timeout --foreground --kill-after=120 "${LIMIT[$recipe]}" "${command[@]}" || status=$?
         echo "$(since "$began") $status" >"$WORK/baked-$recipe"
     done
 }

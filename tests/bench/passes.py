@@ -27,6 +27,8 @@ from tests.support.specs import make_spec
 from tests.support.world import World
 
 LEASE_SECONDS = 30
+_SETTLE_SECONDS = 1.0
+"""A worker that begins looks at everything once."""
 Pass = Callable[[], Awaitable[None]]
 
 
@@ -149,7 +151,7 @@ async def _idle(world: World, seconds: float) -> Cost:
     """All loops of a worker process at rest: statements and rows only, for its time is what it is."""
     cost = Cost()
     async with world.working():
-        await asyncio.sleep(1)  # its first looks
+        await asyncio.sleep(min(seconds, _SETTLE_SECONDS))
         with _counting(world.store, cost):
             await asyncio.sleep(seconds)
     return cost

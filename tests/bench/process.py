@@ -14,12 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from dayfly import app
 from dayfly.clock import Clock
 from dayfly.drivers.fake import FakeImages, FakeKube, FakeSsh
 from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.settings import Settings
-from dayfly.wires import EngineHost
 from tests.bench.shared_engine import RemoteEngine, serve_engine
 from tests.support.specs import make_manifest
 
@@ -31,7 +29,13 @@ def main(role: str, socket: Path) -> None:
     settings = Settings()
     if role == "engine":
         asyncio.run(serve_engine(socket, settings.instance))
-        return
+    else:
+        serve(settings, role, socket)
+
+
+def serve(settings: Settings, role: str, socket: Path) -> None:
+    from dayfly import app  # the engine's process, which starts first, needs nothing of it
+    from dayfly.wires import EngineHost
 
     @asynccontextmanager
     async def outside(settings: Settings, clock: Clock) -> AsyncIterator[app.Outside]:

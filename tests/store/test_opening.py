@@ -25,7 +25,8 @@ async def test_what_lies_in_a_sqlite_file_is_for_its_owner_only(sqlite_url: str,
         folder = tmp_path / "state"
         assert mode(folder) == 0o700
         files = {path.name: mode(path) for path in folder.iterdir()}
-        assert files == {"dayfly.db": 0o600, "dayfly.db-wal": 0o600, "dayfly.db-shm": 0o600, "dayfly.db.wake": 0o700}
+        parts = {"dayfly.db.wake": 0o700, "dayfly.db.turns": 0o700}
+        assert files == {"dayfly.db": 0o600, "dayfly.db-wal": 0o600, "dayfly.db-shm": 0o600, **parts}
     finally:
         await store.close()
 

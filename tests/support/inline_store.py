@@ -36,7 +36,7 @@ def inline_store() -> Iterator[Store]:
         raw.execute("PRAGMA foreign_keys = ON")
         raw.create_function("strftime", 2, _strftime)
         metadata.create_all(connection)
-        yield Store(cast(Database, _InlineDatabase(connection, raw)))
+        yield Store(cast("Database", _InlineDatabase(connection, raw)))
     engine.dispose()
 
 
@@ -45,7 +45,7 @@ class _InlineDatabase:
 
     def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
         self.wakeups = Wakeups()
-        self._connection = cast(AsyncConnection, _InlineConnection(connection))
+        self._connection = cast("AsyncConnection", _InlineConnection(connection))
         self._raw = raw
 
     @asynccontextmanager

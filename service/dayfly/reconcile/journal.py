@@ -51,11 +51,15 @@ class Journal:
         self._queue.put_nowait(report)
 
     async def _write(self) -> None:
-        while (item := await self._queue.get()) is not None:
-            if isinstance(item, StepReport):
-                await self._store.report_step(self._claim, item)
-            else:
-                await self._store.append_event(self._claim, item)
+        """What came while one transaction ran goes into the next: a step says several things at a time."""
+        ended = False
+        while not ended:
+            items = [await self._queue.get()]
+            while not self._queue.empty():
+                items.append(self._queue.get_nowait())
+            ended = items[-1] is None
+            if said := [item for item in items if item is not None]:
+                await self._store.record(self._claim, said)
 
 
 class StepJournal:

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.domain.cluster import Cluster
 from dayfly.errors import DatabaseUnavailable, DayflyError, LeaseLost
 from dayfly.store import Claim, Store, Watch
 
@@ -142,13 +141,13 @@ class Worker:
     async def _keep(self, claim: Claim) -> None:
         """Renew the lease until the wish differs from what the pass was begun for. Raises LeaseLost."""
         wish = claim.cluster.desired
-        with self._store.watch(claim.cluster.id) as watch:
-            fresh: Cluster = claim.cluster
+        with self._store.watch_wish(claim.cluster.id) as watch:
+            # What was wished for after the claim and before the watch.
+            fresh = await self._store.get_cluster(claim.cluster.id)
+            renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
             while fresh.desired is wish:
-                fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
-                renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
-                # The pass's own reports wake us too: to look costs less than to renew.
-                while fresh.desired is wish and (remaining := renew_at - self._clock.monotonic()) > 0:
-                    if not await watch.wait(remaining):
-                        break
+                if await watch.wait(renew_at - self._clock.monotonic()):
                     fresh = await self._store.get_cluster(claim.cluster.id)
+                else:
+                    fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
+                    renew_at = self._clock.monotonic() + self._options.lease_seconds / 3

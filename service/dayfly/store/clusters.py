@@ -156,7 +156,7 @@ async def _insert(transaction: Transaction, new: NewCluster, key: IdempotencyKey
     connection, cluster = transaction.connection, _new(new, transaction.now)
     if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
         raise NameTaken(f"a cluster named {new.name} exists")
-    row = (await connection.execute(insert(clusters).values(_columns(cluster)).returning(clusters))).one()
+    await connection.execute(insert(clusters).values(_columns(cluster)))
     if new.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in new.spec.labels.items()]
         await connection.execute(insert(tables.labels), pairs)
@@ -165,7 +165,7 @@ async def _insert(transaction: Transaction, new: NewCluster, key: IdempotencyKey
         await connection.execute(insert(tables.idempotency_keys).values(used))
     transaction.touch(cluster.id)
     transaction.wake(QUEUE)
-    return cluster_from(row)
+    return cluster
 
 
 def _new(new: NewCluster, now: datetime) -> Cluster:

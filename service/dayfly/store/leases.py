@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
 
 from dayfly.concurrency import whole
 from dayfly.domain.cluster import Cluster
@@ -29,6 +29,14 @@ from dayfly.store.values import Claim
 from dayfly.store.wakeups import WORK
 
 NO_LEASE: Final[Mapping[str, None]] = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
+
+
+_LOCK: Final = (
+    select(clusters)
+    .where(clusters.c.id == bindparam("id"), clusters.c.lease_token == bindparam("token"))
+    .with_for_update()
+)
+"""Made once: it begins nearly every transaction of a worker."""
 
 
 class Leases:
@@ -148,5 +156,5 @@ def _lost(claim: Claim) -> LeaseLost:
 
 async def _lock(transaction: Transaction, claim: Claim) -> Row[Any] | None:
     # FOR UPDATE is left out on SQLite, where the transaction holds the one write lock already.
-    query = select(clusters).where(_held(claim)).with_for_update()
-    return (await transaction.connection.execute(query)).one_or_none()
+    same = {"id": claim.cluster.id, "token": claim.token}
+    return (await transaction.connection.execute(_LOCK, same)).one_or_none()

@@ -250,7 +250,9 @@ DEATHS: Final = (
 )
 
 
-def schedules(*deeds: st.SearchStrategy[Deed], most: int, first: st.SearchStrategy[Create]) -> st.SearchStrategy[Schedule]:
+def schedules(
+    *deeds: st.SearchStrategy[Deed], most: int, first: st.SearchStrategy[Create]
+) -> st.SearchStrategy[Schedule]:
     """Up to `most` deeds after the first cluster's creation."""
     later = st.lists(st.one_of(*deeds), min_size=1, max_size=most)
     room = st.sampled_from([None, None, None, 2, 4])

@@ -152,9 +152,7 @@ class Stage:
         return (
             Worker(store, reconciler, options, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
-            Watcher(
-                store, engine, self.sweeper(store, engine), self.clock, survey_seconds=RARELY_SECONDS
-            ).run(),
+            Watcher(store, engine, self.sweeper(store, engine), self.clock, survey_seconds=RARELY_SECONDS).run(),
         )
 
     async def _stop(self) -> None:
@@ -315,7 +313,9 @@ class Stage:
         return ClusterHold(self.clock.now() + timedelta(seconds=seconds), "to be looked at", vms)
 
     def _mark_down(self) -> None:
-        self.went_down |= {container.spec.labels.get(LABEL_CLUSTER, "") for container in self.engine.containers.values()}
+        self.went_down |= {
+            container.spec.labels.get(LABEL_CLUSTER, "") for container in self.engine.containers.values()
+        }
 
 
 async def _accelerator(image_id: str) -> Accelerator:

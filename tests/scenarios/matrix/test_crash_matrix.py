@@ -3,87 +3,71 @@
 Thousands of schedules, made up at random: kills at any call to the outside, stopped processes that come back as
 ghosts, errors of the engine and the database, machines that end, wishes that change, time that runs out. Afterwards
 everything is as somebody wanted it, nothing is lost, and nothing is left behind.
+
+A failure is printed with its schedule, as short as it can be, and its seed: `--hypothesis-seed` plays the same again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import secrets
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Final
 
 import pytest
-import structlog
-from hypothesis import HealthCheck, given, note, settings
-from hypothesis import strategies as st
 
 from dayfly.store import Store
-from tests.scenarios.matrix.invariants import check
-from tests.scenarios.matrix.schedule import DEATHS, HARM, WISHES, Schedule, creates, plain_creates, schedules
-from tests.scenarios.matrix.stage import Stage
-from tests.support.inline_store import inline_store
-from tests.support.virtual_time import VirtualLoop
+from tests.scenarios.matrix.playing import THEMES, Played, play_many, play_on
+from tests.support.postgres import postgres_server
+from tests.support.virtual_postgres import virtual_postgres
 
-DEFECTS: list[object] = []
-
-
-@pytest.fixture(autouse=True)
-def defects() -> Iterator[None]:
-    """What the service logs as an error is a defect of its own; all other lines are dropped unwritten."""
-
-    def collect(logger: object, method: str, entry: dict[str, object]) -> dict[str, object]:
-        DEFECTS.append(entry)
-        raise structlog.DropEvent
-
-    structlog.configure(
-        processors=[structlog.processors.format_exc_info, collect],
-        wrapper_class=structlog.make_filtering_bound_logger(40),
-    )
-    yield
-    structlog.reset_defaults()
+SCHEDULES: Final = {"deaths": 1500, "harm": 1700, "everything": 1900}
+"""How many of each theme: at least 5000 in all."""
+ON_POSTGRES: Final = {"deaths": 60, "harm": 60, "everything": 120}
+PROCESSES: Final = 2
+PARTS: Final = 2
+"""Each theme is played in so many parts, so that the processes end at about the same time."""
 
 
 @pytest.fixture
-def runner() -> Iterator[tuple[asyncio.Runner, Store]]:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner, inline_store() as store:
-        yield runner, store
+def seed(pytestconfig: pytest.Config) -> int:
+    """The run's own, unless one was asked for."""
+    asked = pytestconfig.getoption("--hypothesis-seed")
+    return int(asked) if asked is not None and str(asked).isdigit() else secrets.randbits(32)
 
 
-async def play(store: Store, schedule: Schedule) -> None:
-    DEFECTS.clear()
-    stage = Stage(store, schedule)
-    try:
-        async with stage.played():
-            await check(stage)
-            assert not DEFECTS
-    except BaseException:
-        note("\n".join(["its last calls:", *stage.traffic.trace, f"defects: {DEFECTS}"]))
-        raise
+def test_every_schedule_ends_well(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    played = list(_in_processes(seed))
+    with capsys.disabled():
+        counts = ", ".join(f"{sum(p.schedules for p in played if p.theme == theme)} {theme}" for theme in THEMES)
+        print(f"\ncrash matrix, seed {seed}: {counts}")
+    failures = [part.failure for part in played if part.failure is not None]
+    assert not failures, "\n\n".join(failures)
+    assert sum(part.schedules for part in played) >= 5000
 
 
-THEMES = {
-    "deaths": (schedules(*DEATHS, plain_creates, most=6, first=plain_creates), 1500),
-    "harm": (schedules(*DEATHS, *HARM, most=8, first=plain_creates), 1500),
-    "everything": (schedules(*DEATHS, *HARM, *WISHES, most=12, first=creates), 2100),
-}
+def _in_processes(seed: int) -> Iterator[Played]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+        parts = [
+            pool.submit(play_many, theme, SCHEDULES[theme] // PARTS, seed + part)
+            for theme in reversed(THEMES)
+            for part in range(PARTS)
+        ]
+        for part in as_completed(parts):
+            yield part.result()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[tuple[asyncio.Runner, Store]]:
+    with postgres_server() as server, virtual_postgres(server) as found:
+        yield found
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_schedule_ends_well(theme: str, runner: tuple[asyncio.Runner, Store], capsys: pytest.CaptureFixture[str]) -> None:
-    strategy, count = THEMES[theme]
-    played = 0
-
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def every_schedule(schedule: Schedule) -> None:
-        nonlocal played
-        played += 1
-        loop, store = runner
-        loop.run(play(store, schedule))
-
-    every_schedule()
-    assert played >= count
+def test_the_same_on_postgresql(postgres: tuple[asyncio.Runner, Store], theme: str, seed: int) -> None:
+    played = play_on(*postgres, theme, ON_POSTGRES[theme], seed, shrink=False)
+    assert played.failure is None, played.failure
+    assert played.schedules >= ON_POSTGRES[theme]

@@ -1,0 +1,106 @@
+"""Plays many schedules one after the other, in one process and on one store. Not here: what a schedule is, and how
+one is played (schedule.py, stage.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from hypothesis import HealthCheck, Phase, given, note, seed, settings
+from hypothesis.strategies import SearchStrategy
+
+from dayfly.store import Store
+from tests.scenarios.matrix.invariants import check
+from tests.scenarios.matrix.schedule import DEATHS, HARM, WISHES, Schedule, creates, plain_creates, schedules
+from tests.scenarios.matrix.stage import Stage
+from tests.support.inline_store import inline_store
+from tests.support.virtual_time import VirtualLoop
+
+_ERROR: Final = 40
+
+THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
+    "deaths": schedules(*DEATHS, plain_creates, most=6, first=plain_creates),
+    "harm": schedules(*DEATHS, *HARM, most=8, first=plain_creates),
+    "everything": schedules(*DEATHS, *HARM, *WISHES, most=12, first=creates),
+}
+
+
+@dataclass(frozen=True)
+class Played:
+    """How many schedules of a theme were played; the first that did not end well, shrunk, as text."""
+
+    theme: str
+    schedules: int
+    failure: str | None = None
+
+
+def play_many(theme: str, count: int, seed_: int) -> Played:
+    """`count` schedules in virtual time, on SQLite in memory."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, inline_store() as store:
+        # What is there by now stays: no need to look through it again and again.
+        gc.collect()
+        gc.freeze()
+        return play_on(runner, store, theme, count, seed_)
+
+
+def play_on(runner: asyncio.Runner, store: Store, theme: str, count: int, seed_: int, *, shrink: bool = True) -> Played:
+    """`count` schedules on a given store, in the runner's loop."""
+    played = 0
+
+    @seed(seed_)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(schedule=THEMES[theme])
+    def every_schedule(schedule: Schedule) -> None:
+        nonlocal played
+        played += 1
+        runner.run(_play(store, schedule))
+
+    try:
+        every_schedule()
+    except Exception as error:  # the process that asked is to be told, whatever it is
+        return Played(theme, played, f"{theme}, seed {seed_}:\n" + "".join(traceback.format_exception(error)))
+    return Played(theme, played)
+
+
+async def _play(store: Store, schedule: Schedule) -> None:
+    stage = Stage(store, schedule)
+    with _defects() as defects:
+        try:
+            async with stage.played():
+                await check(stage)
+            assert not defects, "the service met a defect of its own"
+        except Exception:
+            note("\n".join(["the last calls:", *stage.traffic.trace, *map(str, defects)]))
+            raise
+
+
+@contextmanager
+def _defects() -> Iterator[list[object]]:
+    """What the service logs as an error; all other lines are dropped unwritten."""
+    found: list[object] = []
+
+    def collect(logger: object, method: str, entry: dict[str, object]) -> dict[str, object]:
+        found.append(entry)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, collect],
+        wrapper_class=structlog.make_filtering_bound_logger(_ERROR),
+    )
+    try:
+        yield found
+    finally:
+        structlog.reset_defaults()
