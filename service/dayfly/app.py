@@ -66,6 +66,7 @@ class Outside:
     images: DockerImages
     drivers: Drivers
     host: EngineHost
+    gauge: PressureGauge
 
 
 @asynccontextmanager
@@ -79,7 +80,7 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)
         host = EngineHost(engine, images, capacity_rules(settings))
-        yield Outside(engine, images, Drivers(engine, ssh, KubeClient()), host)
+        yield Outside(engine, images, Drivers(engine, ssh, KubeClient()), host, KernelPressure())
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
@@ -93,14 +94,7 @@ def capacity_rules(settings: Settings) -> CapacityRules:
     )
 
 
-def reconciler_of(
-    settings: Settings,
-    scene: Scene,
-    clock: Clock,
-    *,
-    steps: Mapping[str, Step] = STEPS,
-    gauge: PressureGauge | None = None,
-) -> Reconciler:
+def reconciler_of(settings: Settings, scene: Scene, clock: Clock, *, steps: Mapping[str, Step] = STEPS) -> Reconciler:
     """A reconciler of this process."""
     rules = RestartRules(settings.restart_limit, settings.restart_backoff_seconds, settings.restart_window_seconds)
     return Reconciler(
@@ -108,7 +102,7 @@ def reconciler_of(
         steps=steps,
         endings=Endings(scene),
         recovery=Recovery(scene, rules),
-        stagger=Stagger(gauge or KernelPressure(), settings.pressure_limit_percent, clock),
+        stagger=Stagger(scene.gauge, settings.pressure_limit_percent, clock),
         patience=Patience(settings.step_attempts, settings.retry_backoff_seconds),
     )
 
@@ -121,7 +115,8 @@ def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -
         advertised=settings.advertised,
         boot_limit_seconds=settings.boot_limit_seconds,
     )
-    return Scene(store, outside.drivers, installation, Accelerators(settings, outside.images).accelerator, clock)
+    accelerators = Accelerators(settings, outside.images)
+    return Scene(store, outside.drivers, installation, accelerators.accelerator, outside.gauge, clock)
 
 
 def worker_of(settings: Settings, store: Store, reconciler: Reconciler, clock: Clock) -> Worker:
@@ -149,7 +144,7 @@ def services_of(settings: Settings, store: Store, outside: Outside, clock: Clock
         store=store,
         images=Catalog(outside.images),
         consoles=SerialConsoles(outside.engine, store),
-        diagnostics=LiveDiagnostics(outside.drivers, store, settings.instance, clock),
+        diagnostics=LiveDiagnostics(outside.drivers, store, settings.instance, outside.gauge, clock),
         host=outside.host,
         rules=outside.host.rules,
         clock=clock,

@@ -19,9 +19,11 @@ from dayfly.domain.plan import plan_creation
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication, compute_topology
+from dayfly.drivers.pressure import KernelPressure
 from dayfly.drivers.protocols import Drivers
+from dayfly.engine.diagnostics import collect
 from dayfly.engine.step import Step, StepContext
-from dayfly.engine.teardown import collect_evidence, remove_everything
+from dayfly.engine.teardown import remove_everything
 from dayfly.errors import ImageBroken, StepTimeout
 
 
@@ -88,7 +90,7 @@ class Verifier:
                 async with asyncio.timeout(limit):
                     await step.apply(replace(context, node=node))
             except TimeoutError as error:
-                evidence = await collect_evidence(self.drivers.engine, context.topology)
+                evidence = await collect(self.drivers, context.topology, context.secrets, KernelPressure(), self.clock)
                 raise StepTimeout(f"step {planned.name} took longer than {limit:.0f} s", evidence=evidence) from error
 
     async def _run_commands(self, context: StepContext) -> None:

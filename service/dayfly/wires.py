@@ -21,7 +21,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
-from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore
+from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, PressureGauge
 from dayfly.engine.diagnostics import collect
 from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
 from dayfly.settings import Settings
@@ -104,15 +104,17 @@ class SerialConsoles:
 class LiveDiagnostics:
     """What a cluster's containers and nodes tell of themselves now (api.services.Diagnostics)."""
 
-    def __init__(self, drivers: Drivers, store: Store, instance: str, clock: Clock) -> None:
-        self._drivers, self._store, self._instance, self._clock = drivers, store, instance, clock
+    def __init__(self, drivers: Drivers, store: Store, instance: str, gauge: PressureGauge, clock: Clock) -> None:
+        self._drivers, self._store, self._instance = drivers, store, instance
+        self._gauge, self._clock = gauge, clock
 
     async def collect(self, cluster: Cluster) -> Mapping[str, str]:
         # Only the containers' names matter, and these are the same with any accelerator and publication.
         topology = compute_topology(
             cluster.id, cluster.spec, instance=self._instance, accelerator="tcg", publication=Publication()
         )
-        return await collect(self._drivers, topology, await self._store.secrets(cluster.id), self._clock)
+        secrets = await self._store.secrets(cluster.id)
+        return await collect(self._drivers, topology, secrets, self._gauge, self._clock)
 
 
 class EngineHost:

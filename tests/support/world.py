@@ -54,8 +54,8 @@ class World:
 
         installation = Installation("default", Publication(), "127.0.0.1")
         drivers = Drivers(self.engine, self.ssh, self.kube)
-        scene = Scene(self.store, drivers, installation, accelerator, self.clock)
-        return reconciler_of(self.settings, scene, self.clock, gauge=self.pressure)
+        scene = Scene(self.store, drivers, installation, accelerator, self.pressure, self.clock)
+        return reconciler_of(self.settings, scene, self.clock)
 
     def worker(self, name: str = "worker") -> Worker:
         return Worker(self.store, self.reconciler(), WorkerOptions(name, 8, self.lease_seconds, 5, 0.05), self.clock)

@@ -19,7 +19,7 @@ from dayfly.clock import Clock
 from dayfly.domain import naming, network, qemu
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.domain.topology import ContainerSpec, Topology
-from dayfly.drivers.protocols import Drivers, SshTarget
+from dayfly.drivers.protocols import Drivers, PressureGauge, SshTarget
 from dayfly.drivers.qmp import qmp
 from dayfly.engine.kube_access import kube_access
 from dayfly.errors import ContainerExited, DayflyError
@@ -41,18 +41,19 @@ async def collect(
     drivers: Drivers,
     topology: Topology,
     secrets: ClusterSecrets | None,
+    gauge: PressureGauge,
     clock: Clock,
-    more: Mapping[str, str] | None = None,
 ) -> Mapping[str, str]:
     """Short name → text of at most TEXT_BYTES. Never raises: what cannot be had is named instead.
 
-    Takes no longer than LOOK_SECONDS. Without `secrets` (none were made yet) nobody can log in on a node. `more` is
-    what the caller knows besides.
+    Takes no longer than LOOK_SECONDS. Without `secrets` (none were made yet) nobody can log in on a node.
     """
     looks = _Scene(drivers, topology, secrets, clock).looks()
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(_text(name, look)) for name, look in looks.items()}
-    texts = {name: task.result() for name, task in tasks.items()} | dict(more or {})
+    pressure = gauge.read()
+    texts = {name: task.result() for name, task in tasks.items()}
+    texts["pressure.txt"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
     return {name: _shown(text, secrets) for name, text in texts.items()}
 
 

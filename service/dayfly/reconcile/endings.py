@@ -39,7 +39,8 @@ class Endings:
         """
         cluster = claim.cluster
         secrets = await self._store.secrets(cluster.id)
-        left = await collect(self._scene.drivers, self._scene.topology(cluster), secrets, self._scene.clock)
+        scene = self._scene
+        left = await collect(scene.drivers, scene.topology(cluster), secrets, scene.gauge, scene.clock)
         # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
         await self._store.save_evidence(claim, {**left, **own})

@@ -11,7 +11,7 @@ from dayfly.domain.limits import Accelerator, limits_for
 from dayfly.domain.plan import PlannedStep
 from dayfly.domain.secrets import ClusterSecrets, new_secrets
 from dayfly.domain.topology import Publication, Topology, compute_topology
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.engine.step import StepContext
 from dayfly.reconcile.walk import ContextFactory
 from dayfly.store import Claim, Store
@@ -35,6 +35,7 @@ class Scene:
     drivers: Drivers
     installation: Installation
     accelerator: Callable[[str], Awaitable[Accelerator]]
+    gauge: PressureGauge
     clock: Clock
 
     def topology(self, cluster: Cluster, accelerator: Accelerator = "tcg") -> Topology:

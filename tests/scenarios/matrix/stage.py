@@ -142,8 +142,9 @@ class Stage:
     def _jobs(self, process: Process) -> tuple[Coroutine[Any, Any, None], ...]:
         store, engine = process.line("store", self.store), process.engine(self.engine)
         drivers = Drivers(engine, process.line("ssh", self.ssh), process.line("kube", self.kube))
-        scene = Scene(store, drivers, Installation("default", Publication(), "127.0.0.1"), _accelerator, self.clock)
-        reconciler = reconciler_of(settings(), scene, self.clock, gauge=FakePressure())
+        installation = Installation("default", Publication(), "127.0.0.1")
+        scene = Scene(store, drivers, installation, _accelerator, FakePressure(), self.clock)
+        reconciler = reconciler_of(settings(), scene, self.clock)
         options = WorkerOptions(process.name, 8, LEASE_SECONDS, RARELY_SECONDS)
 
         async def offered() -> Resources:

@@ -13,7 +13,7 @@ from dayfly.domain import qemu
 from dayfly.domain.network import LEASES, ssh_forward_port
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeSsh
+from dayfly.drivers.fake import FakeEngine, FakeKube, FakePressure, FakeSsh
 from dayfly.drivers.protocols import CommandResult, Drivers, KubeNode
 from dayfly.engine import diagnostics
 from dayfly.engine.diagnostics import TEXT_BYTES, collect
@@ -41,7 +41,7 @@ class Lab:
     async def collect(self, *, with_secrets: bool = True) -> dict[str, str]:
         drivers = Drivers(self.engine, self.ssh, self.kube)
         secrets = self.secrets if with_secrets else None
-        return dict(await collect(drivers, self.topology, secrets, SystemClock()))
+        return dict(await collect(drivers, self.topology, secrets, FakePressure(12.5), SystemClock()))
 
 
 async def test_a_kubernetes_cluster_tells_all() -> None:
@@ -57,7 +57,7 @@ async def test_a_kubernetes_cluster_tells_all() -> None:
     lab.kube.registered[lab.secrets.pki["pki/ca.crt"]] = {"node01": KubeNode("node01", ready=True)}
     texts = await lab.collect()
     assert texts.keys() == {
-        *("containers.json", "engine.json", "kubernetes.json", "net/log", "net/leases", "registry/log"),
+        *("containers.json", "engine.json", "kubernetes.json", "pressure.txt", "net/log", "net/leases", "registry/log"),
         *("node01/log", "node01/console", "node01/qmp.json", "node01/kubelet.log", "node01/containerd.log"),
         *("node02/log", "node02/console", "node02/qmp.json", "node02/kubelet.log", "node02/containerd.log"),
     }
@@ -108,6 +108,7 @@ async def test_an_engine_that_is_away_is_the_answer_to_every_question() -> None:
     await lab.start()
     lab.engine.engine_down()
     texts = await lab.collect()
+    del texts["pressure.txt"]
     assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"docker_unavailable"}
 
 
@@ -160,9 +161,5 @@ async def test_before_there_are_secrets_nobody_logs_in() -> None:
     assert "node01/console" in texts
 
 
-async def test_what_the_caller_knows_besides_stands_beside_it() -> None:
-    lab = Lab()
-    drivers = Drivers(lab.engine, lab.ssh, lab.kube)
-    more = {"pressure.txt": f"load 12 % {lab.secrets.bootstrap_token}"}
-    texts = await collect(drivers, lab.topology, lab.secrets, SystemClock(), more)
-    assert texts["pressure.txt"] == "load 12 % [token]"
+async def test_the_pressure_on_the_host_is_told() -> None:
+    assert (await Lab().collect())["pressure.txt"] == "12.5 % (psi)\n"
