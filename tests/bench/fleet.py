@@ -51,8 +51,6 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
         "DAYFLY_DATABASE_URL": database_url,
         "DAYFLY_LISTEN_PORT": str(port),
         "DAYFLY_ACCELERATOR": "tcg",
-        # A benchmark keeps every CPU busy, and nothing boots that would have to wait for that.
-        "DAYFLY_PRESSURE_LIMIT_PERCENT": "1000000",
         "PYTHONUNBUFFERED": "1",
         **{f"DAYFLY_{name.upper()}": value for name, value in settings.items()},
     }

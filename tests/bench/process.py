@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from dayfly.clock import Clock
-from dayfly.drivers.fake import FakeImages, FakeKube, FakeSsh
+from dayfly.drivers.fake import FakeImages, FakeKube, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.settings import Settings
 from tests.bench.shared_engine import RemoteEngine, serve_engine
@@ -44,7 +44,9 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         images.add_node_image(f"dayfly/{IMAGE}:latest", make_manifest().model_dump_json())
         images.run_result = _DISK
         host = EngineHost(engine, images, app.capacity_rules(settings))  # type: ignore[arg-type]
-        yield app.Outside(engine, images, Drivers(engine, FakeSsh(), FakeKube()), host)  # type: ignore[arg-type]
+        drivers = Drivers(engine, FakeSsh(), FakeKube())
+        # Never pressed: a benchmark keeps every CPU busy, but nothing boots that would have to wait for that.
+        yield app.Outside(engine, images, drivers, host, FakePressure())  # type: ignore[arg-type]
         await engine.close()
 
     with patch.object(app, "open_outside", outside):

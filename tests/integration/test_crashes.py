@@ -91,7 +91,6 @@ BY_REQUESTS = Life(
     ),
     deletion=(
         "delete:node01:before",
-        "delete:registry:before",
         "delete:node01:within",
         "delete:net:before",
         "delete:net:within",

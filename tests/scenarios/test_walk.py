@@ -182,6 +182,22 @@ async def test_a_walk_whose_lease_is_lost_writes_nothing_more(store: Store, cloc
     assert await store.events(other.cluster.id) == before
 
 
+async def test_a_worker_that_slept_through_its_lease_clears_nothing_away(
+    store: Store, clock: FakeClock, claim: Claim
+) -> None:
+    step = Scripted(CommandFailed("after a long sleep"))
+    step.go_on.clear()
+    walking = asyncio.create_task(walk(store, claim, clock, ONE, one=step))
+    async with asyncio.timeout(5):
+        await step.applying.wait()
+    await store.release(claim, due_in_seconds=0)
+    assert await store.claim("another", lease_seconds=60, limit=1)
+    step.go_on.set()
+    with pytest.raises(LeaseLost):
+        await walking
+    assert "undo" not in step.calls
+
+
 def test_errors_that_may_pass_say_so() -> None:
     assert CommandFailed.retryable
     assert not cast("type[DayflyError]", ImageMissing).retryable

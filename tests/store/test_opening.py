@@ -138,8 +138,8 @@ async def test_a_row_locked_for_too_long_is_database_unavailable(postgres_url: s
                 await transaction.connection.execute(text("SET LOCAL lock_timeout = '20ms'"))
                 await transaction.connection.execute(lock)
 
-        async with store._database.read() as connection:
-            await connection.execute(lock)
+        async with store._database.write() as transaction:
+            await transaction.connection.execute(lock)
             with pytest.raises(DatabaseUnavailable):
                 await impatient_lock()
         await store.renew(claim, lease_seconds=60)

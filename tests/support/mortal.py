@@ -53,6 +53,8 @@ class Traffic:
     faults: list[Fault] = field(default_factory=list)
     fired: list[Fault] = field(default_factory=list)
     calls: int = 0
+    late_removals: int = 0
+    """How many removals were on their way while their process was stopped: they come when another has the cluster."""
     trace: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_CALLS))
     _awaited: tuple[int, asyncio.Event] | None = None
 
@@ -146,6 +148,8 @@ class Process:
     ) -> Any:
         """One call through the line. `half` does half of it."""
         self._traffic.count(f"{self.name} {part}.{method}")
+        if self.frozen and method == "remove":
+            self._traffic.late_removals += 1
         await self._still_alive()
         fault = self._traffic.fault(part, method)
         self._meet_doom(Moment.BEFORE, half)

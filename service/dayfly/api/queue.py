@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from dayfly.domain.capacity import outlook
+from dayfly.domain.capacity import admissible, outlook
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.errors import DockerUnavailable
@@ -72,7 +72,10 @@ async def _look(services: ApiServices) -> Mapping[str, Place]:
         _log.warning("no places in the queue are known", code=error.code, reason=error.message)
         return {}
     store, offered = services.store, services.rules.offered(host.resources)
-    queue, occupants, past = await store.queue(), await store.occupants(), await store.past()
+    queue, past = await store.queue(), await store.past()
+    # Who leaves when matters only where there is not room for all at once.
+    crowded = len(admissible(queue, offered)) < len(queue.waiting)
+    occupants = await store.occupants() if crowded else ()
     served = outlook(queue, occupants, offered, past, services.clock.now())
     making = timedelta(seconds=past.provisioning_seconds) if past.provisioning_seconds is not None else None
     return {

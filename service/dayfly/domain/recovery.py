@@ -29,7 +29,8 @@ class Damage:
     """What is wrong with a cluster. Names of containers; `kind` is the worst of it.
 
     `removed`: somebody took containers away. `restarted`: all are down, so the engine or its host was. `exited`: some
-    ended by themselves. `stale`: containers run in a network namespace that is gone, for its owner was started again.
+    ended by themselves. `stale`: containers run in a network namespace that is gone, for its owner ended or began
+    anew.
     """
 
     kind: Literal["removed", "restarted", "exited", "stale"]
@@ -54,15 +55,14 @@ def damage(topology: Topology, seen: Collection[Seen]) -> Damage | None:
 
 
 def _stale(found: Mapping[str, Seen], owner: str, others: Collection[str]) -> tuple[str, ...]:
-    """Those that run since before the namespace's owner was started."""
-    began = found[owner].started_at if owner in found else None
+    """Those that run since before the namespace's owner was started, or while it does not run at all."""
+    running = [found[name] for name in others if name in found and found[name].state == "running"]
+    if owner not in found or found[owner].state != "running":
+        return tuple(status.name for status in running)
+    began = found[owner].started_at
     if began is None:
         return ()
-
-    def is_stale(status: Seen) -> bool:
-        return status.state == "running" and status.started_at is not None and status.started_at < began
-
-    return tuple(name for name in others if name in found and is_stale(found[name]))
+    return tuple(status.name for status in running if status.started_at is not None and status.started_at < began)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ class Journal:
     def report(self, report: StepReport) -> None:
         self._queue.put_nowait(report)
 
+    async def written(self) -> None:
+        """Until all that was said so far is recorded. Cancelled, with all of the block, where the lease is lost."""
+        await self._queue.join()
+
     async def _write(self) -> None:
         """What came while one transaction ran goes into the next: a step says several things at a time."""
         ended = False
@@ -60,6 +64,8 @@ class Journal:
             ended = items[-1] is None
             if said := [item for item in items if item is not None]:
                 await self._store.record(self._claim, said)
+            for _ in items:
+                self._queue.task_done()
 
 
 class StepJournal:

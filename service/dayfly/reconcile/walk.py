@@ -162,6 +162,9 @@ class Walk:
             raise StepFailed(planned, error) from error
         pause = self._patience.backoff(attempt)
         journal.failed(error, again_in_seconds=pause)
+        # A process that had stopped for a while may not be the cluster's worker any more, and must not destroy
+        # what the next one has made.
+        await self._journal.written()
         try:
             if context is not None:
                 await step.undo(context)

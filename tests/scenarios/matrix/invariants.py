@@ -100,6 +100,7 @@ def may_fail(stage: Stage, cluster: Cluster) -> bool:
         soft >= settings().step_attempts
         or any(fired[name] for name in _HARD)
         or cluster.id in stage.bereft
+        or (stage.traffic.late_removals > 0 and cluster.fault is not None and cluster.fault.code == "container_removed")
         or (cluster.spec.restart == "never" and down)
     )
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
+from hypothesis.internal.conjecture import engine as hypothesis_engine
 from hypothesis.strategies import SearchStrategy
 
 from dayfly.store import Store
@@ -23,6 +24,9 @@ from tests.support.inline_store import inline_store
 from tests.support.virtual_time import VirtualLoop
 
 _ERROR: Final = 40
+
+# A failure in CI is to be told within the stage's time limit, even if it could be shorter.
+hypothesis_engine.MAX_SHRINKING_SECONDS = 60
 
 THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
     "deaths": schedules(*DEATHS, plain_creates, most=6, first=plain_creates),

@@ -47,6 +47,15 @@ def test_a_machine_that_ended(topology: Topology, seen: dict[str, Seen]) -> None
     assert (found.kind, found.names) == ("exited", ("dayfly-c1-node02",))
 
 
+def test_with_the_namespace_goes_all_that_runs_in_it(topology: Topology, seen: dict[str, Seen]) -> None:
+    seen["net"].state = "exited"
+    seen["node02"].state = "exited"
+    found = damage(topology, seen.values())
+    assert found is not None
+    assert (found.kind, found.names) == ("exited", ("dayfly-c1-net", "dayfly-c1-node02"))
+    assert found.stale == ("dayfly-c1-registry", "dayfly-c1-node01")
+
+
 def test_all_down_at_once_is_the_engine(topology: Topology, seen: dict[str, Seen]) -> None:
     for status in seen.values():
         status.state = "exited"
