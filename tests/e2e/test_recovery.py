@@ -73,8 +73,12 @@ def after_recovery(lab: Lab) -> None:
         cluster = lab.client.get(lab.cluster.id)
         assert cluster.phase != "failed", cluster.error
         assert time.monotonic() < deadline, types
-        time.sleep(0.5)
+        time.sleep(1)
     lab.client.wait_ready(lab.cluster.id)
+    began = next(event for event in lab.client.all_events(lab.cluster.id) if event.type == "cluster.recovering")
+    for event in lab.client.all_events(lab.cluster.id):
+        if event.id >= began.id and event.type not in {"step.started", "step.progress"}:
+            print(f"{(event.at - began.at).total_seconds():6.1f} s  {event.type} {event.message}")
 
 
 def until_restarted(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from dayfly.domain.expiry import expiry, must_stop
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.plan import PlannedStep, plan_creation
 from dayfly.engine.step import Step
-from dayfly.errors import DockerUnavailable, Expired
+from dayfly.errors import ContainerExited, DockerUnavailable, Expired
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.journal import Journal
 from dayfly.reconcile.patience import Patience, until_engine_answers
@@ -87,7 +87,12 @@ class Reconciler:
         async def publish(done: PlannedStep) -> None:
             # Callers see a cluster's ports as soon as there are any, not only when it is ready.
             if done.name == "sandbox":
-                await store.set_endpoints(claim, await self.scene.advertised_endpoints(cluster))
+                endpoints = await self.scene.advertised_endpoints(cluster)
+                if not endpoints:
+                    raise Undermined(
+                        StepFailed(done, ContainerExited("the network's container ended: no port is published"))
+                    )
+                await store.set_endpoints(claim, endpoints)
 
         try:
             await self.recovery.prepare(claim)

@@ -73,7 +73,8 @@ async def _check_ready(stage: Stage, cluster: Cluster, now: datetime) -> None:
     assert cluster.fault is None
     assert not must_stop(cluster, now)
     published = await stage.engine.endpoints(cluster.id)
-    assert {p: e.port for p, e in cluster.endpoints.items()} == {p: e.port for p, e in published.items()}
+    told = {inside: outside.port for inside, outside in cluster.endpoints.items()}
+    assert told == {inside: outside.port for inside, outside in published.items()}, "callers are told wrong ports"
     assert {step.state for step in await stage.store.steps(cluster.id)} == {StepState.DONE}
     assert await stage.store.secrets(cluster.id) is not None
 
@@ -86,7 +87,8 @@ def _check_failed(stage: Stage, cluster: Cluster, now: datetime) -> None:
         assert not found, "a failed cluster that nobody holds is cleared away"
         assert not cluster.reserved
     elif cluster.hold is not None and cluster.hold.vms == "stopped":
-        assert not any(container.alive for container in found if container.spec.role == "node")
+        running = [container.spec.name for container in found if container.spec.role == "node" and container.alive]
+        assert not running, f"held with its machines stopped, and these run: {running}"
     if cluster.fault.code != "expired":
         assert may_fail(stage, cluster), f"{cluster.id} failed without a reason: {cluster.fault}"
 

@@ -17,6 +17,7 @@ from hypothesis.internal.conjecture import engine as hypothesis_engine
 from hypothesis.strategies import SearchStrategy
 
 from dayfly.store import Store
+from tests.scenarios.matrix.doing import do
 from tests.scenarios.matrix.invariants import check
 from tests.scenarios.matrix.schedule import DEATHS, HARM, WISHES, Schedule, creates, plain_creates, schedules
 from tests.scenarios.matrix.stage import Stage
@@ -83,7 +84,7 @@ async def _play(store: Store, schedule: Schedule) -> None:
     stage = Stage(store, schedule)
     with _defects() as defects:
         try:
-            async with stage.played():
+            async with stage.played(do):
                 await check(stage)
             assert not defects, "the service met a defect of its own"
         except Exception:

@@ -1,27 +1,25 @@
 """Plays a schedule: real store, real reconciling, the outside world as fakes, mortal processes between them.
 
-Not here: what a schedule is made of (schedule.py), and what must hold when it has been played (invariants.py).
+Not here: what a schedule is made of (schedule.py), how its deeds are done (doing.py), and what must hold when it has
+been played (invariants.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import cache, singledispatchmethod
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import delete, select
 
-from dayfly import errors
 from dayfly.app import reconciler_of
 from dayfly.domain.capacity import Resources, admissible
 from dayfly.domain.cluster import Cluster
-from dayfly.domain.cluster import Hold as ClusterHold
 from dayfly.domain.limits import Accelerator
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.topology import ContainerSpec, Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
@@ -31,12 +29,10 @@ from dayfly.reconcile.sweeper import Sweeper
 from dayfly.reconcile.watcher import Watcher
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
-from dayfly.store import Change, NewCluster, Store
+from dayfly.store import Store
 from dayfly.store.tables import clusters as table
-from tests.scenarios.matrix import schedule as deeds
 from tests.scenarios.matrix.schedule import Deed, Schedule
-from tests.support.mortal import Fault, Process, Traffic
-from tests.support.specs import make_spec
+from tests.support.mortal import Process, Traffic
 from tests.support.virtual_time import LoopClock, running_loop
 
 LEASE_SECONDS: Final = 30.0
@@ -44,10 +40,8 @@ RARELY_SECONDS: Final = 300.0
 """How often a process looks without being woken: so seldom that a wake-up which is missing delays everything."""
 PATIENCE_SECONDS: Final = 40.0
 """A deed waits no longer for calls; longer than a lease, so that successors of the dead are met, too."""
-MOST_PROCESSES: Final = 3
 AFTERMATH_SECONDS: Final = 1800.0
 _NEVER: Final = 10.0**9
-_DECOYS: Final = ({LABEL_INSTANCE: "default2"}, {LABEL_INSTANCE: "defaul"}, {})
 
 
 @cache
@@ -86,19 +80,19 @@ class Stage:
         self.ghosts = 0
         """How many processes went on after their leases were another's."""
         self.crashes: list[BaseException] = []
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
         self._slots: set[asyncio.Task[None]] = set()
         self._made = 0
         self._closing = False
 
     @asynccontextmanager
-    async def played(self) -> AsyncIterator[None]:
+    async def played(self, do: Callable[[Deed, Stage], Awaitable[None]]) -> AsyncIterator[None]:
         """After the schedule: everything is healed, all work is done that was left to do, and nobody works."""
         try:
-            self._add_process()
+            self.add_process()
             for deed in self.schedule.deeds:
                 await self.traffic.pass_by(deed.after, patience=PATIENCE_SECONDS)
-                await self._do(deed)
+                await do(deed, self)
             await self._heal()
             await self._settle()
             await self._stop()
@@ -125,7 +119,7 @@ class Stage:
 
     # -- processes
 
-    def _add_process(self) -> None:
+    def add_process(self) -> None:
         self._slots.add(asyncio.create_task(self._occupy()))
 
     async def _occupy(self) -> None:
@@ -133,9 +127,9 @@ class Stage:
         while not self._closing:
             self._made += 1
             process = Process(f"p{self._made}", self.traffic)
-            self._processes.append(process)
+            self.processes.append(process)
             error = await process.run(*self._jobs(process))
-            self._processes.remove(process)
+            self.processes.remove(process)
             if error is not None and not self._closing:
                 self.crashes.append(error)
 
@@ -158,7 +152,7 @@ class Stage:
 
     async def _stop(self) -> None:
         self._closing = True
-        for process in self._processes:
+        for process in self.processes:
             process.die()
         await asyncio.gather(*self._slots)
         self._slots.clear()
@@ -167,7 +161,7 @@ class Stage:
         """No more trouble; those who were stopped go on, and then all die."""
         self.engine.engine_up()
         self.traffic.faults.clear()
-        for process in self._processes:
+        for process in self.processes:
             process.thaw()
         if self.ghosts:
             await asyncio.sleep(5)
@@ -176,147 +170,12 @@ class Stage:
     async def _settle(self) -> None:
         """A new process, until there is nothing left for it to do."""
         self._closing = False
-        self._add_process()
+        self.add_process()
         began = self.clock.monotonic()
         await asyncio.sleep(2)
         while not await self.is_quiet():
             assert self.clock.monotonic() - began < AFTERMATH_SECONDS, "the service does not come to rest"
             await asyncio.sleep(5)
-
-    # -- deeds
-
-    def _cluster(self, deed: deeds.OfCluster) -> str | None:
-        return self.ids[deed.cluster % len(self.ids)] if self.ids else None
-
-    @singledispatchmethod
-    async def _do(self, deed: Deed) -> None:
-        raise TypeError(f"no stage can do {deed}")
-
-    @_do.register
-    async def _(self, deed: deeds.Create) -> None:
-        spec = make_spec(workers=deed.nodes - 1, kubernetes=deed.kubernetes).model_copy(
-            update={"restart": deed.restart, "ttl_seconds": deed.ttl, "heartbeat_interval_seconds": deed.heartbeat}
-        )
-        hold = self._hold(deed.hold, "running") if deed.hold is not None else None
-        cluster, _ = await self.store.create_cluster(NewCluster(None, spec, deed.owner, hold))
-        self.ids.append(cluster.id)
-
-    @_do.register
-    async def _(self, deed: deeds.Delete) -> None:
-        if cluster_id := self._cluster(deed):
-            await self.store.request_deletion(cluster_id)
-            self.unwanted.add(cluster_id)
-
-    @_do.register
-    async def _(self, deed: deeds.Hold) -> None:
-        await self._change(deed, Change(hold=self._hold(deed.seconds, deed.vms)))
-
-    @_do.register
-    async def _(self, deed: deeds.Unhold) -> None:
-        await self._change(deed, Change(hold=None))
-
-    @_do.register
-    async def _(self, deed: deeds.Extend) -> None:
-        await self._change(deed, Change(ttl_seconds=deed.ttl))
-
-    @_do.register
-    async def _(self, deed: deeds.Heartbeat) -> None:
-        if cluster_id := self._cluster(deed):
-            try:
-                await self.store.heartbeat(cluster_id)
-            except errors.Conflict:
-                return
-
-    @_do.register
-    async def _(self, deed: deeds.Exit) -> None:
-        name = f"dayfly-{self._cluster(deed)}-{deed.part}"
-        if (container := self.engine.containers.get(name)) is not None and container.alive:
-            self.exits[self._cluster(deed) or ""] += 1
-            self.engine.exit(name)
-
-    @_do.register
-    async def _(self, deed: deeds.RemoveByHand) -> None:
-        name = f"dayfly-{self._cluster(deed)}-{deed.part}"
-        if name in self.engine.containers:
-            self.bereft.add(self._cluster(deed) or "")
-            self.engine.remove_by_hand(name)
-
-    @_do.register
-    async def _(self, deed: deeds.Plant) -> None:
-        number, cluster_id = len(self.decoys), self._cluster(deed) or "0123456789ab"
-        name = f"dayfly-{cluster_id}-node9{number}"
-        self.engine.plant(deed.kind, name, {**_DECOYS[number % 3], LABEL_CLUSTER: cluster_id})
-        self.decoys[deed.kind, name] = getattr(self.engine, f"{deed.kind}s")[name]
-
-    @_do.register
-    async def _(self, deed: deeds.EngineRestart) -> None:
-        self._mark_down()
-        self.engine.restart_engine()
-
-    @_do.register
-    async def _(self, deed: deeds.EngineDown) -> None:
-        if deed.kill:
-            self._mark_down()
-        self.engine.engine_down(137 if deed.kill else None)
-
-    @_do.register
-    async def _(self, deed: deeds.EngineUp) -> None:
-        self.engine.engine_up()
-
-    @_do.register
-    async def _(self, deed: deeds.RepeatEvents) -> None:
-        self.engine.repeat_events()
-
-    @_do.register
-    async def _(self, deed: deeds.BreakEvents) -> None:
-        self.engine.disconnect()
-
-    @_do.register
-    async def _(self, deed: deeds.Pass) -> None:
-        await asyncio.sleep(deed.seconds)
-
-    @_do.register
-    async def _(self, deed: deeds.Fail) -> None:
-        error = getattr(errors, deed.error)(f"as scheduled: {deed.error}")
-        self.traffic.faults.append(Fault(deed.part, deed.method, deed.nth, error, deed.moment))
-
-    @_do.register
-    async def _(self, deed: deeds.Kill) -> None:
-        if self._processes:
-            self._processes[deed.process % len(self._processes)].doom(deed.nth, deed.moment)
-
-    @_do.register
-    async def _(self, deed: deeds.Freeze) -> None:
-        running = [process for process in self._processes if not process.frozen]
-        if running and len(self._processes) < MOST_PROCESSES:
-            running[deed.process % len(running)].freeze()
-            self.ghosts += 1
-            self._add_process()
-
-    @_do.register
-    async def _(self, deed: deeds.Thaw) -> None:
-        for process in self._processes:
-            process.thaw()
-
-    @_do.register
-    async def _(self, deed: deeds.Join) -> None:
-        if len(self._processes) < MOST_PROCESSES:
-            self._add_process()
-
-    async def _change(self, deed: deeds.OfCluster, change: Change) -> None:
-        if cluster_id := self._cluster(deed):
-            try:
-                await self.store.change_cluster(cluster_id, change)
-            except errors.Conflict:
-                return
-
-    def _hold(self, seconds: int, vms: deeds.VmsUnderHold) -> ClusterHold:
-        return ClusterHold(self.clock.now() + timedelta(seconds=seconds), "to be looked at", vms)
-
-    def _mark_down(self) -> None:
-        self.went_down |= {
-            container.spec.labels.get(LABEL_CLUSTER, "") for container in self.engine.containers.values()
-        }
 
 
 async def _accelerator(image_id: str) -> Accelerator:
