@@ -81,8 +81,10 @@ class Reconciler:
     async def _provision(self, claim: Claim) -> float | None:
         cluster, store = claim.cluster, self.scene.store
         if cluster.phase is Phase.PENDING:
-            cluster = await store.set_phase(claim, Phase.PROVISIONING)
-        secrets = await self.scene.secrets(claim)
+            secrets = self.scene.new_secrets(cluster)
+            cluster = await store.set_phase(claim, Phase.PROVISIONING, secrets=secrets)
+        else:
+            secrets = await self.scene.secrets(claim)
 
         async def publish(done: PlannedStep) -> None:
             # Callers see a cluster's ports as soon as there are any, not only when it is ready.

@@ -49,12 +49,16 @@ class Scene:
             generation=cluster.generation,
         )
 
+    def new_secrets(self, cluster: Cluster) -> ClusterSecrets:
+        """Fresh ones, for a cluster that begins."""
+        return new_secrets(cluster.spec, self.clock.now())
+
     async def secrets(self, claim: Claim) -> ClusterSecrets:
-        """The cluster's secrets, made on the first pass."""
+        """The cluster's secrets; made now, where a worker of an older Dayfly died before it had made them."""
         known = await self.store.secrets(claim.cluster.id)
         if known is not None:
             return known
-        fresh = new_secrets(claim.cluster.spec, self.clock.now())
+        fresh = self.new_secrets(claim.cluster)
         await self.store.save_secrets(claim, fresh)
         return fresh
 

@@ -31,8 +31,12 @@ class Reports(Leases):
     """Phases, steps, events, and what else a worker found out. Every method raises LeaseLost as those of Leases do."""
 
     @whole
-    async def set_phase(self, claim: Claim, phase: Phase, *, fault: Fault | None = None) -> Cluster:
+    async def set_phase(
+        self, claim: Claim, phase: Phase, *, fault: Fault | None = None, secrets: ClusterSecrets | None = None
+    ) -> Cluster:
         """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
+
+        `secrets`, if given, are saved in the same transaction: a cluster that begins gets both at once.
 
         A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
         time: the time to live begins. Deleted: secrets, endpoints, the share of the host and the claim itself are
@@ -45,6 +49,8 @@ class Reports(Leases):
             check_transition(old.phase, phase)
             values: dict[str, Any] = {"phase": phase, "updated_at": now}
             seconds = None
+            if secrets is not None:
+                await _put_secrets(transaction, claim, secrets)
             if fault is not None:
                 values["fault"] = fault_columns(fault)
                 await _save_evidence(transaction, claim, fault.evidence)
@@ -80,7 +86,7 @@ class Reports(Leases):
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
         """Replace the cluster's secrets."""
         async with self._guarded(claim) as (transaction, _):
-            await _put(transaction, tables.secrets, claim, {}, {"content": secrets.model_dump(mode="json")})
+            await _put_secrets(transaction, claim, secrets)
 
     @whole
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
@@ -171,6 +177,10 @@ async def _put(
     result = await transaction.connection.execute(update(table).where(same).values(**values))
     if result.rowcount == 0:
         await transaction.connection.execute(insert(table).values(**key, **values))
+
+
+async def _put_secrets(transaction: Transaction, claim: Claim, secrets: ClusterSecrets) -> None:
+    await _put(transaction, tables.secrets, claim, {}, {"content": secrets.model_dump(mode="json")})
 
 
 async def _save_evidence(transaction: Transaction, claim: Claim, evidence: Mapping[str, str]) -> None:
