@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import quote
 
 from dayfly.store import Store
@@ -13,6 +12,21 @@ from tests.bench.lean_http import Connection, connected
 
 _WARM_UP = 3
 PAGE = 100
+PAGES = {
+    "first_page": "",
+    "label_of_half": "&label=env%3Dci",
+    "label_of_few": "&label=team%3Dt7",
+    "two_labels": "&label=env%3Dci&label=team%3Dt7",
+    "label_of_none": "&label=team%3Dnobody",
+    "owner": "&owner=owner-3",
+    "phase_ready": "&phase=ready",
+    "phase_failed": "&phase=failed",
+    "phase_pending": "&phase=pending",
+    "phase_deleted": "&phase=deleted",
+    "owner_and_phase": "&owner=owner-3&phase=ready&label=env%3Dci",
+    "deep_page": "{deep}",
+}
+"""Name → what is asked for; `deep` asks for the page in the middle of all."""
 
 
 async def pages(fleet: Fleet, store: Store, number: int, rounds: int) -> Figures:
@@ -20,31 +34,15 @@ async def pages(fleet: Fleet, store: Store, number: int, rounds: int) -> Figures
     await records.write(store, [records.cluster(i, records.mixed(i)) for i in range(number)])
     figures: Figures = {"list_records": number}
     async with connected(fleet.port) as http:
-        for name, query in (await _queries(http, number)).items():
-            path = f"/v1/clusters?limit={PAGE}{query}"
+        cursor = await _cursor_after(http, number // 2)
+        deep = f"&cursor={quote(cursor)}" if cursor else ""
+        for name, query in PAGES.items():
+            path = f"/v1/clusters?limit={PAGE}{query.format(deep=deep)}"
             answers = [await http.request("GET", path) for _ in range(_WARM_UP + rounds)][_WARM_UP:]
             figures |= spread(f"list_{name}", [answer.seconds for answer in answers])
             figures[f"list_{name}_found"] = len(answers[0].json()["clusters"])
         figures["list_all_pages_s"], figures["list_all_found"] = await _walk(http)
     return figures
-
-
-async def _queries(http: Connection, number: int) -> Mapping[str, str]:
-    deep = await _cursor_after(http, number // 2)
-    return {
-        "first_page": "",
-        "deep_page": f"&cursor={quote(deep)}" if deep else "",
-        "label_of_half": "&label=env%3Dci",
-        "label_of_few": "&label=team%3Dt7",
-        "two_labels": "&label=env%3Dci&label=team%3Dt7",
-        "label_of_none": "&label=team%3Dnobody",
-        "owner": "&owner=owner-3",
-        "phase_ready": "&phase=ready",
-        "phase_failed": "&phase=failed",
-        "phase_pending": "&phase=pending",
-        "phase_deleted": "&phase=deleted",
-        "owner_and_phase": "&owner=owner-3&phase=ready&label=env%3Dci",
-    }
 
 
 async def _cursor_after(http: Connection, many: int) -> str | None:

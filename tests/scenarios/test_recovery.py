@@ -204,6 +204,19 @@ async def test_a_network_that_ends_while_a_cluster_is_made_is_made_anew_before_a
         assert (await world.until(cluster, Phase.READY, Phase.FAILED)).phase is Phase.READY
 
 
+async def test_a_machine_that_ends_after_its_boot_is_started_again_though_a_later_step_meets_it(world: World) -> None:
+    gate = world.kube.block("wait_nodes_ready")
+    async with world.working():
+        cluster = await world.create(make_spec(workers=1, kubernetes=True))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            await gate.reached.wait()
+        world.engine.exit(f"dayfly-{cluster.id}-node01", 139)
+        await world.until_event(cluster, lambda event: event.type == "step.waiting")
+        gate.open()
+        seen = await world.until(cluster, Phase.READY, Phase.FAILED)
+    assert (seen.phase, seen.restarts) == (Phase.READY, 1)
+
+
 async def test_a_machine_that_ends_while_others_still_boot_is_not_forgotten(world: World) -> None:
     gate = world.ssh.block("wait")
     async with world.working():

@@ -26,7 +26,7 @@ QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
     "a page of an owner": (lambda store: store.list_clusters(owner="me"), {"ix_clusters_owner_created_at_id"}),
     "a page of a label": (
         lambda store: store.list_clusters(labels={"a": "b"}),
-        {"ix_labels_key_value_cluster_id", "sqlite_autoindex_clusters_1"},
+        {"ix_clusters_living_created_at_id", "sqlite_autoindex_clusters_1", "sqlite_autoindex_labels_1"},
     ),
     "the queue": (lambda store: store.queue(), {"ix_clusters_queue", "ix_clusters_reserved"}),
     "who has a share": (lambda store: store.occupants(), {"ix_clusters_reserved"}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final
 
 import structlog
 
@@ -15,13 +16,16 @@ from dayfly.concurrency import first_failure_only
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
-from dayfly.errors import DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout
+from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout, VmExited
 from dayfly.reconcile.journal import Journal, StepJournal
 from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.stagger import Stagger
 
 _log = structlog.get_logger(__name__)
 
+
+_STARTERS: Final = frozenset({"sandbox", "boot"})
+"""The steps that start containers: one that ends under them is their own failure, under others it is not."""
 
 ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]
 """Makes the context of a planned step; the callable it is given takes progress, one sentence at a time."""
@@ -131,6 +135,10 @@ class Walk:
 
     async def _look_beneath(self, planned: PlannedStep, journal: StepJournal, error: DayflyError) -> None:
         """Raises Undermined where a step that `planned` waited for does not hold any more."""
+        if planned.name not in _STARTERS and isinstance(error, ContainerExited | VmExited):
+            # No step in between may have noticed yet; whoever starts containers has to look.
+            journal.waiting(error.message)
+            raise Undermined(StepFailed(planned, error)) from error
         for name, node in sorted(planned.after, key=str):
             beneath = PlannedStep(name, node)
             try:
