@@ -31,6 +31,7 @@ from dayfly.engine.ready import Ready
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.smoke import Smoke
 from dayfly.engine.step import Step
+from dayfly.errors import DatabaseUnavailable
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.patience import Patience
@@ -47,6 +48,8 @@ from dayfly.telemetry import configure_logging
 from dayfly.wires import Accelerators, Catalog, EngineHost, LiveDiagnostics, SerialConsoles
 
 _log = structlog.get_logger(__name__)
+
+_DATABASE_PAUSE_SECONDS: Final = 1.0
 
 STEPS: Final[Mapping[str, Step]] = {
     "sandbox": Sandbox(),
@@ -167,7 +170,9 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        store = await Store.open(settings.database)
+        store = await open_store(settings, clock, stop)
+        if store is None:
+            return
         stack.push_async_callback(store.close)
         outside = await stack.enter_async_context(open_outside(settings, clock))
         jobs: list[Coroutine[Any, Any, None]] = []
@@ -178,6 +183,22 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
         _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
         await _until(stop, jobs)
         _log.info("stopped")
+
+
+async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
+    """The store, as soon as its database answers; None when told to stop before.
+
+    A database server may start after us, or be restarted just then. A file is there or it is not: DatabaseUnavailable.
+    """
+    while not stop.is_set():
+        try:
+            return await Store.open(settings.database)
+        except DatabaseUnavailable as error:
+            if settings.database.startswith("sqlite"):
+                raise
+            _log.warning("waiting for the database", reason=error.message)
+            await clock.sleep(_DATABASE_PAUSE_SECONDS)
+    return None
 
 
 def worker_jobs(
