@@ -53,7 +53,7 @@ async def collect(
         tasks = {name: group.create_task(_text(name, look)) for name, look in looks.items()}
     pressure = gauge.read()
     texts = {name: task.result() for name, task in tasks.items()}
-    texts["pressure.txt"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
+    texts["pressure"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
     return {name: _shown(text, secrets) for name, text in texts.items()}
 
 

@@ -57,7 +57,7 @@ async def test_a_kubernetes_cluster_tells_all() -> None:
     lab.kube.registered[lab.secrets.pki["pki/ca.crt"]] = {"node01": KubeNode("node01", ready=True)}
     texts = await lab.collect()
     assert texts.keys() == {
-        *("containers.json", "engine.json", "kubernetes.json", "pressure.txt", "net/log", "net/leases", "registry/log"),
+        *("containers.json", "engine.json", "kubernetes.json", "pressure", "net/log", "net/leases", "registry/log"),
         *("node01/log", "node01/console", "node01/qmp.json", "node01/kubelet.log", "node01/containerd.log"),
         *("node02/log", "node02/console", "node02/qmp.json", "node02/kubelet.log", "node02/containerd.log"),
     }
@@ -108,7 +108,7 @@ async def test_an_engine_that_is_away_is_the_answer_to_every_question() -> None:
     await lab.start()
     lab.engine.engine_down()
     texts = await lab.collect()
-    del texts["pressure.txt"]
+    del texts["pressure"]
     assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"docker_unavailable"}
 
 
@@ -162,4 +162,4 @@ async def test_before_there_are_secrets_nobody_logs_in() -> None:
 
 
 async def test_the_pressure_on_the_host_is_told() -> None:
-    assert (await Lab().collect())["pressure.txt"] == "12.5 % (psi)\n"
+    assert (await Lab().collect())["pressure"] == "12.5 % (psi)\n"
