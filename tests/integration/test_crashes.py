@@ -43,8 +43,6 @@ BY_STEPS = Life(
         "claim:after",
         "phase:provisioning:before",
         "phase:provisioning:after",
-        "secrets:before",
-        "secrets:after",
         "sandbox:before",
         "sandbox:within",
         "sandbox:after",

@@ -4,7 +4,7 @@
 
 prints `waiting` and begins with the first line on standard input. WHEN is `before`, `within` or `after`. POINT is
 
-    claim, phase:<phase>, secrets, endpoints, release      a write to the database
+    claim, phase:<phase>, endpoints, release               a write to the database
     sandbox, boot:<node>, …                                a step, its check included
     oneshot                                                a look at the host by a container of its own
     create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node
@@ -29,10 +29,9 @@ from aiodocker.containers import DockerContainer, DockerContainers
 
 from dayfly.app import STEPS, Outside, open_outside, worker_jobs
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster import Cluster, Endpoint, Fault
+from dayfly.domain.cluster import Cluster, Endpoint
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import TimeLimits
-from dayfly.domain.secrets import ClusterSecrets
 from dayfly.engine.step import Step, StepContext
 from dayfly.settings import Settings
 from dayfly.store import Claim, Store
@@ -85,12 +84,9 @@ class MortalStore(Store):
             self.fuse.burn("claim", "after")
         return claims
 
-    async def set_phase(self, claim: Claim, phase: Phase, *, fault: Fault | None = None) -> Cluster:
-        write = functools.partial(super().set_phase, claim, phase, fault=fault)
+    async def set_phase(self, claim: Claim, phase: Phase, **more: Any) -> Cluster:
+        write = functools.partial(super().set_phase, claim, phase, **more)
         return await self.fuse.around(f"phase:{phase}", write, REQUEST_SECONDS)
-
-    async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
-        await self.fuse.around("secrets", functools.partial(super().save_secrets, claim, secrets), REQUEST_SECONDS)
 
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
         write = functools.partial(super().set_endpoints, claim, endpoints)
