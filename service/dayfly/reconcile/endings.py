@@ -5,6 +5,7 @@ Evidence is collected before anything is torn down; room on the host is given ba
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -22,6 +23,14 @@ from dayfly.store import Claim
 _log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class _LeftOver:
+    """What the engine still has of a cluster: nothing, or something; then when to look again, if not by the clock."""
+
+    nothing: bool = False
+    due: float | None = None
 
 
 class Endings:
@@ -45,15 +54,21 @@ class Endings:
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
         await self._store.save_evidence(claim, {**left, **own})
         # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
-        due = await self._keep_or_clear(claim)
+        left_over = await self._keep_or_clear(claim)
         fault = Fault(error.code, error.message, step, node)
-        await self._store.set_phase(claim, Phase.FAILED, fault=fault)
+        # Its room goes back with the same write: without it, a pass after a crash between two would make it again.
+        await self._store.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
-        return due
+        return left_over.due
 
     async def tend_failed(self, claim: Claim) -> float | None:
         """See to what a failed cluster still has on the engine."""
-        return await self._keep_or_clear(claim) if claim.cluster.reserved else None
+        if not claim.cluster.reserved:
+            return None
+        left_over = await self._keep_or_clear(claim)
+        if left_over.nothing:
+            await self._store.free(claim)
+        return left_over.due
 
     async def delete(self, claim: Claim) -> float | None:
         """Remove all that the engine has of the cluster; afterwards its name and its share of the host are free."""
@@ -74,15 +89,13 @@ class Endings:
         await self._store.set_phase(claim, Phase.DELETED)
         return None
 
-    async def _keep_or_clear(self, claim: Claim) -> float | None:
+    async def _keep_or_clear(self, claim: Claim) -> _LeftOver:
         cluster = claim.cluster
         if cluster.held(claim.at):
             await self._hold(claim, cluster)
-            return None
-        if (pause := await self._remove(claim)) is not None:
-            return pause
-        await self._store.free(claim)
-        return None
+            return _LeftOver()
+        pause = await self._remove(claim)
+        return _LeftOver(nothing=pause is None, due=pause)
 
     async def _hold(self, claim: Claim, cluster: Cluster) -> None:
         hold = cluster.hold

@@ -32,11 +32,18 @@ class Reports(Leases):
 
     @whole
     async def set_phase(
-        self, claim: Claim, phase: Phase, *, fault: Fault | None = None, secrets: ClusterSecrets | None = None
+        self,
+        claim: Claim,
+        phase: Phase,
+        *,
+        fault: Fault | None = None,
+        secrets: ClusterSecrets | None = None,
+        free: bool = False,
     ) -> Cluster:
         """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
 
-        `secrets`, if given, are saved in the same transaction: a cluster that begins gets both at once.
+        `secrets`, if given, are saved in the same transaction: a cluster that begins gets both at once. `free`: as by
+        free(), in the same transaction, too.
 
         A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
         time: the time to live begins. Deleted: secrets, endpoints, the share of the host and the claim itself are
@@ -63,6 +70,9 @@ class Reports(Leases):
                 values |= _beginning(new)
             if phase is Phase.DELETED:
                 values |= await _end(transaction, claim)
+            elif free:
+                transaction.wake(QUEUE)
+                values["reserved"] = False
             event = NewEvent(
                 type="phase",
                 message=f"{old.phase} → {phase}",
