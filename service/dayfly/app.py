@@ -21,12 +21,16 @@ from dayfly.domain.topology import Publication
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kube import KubeClient
+from dayfly.drivers.machines import QemuMachines
 from dayfly.drivers.pressure import KernelPressure
 from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.drivers.ssh import SshConnections
 from dayfly.engine.boot import Boot
+from dayfly.engine.clear import Clear
 from dayfly.engine.control_plane import ControlPlane
+from dayfly.engine.identify import Identify
 from dayfly.engine.join import Join
+from dayfly.engine.load import Load
 from dayfly.engine.ready import Ready
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.smoke import Smoke
@@ -34,26 +38,44 @@ from dayfly.engine.step import Step
 from dayfly.errors import DatabaseUnavailable
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.endings import Endings
+from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.patience import Patience
+from dayfly.reconcile.pools import pools_of
 from dayfly.reconcile.reconciler import Reconciler
 from dayfly.reconcile.recovery import Recovery
+from dayfly.reconcile.saving import Saving
 from dayfly.reconcile.scene import Installation, Scene
+from dayfly.reconcile.shapes import Shapes
 from dayfly.reconcile.stagger import Stagger
+from dayfly.reconcile.standing import Standing
 from dayfly.reconcile.sweeper import Sweeper
+from dayfly.reconcile.templates import templates_of
 from dayfly.reconcile.watcher import Watcher
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
-from dayfly.wires import Accelerators, Catalog, EngineHost, LiveDiagnostics, SerialConsoles
+from dayfly.wires import (
+    Accelerators,
+    Catalog,
+    EngineHost,
+    LiveDiagnostics,
+    MachineMemory,
+    SerialConsoles,
+    TemplateKeys,
+    processor_model,
+)
 
 _log = structlog.get_logger(__name__)
 
 _DATABASE_PAUSE_SECONDS: Final = 1.0
 
 STEPS: Final[Mapping[str, Step]] = {
+    "clear": Clear(),
     "sandbox": Sandbox(),
     "boot": Boot(),
+    "load": Load(),
+    "identify": Identify(),
     "control_plane": ControlPlane(),
     "join": Join(),
     "ready": Ready(),
@@ -70,6 +92,7 @@ class Outside:
     drivers: Drivers
     host: EngineHost
     gauge: PressureGauge
+    accelerators: Accelerators
 
 
 @asynccontextmanager
@@ -83,7 +106,8 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)
         host = EngineHost(engine, images, capacity_rules(settings))
-        yield Outside(engine, images, Drivers(engine, ssh, KubeClient()), host, KernelPressure())
+        drivers = Drivers(engine, ssh, KubeClient(), QemuMachines(engine))
+        yield Outside(engine, images, drivers, host, KernelPressure(), Accelerators(settings, images))
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
@@ -100,13 +124,17 @@ def capacity_rules(settings: Settings) -> CapacityRules:
 def reconciler_of(settings: Settings, scene: Scene, clock: Clock, *, steps: Mapping[str, Step] = STEPS) -> Reconciler:
     """A reconciler of this process."""
     rules = RestartRules(settings.restart_limit, settings.restart_backoff_seconds, settings.restart_window_seconds)
+    endings, recovery, origins = Endings(scene), Recovery(scene, rules), Origins(scene)
+    patience = Patience(settings.step_attempts, settings.retry_backoff_seconds)
     return Reconciler(
         scene=scene,
         steps=steps,
-        endings=Endings(scene),
-        recovery=Recovery(scene, rules),
+        endings=endings,
+        recovery=recovery,
+        origins=origins,
+        standing=Standing(scene, endings, recovery, Saving(scene, origins), patience),
         stagger=Stagger(scene.gauge, settings.pressure_limit_percent, clock),
-        patience=Patience(settings.step_attempts, settings.retry_backoff_seconds),
+        patience=patience,
     )
 
 
@@ -117,9 +145,9 @@ def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -
         publication=Publication(settings.publish_address, settings.port_range),
         advertised=settings.advertised,
         boot_limit_seconds=settings.boot_limit_seconds,
+        processor=processor_model(),
     )
-    accelerators = Accelerators(settings, outside.images)
-    return Scene(store, outside.drivers, installation, accelerators.accelerator, outside.gauge, clock)
+    return Scene(store, outside.drivers, installation, outside.accelerators.accelerator, outside.gauge, clock)
 
 
 def worker_of(settings: Settings, store: Store, reconciler: Reconciler, clock: Clock) -> Worker:
@@ -148,12 +176,15 @@ def services_of(settings: Settings, store: Store, outside: Outside, clock: Clock
         images=Catalog(outside.images),
         consoles=SerialConsoles(outside.engine, store),
         diagnostics=LiveDiagnostics(outside.drivers, store, settings.instance, outside.gauge, clock),
+        memory=MachineMemory(outside.drivers.machines),
+        template_key_of=TemplateKeys(outside.accelerators),
         host=outside.host,
         rules=outside.host.rules,
         clock=clock,
         max_ttl_seconds=settings.max_ttl_seconds,
         default_ttl_seconds=settings.default_ttl_seconds,
         max_hold_seconds=settings.max_hold_seconds,
+        fork_memory_overcommit=settings.fork_memory_overcommit,
         checks={"database": store.ping, "engine": outside.host.answers},
         allowed_hosts=settings.allowed_hosts,
     )
@@ -207,10 +238,13 @@ def worker_jobs(
     """What a worker process does, side by side."""
     reconciler = reconciler_of(settings, scene_of(settings, store, outside, clock), clock, steps=steps)
     sweeper = sweeper_of(settings, store, outside, clock)
+    shapes = Shapes(Catalog(outside.images).resolve, TemplateKeys(outside.accelerators))
     return [
         worker_of(settings, store, reconciler, clock).run(),
         Admission(store, outside.host.offered, settings.poll_seconds).run(),
         Watcher(store, outside.engine, sweeper, clock, survey_seconds=settings.survey_seconds).run(),
+        templates_of(settings, store, shapes, clock).run(),
+        pools_of(settings, store, shapes, clock).run(),
     ]
 
 

@@ -34,6 +34,7 @@
         ├── JoinFailed            kubeadm join failed                           join
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
+        ├── SavedStateMissing     what was saved of a machine is not there      saved_state_missing
         ├── StepTimeout           a step took longer than its limit             step_timeout
         ├── ImageBroken           a node image misses what its manifest names   image_broken
         ├── BakeFailed            a bake phase ended non-zero                   bake_failed
@@ -269,6 +270,12 @@ class NotUsable(Failure):
     """All nodes are Ready, yet no pod ran."""
 
     code = "not_usable"
+
+
+class SavedStateMissing(Failure):
+    """What was saved of a machine is not there, or not any more."""
+
+    code = "saved_state_missing"
 
 
 class StepTimeout(Failure):

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     """How much memory clusters may have for each MiB that the host has beside its reserve."""
     disk_overcommit: float = Field(default=4.0, gt=0)
     """How much disk clusters may have for each GiB beside the reserve: disks are thin, few are ever full."""
+    fork_memory_overcommit: float = Field(default=1.0, ge=1)
+    """How much memory forks of a template may have for each MiB that is counted for them: they share what they have
+    not written to. 1: each is counted with all that it can grow to."""
     reserve_memory_mib: int = Field(default=1024, ge=0)
     """Memory of the host that is not for clusters."""
     reserve_disk_gib: int = Field(default=5, ge=0)
@@ -94,6 +97,17 @@ class Settings(BaseSettings):
     """The time to live where a caller gives none; unset: such clusters never expire."""
     max_hold_seconds: int = 24 * 3600
     """The longest that one hold may keep a cluster, from when it is asked for."""
+    template_auto: bool = False
+    """Make a template of every shape of which a cluster was made from nothing."""
+    template_max_age_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """A template that is older is retired, and made anew if it is in use."""
+    template_unused_seconds: float = Field(default=3 * 24 * 3600.0, gt=0)
+    """A template that no fork was made of for so long is retired, unless a pool needs it."""
+    template_retry_seconds: float = Field(default=3600.0, ge=0)
+    """How long after one that failed nothing but a request makes another template of the same key."""
+    pool_retry_seconds: float = Field(default=60.0, ge=0)
+    """How long a pool's member that failed keeps its place, before another one is made."""
+
     stray_grace_seconds: float = Field(default=600.0, ge=0)
     """How long something on the engine with this installation's label but of no cluster on record is left alone."""
     history_seconds: float = 30 * 24 * 3600.0

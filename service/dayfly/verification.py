@@ -15,7 +15,7 @@ from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.limits import Accelerator, limits_for
-from dayfly.domain.plan import plan_creation
+from dayfly.domain.plan import plan_steps
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication, compute_topology
@@ -75,13 +75,14 @@ class Verifier:
             topology=topology,
             drivers=self.drivers,
             limits=limits_for(self.accelerator),
+            accelerator=self.accelerator,
             clock=self.clock,
             progress=progress,
         )
 
     async def _create(self, context: StepContext) -> None:
         nodes = context.spec.nodes()
-        for planned in plan_creation(context.spec):  # In an order in which each step follows what it waits for.
+        for planned in plan_steps(context.spec):  # In an order in which each step follows what it waits for.
             step = self.steps[planned.name]
             node = nodes[planned.node - 1] if planned.node else None
             context.progress(f"step {planned.name}")

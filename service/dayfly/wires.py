@@ -6,24 +6,32 @@ Not here: how the processes are put together (app.py).
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import structlog
 from pydantic import ValidationError
 
-from dayfly.api.services import HostCapacity
+from dayfly.api.services import HostCapacity, MemoryUse
 from dayfly.clock import Clock
 from dayfly.domain import naming, qemu
 from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
+from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import Accelerator
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import template_key
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
-from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, PressureGauge
+from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
 from dayfly.engine.diagnostics import collect
-from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
+from dayfly.engine.ssh_end import end_ssh
+from dayfly.errors import DockerUnavailable, EngineRefused, Failure, ImageMissing, Internal, NotANodeImage
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -59,6 +67,25 @@ class Accelerators:
         )
 
 
+class TemplateKeys:
+    """What a template must have been made with to serve a cluster here (api.services.TemplateKey)."""
+
+    def __init__(self, accelerators: Accelerators) -> None:
+        self._accelerators = accelerators
+
+    async def __call__(self, spec: ClusterSpec, owner: str) -> str:
+        """Raises ImageMissing, DockerUnavailable."""
+        return template_key(spec, owner, await self._accelerators.accelerator(spec.image_id), processor_model())
+
+
+@cache
+def processor_model() -> str:
+    """The host's processor, as its kernel names it. Under KVM machines see it, and saved ones depend on it."""
+    with Path("/proc/cpuinfo").open() as told:
+        lines = (line.partition(":") for line in told)
+        return next((value.strip() for name, _, value in lines if name.strip() == "model name"), platform.machine())
+
+
 class Catalog:
     """The node images on the engine (api.services.ImageCatalog)."""
 
@@ -75,9 +102,10 @@ class Catalog:
         if label is None:
             raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
         try:
-            return info.id, ImageManifest.model_validate_json(label)
+            manifest = ImageManifest.model_validate_json(label)
         except ValidationError as error:
             raise NotANodeImage(f"the manifest of {reference} is not of a version that this Dayfly knows") from error
+        return info.id, manifest
 
 
 class SerialConsoles:
@@ -101,6 +129,23 @@ class SerialConsoles:
                 yield chunk
 
 
+class MachineMemory:
+    """What machines have of the host's memory (api.services.MemoryGauge)."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
+        try:
+            found = await self._machines.memory(naming.container_name(cluster.id, node))
+        except Failure as error:
+            if isinstance(error, Internal):
+                raise
+            _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.message)
+            return None
+        return MemoryUse(found.shared, found.private, found.proportional)
+
+
 class LiveDiagnostics:
     """What a cluster's containers and nodes tell of themselves now (api.services.Diagnostics)."""
 
@@ -114,7 +159,12 @@ class LiveDiagnostics:
             cluster.id, cluster.spec, instance=self._instance, accelerator="tcg", publication=Publication()
         )
         secrets = await self._store.secrets(cluster.id)
-        return await collect(self._drivers, topology, secrets, self._gauge, self._clock)
+        texts = await collect(self._drivers, topology, secrets, self._gauge, self._clock)
+        if secrets is not None and cluster.phase is Phase.READY:
+            # What is kept alive would count as somebody who uses the cluster (engine/traffic.py).
+            with suppress(DockerUnavailable):
+                await end_ssh(self._drivers, cluster, secrets)
+        return texts
 
 
 class EngineHost:

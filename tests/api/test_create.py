@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 
 import httpx
 import pytest
 
 from dayfly.errors import ImageMissing
-from dayfly.store import Store
+from dayfly.store import IdempotencyKey, NewCluster, Store
 from tests.support.api import Outside, Worker
-from tests.support.specs import IMAGE_ID
+from tests.support.specs import IMAGE_ID, make_spec
 
 
 async def test_it_is_accepted_with_a_location(http: httpx.AsyncClient) -> None:
@@ -104,3 +106,38 @@ async def test_a_repeated_wish_is_answered_even_when_its_image_has_gone(
     outside.images.broken = ImageMissing("removed meanwhile")
     again = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+async def test_a_key_that_an_earlier_release_kept_is_known(http: httpx.AsyncClient, store: Store) -> None:
+    """Its fingerprint knew nothing of the fields that came later."""
+    size = {"vcpus": None, "memory_mib": None, "disk_gib": None}
+    body = {
+        "name": "demo",
+        "image": "bare",
+        "control_plane": size,
+        "workers": {**size, "count": 0},
+        "readiness": None,
+        "labels": {},
+        "owner": "default",
+        "ttl_seconds": None,
+        "heartbeat_interval_seconds": None,
+        "restart": "always",
+        "hold": None,
+    }
+    fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    key = IdempotencyKey("job-17", fingerprint)
+    made, _ = await store.create_cluster(NewCluster(name="demo", spec=make_spec()), key)
+    headers = {"Idempotency-Key": "job-17"}
+    again = await http.post("/v1/clusters", json={"name": "demo", "image": "bare"}, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, made.id)
+    other = {"name": "demo", "image": "bare", "isolation": "strict"}
+    refused = await http.post("/v1/clusters", json=other, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_a_repeated_wish_for_what_is_ready_by_now(http: httpx.AsyncClient, worker: Worker) -> None:
+    headers = {"Idempotency-Key": "job-17"}
+    first = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    await worker.make()
+    again = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    assert (first.status_code, again.status_code, again.json()["phase"]) == (202, 201, "ready")

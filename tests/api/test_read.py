@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 import yaml
@@ -127,6 +129,34 @@ async def test_the_nodes(http: httpx.AsyncClient, worker: Worker) -> None:
     assert (second["name"], second["role"], second["size"]["memory_mib"]) == ("node02", "worker", 300)
     assert first["ssh"] != second["ssh"]
     assert [step["node"] for step in second["steps"]] == ["node02"]
+
+
+async def test_the_memory_of_what_runs(http: httpx.AsyncClient, outside: Outside, worker: Worker) -> None:
+    await create(http, "demo", workers={"count": 1})
+
+    async def memory() -> list[Any]:
+        return [node["memory"] for node in (await http.get("/v1/clusters/demo/nodes")).json()["nodes"]]
+
+    assert await memory() == [None, None]
+    await worker.make()
+    outside.memory.silent = {"node02"}
+    told = {"shared_bytes": 100 << 20, "private_bytes": 30 << 20, "proportional_bytes": 50 << 20}
+    assert await memory() == [told, None]
+    await http.post("/v1/clusters/demo/hibernate")
+    await worker.tend()
+    assert await memory() == [None, None]
+
+
+async def test_a_machine_that_is_slow_to_tell_of_its_memory(
+    http: httpx.AsyncClient, outside: Outside, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(http, "demo", workers={"count": 1})
+    await worker.make()
+    outside.memory.slow = {"node01"}
+    monkeypatch.setattr("dayfly.api.routes.nodes._MEMORY_SECONDS", 0.05)
+    first, second = (await http.get("/v1/clusters/demo/nodes")).json()["nodes"]
+    assert first["memory"] is None
+    assert second["memory"]["private_bytes"] == 30 << 20
 
 
 async def test_the_way_into_a_node(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:

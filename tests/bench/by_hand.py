@@ -20,10 +20,10 @@ from dayfly.domain.kubeconfig import render_kubeconfig
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.naming import LABEL_IMAGE, image_reference, node_name
 from dayfly.domain.network import API_PORT, ssh_forward_port
-from dayfly.domain.qemu import SEED_FILE
+from dayfly.domain.qemu import SEED_FILE, START_FILE, boot, start_file
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
-from dayfly.domain.topology import ContainerSpec, Publication, compute_topology
+from dayfly.domain.topology import ContainerSpec, Publication, Volume, compute_topology, machine_of
 from dayfly.drivers.archive import archive
 from dayfly.engine.node_files import node_files
 from dayfly.engine.seed import seed_file
@@ -60,15 +60,20 @@ class ByHand:
             self._make_kubernetes()
 
     def remove(self) -> None:
-        names = [c.name for c in (*self._topology.nodes, self._topology.registry, self._topology.net)]
-        subprocess.run(["docker", "rm", "--force", "--volumes", *names], capture_output=True, timeout=120, check=False)
+        containers = (*self._topology.nodes, self._topology.registry, self._topology.net)
+        volumes = {volume.name for container in containers for volume in container.volumes}
+        for argv in (["rm", "--force", "--volumes", *(one.name for one in containers)], ["volume", "rm", *volumes]):
+            subprocess.run(["docker", *argv], capture_output=True, timeout=120, check=False)
 
     def _start_node(self, index: int) -> None:
         container, node = self._topology.node(index), self._spec.nodes()[index - 1]
         seed = self._folder / f"{node.name}.tar"
         seed.write_bytes(seed_file(self._id, node, self._secrets).content)
+        start = self._folder / f"{node.name}.start"
+        start.write_bytes(start_file(boot(machine_of(self._spec, node, self._accelerator))))
         _docker("create", *_flags(container))
         _docker("cp", str(seed), f"{container.name}:{SEED_FILE}")
+        _docker("cp", str(start), f"{container.name}:{START_FILE}")
         _docker("start", container.name)
         port = self._published(ssh_forward_port(index))
         with (self._folder / "known_hosts").open("a") as known:
@@ -170,12 +175,19 @@ def _flags(container: ContainerSpec) -> list[str]:
         *(("--sysctl", f"{name}={value}") for name, value in container.sysctls.items()),
         *(("--env", f"{name}={value}") for name, value in container.environment.items()),
         *(("--tmpfs", f"{path}:{options}") for path, options in container.tmpfs.items()),
+        *(("--mount", _mount(volume)) for volume in container.volumes),
         *(("--publish", f"{container.publication.address}::{port}") for port in container.ports),
     )
     words += [word for pair in pairs for word in pair]
     if container.joins is not None:
         words += ["--network", f"container:{container.joins}"]
     return [*words, container.image, *container.command]
+
+
+def _mount(volume: Volume) -> str:
+    labels = (f"volume-label={name}={value}" for name, value in volume.labels.items())
+    mode = ("readonly",) if volume.read_only else ()
+    return ",".join(["type=volume", f"src={volume.name}", f"dst={volume.path}", "volume-nocopy", *mode, *labels])
 
 
 def _docker(*argv: str) -> str:

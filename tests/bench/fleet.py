@@ -39,7 +39,11 @@ class Fleet:
         """Raises RuntimeError, with its log, where a process has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                raise RuntimeError(f"{name} ended:\n{(self.folder / f'{name}.log').read_text()[-4000:]}")
+                raise RuntimeError(f"{name} ended:\n{self.last_words(name)}")
+
+    def last_words(self, name: str) -> str:
+        """The end of a process's log."""
+        return (self.folder / f"{name}.log").read_text()[-4000:]
 
 
 @contextmanager
@@ -65,6 +69,11 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
         _until(running, lambda: _answers(port))
         yield running
         running.check()
+    except Exception as error:
+        # What failed is seldom the process that is to blame.
+        for name, process in processes.items():
+            error.add_note(f"{name} ({'runs' if process.poll() is None else 'ended'}):\n{running.last_words(name)}")
+        raise
     finally:
         for process in reversed(processes.values()):
             _end(process)

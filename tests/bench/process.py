@@ -35,7 +35,7 @@ def main(role: str, socket: Path) -> None:
 
 def serve(settings: Settings, role: str, socket: Path) -> None:
     from dayfly import app  # the engine's process, which starts first, needs nothing of it
-    from dayfly.wires import EngineHost
+    from dayfly.wires import Accelerators, EngineHost
 
     @asynccontextmanager
     async def outside(settings: Settings, clock: Clock) -> AsyncIterator[app.Outside]:
@@ -43,10 +43,11 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         images = FakeImages()
         images.add_node_image(f"dayfly/{IMAGE}:latest", make_manifest().model_dump_json())
         images.run_result = _DISK
-        host = EngineHost(engine, images, app.capacity_rules(settings))  # type: ignore[arg-type]
-        drivers = Drivers(engine, FakeSsh(), FakeKube())
+        host = EngineHost(engine, images, app.capacity_rules(settings))
+        drivers = Drivers(engine, FakeSsh(), FakeKube(), engine.machines)
         # Never pressed: a benchmark keeps every CPU busy, but nothing boots that would have to wait for that.
-        yield app.Outside(engine, images, drivers, host, FakePressure())  # type: ignore[arg-type]
+        accelerators = Accelerators(settings, images)
+        yield app.Outside(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
         await engine.close()
 
     with patch.object(app, "open_outside", outside):

@@ -48,7 +48,11 @@ def cluster(number: int, phase: Phase = Phase.READY) -> Cluster:
         owner=f"owner-{number % OWNERS}",
         reserved=phase is Phase.READY,
         endpoints={22: Endpoint("127.0.0.1", 20000 + number)} if phase is Phase.READY else {},
-        **times,
+        created_at=times["created_at"],
+        admitted_at=times.get("admitted_at"),
+        ready_at=times.get("ready_at"),
+        failed_at=times.get("failed_at"),
+        deleted_at=times.get("deleted_at"),
     )
     end = expiry(made)
     return replace(made, expires_at=end.at if end else None)

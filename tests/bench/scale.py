@@ -2,9 +2,10 @@
 
     .venv/bin/python -m tests.bench.scale --json result.json [--database sqlite|postgresql|both]
 
-Creation one by one and all at once, rest, deletion; pages of very many records; the cost of each kind of pass against
-the number of clusters. Prints a table with the databases side by side, and ends with 1 where an aim is missed
-(--no-check: never). PostgreSQL is a server of our own that does not wait for its disk, as SQLite does not in its mode.
+Creation one by one and all at once, rest, deletion; claims from a pool; pages of very many records; the cost of each
+kind of pass against the number of clusters. Prints a table with the databases side by side, and ends with 1 where an
+aim is missed (--no-check: never). PostgreSQL is a server of our own that does not wait for its disk, as SQLite does not
+in its mode.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ import platform
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dayfly.store import Store
-from tests.bench import creation, idle, listing, passes
+from tests.bench import claims, creation, idle, listing, passes
 from tests.bench.figures import Figures, missed, table
 from tests.bench.fleet import fleet
 from tests.support.postgres import postgres_server
 
 AIMS = {
     "alone_first_step_p99_ms": 50.0,
+    "claim_p99_ms": 100.0,
     "_core_percent": 1.0,
     **{f"list_{page}_p50_ms": 20.0 for page in listing.PAGES},
     "_growth": 1.1,
 }
 """End of a figure's name → the most that it may be."""
-PARTS = ("lives", "listing", "passes")
+PARTS = ("lives", "claims", "listing", "passes")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,6 +61,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, default=1000, help="created at once")
     parser.add_argument("--callers", type=int, default=50, help="connections that do so")
     parser.add_argument("--alone", type=int, default=200, help="clusters created one by one")
+    parser.add_argument("--claims", type=int, default=200, help="clusters taken from a pool, one by one")
+    parser.add_argument("--members", type=int, default=10, help="of that pool, which refills itself meanwhile")
     parser.add_argument("--records", type=int, default=10_000, help="listed")
     parser.add_argument("--numbers", type=int, nargs="+", default=[100, 300, 1000, 3000], help="clusters about a pass")
     parser.add_argument("--rounds", type=int, default=50, help="of each page and each pass")
@@ -68,13 +72,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-NewDatabase = Callable[[Path], contextmanager]
+NewDatabase = Callable[[Path], AbstractContextManager[str]]
 """Makes an empty database, in a folder if it is a file: a context that gives its URL."""
 
 
 @contextmanager
 def databases(wanted: str) -> Iterator[list[tuple[str, NewDatabase]]]:
-    found = [("sqlite", sqlite_database)] if wanted != "postgresql" else []
+    found: list[tuple[str, NewDatabase]] = [("sqlite", sqlite_database)] if wanted != "postgresql" else []
     if wanted == "sqlite":
         yield found
         return
@@ -91,6 +95,7 @@ async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Fig
     """All parts on one kind of database, each on an empty one."""
     parts: dict[str, Callable[[argparse.Namespace, Path, str], Awaitable[Figures]]] = {
         "lives": lives,
+        "claims": claimed,
         "listing": listed,
         "passes": passed,
     }
@@ -117,6 +122,11 @@ async def lives(options: argparse.Namespace, folder: Path, url: str) -> Figures:
             }
         finally:
             await store.close()
+
+
+async def claimed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    with fleet(folder, url, workers=options.workers) as running:
+        return await claims.claims(running, options.claims, options.members)
 
 
 async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dayfly.drivers.fake import FakeEngine
+from dayfly.drivers.fake import FakeEngine, FakeMachines
 from dayfly.drivers.protocols import EngineEvent, EngineInfo
 from dayfly.errors import DockerUnavailable
 
@@ -22,6 +22,10 @@ CALLS = frozenset(
     {"ensure", "observe", "survey", "discard", "stop", "wait_exit", "remove", "exec", "logs", "read_file",
      "endpoints", "info"}
 )  # fmt: skip
+MACHINE_CALLS = frozenset(
+    {"status", "pause", "go_on", "save", "saved", "discard", "load", "set_clock", "run", "memory"}
+)
+_MACHINES = "machines."
 _LENGTH = struct.Struct("!I")
 _DONE, _RAISED, _ITEM = "done", "raised", "item"
 VAST = EngineInfo("20.10.0", "6.1.0", 10**6, 1 << 50, "overlay2", 2, "systemd", "/var/lib/docker", True)
@@ -45,7 +49,7 @@ class _Peer:
     """One process that calls."""
 
     def __init__(self, engine: FakeEngine, writer: asyncio.StreamWriter) -> None:
-        self._engine, self._writer = engine, writer
+        self._engine, self._machines, self._writer = engine, FakeMachines(engine), writer
         self._calls: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
@@ -64,6 +68,8 @@ class _Peer:
 
     def _begin(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Called here, not in the task: who subscribes and then looks misses nothing.
+        if method.startswith(_MACHINES):
+            return getattr(self._machines, method.removeprefix(_MACHINES))(*args, **kwargs)
         return getattr(self._engine, method)(*args, **kwargs)
 
     async def _answer(self, number: int, begun: Any) -> None:
@@ -96,6 +102,11 @@ class RemoteEngine:
         if name not in CALLS:
             raise AttributeError(name)
         return partial(self._call, name)
+
+    @property
+    def machines(self) -> RemoteMachines:
+        """The machines in its containers."""
+        return RemoteMachines(self)
 
     def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
         inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -148,6 +159,18 @@ class RemoteEngine:
                 self._waiting[number](kind, value)
         for hear in tuple(self._waiting.values()):
             hear(_RAISED, DockerUnavailable("the process that has the engine ended"))
+
+
+class RemoteMachines:
+    """The Machines of a RemoteEngine."""
+
+    def __init__(self, engine: RemoteEngine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in MACHINE_CALLS:
+            raise AttributeError(name)
+        return partial(self._engine._call, f"{_MACHINES}{name}")
 
 
 def _write(writer: asyncio.StreamWriter, message: object) -> None:

@@ -90,18 +90,25 @@ class Lab:
 @contextmanager
 def lab_of(service: Service, name: str) -> Iterator[Lab]:
     """A cluster of two nodes, ready; at the end deleted, and nothing of it is left."""
+    with living(service, name) as lab:
+        yield lab
+    assert service.objects() == set()
+
+
+@contextmanager
+def living(service: Service, name: str) -> Iterator[Lab]:
+    """A cluster of two nodes, ready; a fork where there is a template. At the end deleted."""
     with Client(service.url) as client:
         asked = client.create(name, image="k8s-debian", workers=1)
         try:
             cluster = client.wait_ready(asked.id, timeout_seconds=PATIENCE_SECONDS)
-            kubeconfig = service.folder / "kubeconfig"
+            kubeconfig = service.folder / f"{name}.kubeconfig"
             kubeconfig.touch(mode=0o600)
             kubeconfig.write_text(client.kubeconfig(cluster.id))
             yield Lab(service, client, cluster, kubeconfig)
         finally:
             client.delete(asked.id)
             client.wait_deleted(asked.id)
-    assert service.objects() == set()
 
 
 def engine_lists() -> dict[str, set[str]]:

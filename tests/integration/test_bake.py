@@ -94,7 +94,12 @@ async def test_a_bake_that_is_interrupted_leaves_nothing_half_made(
 ) -> None:
     job = Bake(images, recipe, tmp_path / "cache")
     unpacking = asyncio.Event()
-    job.on_report = lambda progress: "extracting" in progress.message and unpacking.set()
+
+    def note(progress: Progress) -> None:
+        if "extracting" in progress.message:
+            unpacking.set()
+
+    job.on_report = note
     async with asyncio.timeout(300), asyncio.TaskGroup() as group:
         task = group.create_task(job.run())
         await unpacking.wait()
@@ -158,11 +163,11 @@ def test_an_image_holds_no_key_no_name_and_no_mirror(tmp_path: Path) -> None:
     finally:
         docker("rm", "-f", "-v", container)
     raw = tmp_path / "disk.raw"
-    convert = ["qemu-img", "convert", "-O", "raw", tmp_path / "disk.qcow2", raw]
+    convert: list[str | Path] = ["qemu-img", "convert", "-O", "raw", tmp_path / "disk.qcow2", raw]
     subprocess.run(convert, check=True, timeout=120)
 
     def look(command: str) -> str:
-        argv = ["debugfs", "-R", command, raw]
+        argv: list[str | Path] = ["debugfs", "-R", command, raw]
         return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
 
     assert "sshd_config" in look("ls -p /etc/ssh")

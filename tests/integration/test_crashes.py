@@ -9,10 +9,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 import pytest
 
@@ -21,6 +22,8 @@ from tests.support.postgres import postgres_server
 from tests.support.service import Process, Service, docker, running_service
 
 pytestmark = pytest.mark.vm
+
+T = TypeVar("T")
 
 LEASE_SECONDS = "2"
 KILL_SECONDS = 120
@@ -96,6 +99,45 @@ BY_REQUESTS = Life(
 )
 
 
+# Of one that is saved. The point `load` is the step; `load:node01` what the step does to a machine.
+TEMPLATE: Final = (
+    "save:node01:before",
+    "save:node01:within",
+    "save:node01:after",
+    "template_saved:before",
+    "template_saved:after",
+    # From here on it is the trial that is worked on.
+    "begin:before",
+    "begin:after",
+    "load:before",
+    "load:within",
+    "load:node01:within",
+    "go_on:node01:after",
+    "identify:node01:within",
+    "identify:node01:after",
+    "template_verified:before",
+    "template_verified:after",
+)
+FORK: Final = ("begin:before", "begin:after", "load:node01:within", "go_on:node01:before", "identify:node01:before")
+RESET: Final = (
+    "begin:before",
+    "begin:after",
+    "clear:after",
+    "load:within",
+    "identify:node01:within",
+    "phase:ready:before",
+)
+CHECKPOINT: Final = (
+    "paused:before",
+    "paused:after",
+    "pause:node01:after",
+    "save:node01:within",
+    "checkpoint_made:before",
+)
+HIBERNATION: Final = ("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before")
+RESUMPTION: Final = ("begin:after", "load:within", "load:node01:after", "go_on:node01:after", "phase:ready:before")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     """An API alone; who works is for the test to say."""
@@ -120,7 +162,7 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
         for index in range(life.nodes):
             assert service.on_node("phoenix", f"node{index + 1:02d}", "hostname") == f"node{index + 1:02d}"
         names = [name for name in service.objects() if cluster.id in name]
-        assert len(names) == 2 + life.nodes, "nothing was made twice"
+        assert len(names) == 2 + life.nodes + 1, "nothing was made twice; one is the volume"
         # On SQLite processes hear of each other by sockets beside the database: those of the dead are removed.
         assert len(list(service.folder.glob("dayfly.db.wake/*"))) <= 2
         last.end()
@@ -135,8 +177,77 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
     assert set(docker("volume", "ls", "-q").split()) <= volumes
 
 
-def die_at(service: Service, cluster_id: str, points: Sequence[str]) -> None:
-    """Workers one after the other, each dead at its point."""
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_what_is_saved_outlives_whoever_saves_it(service: Service) -> None:
+    """A template, its trial, a fork, a checkpoint, hibernation, resumption, a reset: each over dead workers."""
+    began = time.monotonic()
+    with Client(service.url) as client:
+        template = client.create_template(image="bare")
+        die_at(service, None, TEMPLATE)
+        over_the_dead(service, lambda: until(lambda: client.template(template.id).phase == "ready"))
+
+        cluster = client.create("phoenix", image="bare")
+        die_at(service, cluster.id, FORK)
+        ready = over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
+        assert ready.template == template.id
+        assert not [event for event in client.all_events(cluster.id) if event.type == "cluster.fallback"]
+        service.on_node("phoenix", "node01", "echo kept > /root/kept")
+        machine_id = service.on_node("phoenix", "node01", "cat /etc/machine-id")
+
+        client.create_checkpoint(cluster.id, "kept")
+        die_at(service, cluster.id, CHECKPOINT)
+        over_the_dead(service, lambda: until(lambda: client.checkpoint(cluster.id, "kept").phase == "ready"))
+
+        client.hibernate(cluster.id)
+        die_at(service, cluster.id, HIBERNATION)
+        over_the_dead(service, lambda: until(lambda: not running(service, cluster.id)))
+        assert client.get(cluster.id).phase == "hibernated"
+        client.resume(cluster.id)
+        die_at(service, cluster.id, RESUMPTION)
+        over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
+        assert service.on_node("phoenix", "node01", "cat /root/kept /etc/machine-id") == f"kept\n{machine_id}"
+
+        client.reset(cluster.id)
+        die_at(service, cluster.id, RESET)
+        over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
+        assert service.on_node("phoenix", "node01", "ls -A /root | grep -c kept || true") == "0"
+        client.reset(cluster.id, checkpoint="kept")
+        over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
+        assert service.on_node("phoenix", "node01", "cat /root/kept") == "kept"
+
+        last = service.start("worker")
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id, timeout_seconds=60)
+        client.delete_template(template.id)
+        until(lambda: client.template(template.id).phase == "gone")
+        until(lambda: service.objects() == set())
+        last.end()
+    kills = len((*TEMPLATE, *FORK, *CHECKPOINT, *HIBERNATION, *RESUMPTION, *RESET))
+    print(f"{kills} kills in {time.monotonic() - began:.0f} s, nothing left")
+
+
+def over_the_dead(service: Service, wait: Callable[[], T]) -> T:
+    """What `wait` gives, while a worker that nobody kills works."""
+    last = service.start("worker")
+    try:
+        return wait()
+    finally:
+        last.end()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + KILL_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "it does not become so"
+        time.sleep(0.2)
+
+
+def running(service: Service, cluster_id: str) -> list[str]:
+    return [name for name in docker("ps", "--format", "{{.Names}}").split() if cluster_id in name]
+
+
+def die_at(service: Service, cluster_id: str | None, points: Sequence[str]) -> None:
+    """Workers one after the other, each dead at its point, with the cluster in hand if one is named."""
     following = waiting_worker(service, points[0])
     for index, point in enumerate(points):
         worker = following
@@ -151,7 +262,7 @@ def die_at(service: Service, cluster_id: str, points: Sequence[str]) -> None:
         log = worker.log.read_text()
         assert code == -signal.SIGKILL, log
         assert f"dies {point.rpartition(':')[2]} {point.rpartition(':')[0]}" in log
-        assert f"claimed {cluster_id}" in log or point.startswith("oneshot"), log
+        assert cluster_id is None or f"claimed {cluster_id}" in log or point.startswith("oneshot"), log
 
 
 def waiting_worker(service: Service, kill: str) -> Process:

@@ -98,6 +98,23 @@ def test_an_engine_that_was_killed_and_a_host_without_power_cost_a_ready_cluster
         delete(client, service, name)
 
 
+def test_what_hibernates_sleeps_through_a_power_cut(host: Host, service: Service, client: Client) -> None:
+    made = client.wait_ready(client.create("sleeper", image="bare").id, timeout_seconds=BACK_SECONDS)
+    mark = "/run/mark"  # in its memory, and nowhere else
+    service.on_node("sleeper", "node01", f"echo awake > {mark}")
+    client.hibernate("sleeper")
+    client.wait_hibernated("sleeper", timeout_seconds=BACK_SECONDS)
+    host.pull_the_plug()
+    host.switch_on()
+    began = time.monotonic()
+    client.resume("sleeper")
+    after = client.wait_ready("sleeper", timeout_seconds=BACK_SECONDS)
+    print(f"after the power cut: resumed in {time.monotonic() - began:.0f} s")
+    assert (after.id, after.endpoints) == (made.id, made.endpoints)
+    assert service.on_node("sleeper", "node01", f"cat {mark}") == "awake"
+    delete(client, service, "sleeper")
+
+
 def assert_back(service: Service, before: Cluster, after: Cluster, boot: str) -> str:
     """The same cluster in another boot, whose id is returned."""
     assert after.id == before.id

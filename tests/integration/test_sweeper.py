@@ -84,6 +84,9 @@ def decoys(things: Things, service: Service) -> set[str]:
         | things.one_of_each("dayfly-elsewhere", instance=f"{mine}-2", cluster="0123456789ab")
         | things.one_of_each("dayfly-shorter", instance=mine[:-1])
         | things.one_of_each("dayfly-anonymous", cluster="0123456789ab", role="node", node="node01")
+        | {things.volume(f"dayfly-template-0123456789ab-{things.word}")}
+        | {things.volume(f"theirs-{things.word}", instance=f"{mine}-2", template="0123456789ab")}
+        | {things.volume(f"template-{things.word}", template="0123456789ab")}
         | {things.volume(f"{mine}-{things.word}"), things.network(f"dayfly.instance={mine}".replace("=", "."))}
     )
 
@@ -108,6 +111,21 @@ async def a_cluster(service: Service, phase: Phase) -> str:
         await store.close()
 
 
+async def a_template(service: Service, *, gone: bool) -> str:
+    """The id of a template on record: one that is being made, or one that is gone."""
+    store = await Store.open(f"sqlite+aiosqlite:///{service.folder}/dayfly.db")
+    try:
+        template, _ = await store.create_template(make_spec(), "default", f"gone={gone}")
+        if gone:
+            await store.retire_template(template.id)
+            for claim in await store.claim("test", lease_seconds=600, limit=10):
+                await _to(store, claim, Phase.DELETED)
+            assert await store.close_templates() == (template.id,)
+        return template.id
+    finally:
+        await store.close()
+
+
 async def _to(store: Store, claim: Claim, phase: Phase) -> None:
     path = {Phase.PROVISIONING: [Phase.PROVISIONING], Phase.DELETED: [Phase.DELETING, Phase.DELETED]}
     for step in path[phase]:
@@ -123,6 +141,12 @@ async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: 
         f"cluster {gone} is deleted": things.one_of_each("dayfly-gone", instance=mine, cluster=gone),
         "no cluster feedfeedfeed is on record": things.one_of_each("a", instance=mine, cluster="feedfeedfeed"),
         "it is of no cluster": things.one_of_each("b", instance=mine),
+    }
+    a_gone, a_living = await a_template(service, gone=True), await a_template(service, gone=False)
+    owned.add(things.volume(f"dayfly-template-{a_living}", instance=mine, template=a_living))
+    reasons[f"template {a_gone} is gone"] = {things.volume(f"dayfly-template-{a_gone}", instance=mine, template=a_gone)}
+    reasons["no template feedfeedfeed is on record"] = {
+        things.volume(f"dayfly-template-feedfeedfeed-{things.word}", instance=mine, template="feedfeedfeed")
     }
     everything = things.present()
     nameless = {volume_of(f"{name}-{things.word}") for name in ("dayfly-gone", "a", "b")}

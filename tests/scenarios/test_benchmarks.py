@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tests.bench import scale
 
-FEW = {"clusters": 3, "callers": 2, "alone": 1, "records": 40, "rounds": 2, "workers": 1, "idle-seconds": 0.2}
+FEW = {"clusters": 3, "callers": 2, "alone": 1, "claims": 2, "members": 4, "records": 40, "rounds": 2, "workers": 1}
 
 
 def test_every_part_runs_and_is_reported(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
     few = [f"--{name}={value}" for name, value in FEW.items()]
-    rest = ["--numbers", "2", "4", "--database", "sqlite", "--no-check", "--json", str(report)]
+    rest = ["--idle-seconds=0.2", "--numbers", "2", "4", "--database", "sqlite", "--no-check", "--json", str(report)]
     assert scale.main([*few, *rest]) == 0
     told = json.loads(report.read_text())
     figures = told["figures"]["sqlite"]

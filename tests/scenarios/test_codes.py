@@ -25,6 +25,7 @@ ELSEWHERE = {
     "docker_unavailable": "an answer to a request, a wait of a cluster: it fails none (test_recovery.py)",
     "step_timeout": "takes real time: test_walk.py",
     "internal": "our own defect: test_walk.py",
+    "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",
     "command_failed": "a step's own: test_walk.py",
@@ -65,13 +66,18 @@ def silent_with_an_address(world: World) -> None:
     world.engine.read_file = leases  # type: ignore[method-assign]
 
 
+def vm_exits(world: World) -> None:
+    world.engine.exits_at_start("node01", 1, "qemu: no")
+    world.ssh.block("wait")
+
+
 TRIGGERS: dict[str, Callable[[World], object]] = {
     "engine_refused": lambda world: world.engine.fail_always(EngineRefused("no"), "ensure"),
     "ports_exhausted": lambda world: world.engine.fail_always(PortsExhausted("none left"), "ensure"),
     "disk_full": lambda world: world.engine.fail_always(DiskFull("no space left on device"), "ensure"),
     "image_missing": lambda world: setattr(world.engine, "images", set()),
     "container_exited": lambda world: world.engine.exits_at_start("net", 1, "dnsmasq: failed"),
-    "vm_exited": lambda world: (world.engine.exits_at_start("node01", 1, "qemu: no"), world.ssh.block("wait")),
+    "vm_exited": vm_exits,
     "dhcp_timeout": silent,
     "ssh_timeout": silent_with_an_address,
     "ssh_refused": lambda world: world.ssh.refuses(),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Literal
+
 import pytest
 
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.store import Store
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, template_volume
+from dayfly.drivers.protocols import Holding
+from dayfly.errors import EngineRefused
+from dayfly.reconcile.sweeper import find_damaged
+from dayfly.store import Known, Store
+from tests.support.curators import Company
 from tests.support.specs import make_spec
 from tests.support.world import World
 
+Kind = Literal["container", "volume", "network"]
 OURS = {LABEL_INSTANCE: "default"}
 
 
@@ -18,9 +27,13 @@ def world(store: Store) -> World:
     return World(store)
 
 
-def everything(world: World) -> set[tuple[str, str]]:
+def everything(world: World) -> set[tuple[Kind, str]]:
     engine = world.engine
-    kinds = {"container": engine.containers, "volume": engine.volumes, "network": engine.networks}
+    kinds: dict[Kind, Iterable[str]] = {
+        "container": engine.containers,
+        "volume": engine.volumes,
+        "network": engine.networks,
+    }
     return {(kind, name) for kind, things in kinds.items() for name in things}
 
 
@@ -30,7 +43,7 @@ async def test_decoys_stay_and_strays_go(world: World) -> None:
         gone = await world.until(await world.create(make_spec()), Phase.READY)
         await world.store.request_deletion(gone.id)
         await world.until(gone, Phase.DELETED)
-    decoys = {
+    decoys: dict[tuple[Kind, str], dict[str, str]] = {
         ("container", f"dayfly-{living.id}-node99"): {LABEL_INSTANCE: "default2", LABEL_CLUSTER: gone.id},
         ("container", f"dayfly-{gone.id}-node01-of-mine"): {},
         ("container", "dayfly"): {LABEL_INSTANCE: "another", LABEL_CLUSTER: gone.id},
@@ -38,7 +51,7 @@ async def test_decoys_stay_and_strays_go(world: World) -> None:
         ("volume", f"dayfly-{living.id}-data"): {**OURS, LABEL_CLUSTER: living.id},
         ("network", f"dayfly-{gone.id}"): {LABEL_INSTANCE: "defaul"},
     }
-    strays = {
+    strays: dict[tuple[Kind, str], dict[str, str]] = {
         ("container", f"dayfly-{gone.id}-late"): {**OURS, LABEL_CLUSTER: gone.id},
         ("container", "whatever"): {**OURS, LABEL_CLUSTER: "0123456789ab"},
         ("volume", "ours"): {**OURS, LABEL_CLUSTER: gone.id},
@@ -87,6 +100,109 @@ async def test_a_container_that_came_late_to_a_failed_cluster_goes(world: World)
     world.engine.plant("container", f"dayfly-{failed.id}-node01", {**OURS, LABEL_CLUSTER: failed.id})
     await world.sweeper().look()
     assert not world.engine.containers
+
+
+async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) -> None:
+    company = Company(world.store)
+    gone = await company.make_template()
+    ready = await company.make_template(make_spec(workers=1))
+    volumes = {
+        template_volume(gone.id): {**OURS, LABEL_TEMPLATE: gone.id},
+        template_volume(ready.id): {**OURS, LABEL_TEMPLATE: ready.id},
+        f"{template_volume(gone.id)}-2": {LABEL_INSTANCE: "default2", LABEL_TEMPLATE: gone.id},
+        f"{template_volume(gone.id)}-mine": {},
+        f"{template_volume(gone.id)}-foreign": {LABEL_TEMPLATE: gone.id},
+    }
+    for name, labels in volumes.items():
+        world.engine.plant("volume", name, labels)
+    sweeper = world.sweeper()
+    assert await sweeper.strays() == ()
+    await world.store.retire_template(gone.id)
+    assert await sweeper.strays() == (), "retired: forks may read it still"
+    await company.templates().close()
+    (stray,) = await sweeper.strays()
+    assert (stray.holding.name, stray.on_record) == (template_volume(gone.id), True)
+    world.engine.in_use.add(template_volume(gone.id))
+    await sweeper.look()
+    assert set(volumes) <= set(world.engine.volumes), "one that is in use is left for later"
+    world.engine.in_use.clear()
+    await sweeper.look()
+    assert set(volumes) & set(world.engine.volumes) == set(volumes) - {template_volume(gone.id)}
+
+
+async def test_half_a_template_is_swept(world: World) -> None:
+    company = Company(world.store)
+    company.broken = {Purpose.TRIAL}
+    half, _ = await world.store.create_template(make_spec(), "default", "key")
+    world.engine.plant("volume", template_volume(half.id), {**OURS, LABEL_TEMPLATE: half.id})
+    sweeper = world.sweeper()
+    await sweeper.look()
+    assert template_volume(half.id) in world.engine.volumes, "it is being made"
+    await company.work()
+    await sweeper.look()
+    assert template_volume(half.id) not in world.engine.volumes
+
+
+async def test_the_volume_of_an_unknown_template_is_left_alone_for_a_while(world: World) -> None:
+    world.engine.plant("volume", "unknown", {**OURS, LABEL_TEMPLATE: "0123456789ab"})
+    sweeper = world.sweeper(grace_seconds=600)
+    await sweeper.look()
+    world.clock.advance(599)
+    await sweeper.look()
+    assert "unknown" in world.engine.volumes
+    world.clock.advance(2)
+    await sweeper.look()
+    assert "unknown" not in world.engine.volumes
+
+
+async def test_what_a_living_cluster_has_stays_whatever_template_it_names(world: World) -> None:
+    async with world.working():
+        living = await world.until(await world.create(make_spec()), Phase.READY)
+    labels = {**OURS, LABEL_CLUSTER: living.id, LABEL_TEMPLATE: "0123456789ab"}
+    world.engine.plant("volume", "both", labels)
+    await world.sweeper().look()
+    assert "both" in world.engine.volumes
+
+
+async def test_nothing_is_removed_that_has_become_another_templates(world: World) -> None:
+    world.engine.plant("volume", "v", {**OURS, LABEL_TEMPLATE: "0123456789ab"})
+    (seen,) = await world.engine.survey()
+    world.engine.plant("volume", "v", {**OURS, LABEL_TEMPLATE: "ba9876543210"})
+    with pytest.raises(EngineRefused):
+        await world.engine.discard(seen)
+    assert "v" in world.engine.volumes
+
+
+async def test_a_cluster_that_is_to_be_woken_up_keeps_its_disks(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec()), Phase.READY)
+    await world.store.request_hibernation(cluster.id)
+    (claim,) = await world.store.claim("test", lease_seconds=60, limit=1)
+    world.engine.exit(f"dayfly-{cluster.id}-node01", 0)
+    await world.store.set_phase(claim, Phase.HIBERNATED)
+    await world.store.release(claim, due_in_seconds=None)
+    assert await world.sweeper().strays() == ()
+    await world.store.request_resume(cluster.id)
+    (claim,) = await world.store.claim("test", lease_seconds=60, limit=1)
+    waiting = await world.store.set_phase(claim, Phase.PENDING)
+    assert not waiting.reserved
+    assert await world.sweeper().strays() == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "desired", "damaged"),
+    [
+        (Phase.READY, Desired.PRESENT, True),
+        (Phase.READY, Desired.HIBERNATED, False),
+        (Phase.HIBERNATED, Desired.HIBERNATED, False),
+        (Phase.HIBERNATED, Desired.PRESENT, False),
+        (Phase.READY, Desired.ABSENT, False),
+    ],
+)
+def test_who_hibernates_is_not_damaged(phase: Phase, desired: Desired, damaged: bool) -> None:
+    one_of_three = [Holding("container", "1", "dayfly-a-net", "a", running=True)]
+    known = [Known("a", phase, desired, reserved=True, held=False, containers=3, begun=True)]
+    assert bool(find_damaged(one_of_three, known)) is damaged
 
 
 async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:

@@ -8,7 +8,10 @@ from sqlalchemy import Column, update
 
 from dayfly.domain.cluster import Cluster, Event, Hold
 from dayfly.domain.lifecycle import Phase
+from dayfly.domain.pool import Pool
+from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import Template
 from dayfly.store import Claim, NewCluster, Store
 from dayfly.store.tables import clusters
 from tests.support.specs import make_spec
@@ -74,3 +77,35 @@ async def set_back(store: Store, cluster_id: str, column: Column[object], second
         past = transaction.now - timedelta(seconds=seconds)
         statement = update(clusters).where(clusters.c.id == cluster_id).values({column.name: past})
         await transaction.connection.execute(statement)
+
+
+async def make_ready(store: Store, name: str | None = None, **fields: object) -> Cluster:
+    """A caller's cluster, ready, that nobody has claimed."""
+    claim = await claim_new(store, name, **fields)
+    await move(store, claim, Phase.PROVISIONING, Phase.READY)
+    await store.release(claim, due_in_seconds=None)
+    return await store.get_cluster(claim.cluster.id)
+
+
+async def make_template(store: Store, key: str = "key", **fields: object) -> Template:
+    """A template that is ready; what it was made and tried with is deleted."""
+    template, _ = await store.create_template(spec_with(**fields), "default", key)
+    for ending in (lambda claim: store.template_saved(claim, 4096), store.template_verified):
+        await admit_all(store)
+        claim = await claim_one(store)
+        await store.set_phase(claim, Phase.PROVISIONING, secrets=new_secrets(claim.cluster.spec, claim.at))
+        await move(store, claim, Phase.READY)
+        await ending(claim)
+        await move(store, claim, Phase.DELETING, Phase.DELETED)
+    return await store.get_template(template.id)
+
+
+async def make_members(store: Store, pool: Pool, count: int) -> tuple[Cluster, ...]:
+    """`count` members that wait for callers, the first ready first."""
+    await store.refill(pool.id, count, pool.spec)
+    await admit_all(store)
+    for claim in await store.claim("worker", lease_seconds=LEASE_SECONDS, limit=count):
+        await move(store, claim, Phase.PROVISIONING, Phase.READY)
+        await store.set_paused(claim, paused=True)
+        await store.release(claim, due_in_seconds=None)
+    return await store.members(pool.id)

@@ -23,7 +23,7 @@ def hold_for(seconds: float = 3600, **fields: object) -> Hold:
 
 
 async def ready(store: Store, **fields: object) -> Cluster:
-    claim = await claim_new(store, **fields)
+    claim = await claim_new(store, None, **fields)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
     await store.release(claim, due_in_seconds=None)
     return await store.get_cluster(claim.cluster.id)

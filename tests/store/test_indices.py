@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import event
 
 from dayfly.domain.lifecycle import Phase
-from dayfly.store import Store
+from dayfly.store import NewCluster, Store
 from tests.store.helpers import create
+from tests.support.specs import make_spec
 
 QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
     "by ids": (lambda store: store.nudge(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
@@ -38,6 +39,20 @@ QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
         lambda store: store.claim("worker", lease_seconds=60, limit=1),
         {"ix_clusters_due_at", "sqlite_autoindex_clusters_1"},
     ),
+    "a member that waits for a caller": (
+        lambda store: store.create_cluster(NewCluster(None, make_spec())),
+        {"ix_clusters_warm"},
+    ),
+    "the members of a pool": (lambda store: store.members("0123456789ab"), {"ix_clusters_pool_id"}),
+    "the forks of templates": (
+        lambda store: store.list_templates(),
+        {"ix_clusters_template_id", "ix_templates_recorded_created_at_id"},
+    ),
+    "a template to fork from": (
+        lambda store: store.find_template("key", "default"),
+        {"uq_templates_serving_key", "ix_clusters_template_id"},
+    ),
+    "templates without forks": (lambda store: store.close_templates(), {"ix_clusters_template_id"}),
     "whom to forget": (lambda store: store.forget(60, limit=10), {"ix_clusters_deleted_at"}),
 }
 

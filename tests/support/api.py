@@ -1,38 +1,31 @@
-"""A real API over a real SQLite store, with small stand-ins for what lies outside, and an obedient worker."""
+"""A real API over a real SQLite store, with small stand-ins for what lies outside, and a worker (obedience.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
-from dayfly.api import ApiServices, HostCapacity, create_api
+from dayfly.api import ApiServices, HostCapacity, MemoryUse, create_api
 from dayfly.clock import SystemClock
-from dayfly.domain.capacity import CapacityRules, Queue, Waiting, admissible
-from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport, StepState
+from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.topology import published_ports
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
-from dayfly.store import Claim, Store
+from dayfly.store import Store
+from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.specs import IMAGE_ID, make_manifest
 
 HOST = HostCapacity(cpus=8, memory_mib=16384, disk_gib=205)
-RULES = CapacityRules(
-    cpu_overcommit=4, memory_overcommit=1, disk_overcommit=1, reserve_memory_mib=1024, reserve_disk_gib=5
-)
-OFFERED = RULES.offered(HOST.resources)
-"""32 vCPUs, 15360 MiB and 200 GiB."""
+
+__all__ = ["HOST", "OFFERED", "RULES", "Outside", "Worker", "database_url", "http_client", "served", "template_key_of"]
 
 
 @dataclass
@@ -95,6 +88,19 @@ class Consoles:
 
 
 @dataclass
+class Memory:
+    """What every machine has; nodes that are `silent` do not tell, and `slow` ones only in an hour."""
+
+    silent: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
+
+    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
+        if node in self.slow:
+            await asyncio.sleep(3600)
+        return None if node in self.silent else MemoryUse(100 << 20, 30 << 20, 50 << 20)
+
+
+@dataclass
 class Checks:
     """A readiness check that can be told to fail."""
 
@@ -114,6 +120,7 @@ class Outside:
     engine: Checks = field(default_factory=Checks)
     host: Host = field(default_factory=Host)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    memory: Memory = field(default_factory=Memory)
 
     def services(self, store: Store, **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
@@ -122,6 +129,8 @@ class Outside:
             "consoles": self.consoles,
             "host": self.host,
             "diagnostics": self.diagnostics,
+            "memory": self.memory,
+            "template_key_of": template_key_of,
             "rules": RULES,
             "clock": SystemClock(),
             "max_ttl_seconds": 86400,
@@ -129,58 +138,6 @@ class Outside:
             "checks": {"database": store.ping, "engine": self.engine},
         }
         return ApiServices(**{**fields, **changes})
-
-
-@dataclass
-class Worker:
-    """Writes to the store what a worker would; looks at nothing."""
-
-    store: Store
-
-    async def admit(self) -> tuple[str, ...]:
-        """Let all begin for whom there is room; their ids."""
-        return await self.store.admit(lambda queue: admissible(queue, OFFERED))
-
-    async def claim(self) -> Claim:
-        """The one cluster that is due, once it is admitted."""
-        await self.admit()
-        (claim,) = await self.store.claim("worker", lease_seconds=60, limit=1)
-        return claim
-
-    async def publish(self, claim: Claim) -> None:
-        """Begin, with secrets and endpoints: 40001 for the first published port, and so on."""
-        spec = claim.cluster.spec
-        await self.store.set_phase(claim, Phase.PROVISIONING)
-        await self.store.save_secrets(claim, new_secrets(spec, datetime.now(UTC)))
-        ports = enumerate(published_ports(spec), start=40001)
-        await self.store.set_endpoints(claim, {inner: Endpoint("127.0.0.1", outer) for outer, inner in ports})
-        began = datetime.now(UTC)
-        for node in spec.nodes():
-            report = StepReport("boot", node.name, StepState.DONE, 1, began, finished_at=began, detail="answers on SSH")
-            await self.store.report_step(claim, report)
-            event = NewEvent("step.done", "answers on SSH", step="boot", node=node.name, seconds=12.5)
-            await self.store.append_event(claim, event)
-
-    async def make(self) -> Cluster:
-        """Claim, publish, and be ready."""
-        claim = await self.claim()
-        await self.publish(claim)
-        ready = await self.store.set_phase(claim, Phase.READY)
-        await self.store.release(claim, due_in_seconds=None)
-        return ready
-
-    async def fail(self, evidence: Mapping[str, str]) -> None:
-        claim = await self.claim()
-        await self.store.set_phase(claim, Phase.PROVISIONING)
-        await self.store.save_evidence(claim, evidence)
-        fault = Fault("vm_exited", "QEMU ended by itself", step="boot", node="node01", evidence=evidence)
-        await self.store.set_phase(claim, Phase.FAILED, fault=fault)
-        await self.store.release(claim, due_in_seconds=None)
-
-    async def remove(self) -> None:
-        claim = await self.claim()
-        await self.store.set_phase(claim, Phase.DELETING)
-        await self.store.set_phase(claim, Phase.DELETED)
 
 
 def database_url(folder: Path) -> str:
@@ -241,7 +198,7 @@ def _serve(folder: Path, outside: Outside, started: threading.Event, found: list
         found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(_admit(store)), group.create_task(_work(store))]
+                running = [group.create_task(job) for job in obedience(store)]
                 await found[0].serve()
                 for task in running:
                     task.cancel()
@@ -249,42 +206,3 @@ def _serve(folder: Path, outside: Outside, started: threading.Event, found: list
             await store.close()
 
     asyncio.run(run())
-
-
-async def _admit(store: Store) -> None:
-    with store.watch_queue() as watch:
-        while True:
-            page = await store.list_clusters(phases=[Phase.PENDING], limit=500)
-            slow = {one.id for one in page.clusters if one.name.startswith("slow")}
-
-            def decide(queue: Queue, slow: set[str] = slow) -> Sequence[Waiting]:
-                quick = [waiting for waiting in queue.waiting if waiting.id not in slow]
-                return admissible(Queue(quick, queue.held), OFFERED)
-
-            await store.admit(decide)
-            await watch.wait(1)
-
-
-async def _work(store: Store) -> None:
-    with store.watch_work() as watch:
-        while True:
-            for claim in await store.claim("worker", lease_seconds=60, limit=10):
-                await _step(store, claim)
-            await watch.wait(1)
-
-
-async def _step(store: Store, claim: Claim) -> None:
-    cluster, worker = claim.cluster, Worker(store)
-    if cluster.desired == "absent":
-        await store.set_phase(claim, Phase.DELETING)
-        await store.set_phase(claim, Phase.DELETED)
-        return
-    if cluster.phase is Phase.PENDING:
-        await worker.publish(claim)
-        if cluster.name.startswith("bad"):
-            await store.save_evidence(claim, {"node01/console": "Kernel panic"})
-            fault = Fault("vm_exited", "QEMU ended by itself", step="boot", node="node01")
-            await store.set_phase(claim, Phase.FAILED, fault=fault)
-        else:
-            await store.set_phase(claim, Phase.READY)
-    await store.release(claim, due_in_seconds=None)

@@ -227,7 +227,7 @@ class _EngineLine(_Line):
     def _half(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None] | None:
         if method == "ensure":
             return lambda: self._make_but_not_start(args[0])
-        if method == "remove" and kwargs.get("node") is None:
+        if method == "remove" and kwargs.get("only") is None:
             return lambda: self._remove_one(args[0])
         return None
 

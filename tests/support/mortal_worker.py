@@ -4,8 +4,10 @@
 
 prints `waiting` and begins with the first line on standard input. WHEN is `before`, `within` or `after`. POINT is
 
-    claim, phase:<phase>, endpoints, release               a write to the database
-    sandbox, boot:<node>, …                                a step, its check included
+    claim, phase:<phase>, endpoints, release, begin,       a write to the database
+    paused, template_saved, template_verified, checkpoint_made
+    sandbox, boot:<node>, load, identify:<node>, …         a step, its check included
+    pause:<node>, go_on:<node>, save:<node>, load:<node>   what is done to a machine
     oneshot                                                a look at the host by a container of its own
     create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node
     remove                                                 the removal of all that a cluster has
@@ -26,12 +28,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from aiodocker.containers import DockerContainer, DockerContainers
+from aiodocker.types import JSONObject
 
 from dayfly.app import STEPS, Outside, open_outside, worker_jobs
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster import Cluster, Endpoint
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import TimeLimits
+from dayfly.domain.origin import Origin
 from dayfly.engine.step import Step, StepContext
 from dayfly.settings import Settings
 from dayfly.store import Claim, Store
@@ -43,6 +47,9 @@ STEP_SECONDS: Final = 0.3
 """How far into a step `within` is."""
 REQUEST_SECONDS: Final = 0.02
 """How far into a request: it is on its way, and its answer is not yet back."""
+
+MACHINE_SECONDS: Final = 0.15
+"""How far into a command to a machine: QEMU has heard of it."""
 
 
 @dataclass
@@ -91,6 +98,25 @@ class MortalStore(Store):
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
         write = functools.partial(super().set_endpoints, claim, endpoints)
         await self.fuse.around("endpoints", write, REQUEST_SECONDS)
+
+    async def begin(self, claim: Claim, origin: Origin | None, **more: Any) -> Cluster:
+        write = functools.partial(super().begin, claim, origin, **more)
+        return await self.fuse.around("begin", write, REQUEST_SECONDS)
+
+    async def set_paused(self, claim: Claim, paused: bool) -> Cluster:
+        return await self.fuse.around("paused", functools.partial(super().set_paused, claim, paused), REQUEST_SECONDS)
+
+    async def template_saved(self, claim: Claim, size_bytes: int) -> None:
+        write = functools.partial(super().template_saved, claim, size_bytes)
+        await self.fuse.around("template_saved", write, REQUEST_SECONDS)
+
+    async def template_verified(self, claim: Claim) -> None:
+        write = functools.partial(super().template_verified, claim)
+        await self.fuse.around("template_verified", write, REQUEST_SECONDS)
+
+    async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
+        write = functools.partial(super().checkpoint_made, claim, name, size_bytes)
+        await self.fuse.around("checkpoint_made", write, REQUEST_SECONDS)
 
     async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
         write = functools.partial(super().release, claim, due_in_seconds=due_in_seconds)
@@ -143,7 +169,8 @@ def tap_requests(fuse: Fuse) -> None:
     create, show = DockerContainers.create, DockerContainer.show
 
     @functools.wraps(create)
-    async def mortal_create(self: DockerContainers, config: Any, *, name: str) -> DockerContainer:
+    async def mortal_create(self: DockerContainers, config: JSONObject, *, name: str | None = None) -> DockerContainer:
+        assert name is not None, "every container of ours has a name"
         request = functools.partial(create, self, config, name=name)
         made = await fuse.around(f"create:{name.rpartition('-')[2]}", request, REQUEST_SECONDS)
         names[made.id] = name
@@ -158,15 +185,15 @@ def tap_requests(fuse: Fuse) -> None:
     DockerContainers.create = mortal_create  # type: ignore[method-assign]
     DockerContainer.show = noting_show  # type: ignore[method-assign]
     for verb, method in {"put": "put_archive", "start": "start", "delete": "delete"}.items():
-        _tap(method, lambda container, verb=verb: f"{verb}:{part(container)}", fuse)
+        _tap(method, verb, part, fuse)
 
 
-def _tap(method: str, point: Callable[[DockerContainer], str], fuse: Fuse) -> None:
+def _tap(method: str, verb: str, part: Callable[[DockerContainer], str], fuse: Fuse) -> None:
     original = getattr(DockerContainer, method)
 
     @functools.wraps(original)
     async def mortal(self: DockerContainer, *arguments: Any, **more: Any) -> Any:
-        return await fuse.around(point(self), lambda: original(self, *arguments, **more), REQUEST_SECONDS)
+        return await fuse.around(f"{verb}:{part(self)}", lambda: original(self, *arguments, **more), REQUEST_SECONDS)
 
     setattr(DockerContainer, method, mortal)
 
@@ -182,6 +209,21 @@ def tap_driver(outside: Outside, fuse: Fuse) -> None:
         setattr(driver, method, mortal)
 
 
+def tap_machines(outside: Outside, fuse: Fuse) -> None:
+    """Points around what is done to machines."""
+    machines = outside.drivers.machines
+    for method in ("pause", "go_on", "save", "load"):
+        original = getattr(machines, method)
+
+        async def mortal(
+            container: str, *rest: Any, original: Any = original, method: str = method, **more: Any
+        ) -> Any:
+            point = f"{method}:{container.rpartition('-')[2]}"
+            return await fuse.around(point, lambda: original(container, *rest, **more), MACHINE_SECONDS)
+
+        setattr(machines, method, mortal)
+
+
 async def work(fuse: Fuse) -> None:
     """Until killed."""
     settings, clock = Settings(), SystemClock()
@@ -193,6 +235,7 @@ async def work(fuse: Fuse) -> None:
     steps = {name: MortalStep(name, step, fuse) for name, step in STEPS.items()}
     async with open_outside(settings, clock) as outside:
         tap_driver(outside, fuse)
+        tap_machines(outside, fuse)
         print("waiting", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await asyncio.gather(*worker_jobs(settings, store, outside, clock, steps=steps))

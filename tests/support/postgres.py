@@ -38,7 +38,7 @@ class PostgresServer:
         options = [
             f"--{option}" for option in (*durability, "listen_addresses=", f"unix_socket_directories={self.folder}")
         ]
-        argv = [*self.as_user, self.programs / "postgres", "-D", self.folder / "data", *options]
+        argv: list[str | Path] = [*self.as_user, self.programs / "postgres", "-D", self.folder / "data", *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, cwd=self.folder, stderr=log, stdout=log)
         _wait_until_ready(self.programs, self.folder, self._process)
@@ -49,10 +49,14 @@ class PostgresServer:
             return
         pid = self._process.pid
         self._process.send_signal(signal.SIGSTOP)  # no more sessions while we count them
-        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (pid, *map(int, sessions)):
+        # Until it really stands it may be in the midst of making one, which would keep the next server from starting.
+        _wait_for_state(pid, "TZ")
+        sessions = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        for one in (pid, *sessions):
             os.kill(one, signal.SIGKILL)
         self._process.wait(START_SECONDS)
+        for one in sessions:
+            _wait_for_state(one, "ZX")
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -133,3 +137,18 @@ def _wait_until_ready(programs: Path, folder: Path, server: subprocess.Popen[byt
         if server.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
         time.sleep(0.05)
+
+
+def _wait_for_state(pid: int, states: str) -> None:
+    """Until a process is in one of `states` (proc(5)), or is no more."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state in states:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the process {pid} is {state} and does not become {states}")
+        time.sleep(0.01)

@@ -74,7 +74,7 @@ class Service:
 
     def start(self, command: str, **settings: str) -> Process:
         """One more process: `dayfly COMMAND`, with `settings` of its own beside the service's."""
-        return self.start_module("dayfly.cli.main", command, name=command, **settings)
+        return self.start_module("dayfly.cli.main", command, name=command, stdin=None, **settings)
 
     def start_module(
         self, module: str, *arguments: str, name: str, stdin: int | None = None, **settings: str
@@ -126,6 +126,16 @@ class Service:
     def kill(self) -> None:
         """SIGKILL to the first process, as a crash would be."""
         self.processes[0].kill()
+
+    def restart(self, *commands: str) -> None:
+        """SIGKILL to all processes; then one for each of `commands`, answering."""
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.kill()
+        self.processes.clear()
+        for command in commands:
+            self.start(command)
+        wait_until_it_answers(self)
 
 
 @contextmanager

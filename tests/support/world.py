@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,8 +14,9 @@ from dayfly.domain.cluster import Cluster, Event, Hold
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import Template, TemplatePhase, template_key
 from dayfly.domain.topology import Publication
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakePressure, FakeSsh
+from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.reconciler import Reconciler
@@ -41,6 +42,7 @@ class World:
     engine: FakeEngine = field(default_factory=lambda: FakeEngine(instance="default"))
     ssh: FakeSsh = field(default_factory=FakeSsh)
     kube: FakeKube = field(default_factory=FakeKube)
+    machines: FakeMachines = field(init=False)
     pressure: FakePressure = field(default_factory=FakePressure)
     lease_seconds: float = 30
     offered: Resources = PLENTY
@@ -48,12 +50,15 @@ class World:
         default_factory=lambda: Settings(step_attempts=3, retry_backoff_seconds=1, restart_limit=3)
     )
 
+    def __post_init__(self) -> None:
+        self.machines = FakeMachines(self.engine)
+
     def reconciler(self) -> Reconciler:
         async def accelerator(image_id: str) -> Accelerator:
             return "kvm"
 
         installation = Installation("default", Publication(), "127.0.0.1")
-        drivers = Drivers(self.engine, self.ssh, self.kube)
+        drivers = Drivers(self.engine, self.ssh, self.kube, self.machines)
         scene = Scene(self.store, drivers, installation, accelerator, self.pressure, self.clock)
         return reconciler_of(self.settings, scene, self.clock)
 
@@ -101,6 +106,47 @@ class World:
                 while not wanted(now := await self.store.get_cluster(cluster.id)):
                     await watch.wait(GIVE_UP_SECONDS)
                 return now
+
+    async def template(self, spec: ClusterSpec, phase: TemplatePhase = TemplatePhase.READY) -> Template:
+        """A new template of `spec`, once it is in `phase`."""
+        template, _ = await self.store.create_template(spec, "default", self.key(spec))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while not await self.template_is(template.id, phase):  # noqa: ASYNC110 - templates have no watch
+                await asyncio.sleep(0.005)
+        return await self.store.get_template(template.id)
+
+    def key(self, spec: ClusterSpec, owner: str = "default") -> str:
+        """What a template must have been made with to serve `spec` here."""
+        return template_key(spec, owner, "kvm", "")
+
+    async def template_is(self, template_id: str, phase: TemplatePhase) -> bool:
+        return (await self.store.get_template(template_id)).phase is phase
+
+    async def is_in(self, cluster: Cluster, phase: Phase) -> bool:
+        return (await self.store.get_cluster(cluster.id)).phase is phase
+
+    def node(self, cluster: Cluster, name: str) -> FakeContainer:
+        return self.engine.containers[f"dayfly-{cluster.id}-{name}"]
+
+    async def until_nothing_runs(self) -> None:
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while self.engine.containers:  # noqa: ASYNC110 - the fake has no event for being empty
+                await asyncio.sleep(0)
+
+    async def work_in_pieces(self, calls: int, done: Callable[[], Awaitable[bool]]) -> None:
+        """One worker after the other, each cut off after so many calls to the outside world, until it is `done`."""
+        for _ in range(80):
+            before = self._calls()
+            async with self.working() as task, asyncio.timeout(GIVE_UP_SECONDS):
+                while not task.done() and self._calls() - before < calls and not await done():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            if await done():
+                return
+            calls += 1  # some steps need more than one call in a row
+        raise AssertionError("it does not come to its end")
+
+    def _calls(self) -> int:
+        return sum(fake.calls.total() for fake in (self.engine, self.ssh, self.kube, self.machines))
 
     async def until_event(self, cluster: Cluster, wanted: Callable[[Event], bool]) -> Event:
         """The first event of the cluster that is `wanted`, once there is one."""

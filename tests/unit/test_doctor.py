@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
+from dayfly.domain.limits import Accelerator
 from dayfly.drivers.protocols import EngineInfo, ImageInfo
 from dayfly.errors import DockerUnavailable, Failure
 from dayfly.images.host import TOOLS
@@ -128,7 +130,9 @@ async def test_the_engine_is_believed_where_the_host_tells_nothing(healthy: Subj
         ("tcg", "tcg", "ok"),
     ],
 )
-async def test_the_accelerator_is_judged_by_what_was_asked_for(healthy, wanted, accelerator, status) -> None:
+async def test_the_accelerator_is_judged_by_what_was_asked_for(
+    healthy: Subject, wanted: Literal["auto", "kvm", "tcg"], accelerator: Accelerator, status: str
+) -> None:
     async def probe() -> Acceleration:
         return Acceleration(accelerator, "because")
 

@@ -14,7 +14,10 @@ from dayfly.api.services import (
     Host,
     HostCapacity,
     ImageCatalog,
+    MemoryGauge,
+    MemoryUse,
     ReadinessCheck,
+    TemplateKey,
 )
 
 __all__ = [
@@ -25,6 +28,9 @@ __all__ = [
     "Host",
     "HostCapacity",
     "ImageCatalog",
+    "MemoryGauge",
+    "MemoryUse",
     "ReadinessCheck",
+    "TemplateKey",
     "create_api",
 ]

@@ -12,7 +12,20 @@ from fastapi.openapi.utils import get_openapi
 from dayfly import __version__
 from dayfly.api import problems
 from dayfly.api.middleware import Gate
-from dayfly.api.routes import access, changes, clusters, diagnostics, events, nodes, system
+from dayfly.api.routes import (
+    access,
+    changes,
+    checkpoints,
+    clusters,
+    diagnostics,
+    events,
+    metrics,
+    nodes,
+    pools,
+    states,
+    system,
+    templates,
+)
 from dayfly.api.services import ApiServices
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -30,11 +43,19 @@ A cluster waits (`pending`) while the host has no room for it, with its `queue_p
 time to live is over, which counts from when it was first ready, or when an expected heartbeat does not come; a `hold`
 keeps it after that, or after a failure, for somebody to look at.
 
+A cluster whose owner has a template of its shape is a fork of it, and ready in seconds. One that is ready can be reset
+to how it was, or to a checkpoint, hibernated and resumed. A pool keeps forks waiting: a `POST /v1/clusters` that
+matches is answered with 201, ready.
+
 A cluster that failed has an `error` with a code and the names of its `evidence`: each is a text at
 `/v1/clusters/{cluster}/evidence/{name}`, so that representations stay small. Records, events and evidence of a deleted
 cluster stay, under its id, for as long as the server keeps its history; `/v1/clusters/{cluster}/diagnostics` has all in
 one file.
 """
+_ROUTES: Final = (
+    *(clusters, changes, states, checkpoints, access, diagnostics, nodes, events),
+    *(templates, pools, system, metrics),
+)
 _PROBLEMS: Final = {
     400: "`malformed_json`",
     404: "`not_found`, `no_kubernetes`",
@@ -71,7 +92,7 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    routers = [module.router for module in (clusters, changes, access, diagnostics, nodes, events, system)]
+    routers = [module.router for module in _ROUTES]
     for router in routers:
         app.include_router(router)
     problems.install(app, [route for router in routers for route in router.routes])
@@ -99,9 +120,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith("/v1/clusters"):
+    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools")):
         statuses |= {422, 503}
-    if "{cluster}" in path:
+    if "{" in path:
         statuses.add(404)
     if method in {"post", "patch"}:
         statuses |= {400, 409, 413, 415}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
+from typing import Literal
 
+from dayfly.api.node_views import NodeMemory, NodeView
 from dayfly.api.queue import NOWHERE, Place
 from dayfly.api.representations import (
     Cluster,
@@ -14,16 +17,19 @@ from dayfly.api.representations import (
     EventView,
     HeartbeatView,
     Hold,
-    NodeView,
     Port,
     PortList,
     Spec,
     Step,
+    ToCheckpoint,
     Workers,
 )
+from dayfly.api.services import MemoryUse
 from dayfly.domain import cluster as domain
 from dayfly.domain import network, topology
 from dayfly.domain.expiry import expiry
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.origin import Origin
 from dayfly.domain.spec import ClusterSpec, Node
 from dayfly.errors import Internal
 
@@ -41,6 +47,8 @@ def show_spec(spec: ClusterSpec) -> Spec:
         ttl_seconds=spec.ttl_seconds,
         heartbeat_interval_seconds=spec.heartbeat_interval_seconds,
         restart=spec.restart,
+        isolation=spec.isolation,
+        idle_seconds=spec.idle_seconds,
     )
 
 
@@ -53,6 +61,12 @@ def show_summary(cluster: domain.Cluster, place: Place = NOWHERE) -> ClusterSumm
         owner=cluster.owner,
         phase=cluster.phase,
         desired=cluster.desired,
+        purpose=cluster.purpose,
+        template=cluster.template_id,
+        pool=cluster.pool_id,
+        generation=cluster.generation + (cluster.reset_to is not None),
+        reset_to=_show_reset(cluster.reset_to),
+        origin=str(cluster.origin) if cluster.origin and cluster.phase is Phase.PROVISIONING else None,
         created_at=cluster.created_at,
         updated_at=cluster.updated_at,
         admitted_at=cluster.admitted_at,
@@ -62,6 +76,7 @@ def show_summary(cluster: domain.Cluster, place: Place = NOWHERE) -> ClusterSumm
         expires_at=cluster.expires_at,
         expires_because=end.reason if end and cluster.expires_at else None,
         heartbeat_at=cluster.heartbeat_at,
+        active_at=cluster.active_at,
         hold=show_hold(cluster.hold),
         restarts=cluster.restarts,
         queue_position=place.position,
@@ -72,7 +87,7 @@ def show_summary(cluster: domain.Cluster, place: Place = NOWHERE) -> ClusterSumm
             for port, leads_to in topology.published_ports(cluster.spec).items()
             if (endpoint := cluster.endpoints.get(port))
         },
-        error=_show_fault(cluster.fault, ()),
+        error=show_fault(cluster.fault, ()),
     )
 
 
@@ -84,7 +99,7 @@ def show_cluster(
     place: Place = NOWHERE,
 ) -> Cluster:
     fields = dict(show_summary(cluster, place))
-    fields["error"] = _show_fault(cluster.fault, evidence)
+    fields["error"] = show_fault(cluster.fault, evidence)
     return Cluster(**fields, steps=show_steps(steps, now))
 
 
@@ -116,13 +131,20 @@ def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:
     ]
 
 
-def show_node(cluster: domain.Cluster, node: Node, steps: Sequence[domain.StepReport], now: datetime) -> NodeView:
+def show_node(
+    cluster: domain.Cluster,
+    node: Node,
+    steps: Sequence[domain.StepReport],
+    memory: MemoryUse | None,
+    now: datetime,
+) -> NodeView:
     return NodeView(
         name=node.name,
         role=node.role,
         address=network.node_address(node.index),
         size=node.size,
         ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
+        memory=NodeMemory(**asdict(memory)) if memory else None,
         steps=show_steps([step for step in steps if step.node == node.name], now),
     )
 
@@ -149,12 +171,18 @@ def show_event(event: domain.Event) -> EventView:
     )
 
 
+def _show_reset(to: Origin | None) -> Literal["pristine"] | ToCheckpoint | None:
+    if to is None:
+        return None
+    return ToCheckpoint(checkpoint=to.name) if to.kind == "checkpoint" else "pristine"
+
+
 def _show_endpoint(endpoints: Mapping[int, domain.Endpoint], port: int) -> Endpoint | None:
     found = endpoints.get(port)
     return Endpoint(host=found.host, port=found.port) if found else None
 
 
-def _show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorReport | None:
+def show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorReport | None:
     if fault is None:
         return None
     return ErrorReport(

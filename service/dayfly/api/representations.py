@@ -1,6 +1,6 @@
-"""What callers are shown, as models. How they come from the domain's values is in rendering.py.
+"""What callers are shown of clusters, as models. How they come from the domain's values is in rendering.py.
 
-Nothing here is a secret but SshAccess.
+Nothing here is a secret. Nodes are in node_views.py; checkpoints, templates and pools in saved_views.py.
 """
 
 from __future__ import annotations
@@ -10,16 +10,26 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
-from dayfly.domain.cluster import StepState
+from dayfly.domain.cluster import Purpose, StepState
 from dayfly.domain.image import NodeSize
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import Readiness, Restart, VmsUnderHold
+from dayfly.domain.spec import Isolation, Readiness, Restart, VmsUnderHold
 
+_PURPOSES: Final = """\
+`cluster`: a caller's. `template`: to be saved as a template, then removed. `trial`: a template's first fork, which \
+verifies it. `member`: of a pool, waiting for a caller."""
 _PHASES: Final = """\
-`pending`: waits in the queue until the host has room. `provisioning`: being made, or being made whole again after the \
-engine, the host or a machine of it went down. `ready`: all that was asked for holds. `failed`: given up, with an \
+`pending`: waits in the queue until the host has room. `provisioning`: being made, reset, resumed, or made whole again \
+after the engine, the host or a machine of it went down. `ready`: all that was asked for holds. `hibernated`: its \
+machines' memory lies on the disk, and nothing of it runs, until it is resumed. `failed`: given up, with an \
 `error`; its evidence is kept, its machines only under a hold. `deleting`: being removed, the name is still taken. \
 `deleted`: nothing is left but its record."""
+
+
+class ToCheckpoint(BaseModel):
+    """Back to a checkpoint of the cluster's own, by its name."""
+
+    checkpoint: str
 
 
 class Endpoint(BaseModel):
@@ -50,10 +60,14 @@ class Spec(BaseModel):
     restart: Restart = Field(
         description="After the engine, the host or a machine went down: it is brought back (`always`), or fails."
     )
+    isolation: Isolation = Field(description="`strict`: never a fork, so that its cluster CA is its own.")
+    idle_seconds: int | None = Field(
+        description="Hibernated by itself after so long without traffic through its published ports. null: never."
+    )
 
 
 class Hold(BaseModel):
-    """Keeps a cluster that failed or expired until then, with its machines running or stopped."""
+    """Keeps a cluster that failed or expired until then, with its machines running, stopped or hibernated."""
 
     until: datetime
     reason: str
@@ -93,7 +107,19 @@ class ClusterSummary(Spec):
     name: str
     owner: str = Field(description="Whose it is, for fairness in the queue.")
     phase: Phase = Field(description=_PHASES)
-    desired: Desired = Field(description="What was asked for last: present, or absent after a DELETE.")
+    desired: Desired = Field(description="What was asked for last: present, hibernated, or absent after a DELETE.")
+    purpose: Purpose = Field(description=_PURPOSES)
+    template: str | None = Field(description="The id of the template that it is a fork of, or is to become.")
+    pool: str | None = Field(description="The id of the pool that it waits in, as a member.")
+    generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")
+    reset_to: Literal["pristine"] | ToCheckpoint | None = Field(
+        description="The reset that was asked for and has not begun. `ready` is for the time before it, until then."
+    )
+    origin: str | None = Field(
+        description="While it is `provisioning`, what its machines come from: `image` (they boot), `template` (it is a "
+        "fork), `checkpoint:NAME`, `hibernation`; null: their own disks.",
+        examples=["template"],
+    )
     created_at: datetime
     updated_at: datetime
     admitted_at: datetime | None = Field(description="When the host had room for it.")
@@ -108,6 +134,9 @@ class ClusterSummary(Spec):
         description="What ends then: its time to live, or the time in which a heartbeat must come."
     )
     heartbeat_at: datetime | None = Field(description="The last one; its creation, before the first.")
+    active_at: datetime | None = Field(
+        description="When traffic through its published ports was last seen, where it has `idle_seconds`."
+    )
     hold: Hold | None
     restarts: int = Field(description="How often in a row machines of it were started again.")
     queue_position: int | None = Field(
@@ -151,32 +180,6 @@ class DryRun(Spec):
     name: str | None
     owner: str
     hold: Hold | None
-
-
-class NodeView(BaseModel):
-    """A node: a virtual machine of the cluster. `address` is its own inside; `ssh` leads to it from outside."""
-
-    name: str
-    role: Literal["control-plane", "worker"]
-    address: str
-    size: NodeSize
-    ssh: Endpoint | None
-    steps: list[Step]
-
-
-class NodeList(BaseModel):
-    nodes: list[NodeView]
-
-
-class SshAccess(BaseModel):
-    """All that an SSH client needs to get in, and to know that it got to the right machine. Keep it to yourself."""
-
-    host: str
-    port: int
-    username: str
-    private_key: str = Field(description="OpenSSH's format; this cluster's only.", repr=False)
-    host_key: str = Field(description="The public host key that the node shows.")
-    known_hosts: str = Field(description="The same as a line for a known_hosts file.")
 
 
 class Registry(BaseModel):

@@ -1,4 +1,7 @@
-"""What callers send, as models. Checks that need no look at the world happen here; the others in specs.py."""
+"""What callers send of clusters, as models. Checks that need no look at the world happen here; the others in specs.py.
+
+Not here: resets, checkpoints, templates and pools (saved_requests.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dayfly.domain import naming
-from dayfly.domain.spec import Readiness, Restart, VmsUnderHold
+from dayfly.domain.spec import Isolation, Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 256
@@ -18,13 +21,16 @@ MAX_NUMBER: Final = 2**31 - 1
 """No size is near it; it keeps what is computed of a request small."""
 MIN_HEARTBEAT_SECONDS: Final = 5
 MAX_HEARTBEAT_SECONDS: Final = 24 * 3600
+MIN_IDLE_SECONDS: Final = 60
 OWNER: Final = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _IMAGE: Final = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Nothing is guessed, nothing ignored."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -55,7 +61,7 @@ def _text_only(given: Any) -> Any:
     return given
 
 
-class SizeRequest(_Strict):
+class SizeRequest(Strict):
     """The size of a node. What is left out comes from the image."""
 
     vcpus: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Virtual CPUs.")
@@ -71,7 +77,7 @@ class WorkersRequest(SizeRequest):
     count: int = Field(default=0, ge=0, description="Nodes beside the control plane; 99 nodes in all at most.")
 
 
-class HoldRequest(_Strict):
+class HoldRequest(Strict):
     """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
 
     until: Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)] | None = Field(
@@ -84,8 +90,9 @@ class HoldRequest(_Strict):
     vms: VmsUnderHold = Field(
         default="running",
         description="What becomes of the machines of a cluster that failed or expired and is held: they stay as they "
-        "are (`running`), or are stopped, with their disks kept (`stopped`). A cluster that is ready and within its "
-        "time is not touched.",
+        "are (`running`), are stopped with their disks kept (`stopped`), or are hibernated, to be resumed where they "
+        "were (`hibernated`; those of a cluster that failed are stopped). A cluster that is ready and within its time "
+        "is not touched.",
     )
 
     @model_validator(mode="after")
@@ -95,16 +102,9 @@ class HoldRequest(_Strict):
         return self
 
 
-class ClusterRequest(_Strict):
-    """A cluster as a caller asks for it."""
+class ShapeRequest(Strict):
+    """What machines are made of, and whose they are. Templates serve clusters of the same shape and owner."""
 
-    name: str | None = Field(
-        default=None,
-        description="A DNS label of at most 40 characters that starts with a letter, unique among the clusters that "
-        "are not yet deleted. Left out: Dayfly makes one.",
-        examples=["demo"],
-        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
-    )
     image: str = Field(
         min_length=1,
         max_length=255,
@@ -122,16 +122,42 @@ class ClusterRequest(_Strict):
         description="What `ready` promises: a pod has run (`usable`, the default), all nodes are Ready (`nodes`), "
         "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise).",
     )
-    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
-        default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}]
-    )
     owner: str = Field(
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
         description="Whose it is: clusters that wait for room are served fairly between owners, and first come, first "
-        "served within one. Any caller may name any owner, so this keeps nobody out: it is no security boundary.",
+        "served within one; templates and pools serve their owner's clusters only. Any caller may name any owner, so "
+        "this keeps nobody out: it is no security boundary.",
         examples=["team-storage"],
+    )
+
+
+class ClusterRequest(ShapeRequest):
+    """A cluster as a caller asks for it."""
+
+    name: str | None = Field(
+        default=None,
+        description="A DNS label of at most 40 characters that starts with a letter, unique among the clusters that "
+        "are not yet deleted. Left out: Dayfly makes one.",
+        examples=["demo"],
+        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
+    )
+    isolation: Isolation = Field(
+        default="shared",
+        description="`shared`: it may be a fork of a template of its owner, ready in seconds; forks of one template "
+        "share a cluster CA, so that whoever has an administrator's credentials of one of them is an administrator of "
+        "all. `strict`: it is made from nothing, with a CA of its own.",
+    )
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=MIN_IDLE_SECONDS,
+        le=MAX_NUMBER,
+        description="Hibernate it by itself after so many seconds without traffic through its published ports. "
+        "Left out: never.",
+    )
+    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
+        default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}]
     )
     ttl_seconds: int | None = Field(
         default=None,
@@ -156,7 +182,7 @@ class ClusterRequest(_Strict):
     )
 
 
-class ChangeRequest(_Strict):
+class ChangeRequest(Strict):
     """What is to change of a cluster; what is left out stays as it is."""
 
     ttl_seconds: int | None = Field(

@@ -17,6 +17,7 @@ from dayfly.clock import Clock
 from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
+from dayfly.domain.spec import ClusterSpec
 from dayfly.store import Store
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -79,12 +80,37 @@ class Diagnostics(Protocol):
 
 
 @dataclass(frozen=True)
+class MemoryUse:
+    """What a machine has of the host's memory, in bytes: shared with others, its own, and both in fair parts (PSS)."""
+
+    shared_bytes: int
+    private_bytes: int
+    proportional_bytes: int
+
+
+class MemoryGauge(Protocol):
+    """The memory of running machines."""
+
+    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
+        """By the kernel's own accounting; None where the machine does not run, or cannot be asked."""
+        ...
+
+
+TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
+"""(a specification, its owner) → domain.template.template_key of it on this host.
+
+Raises ImageMissing, DockerUnavailable.
+"""
+
+
+@dataclass(frozen=True)
 class ApiServices:
     """All that the API needs. `checks` maps a dependency's name to how to see that it works.
 
     `rules` say how much of the host clusters may have. `max_ttl_seconds` is the longest time to live, extensions
     included; `default_ttl_seconds` the one where a caller gives none (None: such clusters never expire);
     `max_hold_seconds` how far ahead a hold may end.
+    `fork_memory_overcommit`: how much memory forks may have for each MiB that is counted for them.
     `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any. The default
     keeps web pages that resolve their own name to 127.0.0.1 (DNS rebinding) away from a service on loopback.
     """
@@ -94,11 +120,14 @@ class ApiServices:
     consoles: Consoles
     host: Host
     diagnostics: Diagnostics
+    memory: MemoryGauge
+    template_key_of: TemplateKey
     clock: Clock
     rules: CapacityRules
     max_ttl_seconds: int
     max_hold_seconds: int = 24 * 3600
     default_ttl_seconds: int | None = None
+    fork_memory_overcommit: float = 1.0
     checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
     allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
     version: str = __version__

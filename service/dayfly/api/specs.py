@@ -5,9 +5,9 @@ Not here: whether the host has room for it (room.py), and how long it may live (
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-from dayfly.api.requests import ClusterRequest, SizeRequest
+from dayfly.api.requests import ClusterRequest, ShapeRequest, SizeRequest
 from dayfly.api.room import check_room
 from dayfly.api.services import ApiServices
 from dayfly.api.tenure import allowed_ttl
@@ -26,14 +26,29 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
     Raises BadName, TooManyNodes, ImpossibleSize, Capacity, ImageMissing, NotANodeImage, InvalidRequest,
     DockerUnavailable.
     """
-    if request.name is not None and not naming.CLUSTER_NAME.fullmatch(request.name):
-        raise BadName(
-            "a cluster's name has at most 40 lower-case letters, digits and '-', starts with a letter and does not "
-            "end with '-'"
-        )
+    if request.name is not None:
+        check_name(request.name, "cluster")
+    ttl_seconds = allowed_ttl(request.ttl_seconds, services)
+    shape = await resolve_shape(request, services)
+    return shape.model_copy(
+        update={
+            "labels": request.labels,
+            "ttl_seconds": ttl_seconds,
+            "heartbeat_interval_seconds": request.heartbeat_interval_seconds,
+            "restart": request.restart,
+            "isolation": request.isolation,
+            "idle_seconds": request.idle_seconds,
+        }
+    )
+
+
+async def resolve_shape(request: ShapeRequest, services: ApiServices) -> ClusterSpec:
+    """The same for what has nothing but a shape, and lives as long as it is of use: templates, and members of pools.
+
+    Raises what resolve_spec does, but for BadName.
+    """
     if 1 + request.workers.count > MAX_NODES:
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
-    ttl_seconds = allowed_ttl(request.ttl_seconds, services)
     reference = naming.image_reference(request.image)
     image_id, manifest = await services.images.resolve(reference)
     spec = ClusterSpec(
@@ -44,15 +59,20 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
         worker=_size(request.workers, manifest.worker),
         workers=request.workers.count,
         readiness=_readiness(request.readiness, manifest),
-        labels=request.labels,
-        ttl_seconds=ttl_seconds,
-        heartbeat_interval_seconds=request.heartbeat_interval_seconds,
-        restart=request.restart,
     )
     for role, size in (("control_plane", spec.control_plane), ("workers", spec.worker)):
         _check_against_image(role, size, manifest.minimum)
     check_room(spec, await services.host.host(), services.rules)
     return spec
+
+
+def check_name(name: str, whose: Literal["cluster", "pool"]) -> None:
+    """Raises BadName."""
+    if not naming.CLUSTER_NAME.fullmatch(name):
+        raise BadName(
+            f"a {whose}'s name has at most 40 lower-case letters, digits and '-', starts with a letter and does not "
+            "end with '-'"
+        )
 
 
 def _size(request: SizeRequest, default: NodeSize) -> NodeSize:

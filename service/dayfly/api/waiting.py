@@ -8,10 +8,10 @@ from typing import Final, Literal, TypeVar
 from starlette.requests import Request
 
 from dayfly.api.services import ApiServices
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import SETTLED, Desired, Phase
+from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.lifecycle import Desired, Phase
 
-WaitFor = Literal["ready", "settled", "deleted"]
+WaitFor = Literal["ready", "hibernated", "settled", "deleted"]
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 3600
@@ -51,10 +51,25 @@ async def hold(
 
 
 def _is_over(cluster: Cluster, wait: WaitFor) -> bool:
-    if cluster.phase is Phase.DELETED:
-        return True
-    if wait == "deleted":
-        return False
+    if wait == "deleted" or cluster.phase is Phase.DELETED:
+        return cluster.phase is Phase.DELETED
     if cluster.desired is Desired.ABSENT:
-        return wait == "ready"  # it will never be
-    return cluster.phase in SETTLED
+        return wait != "settled"  # it will never be ready or hibernated
+    if cluster.phase is Phase.FAILED:
+        return True
+    match wait:
+        case "ready":
+            return cluster.desired is Desired.HIBERNATED or _is_usable(cluster)
+        case "hibernated":
+            return cluster.desired is Desired.PRESENT or cluster.phase is Phase.HIBERNATED
+        case "settled":
+            return _is_usable(cluster) if cluster.desired is Desired.PRESENT else cluster.phase is Phase.HIBERNATED
+
+
+def _is_usable(cluster: Cluster) -> bool:
+    """Whether it is ready, nothing else was asked for meanwhile, and its machines run: those of a pool's wait."""
+    return (
+        cluster.phase is Phase.READY
+        and cluster.reset_to is None
+        and (not cluster.paused or cluster.purpose is not Purpose.CLUSTER)
+    )

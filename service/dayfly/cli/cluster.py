@@ -9,116 +9,27 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from dayfly.cli import keeping, show
+from dayfly.cli import keeping, show, states
 from dayfly.cli.complaints import CommandError
+from dayfly.cli.creation import create
 from dayfly.cli.files import merge_kubeconfig, user_kubeconfig, write_private
-from dayfly.cli.keeping import Json, Name, Vms
+from dayfly.cli.options import Json, Name, Timeout, Wait
 from dayfly.cli.progress import format_event, watch
 from dayfly.cli.ssh import run_ssh
-from dayfly.cli.values import parse_duration, parse_labels
-from dayfly.client import Client, SizeRequest
+from dayfly.cli.values import parse_labels
+from dayfly.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Create, look at, use and delete clusters.", add_completion=False)
-
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, showing the progress.")]
-Timeout = Annotated[
-    float, typer.Option(parser=parse_duration, metavar="DURATION", help="How long to wait at most: 90s, 10m, 1h.")
-]
-
-
-class Readiness(StrEnum):
-    USABLE = "usable"
-    NODES = "nodes"
-    BOOTED = "booted"
-
-
-class Restart(StrEnum):
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class WaitFor(StrEnum):
     READY = "ready"
+    HIBERNATED = "hibernated"
     SETTLED = "settled"
     DELETED = "deleted"
 
 
-@app.command()
-def create(
-    name: Annotated[str | None, typer.Argument(help="Left out: the server makes one.")] = None,
-    *,
-    image: Annotated[str, typer.Option(help="A recipe's name or an image's reference.")],
-    workers: Annotated[int, typer.Option(min=0, help="Nodes beside the control plane.")] = 0,
-    vcpus: Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")] = None,
-    memory_mib: Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")] = None,
-    disk_gib: Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")] = None,
-    worker_vcpus: Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")] = None,
-    worker_memory_mib: Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")] = None,
-    worker_disk_gib: Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration, metavar="DURATION", help="Delete it by itself so long after it was first ready."
-        ),
-    ] = None,
-    heartbeat: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration,
-            metavar="DURATION",
-            help="Delete it by itself when no heartbeat came for so long, from its creation on.",
-        ),
-    ] = None,
-    owner: Annotated[str | None, typer.Option(help="Whose it is; the queue is fair between owners.")] = None,
-    restart: Annotated[
-        Restart | None, typer.Option(help="After the engine, the host or a machine went down: bring it back, or fail.")
-    ] = None,
-    hold: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration, metavar="DURATION", help="From now: keep it so long should it fail or expire."
-        ),
-    ] = None,
-    hold_reason: Annotated[str | None, typer.Option(help="For whoever wonders why it is still there.")] = None,
-    hold_vms: Annotated[Vms | None, typer.Option(help="Keep the machines of a held one running, or stop them.")] = None,
-    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean.")] = None,
-    wait: Wait = False,
-    timeout: Timeout = 1800.0,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig there, mode 0600.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a cluster."""
-    if hold is None and (hold_reason or hold_vms):
-        raise typer.BadParameter("--hold-reason and --hold-vms need --hold")
-    control_plane = SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)
-    worker = SizeRequest(
-        vcpus=worker_vcpus or vcpus,
-        memory_mib=worker_memory_mib or memory_mib,
-        disk_gib=worker_disk_gib or disk_gib,
-    )
-    with Client() as client:
-        cluster = client.create(
-            name,
-            image=image,
-            workers=workers,
-            control_plane=control_plane,
-            worker=worker,
-            labels=parse_labels(label or []),
-            ttl_seconds=None if ttl is None else round(ttl),
-            readiness=readiness,
-            owner=owner,
-            heartbeat_interval_seconds=None if heartbeat is None else round(heartbeat),
-            restart=restart,
-            hold=None if hold is None else keeping.hold_request(hold, hold_reason, hold_vms),
-        )
-        if wait or kubeconfig is not None:
-            cluster = watch(client, cluster, "ready", timeout)
-        if kubeconfig is not None:
-            write_private(kubeconfig, client.kubeconfig(cluster.id))
-    typer.echo(show.as_json(cluster) if as_json else show.sentence(cluster))
+app.command()(create)
 
 
 @app.command("list")
@@ -126,11 +37,17 @@ def list_clusters(
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it.")] = None,
     phase: Annotated[list[str] | None, typer.Option(help="Only those in it; `deleted` ones are shown only so.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    purpose: Annotated[
+        list[str] | None,
+        typer.Option(help="cluster (what is shown without it), template, trial or member. May be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List clusters, newest first."""
     with Client() as client:
-        clusters = client.list(labels=parse_labels(label or []), phases=phase or [], owner=owner)
+        clusters = client.list(
+            labels=parse_labels(label or []), phases=phase or [], owner=owner, purposes=purpose or []
+        )
     typer.echo(show.as_json(clusters) if as_json else show.table(clusters))
 
 
@@ -159,8 +76,12 @@ def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Js
     typer.echo(show.as_json(cluster) if as_json else show.sentence(cluster))
 
 
-for command in (keeping.extend, keeping.hold, keeping.unhold, keeping.heartbeat, keeping.diagnostics):
+for command in (
+    *(states.reset, states.hibernate, states.resume),
+    *(keeping.extend, keeping.hold, keeping.unhold, keeping.heartbeat, keeping.diagnostics),
+):
     app.command()(command)
+app.add_typer(states.checkpoints, name="checkpoint")
 
 
 @app.command()

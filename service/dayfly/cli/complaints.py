@@ -43,7 +43,7 @@ def explain(error: Exception) -> str | None:
         case CommandError():
             told = error.code, error.detail, error.hint
         case ApiError():
-            told = error.code, error.detail, _HINTS.get(error.code)
+            told = error.code, error.detail, _hint(error)
         case Unreachable():
             told = "unreachable", str(error), "start it with `dayfly serve`, or set DAYFLY_URL to where it is"
         case ClusterFailed():
@@ -61,10 +61,23 @@ def explain(error: Exception) -> str | None:
     return f"{line}\n  hint: {hint}" if hint else line
 
 
+def _hint(error: ApiError) -> str | None:
+    """What is missing is told by the path that was asked for."""
+    path = str(error.problem.get("instance", ""))
+    if error.code == "not_found":
+        for kind in ("template", "pool"):
+            if path.startswith(f"/v1/{kind}s/"):
+                return f"dayfly {kind} list"
+        if "/checkpoints" in path:
+            return "dayfly cluster checkpoint list NAME"
+    return _HINTS.get(error.code)
+
+
 def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
     cluster, fault = error.cluster, error.cluster.error
     if fault is None:
-        return "not_ready", str(error), None
+        hint = f"dayfly cluster events {cluster.name}" if cluster.phase == "ready" else None
+        return ("not_hibernated" if cluster.phase == "ready" else "not_ready"), str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
     detail = f"the cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None

@@ -25,9 +25,10 @@ def gc(
 ) -> None:
     """Remove what nobody owns any more: containers, volumes and networks of this installation without a living cluster.
 
-    Runs on the server, with its settings. Workers do the same now and then by themselves; of clusters that were never
-    on record, though, only after DAYFLY_STRAY_GRACE_SECONDS: this command asks for no grace. Nothing that lacks this
-    installation's label is touched. Ends with exit code 1 if something could not be removed.
+    Volumes of templates that are gone, too. Runs on the server, with its settings. Workers do the same now and then by
+    themselves; of what was never on record, though, only after DAYFLY_STRAY_GRACE_SECONDS: this command asks for no
+    grace. Nothing that lacks this installation's label is touched. Ends with exit code 1 if something could not be
+    removed.
     """
     strays, failures = asyncio.run(_sweep(server_settings(), dry_run=dry_run))
     if as_json:
@@ -36,6 +37,7 @@ def gc(
                 "kind": stray.holding.kind,
                 "name": stray.holding.name,
                 "cluster": stray.holding.cluster_id or None,
+                "template": stray.holding.template_id or None,
                 "why": stray.why,
                 "error": failures.get(stray.holding.id),
             }

@@ -11,17 +11,16 @@ import typer
 
 from dayfly.cli import show
 from dayfly.cli.files import write_private
+from dayfly.cli.options import Json, Name
 from dayfly.cli.values import format_time, parse_duration
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.beats import is_last
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A cluster's name or id.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Vms(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
+    HIBERNATED = "hibernated"
 
 
 def hold_request(seconds: float, reason: str | None, vms: Vms | None) -> HoldRequest:
@@ -55,7 +54,7 @@ def hold(
     ] = 3600.0,
     reason: Annotated[str | None, typer.Option(help="For whoever wonders why it is still there.")] = None,
     vms: Annotated[
-        Vms | None, typer.Option(help="Of a cluster that failed or expired: keep its machines running, or stop them.")
+        Vms | None, typer.Option(help="Of a cluster that failed or expired: what becomes of its machines.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -33,6 +33,8 @@ _COMMANDS: Final = {
     "worker": _Lazy("dayfly.cli.serve", "worker", "Run a worker alone."),
     "gc": _Lazy("dayfly.cli.gc", "gc", "Remove what nobody owns any more."),
     "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
+    "template": _Lazy("dayfly.cli.template", "app", "Make, look at and delete templates of clusters."),
+    "pool": _Lazy("dayfly.cli.pool", "app", "Keep clusters warm for whoever asks next."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
     "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),

@@ -16,7 +16,7 @@ from rich.text import Text
 from dayfly.cli.show import phase
 from dayfly.cli.values import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
-from dayfly.client.calls import Wait, is_over
+from dayfly.client.calls import HOLD_SECONDS, Wait, is_over
 
 _ASK_AGAIN_SECONDS: Final = 20.0
 _STYLES: Final = {"done": "green", "failed": "red", "running": "cyan", "waiting": "yellow"}
@@ -29,19 +29,30 @@ class _Display(Protocol):
 
 
 def watch(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
-    """Show the progress on standard error until it is as wanted. Raises ClusterFailed (for ready), WaitTimeout."""
+    """Show the progress on standard error until it is as wanted. Raises WaitTimeout.
+
+    Raises ClusterFailed where it was to be ready, or hibernated, and can no more become so.
+    """
     if not is_over(cluster, wanted):
         cluster = _follow(client, cluster, wanted, timeout_seconds)
+    elif cluster.phase == "ready":
+        # One that comes from a pool is ready before its machines go on: the server knows when they do.
+        cluster = client.get(cluster.id, wait=wanted, timeout_seconds=min(timeout_seconds, HOLD_SECONDS))
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
+        raise ClusterFailed(cluster)
+    if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
         raise ClusterFailed(cluster)
     return cluster
 
 
 def _follow(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
     deadline = time.monotonic() + timeout_seconds
-    # What led to a ready cluster is worth seeing; to one that is being deleted, only what comes now.
-    past = client.all_events(cluster.id) if wanted == "deleted" else ()
-    last = past[-1].id if past else 0
+    last = 0
+    if wanted == "deleted" or cluster.ready_at is not None:
+        # What led to a cluster's first readiness is worth seeing; of what becomes of it later, only what comes now.
+        past = client.all_events(cluster.id)
+        last = past[-1].id if past else 0
+        cluster = client.get(cluster.id)  # it may be over by one of these, and no other comes
     with _display(cluster) as display:
         while True:
             display.cluster(cluster)

@@ -34,6 +34,17 @@ def sentence(cluster: Cluster) -> str:
     return f"{cluster.name} is {phase(cluster)}"
 
 
+def state(cluster: Cluster) -> str:
+    """One line after a command that resets, hibernates or resumes."""
+    if cluster.desired == "hibernated" and cluster.phase != "hibernated":
+        return f"{cluster.name} is being hibernated"
+    if cluster.desired == "present" and cluster.phase == "hibernated":
+        return f"{cluster.name} is being resumed"
+    if cluster.reset_to is not None:
+        return f"{cluster.name} is being reset"
+    return f"{cluster.name} is {phase(cluster)}"
+
+
 def tenure(cluster: Cluster) -> str:
     """One line on how long a cluster stays."""
     end = _end(cluster)
@@ -67,7 +78,7 @@ def description(cluster: Cluster) -> str:
         "name": cluster.name,
         "id": cluster.id,
         "owner": cluster.owner,
-        "phase": phase(cluster) if cluster.desired == "present" else f"{cluster.phase} (to be deleted)",
+        "phase": _phase(cluster),
         **_queue(cluster),
         "image": f"{cluster.image} ({_kubernetes(cluster)})",
         "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
@@ -77,6 +88,10 @@ def description(cluster: Cluster) -> str:
         "created": f"{cluster.created_at:%Y-%m-%d %H:%M:%S} UTC, {format_age(cluster.created_at)} ago",
         "expires": _end(cluster),
         **({"held": f"until {_when(cluster.hold)}"} if cluster.hold else {}),
+        **({"idle": f"hibernated after {format_duration(cluster.idle_seconds)}"} if cluster.idle_seconds else {}),
+        **({"template": cluster.template} if cluster.template else {}),
+        **({"isolation": cluster.isolation} if cluster.isolation != "shared" else {}),
+        **({"generation": str(cluster.generation)} if cluster.generation > 1 else {}),
         **({"restarts": str(cluster.restarts)} if cluster.restarts else {}),
         "labels": ", ".join(f"{key}={value}" for key, value in cluster.labels.items()) or "none",
     }
@@ -95,6 +110,17 @@ def description(cluster: Cluster) -> str:
         ]
         parts.append(format_table(("NODE", "STEP", "STATE", "TIME", "DETAIL"), steps))
     return "\n\n".join(parts)
+
+
+def _phase(cluster: Cluster) -> str:
+    """With what is to become of it, where that is something else."""
+    if cluster.desired == "absent":
+        return f"{cluster.phase} (to be deleted)"
+    if cluster.desired == "hibernated" and cluster.phase != "hibernated":
+        return f"{cluster.phase} (to be hibernated)"
+    if cluster.desired == "present" and cluster.phase == "hibernated":
+        return f"{cluster.phase} (to be resumed)"
+    return f"{cluster.phase} (to be reset)" if cluster.reset_to is not None else phase(cluster)
 
 
 def _queue(cluster: Cluster) -> dict[str, str]:
@@ -117,7 +143,7 @@ def _end(cluster: Cluster) -> str:
 
 
 def _when(hold: Hold) -> str:
-    vms = ", with its machines stopped if it failed or expired" if hold.vms == "stopped" else ""
+    vms = f", with its machines {hold.vms} if it failed or expired" if hold.vms != "running" else ""
     return f"{hold.until:%Y-%m-%d %H:%M:%S} UTC: {hold.reason}{vms}"
 
 

@@ -43,6 +43,12 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def format_size(size_bytes: int) -> str:
+    """`0 MiB`, `130 MiB`, `1.5 GiB`."""
+    mib = size_bytes / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
+
+
 def format_age(then: datetime) -> str:
     """How long ago `then` was."""
     return format_duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))

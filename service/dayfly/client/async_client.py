@@ -11,6 +11,7 @@ import httpx
 
 from dayfly.client import calls
 from dayfly.client import transport as wire
+from dayfly.client.async_saved import SavedStates
 from dayfly.client.beats import beating_async
 from dayfly.client.calls import DELETED_SECONDS, READY_SECONDS, Call, Flow, Wait
 from dayfly.client.errors import ApiError
@@ -20,20 +21,19 @@ from dayfly.client.models import (
     Events,
     Heartbeat,
     HoldRequest,
-    Node,
     Port,
     Registry,
     SizeRequest,
     Spec,
-    SshAccess,
     Version,
 )
+from dayfly.client.node_models import Node, SshAccess
 from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(SavedStates):
     """Dayfly from asyncio: the same methods as Client, awaited."""
 
     def __init__(
@@ -55,24 +55,15 @@ class AsyncClient:
         owner: str | None = None,
         heartbeat_interval_seconds: int | None = None,
         restart: str | None = None,
+        isolation: str | None = None,
+        idle_seconds: int | None = None,
         hold: HoldRequest | None = None,
         idempotency_key: str | None = None,
     ) -> Cluster:
         """As Client.create."""
-        wish = Wish(
-            name,
-            image,
-            workers,
-            control_plane,
-            worker,
-            labels or {},
-            ttl_seconds,
-            readiness,
-            owner,
-            heartbeat_interval_seconds,
-            restart,
-            hold,
-        )
+        shape = (image, workers, control_plane, worker, readiness, owner)
+        times = (ttl_seconds, heartbeat_interval_seconds)
+        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
         return await self._send(calls.create(wish, idempotency_key))
 
     async def dry_run(
@@ -89,23 +80,14 @@ class AsyncClient:
         owner: str | None = None,
         heartbeat_interval_seconds: int | None = None,
         restart: str | None = None,
+        isolation: str | None = None,
+        idle_seconds: int | None = None,
         hold: HoldRequest | None = None,
     ) -> Spec:
         """As Client.dry_run."""
-        wish = Wish(
-            name,
-            image,
-            workers,
-            control_plane,
-            worker,
-            labels or {},
-            ttl_seconds,
-            readiness,
-            owner,
-            heartbeat_interval_seconds,
-            restart,
-            hold,
-        )
+        shape = (image, workers, control_plane, worker, readiness, owner)
+        times = (ttl_seconds, heartbeat_interval_seconds)
+        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
         return await self._send(calls.dry_run(wish))
 
     async def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
@@ -113,10 +95,15 @@ class AsyncClient:
         return await self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
     async def list(
-        self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = (), owner: str | None = None
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        phases: Sequence[str] = (),
+        owner: str | None = None,
+        purposes: Sequence[str] = (),
     ) -> tuple[Cluster, ...]:
         """As Client.list."""
-        return await self._run(calls.list_all(labels or {}, phases, owner))
+        return await self._run(calls.list_all(labels or {}, phases, owner, purposes))
 
     async def delete(self, cluster: str) -> Cluster:
         """As Client.delete."""

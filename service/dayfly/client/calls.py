@@ -20,27 +20,26 @@ from dayfly.client.models import (
     Event,
     Events,
     Heartbeat,
-    Node,
-    NodeList,
     Page,
     Port,
     PortList,
     Registry,
     Spec,
-    SshAccess,
     Version,
 )
+from dayfly.client.node_models import Node, NodeList, SshAccess
 from dayfly.client.wishes import Changes, Wish
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-Wait = Literal["ready", "settled", "deleted"]
+Wait = Literal["ready", "hibernated", "settled", "deleted"]
 Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
 DIAGNOSTICS_SECONDS: Final = 90.0
 """How long the server may collect what is to be known of a cluster."""
 READY_SECONDS: Final = 1800.0
 DELETED_SECONDS: Final = 300.0
+HIBERNATED_SECONDS: Final = 600.0
 HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
 
@@ -63,92 +62,106 @@ Flow = Generator[Call[Any], Any, T]
 
 def create(wish: Wish, idempotency_key: str | None) -> Call[Cluster]:
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    return Call("POST", "/v1/clusters", _model(Cluster), json=wish.body(), headers=headers)
+    return Call("POST", "/v1/clusters", model(Cluster), json=wish.body(), headers=headers)
 
 
 def dry_run(wish: Wish) -> Call[Spec]:
-    return Call("POST", "/v1/clusters", _model(Spec), {"dry_run": True}, json=wish.body())
+    return Call("POST", "/v1/clusters", model(Spec), {"dry_run": True}, json=wish.body())
 
 
 def get(cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 0.0) -> Call[Cluster]:
-    return Call("GET", _path(cluster), _model(Cluster), _wait(wait, timeout_seconds), hold_seconds=timeout_seconds)
+    return Call("GET", path_of(cluster), model(Cluster), _wait(wait, timeout_seconds), hold_seconds=timeout_seconds)
 
 
 def delete(cluster: str) -> Call[Cluster]:
-    return Call("DELETE", _path(cluster), _model(Cluster))
+    return Call("DELETE", path_of(cluster), model(Cluster))
 
 
 def change(cluster: str, changes: Changes) -> Call[Cluster]:
-    return Call("PATCH", _path(cluster), _model(Cluster), json=changes.body())
+    return Call("PATCH", path_of(cluster), model(Cluster), json=changes.body())
 
 
 def heartbeat(cluster: str) -> Call[Heartbeat]:
-    return Call("POST", _path(cluster, "heartbeat"), _model(Heartbeat))
+    return Call("POST", path_of(cluster, "heartbeat"), model(Heartbeat))
 
 
 def diagnostics(cluster: str) -> Call[bytes]:
-    path = _path(cluster, "diagnostics")
+    path = path_of(cluster, "diagnostics")
     return Call("GET", path, lambda response: response.content, hold_seconds=DIAGNOSTICS_SECONDS)
 
 
 def page(
-    labels: Mapping[str, str], phases: Sequence[str], owner: str | None, limit: int, cursor: str | None
+    labels: Mapping[str, str],
+    phases: Sequence[str],
+    owner: str | None,
+    purposes: Sequence[str],
+    limit: int,
+    cursor: str | None,
 ) -> Call[Page]:
     pairs = [f"{key}={value}" for key, value in labels.items()]
-    query: Query = {"label": pairs, "phase": list(phases), "owner": owner, "limit": limit, "cursor": cursor}
-    return Call("GET", "/v1/clusters", _model(Page), query)
+    query: Query = {
+        "label": pairs,
+        "phase": list(phases),
+        "owner": owner,
+        "purpose": list(purposes),
+        "limit": limit,
+        "cursor": cursor,
+    }
+    return Call("GET", "/v1/clusters", model(Page), query)
 
 
 def kubeconfig(cluster: str) -> Call[str]:
-    return Call("GET", _path(cluster, "kubeconfig"), _text)
+    return Call("GET", path_of(cluster, "kubeconfig"), _text)
 
 
 def registry(cluster: str) -> Call[Registry]:
-    return Call("GET", _path(cluster, "registry"), _model(Registry))
+    return Call("GET", path_of(cluster, "registry"), model(Registry))
 
 
 def nodes(cluster: str) -> Call[tuple[Node, ...]]:
-    parse = _model(NodeList)
-    return Call("GET", _path(cluster, "nodes"), lambda response: parse(response).nodes)
+    parse = model(NodeList)
+    return Call("GET", path_of(cluster, "nodes"), lambda response: parse(response).nodes)
 
 
 def ssh(cluster: str, node: str) -> Call[SshAccess]:
-    return Call("GET", _path(cluster, "nodes", node, "ssh"), _model(SshAccess))
+    return Call("GET", path_of(cluster, "nodes", node, "ssh"), model(SshAccess))
 
 
 def console(cluster: str, node: str, tail_bytes: int) -> Call[str]:
-    return Call("GET", _path(cluster, "nodes", node, "console"), _text, {"tail_bytes": tail_bytes})
+    return Call("GET", path_of(cluster, "nodes", node, "console"), _text, {"tail_bytes": tail_bytes})
 
 
 def follow_console(cluster: str, node: str, tail_bytes: int) -> Call[str]:
     query: Query = {"tail_bytes": tail_bytes, "follow": True}
-    return Call("GET", _path(cluster, "nodes", node, "console"), _text, query)
+    return Call("GET", path_of(cluster, "nodes", node, "console"), _text, query)
 
 
 def ports(cluster: str) -> Call[tuple[Port, ...]]:
-    parse = _model(PortList)
-    return Call("GET", _path(cluster, "ports"), lambda response: parse(response).ports)
+    parse = model(PortList)
+    return Call("GET", path_of(cluster, "ports"), lambda response: parse(response).ports)
 
 
 def evidence(cluster: str, name: str) -> Call[str]:
-    return Call("GET", _path(cluster, "evidence", name), _text)
+    return Call("GET", path_of(cluster, "evidence", name), _text)
 
 
 def events(cluster: str, after: int, wait_seconds: float, limit: int = 500) -> Call[Events]:
     query: Query = {"after": after, "limit": limit, "wait": wait_seconds}
-    return Call("GET", _path(cluster, "events"), _model(Events), query, hold_seconds=wait_seconds)
+    return Call("GET", path_of(cluster, "events"), model(Events), query, hold_seconds=wait_seconds)
 
 
 def version() -> Call[Version]:
-    return Call("GET", "/v1/version", _model(Version))
+    return Call("GET", "/v1/version", model(Version))
 
 
-def list_all(labels: Mapping[str, str], phases: Sequence[str], owner: str | None) -> Flow[tuple[Cluster, ...]]:
+def list_all(
+    labels: Mapping[str, str], phases: Sequence[str], owner: str | None, purposes: Sequence[str]
+) -> Flow[tuple[Cluster, ...]]:
     """All pages."""
     found: list[Cluster] = []
     cursor: str | None = None
     while True:
-        part: Page = yield page(labels, phases, owner, 500, cursor)
+        part: Page = yield page(labels, phases, owner, purposes, 500, cursor)
         found += part.clusters
         cursor = part.next_cursor
         if cursor is None:
@@ -169,7 +182,7 @@ def all_events(cluster: str) -> Flow[tuple[Event, ...]]:
 
 def wait_ready(cluster: str, timeout_seconds: float) -> Flow[Cluster]:
     """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-    seen = yield from _wait_until(cluster, "ready", timeout_seconds)
+    seen = yield from wait_until(cluster, "ready", timeout_seconds)
     if seen.phase != "ready" or seen.desired != "present":
         raise ClusterFailed(seen)
     return seen
@@ -180,7 +193,7 @@ def wait_deleted(cluster: str, timeout_seconds: float) -> Flow[None]:
     try:
         first: Cluster = yield get(cluster)
         # By its id: the name is free for another as soon as this one is gone.
-        yield from _wait_until(first.id, "deleted", timeout_seconds)
+        yield from wait_until(first.id, "deleted", timeout_seconds)
     except ApiError as error:
         if error.code != "not_found":
             raise
@@ -188,16 +201,24 @@ def wait_deleted(cluster: str, timeout_seconds: float) -> Flow[None]:
 
 def is_over(cluster: Cluster, wanted: Wait) -> bool:
     """Whether waiting has an end: it is so, or can no more become so. As the server sees it."""
-    if cluster.phase == "deleted":
-        return True
-    if wanted == "deleted":
-        return False
+    if wanted == "deleted" or cluster.phase == "deleted":
+        return cluster.phase == "deleted"
     if cluster.desired == "absent":
-        return wanted == "ready"
-    return cluster.phase in {"ready", "failed"}
+        return wanted != "settled"
+    if cluster.phase == "failed":
+        return True
+    ready, asleep = cluster.phase == "ready" and cluster.reset_to is None, cluster.phase == "hibernated"
+    match wanted:
+        case "ready":
+            return ready or cluster.desired == "hibernated"
+        case "hibernated":
+            return asleep or cluster.desired == "present"
+        case "settled":
+            return ready if cluster.desired == "present" else asleep
 
 
-def _wait_until(cluster: str, wanted: Wait, timeout_seconds: float) -> Flow[Cluster]:
+def wait_until(cluster: str, wanted: Wait, timeout_seconds: float) -> Flow[Cluster]:
+    """Until it is so, or can no more become so. Raises WaitTimeout."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         remaining = max(0.0, deadline - time.monotonic())
@@ -213,7 +234,8 @@ def _wait(wait: Wait | None, timeout_seconds: float) -> Query:
     return {} if wait is None else {"wait": wait, "timeout": timeout_seconds}
 
 
-def _path(cluster: str, *parts: str) -> str:
+def path_of(cluster: str, *parts: str) -> str:
+    """The path of a cluster, and of what is below it."""
     return "/".join(("/v1/clusters", *(quote(part, safe="") for part in (cluster, *parts))))
 
 
@@ -221,5 +243,6 @@ def _text(response: httpx.Response) -> str:
     return response.text
 
 
-def _model(model: type[M]) -> Callable[[httpx.Response], M]:
-    return lambda response: model.model_validate_json(response.content)
+def model(answer: type[M]) -> Callable[[httpx.Response], M]:
+    """How to read an answer that is one of `answer`."""
+    return lambda response: answer.model_validate_json(response.content)

@@ -39,7 +39,7 @@ class Unreachable(ClientError):
 
 
 class ClusterFailed(ClientError):
-    """A cluster that was waited for cannot become ready any more; `cluster.error` says why, where it failed."""
+    """A cluster that was waited for can no more become as wanted; `cluster.error` says why, where it failed."""
 
     def __init__(self, cluster: Cluster) -> None:
         error = cluster.error

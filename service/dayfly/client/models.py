@@ -1,17 +1,22 @@
-"""The server's answers, as typed values. Unknown fields are ignored, so that a newer server can say more."""
+"""The server's answers, as typed values. Unknown fields are ignored, so that a newer server can say more.
+
+Not here: nodes (node_models.py); checkpoints, templates and pools (saved_models.py).
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What all of them are."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class SizeRequest(_Answer):
+class SizeRequest(Answer):
     """The size of a node as asked for: vCPUs, MiB of memory, GiB of disk. None: what the image says."""
 
     vcpus: int | None = None
@@ -19,10 +24,10 @@ class SizeRequest(_Answer):
     disk_gib: int | None = None
 
 
-class HoldRequest(_Answer):
+class HoldRequest(Answer):
     """A hold as asked for: until when, or for how many seconds from now; why; and what becomes of the machines.
 
-    `vms` is `running` or `stopped`; None: the server decides, which means running.
+    `vms` is `running`, `stopped` or `hibernated`; None: the server decides, which means running.
     """
 
     until: datetime | None = None
@@ -31,15 +36,15 @@ class HoldRequest(_Answer):
     vms: str | None = None
 
 
-class Hold(_Answer):
-    """Keeps a cluster that failed or expired `until` then, with its machines `running` or `stopped`."""
+class Hold(Answer):
+    """Keeps a cluster that failed or expired `until` then, with its machines `running`, `stopped` or `hibernated`."""
 
     until: datetime
     reason: str
     vms: str
 
 
-class NodeSize(_Answer):
+class NodeSize(Answer):
     """The size of a node: vCPUs, MiB of memory, GiB of disk."""
 
     vcpus: int
@@ -53,7 +58,7 @@ class Workers(NodeSize):
     count: int
 
 
-class Endpoint(_Answer):
+class Endpoint(Answer):
     """A host's address and port."""
 
     host: str
@@ -63,7 +68,7 @@ class Endpoint(_Answer):
         return f"{self.host}:{self.port}"
 
 
-class ErrorReport(_Answer):
+class ErrorReport(Answer):
     """Why a cluster failed. `evidence` has names; `Client.evidence` fetches a text."""
 
     code: str
@@ -73,7 +78,7 @@ class ErrorReport(_Answer):
     evidence: tuple[str, ...] = ()
 
 
-class Step(_Answer):
+class Step(Answer):
     """How one step stands (running, waiting, done, failed), and how long it took or has been running."""
 
     name: str
@@ -87,7 +92,7 @@ class Step(_Answer):
     error_code: str | None = None
 
 
-class Spec(_Answer):
+class Spec(Answer):
     """A specification with every default filled in."""
 
     name: str | None = None
@@ -102,21 +107,41 @@ class Spec(_Answer):
     ttl_seconds: int | None = None
     heartbeat_interval_seconds: int | None = None
     restart: str = "always"
+    isolation: str = "shared"
+    idle_seconds: int | None = None
     hold: Hold | None = None
 
 
+class ToCheckpoint(Answer):
+    """Back to a checkpoint, by its name."""
+
+    checkpoint: str
+
+
 class Cluster(Spec):
-    """A cluster. `phase` is pending, provisioning, ready, failed, deleting or deleted; lists leave `steps` out.
+    """A cluster. `phase` is pending, provisioning, ready, hibernated, failed, deleting or deleted.
+
+    Lists leave `steps` out.
 
     `expires_because` is `ttl` or `heartbeat`. The place in the queue, and when the cluster will likely begin and be
     ready, are None where it does not wait or there is no telling. `restarts`: how often in a row machines of it were
     started again.
+
+    `purpose` is cluster, template, trial or member. `template` and `pool` are ids. `generation` counts resets, from 1;
+    `reset_to`, while one was asked for and has not begun, is `pristine` or a checkpoint. `origin`: what the machines of
+    one that is provisioning come from.
     """
 
     id: str
     name: str
     phase: str
     desired: str
+    purpose: str = "cluster"
+    template: str | None = None
+    pool: str | None = None
+    generation: int = 1
+    reset_to: str | ToCheckpoint | None = None
+    origin: str | None = None
     created_at: datetime
     updated_at: datetime
     admitted_at: datetime | None = None
@@ -126,6 +151,7 @@ class Cluster(Spec):
     expires_at: datetime | None = None
     expires_because: str | None = None
     heartbeat_at: datetime | None = None
+    active_at: datetime | None = None
     restarts: int = 0
     queue_position: int | None = None
     estimated_start_at: datetime | None = None
@@ -135,50 +161,28 @@ class Cluster(Spec):
     steps: tuple[Step, ...] = ()
 
 
-class Heartbeat(_Answer):
+class Heartbeat(Answer):
     """A heartbeat that counted: when the cluster expires now, and within how many seconds the next one is due."""
 
     expires_at: datetime | None = None
     heartbeat_interval_seconds: int
 
 
-class Page(_Answer):
+class Page(Answer):
     """Some clusters, newest first; `next_cursor` leads to more."""
 
     clusters: tuple[Cluster, ...]
     next_cursor: str | None = None
 
 
-class Node(_Answer):
-    """A virtual machine of a cluster. `address` is its own inside; `ssh` leads to it from outside."""
-
-    name: str
-    role: str
-    address: str
-    size: NodeSize
-    ssh: Endpoint | None = None
-    steps: tuple[Step, ...] = ()
-
-
-class SshAccess(_Answer):
-    """All that an SSH client needs; keys in OpenSSH's formats."""
-
-    host: str
-    port: int
-    username: str
-    private_key: str = Field(repr=False)
-    host_key: str
-    known_hosts: str
-
-
-class Registry(_Answer):
+class Registry(Answer):
     """The cluster's image registry: what is pushed to `push` is pulled inside from `pull`."""
 
     push: str
     pull: str
 
 
-class Port(_Answer):
+class Port(Answer):
     """A published port; `leads_to` is `api`, `registry`, `ssh/node01`, …"""
 
     port: int
@@ -186,7 +190,7 @@ class Port(_Answer):
     endpoint: Endpoint | None = None
 
 
-class Event(_Answer):
+class Event(Answer):
     """Something that happened to a cluster."""
 
     id: int
@@ -199,7 +203,7 @@ class Event(_Answer):
     code: str | None = None
 
 
-class Events(_Answer):
+class Events(Answer):
     """Some events; `next_after` goes on from there; `phase` is the cluster's."""
 
     events: tuple[Event, ...]
@@ -207,16 +211,12 @@ class Events(_Answer):
     phase: str
 
 
-class Version(_Answer):
+class Version(Answer):
     """The server's release and the API versions it speaks."""
 
     version: str
     api: tuple[str, ...]
 
 
-class NodeList(_Answer):
-    nodes: tuple[Node, ...]
-
-
-class PortList(_Answer):
+class PortList(Answer):
     ports: tuple[Port, ...]

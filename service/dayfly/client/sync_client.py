@@ -20,20 +20,20 @@ from dayfly.client.models import (
     Events,
     Heartbeat,
     HoldRequest,
-    Node,
     Port,
     Registry,
     SizeRequest,
     Spec,
-    SshAccess,
     Version,
 )
+from dayfly.client.node_models import Node, SshAccess
+from dayfly.client.sync_saved import SavedStates
 from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(SavedStates):
     """Dayfly from ordinary code. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
@@ -59,24 +59,15 @@ class Client:
         owner: str | None = None,
         heartbeat_interval_seconds: int | None = None,
         restart: str | None = None,
+        isolation: str | None = None,
+        idle_seconds: int | None = None,
         hold: HoldRequest | None = None,
         idempotency_key: str | None = None,
     ) -> Cluster:
         """Ask for a cluster; it is being made when this returns. Sizes left out come from the image."""
-        wish = Wish(
-            name,
-            image,
-            workers,
-            control_plane,
-            worker,
-            labels or {},
-            ttl_seconds,
-            readiness,
-            owner,
-            heartbeat_interval_seconds,
-            restart,
-            hold,
-        )
+        shape = (image, workers, control_plane, worker, readiness, owner)
+        times = (ttl_seconds, heartbeat_interval_seconds)
+        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
         return self._send(calls.create(wish, idempotency_key))
 
     def dry_run(
@@ -93,23 +84,14 @@ class Client:
         owner: str | None = None,
         heartbeat_interval_seconds: int | None = None,
         restart: str | None = None,
+        isolation: str | None = None,
+        idle_seconds: int | None = None,
         hold: HoldRequest | None = None,
     ) -> Spec:
         """What create() would make, checked in every way, and not made."""
-        wish = Wish(
-            name,
-            image,
-            workers,
-            control_plane,
-            worker,
-            labels or {},
-            ttl_seconds,
-            readiness,
-            owner,
-            heartbeat_interval_seconds,
-            restart,
-            hold,
-        )
+        shape = (image, workers, control_plane, worker, readiness, owner)
+        times = (ttl_seconds, heartbeat_interval_seconds)
+        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
         return self._send(calls.dry_run(wish))
 
     def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
@@ -117,10 +99,18 @@ class Client:
         return self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
     def list(
-        self, *, labels: Mapping[str, str] | None = None, phases: Sequence[str] = (), owner: str | None = None
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        phases: Sequence[str] = (),
+        owner: str | None = None,
+        purposes: Sequence[str] = (),
     ) -> tuple[Cluster, ...]:
-        """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first."""
-        return self._run(calls.list_all(labels or {}, phases, owner))
+        """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
+
+        `purposes`: `cluster` (what is listed where none is given), `template`, `trial`, `member`.
+        """
+        return self._run(calls.list_all(labels or {}, phases, owner, purposes))
 
     def delete(self, cluster: str) -> Cluster:
         """Ask for its deletion; it is being deleted when this returns."""

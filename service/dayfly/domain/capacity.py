@@ -7,6 +7,7 @@ goes next. Nobody overtakes who is next: a large request waits, but is never sta
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class Waiting:
     id: str
     owner: str
     needs: Resources
+    background: bool = False
+    """Nobody waits for it: it is to become a template, or a pool's member."""
 
 
 @dataclass(frozen=True)
@@ -92,33 +95,28 @@ class Queue:
         return sum(self.held.values(), Resources())
 
 
-def demand(spec: ClusterSpec) -> Resources:
-    """What a cluster of `spec` takes of its host."""
+def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
+    """What a cluster of `spec` takes of its host.
+
+    Forks share the pages that they have not written: with `memory_factor` 2.0 a guest counts with half its memory.
+    """
     sizes = [node.size for node in spec.nodes()]
     return Resources(
         vcpus=sum(size.vcpus for size in sizes),
-        memory_mib=sum(size.memory_mib + NODE_OVERHEAD_MIB for size in sizes) + CLUSTER_OVERHEAD_MIB,
+        memory_mib=sum(math.ceil(size.memory_mib / memory_factor) + NODE_OVERHEAD_MIB for size in sizes)
+        + CLUSTER_OVERHEAD_MIB,
         disk_gib=sum(size.disk_gib for size in sizes),
     )
 
 
 def in_order(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
-    """The queue as it will be served: each time the next of the owner who then has the smallest share of `offered`."""
-    lines: defaultdict[str, deque[tuple[int, Waiting]]] = defaultdict(deque)
-    for arrival, waiting in enumerate(queue.waiting):
-        lines[waiting.owner].append((arrival, waiting))
-    held = {owner: queue.held.get(owner, Resources()) for owner in lines}
-    turns = [(held[owner].share_of(offered), line[0][0], owner) for owner, line in lines.items()]
-    heapq.heapify(turns)
-    order = []
-    while turns:
-        _, _, owner = heapq.heappop(turns)
-        _, waiting = lines[owner].popleft()
-        order.append(waiting)
-        held[owner] += waiting.needs
-        if lines[owner]:
-            heapq.heappush(turns, (held[owner].share_of(offered), lines[owner][0][0], owner))
-    return tuple(order)
+    """The queue as it will be served: each time the next of the owner who then has the smallest share of `offered`.
+
+    All that somebody waits for comes before all that is for later.
+    """
+    held = defaultdict(Resources, queue.held)
+    front = _take_turns([waiting for waiting in queue.waiting if not waiting.background], held, offered)
+    return front + _take_turns([waiting for waiting in queue.waiting if waiting.background], held, offered)
 
 
 def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
@@ -131,6 +129,24 @@ def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
         room -= waiting.needs
         admitted.append(waiting)
     return tuple(admitted)
+
+
+def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Resources) -> tuple[Waiting, ...]:
+    """`line` in the order of turns; `held` grows by it."""
+    lines: defaultdict[str, deque[tuple[int, Waiting]]] = defaultdict(deque)
+    for arrival, waiting in enumerate(line):
+        lines[waiting.owner].append((arrival, waiting))
+    turns = [(held[owner].share_of(offered), line[0][0], owner) for owner, line in lines.items()]
+    heapq.heapify(turns)
+    order = []
+    while turns:
+        _, _, owner = heapq.heappop(turns)
+        _, waiting = lines[owner].popleft()
+        order.append(waiting)
+        held[owner] += waiting.needs
+        if lines[owner]:
+            heapq.heappush(turns, (held[owner].share_of(offered), lines[owner][0][0], owner))
+    return tuple(order)
 
 
 @dataclass(frozen=True)

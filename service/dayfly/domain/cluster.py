@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import Origin
 from dayfly.domain.spec import ClusterSpec, VmsUnderHold
 
 
@@ -18,6 +19,19 @@ class Hold:
     until: datetime
     reason: str
     vms: VmsUnderHold = "running"
+
+
+class Purpose(StrEnum):
+    """What a cluster is for."""
+
+    CLUSTER = "cluster"
+    """A caller's."""
+    TEMPLATE = "template"
+    """To be saved as a template, then removed."""
+    TRIAL = "trial"
+    """The first fork of a template, which verifies it, then is removed."""
+    MEMBER = "member"
+    """Of a pool: waits, paused, for a caller."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,11 @@ class Cluster:
     the engine holds nothing of it any more. `ready_at`: when it was ready first.
     `expires_at` is the earliest of all its ends: time to live, missing heartbeat (domain/expiry.py).
     `restarts`: how often in a row machines of it were started again, the last time at `restarted_at`.
+
+    `template_id`: what it is a fork of, or (purpose `template`) what it is to become. `origin`: where its machines come
+    from while it is `provisioning` (domain/origin.py); None: from where they are, their own disks. `reset_to`: the
+    wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's member do.
+    `generation` counts its resets: containers of an earlier one are cleared away.
     """
 
     id: str
@@ -75,6 +94,20 @@ class Cluster:
     warned_at: datetime | None = None
     restarts: int = 0
     restarted_at: datetime | None = None
+    purpose: Purpose = Purpose.CLUSTER
+    template_id: str | None = None
+    pool_id: str | None = None
+    origin: Origin | None = None
+    reset_to: Origin | None = None
+    paused: bool = False
+    traffic: int = 0
+    """Packets from outside, as counted when somebody last looked; `active_at`: when they last had become more."""
+    active_at: datetime | None = None
+
+    @property
+    def keeps_disks(self) -> bool:
+        """Whether its machines' disks are the caller's by now: then machines are started again, never made anew."""
+        return self.ready_at is not None and (self.origin is None or self.origin.keeps_disks)
 
     def held(self, now: datetime) -> bool:
         """Whether a hold keeps it at `now`."""
@@ -123,7 +156,8 @@ class NewEvent:
     """An event not yet stored: the store gives it its id and its time.
 
     Types: `phase`; `step.started`, `.progress`, `.waiting`, `.retry`, `.done`, `.failed`; `cluster.admitted`,
-    `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`.
+    `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`, `.forked`, `.fallback`, `.reset`,
+    `.checkpoint`, `.hibernated`, `.resumed`, `.claimed`, `.idle`.
     """
 
     type: str

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import VmsUnderHold
 
 Reason = Literal["ttl", "heartbeat"]
 
 WARNING: Final = timedelta(minutes=5)
 """How long ahead of the end a warning comes; but never before four fifths of the time have passed."""
+IDLE_LOOKS: Final = 4
+"""How often traffic is looked at in the time after which a cluster without any hibernates by itself."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,12 @@ def is_over(cluster: Cluster, now: datetime) -> bool:
 
 def must_stop(cluster: Cluster, now: datetime) -> bool:
     """Whether the cluster's end has come and a hold keeps it, with its machines stopped."""
-    ended = cluster.expires_at is not None and cluster.expires_at <= now
-    return ended and cluster.hold is not None and cluster.held(now) and cluster.hold.vms == "stopped"
+    return _kept(cluster, now) == "stopped"
+
+
+def must_hibernate(cluster: Cluster, now: datetime) -> bool:
+    """Whether the cluster's end has come and a hold keeps it, hibernated."""
+    return _kept(cluster, now) == "hibernated"
 
 
 def next_look(cluster: Cluster, now: datetime) -> datetime | None:
@@ -66,6 +73,8 @@ def next_look(cluster: Cluster, now: datetime) -> datetime | None:
     times = [end.warn_at, end.at] if end is not None else []
     if hold is not None:
         times.append(hold.until)
+    if cluster.phase is Phase.READY and cluster.purpose is Purpose.CLUSTER and cluster.spec.idle_seconds is not None:
+        times.append(now + timedelta(seconds=cluster.spec.idle_seconds) / IDLE_LOOKS)
     return min((time for time in times if time > now), default=None)
 
 
@@ -74,9 +83,35 @@ def _is_due(cluster: Cluster, now: datetime) -> bool:
     end = expiry(cluster)
     if end is not None and cluster.warned_at is None and end.warn_at <= now:
         return True
-    if cluster.phase is Phase.FAILED:
-        return is_over(cluster, now) or (cluster.reserved and not cluster.held(now))
-    return is_over(cluster, now) or (cluster.phase is Phase.READY and must_stop(cluster, now))
+    if is_over(cluster, now):
+        return True
+    match cluster.phase:
+        case Phase.FAILED:
+            return cluster.reserved and not cluster.held(now)
+        case Phase.READY:
+            wished = cluster.reset_to is not None or cluster.desired is Desired.HIBERNATED
+            return wished or _is_unfinished(cluster) or must_stop(cluster, now) or must_hibernate(cluster, now)
+        case Phase.HIBERNATED:
+            return cluster.desired is Desired.PRESENT and not must_hibernate(cluster, now)
+        case _:
+            return False
+
+
+def _is_unfinished(cluster: Cluster) -> bool:
+    """Whether a ready cluster is not yet what its purpose wants of it."""
+    match cluster.purpose:
+        case Purpose.CLUSTER:
+            return cluster.paused  # just claimed: it is to go on
+        case Purpose.MEMBER:
+            return not cluster.paused
+        case Purpose.TEMPLATE | Purpose.TRIAL:
+            return True
+
+
+def _kept(cluster: Cluster, now: datetime) -> VmsUnderHold | None:
+    """How a hold keeps the machines of a cluster whose end has come; None: it has not, or nothing keeps them."""
+    ended = cluster.expires_at is not None and cluster.expires_at <= now
+    return cluster.hold.vms if ended and cluster.hold is not None and cluster.held(now) else None
 
 
 def _expiry(reason: Reason, began: datetime, seconds: int) -> Expiry:

@@ -12,6 +12,7 @@ class Desired(StrEnum):
     """What the caller wants; only the API writes it."""
 
     PRESENT = "present"
+    HIBERNATED = "hibernated"
     ABSENT = "absent"
 
 
@@ -19,11 +20,13 @@ class Phase(StrEnum):
     """Where a cluster is; only the reconciler writes it."""
 
     PENDING = "pending"
-    """Accepted; waits in the queue until the host has room for it."""
+    """Accepted, or to be woken up; waits in the queue until the host has room for it."""
     PROVISIONING = "provisioning"
-    """A worker is making it, or making it whole again after the engine, the host or a machine of it went down."""
+    """A worker is making it, resetting it, waking it up, or making it whole again after something of it went down."""
     READY = "ready"
     """All that the spec asked for holds."""
+    HIBERNATED = "hibernated"
+    """Its machines' memory lies on the disk and nothing of it runs; woken up, it goes on where it was."""
     FAILED = "failed"
     """Given up, with an error code. The evidence is kept; no container is, unless a hold keeps them."""
     DELETING = "deleting"
@@ -41,6 +44,11 @@ TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
         (Phase.PROVISIONING, Phase.DELETING),
         (Phase.READY, Phase.PROVISIONING),
         (Phase.READY, Phase.FAILED),
+        (Phase.READY, Phase.HIBERNATED),
+        # It has given its vCPUs and memory back: it waits for room like any other.
+        (Phase.HIBERNATED, Phase.PENDING),
+        (Phase.HIBERNATED, Phase.FAILED),
+        (Phase.HIBERNATED, Phase.DELETING),
         (Phase.READY, Phase.DELETING),
         (Phase.FAILED, Phase.DELETING),
         (Phase.DELETING, Phase.DELETED),
@@ -50,7 +58,7 @@ TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
 LIVING: Final = frozenset(Phase) - {Phase.DELETED}
 """Phases in which a cluster's name is taken."""
 
-SETTLED: Final = frozenset({Phase.READY, Phase.FAILED, Phase.DELETED})
+SETTLED: Final = frozenset({Phase.READY, Phase.HIBERNATED, Phase.FAILED, Phase.DELETED})
 """Phases that a cluster leaves only when somebody wants it to."""
 
 

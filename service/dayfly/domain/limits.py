@@ -27,6 +27,12 @@ class TimeLimits:
     nodes_ready: float
     pod: float
     api_request: float
+    save: float
+    """Machines' memory, and perhaps their disks, to stable storage."""
+    load: float
+    settle: float
+    """The longest wait for guests to settle; `settle_least` the shortest for those with Kubernetes."""
+    settle_least: float
     emulated: bool
 
 
@@ -39,6 +45,10 @@ ACCELERATED: Final = TimeLimits(
     nodes_ready=180,
     pod=120,
     api_request=15,
+    save=300,
+    load=120,
+    settle=60,
+    settle_least=15,
     emulated=False,
 )
 EMULATED: Final = TimeLimits(
@@ -50,6 +60,10 @@ EMULATED: Final = TimeLimits(
     nodes_ready=600,
     pod=480,
     api_request=60,
+    save=300,
+    load=180,
+    settle=180,
+    settle_least=60,
     emulated=True,
 )
 

@@ -14,6 +14,8 @@ LABEL_ROLE: Final = "dayfly.role"
 LABEL_INSTANCE: Final = "dayfly.instance"
 LABEL_GENERATION: Final = "dayfly.generation"
 LABEL_NODE: Final = "dayfly.node"
+LABEL_TEMPLATE: Final = "dayfly.template"
+"""On a template's volume, which is of no cluster: the template's id."""
 LABEL_IMAGE: Final = "dayfly.image"
 """On a node image: its manifest, as JSON (domain/image.py)."""
 
@@ -26,6 +28,16 @@ _IMAGE_REPOSITORY: Final = "dayfly"
 def container_name(cluster_id: str, part: str) -> str:
     """`dayfly-<id>-<part>`; the part is `net`, `registry` or a node's name."""
     return f"dayfly-{cluster_id}-{part}"
+
+
+def saved_volume(cluster_id: str) -> str:
+    """The volume that a cluster's checkpoints and its hibernation lie in; it goes with the cluster."""
+    return f"dayfly-{cluster_id}-saved"
+
+
+def template_volume(template_id: str) -> str:
+    """The volume that a template lies in."""
+    return f"dayfly-template-{template_id}"
 
 
 def node_name(index: int) -> str:

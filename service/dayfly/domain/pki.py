@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dayfly.domain.kubeconfig import CLIENTS, ClientIdentity, kubeconfig
@@ -100,8 +106,7 @@ def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
         # Making these two by themselves costs controller-manager and scheduler 35 s each under emulation.
         ("pki/controller-manager", authority, _on_node(first, "kube-controller-manager", _SERVER)),
         ("pki/scheduler", authority, _on_node(first, "kube-scheduler", _SERVER)),
-        (f"{CLIENTS}/caller", authority, _Leaf("kubernetes-admin", _CLIENT, _ADMINISTRATORS)),
-        (f"{CLIENTS}/dayfly", authority, _Leaf("dayfly", _CLIENT, _ADMINISTRATORS)),
+        *((path, authority, leaf) for path, leaf in _clients().items()),
     ):
         files |= _issue_files(path, signer, leaf, start)
     for node in spec.nodes():
@@ -110,11 +115,30 @@ def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
     return files | _kubeconfigs(spec, authority, start)
 
 
+def reissue_clients(pki: Mapping[str, str], now: datetime) -> dict[str, str]:
+    """`pki` with new identities of callers and of Dayfly, by the same CA: for a fork, which shares everything else."""
+    certificate = x509.load_pem_x509_certificate(pki["pki/ca.crt"].encode())
+    key = load_pem_private_key(pki["pki/ca.key"].encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("a cluster's CA has a key on an elliptic curve")
+    files = dict(pki)
+    for path, leaf in _clients().items():
+        files |= _issue_files(path, _Signer(certificate, key), leaf, now - VALID_BEFORE)
+    return files
+
+
 def ca_hash(pki: Mapping[str, str]) -> str:
     """`sha256:<hex>` of the cluster CA's public key (its DER SubjectPublicKeyInfo): what a join is pinned on."""
     certificate = x509.load_pem_x509_certificate(pki["pki/ca.crt"].encode())
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{hashlib.sha256(spki).hexdigest()}"
+
+
+def _clients() -> dict[str, _Leaf]:
+    return {
+        f"{CLIENTS}/caller": _Leaf("kubernetes-admin", _CLIENT, _ADMINISTRATORS),
+        f"{CLIENTS}/dayfly": _Leaf("dayfly", _CLIENT, _ADMINISTRATORS),
+    }
 
 
 def _api_server(first: Node) -> _Leaf:

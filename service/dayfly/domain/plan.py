@@ -1,4 +1,4 @@
-"""Which steps a cluster needs, and what each waits for: a small graph, computed from the spec.
+"""Which steps a cluster needs, and what each waits for: a small graph, computed from its spec and its origin.
 
 Not here: what a step does (engine/).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dayfly.domain.origin import Origin
 from dayfly.domain.spec import ClusterSpec
 
 
@@ -23,20 +24,47 @@ class PlannedStep:
         return (self.name, self.node)
 
 
-def plan_creation(spec: ClusterSpec) -> tuple[PlannedStep, ...]:
-    """The steps to a ready cluster, each after all it waits for.
+def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
+    """The steps to a ready cluster, each after all it waits for. Its machines come from `origin`; None: their disks.
 
-    All nodes boot at once; a join waits for the control plane and for its own node's boot, not for the other boots.
+    Whatever is not of `generation` is cleared away first, unless the machines go on with the disks that they have.
     """
-    sandbox = PlannedStep("sandbox")
+    if origin is None or origin.keeps_disks or generation == 1:
+        cleared: tuple[PlannedStep, ...] = ()
+    else:
+        cleared = (PlannedStep("clear"),)
+    sandbox = PlannedStep("sandbox", None, frozenset(step.key for step in cleared))
+    if origin is None or origin.kind == "image":
+        return (*cleared, sandbox, *_booted(spec, sandbox))
+    return (*cleared, sandbox, *_loaded(spec, sandbox, origin))
+
+
+def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
+    """All nodes boot at once; a join waits for the control plane and for its own node's boot, not for the others'."""
     boots = tuple(PlannedStep("boot", node.index, frozenset({sandbox.key})) for node in spec.nodes())
-    if spec.manifest.kubernetes is None or spec.readiness == "booted":
-        return (sandbox, *boots)
+    if not _wants_kubernetes(spec):
+        return boots
     first, *others = boots
     control_plane = PlannedStep("control_plane", 1, frozenset({first.key}))
     joins = tuple(PlannedStep("join", boot.node, frozenset({control_plane.key, boot.key})) for boot in others)
     ready = PlannedStep("ready", None, frozenset({control_plane.key, *(join.key for join in joins)}))
-    steps = (sandbox, *boots, control_plane, *joins, ready)
+    steps = (*boots, control_plane, *joins, ready)
     if spec.readiness == "nodes":
         return steps
     return (*steps, PlannedStep("smoke", None, frozenset({control_plane.key})))
+
+
+def _loaded(spec: ClusterSpec, sandbox: PlannedStep, origin: Origin) -> tuple[PlannedStep, ...]:
+    """All machines are loaded together. Only those of a template still have to become themselves; a pod ran in it."""
+    load = PlannedStep("load", None, frozenset({sandbox.key}))
+    last = [load]
+    if origin.kind == "template":
+        last = [PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes()]
+    steps = (load, *(step for step in last if step is not load))
+    if not _wants_kubernetes(spec):
+        return steps
+    return (*steps, PlannedStep("ready", None, frozenset(step.key for step in last)))
+
+
+def _wants_kubernetes(spec: ClusterSpec) -> bool:
+    return spec.manifest.kubernetes is not None and spec.readiness != "booted"

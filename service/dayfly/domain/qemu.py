@@ -1,6 +1,7 @@
 """QEMU's command line: a list, from typed values. The most valuable pure function of the project.
 
-The machine carries from the first day what templates will need: file-backed RAM, a fixed MAC, one overlay a node, QMP.
+A machine is booted, or started from what was saved of one; then everything but its RAM's origin must be as it was:
+devices, their order, the kernel. A change here that a saved machine would not survive raises template.FORMAT.
 Not here: which container runs it (topology.py), or what the guest does.
 """
 
@@ -21,6 +22,14 @@ CONSOLE_LOG: Final = "/var/log/dayfly/console.log"
 """Outlives the VM: it lies in the container's own layer."""
 OVERLAY: Final = "/var/lib/dayfly/disk.qcow2"
 RAM_DIR: Final = "/ram"
+START_FILE: Final = f"{RUN_DIR}/start"
+"""How the machine starts this time (start_file); written before each start of its container."""
+
+RAM: Final = "ram"
+STATE: Final = "state"
+DISK: Final = "disk.qcow2"
+"""What a saved machine's folder has: its devices' state; a template's RAM as a file of its own; its overlay, unless
+the machine keeps it."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,48 @@ class Machine:
     mac: str
 
 
-def command_line(machine: Machine) -> tuple[str, ...]:
-    """QEMU's argv for `machine`, to be run in the foreground."""
+@dataclass(frozen=True)
+class Start:
+    """One way to start a machine: what becomes of its overlay first, and QEMU's command line.
+
+    `disk`: `keep` it, or make a blank one over the image's disk where there is none; `over PATH`: a new one whose
+    backing file is PATH; `copy PATH`: a copy of PATH.
+    """
+
+    disk: str
+    command: tuple[str, ...]
+
+
+def boot(machine: Machine) -> Start:
+    """From its own disk."""
+    return Start("keep", _command_line(machine, _own_memory(machine)))
+
+
+def fork(machine: Machine, folder: str) -> Start:
+    """From a template's `folder`, whose RAM is mapped copy-on-write and stays shared as long as nobody writes to it.
+
+    Here as in restore() the machine waits for migrate-incoming, and stands still when that is done.
+    """
+    size = f"{machine.memory_mib}M"
+    private = f"memory-backend-file,id=ram0,size={size},mem-path={folder}/{RAM},share=off,readonly=on,rom=off"
+    return Start(f"over {folder}/{DISK}", (*_command_line(machine, ("-m", size, "-object", private)), *_INCOMING))
+
+
+def restore(machine: Machine, folder: str, *, keep_disk: bool) -> Start:
+    """From a checkpoint's `folder`, or (with the disk that it has) from a hibernation's."""
+    command = (*_command_line(machine, _own_memory(machine)), *_INCOMING)
+    return Start("keep" if keep_disk else f"copy {folder}/{DISK}", command)
+
+
+def start_file(start: Start) -> bytes:
+    """What /usr/lib/dayfly/node reads: the disk, then the command, a line for each argument."""
+    return "".join(f"{line}\n" for line in (start.disk, *start.command)).encode()
+
+
+_INCOMING: Final = ("-S", "-incoming", "defer")
+
+
+def _command_line(machine: Machine, memory: tuple[str, ...]) -> tuple[str, ...]:
     return (
         "qemu-system-x86_64",
         *("-name", machine.name),
@@ -48,11 +97,13 @@ def command_line(machine: Machine) -> tuple[str, ...]:
         *("-display", "none"),
         *("-machine", "q35,usb=off,vmport=off,smm=off,memory-backend=ram0"),
         *_processor(machine),
-        *_memory(machine),
+        *memory,
         *_kernel(machine),
         *_disk(machine),
         *_network(machine),
         *("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"),
+        # Another with each start: it tells the guest's kernel that it is a fork, whose random numbers must be its own.
+        *("-device", "vmgenid,guid=auto"),
         *_channels(),
         *("-fw_cfg", f"name=opt/dayfly/seed,file={SEED_FILE}"),
     )
@@ -67,7 +118,7 @@ def _processor(machine: Machine) -> tuple[str, ...]:
     return ("-accel", accel, "-cpu", cpu, "-smp", str(machine.vcpus))
 
 
-def _memory(machine: Machine) -> tuple[str, ...]:
+def _own_memory(machine: Machine) -> tuple[str, ...]:
     path = f"{RAM_DIR}/{machine.name}.ram"
     size = f"{machine.memory_mib}M"
     return ("-m", size, "-object", f"memory-backend-file,id=ram0,size={size},mem-path={path},share=on")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pydantic import BaseModel, ConfigDict, Field
 
-from dayfly.domain.pki import issue_pki
+from dayfly.domain.pki import issue_pki, reissue_clients
 from dayfly.domain.spec import ClusterSpec
 
 _KEY_BLOCK: Final = re.compile(
@@ -75,6 +75,19 @@ def new_secrets(spec: ClusterSpec, now: datetime) -> ClusterSecrets:
         host_key=_ssh_key_pair("dayfly-node"),
         bootstrap_token=f"{secrets.token_hex(3)}.{secrets.token_hex(8)}",
         pki=issue_pki(spec, now) if spec.manifest.kubernetes is not None else {},
+    )
+
+
+def fork_secrets(template: ClusterSecrets, now: datetime) -> ClusterSecrets:
+    """For a fork of the template that has `template`: what its machines have in their memory stays as it is there.
+
+    Its own are what lets anybody in: both SSH key pairs, and the identities of its caller and of Dayfly.
+    """
+    return ClusterSecrets(
+        user_key=_ssh_key_pair("dayfly"),
+        host_key=_ssh_key_pair("dayfly-node"),
+        bootstrap_token=template.bootstrap_token,
+        pki=reissue_clients(template.pki, now) if template.pki else {},
     )
 
 

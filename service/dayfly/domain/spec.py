@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +17,12 @@ Readiness = Literal["usable", "nodes", "booted"]
 Restart = Literal["always", "never"]
 """After the engine, the host or a machine of the cluster went down: `always` it is brought back, `never` it fails."""
 
-VmsUnderHold = Literal["running", "stopped"]
-"""What a hold does with the machines of a cluster that failed or expired."""
+VmsUnderHold = Literal["running", "stopped", "hibernated"]
+"""What a hold does with the machines of a cluster that failed or expired. One that failed cannot hibernate: stopped."""
+
+Isolation = Literal["shared", "strict"]
+"""`shared`: it may be a fork of its owner's template, and then has the cluster CA of that template's other forks.
+`strict`: it is made from nothing, with a CA of its own."""
 
 
 class Node(BaseModel):
@@ -54,6 +60,16 @@ class ClusterSpec(BaseModel):
     heartbeat_interval_seconds: int | None = None
     """The longest silence of the caller after which the cluster expires; counts from its creation on."""
     restart: Restart = "always"
+    isolation: Isolation = "shared"
+    idle_seconds: int | None = None
+    """Hibernate it by itself after so long without traffic from outside."""
+
+    @property  # not cached: model_copy() would carry the old one along
+    def shape(self) -> str:
+        """SHA-256 of what clusters must have in common to be forks of one template: image, sizes, nodes, readiness."""
+        common = {"image_id", "control_plane", "worker", "workers", "readiness"}
+        canonical = json.dumps(self.model_dump(mode="json", include=common), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def node_count(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dayfly.domain import naming, network, qemu
+from dayfly.domain import naming, network, origin, qemu
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.spec import ClusterSpec, Node
 
@@ -22,6 +22,16 @@ class Publication:
 
     address: str = "127.0.0.1"
     port_range: str | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A named volume, mounted at `path`; made with `labels` where it is not there yet."""
+
+    name: str
+    path: str
+    labels: Mapping[str, str]
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class ContainerSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
     ports: tuple[int, ...] = ()
     publication: Publication = field(default_factory=Publication)
     cpu_shares: int = 1024
@@ -70,8 +81,13 @@ def compute_topology(
     accelerator: Accelerator,
     publication: Publication,
     generation: int = 1,
+    template_id: str | None = None,
+    makes_template: bool = False,
 ) -> Topology:
-    """The containers that `spec` needs, named and labelled for `cluster_id`."""
+    """The containers that `spec` needs, named and labelled for `cluster_id`.
+
+    `template_id`: whose volume the nodes see, to be forked from, or (`makes_template`) to be written.
+    """
 
     def labels(role: Role, node: str | None = None) -> dict[str, str]:
         common = {
@@ -82,6 +98,12 @@ def compute_topology(
         }
         return common | ({naming.LABEL_NODE: node} if node else {})
 
+    saved = Volume(
+        name=naming.saved_volume(cluster_id),
+        path=origin.SAVED_DIR,
+        labels={naming.LABEL_CLUSTER: cluster_id, naming.LABEL_INSTANCE: instance},
+    )
+    template = () if template_id is None else (_template_volume(template_id, instance, read_only=not makes_template),)
     net = ContainerSpec(
         name=naming.container_name(cluster_id, "net"),
         role="net",
@@ -103,6 +125,7 @@ def compute_topology(
         command=("/usr/lib/dayfly/registry",),
         labels=labels("registry"),
         joins=net.name,
+        volumes=(saved,),
     )
     nodes = tuple(
         ContainerSpec(
@@ -110,11 +133,12 @@ def compute_topology(
             role="node",
             node=node.name,
             image=spec.image_id,
-            command=_node_command(spec, node, accelerator),
+            command=_node_command(spec, node),
             labels=labels("node", node.name),
             joins=net.name,
             devices=("/dev/net/tun", "/dev/kvm") if accelerator == "kvm" else ("/dev/net/tun",),
             tmpfs={qemu.RAM_DIR: f"size={node.size.memory_mib + 1}m,mode=0700"},
+            volumes=(saved, *template),
             # A container counts as one process to the scheduler, however many vCPUs run in it.
             cpu_shares=1024 * node.size.vcpus,
         )
@@ -148,9 +172,18 @@ def _net_environment(spec: ClusterSpec) -> dict[str, str]:
     }
 
 
-def _node_command(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> tuple[str, ...]:
-    """/usr/lib/dayfly/node makes the overlay, waits for the tap, and becomes QEMU (provisioning/toolbox/node)."""
-    machine = qemu.Machine(
+def _template_volume(template_id: str, instance: str, *, read_only: bool) -> Volume:
+    return Volume(
+        name=naming.template_volume(template_id),
+        path=origin.TEMPLATE_DIR,
+        labels={naming.LABEL_TEMPLATE: template_id, naming.LABEL_INSTANCE: instance},
+        read_only=read_only,
+    )
+
+
+def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu.Machine:
+    """The virtual machine of one node."""
+    return qemu.Machine(
         name=node.name,
         accelerator=accelerator,
         vcpus=node.size.vcpus,
@@ -162,11 +195,15 @@ def _node_command(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> tu
         tap=network.tap_name(node.index),
         mac=network.node_mac(node.index),
     )
+
+
+def _node_command(spec: ClusterSpec, node: Node) -> tuple[str, ...]:
+    """/usr/lib/dayfly/node sees to the overlay, waits for the tap, and becomes QEMU (provisioning/toolbox/node)."""
     return (
         "/usr/lib/dayfly/node",
+        qemu.START_FILE,
         spec.manifest.disk,
-        machine.overlay,
+        qemu.OVERLAY,
         f"{node.size.disk_gib}G",
-        machine.tap,
-        *qemu.command_line(machine),
+        network.tap_name(node.index),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -12,12 +12,12 @@ from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers import docker_events, docker_exec, docker_start, docker_survey
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_errors import engine_errors, is_status
-from dayfly.drivers.docker_objects import delete_all, delete_networks_and_volumes, label_of, look
+from dayfly.drivers.docker_objects import delete_all, delete_networks_and_volumes, label_of, look, name_of
 from dayfly.drivers.docker_start import CHANGE_SECONDS
 from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File, Holding
 from dayfly.errors import ContainerExited
@@ -95,18 +95,17 @@ class DockerEngine:
             await self._client.ping()
         return int(ended["StatusCode"])
 
-    async def remove(self, cluster_id: str, *, node: str | None = None) -> None:
-        of_node = [f"{LABEL_NODE}={node}"] if node is not None else []
+    async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         async with self._client.changing(f"removing {cluster_id}") as docker:
             async with asyncio.timeout(CHANGE_SECONDS):
-                while found := await self._list(cluster_id, *of_node):
+                while found := await self._list(cluster_id, only=only):
                     # The namespace's owner last: what joined it would lose its network while it still runs.
                     joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
                     await delete_all(joined)
                     await delete_all([c for c in found if c not in joined])
-                    if await self._list(cluster_id, *of_node):
+                    if await self._list(cluster_id, only=only):
                         await self._clock.sleep(_GONE_POLL_SECONDS)
-                if node is None:
+                if only is None:
                     await delete_networks_and_volumes(docker, self._labels(cluster_id))
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
@@ -184,10 +183,10 @@ class DockerEngine:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _list(self, cluster_id: str, *more: str) -> list[DockerContainer]:
+    async def _list(self, cluster_id: str, *more: str, only: Collection[str] | None = None) -> list[DockerContainer]:
         filters = {"label": [*self._labels(cluster_id), *more]}
-        containers = self._client.get().containers
-        return await containers.list(all=True, filters=filters)
+        found = await self._client.get().containers.list(all=True, filters=filters)
+        return found if only is None else [container for container in found if name_of(container) in only]
 
     def _labels(self, cluster_id: str | None) -> list[str]:
         of_cluster = [f"{LABEL_CLUSTER}={cluster_id}"] if cluster_id is not None else []

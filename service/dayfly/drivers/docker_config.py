@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.topology import ContainerSpec, Volume
 
 LABEL_PORTS: Final = "dayfly.ports"
 """The host ports that a container was made with, `20017,23456`: one list of the engine shows those of all, running or
@@ -28,6 +28,7 @@ def container_config(container: ContainerSpec, host_ports: Mapping[int, int] | N
             for port in container.ports
         },
         "Tmpfs": dict(container.tmpfs),
+        "Mounts": [_mount(volume) for volume in container.volumes],
         "CpuShares": container.cpu_shares,
     }
     return {
@@ -62,6 +63,16 @@ def _least_privilege() -> dict[str, Any]:
         "RestartPolicy": {"Name": "no"},
         # A console that prints for ever must not fill the host's disk.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
+    }
+
+
+def _mount(volume: Volume) -> dict[str, Any]:
+    return {
+        "Type": "volume",
+        "Source": volume.name,
+        "Target": volume.path,
+        "ReadOnly": volume.read_only,
+        "VolumeOptions": {"Labels": dict(volume.labels), "NoCopy": True},
     }
 
 

@@ -61,6 +61,13 @@ def label_of(container: DockerContainer, name: str) -> str | None:
     return labels.get(name)
 
 
+def name_of(container: DockerContainer) -> str:
+    """Of a container as a list shows it."""
+    # Its own name has one slash; those that links gave it have two. One that is half removed has none.
+    names = [name[1:] for name in container["Names"] or () if name.count("/") == 1]
+    return names[0] if names else str(container.id)
+
+
 async def delete_all(containers: Sequence[DockerContainer]) -> None:
     async with asyncio.TaskGroup() as group:
         for container in containers:

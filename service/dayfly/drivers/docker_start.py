@@ -37,12 +37,12 @@ class _Found:
 
 
 async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File]) -> None:
-    """`container` runs. `files` are written before its first start."""
+    """`container` runs. `files` are written before each start."""
     avoid: frozenset[int] = frozenset()
     for _ in range(_PORT_TRIES):
         found = await _make_or_adopt(docker, container, avoid)
         if found.state in {"exited", "dead"}:
-            return await _start_again(found, container.name)
+            return await _start_again(found, container.name, files)
         if found.state != "created":
             return None
         try:
@@ -106,9 +106,11 @@ async def _start_first(container: DockerContainer, files: Sequence[File]) -> Non
         raise
 
 
-async def _start_again(found: _Found, name: str) -> None:
+async def _start_again(found: _Found, name: str, files: Sequence[File]) -> None:
     """It has a cluster's state in it: whatever is in the way, it is kept, with its ports."""
     try:
+        if files:
+            await found.handle.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
         await found.handle.start()
     except DockerError as error:
         if not (found.host_ports and is_port_taken(error)):

@@ -15,9 +15,9 @@ from aiodocker.exceptions import DockerError
 from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
 from dayfly.drivers.docker_errors import is_status
-from dayfly.drivers.docker_objects import delete, unless
+from dayfly.drivers.docker_objects import delete, name_of, unless
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused
 
@@ -31,8 +31,8 @@ async def survey(docker: Docker, instance: str) -> tuple[Holding, ...]:
         networks = group.create_task(docker.networks.list(filters=filters))
     listed = (
         *map(_container, containers.result()),
-        *((_volume(found), _labels(found)) for found in volumes.result()["Volumes"] or ()),
-        *((_network(found), _labels(found)) for found in networks.result()),
+        *map(_volume, volumes.result()["Volumes"] or ()),
+        *map(_network, networks.result()),
     )
     return tuple(holding for holding, labels in listed if labels.get(LABEL_INSTANCE) == instance)
 
@@ -58,7 +58,7 @@ async def discard(docker: Docker, instance: str, holding: Holding) -> None:
 
 
 def _check(holding: Holding, instance: str, labels: Mapping[str, str]) -> None:
-    if labels.get(LABEL_INSTANCE) != instance or labels.get(LABEL_CLUSTER, "") != holding.cluster_id:
+    if (labels.get(LABEL_INSTANCE), *_of(labels)) != (instance, holding.cluster_id, holding.template_id):
         raise EngineRefused(f"{holding.kind} {holding.name} is not what was seen: it is left alone")
 
 
@@ -74,19 +74,26 @@ async def _shown(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any] | None
 
 def _container(found: DockerContainer) -> tuple[Holding, Mapping[str, str]]:
     labels: Mapping[str, str] = found["Labels"] or {}
-    # Its own name has one slash; those that links gave it have two. One that is half removed has none.
-    names = [name[1:] for name in found["Names"] or () if name.count("/") == 1]
-    name = names[0] if names else found.id
     running = found["State"] in {"running", "paused", "restarting"}
-    return Holding("container", found.id, name, labels.get(LABEL_CLUSTER, ""), running), labels
+    cluster_id, template_id = _of(labels)
+    return Holding("container", found.id, name_of(found), cluster_id, running, template_id), labels
 
 
-def _volume(found: Mapping[str, Any]) -> Holding:
-    return Holding("volume", found["Name"], found["Name"], _labels(found).get(LABEL_CLUSTER, ""))
+def _volume(found: Mapping[str, Any]) -> tuple[Holding, Mapping[str, str]]:
+    labels = _labels(found)
+    cluster_id, template_id = _of(labels)
+    return Holding("volume", found["Name"], found["Name"], cluster_id, template_id=template_id), labels
 
 
-def _network(found: Mapping[str, Any]) -> Holding:
-    return Holding("network", found["Id"], found["Name"], _labels(found).get(LABEL_CLUSTER, ""))
+def _network(found: Mapping[str, Any]) -> tuple[Holding, Mapping[str, str]]:
+    labels = _labels(found)
+    cluster_id, template_id = _of(labels)
+    return Holding("network", found["Id"], found["Name"], cluster_id, template_id=template_id), labels
+
+
+def _of(labels: Mapping[str, str]) -> tuple[str, str]:
+    """The cluster and the template that something belongs to, "" where it does to none."""
+    return labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")
 
 
 def _labels(found: Mapping[str, Any]) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from dayfly.clock import Clock
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.protocols import EngineEvent, ExecResult
 
@@ -25,6 +26,17 @@ class FakeContainer:
     ports: dict[int, int] = field(default_factory=dict)
     vm_status: str = "running"
     """What QMP's query-status says."""
+    memory: str = ""
+    """A mark of what its machine has in its memory: another one after each boot."""
+    disk: str = ""
+    """A mark of what its machine's disk holds: another one for each blank disk."""
+    identity: str = ""
+    """Whose keys its machine has in its memory, if not those that it was booted with: a cluster's id."""
+    clock: Clock | None = None
+    """What its guest's clock goes by; None: it is late."""
+    moves: int = 0
+    """How often its machine was booted or went on."""
+    clock_set_at: datetime | None = None
     starts: int = 0
     started_at: datetime | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -39,11 +51,12 @@ Command = Callable[[FakeContainer, Sequence[str], bytes], Awaitable[ExecResult] 
 
 @dataclass(frozen=True)
 class FakeObject:
-    """A volume or a network."""
+    """A volume or a network. A volume's files: path → whatever fakes put there."""
 
     id: str
     name: str
     labels: Mapping[str, str]
+    files: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 class Watcher:

@@ -5,11 +5,11 @@ What tests tell it, and what it keeps, is in fake_host.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
 from dayfly.domain.qemu import QMP_SOCKET
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
@@ -34,8 +34,9 @@ class FakeEngine(FakeHost):
         for label in (LABEL_CLUSTER, LABEL_INSTANCE):
             if existing.spec.labels.get(label) != container.labels.get(label):
                 raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
-        if existing.state == "created":
+        if existing.state in {"created", "exited"}:
             existing.files |= {file.path: file.content for file in files}
+        if existing.state == "created":
             try:
                 self._start(existing)
             except (EngineRefused, PortsExhausted):
@@ -57,7 +58,7 @@ class FakeEngine(FakeHost):
                 if self._is_ours(found.spec.labels)
             ),
             *(
-                Holding("volume", found.id, name, found.labels.get(LABEL_CLUSTER, ""))
+                Holding("volume", found.id, name, found.labels.get(LABEL_CLUSTER, ""), template_id=_template(found))
                 for name, found in self.volumes.items()
                 if self._is_ours(found.labels)
             ),
@@ -98,12 +99,12 @@ class FakeEngine(FakeHost):
                 raise DockerUnavailable(f"waiting for {name}: the connection to the engine broke")
         return container.exit_code if container.exit_code is not None else 0
 
-    async def remove(self, cluster_id: str, *, node: str | None = None) -> None:
+    async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         await self._enter("remove")
         for container in sorted(self._of(cluster_id), key=lambda found: found.spec.role == "net"):
-            if node is None or container.spec.node == node:
+            if only is None or container.spec.name in only:
                 self._delete(container)
-        if node is None:
+        if only is None:
             for things in (self.networks, self.volumes):
                 for thing in list(things.values()):
                     if self._is_ours(thing.labels) and thing.labels.get(LABEL_CLUSTER) == cluster_id:
@@ -168,11 +169,13 @@ class FakeEngine(FakeHost):
         return labels.get(LABEL_INSTANCE) == self.instance
 
     def _check(self, holding: Holding, labels: Mapping[str, str]) -> None:
-        if not self._is_ours(labels) or labels.get(LABEL_CLUSTER, "") != holding.cluster_id:
+        seen = (holding.cluster_id, holding.template_id)
+        if not self._is_ours(labels) or (labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")) != seen:
             raise EngineRefused(f"{holding.kind} {holding.name} is not what was seen: it is left alone")
 
     def _take_away(self, things: dict[str, FakeObject], thing: FakeObject) -> None:
-        if thing.name in self.in_use:
+        used = any(volume.name == thing.name for found in self.containers.values() for volume in found.spec.volumes)
+        if thing.name in self.in_use or (used and things is self.volumes):
             raise EngineRefused(f"{thing.name} is in use")
         del things[thing.name]
         self.removed.append(thing.name)
@@ -192,6 +195,10 @@ class FakeEngine(FakeHost):
         while (event := await watcher.inbox.get()) is not None:
             yield event
         raise DockerUnavailable("engine events: the stream ended")
+
+
+def _template(volume: FakeObject) -> str:
+    return volume.labels.get(LABEL_TEMPLATE, "")
 
 
 def _status(container: FakeContainer) -> ContainerStatus:

@@ -15,11 +15,12 @@ from weakref import WeakSet
 
 from dayfly.clock import SystemClock
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.qemu import START_FILE
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import EngineEvent, EngineInfo, ExecResult
-from dayfly.errors import DockerUnavailable, EngineRefused, PortsExhausted
+from dayfly.errors import CommandFailed, DockerUnavailable, EngineRefused, PortsExhausted
 
 KILLED: Final = 137
 _ANY_PORT: Final = range(20000, 60000)
@@ -120,6 +121,11 @@ class FakeHost(Faults):
         self.engine_down(exit_code)
         self.engine_up()
 
+    @property
+    def is_down(self) -> bool:
+        """Whether nobody answers."""
+        return self._down
+
     # -- for FakeEngine
 
     async def _enter(self, method: str) -> None:
@@ -131,8 +137,19 @@ class FakeHost(Faults):
         found = self._of_cluster.get(cluster_id, {}).values()
         return [container for container in found if container.spec.labels.get(LABEL_INSTANCE) == self.instance]
 
+    def files_of(self, container: FakeContainer, path: str, *, write: bool = False) -> dict[str, object]:
+        """The files of the volume that `container` sees at `path`. Raises CommandFailed where there is none."""
+        for volume in container.spec.volumes:
+            if path.startswith(f"{volume.path}/"):
+                if write and volume.read_only:
+                    raise CommandFailed(f"{container.spec.name}: {path}: read-only file system")
+                return self.volumes[volume.name].files
+        raise CommandFailed(f"{container.spec.name}: {path}: no such file or folder")
+
     def _create(self, spec: ContainerSpec) -> FakeContainer:
         ports = self._choose_ports(spec)
+        for volume in spec.volumes:
+            self.volumes.setdefault(volume.name, FakeObject(volume.name, volume.name, dict(volume.labels)))
         container = self._add(spec)
         container.ports = ports
         self.created.append(spec.name)
@@ -152,6 +169,7 @@ class FakeHost(Faults):
         container.starts += 1
         container.started_at = self._moment()
         container.stopped = asyncio.Event()
+        self._start_machine(container)
         self._tell(container, "start")
         for key in (container.spec.name, container.spec.node, container.spec.role):
             if key in self._exits:
@@ -159,6 +177,17 @@ class FakeHost(Faults):
                 container.log.append(log)
                 self._end(container, exit_code)
                 return
+
+    def _start_machine(self, container: FakeContainer) -> None:
+        """As /usr/lib/dayfly/node does: the overlay, then QEMU."""
+        disk, *command = container.files.get(START_FILE, b"keep").decode().splitlines()
+        action, _, saved = disk.partition(" ")
+        if action == "over" or not container.disk:
+            container.disk = f"{saved or container.spec.image}+{self._new_id()}"
+        container.memory, container.identity = f"memory {self._new_id()}", ""
+        container.clock = None if "-incoming" in command else self._clock
+        container.vm_status = "inmigrate" if "-incoming" in command else "running"
+        container.moves += container.vm_status == "running"
 
     def _end(self, container: FakeContainer, exit_code: int, *, seen: bool = True) -> None:
         container.state, container.exit_code = "exited", exit_code

@@ -15,7 +15,8 @@ from dayfly.domain.qemu import QMP_SOCKET
 from dayfly.drivers.protocols import ByteStream, ContainerEngine
 from dayfly.errors import CommandFailed, DayflyError, VmExited
 
-_SOCAT: Final = ("socat", "-", f"UNIX-CONNECT:{QMP_SOCKET}")
+_SOCKET: Final = f"UNIX-CONNECT:{QMP_SOCKET}"
+_RETRY_SECONDS: Final = 0.02
 _CHUNK_BYTES: Final = 65536
 
 
@@ -52,17 +53,22 @@ class Qmp:
 
 
 @asynccontextmanager
-async def qmp(engine: ContainerEngine, container: str, *, timeout: float = 30.0) -> AsyncIterator[Qmp]:
+async def qmp(
+    engine: ContainerEngine, container: str, *, timeout: float = 30.0, starting: bool = False
+) -> AsyncIterator[Qmp]:
     """A session with the machine in `container`; connecting, and each command, may take `timeout` seconds.
 
+    `starting`: its QEMU may not be there yet, and is waited for.
     Raises VmExited when nobody answers on its socket, and what `engine.open` raises.
     """
-    async with engine.open(container, _SOCAT) as stream, _pumped(stream) as ours:
+    # The socket of an earlier start lies there until QEMU makes its own; nobody listens on it.
+    patience = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
+    async with engine.open(container, ("socat", "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
         client = QMPClient(container)
         try:
             async with asyncio.timeout(timeout):
                 await client.connect(ours)
-        except (QMPError, OSError, EOFError) as error:
+        except (QMPError, OSError, EOFError) as error:  # TimeoutError is an OSError.
             raise VmExited(f"{container}: QEMU does not answer: {_text(error)}") from error
         try:
             yield Qmp(client, container, timeout)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from dayfly.domain import qemu
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.network import LEASES, node_mac
+from dayfly.drivers.protocols import File
 from dayfly.engine.alive import EVIDENCE_BYTES, container_evidence, while_running
 from dayfly.engine.seed import seed_file
 from dayfly.engine.step import StepContext
@@ -33,7 +35,8 @@ class Boot:
 
     async def apply(self, context: StepContext) -> None:
         engine, node = context.drivers.engine, context.this_node
-        await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets)])
+        start = File(qemu.START_FILE, qemu.start_file(qemu.boot(context.machine)))
+        await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets), start])
         context.progress(f"{node.name} is booting")
         target = await context.ssh_target()
         # A connection to an earlier boot would stay silent for as long as TCP has patience.
@@ -52,7 +55,7 @@ class Boot:
                 # Its disk is the caller's by now: it is started again, never made anew.
                 await context.drivers.engine.stop(context.container.name)
             else:
-                await context.drivers.engine.remove(context.cluster.id, node=context.this_node.name)
+                await context.drivers.engine.remove(context.cluster.id, only={context.container.name})
 
     async def _blame_dhcp(self, context: StepContext, error: SshTimeout) -> None:
         """Raises DhcpTimeout where the silent node never had an address: then its guest did not come up at all."""

@@ -28,8 +28,10 @@ class Sandbox:
             await self._see_it_run(context, container)
 
     async def undo(self, context: StepContext) -> None:
-        if context.recovering:
-            return  # it is started again where it stands: the disks of machines that have joined it must live on
+        if context.was_ready:
+            # Started again where it stands: its ports, what was saved, and the disks of machines that have joined it
+            # must live on.
+            return
         # All of it: whatever has joined a namespace cannot outlive it.
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await context.drivers.engine.remove(context.cluster.id)

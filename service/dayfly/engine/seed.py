@@ -6,6 +6,7 @@ It holds keys, so it goes into the node's container as a file and never into an 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from dayfly.domain import qemu
 from dayfly.domain.secrets import ClusterSecrets
@@ -16,6 +17,11 @@ from dayfly.drivers.protocols import File
 
 def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
     """The seed of one node, ready to be put into its container."""
+    return File(qemu.SEED_FILE, identity(cluster_id, node, secrets))
+
+
+def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequence[File] = ()) -> bytes:
+    """What tells a node from all others, as a tar; with `more` files."""
     files = (
         File("/root/.ssh/authorized_keys", f"{secrets.user_key.public}\n".encode()),
         File("/etc/ssh/ssh_host_ed25519_key", secrets.host_key.private.encode()),
@@ -24,7 +30,7 @@ def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
         File("/etc/hostname", f"{node.name}\n".encode(), 0o644),
     )
     # sshd refuses keys in a folder that others may write.
-    return File(qemu.SEED_FILE, archive(files, {"/root/.ssh": 0o700}))
+    return archive((*files, *more), {"/root/.ssh": 0o700})
 
 
 def _machine_id(cluster_id: str, node: Node) -> str:

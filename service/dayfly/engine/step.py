@@ -8,16 +8,18 @@ raises an error of dayfly.errors; the error itself says whether trying again can
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from dayfly.clock import Clock
 from dayfly.domain import network
 from dayfly.domain.cluster import Cluster, Endpoint
-from dayfly.domain.limits import TimeLimits
+from dayfly.domain.limits import Accelerator, TimeLimits
+from dayfly.domain.origin import Origin
+from dayfly.domain.qemu import Machine
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.domain.spec import ClusterSpec, Node
-from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.domain.topology import ContainerSpec, Topology, machine_of
 from dayfly.drivers.protocols import Drivers, File, SshTarget
 from dayfly.errors import ContainerExited, ContainerRemoved
 
@@ -31,6 +33,7 @@ class StepContext:
     topology: Topology
     drivers: Drivers
     limits: TimeLimits
+    accelerator: Accelerator
     clock: Clock
     progress: Callable[[str], None]
     node: Node | None = None
@@ -41,8 +44,29 @@ class StepContext:
 
     @property
     def recovering(self) -> bool:
-        """Whether the cluster was ready before: its machines come back with their disks and are never made anew."""
+        """Whether its machines come back with the disks that they have, and are never made anew."""
+        return self.cluster.keeps_disks
+
+    @property
+    def origin(self) -> Origin:
+        """Where the machines come from, in a step that loads them."""
+        if self.cluster.origin is None:
+            raise TypeError("these machines start from where they are")
+        return self.cluster.origin
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether somebody knows its ports, and may have saved something of it: neither is ever taken away again."""
         return self.cluster.ready_at is not None
+
+    def of(self, node: Node) -> StepContext:
+        """The same for one node."""
+        return replace(self, node=node)
+
+    @property
+    def machine(self) -> Machine:
+        """The virtual machine of `this_node`."""
+        return machine_of(self.spec, self.this_node, self.accelerator)
 
     @property
     def this_node(self) -> Node:
@@ -57,12 +81,14 @@ class StepContext:
         return self.topology.node(self.this_node.index)
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
-        """Make `container` run; one of a cluster that was ready before is only ever started again.
+        """Make `container` run, `files` written before its start; one whose disk is kept is only ever started again.
 
-        Raises ContainerRemoved where it is gone: another in its place would be an impostor with a blank disk.
+        Raises ContainerRemoved where it is gone: another in its place would be an impostor with a blank disk, or one
+        with other ports.
         """
         engine = self.drivers.engine
-        if self.recovering and container.name not in {c.name for c in await engine.observe(self.cluster.id)}:
+        kept = self.recovering or (self.was_ready and container.role == "net")
+        if kept and container.name not in {c.name for c in await engine.observe(self.cluster.id)}:
             raise ContainerRemoved(f"{container.name} was removed by somebody else")
         await engine.ensure(container, files)
 
@@ -76,12 +102,17 @@ class StepContext:
     async def ssh_target(self, node: Node | None = None) -> SshTarget:
         """How `node` (this one, if none is named) is reached over SSH."""
         endpoint = await self.endpoint(network.ssh_forward_port((node or self.this_node).index))
-        return SshTarget(
-            host=endpoint.host,
-            port=endpoint.port,
-            private_key=self.secrets.user_key.private,
-            host_public_key=self.secrets.host_key.public,
-        )
+        return ssh_target(self.secrets, endpoint)
+
+
+def ssh_target(secrets: ClusterSecrets, endpoint: Endpoint) -> SshTarget:
+    """How a node whose SSH is published at `endpoint` is reached."""
+    return SshTarget(
+        host=endpoint.host,
+        port=endpoint.port,
+        private_key=secrets.user_key.private,
+        host_public_key=secrets.host_key.public,
+    )
 
 
 class Step(Protocol):

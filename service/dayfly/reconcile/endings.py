@@ -101,11 +101,12 @@ class Endings:
         hold = cluster.hold
         if hold is None or (cluster.phase is Phase.FAILED and hold.vms == "running"):
             return
-        if hold.vms == "stopped":
+        if hold.vms != "running":  # what failed cannot hibernate
             for node in self._scene.topology(cluster).nodes:
                 await self._engine.stop(node.name)
         if cluster.phase is not Phase.FAILED:
-            words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {hold.vms}: {hold.reason}"
+            how = "running" if hold.vms == "running" else "stopped"
+            words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {how}: {hold.reason}"
             await self._store.append_event(claim, NewEvent("cluster.held", words))
 
     async def _remove(self, claim: Claim) -> float | None:

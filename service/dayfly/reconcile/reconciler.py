@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dayfly.domain.cluster import NewEvent
-from dayfly.domain.expiry import expiry, must_stop
+from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.plan import PlannedStep, plan_creation
+from dayfly.domain.origin import HIBERNATION, TEMPLATE
+from dayfly.domain.plan import PlannedStep, plan_steps
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.step import Step
-from dayfly.errors import ContainerExited, DockerUnavailable, Expired
+from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.journal import Journal
+from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.patience import Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.scene import Scene
 from dayfly.reconcile.stagger import Stagger
+from dayfly.reconcile.standing import Standing, has_more_to_do
 from dayfly.reconcile.walk import EngineAway, StepFailed, Undermined, Walk
 from dayfly.store import Claim
 
@@ -29,6 +34,8 @@ class Reconciler:
     steps: Mapping[str, Step]
     endings: Endings
     recovery: Recovery
+    origins: Origins
+    standing: Standing
     stagger: Stagger
     patience: Patience
 
@@ -41,17 +48,21 @@ class Reconciler:
         if cluster.desired is Desired.ABSENT:
             return await self.endings.delete(claim)
         await self._warn(claim)
+        due: float | None = None
         match cluster.phase:
-            case Phase.PENDING:
-                # Not yet admitted: its turn comes by the queue (admission.py).
-                return await self._provision(claim) if cluster.reserved else None
+            case Phase.PENDING if cluster.reserved:
+                # Before that its turn comes by the queue (admission.py).
+                due = await self._begin(claim)
             case Phase.PROVISIONING:
-                return await self._provision(claim)
+                due = await self._provision(claim)
             case Phase.READY:
-                return await self._tend(claim)
+                then = await self.standing.tend(claim)
+                due = await self._provision(then) if isinstance(then, Claim) else then
+            case Phase.HIBERNATED:
+                due = await self.standing.tend_hibernated(claim)
             case Phase.FAILED:
-                return await self.endings.tend_failed(claim)
-        return None
+                due = await self.endings.tend_failed(claim)
+        return due
 
     async def _warn(self, claim: Claim) -> None:
         """Tell ahead of a cluster's end, once."""
@@ -64,27 +75,18 @@ class Reconciler:
         words = f"expires in {left:.0f} s, at {end.at:%Y-%m-%d %H:%M:%S} UTC ({why}){held}"
         await self.scene.store.warned(claim, NewEvent("cluster.expiring", words))
 
-    async def _tend(self, claim: Claim) -> float | None:
-        """A ready cluster: is it whole, and is it to go on?"""
-        cluster = claim.cluster
-        if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
-            return await self.endings.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
+    async def _begin(self, claim: Claim) -> float | None:
         try:
-            recovering = await self.recovery.begin(claim)
-        except Lost as lost:
-            return await self.endings.fail(claim, lost.error, node=lost.node)
+            begun, secrets = await self.origins.begin(claim)
         except DockerUnavailable:
-            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
-            return None
-        return await self._provision(recovering) if recovering is not None else None
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+            return 0.0
+        return await self._provision(begun, secrets)
 
-    async def _provision(self, claim: Claim) -> float | None:
+    async def _provision(self, claim: Claim, new: ClusterSecrets | None = None) -> float | None:
+        """Until it is ready, from wherever its machines come from; or it has failed. `new`: of one that just begins."""
         cluster, store = claim.cluster, self.scene.store
-        if cluster.phase is Phase.PENDING:
-            secrets = self.scene.new_secrets(cluster)
-            cluster = await store.set_phase(claim, Phase.PROVISIONING, secrets=secrets)
-        else:
-            secrets = await self.scene.secrets(claim)
+        secrets = new or await self.scene.secrets(claim)
 
         async def publish(done: PlannedStep) -> None:
             # Callers see a cluster's ports as soon as there are any, not only when it is ready.
@@ -97,33 +99,70 @@ class Reconciler:
                 await store.set_endpoints(claim, endpoints)
 
         try:
-            await self.recovery.prepare(claim)
+            if new is None:
+                await self.recovery.prepare(claim)
             async with Journal.open(store, claim, self.scene.clock) as journal:
-                walk = Walk(self.steps, self.scene.contexts(cluster, secrets), journal, self.patience, self.stagger)
-                await walk.run(plan_creation(cluster.spec), publish)
+                contexts = self.scene.contexts(cluster, secrets)
+                walk = Walk(self.steps, contexts, journal, self._patience(cluster), self.stagger)
+                await walk.run(plan_steps(cluster.spec, cluster.origin, generation=cluster.generation), publish)
             if await self.recovery.lost_meanwhile(claim):
                 return 0.0
         except Undermined as trouble:
             return await self._again(claim, trouble.failure)
         except StepFailed as failure:
-            return await self.endings.fail(claim, failure.error, step=failure.step, node=failure.node)
+            return await self._otherwise(claim, failure.error, failure.step, failure.node)
         except Lost as lost:
-            return await self.endings.fail(claim, lost.error, node=lost.node)
+            return await self._otherwise(claim, lost.error, None, lost.node)
         except (EngineAway, DockerUnavailable):
             # A wait with a reason, which the step has told. Afterwards from the start: what was done may be undone.
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
             return 0.0
+        return await self._become_ready(claim, secrets)
+
+    async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> float | None:
+        cluster, store = claim.cluster, self.scene.store
         if cluster.ready_at is not None:
-            await store.append_event(claim, NewEvent("cluster.recovered", "everything runs again"))
-        await store.set_phase(claim, Phase.READY)
-        return None
+            await store.append_event(claim, _back_again(cluster))
+        if cluster.spec.idle_seconds is not None:
+            # From now on nothing is sent to it but by callers.
+            await end_ssh(self.scene.drivers, cluster, secrets)
+            await store.saw_traffic(claim, cluster.traffic, active=True)
+        if cluster.origin == TEMPLATE and cluster.template_id is not None:
+            await store.fork_ended(cluster.template_id, ok=True)
+        ready = await store.set_phase(claim, Phase.READY)
+        # One that was ready before may have been asked for a checkpoint since, which its row does not show.
+        return 0.0 if has_more_to_do(ready) or cluster.ready_at is not None else None
+
+    def _patience(self, cluster: Cluster) -> Patience:
+        """A fork that fails is made otherwise, which is sooner done than to try the same again."""
+        return replace(self.patience, attempts=1) if cluster.origin == TEMPLATE else self.patience
+
+    async def _otherwise(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> float | None:
+        """Its machines from elsewhere, if they may be; else the cluster has failed."""
+        try:
+            elsewhere = await self.origins.other(claim, error, step, node)
+        except DockerUnavailable:
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+            return 0.0
+        if elsewhere is None:
+            return await self.endings.fail(claim, error, step=step, node=node)
+        return await self._provision(elsewhere)
 
     async def _again(self, claim: Claim, failure: StepFailed) -> float | None:
         """Another pass from the start, unless there were too many of late."""
         try:
             await self.recovery.undermined(claim, failure.error)
         except Lost as lost:
-            return await self.endings.fail(claim, lost.error, step=failure.step, node=lost.node or failure.node)
+            return await self._otherwise(claim, lost.error, failure.step, lost.node or failure.node)
         except DockerUnavailable:
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
         return 0.0
+
+
+def _back_again(cluster: Cluster) -> NewEvent:
+    """How a cluster that was ready before came to be ready again."""
+    if cluster.origin is None:
+        return NewEvent("cluster.recovered", "everything runs again")
+    if cluster.origin == HIBERNATION:
+        return NewEvent("cluster.resumed", "it goes on where it was")
+    return NewEvent("cluster.reset", f"is back: generation {cluster.generation}, from its {cluster.origin.kind}")

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from dayfly.domain.cluster import NewEvent
+from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.recovery import Damage, RestartRules, damage
 from dayfly.domain.topology import ContainerSpec, Topology
@@ -54,8 +54,9 @@ class Recovery:
             return None
         cluster, store = claim.cluster, self.scene.store
         if found.kind == "removed":
-            raise await self._removed(claim, found)
-        if cluster.spec.restart == "never":
+            raise self._removed(claim, found)
+        # A pool's member that nobody has is not worth the while: it is replaced.
+        if cluster.spec.restart == "never" or cluster.purpose is Purpose.MEMBER:
             raise await self._not_again(claim, found)
         pause = await self._pause(claim, found)
         words = self._story(found)
@@ -73,13 +74,10 @@ class Recovery:
 
         Raises Lost, DockerUnavailable.
         """
-        if claim.cluster.phase is Phase.PENDING:
-            return
         found = await self._look(claim)
         if found is None:
             return
-        if found.kind == "removed" and claim.cluster.ready_at is not None:
-            raise await self._removed(claim, found)
+        self._see_nothing_removed(claim, found)
         for name in found.stale:
             # Its cable ends in a namespace that is gone; started again, it joins the present one.
             await self.scene.drivers.engine.stop(name)
@@ -92,8 +90,7 @@ class Recovery:
         found = await self._look(claim)
         if found is None:
             return False
-        if found.kind == "removed" and claim.cluster.ready_at is not None:
-            raise await self._removed(claim, found)
+        self._see_nothing_removed(claim, found)
         if pause := await self._pause(claim, found):
             await self.scene.clock.sleep(pause)
         return True
@@ -135,7 +132,15 @@ class Recovery:
         count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
         await self.scene.store.count_restart(claim, count + 1)
 
-    async def _removed(self, claim: Claim, found: Damage) -> Lost:
+    def _see_nothing_removed(self, claim: Claim, found: Damage) -> None:
+        """Raises Lost where something is missing that cannot be made anew: disks, or ports that callers know."""
+        cluster = claim.cluster
+        if found.kind != "removed" or cluster.ready_at is None:
+            return
+        if cluster.keeps_disks or self.scene.topology(cluster).net.name in found.names:
+            raise self._removed(claim, found)
+
+    def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)
         return Lost(ContainerRemoved(f"{names} was removed by somebody else"), self._node(claim, found))
 

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from dayfly.clock import Clock
-from dayfly.domain.cluster import Cluster, Endpoint
-from dayfly.domain.limits import Accelerator, limits_for
+from dayfly.domain.cluster import Cluster, Endpoint, Purpose
+from dayfly.domain.limits import Accelerator, TimeLimits, limits_for
 from dayfly.domain.plan import PlannedStep
 from dayfly.domain.secrets import ClusterSecrets, new_secrets
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import template_key
 from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.engine.step import StepContext
@@ -19,12 +21,16 @@ from dayfly.store import Claim, Store
 
 @dataclass(frozen=True)
 class Installation:
-    """What every cluster of this installation has in common. `advertised` is the host part of endpoints for callers."""
+    """What every cluster of this installation has in common.
+
+    `advertised` is the host part of endpoints for callers; `processor` the host's model, as machines see it under KVM.
+    """
 
     instance: str
     publication: Publication
     advertised: str
     boot_limit_seconds: float | None = None
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,17 @@ class Scene:
             accelerator=accelerator,
             publication=self.installation.publication,
             generation=cluster.generation,
+            template_id=cluster.template_id,
+            makes_template=cluster.purpose is Purpose.TEMPLATE,
         )
+
+    async def limits(self, cluster: Cluster) -> TimeLimits:
+        """How long things may take in this cluster. Raises ImageMissing, DockerUnavailable."""
+        return limits_for(await self.accelerator(cluster.spec.image_id), self.installation.boot_limit_seconds)
+
+    async def template_key(self, spec: ClusterSpec, owner: str) -> str:
+        """What a template must have been made with to serve `spec`. Raises ImageMissing, DockerUnavailable."""
+        return template_key(spec, owner, await self.accelerator(spec.image_id), self.installation.processor)
 
     def new_secrets(self, cluster: Cluster) -> ClusterSecrets:
         """Fresh ones, for a cluster that begins."""
@@ -78,6 +94,7 @@ class Scene:
                 topology=self.topology(cluster, accelerator),
                 drivers=self.drivers,
                 limits=limits_for(accelerator, self.installation.boot_limit_seconds),
+                accelerator=accelerator,
                 clock=self.clock,
                 progress=progress,
                 node=None if planned.node is None else cluster.spec.nodes()[planned.node - 1],

@@ -1,15 +1,15 @@
 """Finds what nobody owns any more and removes exactly that; forgets what is history; has damaged clusters looked at.
 
-All three compare the same two lists: what the engine has under this installation's label, and which clusters there
-are. The engine is asked first: whatever it shows was made for a cluster that was on record before.
-Things of a cluster that is on record as gone go at once. Things of a cluster that was never on record go after a grace
-period: should two installations share a name by mistake, somebody can still read the warnings.
+All three compare the same two lists: what the engine has under this installation's label, and which clusters and
+templates there are. The engine is asked first: whatever it shows was made for something that was on record before.
+Things of what is on record as gone go at once. Things of what was never on record go after a grace period: should two
+installations share a name by mistake, somebody can still read the warnings.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.protocols import ContainerEngine, Holding
 from dayfly.errors import DayflyError
 from dayfly.store import Known, Store
@@ -26,6 +27,8 @@ _log = structlog.get_logger(__name__)
 _FORGET_AT_ONCE: Final = 500
 """Rows of history in one transaction: nobody else can write on SQLite meanwhile."""
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
+_NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
+"""Phases in which nothing is made of a template's volume any more. One that is retired has forks that read it."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,55 @@ class Stray:
     holding: Holding
     why: str
     on_record: bool
-    """Whether the database knows of the cluster that it was of."""
+    """Whether the database knows of the cluster, or the template, that it was of."""
 
 
-def find_strays(holdings: Sequence[Holding], known: Collection[Known], gone: Collection[str]) -> tuple[Stray, ...]:
-    """What of `holdings` has no owner among `known`, containers first. `gone` are ids on record as deleted."""
+def find_strays(
+    holdings: Sequence[Holding],
+    known: Collection[Known],
+    gone: Collection[str],
+    templates: Mapping[str, TemplatePhase],
+) -> tuple[Stray, ...]:
+    """What of `holdings` has no owner among `known` and `templates`, containers first: they may use the rest.
+
+    `gone` are ids of clusters on record as deleted; `templates` are all on record, those that are gone among them.
+    """
     living = {cluster.id: cluster for cluster in known}
     strays = []
     for holding in holdings:
-        owner = living.get(holding.cluster_id)
-        if owner is None and holding.cluster_id in gone:
-            strays.append(Stray(holding, f"cluster {holding.cluster_id} is deleted", on_record=True))
-        elif owner is None:
-            of = f"no cluster {holding.cluster_id} is on record" if holding.cluster_id else "it is of no cluster"
-            strays.append(Stray(holding, of, on_record=False))
-        elif owner.phase is Phase.FAILED and not owner.reserved:
-            strays.append(Stray(holding, f"cluster {owner.id} failed and was cleared away", on_record=True))
-        elif owner.phase is Phase.PENDING and not owner.reserved:
-            strays.append(Stray(holding, f"cluster {owner.id} has not begun", on_record=True))
+        if holding.template_id and not holding.cluster_id:
+            stray = _of_template(holding, templates.get(holding.template_id))
+        else:
+            stray = _of_cluster(holding, living.get(holding.cluster_id), gone)
+        if stray is not None:
+            strays.append(stray)
     return tuple(sorted(strays, key=lambda stray: (_ORDER[stray.holding.kind], stray.holding.name)))
 
 
+def _of_template(holding: Holding, phase: TemplatePhase | None) -> Stray | None:
+    if phase is None:
+        return Stray(holding, f"no template {holding.template_id} is on record", on_record=False)
+    if phase in _NO_FORKS:
+        return Stray(holding, f"template {holding.template_id} is {phase}", on_record=True)
+    return None
+
+
+def _of_cluster(holding: Holding, owner: Known | None, gone: Collection[str]) -> Stray | None:
+    if owner is None and holding.cluster_id in gone:
+        return Stray(holding, f"cluster {holding.cluster_id} is deleted", on_record=True)
+    if owner is None:
+        of = f"no cluster {holding.cluster_id} is on record" if holding.cluster_id else "it is of no cluster"
+        return Stray(holding, of, on_record=False)
+    if owner.phase is Phase.FAILED and not owner.reserved:
+        return Stray(holding, f"cluster {owner.id} failed and was cleared away", on_record=True)
+    # One that waits to be woken up has begun: its disks are in its containers.
+    if owner.phase is Phase.PENDING and not owner.reserved and not owner.begun:
+        return Stray(holding, f"cluster {owner.id} has not begun", on_record=True)
+    return None
+
+
 def find_damaged(holdings: Sequence[Holding], known: Collection[Known]) -> tuple[str, ...]:
-    """The ids of ready clusters of which not every container runs."""
+    """The ids of ready clusters of which not every container runs. One that is to hibernate stops them by itself."""
     running = Counter(h.cluster_id for h in holdings if h.kind == "container" and h.running)
     return tuple(
         cluster.id
@@ -89,7 +118,7 @@ class Sweeper:
         holdings = await self._engine.survey()
         known = await self._store.known()
         await self._store.nudge(find_damaged(holdings, known))
-        strays = find_strays(holdings, known, await self._gone(holdings, known))
+        strays = await self._without_owner(holdings, known)
         await self._remove([stray for stray in strays if self._ripe(stray)])
         self._forget_seen(strays)
         while await self._store.forget(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
@@ -98,8 +127,7 @@ class Sweeper:
     async def strays(self) -> tuple[Stray, ...]:
         """What nobody owns, now."""
         holdings = await self._engine.survey()
-        known = await self._store.known()
-        return find_strays(holdings, known, await self._gone(holdings, known))
+        return await self._without_owner(holdings, await self._store.known())
 
     async def remove(self, stray: Stray) -> None:
         """Raises DockerUnavailable, EngineRefused."""
@@ -114,9 +142,12 @@ class Sweeper:
             except DayflyError as error:
                 _log.warning("a stray cannot be removed yet", name=stray.holding.name, code=error.code)
 
-    async def _gone(self, holdings: Sequence[Holding], known: Collection[Known]) -> frozenset[str]:
+    async def _without_owner(self, holdings: Sequence[Holding], known: Collection[Known]) -> tuple[Stray, ...]:
         unknown = {holding.cluster_id for holding in holdings} - {cluster.id for cluster in known} - {""}
-        return await self._store.deleted(unknown) if unknown else frozenset()
+        gone = await self._store.deleted(unknown) if unknown else frozenset()
+        has_templates = any(holding.template_id for holding in holdings)
+        templates = await self._store.known_templates() if has_templates else {}
+        return find_strays(holdings, known, gone, templates)
 
     def _ripe(self, stray: Stray) -> bool:
         if stray.on_record:

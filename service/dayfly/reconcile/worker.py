@@ -91,6 +91,7 @@ class Worker:
             due = await self._pass(claim)
         except LeaseLost:
             _log.warning("lease lost", cluster=claim.cluster.id)
+            await self._have_looked_at(claim)
             return
         except DayflyError as error:
             _log.warning("a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.message)
@@ -104,6 +105,13 @@ class Worker:
         finally:
             slots.release()
             await self._give_back(claim, due, patience)
+
+    async def _have_looked_at(self, claim: Claim) -> None:
+        """A call of ours may have had its effect late, after the next worker had seen that all is well."""
+        try:
+            await self._store.nudge([claim.cluster.id])
+        except DayflyError as error:
+            _log.warning("cannot have a cluster looked at", cluster=claim.cluster.id, code=error.code)
 
     async def _give_back(self, claim: Claim, due: float | None, patience_seconds: float) -> None:
         """Tried again for so long: a database that was away for a second must not cost the cluster a whole lease."""

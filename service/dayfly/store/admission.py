@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import whole
 from dayfly.domain.capacity import Occupant, Past, Queue, Resources, Waiting
-from dayfly.domain.cluster import NewEvent
+from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Desired
 from dayfly.store import tables
 from dayfly.store.columns import DatabaseNow
@@ -50,13 +50,14 @@ class Admission:
 
     @whole
     async def past(self) -> Past:
-        """Medians of the latest clusters that came so far."""
+        """Medians of the latest of the callers' clusters that came so far."""
         columns = clusters.c
-        ready = select(columns.admitted_at, columns.ready_at.label("end")).where(
-            columns.ready_at.is_not(None), columns.admitted_at.is_not(None)
-        )
+        callers = columns.purpose == Purpose.CLUSTER
+        # One that was claimed was ready as it was admitted; one that was woken up, before.
+        made = columns.ready_at > columns.admitted_at
+        ready = select(columns.admitted_at, columns.ready_at.label("end")).where(callers, made)
         ended = select(columns.admitted_at, columns.deleted_at.label("end")).where(
-            tables.GONE, columns.admitted_at.is_not(None)
+            tables.GONE, callers, columns.admitted_at.is_not(None)
         )
         async with self._database.read() as connection:
             provisioning = await _typical(connection, ready.order_by(columns.created_at.desc()))
@@ -85,11 +86,14 @@ class Admission:
             return tuple(cluster_id for cluster_id in chosen if cluster_id in admitted)
 
 
+_UNCOUNTED: Final = and_(clusters.c.vcpus == 0, clusters.c.disk_gib == 0)
+"""Recorded by an older Dayfly."""
+
 _NEEDS: Final = (
     clusters.c.vcpus,
     clusters.c.memory_mib,
     clusters.c.disk_gib,
-    case((clusters.c.vcpus == 0, clusters.c.spec), else_=null()).label("spec"),
+    case((_UNCOUNTED, clusters.c.spec), else_=null()).label("spec"),
 )
 """What `rows.needs_from` reads: the spec only of those that an older Dayfly recorded, for it is large."""
 
@@ -97,7 +101,11 @@ _NEEDS: Final = (
 def _waiting() -> Select[Any]:
     columns = clusters.c
     wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(is_over(DatabaseNow())))
-    return select(columns.id, columns.owner, *_NEEDS).where(wanted).order_by(columns.created_at, columns.id)
+    return (
+        select(columns.id, columns.owner, columns.purpose, *_NEEDS)
+        .where(wanted)
+        .order_by(columns.created_at, columns.id)
+    )
 
 
 async def _read_queue(connection: AsyncConnection) -> Queue:
@@ -108,7 +116,9 @@ async def _read_queue(connection: AsyncConnection) -> Queue:
     )
     held = (await connection.execute(has.where(tables.RESERVED).group_by(clusters.c.owner))).all()
     return Queue(
-        waiting=tuple(Waiting(row.id, row.owner, needs_from(row)) for row in waiting),
+        waiting=tuple(
+            Waiting(row.id, row.owner, needs_from(row), background=row.purpose != Purpose.CLUSTER) for row in waiting
+        ),
         held={row.owner: Resources(row.vcpus, row.memory_mib, row.disk_gib) for row in held},
     )
 
@@ -123,7 +133,7 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[st
     """Those of `chosen` that nobody took back meanwhile."""
     connection, now = transaction.connection, transaction.now
     waits = and_(clusters.c.id.in_([waiting.id for waiting in chosen]), clusters.c.desired == Desired.PRESENT)
-    locked = select(clusters.c.id, clusters.c.created_at, clusters.c.vcpus).where(tables.QUEUED, waits)
+    locked = select(clusters.c.id, clusters.c.created_at, _UNCOUNTED.label("uncounted")).where(tables.QUEUED, waits)
     rows = (await connection.execute(locked.order_by(clusters.c.id).with_for_update())).all()
     if not rows:
         return []
@@ -132,7 +142,7 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[st
     await connection.execute(update(clusters).where(clusters.c.id.in_(ids)).values(share))
     needs = {waiting.id: waiting.needs for waiting in chosen}
     for row in rows:
-        if row.vcpus == 0:  # recorded by an older Dayfly
+        if row.uncounted:
             unknown = clusters.c.id == row.id
             await connection.execute(update(clusters).where(unknown).values(needs_columns(needs[row.id])))
     events = []

@@ -20,7 +20,7 @@ from dayfly.errors import Conflict
 from dayfly.store import due, tables, wakeups
 from dayfly.store.database import Database, Transaction
 from dayfly.store.rows import cluster_from, hold_columns
-from dayfly.store.statements import append_events, lock_named, write_cluster
+from dayfly.store.statements import append_events, lock_named, present, write_cluster
 from dayfly.store.values import UNSET, Change
 from dayfly.store.wakeups import QUEUE, WORK
 
@@ -41,7 +41,7 @@ class Changes:
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
-            old = _present(row)
+            old = present(row)
             new = _changed(old, change)
             allow(new)
             story = _story(old, new)
@@ -69,7 +69,7 @@ class Changes:
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
-            old, now = _present(row), transaction.now
+            old, now = present(row), transaction.now
             if old.spec.heartbeat_interval_seconds is None:
                 raise Conflict(f"cluster {old.name} was made without a heartbeat interval")
             new = _with_end(replace(old, heartbeat_at=now, warned_at=None))
@@ -95,15 +95,6 @@ class Changes:
             if row.phase == Phase.PENDING and row.admitted_at is None:
                 transaction.wake(QUEUE)
             return cluster_from(await write_cluster(transaction, row.id, wish))
-
-
-def _present(row: Row[Any]) -> Cluster:
-    """Raises Conflict."""
-    if row.phase == Phase.DELETED:
-        raise Conflict(f"cluster {row.name} is deleted")
-    if row.desired == Desired.ABSENT:
-        raise Conflict(f"cluster {row.name} is being deleted")
-    return cluster_from(row)
 
 
 def _changed(old: Cluster, change: Change) -> Cluster:

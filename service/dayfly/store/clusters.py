@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,19 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import whole
 from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, Event, StepReport
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import LIVING, Desired, Phase
+from dayfly.domain.cluster import Cluster, Event, Purpose, StepReport
+from dayfly.domain.lifecycle import LIVING, Phase
 from dayfly.domain.naming import CLUSTER_NAME
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
-from dayfly.store import due, names, tables
+from dayfly.store import tables
+from dayfly.store.creation import insert_cluster, new_cluster
 from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import cluster_from, event_from, hold_columns, needs_columns, step_from
+from dayfly.store.members import some_wait, take_member
+from dayfly.store.rows import cluster_from, event_from, step_from
 from dayfly.store.statements import named, not_found
 from dayfly.store.tables import clusters
 from dayfly.store.values import IdempotencyKey, NewCluster, Page
-from dayfly.store.wakeups import QUEUE
 
 _ATTEMPTS: Final = 5
 """How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""
@@ -43,6 +42,7 @@ class Clusters:
     async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Record the wish for a cluster, which then waits to be admitted: (cluster, whether it is new).
 
+        Where a pool's member waits for such a wish, the cluster is that member, ready (members.py).
         A key that was seen with the same fingerprint gives the cluster it made then; keys live as long as that row.
         Raises NameTaken, IdempotencyKeyReused, BadName.
         """
@@ -53,7 +53,7 @@ class Clusters:
                 async with self._database.write() as transaction:
                     if key is not None and (old := await _made_with(transaction.connection, key)):
                         return old, False
-                    return await _insert(transaction, new, key), True
+                    return await _record(transaction, new, key), True
             except IntegrityError:
                 continue  # a row of the same key, name or id was committed meanwhile: the next look sees it
         raise Internal("a cluster could not be recorded: its key, name or id was taken time and again")
@@ -79,16 +79,18 @@ class Clusters:
         *,
         labels: Mapping[str, str] | None = None,
         phases: Collection[Phase] = (),
+        purposes: Collection[Purpose] = frozenset({Purpose.CLUSTER}),
         owner: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
         """Clusters of `owner` (None: of all) with all of `labels` and one of `phases` (none: all but deleted).
 
-        Newest first. Raises InvalidRequest for a cursor that no page gave.
+        Of `purposes`; newest first. Raises InvalidRequest for a cursor that no page gave.
         """
         newest_first = (clusters.c.created_at.desc(), clusters.c.id.desc())
-        query = select(clusters.c.id).where(_in_phases(phases)).order_by(*newest_first).limit(limit + 1)
+        wanted = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)))
+        query = select(clusters.c.id).where(wanted).order_by(*newest_first).limit(limit + 1)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
         for name, value in (labels or {}).items():
@@ -96,9 +98,9 @@ class Clusters:
         if cursor is not None:
             query = query.where(_after(cursor))
         # Ids first: where thousands have to be sorted for a page, their whole rows need not be.
-        wanted = select(clusters).where(clusters.c.id.in_(query)).order_by(*newest_first)
+        whole_rows = select(clusters).where(clusters.c.id.in_(query)).order_by(*newest_first)
         async with self._database.read() as connection:
-            rows = (await connection.execute(wanted)).all()
+            rows = (await connection.execute(whole_rows)).all()
         page = rows[:limit]
         more = len(rows) > limit
         return Page(tuple(map(cluster_from, page)), _cursor(page[-1]) if more and page else None)
@@ -149,59 +151,31 @@ async def _made_with(connection: AsyncConnection, key: IdempotencyKey) -> Cluste
     return cluster_from(row)
 
 
-async def _insert(transaction: Transaction, new: NewCluster, key: IdempotencyKey | None) -> Cluster:
+async def _record(transaction: Transaction, new: NewCluster, key: IdempotencyKey | None) -> Cluster:
     """Raises NameTaken, or IntegrityError when another transaction was faster."""
-    connection, cluster = transaction.connection, _new(new, transaction.now)
+    connection = transaction.connection
     if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
         raise NameTaken(f"a cluster named {new.name} exists")
-    await connection.execute(insert(clusters).values(_columns(cluster)))
-    if new.spec.labels:
-        pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in new.spec.labels.items()]
-        await connection.execute(insert(tables.labels), pairs)
+    cluster = await _insert_or_take(transaction, new)
     if key is not None:
         used = {"key": key.key, "fingerprint": key.fingerprint, "cluster_id": cluster.id, "created_at": transaction.now}
         await connection.execute(insert(tables.idempotency_keys).values(used))
-    transaction.touch(cluster.id)
-    transaction.wake(QUEUE)
     return cluster
 
 
-def _new(new: NewCluster, now: datetime) -> Cluster:
-    cluster = Cluster(
-        id=names.new_id(),
-        name=new.name or names.new_name(),
-        spec=new.spec,
-        desired=Desired.PRESENT,
-        phase=Phase.PENDING,
-        created_at=now,
-        updated_at=now,
-        owner=new.owner,
-        heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
-        hold=new.hold,
-    )
-    end = expiry(cluster)
-    return replace(cluster, expires_at=end.at if end else None)
-
-
-def _columns(cluster: Cluster) -> dict[str, Any]:
-    """A new cluster's row."""
-    return {
-        "id": cluster.id,
-        "name": cluster.name,
-        "spec": cluster.spec.model_dump(mode="json"),
-        "desired": cluster.desired,
-        "phase": cluster.phase,
-        "generation": cluster.generation,
-        "endpoints": {},
-        "created_at": cluster.created_at,
-        "updated_at": cluster.updated_at,
-        "owner": cluster.owner,
-        "heartbeat_at": cluster.heartbeat_at,
-        "expires_at": cluster.expires_at,
-        "due_at": due.look(cluster, cluster.created_at),
-        **hold_columns(cluster.hold),
-        **needs_columns(demand(cluster.spec)),
-    }
+async def _insert_or_take(transaction: Transaction, new: NewCluster) -> Cluster:
+    """A new cluster in the queue, or a pool's member that waits for such a wish."""
+    cluster = new_cluster(new.spec, transaction.now, name=new.name, owner=new.owner, hold=new.hold)
+    if new.spec.isolation == "strict":
+        await insert_cluster(transaction, cluster)
+        return cluster
+    needs = demand(new.spec, memory_factor=new.memory_factor)
+    if await insert_cluster(transaction, cluster, needs=needs, unless=some_wait(new.spec, new.owner)):
+        return cluster
+    if taken := await take_member(transaction, new):
+        return taken
+    await insert_cluster(transaction, cluster, needs=needs)
+    return cluster
 
 
 def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:

@@ -7,11 +7,14 @@ that is written under a claim may therefore put it off; whoever releases the cla
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.expiry import expiry, next_look
 from dayfly.domain.lifecycle import Phase
 from dayfly.store.values import Claim
+
+_REST: Final = timedelta(seconds=1)
 
 
 def look(cluster: Cluster, now: datetime) -> datetime | None:
@@ -21,6 +24,14 @@ def look(cluster: Cluster, now: datetime) -> datetime | None:
         # Its end was set before there were rules for one, and stands until there is another.
         return sooner(planned, cluster.expires_at)
     return planned
+
+
+def asked(due_at: datetime | None, now: datetime) -> datetime:
+    """When a cluster is due of which something is wanted at once.
+
+    Never the very time that it was due by already: that it is another tells who has the claim that it was asked again.
+    """
+    return now if due_at != now else now + timedelta(microseconds=1)
 
 
 def sooner(*times: datetime | None) -> datetime | None:
@@ -48,15 +59,20 @@ def after_claim(
     """What `due_at` becomes when `claim` is released: as the worker asks, or sooner for what it has not seen."""
     wanted = look(cluster, now)
     if due_in_seconds is None:
-        planned = wanted
+        # A pass that could do nothing about what is due shall not be followed by the next one at once, and so forever.
+        idle = wanted is not None and wanted <= now and cluster == claim.cluster
+        planned = now + _REST if idle else wanted
     else:
         planned = now + timedelta(seconds=due_in_seconds)
         seen = claim.cluster
-        changed = (cluster.desired, cluster.hold, cluster.spec.ttl_seconds) != (
-            seen.desired, seen.hold, seen.spec.ttl_seconds,
-        )  # fmt: skip
+        changed = _wished(cluster) != _wished(seen)
         if wanted is not None and (changed or wanted > now):
             # What was due already when the worker decided to wait does not cut its pause short.
             planned = min(planned, wanted)
     asked_again = claim.due_at is not None and due_at != claim.due_at
     return sooner(planned, due_at) if asked_again else planned
+
+
+def _wished(cluster: Cluster) -> tuple[object, ...]:
+    """All that callers want otherwise now and then, and that makes a cluster due."""
+    return cluster.desired, cluster.hold, cluster.spec.ttl_seconds, cluster.reset_to, cluster.purpose

@@ -13,7 +13,7 @@ from dayfly.store import tables
 from dayfly.store.columns import DatabaseNow
 from dayfly.store.database import Database
 from dayfly.store.statements import batches
-from dayfly.store.tables import clusters
+from dayfly.store.tables import clusters, templates
 from dayfly.store.values import Known
 from dayfly.store.wakeups import WORK
 
@@ -28,9 +28,8 @@ class History:
         """Every cluster that is not deleted."""
         columns = clusters.c
         workers = columns.spec["workers"].as_integer().label("workers")
-        query = select(columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, workers).where(
-            tables.LIVING
-        )
+        told = (columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, columns.ready_at)
+        query = select(*told, workers).where(tables.LIVING)
         async with self._database.read() as connection:
             now = (await connection.execute(select(DatabaseNow()))).scalar_one()
             rows = (await connection.execute(query)).all()
@@ -41,7 +40,8 @@ class History:
                 desired=Desired(row.desired),
                 reserved=row.reserved,
                 held=row.hold_until is not None and row.hold_until > now,
-                containers=2 + 1 + row.workers,
+                begun=row.ready_at is not None,
+                containers=0 if row.phase == Phase.HIBERNATED else 2 + 1 + row.workers,
             )
             for row in rows
         )
@@ -77,9 +77,13 @@ class History:
 
     @whole
     async def forget(self, older_than_seconds: float, limit: int) -> int:
-        """Remove up to `limit` clusters, with all of theirs, that were deleted so long ago; how many it were."""
+        """Remove up to `limit` clusters, with all of theirs, that were deleted so long ago; how many it were.
+
+        And all templates that have been gone for so long.
+        """
         async with self._database.write() as transaction:
             before = transaction.now - timedelta(seconds=older_than_seconds)
+            await transaction.connection.execute(delete(templates).where(templates.c.gone_at < before))
             old = (
                 select(clusters.c.id)
                 .where(tables.GONE, clusters.c.deleted_at < before)

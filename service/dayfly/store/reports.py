@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, select
 
 from dayfly.concurrency import whole
-from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, StepReport
+from dayfly.domain.capacity import demand
+from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
 from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Phase, check_transition
 from dayfly.domain.secrets import ClusterSecrets
@@ -18,8 +19,9 @@ from dayfly.store import tables
 from dayfly.store.columns import UtcDateTime
 from dayfly.store.database import Transaction
 from dayfly.store.leases import NO_LEASE, Leases
-from dayfly.store.rows import cluster_from, fault_columns, step_columns, storable_tail
-from dayfly.store.statements import append_events, write_cluster
+from dayfly.store.making import lose_maker
+from dayfly.store.rows import cluster_from, fault_columns, needs_columns, step_columns, storable_tail
+from dayfly.store.statements import append_events, put, write_cluster
 from dayfly.store.values import Claim
 from dayfly.store.wakeups import QUEUE
 
@@ -46,8 +48,9 @@ class Reports(Leases):
         free(), in the same transaction, too.
 
         A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
-        time: the time to live begins. Deleted: secrets, endpoints, the share of the host and the claim itself are
-        gone, and the name is free.
+        time: the time to live begins. Hibernated: its vCPUs and memory are given back, its disk is not; pending again:
+        it waits for all of them. Deleted: secrets, endpoints, checkpoints, the share of the host and the claim itself
+        are gone, and the name is free. With a cluster that a template is made or tried with, the template fails.
         """
         async with self._guarded(claim) as (transaction, row):
             now = transaction.now
@@ -57,17 +60,25 @@ class Reports(Leases):
             values: dict[str, Any] = {"phase": phase, "updated_at": now}
             seconds = None
             if secrets is not None:
-                await _put_secrets(transaction, claim, secrets)
+                await put_secrets(transaction, claim.cluster.id, secrets)
             if fault is not None:
                 values["fault"] = fault_columns(fault)
                 await _save_evidence(transaction, claim, fault.evidence)
             if phase is Phase.READY:
                 seconds = (now - await _began(transaction, old)).total_seconds()
                 new = replace(new, ready_at=old.ready_at or now)
-                values |= {"fault": None, **_beginning(new)}
+                values |= {"fault": None, "origin": None, **_beginning(new)}
+            if phase in {Phase.FAILED, Phase.DELETED} and row.purpose in {Purpose.TEMPLATE, Purpose.TRIAL}:
+                await lose_maker(transaction, row, fault)
             if phase is Phase.FAILED:
                 new = replace(new, failed_at=old.failed_at or now)
                 values |= _beginning(new)
+            if old.phase is Phase.HIBERNATED and phase is Phase.PENDING:
+                values |= {"reserved": False, "admitted_at": None, **needs_columns(demand(old.spec))}
+                transaction.wake(QUEUE)
+            if phase is Phase.HIBERNATED:
+                values |= {"vcpus": 0, "memory_mib": 0}
+                transaction.wake(QUEUE)
             if phase is Phase.DELETED:
                 values |= await _end(transaction, claim)
             elif free:
@@ -96,7 +107,7 @@ class Reports(Leases):
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
         """Replace the cluster's secrets."""
         async with self._guarded(claim) as (transaction, _):
-            await _put_secrets(transaction, claim, secrets)
+            await put_secrets(transaction, claim.cluster.id, secrets)
 
     @whole
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
@@ -106,8 +117,8 @@ class Reports(Leases):
         events = [item for item in items if isinstance(item, NewEvent)]
         async with self._guarded(claim) as (transaction, _):
             for (name, node), report in reports.items():
-                identity = {"name": name, "node": node}
-                await _put(transaction, tables.steps, claim, identity, step_columns(report))
+                key = {"cluster_id": claim.cluster.id, "name": name, "node": node}
+                await put(transaction, tables.steps, key, step_columns(report))
             if events:
                 await append_events(transaction, claim.cluster.id, *events)
 
@@ -171,29 +182,20 @@ def _beginning(cluster: Cluster) -> dict[str, datetime | None]:
 
 
 async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
-    """Forget the secrets; the columns of a deleted cluster."""
-    secrets = tables.secrets
-    await transaction.connection.execute(delete(secrets).where(secrets.c.cluster_id == claim.cluster.id))
+    """Forget the secrets and checkpoints; the columns of a deleted cluster."""
+    for table in (tables.secrets, tables.checkpoints):
+        await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     transaction.wake(QUEUE)
     return {"deleted_at": transaction.now, "endpoints": {}, "due_at": None, "reserved": False, **NO_LEASE}
 
 
-async def _put(
-    transaction: Transaction, table: Table, claim: Claim, identity: Mapping[str, str], values: Mapping[str, object]
-) -> None:
-    """Update the cluster's one row with `identity`, or insert it; nobody else can, for the cluster's row is locked."""
-    key = {"cluster_id": claim.cluster.id, **identity}
-    same = and_(*(table.c[name] == value for name, value in key.items()))
-    result = await transaction.connection.execute(update(table).where(same).values(**values))
-    if result.rowcount == 0:
-        await transaction.connection.execute(insert(table).values(**key, **values))
-
-
-async def _put_secrets(transaction: Transaction, claim: Claim, secrets: ClusterSecrets) -> None:
-    await _put(transaction, tables.secrets, claim, {}, {"content": secrets.model_dump(mode="json")})
+async def put_secrets(transaction: Transaction, cluster_id: str, secrets: ClusterSecrets) -> None:
+    """Replace the secrets of a cluster whose row is locked."""
+    key = {"cluster_id": cluster_id}
+    await put(transaction, tables.secrets, key, {"content": secrets.model_dump(mode="json")})
 
 
 async def _save_evidence(transaction: Transaction, claim: Claim, evidence: Mapping[str, str]) -> None:
     for name, text in evidence.items():
         kept = {"content": storable_tail(text, EVIDENCE_BYTES)}
-        await _put(transaction, tables.evidence, claim, {"name": name}, kept)
+        await put(transaction, tables.evidence, {"cluster_id": claim.cluster.id, "name": name}, kept)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import time
 from typing import Any
 
 from sqlalchemy import Row
 
 from dayfly.domain.capacity import Resources, demand
-from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, StepReport, StepState
+from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
+from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import Origin
+from dayfly.domain.pool import Period, Pool
 from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import Template, TemplatePhase
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
@@ -37,6 +42,14 @@ def cluster_from(row: Row[Any]) -> Cluster:
         warned_at=row.warned_at,
         restarts=row.restarts,
         restarted_at=row.restarted_at,
+        purpose=Purpose(row.purpose),
+        template_id=row.template_id,
+        pool_id=row.pool_id,
+        origin=Origin.parse(row.origin) if row.origin else None,
+        reset_to=Origin.parse(row.reset_to) if row.reset_to else None,
+        paused=row.paused,
+        traffic=row.traffic,
+        active_at=row.active_at,
     )
 
 
@@ -49,9 +62,11 @@ def hold_columns(hold: Hold | None) -> dict[str, object]:
 
 def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
     """What a row of `clusters` takes of its host: told by its spec where it was written before there were columns."""
-    if row.vcpus == 0 and row.spec is not None:
+    needs = Resources(row.vcpus, row.memory_mib, row.disk_gib)
+    # One that hibernates has no vCPUs and no memory either, but its disk.
+    if needs == Resources() and row.spec is not None:
         return demand(ClusterSpec.model_validate(row.spec))
-    return Resources(row.vcpus, row.memory_mib, row.disk_gib)
+    return needs
 
 
 def needs_columns(needs: Resources) -> dict[str, int]:
@@ -85,6 +100,74 @@ def event_from(row: Row[Any]) -> Event:
         seconds=row.seconds,
         code=row.code,
     )
+
+
+def template_from(row: Row[Any]) -> Template:
+    """A row of `templates`, with its `forks` counted."""
+    return Template(
+        id=row.id,
+        key=row.key,
+        owner=row.owner,
+        spec=ClusterSpec.model_validate(row.spec),
+        phase=TemplatePhase(row.phase),
+        builder=row.builder,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        last_used_at=row.last_used_at,
+        size_bytes=row.size_bytes,
+        uses=row.uses,
+        forks=row.forks,
+        failures=row.failures,
+        fault=Fault(**row.fault) if row.fault else None,
+    )
+
+
+def checkpoint_from(row: Row[Any]) -> Checkpoint:
+    """A row of `checkpoints`."""
+    return Checkpoint(row.cluster_id, row.name, CheckpointPhase(row.phase), row.created_at, row.size_bytes)
+
+
+def pool_from(row: Row[Any]) -> Pool:
+    """A row of `pools`."""
+    return Pool(
+        id=row.id,
+        name=row.name,
+        owner=row.owner,
+        spec=ClusterSpec.model_validate(row.spec),
+        size=row.size,
+        maximum=row.maximum,
+        created_at=row.created_at,
+        schedule=tuple(map(_period_from, row.schedule)),
+        max_age_seconds=row.max_age_seconds,
+    )
+
+
+def pool_columns(pool: Pool) -> dict[str, object]:
+    """A pool's row."""
+    return {
+        "id": pool.id,
+        "name": pool.name,
+        "owner": pool.owner,
+        "spec": pool.spec.model_dump(mode="json"),
+        "size": pool.size,
+        "maximum": pool.maximum,
+        "created_at": pool.created_at,
+        "schedule": [
+            {
+                "days": sorted(period.days),
+                "since": period.since.isoformat(),
+                "until": period.until.isoformat(),
+                "size": period.size,
+            }
+            for period in pool.schedule
+        ],
+        "max_age_seconds": pool.max_age_seconds,
+    }
+
+
+def _period_from(kept: dict[str, Any]) -> Period:
+    since, until = time.fromisoformat(kept["since"]), time.fromisoformat(kept["until"])
+    return Period(frozenset(kept["days"]), since, until, kept["size"])
 
 
 def fault_columns(fault: Fault) -> dict[str, str | None]:

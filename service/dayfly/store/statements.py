@@ -6,15 +6,17 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, insert, or_, select, update
 
-from dayfly.domain.cluster import NewEvent
-from dayfly.errors import NotFound
-from dayfly.store import names, tables
+from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.errors import Conflict, NotFound
+from dayfly.store import names, tables, wakeups
 from dayfly.store.columns import DatabaseNow
 from dayfly.store.database import Transaction
-from dayfly.store.rows import event_columns
+from dayfly.store.rows import cluster_from, event_columns
 from dayfly.store.tables import clusters
+from dayfly.store.wakeups import QUEUE, WORK
 
 _NEW_EVENT: Final = insert(tables.events)
 _BATCH: Final = 1000
@@ -54,6 +56,15 @@ async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
     return row
 
 
+def present(row: Row[Any]) -> Cluster:
+    """The cluster, if it is to stay. Raises Conflict."""
+    if row.phase == Phase.DELETED:
+        raise Conflict(f"cluster {row.name} is deleted")
+    if row.desired == Desired.ABSENT:
+        raise Conflict(f"cluster {row.name} is being deleted")
+    return cluster_from(row)
+
+
 async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:
     """Change the row of one cluster; the row as it is then."""
     statement = update(clusters).where(clusters.c.id == cluster_id).values(values).returning(clusters)
@@ -61,7 +72,29 @@ async def write_cluster(transaction: Transaction, cluster_id: str, values: Mappi
     return row
 
 
+async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) -> int:
+    """Those of Dayfly's own that are to go from now on, due at once, and whoever is at one hears of it; how many."""
+    # Locked in one order, so that two who remove many never wait for each other.
+    query = select(clusters.c.id).where(which, clusters.c.desired != Desired.ABSENT).order_by(clusters.c.id)
+    ids = (await transaction.connection.execute(query.with_for_update())).scalars().all()
+    wish = {"desired": Desired.ABSENT, "due_at": transaction.now, "updated_at": transaction.now}
+    for some in batches(ids):
+        await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(wish))
+    for cluster_id in ids:
+        transaction.touch(cluster_id)
+        transaction.wake(WORK, QUEUE, wakeups.wish(cluster_id))
+    return len(ids)
+
+
 async def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
     """Add events at the transaction's time. The cluster's row is locked by now: that keeps its events in order."""
     rows = [{"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events]
     await transaction.connection.execute(_NEW_EVENT, rows)
+
+
+async def put(transaction: Transaction, table: Table, key: Mapping[str, str], values: Mapping[str, object]) -> None:
+    """Update the one row with `key`, or insert it; nobody else can meanwhile, for the row it belongs to is locked."""
+    same = and_(*(table.c[name] == value for name, value in key.items()))
+    result = await transaction.connection.execute(update(table).where(same).values(**values))
+    if result.rowcount == 0:
+        await transaction.connection.execute(insert(table).values(**key, **values))

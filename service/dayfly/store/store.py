@@ -9,16 +9,36 @@ from sqlalchemy import select
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import whole
 from dayfly.store.admission import Admission
+from dayfly.store.beginnings import Beginnings
 from dayfly.store.changes import Changes
+from dayfly.store.checkpoints import Checkpoints
 from dayfly.store.clusters import Clusters
 from dayfly.store.columns import DatabaseNow
+from dayfly.store.counts import Counts
 from dayfly.store.database import Database
 from dayfly.store.history import History
+from dayfly.store.making import Making
+from dayfly.store.pools import Pools
 from dayfly.store.reports import Reports
+from dayfly.store.templates import Templates
 from dayfly.store.wakeups import QUEUE, WORK, Watch, wish
+from dayfly.store.wishes import Wishes
 
 
-class Store(Clusters, Changes, Admission, Reports, History):
+class Store(
+    Clusters,
+    Changes,
+    Wishes,
+    Admission,
+    Reports,
+    Beginnings,
+    Templates,
+    Making,
+    Checkpoints,
+    Pools,
+    Counts,
+    History,
+):
     """All that Dayfly knows. Every method may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     Boolean,
     Column,
     Float,
@@ -24,12 +22,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
-    literal_column,
-    text,
 )
-from sqlalchemy.sql.elements import ColumnElement
 
 from dayfly.store.columns import UtcDateTime
+from dayfly.store.schema import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
 
 metadata = MetaData(
     naming_convention={
@@ -39,45 +35,33 @@ metadata = MetaData(
     }
 )
 
-_serial = BigInteger().with_variant(Integer(), "sqlite")
-_json = JSON(none_as_null=True)
-
-
-def _cluster_id(*, primary_key: bool = False) -> Column[str]:
-    owner = ForeignKey("clusters.id", ondelete="CASCADE")
-    return Column("cluster_id", String(12), owner, primary_key=primary_key, nullable=False)
-
-
-def _condition(sql: str) -> ColumnElement[bool]:
-    # Without a type: SQLAlchemy would compare it with 1 on SQLite, and no index says that.
-    return literal_column(sql)
-
-
-LIVING: Final = _condition("phase <> 'deleted'")
-PLANNED: Final = _condition("due_at IS NOT NULL")
-QUEUED: Final = _condition("phase = 'pending' AND admitted_at IS NULL")
-RESERVED: Final = _condition("reserved")
-LEASED: Final = _condition("lease_expires_at IS NOT NULL")
-UNLEASED: Final = _condition("lease_expires_at IS NULL")
-GONE: Final = _condition("deleted_at IS NOT NULL")
-
-
-def _partial(name: str, *columns: str, where: ColumnElement[bool], unique: bool = False) -> Index:
-    condition = text(str(where))
-    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
-
+LIVING: Final = condition("phase <> 'deleted'")
+PLANNED: Final = condition("due_at IS NOT NULL")
+QUEUED: Final = condition("phase = 'pending' AND admitted_at IS NULL")
+RESERVED: Final = condition("reserved")
+LEASED: Final = condition("lease_expires_at IS NOT NULL")
+UNLEASED: Final = condition("lease_expires_at IS NULL")
+GONE: Final = condition("deleted_at IS NOT NULL")
+OF_TEMPLATES: Final = condition("template_id IS NOT NULL AND phase <> 'deleted'")
+OF_POOLS: Final = condition("pool_id IS NOT NULL AND phase <> 'deleted'")
+WARM: Final = condition("purpose = 'member' AND phase = 'ready' AND paused")
+"""What a caller may be given at once; whoever asks for one looks at its lease and at its wish besides."""
+SERVING: Final = condition("phase IN ('making', 'verifying', 'ready')")
+"""Of templates: one a key."""
+RECORDED: Final = condition("phase <> 'gone'")
+"""Of templates."""
 
 clusters = Table(
     "clusters",
     metadata,
     Column("id", String(12), primary_key=True),
     Column("name", String(40), nullable=False),
-    Column("spec", _json, nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
     Column("desired", String(16), nullable=False),
     Column("phase", String(16), nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("endpoints", _json, nullable=False),
-    Column("fault", _json),
+    Column("endpoints", PLAIN_JSON, nullable=False),
+    Column("fault", PLAIN_JSON),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("ready_at", UtcDateTime),
@@ -103,13 +87,26 @@ clusters = Table(
     Column("warned_at", UtcDateTime),
     Column("restarts", Integer, nullable=False, server_default="0"),
     Column("restarted_at", UtcDateTime),
-    _partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
-    _partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
-    _partial("ix_clusters_due_at", "due_at", where=PLANNED),
-    _partial("ix_clusters_lease_expires_at", "lease_expires_at", where=LEASED),
-    _partial("ix_clusters_queue", "created_at", "id", where=QUEUED),
-    _partial("ix_clusters_reserved", "owner", "vcpus", "memory_mib", "disk_gib", where=RESERVED),
-    _partial("ix_clusters_deleted_at", "deleted_at", where=GONE),
+    Column("purpose", String(16), nullable=False, server_default="cluster"),
+    Column("template_id", String(12)),
+    Column("pool_id", String(12)),
+    Column("origin", String(64)),
+    Column("reset_to", String(64)),
+    Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("traffic", BIG, nullable=False, server_default="0"),
+    Column("active_at", UtcDateTime),
+    # spec.shape, by which a pool's member is found. NULL: recorded by an older Dayfly.
+    Column("shape", String(64)),
+    partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
+    partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
+    partial("ix_clusters_due_at", "due_at", where=PLANNED),
+    partial("ix_clusters_lease_expires_at", "lease_expires_at", where=LEASED),
+    partial("ix_clusters_queue", "created_at", "id", where=QUEUED),
+    partial("ix_clusters_reserved", "owner", "vcpus", "memory_mib", "disk_gib", where=RESERVED),
+    partial("ix_clusters_deleted_at", "deleted_at", where=GONE),
+    partial("ix_clusters_template_id", "template_id", where=OF_TEMPLATES),
+    partial("ix_clusters_pool_id", "pool_id", where=OF_POOLS),
+    partial("ix_clusters_warm", "shape", "owner", "ready_at", where=WARM),
     Index("ix_clusters_created_at_id", "created_at", "id"),
     Index("ix_clusters_owner_created_at_id", "owner", "created_at", "id"),
 )
@@ -117,7 +114,7 @@ clusters = Table(
 labels = Table(
     "labels",
     metadata,
-    _cluster_id(primary_key=True),
+    cluster_id(primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("value", String(255), nullable=False),
     Index("ix_labels_key_value_cluster_id", "key", "value", "cluster_id"),
@@ -127,8 +124,8 @@ steps = Table(
     "steps",
     metadata,
     # Grows with the first report of a step: the order in which steps began.
-    Column("id", _serial, primary_key=True, autoincrement=True),
-    _cluster_id(),
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    cluster_id(),
     Column("name", String(64), nullable=False),
     # "" for a step of the whole cluster: NULLs are never equal, so a unique constraint would not hold.
     Column("node", String(64), nullable=False),
@@ -144,8 +141,8 @@ steps = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", _serial, primary_key=True, autoincrement=True),
-    _cluster_id(),
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    cluster_id(),
     Column("at", UtcDateTime, nullable=False),
     Column("type", String(64), nullable=False),
     Column("message", Text, nullable=False),
@@ -160,14 +157,14 @@ events = Table(
 secrets = Table(
     "secrets",
     metadata,
-    _cluster_id(primary_key=True),
-    Column("content", _json, nullable=False),
+    cluster_id(primary_key=True),
+    Column("content", PLAIN_JSON, nullable=False),
 )
 
 evidence = Table(
     "evidence",
     metadata,
-    _cluster_id(primary_key=True),
+    cluster_id(primary_key=True),
     Column("name", String(255), primary_key=True),
     Column("content", Text, nullable=False),
 )
@@ -177,7 +174,61 @@ idempotency_keys = Table(
     metadata,
     Column("key", String(255), primary_key=True),
     Column("fingerprint", String(64), nullable=False),
-    _cluster_id(),
+    cluster_id(),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_idempotency_keys_cluster_id", "cluster_id"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("owner", String(63), nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
+    Column("phase", String(16), nullable=False),
+    # The cluster that it was made from: forgotten before it.
+    Column("builder", String(12), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ready_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("gone_at", UtcDateTime),
+    Column("size_bytes", BIG, nullable=False, server_default="0"),
+    Column("uses", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("fault", PLAIN_JSON),
+    partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
+    partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
+)
+
+template_secrets = Table(
+    "template_secrets",
+    metadata,
+    Column("template_id", String(12), ForeignKey("templates.id", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("content", PLAIN_JSON, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    cluster_id(primary_key=True),
+    Column("name", String(40), primary_key=True),
+    Column("phase", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("size_bytes", BIG, nullable=False, server_default="0"),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("owner", String(63), nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("maximum", Integer, nullable=False),
+    Column("schedule", PLAIN_JSON, nullable=False),
+    Column("max_age_seconds", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("name"),
 )

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from dayfly.domain.cluster import Cluster, Hold
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.pool import Period
 from dayfly.domain.spec import ClusterSpec
 
 
@@ -30,6 +31,8 @@ class NewCluster:
     spec: ClusterSpec
     owner: str = "default"
     hold: Hold | None = None
+    memory_factor: float = 1.0
+    """How many times over forks may be promised memory (domain/capacity.demand)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,29 @@ class Change:
     ttl_seconds: int | Unset | None = UNSET
     labels: dict[str, str] | Unset = UNSET
     hold: Hold | Unset | None = UNSET
+
+
+@dataclass(frozen=True)
+class NewPool:
+    """A pool that an operator wishes for (domain/pool.Pool)."""
+
+    name: str
+    owner: str
+    spec: ClusterSpec
+    size: int
+    maximum: int
+    schedule: tuple[Period, ...] = ()
+    max_age_seconds: int = 24 * 3600
+
+
+@dataclass(frozen=True)
+class PoolChange:
+    """What an operator wants otherwise of a pool. A schedule replaces the one that was."""
+
+    size: int | Unset = UNSET
+    maximum: int | Unset = UNSET
+    schedule: tuple[Period, ...] | Unset = UNSET
+    max_age_seconds: int | Unset = UNSET
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,9 @@ class Known:
     reserved: bool
     held: bool
     containers: int
-    """How many it has when it is ready: a network, a registry, and one for each node."""
+    """How many of it run where all is well: a network, a registry, and one for each node. None while it hibernates."""
+    begun: bool = False
+    """It was ready once. What it has it keeps then, even while it waits for room to be woken up."""
 
 
 @dataclass(frozen=True)

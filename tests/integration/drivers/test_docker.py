@@ -130,8 +130,8 @@ async def test_anonymous_volumes_and_labelled_networks_go_with_the_cluster(
     labels = {LABEL_CLUSTER: cluster_id(instance), LABEL_INSTANCE: instance}
     others = labels | {LABEL_INSTANCE: "somebody-else"}
     network = await docker.networks.create({"Name": f"{instance}-mine", "Labels": labels})
-    await docker.volumes.create({"Name": f"{instance}-mine", "Labels": labels})
-    kept = await docker.volumes.create({"Name": f"{instance}-theirs", "Labels": others})
+    await docker.volumes.create({"Name": f"{instance}-mine", "Labels": labels})  # type: ignore[no-untyped-call]
+    kept = await docker.volumes.create({"Name": f"{instance}-theirs", "Labels": others})  # type: ignore[no-untyped-call]
     spec = container(instance, "net", role="net")
     config = container_config(spec) | {"Volumes": {"/data": {}}}
     made = await docker.containers.create(config, name=spec.name)
@@ -140,7 +140,8 @@ async def test_anonymous_volumes_and_labelled_networks_go_with_the_cluster(
 
     await engine.remove(cluster_id(instance))
 
-    volumes = {volume["Name"] for volume in (await docker.volumes.list())["Volumes"]}
+    listed = await docker.volumes.list()  # type: ignore[no-untyped-call]
+    volumes = {volume["Name"] for volume in listed["Volumes"]}
     assert volumes.isdisjoint({mount["Name"], f"{instance}-mine"})
     assert f"{instance}-theirs" in volumes
     assert network.id not in {found["Id"] for found in await docker.networks.list()}

@@ -231,7 +231,7 @@ async def test_remove_takes_one_node_or_all_and_nothing_of_others(
     await engine.ensure(net)
     await engine.ensure(node)
     try:
-        await engine.remove(cluster_id(instance), node="node01")
+        await engine.remove(cluster_id(instance), only={node.name})
         assert [status.name for status in await engine.observe(cluster_id(instance))] == [net.name]
 
         await engine.remove(cluster_id(instance))

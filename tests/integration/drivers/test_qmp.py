@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain import qemu
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kvm import probe_kvm
 from dayfly.drivers.qmp import qmp
-from dayfly.engine.seed import seed_file
-from dayfly.errors import CommandFailed, ContainerExited, VmExited
+from dayfly.drivers.ssh import SshConnections
+from dayfly.errors import CommandFailed, ContainerExited
 from tests.support.engine import cluster_id, engine, images, instance
+from tests.support.real_machines import RealMachines, real_spec
 
 __all__ = ["engine", "images", "instance"]
 pytestmark = pytest.mark.vm
@@ -28,35 +25,22 @@ BARE = "dayfly/bare:latest"
 
 
 @pytest.fixture
-async def spec(images: DockerImages) -> ClusterSpec:
-    found = await images.inspect(BARE)
-    manifest = ImageManifest.model_validate_json(found.labels[LABEL_IMAGE])
-    return ClusterSpec(
-        image=BARE, image_id=found.id, manifest=manifest, control_plane=manifest.minimum, worker=manifest.minimum
-    )
-
-
-@pytest.fixture
-async def topology(spec: ClusterSpec, images: DockerImages, instance: str, tmp_path: Path) -> Topology:
+async def cluster(
+    engine: DockerEngine, images: DockerImages, instance: str, tmp_path: Path
+) -> AsyncIterator[RealMachines]:
+    spec = await real_spec(images, BARE)
     answer = await probe_kvm(images, BARE, spec.manifest.kernel, cache_file=tmp_path / "kvm.json")
-    return compute_topology(
-        cluster_id(instance), spec, instance=instance, accelerator=answer.accelerator, publication=Publication()
-    )
+    ssh = SshConnections()
+    yield RealMachines(engine, ssh, spec, cluster_id(instance), instance, answer.accelerator)
+    await ssh.close()
 
 
-async def test_a_machine_is_asked_paused_and_ended(
-    engine: DockerEngine, spec: ClusterSpec, topology: Topology, instance: str
-) -> None:
-    node = topology.node(1)
-    seed = seed_file(cluster_id(instance), spec.nodes()[0], new_secrets(spec, datetime.now(UTC)))
-    await engine.ensure(topology.net)
-    await engine.ensure(node, [seed])
-
-    async with asyncio.timeout(60):
-        while (status := await _status(engine, node.name)) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    assert status == "running"
-    async with qmp(engine, node.name) as session:
+async def test_a_machine_is_asked_paused_and_ended(engine: DockerEngine, cluster: RealMachines) -> None:
+    await cluster.start(qemu.boot)
+    # Its socket may not be there yet.
+    async with qmp(engine, cluster.node, timeout=60, starting=True) as session:
+        assert await session.status() == "running"
+    async with qmp(engine, cluster.node) as session:
         await session.execute("stop")
         assert await session.status() == "paused"
         await session.execute("cont")
@@ -66,15 +50,7 @@ async def test_a_machine_is_asked_paused_and_ended(
         await session.quit()
 
     async with asyncio.timeout(30):
-        assert await engine.wait_exit(node.name) == 0
+        assert await engine.wait_exit(cluster.node) == 0
     with pytest.raises(ContainerExited):
-        await _status(engine, node.name)
-
-
-async def _status(engine: DockerEngine, name: str) -> str | None:
-    """None while QEMU has not yet made its socket."""
-    try:
-        async with qmp(engine, name) as session:
-            return await session.status()
-    except VmExited:
-        return None
+        async with qmp(engine, cluster.node):
+            pytest.fail("there is nobody to talk to")

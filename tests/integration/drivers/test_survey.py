@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
+from aiodocker.types import JSONObject
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, Holding
@@ -38,7 +39,7 @@ class Ground:
             return
         self._planted.append((kind, name))
         if kind == "container":
-            config = {"Image": BUSYBOX_IMAGE, "Cmd": ["sleep", "3600"], "Labels": dict(labels)}
+            config: JSONObject = {"Image": BUSYBOX_IMAGE, "Cmd": ["sleep", "3600"], "Labels": dict(labels)}
             await (await self.docker.containers.create(config, name=name)).start()
         elif kind == "volume":
             await self.docker.volumes.create({"Name": name, "Labels": dict(labels)})  # type: ignore[no-untyped-call]
@@ -48,7 +49,10 @@ class Ground:
     async def is_there(self, kind: str, name: str) -> bool:
         if self.docker is None:
             assert isinstance(self.engine, FakeEngine)
-            things = {"container": self.engine.containers, "volume": self.engine.volumes}
+            things: dict[str, Container[str]] = {
+                "container": self.engine.containers,
+                "volume": self.engine.volumes,
+            }
             return name in things.get(kind, self.engine.networks)
         return await _there(self.docker._query_json(f"{kind}s/{name}{'/json' if kind == 'container' else ''}"))
 
@@ -181,12 +185,15 @@ async def test_a_name_that_was_used_again_is_another_thing(ground: Ground, insta
     assert after.id != before.id
 
 
-async def test_what_got_another_cluster_meanwhile_is_refused(ground: Ground, instance: str) -> None:
-    await ground.plant("volume", f"{instance}-v", {LABEL_INSTANCE: instance, LABEL_CLUSTER: "now"})
+async def test_what_got_another_owner_meanwhile_is_refused(ground: Ground, instance: str) -> None:
+    labels = {LABEL_INSTANCE: instance, LABEL_CLUSTER: "now", LABEL_TEMPLATE: "shown"}
+    await ground.plant("volume", f"{instance}-v", labels)
     (seen,) = await ground.engine.survey()
+    assert (seen.cluster_id, seen.template_id) == ("now", "shown")
 
-    with pytest.raises(EngineRefused, match="left alone"):
-        await ground.engine.discard(replace(seen, cluster_id="before"))
+    for other in (replace(seen, cluster_id="before"), replace(seen, template_id="before")):
+        with pytest.raises(EngineRefused, match="left alone"):
+            await ground.engine.discard(other)
 
     assert await ground.engine.survey() == (seen,)
 
@@ -210,8 +217,8 @@ async def _user(ground: Ground, instance: str) -> AsyncIterator[None]:
         ground.engine.in_use |= {f"{instance}-volume", f"{instance}-network"}
         yield
         return
-    host = {"Binds": [f"{instance}-volume:/data"], "NetworkMode": f"{instance}-network"}
-    config = {"Image": BUSYBOX_IMAGE, "Cmd": ["sleep", "3600"], "HostConfig": host}
+    host: JSONObject = {"Binds": [f"{instance}-volume:/data"], "NetworkMode": f"{instance}-network"}
+    config: JSONObject = {"Image": BUSYBOX_IMAGE, "Cmd": ["sleep", "3600"], "HostConfig": host}
     user = await ground.docker.containers.create(config, name=f"{instance}-user")
     try:
         await user.start()

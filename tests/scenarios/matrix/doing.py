@@ -19,7 +19,7 @@ from tests.support.mortal import Fault
 from tests.support.specs import make_spec
 
 MOST_PROCESSES: Final = 3
-_DECOYS: Final = ({LABEL_INSTANCE: "default2"}, {LABEL_INSTANCE: "defaul"}, {})
+_DECOYS: Final[tuple[dict[str, str], ...]] = ({LABEL_INSTANCE: "default2"}, {LABEL_INSTANCE: "defaul"}, {})
 
 
 @singledispatch
@@ -40,7 +40,7 @@ async def _(deed: deeds.Create, stage: Stage) -> None:
 
 @do.register
 async def _(deed: deeds.Delete, stage: Stage) -> None:
-    if cluster_id := _cluster(deed, stage):
+    if cluster_id := cluster_of(deed, stage):
         await stage.store.request_deletion(cluster_id)
         stage.unwanted.add(cluster_id)
 
@@ -62,7 +62,7 @@ async def _(deed: deeds.Extend, stage: Stage) -> None:
 
 @do.register
 async def _(deed: deeds.Heartbeat, stage: Stage) -> None:
-    if cluster_id := _cluster(deed, stage):
+    if cluster_id := cluster_of(deed, stage):
         try:
             await stage.store.heartbeat(cluster_id)
         except errors.Conflict:
@@ -71,23 +71,23 @@ async def _(deed: deeds.Heartbeat, stage: Stage) -> None:
 
 @do.register
 async def _(deed: deeds.Exit, stage: Stage) -> None:
-    name = f"dayfly-{_cluster(deed, stage)}-{deed.part}"
+    name = f"dayfly-{cluster_of(deed, stage)}-{deed.part}"
     if (container := stage.engine.containers.get(name)) is not None and container.alive:
-        stage.exits[_cluster(deed, stage) or ""] += 1
+        stage.exits[cluster_of(deed, stage) or ""] += 1
         stage.engine.exit(name)
 
 
 @do.register
 async def _(deed: deeds.RemoveByHand, stage: Stage) -> None:
-    name = f"dayfly-{_cluster(deed, stage)}-{deed.part}"
+    name = f"dayfly-{cluster_of(deed, stage)}-{deed.part}"
     if name in stage.engine.containers:
-        stage.bereft.add(_cluster(deed, stage) or "")
+        stage.bereft.add(cluster_of(deed, stage) or "")
         stage.engine.remove_by_hand(name)
 
 
 @do.register
 async def _(deed: deeds.Plant, stage: Stage) -> None:
-    number, cluster_id = len(stage.decoys), _cluster(deed, stage) or "0123456789ab"
+    number, cluster_id = len(stage.decoys), cluster_of(deed, stage) or "0123456789ab"
     name = f"dayfly-{cluster_id}-node9{number}"
     stage.engine.plant(deed.kind, name, {**_DECOYS[number % 3], LABEL_CLUSTER: cluster_id})
     stage.decoys[deed.kind, name] = getattr(stage.engine, f"{deed.kind}s")[name]
@@ -160,7 +160,7 @@ async def _(deed: deeds.Join, stage: Stage) -> None:
 
 
 async def _change(deed: deeds.OfCluster, stage: Stage, change: Change) -> None:
-    if cluster_id := _cluster(deed, stage):
+    if cluster_id := cluster_of(deed, stage):
         try:
             await stage.store.change_cluster(cluster_id, change)
         except errors.Conflict:
@@ -175,5 +175,5 @@ def _mark_down(stage: Stage) -> None:
     stage.went_down |= {container.spec.labels.get(LABEL_CLUSTER, "") for container in stage.engine.containers.values()}
 
 
-def _cluster(deed: deeds.OfCluster, stage: Stage) -> str | None:
+def cluster_of(deed: deeds.OfCluster, stage: Stage) -> str | None:
     return stage.ids[deed.cluster % len(stage.ids)] if stage.ids else None

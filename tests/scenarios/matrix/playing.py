@@ -6,19 +6,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
+from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine as hypothesis_engine
 from hypothesis.strategies import SearchStrategy
 
 from dayfly.store import Store
+from tests.scenarios.matrix import saved_doing  # noqa: F401 - teaches do() its deeds
 from tests.scenarios.matrix.doing import do
 from tests.scenarios.matrix.invariants import check
+from tests.scenarios.matrix.saved_deeds import SAVED, SAVED_HARM, simple_creates, templates
 from tests.scenarios.matrix.schedule import DEATHS, HARM, WISHES, Schedule, creates, plain_creates, schedules
 from tests.scenarios.matrix.stage import Stage
 from tests.support.inline_store import inline_store
@@ -32,6 +35,7 @@ hypothesis_engine.MAX_SHRINKING_SECONDS = 60
 THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
     "deaths": schedules(*DEATHS, plain_creates, most=6, first=plain_creates),
     "harm": schedules(*DEATHS, *HARM, most=8, first=plain_creates),
+    "saved": schedules(*DEATHS, *SAVED, *SAVED_HARM, most=12, first=st.one_of(templates, simple_creates)),
     "everything": schedules(*DEATHS, *HARM, *WISHES, most=12, first=creates),
 }
 
@@ -88,7 +92,7 @@ async def _play(store: Store, schedule: Schedule) -> None:
                 await check(stage)
             assert not defects, "the service met a defect of its own"
         except Exception:
-            note("\n".join(["the last calls:", *stage.traffic.trace, *map(str, defects)]))
+            note("\n".join(["the last calls:", *stage.traffic.trace, *map(str, defects[:2])]))
             raise
 
 
@@ -97,7 +101,7 @@ def _defects() -> Iterator[list[object]]:
     """What the service logs as an error; all other lines are dropped unwritten."""
     found: list[object] = []
 
-    def collect(logger: object, method: str, entry: dict[str, object]) -> dict[str, object]:
+    def collect(logger: object, method: str, entry: MutableMapping[str, object]) -> NoReturn:
         found.append(entry)
         raise structlog.DropEvent
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from dayfly.domain.spec import Restart, VmsUnderHold
 from tests.support.mortal import Moment
 
+Part = Literal["store", "engine", "ssh", "kube", "machines"]
+"""What of the outside a process calls."""
 PARTS: Final = ("net", "registry", "node01", "node02")
 
 
@@ -127,7 +129,7 @@ class Pass(Deed):
 class Fail(Deed):
     """A call to the outside goes wrong: the `nth` from now on."""
 
-    part: Literal["store", "engine", "ssh", "kube"] = "engine"
+    part: Part = "engine"
     method: str | None = None
     nth: int = 1
     error: str = "DockerUnavailable"
@@ -177,7 +179,7 @@ def _short(deed: Deed) -> str:
     return f"{type(deed).__name__}({', '.join(said)})"
 
 
-_FAULTS: Final = (
+_FAULTS: Final[tuple[tuple[Part, str | None, str], ...]] = (
     ("store", None, "DatabaseUnavailable"),
     ("engine", None, "DockerUnavailable"),
     ("engine", "ensure", "EngineRefused"),
@@ -192,23 +194,23 @@ _FAULTS: Final = (
 )
 ONLY_BEFORE: Final = frozenset({"PortsExhausted", "SshTimeout", "NotUsable", "NodeNotReady"})
 
-_after = st.one_of(st.integers(0, 8), st.integers(0, 60))
-_which = st.integers(0, 2)
+AFTER = st.one_of(st.integers(0, 8), st.integers(0, 60))
+WHICH = st.integers(0, 2)
 _parts = st.sampled_from(PARTS)
-_moments = st.sampled_from(list(Moment))
-_nth = st.one_of(st.integers(1, 6), st.integers(1, 40))
+MOMENTS = st.sampled_from(list(Moment))
+NTH = st.one_of(st.integers(1, 6), st.integers(1, 40))
 
 
 @st.composite
 def _fails(draw: st.DrawFn) -> Fail:
     part, method, error = draw(st.sampled_from(_FAULTS))
-    moment = Moment.BEFORE if error in ONLY_BEFORE else draw(_moments)
-    return Fail(draw(_after), part, method, draw(_nth), error, moment)
+    moment = Moment.BEFORE if error in ONLY_BEFORE else draw(MOMENTS)
+    return Fail(draw(AFTER), part, method, draw(NTH), error, moment)
 
 
 creates = st.builds(
     Create,
-    _after,
+    AFTER,
     nodes=st.integers(1, 2),
     kubernetes=st.sampled_from([False] * 9 + [True]),
     restart=st.sampled_from(["always", "always", "always", "never"]),
@@ -217,43 +219,43 @@ creates = st.builds(
     hold=st.sampled_from([None, None, None, 200]),
     owner=st.sampled_from(["ann", "bob"]),
 )
-plain_creates = st.builds(Create, _after, nodes=st.integers(1, 2), owner=st.sampled_from(["ann", "bob"]))
+plain_creates = st.builds(Create, AFTER, nodes=st.integers(1, 2), owner=st.sampled_from(["ann", "bob"]))
 
 WISHES: Final = (
     creates,
-    st.builds(Delete, _after, _which),
-    st.builds(Delete, _after, _which),
-    st.builds(Hold, _after, _which, st.sampled_from([50, 1000]), st.sampled_from(["running", "stopped"])),
-    st.builds(Unhold, _after, _which),
-    st.builds(Extend, _after, _which, st.sampled_from([None, 10, 60, 1000])),
-    st.builds(Heartbeat, _after, _which),
-    st.builds(Pass, _after, st.sampled_from([1, 40, 130, 320])),
+    st.builds(Delete, AFTER, WHICH),
+    st.builds(Delete, AFTER, WHICH),
+    st.builds(Hold, AFTER, WHICH, st.sampled_from([50, 1000]), st.sampled_from(["running", "stopped"])),
+    st.builds(Unhold, AFTER, WHICH),
+    st.builds(Extend, AFTER, WHICH, st.sampled_from([None, 10, 60, 1000])),
+    st.builds(Heartbeat, AFTER, WHICH),
+    st.builds(Pass, AFTER, st.sampled_from([1, 40, 130, 320])),
 )
 HARM: Final = (
-    st.builds(Exit, _after, _which, _parts),
-    st.builds(RemoveByHand, _after, _which, _parts),
-    st.builds(EngineRestart, _after),
-    st.builds(EngineDown, _after, st.booleans()),
-    st.builds(EngineUp, _after),
-    st.builds(RepeatEvents, _after),
-    st.builds(BreakEvents, _after),
-    st.builds(Plant, _after, _which, st.sampled_from(["container", "volume", "network"])),
+    st.builds(Exit, AFTER, WHICH, _parts),
+    st.builds(RemoveByHand, AFTER, WHICH, _parts),
+    st.builds(EngineRestart, AFTER),
+    st.builds(EngineDown, AFTER, st.booleans()),
+    st.builds(EngineUp, AFTER),
+    st.builds(RepeatEvents, AFTER),
+    st.builds(BreakEvents, AFTER),
+    st.builds(Plant, AFTER, WHICH, st.sampled_from(["container", "volume", "network"])),
     _fails(),
     _fails(),
 )
 DEATHS: Final = (
-    st.builds(Kill, _after, st.integers(0, 2), _nth, _moments),
-    st.builds(Kill, _after, st.integers(0, 2), _nth, _moments),
-    st.builds(Freeze, _after, st.integers(0, 2)),
-    st.builds(Thaw, _after),
-    st.builds(Join, _after),
+    st.builds(Kill, AFTER, st.integers(0, 2), NTH, MOMENTS),
+    st.builds(Kill, AFTER, st.integers(0, 2), NTH, MOMENTS),
+    st.builds(Freeze, AFTER, st.integers(0, 2)),
+    st.builds(Thaw, AFTER),
+    st.builds(Join, AFTER),
 )
 
 
 def schedules(
-    *deeds: st.SearchStrategy[Deed], most: int, first: st.SearchStrategy[Create]
+    *deeds: st.SearchStrategy[Deed], most: int, first: st.SearchStrategy[Deed]
 ) -> st.SearchStrategy[Schedule]:
-    """Up to `most` deeds after the first cluster's creation."""
+    """Up to `most` deeds after the first, which makes something."""
     later = st.lists(st.one_of(*deeds), min_size=1, max_size=most)
     room = st.sampled_from([None, None, None, 2, 4])
     return st.builds(lambda one, rest, room: Schedule((one, *rest), room), first, later, room)

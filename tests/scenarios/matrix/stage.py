@@ -19,20 +19,26 @@ from sqlalchemy import delete, select
 from dayfly.app import reconciler_of
 from dayfly.domain.capacity import Resources, admissible
 from dayfly.domain.cluster import Cluster
+from dayfly.domain.image import ImageManifest
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.topology import ContainerSpec, Publication
-from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakePressure, FakeSsh
+from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.reconcile.admission import Admission
+from dayfly.reconcile.pools import pools_of
 from dayfly.reconcile.scene import Installation, Scene
+from dayfly.reconcile.shapes import Shapes
 from dayfly.reconcile.sweeper import Sweeper
+from dayfly.reconcile.templates import templates_of
 from dayfly.reconcile.watcher import Watcher
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.store.tables import clusters as table
+from dayfly.store.tables import pools, templates
 from tests.scenarios.matrix.schedule import Deed, Schedule
 from tests.support.mortal import Process, Traffic
+from tests.support.specs import IMAGE_ID, make_manifest
 from tests.support.virtual_time import LoopClock, running_loop
 
 LEASE_SECONDS: Final = 30.0
@@ -46,7 +52,16 @@ _NEVER: Final = 10.0**9
 
 @cache
 def settings() -> Settings:
-    return Settings(step_attempts=3, retry_backoff_seconds=1, restart_limit=3)
+    return Settings(
+        step_attempts=3,
+        retry_backoff_seconds=1,
+        restart_limit=3,
+        poll_seconds=RARELY_SECONDS,
+        survey_seconds=RARELY_SECONDS,
+        # One that failed is looked at by what must hold afterwards; it is not to come and go meanwhile.
+        template_retry_seconds=_NEVER,
+        pool_retry_seconds=_NEVER,
+    )
 
 
 class RememberingEngine(FakeEngine):
@@ -67,6 +82,7 @@ class Stage:
     def __init__(self, store: Store, schedule: Schedule) -> None:
         self.store, self.schedule, self.clock = store, schedule, LoopClock()
         self.engine, self.ssh, self.kube = RememberingEngine(), FakeSsh(), FakeKube()
+        self.machines = FakeMachines(self.engine)
         self.traffic = Traffic()
         self.offered = Resources(schedule.room if schedule.room is not None else 1000, 10**9, 10**9)
         self.ids: list[str] = []
@@ -76,6 +92,12 @@ class Stage:
         """Clusters of which somebody removed a container by hand."""
         self.went_down: set[str] = set()
         """Clusters whose containers all ended with the engine."""
+        self.reset: set[str] = set()
+        """Clusters that somebody wished back to what they were."""
+        self.fell_back: set[str] = set()
+        """Clusters whose events say that they were made otherwise than was tried first."""
+        self.slept: set[str] = set()
+        """Clusters whose events say that they hibernated: their containers were stopped, and started again."""
         self.decoys: dict[tuple[str, str], object] = {}
         self.ghosts = 0
         """How many processes went on after their leases were another's."""
@@ -100,7 +122,8 @@ class Stage:
         finally:
             await self._stop()
             async with self.store._database.write() as transaction:
-                await transaction.connection.execute(delete(table))
+                for one in (table, templates, pools):
+                    await transaction.connection.execute(delete(one))
 
     def sweeper(self, store: Store | None = None, engine: FakeEngine | None = None) -> Sweeper:
         return Sweeper(
@@ -115,7 +138,10 @@ class Stage:
         soon = self.clock.now() + timedelta(seconds=20)
         if any(row.lease_token is not None or (row.due_at is not None and row.due_at <= soon) for row in rows):
             return False
-        return not admissible(await self.store.queue(), self.offered)
+        if admissible(await self.store.queue(), self.offered):
+            return False
+        # A template's volume goes with the next survey: nobody waits for the room that it takes.
+        return not any(stray.holding.template_id for stray in await self.sweeper().strays())
 
     # -- processes
 
@@ -135,7 +161,8 @@ class Stage:
 
     def _jobs(self, process: Process) -> tuple[Coroutine[Any, Any, None], ...]:
         store, engine = process.line("store", self.store), process.engine(self.engine)
-        drivers = Drivers(engine, process.line("ssh", self.ssh), process.line("kube", self.kube))
+        machines = process.line("machines", self.machines)
+        drivers = Drivers(engine, process.line("ssh", self.ssh), process.line("kube", self.kube), machines)
         installation = Installation("default", Publication(), "127.0.0.1")
         scene = Scene(store, drivers, installation, _accelerator, FakePressure(), self.clock)
         reconciler = reconciler_of(settings(), scene, self.clock)
@@ -144,7 +171,10 @@ class Stage:
         async def offered() -> Resources:
             return self.offered
 
+        shapes = Shapes(_resolve, scene.template_key)
         return (
+            templates_of(settings(), store, shapes, self.clock).run(),
+            pools_of(settings(), store, shapes, self.clock).run(),
             Worker(store, reconciler, options, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
             Watcher(store, engine, self.sweeper(store, engine), self.clock, survey_seconds=RARELY_SECONDS).run(),
@@ -176,6 +206,10 @@ class Stage:
         while not await self.is_quiet():
             assert self.clock.monotonic() - began < AFTERMATH_SECONDS, "the service does not come to rest"
             await asyncio.sleep(5)
+
+
+async def _resolve(reference: str) -> tuple[str, ImageManifest]:
+    return IMAGE_ID, make_manifest()
 
 
 async def _accelerator(image_id: str) -> Accelerator:

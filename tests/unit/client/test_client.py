@@ -77,7 +77,7 @@ async def test_the_async_client_does_the_same(async_client: AsyncClient) -> None
 
 
 def test_both_clients_offer_the_same() -> None:
-    offered = [{name for name in vars(kind) if not name.startswith("_")} for kind in (Client, AsyncClient)]
+    offered = [{name for name in dir(kind) if not name.startswith("_")} for kind in (Client, AsyncClient)]
     assert offered[0] == offered[1]
 
 

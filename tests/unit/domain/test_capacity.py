@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,8 +29,8 @@ HOST = Resources(8, 8192, 100)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def waiting(name: str, owner: str = "a", vcpus: int = 1) -> Waiting:
-    return Waiting(name, owner, Resources(vcpus, 512, 8))
+def waiting(name: str, owner: str = "a", vcpus: int = 1, *, background: bool = False) -> Waiting:
+    return Waiting(name, owner, Resources(vcpus, 512, 8), background=background)
 
 
 def ids(line: tuple[Waiting, ...]) -> str:
@@ -41,6 +42,12 @@ def test_a_cluster_needs_what_its_nodes_and_their_machinery_need() -> None:
     assert needs.vcpus == 3 * SIZE.vcpus
     assert needs.memory_mib == 3 * (SIZE.memory_mib + NODE_OVERHEAD_MIB) + CLUSTER_OVERHEAD_MIB
     assert needs.disk_gib == 3 * SIZE.disk_gib
+
+
+def test_forks_may_be_promised_the_memory_that_they_share() -> None:
+    whole, shared = demand(make_spec(workers=1)), demand(make_spec(workers=1), memory_factor=1.5)
+    assert whole.memory_mib - shared.memory_mib == 2 * (SIZE.memory_mib - 342)
+    assert (shared.vcpus, shared.disk_gib) == (whole.vcpus, whole.disk_gib)
 
 
 def test_a_host_offers_what_is_beside_its_reserve_times_the_overcommit() -> None:
@@ -74,18 +81,42 @@ def test_all_that_fits_begins() -> None:
     assert ids(admissible(queue, HOST)) == "0 1 2 3 4"
 
 
+def test_what_nobody_waits_for_comes_last() -> None:
+    later = [waiting("later", "c", background=True), waiting("much", "d", vcpus=8, background=True)]
+    queue = Queue([*later, waiting("a1"), waiting("a2"), waiting("b1", "b")], {"a": Resources(1, 512, 8)})
+    assert ids(in_order(queue, HOST)) == "b1 a1 a2 later much"
+    assert ids(admissible(queue, HOST)) == "b1 a1 a2 later"
+
+
+def test_what_nobody_waits_for_is_fair_between_owners_too() -> None:
+    later = [waiting(name, name[0], background=True) for name in ("a1", "a2", "b1")]
+    assert ids(in_order(Queue(later, {}), HOST)) == "a1 b1 a2"
+    assert ids(in_order(Queue([*later, waiting("a3")], {}), HOST)) == "a3 b1 a1 a2"
+
+
+def test_what_nobody_waits_for_takes_nothing_from_who_does_not_fit_yet() -> None:
+    queue = Queue([waiting("small", background=True), waiting("big", vcpus=6)], {"c": Resources(4, 512, 8)})
+    assert admissible(queue, HOST) == ()
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8)), max_size=12),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 8), st.booleans()), max_size=12),
     st.dictionaries(st.sampled_from("abcd"), st.integers(0, 8), max_size=4),
 )
-def test_never_more_than_is_offered_and_nobody_is_lost(requests: list[tuple[str, int]], held: dict[str, int]) -> None:
-    line = [waiting(str(number), owner, vcpus) for number, (owner, vcpus) in enumerate(requests)]
+def test_never_more_than_is_offered_and_nobody_is_lost(
+    requests: list[tuple[str, int, bool]], held: dict[str, int]
+) -> None:
+    line = [
+        waiting(str(number), owner, vcpus, background=background)
+        for number, (owner, vcpus, background) in enumerate(requests)
+    ]
     queue = Queue(line, {owner: Resources(vcpus, 0, 0) for owner, vcpus in held.items()})
     order = in_order(queue, HOST)
     assert sorted(one.id for one in order) == sorted(one.id for one in line)
-    for owner in "abc":
-        own = [one for one in order if one.owner == owner]
-        assert own == [one for one in line if one.owner == owner]
+    assert [one.background for one in order] == sorted(one.background for one in order)
+    for owner, background in itertools.product("abc", (False, True)):
+        own = [one for one in order if (one.owner, one.background) == (owner, background)]
+        assert own == [one for one in line if (one.owner, one.background) == (owner, background)]
     begun = admissible(queue, HOST)
     assert begun == order[: len(begun)]
     if begun:

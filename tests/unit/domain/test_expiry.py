@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from dayfly.domain.cluster import Cluster, Hold
-from dayfly.domain.expiry import expiry, is_over, must_stop, next_look
+import pytest
+
+from dayfly.domain.cluster import Cluster, Hold, Purpose
+from dayfly.domain.expiry import expiry, is_over, must_hibernate, must_stop, next_look
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import IMAGE
 from dayfly.domain.spec import VmsUnderHold
 from tests.support.specs import make_cluster, make_spec
 
@@ -91,3 +94,44 @@ def test_a_failed_one_is_cleared_when_its_hold_lapses() -> None:
 def test_what_is_to_be_gone_is_due_and_what_is_gone_never() -> None:
     assert next_look(replace(cluster(), desired=Desired.ABSENT), NOW) == NOW
     assert next_look(replace(cluster(ttl=1), phase=Phase.DELETED), at(10)) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "look"),
+    [
+        ({}, None),
+        ({"reset_to": IMAGE}, NOW),
+        ({"desired": Desired.HIBERNATED}, NOW),
+        ({"paused": True}, NOW),
+        ({"purpose": Purpose.TEMPLATE}, NOW),
+        ({"purpose": Purpose.TRIAL}, NOW),
+        ({"purpose": Purpose.MEMBER}, NOW),
+        ({"purpose": Purpose.MEMBER, "paused": True}, None),
+        ({"phase": Phase.HIBERNATED, "desired": Desired.HIBERNATED}, None),
+        ({"phase": Phase.HIBERNATED}, NOW),
+        ({"phase": Phase.PROVISIONING, "reset_to": IMAGE}, None),
+    ],
+    ids=str,
+)
+def test_what_is_wished_for_is_due_at_once(wish: dict[str, object], look: datetime | None) -> None:
+    assert next_look(replace(cluster(), **wish), NOW) == look  # type: ignore[arg-type]
+
+
+def test_who_is_kept_hibernated_sleeps_until_the_hold_ends() -> None:
+    kept = cluster(ttl=60, hold=hold(600, "hibernated"), warned_at=NOW)
+    assert not must_hibernate(kept, NOW)
+    assert must_hibernate(kept, at(60))
+    assert not must_stop(kept, at(60))
+    assert next_look(kept, at(60)) == at(60)
+    asleep = replace(kept, phase=Phase.HIBERNATED)
+    assert next_look(asleep, at(60)) == at(600)
+    assert next_look(asleep, at(600)) == at(600)
+    assert is_over(asleep, at(600))
+
+
+def test_who_may_be_idle_is_looked_at_now_and_then() -> None:
+    made = cluster()
+    idle = replace(made, spec=made.spec.model_copy(update={"idle_seconds": 400}))
+    assert next_look(idle, NOW) == at(100)
+    assert next_look(replace(idle, phase=Phase.HIBERNATED, desired=Desired.HIBERNATED), NOW) is None
+    assert next_look(replace(idle, purpose=Purpose.MEMBER, paused=True), NOW) is None

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
-from dayfly.domain.pki import VALID_BEFORE, VALID_FOR, ca_hash, issue_pki
+from dayfly.domain.pki import VALID_BEFORE, VALID_FOR, ca_hash, issue_pki, reissue_clients
 from dayfly.domain.spec import ClusterSpec
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
@@ -97,6 +97,21 @@ def test_private_key_belongs_to_its_certificate(pki: dict[str, str], path: str) 
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     assert key.public_key() == certificate(pki, path).public_key()
     assert key.curve.name == "secp256r1"
+
+
+@pytest.mark.parametrize("path", ["clients/caller", "clients/dayfly"])
+def test_a_fork_signs_its_clients_anew_and_its_ca_vouches_for_them(pki: dict[str, str], path: str) -> None:
+    later = NOW + timedelta(days=30)
+    fork = reissue_clients(pki, later)
+    old, new = certificate(pki, path), certificate(fork, path)
+    new.verify_directly_issued_by(certificate(pki, "pki/ca"))
+    assert new.subject == old.subject
+    assert new.serial_number != old.serial_number
+    assert new.public_key() != old.public_key()
+    assert load_pem_private_key(fork[f"{path}.key"].encode(), None).public_key() == new.public_key()
+    assert new.not_valid_before_utc == later - VALID_BEFORE
+    assert set(new.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == {CLIENT}
+    assert {name for name in pki if fork[name] != pki[name]} == {name for name in pki if name.startswith("clients/")}
 
 
 @pytest.mark.parametrize("path", ["pki/ca", "pki/etcd/ca", "pki/front-proxy-ca"])

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.plan import PlannedStep, plan_creation
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
+from dayfly.domain.plan import PlannedStep, plan_steps
+from dayfly.domain.spec import ClusterSpec, Readiness
 from tests.support.specs import make_spec
+
+CHECKPOINT = Origin("checkpoint", "before")
 
 
 def by_key(spec: ClusterSpec) -> dict[tuple[str, int | None], PlannedStep]:
-    return {step.key: step for step in plan_creation(spec)}
+    return {step.key: step for step in plan_steps(spec)}
 
 
 @pytest.mark.parametrize("kubernetes", [False, True])
 @pytest.mark.parametrize("workers", [0, 1, 5])
 @pytest.mark.parametrize("readiness", ["booted", "nodes", "usable"])
-def test_whatever_is_waited_for_comes_before(kubernetes, workers, readiness) -> None:
+@pytest.mark.parametrize("origin", [None, IMAGE, TEMPLATE, CHECKPOINT, HIBERNATION], ids=str)
+@pytest.mark.parametrize("generation", [1, 2])
+def test_whatever_is_waited_for_comes_before(
+    kubernetes: bool, workers: int, readiness: Readiness, origin: Origin | None, generation: int
+) -> None:
     seen: set[tuple[str, int | None]] = set()
-    for step in plan_creation(make_spec(workers=workers, kubernetes=kubernetes, readiness=readiness)):
+    spec = make_spec(workers=workers, kubernetes=kubernetes, readiness=readiness)
+    for step in plan_steps(spec, origin, generation=generation):
         assert step.after <= seen
         assert step.key not in seen
         seen.add(step.key)
@@ -31,8 +39,8 @@ def test_nodes_boot_at_once_and_a_join_waits_for_no_other_nodes_boot() -> None:
 
 
 def test_readiness_decides_what_is_done() -> None:
-    def names(readiness: str) -> set[str]:
-        return {step.name for step in plan_creation(make_spec(workers=1, kubernetes=True, readiness=readiness))}
+    def names(readiness: Readiness) -> set[str]:
+        return {step.name for step in plan_steps(make_spec(workers=1, kubernetes=True, readiness=readiness))}
 
     assert names("booted") == {"sandbox", "boot"}
     assert names("nodes") == names("booted") | {"control_plane", "join", "ready"}
@@ -41,3 +49,28 @@ def test_readiness_decides_what_is_done() -> None:
 
 def test_without_kubernetes_booted_is_all_there_is() -> None:
     assert set(by_key(make_spec(workers=1))) == {("sandbox", None), ("boot", 1), ("boot", 2)}
+
+
+def names(origin: Origin | None, *, generation: int = 1, kubernetes: bool = True) -> list[str]:
+    spec = make_spec(workers=1, kubernetes=kubernetes)
+    return [step.name for step in plan_steps(spec, origin, generation=generation)]
+
+
+def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_themselves() -> None:
+    assert names(TEMPLATE) == ["sandbox", "load", "identify", "identify", "ready"]
+    assert names(CHECKPOINT) == ["sandbox", "load", "ready"]
+    assert names(HIBERNATION) == ["sandbox", "load", "ready"]
+    assert names(TEMPLATE, kubernetes=False) == ["sandbox", "load", "identify", "identify"]
+    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "load"]
+
+
+def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> None:
+    assert "clear" not in names(IMAGE)
+    for origin in (IMAGE, TEMPLATE, CHECKPOINT):
+        assert names(origin, generation=2) == ["clear", *names(origin)]
+    for kept in (None, HIBERNATION):
+        assert names(kept, generation=2) == names(kept)
+
+
+def test_an_image_and_disks_that_are_there_are_booted_alike() -> None:
+    assert names(IMAGE) == names(None)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dayfly.domain import qemu
+from dayfly.domain.limits import Accelerator
 
 MACHINE = qemu.Machine(
     name="node03",
@@ -23,7 +24,11 @@ MACHINE = qemu.Machine(
 
 
 def values(machine: qemu.Machine, option: str) -> list[str]:
-    argv = qemu.command_line(machine)
+    return values_in(qemu.boot(machine), option)
+
+
+def values_in(start: qemu.Start, option: str) -> list[str]:
+    argv = start.command
     return [argv[i + 1] for i, word in enumerate(argv) if word == option]
 
 
@@ -38,13 +43,13 @@ def device(machine: qemu.Machine, kind: str) -> dict[str, str]:
 
 
 def test_it_is_a_list_of_plain_words() -> None:
-    argv = qemu.command_line(MACHINE)
+    argv = qemu.boot(MACHINE).command
     assert argv[0] == "qemu-system-x86_64"
     assert all(isinstance(word, str) and word for word in argv)
 
 
 @pytest.mark.parametrize(("accelerator", "cpu"), [("kvm", "host"), ("tcg", "max")])
-def test_the_cpu_model_goes_with_the_accelerator(accelerator: str, cpu: str) -> None:
+def test_the_cpu_model_goes_with_the_accelerator(accelerator: Accelerator, cpu: str) -> None:
     machine = replace(MACHINE, accelerator=accelerator)
     assert value(machine, "-accel").split(",")[0] == accelerator
     assert value(machine, "-cpu") == cpu
@@ -87,7 +92,7 @@ def test_the_console_outlives_the_machine_in_a_log_and_can_be_watched() -> None:
 
 def test_every_chardev_that_is_named_exists() -> None:
     known = {part[3:] for v in values(MACHINE, "-chardev") for part in v.split(",") if part.startswith("id=")}
-    argv = qemu.command_line(MACHINE)
+    argv = qemu.boot(MACHINE).command
     named = {p.split("=")[1] for word in argv for p in word.split(",") if p.startswith("chardev=")}
     named |= {word.removeprefix("chardev:") for word in argv if word.startswith("chardev:")}
     assert named == known == {"console", "agent", "qmp"}
@@ -102,5 +107,66 @@ def test_the_kernel_gets_the_images_arguments_and_short_cuts_only_under_emulatio
 
 
 def test_no_machine_reboots_behind_our_back_or_reads_a_users_configuration() -> None:
-    argv = qemu.command_line(MACHINE)
+    argv = qemu.boot(MACHINE).command
     assert {"-no-reboot", "-nodefaults", "-no-user-config"} <= set(argv)
+
+
+FOLDER = "/template/node03"
+STARTS = {
+    "boot": qemu.boot(MACHINE),
+    "fork": qemu.fork(MACHINE, FOLDER),
+    "checkpoint": qemu.restore(MACHINE, FOLDER, keep_disk=False),
+    "hibernation": qemu.restore(MACHINE, FOLDER, keep_disk=True),
+}
+
+
+def backend(start: qemu.Start) -> dict[str, str]:
+    (only,) = [v for v in values_in(start, "-object") if v.startswith("memory-backend-file")]
+    return dict(part.split("=", 1) for part in only.split(",")[1:])
+
+
+@pytest.mark.parametrize("kind", ["fork", "checkpoint", "hibernation"])
+def test_a_saved_machine_starts_as_the_one_it_was_but_for_its_memory(kind: str) -> None:
+    booted, started = STARTS["boot"].command, STARTS[kind].command
+    assert started[-3:] == ("-S", "-incoming", "defer")
+    assert not {"-S", "-incoming"} & set(booted)
+    # Devices, their order and all else: a state fits nothing but what it was saved from.
+    different = [pair for pair in zip(booted, started, strict=False) if pair[0] != pair[1]]
+    assert all("memory-backend-file" in word for pair in different for word in pair)
+    assert len(started) == len(booted) + 3
+    assert backend(STARTS[kind])["size"] == backend(STARTS["boot"])["size"]
+
+
+def test_a_fork_maps_its_templates_memory_and_never_writes_it() -> None:
+    memory = backend(STARTS["fork"])
+    assert memory["mem-path"] == f"{FOLDER}/{qemu.RAM}"
+    assert (memory["share"], memory["readonly"], memory["rom"]) == ("off", "on", "off")
+
+
+@pytest.mark.parametrize("kind", ["boot", "checkpoint", "hibernation"])
+def test_all_others_have_memory_of_their_own_that_can_be_shared_with_forks(kind: str) -> None:
+    assert backend(STARTS[kind]) == backend(STARTS["boot"])
+    assert backend(STARTS[kind])["share"] == "on"
+
+
+@pytest.mark.parametrize(
+    ("kind", "disk"),
+    [
+        ("boot", "keep"),
+        ("fork", f"over {FOLDER}/disk.qcow2"),
+        ("checkpoint", f"copy {FOLDER}/disk.qcow2"),
+        ("hibernation", "keep"),
+    ],
+)
+def test_what_becomes_of_the_disk(kind: str, disk: str) -> None:
+    assert STARTS[kind].disk == disk
+
+
+def test_a_start_file_is_the_disk_and_then_an_argument_a_line() -> None:
+    first, *rest = qemu.start_file(STARTS["fork"]).decode().splitlines()
+    assert (first, tuple(rest)) == (STARTS["fork"].disk, STARTS["fork"].command)
+    assert all("\n" not in word for word in rest)
+
+
+def test_every_start_tells_the_guest_that_it_is_another() -> None:
+    assert all("vmgenid,guid=auto" in values_in(start, "-device") for start in STARTS.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from dayfly.domain.secrets import ClusterSecrets, new_secrets
+from dayfly.domain.secrets import ClusterSecrets, fork_secrets, new_secrets
 from tests.support.specs import make_spec
 
 SECRETS = new_secrets(make_spec(workers=1, kubernetes=True), datetime(2026, 1, 1, tzinfo=UTC))
@@ -44,3 +44,21 @@ def test_a_cluster_without_kubernetes_has_secrets_too_and_other_texts_stay_as_th
     text = f"node01 login: {bare.user_key.public} 52:55:00:d1:55:01\n"
     assert kept.redact(text) == text
     assert kept == bare, "what is remembered of a redaction is no part of the secrets"
+
+
+def test_a_fork_has_what_its_template_has_in_memory_and_keys_of_its_own() -> None:
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    one, other = fork_secrets(SECRETS, later), fork_secrets(SECRETS, later)
+    for fork in (one, other):
+        assert fork.bootstrap_token == SECRETS.bootstrap_token
+        changed = {path for path, text in SECRETS.pki.items() if fork.pki[path] != text}
+        assert fork.pki.keys() == SECRETS.pki.keys()
+        assert changed == {path for path in SECRETS.pki if path.startswith("clients/")}
+    for attribute in ("user_key", "host_key"):
+        assert len({getattr(each, attribute).private for each in (SECRETS, one, other)}) == 3
+    assert "[secret]" in one.redact(one.user_key.private.splitlines()[2]), "what is redacted is its own, too"
+
+
+def test_a_fork_of_plain_machines_has_no_pki() -> None:
+    bare = new_secrets(make_spec(), datetime(2026, 1, 1, tzinfo=UTC))
+    assert fork_secrets(bare, datetime(2026, 2, 1, tzinfo=UTC)).pki == {}

@@ -12,7 +12,7 @@ from dayfly.drivers.archive import archive
 from dayfly.drivers.protocols import File
 
 _NAME = st.text(
-    st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=60
+    st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60
 )
 
 

@@ -13,7 +13,7 @@ from dayfly.domain.limits import EMULATED
 from dayfly.domain.network import LEASES, node_mac, ssh_forward_port
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeSsh
+from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.engine.boot import Boot
 from dayfly.engine.sandbox import Sandbox
@@ -36,8 +36,9 @@ class Lab:
             cluster=cluster,
             secrets=new_secrets(SPEC, NOW),
             topology=topology,
-            drivers=Drivers(self.engine, self.ssh, FakeKube()),
+            drivers=Drivers(self.engine, self.ssh, FakeKube(), FakeMachines(self.engine)),
             limits=EMULATED,
+            accelerator="tcg",
             clock=SystemClock(),
             progress=lambda sentence: None,
             node=SPEC.nodes()[1],

@@ -13,7 +13,7 @@ from dayfly.domain import qemu
 from dayfly.domain.network import LEASES, ssh_forward_port
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakePressure, FakeSsh
+from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import CommandResult, Drivers, KubeNode
 from dayfly.engine import diagnostics
 from dayfly.engine.diagnostics import TEXT_BYTES, collect
@@ -39,7 +39,7 @@ class Lab:
             await self.engine.ensure(container)
 
     async def collect(self, *, with_secrets: bool = True) -> dict[str, str]:
-        drivers = Drivers(self.engine, self.ssh, self.kube)
+        drivers = Drivers(self.engine, self.ssh, self.kube, FakeMachines(self.engine))
         secrets = self.secrets if with_secrets else None
         return dict(await collect(drivers, self.topology, secrets, FakePressure(12.5), SystemClock()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 
 import pytest
@@ -11,15 +13,15 @@ from dayfly.images import host
 
 
 def test_everything_that_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     found = shutil.which
-    monkeypatch.setattr(host.shutil, "which", lambda tool: None if tool in {"mke2fs", "lz4"} else found(tool) or tool)
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool in {"mke2fs", "lz4"} else found(tool) or tool)
     with pytest.raises(BakeFailed, match=r"root.*apt-get install e2fsprogs lz4"):
         host.check_host()
 
 
 def test_a_machine_that_has_it_all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(host.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(host.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     host.check_host()

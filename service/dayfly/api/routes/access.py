@@ -79,4 +79,6 @@ async def get_evidence(
 
 
 def _condition(phase: Phase, desired: Desired) -> str:
-    return "being deleted" if desired is Desired.ABSENT and phase is not Phase.DELETED else phase.value
+    if desired is Desired.ABSENT and phase is not Phase.DELETED:
+        return "being deleted"
+    return "being hibernated" if desired is Desired.HIBERNATED and phase is Phase.READY else phase.value

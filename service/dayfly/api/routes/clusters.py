@@ -22,17 +22,23 @@ from dayfly.api.specs import resolve_spec
 from dayfly.api.tenure import allowed_hold
 from dayfly.api.waiting import WaitFor, wait_for_cluster
 from dayfly.domain import cluster as domain
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster
 
 router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
+_ADDED_FIELDS: Final = ("isolation", "idle_seconds")
+"""Since there are idempotency keys: left out of a fingerprint where they are not given."""
+
 Wait = Annotated[
     WaitFor | None,
     Query(
-        description="Hold the answer until the cluster is `ready` (or can no more become so: failed, or being "
-        "deleted), `settled` (ready, failed, or deleted where that was asked for), or `deleted`."
+        description="Hold the answer until the cluster is `ready` (or can no more become so: failed, or something "
+        "else was asked for; one that is still to be reset is not ready), `hibernated` (or no more to be so), "
+        "`settled` (ready or failed; hibernated or deleted where that was asked for), or `deleted`."
     ),
 ]
 
@@ -44,6 +50,12 @@ Wait = Annotated[
     response_model=Cluster,
     responses={
         200: {"description": "With `dry_run`: what the cluster would be.", "model": DryRun},
+        201: {
+            "description": "It is ready at once: it was a pool's member, or was made by an earlier request with the "
+            "same key.",
+            "model": Cluster,
+            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+        },
         202: {
             "description": "Accepted. The cluster is being made.",
             "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
@@ -77,13 +89,24 @@ async def create_cluster(
         await _check_name_is_free(wanted.name, services)
         shown = DryRun(name=wanted.name, owner=wanted.owner, hold=show_hold(hold), **dict(show_spec(spec)))
         return Response(shown.model_dump_json(), media_type="application/json")
-    new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold)
+    factor = await _memory_factor(spec, wanted.owner, services)
+    new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)
     cluster, created = await services.store.create_cluster(new, key)
     return await _accepted(cluster, response, services, created=created)
 
 
+async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -> float:
+    """Only what will be a fork is counted as one: made from nothing, a cluster has all its memory to itself."""
+    if services.fork_memory_overcommit == 1.0 or spec.isolation == "strict":
+        return 1.0
+    template = await services.store.find_template(await services.template_key_of(spec, owner), owner)
+    return 1.0 if template is None else services.fork_memory_overcommit
+
+
 async def _accepted(cluster: domain.Cluster, response: Response, services: ApiServices, *, created: bool) -> Cluster:
     response.headers["Location"] = f"/v1/clusters/{cluster.id}"
+    if cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT:
+        response.status_code = 201
     if not created:
         response.headers["Idempotency-Replayed"] = "true"
     return await show(cluster, services)
@@ -105,12 +128,21 @@ async def list_clusters(
     label: Annotated[list[str], Query(description="`key=value`; a cluster must have all that are given.")] = [],  # noqa: B006
     phase: Annotated[list[Phase], Query(description="Any of those that are given. Left out: all but `deleted`.")] = [],  # noqa: B006
     owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
+    purpose: Annotated[
+        list[Purpose],
+        Query(description="Any of those that are given. Left out: callers' clusters, none of templates and pools."),
+    ] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> ClusterList:
     """Clusters, newest first."""
     page = await services.store.list_clusters(
-        labels=_parse_labels(label), phases=phase, owner=owner, limit=limit, cursor=cursor
+        labels=_parse_labels(label),
+        phases=phase,
+        owner=owner,
+        purposes=purpose or {Purpose.CLUSTER},
+        limit=limit,
+        cursor=cursor,
     )
     if page.next_cursor is not None:
         following = request.url.include_query_params(cursor=page.next_cursor)
@@ -158,8 +190,9 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
 
 
 def _fingerprint(wanted: ClusterRequest) -> str:
-    """The same for every way to write the same wish."""
-    canonical = json.dumps(wanted.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """The same for every way to write the same wish, and for releases that had not all of its fields."""
+    added = {name for name in _ADDED_FIELDS if getattr(wanted, name) == ClusterRequest.model_fields[name].default}
+    canonical = json.dumps(wanted.model_dump(mode="json", exclude=added), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

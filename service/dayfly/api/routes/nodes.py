@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Final
 
+import structlog
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+from dayfly.api.node_views import NodeList, SshAccess
 from dayfly.api.parameters import TheCluster, TheNode
 from dayfly.api.rendering import show_node
-from dayfly.api.representations import NodeList, SshAccess
-from dayfly.api.services import Services
+from dayfly.api.services import ApiServices, MemoryUse, Services
 from dayfly.domain import network
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.lifecycle import Phase
 from dayfly.errors import NotReady
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/nodes", tags=["nodes"])
 
 MAX_TAIL_BYTES: Final = 1024 * 1024
+_MEMORY_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 @router.get("", operation_id="listNodes")
 async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
-    """The nodes, the control plane first, each with its own steps."""
+    """The nodes, the control plane first, each with its own steps, and with the memory that it has of the host now."""
     steps = await services.store.steps(cluster.id)
+    memory = await _memory(cluster, services)
     now = services.clock.now()
-    return NodeList(nodes=[show_node(cluster, node, steps, now) for node in cluster.spec.nodes()])
+    return NodeList(
+        nodes=[show_node(cluster, node, steps, memory.get(node.name), now) for node in cluster.spec.nodes()]
+    )
 
 
 @router.get("/{node}/ssh", operation_id="getNodeSsh")
@@ -68,6 +78,25 @@ async def get_console(
         return PlainTextResponse(printed.decode(errors="replace"))
     live = services.consoles.stream(cluster, node.name)
     return StreamingResponse(_decoded(printed, live), media_type="text/plain; charset=utf-8")
+
+
+async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, MemoryUse]:
+    """Of those of its machines that run, and answer in time."""
+    if cluster.phase not in {Phase.PROVISIONING, Phase.READY}:
+        return {}
+    found: dict[str, MemoryUse] = {}
+
+    async def ask(node: str) -> None:
+        if (use := await services.memory.read(cluster, node)) is not None:
+            found[node] = use
+
+    try:
+        async with asyncio.timeout(_MEMORY_SECONDS), asyncio.TaskGroup() as group:
+            for node in cluster.spec.nodes():
+                group.create_task(ask(node.name))
+    except TimeoutError:
+        _log.warning("not all machines told of their memory in time", cluster=cluster.id, told=sorted(found))
+    return found
 
 
 async def _decoded(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[str]:

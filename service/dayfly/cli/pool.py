@@ -1,0 +1,147 @@
+"""`dayfly pool …`: warm clusters that wait for whoever asks next, over HTTP. What is shown is in show_saved.py."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, get_args
+
+import typer
+
+from dayfly.cli import show_saved
+from dayfly.cli.options import (
+    DiskGib,
+    Image,
+    Json,
+    MemoryMib,
+    Readiness,
+    Vcpus,
+    WorkerDiskGib,
+    WorkerMemoryMib,
+    Workers,
+    WorkerVcpus,
+    sizes,
+)
+from dayfly.cli.values import parse_duration
+from dayfly.client import Client, Period
+from dayfly.client.saved_models import Day
+
+app = typer.Typer(no_args_is_help=True, help="Keep clusters warm for whoever asks next.", add_completion=False)
+
+_DAYS: Final = get_args(Day)
+_PERIOD: Final = re.compile(r"(?P<days>[a-z,-]+) (?P<since>\d\d:\d\d)-(?P<until>\d\d:\d\d) (?P<size>\d{1,4})")
+_PERIOD_HELP: Final = "Another size in a part of the week, in UTC: 'mon-fri 07:00-19:00 4'. May be repeated."
+
+PoolName = Annotated[str, typer.Argument(metavar="NAME", help="A pool's name or id.")]
+Maximum = Annotated[int | None, typer.Option(min=0, help="The most that wait, whatever the schedule says.")]
+Schedule = Annotated[list[str] | None, typer.Option("--schedule", metavar="PERIOD", help=_PERIOD_HELP)]
+MaxAge = Annotated[
+    float | None,
+    typer.Option(parser=parse_duration, metavar="DURATION", help="One that waited for so long is replaced."),
+]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The pool's name.")],
+    *,
+    image: Image,
+    size: Annotated[int, typer.Option(min=0, help="How many clusters wait.")],
+    maximum: Maximum = None,
+    schedule: Schedule = None,
+    max_age: MaxAge = None,
+    workers: Workers = 0,
+    vcpus: Vcpus = None,
+    memory_mib: MemoryMib = None,
+    disk_gib: DiskGib = None,
+    worker_vcpus: WorkerVcpus = None,
+    worker_memory_mib: WorkerMemoryMib = None,
+    worker_disk_gib: WorkerDiskGib = None,
+    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean of its clusters.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose clusters come from it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a pool: a cluster of the same shape and owner is taken from it, ready at once."""
+    control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
+    with Client() as client:
+        made = client.create_pool(
+            name,
+            image=image,
+            size=size,
+            maximum=maximum,
+            schedule=parse_schedule(schedule or []),
+            max_age_seconds=None if max_age is None else round(max_age),
+            workers=workers,
+            control_plane=control_plane,
+            worker=worker,
+            readiness=readiness,
+            owner=owner,
+        )
+    typer.echo(show_saved.as_json(made) if as_json else show_saved.sentence(made))
+
+
+@app.command("list")
+def list_pools(as_json: Json = False) -> None:
+    """List pools, by name."""
+    with Client() as client:
+        found = client.pools()
+    typer.echo(show_saved.as_json(found) if as_json else show_saved.pools(found))
+
+
+@app.command()
+def show(name: PoolName, as_json: Json = False) -> None:
+    """Show a pool: what waits in it, and how many should."""
+    with Client() as client:
+        found = client.pool(name)
+    typer.echo(show_saved.as_json(found) if as_json else show_saved.pool(found))
+
+
+@app.command()
+def change(
+    name: PoolName,
+    size: Annotated[int | None, typer.Option(min=0, help="How many clusters wait.")] = None,
+    maximum: Maximum = None,
+    schedule: Schedule = None,
+    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="The same size at all times.")] = False,
+    max_age: MaxAge = None,
+    as_json: Json = False,
+) -> None:
+    """Change a pool; what is not given stays."""
+    if no_schedule and schedule:
+        raise typer.BadParameter("either --schedule or --no-schedule")
+    periods = parse_schedule(schedule) if schedule else () if no_schedule else None
+    seconds = None if max_age is None else round(max_age)
+    with Client() as client:
+        changed = client.change_pool(name, size=size, maximum=maximum, schedule=periods, max_age_seconds=seconds)
+    typer.echo(show_saved.as_json(changed) if as_json else show_saved.sentence(changed))
+
+
+@app.command()
+def delete(name: PoolName, as_json: Json = False) -> None:
+    """Delete a pool and what waits in it; clusters that were taken from it stay."""
+    with Client() as client:
+        deleted = client.delete_pool(name)
+    typer.echo(show_saved.as_json(deleted) if as_json else f"pool {deleted.name} is deleted")
+
+
+def parse_schedule(given: list[str]) -> tuple[Period, ...]:
+    """`mon-fri 07:00-19:00 4`, `sat,sun 00:00-24:00 0`. Raises BadParameter."""
+    return tuple(map(_parse_period, given))
+
+
+def _parse_period(text: str) -> Period:
+    found = _PERIOD.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no period: write 'mon-fri 07:00-19:00 4'")
+    days = [day for part in found["days"].split(",") for day in _parse_days(part, text)]
+    return Period(days=tuple(days), since=found["since"], until=found["until"], size=int(found["size"]))
+
+
+def _parse_days(part: str, text: str) -> tuple[Day, ...]:
+    first, _, last = part.partition("-")
+    try:
+        begin, end = _DAYS.index(first), _DAYS.index(last or first)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: days are {', '.join(_DAYS)}") from None
+    if end < begin:
+        raise typer.BadParameter(f"{text!r}: {part} goes backwards; write two parts")
+    return tuple(_DAYS[begin : end + 1])

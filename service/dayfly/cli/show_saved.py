@@ -1,0 +1,108 @@
+"""Checkpoints, templates and pools as text and as JSON, for standard output. Clusters are in show.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from dayfly.cli.values import format_age, format_duration, format_size, format_table
+from dayfly.client import Checkpoint, Period, Pool, Template
+
+Value = Checkpoint | Template | Pool
+
+
+def as_json(value: Value | Sequence[Value]) -> str:
+    """The API's own representation."""
+    if isinstance(value, Checkpoint | Template | Pool):
+        return value.model_dump_json(indent=2)
+    return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
+
+
+def checkpoints(found: Sequence[Checkpoint]) -> str:
+    """One line a checkpoint."""
+    rows = [(one.name, one.phase, format_size(one.size_bytes), format_age(one.created_at)) for one in found]
+    return format_table(("NAME", "PHASE", "SIZE", "AGE"), rows)
+
+
+def templates(found: Sequence[Template]) -> str:
+    """One line a template."""
+    return format_table(
+        ("ID", "OWNER", "PHASE", "IMAGE", "NODES", "SIZE", "USES", "FORKS", "AGE"),
+        [
+            (
+                *(one.id, one.owner, one.phase, one.image, str(1 + one.workers.count), format_size(one.size_bytes)),
+                *(str(one.uses), str(one.forks), format_duration(one.age_seconds)),
+            )
+            for one in found
+        ],
+    )
+
+
+def template(one: Template) -> str:
+    """All there is to say."""
+    facts = {
+        "id": one.id,
+        "phase": one.phase,
+        **_shape(one),
+        "made from": f"cluster {one.parents.builder}, image {one.parents.image}",
+        "size": format_size(one.size_bytes),
+        "age": format_duration(one.age_seconds),
+        "forks": f"{one.forks} of {one.uses} are there, {one.failures} failed since the last that did not",
+        "last used": f"{format_age(one.last_used_at)} ago" if one.last_used_at else "never",
+    }
+    error = f"\n\nerror [{one.error.code}]: {one.error.message}" if one.error else ""
+    return _facts(facts) + error
+
+
+def pools(found: Sequence[Pool]) -> str:
+    """One line a pool."""
+    return format_table(
+        ("NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING"),
+        [
+            (
+                *(one.name, one.owner, one.image, str(1 + one.workers.count)),
+                *(str(one.wanted), str(one.ready), str(one.making)),
+            )
+            for one in found
+        ],
+    )
+
+
+def pool(one: Pool) -> str:
+    """All there is to say."""
+    facts = {
+        "name": one.name,
+        "id": one.id,
+        **_shape(one),
+        "wanted": f"{one.wanted} now; {one.size} outside of the schedule, {one.maximum} at most",
+        "members": f"{one.ready} ready, {one.making} being made",
+        "schedule": "; ".join(map(_period, one.schedule)) or "none",
+        "max age": format_duration(one.max_age_seconds),
+    }
+    return _facts(facts)
+
+
+def sentence(one: Pool) -> str:
+    """One line after a command that changed something."""
+    return f"pool {one.name}: {one.ready} of {one.wanted} ready, {one.making} being made"
+
+
+def _shape(one: Template | Pool) -> dict[str, str]:
+    first, workers = one.control_plane, one.workers
+    version = f"Kubernetes {one.kubernetes_version}" if one.kubernetes_version else "plain machines"
+    return {
+        "owner": one.owner,
+        "image": f"{one.image} ({version}), {one.readiness}",
+        "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
+        "workers": f"{workers.count} x {workers.vcpus} vCPUs, {workers.memory_mib} MiB, {workers.disk_gib} GiB"
+        if workers.count
+        else "none",
+    }
+
+
+def _period(one: Period) -> str:
+    return f"{','.join(one.days)} {one.since}-{one.until} {one.size}"
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"{key:<12}{value}" for key, value in facts.items())

@@ -1,0 +1,75 @@
+"""`dayfly cluster reset | hibernate | resume | checkpoint …`: a cluster as it was before, or asleep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dayfly.cli import show, show_saved
+from dayfly.cli.options import Json, Name, Timeout, Wait
+from dayfly.cli.progress import watch
+from dayfly.client import Client
+
+checkpoints = typer.Typer(no_args_is_help=True, help="Keep states of a cluster, to be reset to.", add_completion=False)
+
+Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The checkpoint's name.")]
+
+
+def reset(
+    name: Name,
+    to: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="Else: as it was when it was first ready.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = 1800.0,
+    as_json: Json = False,
+) -> None:
+    """Bring a cluster back to how it was; name, ports and kubeconfig stay, what is in its machines goes."""
+    with Client() as client:
+        cluster = client.reset(name, checkpoint=to)
+        if wait:
+            cluster = watch(client, cluster, "ready", timeout)
+    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+
+
+def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json: Json = False) -> None:
+    """Put a cluster's machines on the disk: it takes no CPU and no memory until it is resumed."""
+    with Client() as client:
+        cluster = client.hibernate(name)
+        if wait:
+            cluster = watch(client, cluster, "hibernated", timeout)
+    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+
+
+def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: Json = False) -> None:
+    """Let a hibernated cluster go on where it was."""
+    with Client() as client:
+        cluster = client.resume(name)
+        if wait:
+            cluster = watch(client, cluster, "ready", timeout)
+    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+
+
+@checkpoints.command("create")
+def create_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
+    """Keep a cluster's present state under a name."""
+    with Client() as client:
+        made = client.create_checkpoint(name, checkpoint)
+    typer.echo(show_saved.as_json(made) if as_json else f"{made.name} is {made.phase}")
+
+
+@checkpoints.command("list")
+def list_checkpoints(name: Name, as_json: Json = False) -> None:
+    """List a cluster's checkpoints, oldest first."""
+    with Client() as client:
+        found = client.checkpoints(name)
+    typer.echo(show_saved.as_json(found) if as_json else show_saved.checkpoints(found))
+
+
+@checkpoints.command("delete")
+def delete_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
+    """Delete one of a cluster's checkpoints."""
+    with Client() as client:
+        deleted = client.delete_checkpoint(name, checkpoint)
+    typer.echo(show_saved.as_json(deleted) if as_json else f"{deleted.name} is being deleted")

@@ -1,0 +1,84 @@
+"""`dayfly template …`: saved clusters of which others are forks, over HTTP. What is shown is in show_saved.py."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dayfly.cli import show_saved
+from dayfly.cli.options import (
+    DiskGib,
+    Image,
+    Json,
+    MemoryMib,
+    Readiness,
+    Vcpus,
+    WorkerDiskGib,
+    WorkerMemoryMib,
+    Workers,
+    WorkerVcpus,
+    sizes,
+)
+from dayfly.client import Client
+
+app = typer.Typer(no_args_is_help=True, help="Make, look at and delete templates of clusters.", add_completion=False)
+
+TemplateId = Annotated[str, typer.Argument(metavar="ID", help="A template's id.")]
+
+
+@app.command()
+def create(
+    *,
+    image: Image,
+    workers: Workers = 0,
+    vcpus: Vcpus = None,
+    memory_mib: MemoryMib = None,
+    disk_gib: DiskGib = None,
+    worker_vcpus: WorkerVcpus = None,
+    worker_memory_mib: WorkerMemoryMib = None,
+    worker_disk_gib: WorkerDiskGib = None,
+    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean of its forks.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose clusters will be forks of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a template: clusters of the same shape and owner will be forks of it, ready in seconds."""
+    control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
+    with Client() as client:
+        made = client.create_template(
+            image=image,
+            workers=workers,
+            control_plane=control_plane,
+            worker=worker,
+            readiness=readiness,
+            owner=owner,
+        )
+    typer.echo(show_saved.as_json(made) if as_json else f"template {made.id} is {made.phase}")
+
+
+@app.command("list")
+def list_templates(
+    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    gone: Annotated[bool, typer.Option("--gone", help="Also those that are gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List templates, newest first."""
+    with Client() as client:
+        found = client.templates(owner=owner, gone=gone)
+    typer.echo(show_saved.as_json(found) if as_json else show_saved.templates(found))
+
+
+@app.command()
+def show(template: TemplateId, as_json: Json = False) -> None:
+    """Show a template: its phase, size, uses, and what it was made from."""
+    with Client() as client:
+        found = client.template(template)
+    typer.echo(show_saved.as_json(found) if as_json else show_saved.template(found))
+
+
+@app.command()
+def delete(template: TemplateId, as_json: Json = False) -> None:
+    """Let a template serve no forks any more; it is gone with the last that there is."""
+    with Client() as client:
+        retired = client.delete_template(template)
+    typer.echo(show_saved.as_json(retired) if as_json else f"template {retired.id} is {retired.phase}")

@@ -1,0 +1,26 @@
+"""A checkpoint: a caller's own saved state of a cluster, to be reset to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CheckpointPhase(StrEnum):
+    """Where a checkpoint is; one that could not be made is gone, and the cluster's events say why."""
+
+    MAKING = "making"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint. `size_bytes` as the disk has it; 0 until it is ready."""
+
+    cluster_id: str
+    name: str
+    phase: CheckpointPhase
+    created_at: datetime
+    size_bytes: int = 0

@@ -1,0 +1,61 @@
+"""Where a cluster's machines come from when they are started, and where what they come from lies. Pure.
+
+Not here: how machines are saved and loaded (drivers/machines.py), or when (reconcile/).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["image", "template", "checkpoint", "hibernation"]
+
+SAVED_DIR: Final = "/saved"
+"""In the containers of a cluster: its own volume (naming.saved_volume)."""
+TEMPLATE_DIR: Final = "/template"
+"""In the node containers of a template's forks, read-only, and of the cluster that becomes one: its volume."""
+
+CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`image`: a boot of blank disks. `template`: a fork. `checkpoint`: back to one, by its name. `hibernation`."""
+
+    kind: Kind
+    name: str = ""
+
+    @property
+    def keeps_disks(self) -> bool:
+        """Whether the machines go on with the disks that they have."""
+        return self.kind == "hibernation"
+
+    @property
+    def folder(self) -> str:
+        """Where what was saved lies, inside containers; below it a folder for each node, and one for the registry."""
+        match self.kind:
+            case "template":
+                return TEMPLATE_DIR
+            case "checkpoint":
+                return f"{SAVED_DIR}/checkpoints/{self.name}"
+            case "hibernation":
+                return f"{SAVED_DIR}/hibernation"
+            case "image":
+                raise ValueError("an image is not a saved state")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    @staticmethod
+    def parse(text: str) -> Origin:
+        """Of what str() gave. Raises ValueError."""
+        kind, _, name = text.partition(":")
+        if kind not in {"image", "template", "checkpoint", "hibernation"}:
+            raise ValueError(f"{text!r} is no origin")
+        return Origin(kind, name)  # type: ignore[arg-type]
+
+
+IMAGE: Final = Origin("image")
+TEMPLATE: Final = Origin("template")
+HIBERNATION: Final = Origin("hibernation")

@@ -1,0 +1,141 @@
+"""Machines in memory: those of a FakeEngine's node containers, with what they remember and what was saved of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dayfly.clock import Clock
+from dayfly.drivers.fake_container import FakeContainer
+from dayfly.drivers.fake_engine import FakeEngine
+from dayfly.drivers.fake_faults import Faults
+from dayfly.drivers.protocols import CommandResult, Memory, Ram
+from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, SshTimeout
+
+_SAVED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class SavedMachine:
+    """What lies in a folder of a volume: the machine's memory and disk, as marks that tests compare."""
+
+    memory: str
+    disk: str | None
+    ram: Ram
+    identity: str
+    moves: int
+    """How often the machine had gone on when it was saved: since then its disk may have moved on."""
+
+
+class FakeMachines(Faults):
+    """Machines of `engine`.
+
+    A container's `memory` and `disk` are marks: a boot makes a new memory, a blank overlay a new disk, and load() gives
+    back what save() found.
+    """
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__()
+        self._engine = engine
+        self.ran: list[tuple[str, tuple[str, ...]]] = []
+        """(container, argv) of everything that was run in guests."""
+        self._guest: Callable[[str, Sequence[str], bytes], CommandResult] | None = None
+        self.torn: list[str] = []
+        """Machines that were given a memory which their disk does not go with any more: that must never happen."""
+        self._silent: set[str] = set()
+        self._busy = 0
+
+    def on_run(self, guest: Callable[[str, Sequence[str], bytes], CommandResult]) -> None:
+        """What run() does from now on (until then: what guests do that are well)."""
+        self._guest = guest
+
+    def busy_for(self, looks: int) -> None:
+        """Guests say that they are busy, ever less so, the next so many times that they are asked."""
+        self._busy = looks + 1
+
+    def agent_silent(self, *containers: str) -> None:
+        """These guests' agents answer no more."""
+        self._silent.update(containers)
+
+    async def status(self, container: str) -> str:
+        return (await self._at("status", container)).vm_status
+
+    async def pause(self, container: str) -> None:
+        found = await self._at("pause", container)
+        found.vm_status, found.clock = "paused", None
+
+    async def go_on(self, container: str) -> None:
+        found = await self._at("go_on", container)
+        if found.vm_status == "inmigrate":
+            raise CommandFailed(f"{container}: QEMU refused cont: nothing was loaded yet")
+        found.vm_status = "running"
+        found.moves += 1
+
+    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:  # noqa: ARG002
+        found = await self._at("save", container)
+        files = self._engine.files_of(found, folder, write=True)
+        files[folder] = SavedMachine(found.memory, found.disk if disk else None, ram, found.identity, found.moves)
+        found.vm_status, found.clock = "postmigrate", None
+        return _SAVED_BYTES
+
+    async def saved(self, container: str, folder: str) -> bool:
+        return folder in self._engine.files_of(await self._at("saved", container), folder)
+
+    async def discard(self, container: str, folder: str) -> None:
+        found = await self._at("discard", container)
+        files = self._engine.files_of(found, folder, write=True)
+        for path in [path for path in files if path == folder or path.startswith(f"{folder}/")]:
+            del files[path]
+
+    async def load(self, container: str, folder: str, *, ram: Ram, timeout: float) -> None:  # noqa: ARG002
+        found = await self._at("load", container)
+        saved = self._engine.files_of(found, folder).get(folder)
+        if found.vm_status != "inmigrate" or not isinstance(saved, SavedMachine) or saved.ram != ram:
+            raise CommandFailed(f"{container}: QEMU refused migrate-incoming: {found.vm_status}, {folder}: {saved}")
+        if saved.disk is None and saved.moves != found.moves:
+            self.torn.append(container)
+        found.memory, found.identity, found.vm_status = saved.memory, saved.identity, "paused"
+        found.disk = found.disk if saved.disk is None else saved.disk
+
+    async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
+        found = await self._at("set_clock", container)
+        self._agent(found, timeout)
+        found.clock, found.clock_set_at = clock, clock.now()
+
+    async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
+        found = await self._at("run", container)
+        self._agent(found, timeout)
+        self.ran.append((container, tuple(argv)))
+        return self._answer(found, argv) if self._guest is None else self._guest(container, argv, stdin)
+
+    async def memory(self, container: str) -> Memory:
+        await self._at("memory", container)
+        return Memory(shared=100 << 20, private=30 << 20, proportional=50 << 20)
+
+    def _answer(self, found: FakeContainer, argv: Sequence[str]) -> CommandResult:
+        """What the guests' programs say that steps run."""
+        match list(argv):
+            case ["/bin/date", "+%s"]:
+                now = 0.0 if found.clock is None else found.clock.now().timestamp()
+                return CommandResult(0, f"{now:.0f}\n", "")
+            case ["/bin/cat", "/proc/loadavg"]:
+                self._busy = max(0, self._busy - 1)
+                return CommandResult(0, f"{2.0**self._busy - 0.9:.2f} 0.30 0.20 1/120 4711\n", "")
+            case ["/bin/cat", _]:
+                return CommandResult(0, f"{found.identity}\n", "")
+            case ["/bin/sh", "-c", _, cluster_id]:
+                found.identity = cluster_id
+        return CommandResult(0, "", "")
+
+    def _agent(self, found: FakeContainer, timeout: float) -> None:
+        if found.vm_status != "running" or found.spec.name in self._silent:
+            raise SshTimeout(f"{found.spec.name}: the guest's agent did not answer within {timeout:g} s")
+
+    async def _at(self, method: str, container: str) -> FakeContainer:
+        await self._enter(method)
+        if self._engine.is_down:
+            raise DockerUnavailable(f"{method}: Cannot connect to Docker Engine")
+        found = self._engine.containers.get(container)
+        if found is None or found.state != "running":
+            raise ContainerExited(f"{container} is not running")
+        return found

@@ -1,0 +1,219 @@
+"""Machines in node containers, over QEMU's control protocol and the guest's agent (protocols.Machines).
+
+A folder of a saved machine is made beside its place and renamed: what is there is whole. Not here: when machines are
+saved, and where from they are started (domain/qemu.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from dayfly.clock import Clock, SystemClock
+from dayfly.domain import qemu
+from dayfly.drivers.guest_agent import GuestAgent, guest_agent
+from dayfly.drivers.protocols import CommandResult, ContainerEngine, Memory, Ram
+from dayfly.drivers.qmp import Qmp, qmp
+from dayfly.errors import CommandFailed, DayflyError, DiskFull, SshTimeout
+
+_CAPABILITIES: Final[Mapping[Ram, str]] = {"shared": "x-ignore-shared", "whole": "mapped-ram"}
+"""`shared`: RAM that lies in a file of its own is left out. `whole`: RAM within the state, each page at its place."""
+_MOVING: Final = frozenset({"setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling"})
+"""How a migration stands, as QEMU names it, that is under way."""
+_POLL_SECONDS: Final = 0.01
+_SHORT_SECONDS: Final = 30.0
+_CLOCK_TOLERANCE_SECONDS: Final = 0.5
+_CLOCK_TRIES: Final = 20
+
+# Arguments of all: the folder, and the one in which it is made; each attempt has another, for one that was given up may
+# still be copying.
+_PREPARE: Final = 'rm -rf "$1".new-* "$1.old" && mkdir -p "$2"'
+# Further: RAM file and overlay; either may be empty.
+_COPY: Final = f"""
+set -eu
+[ -z "$3" ] || cp --sparse=always "$3" "$2/{qemu.RAM}"
+[ -z "$4" ] || cp --sparse=always "$4" "$2/{qemu.DISK}"
+sync "$2"/* "$2"
+"""
+# Renamed before it is removed: half a folder must not be taken for a whole one.
+_RENAME: Final = """
+set -eu
+[ ! -e "$1" ] || mv "$1" "$1.old"
+mv "$2" "$1"
+sync "${1%/*}"
+rm -rf "$1.old"
+du --summarize --block-size=1 "$1"
+"""
+_DISCARD: Final = 'rm -rf "$1".new-* "$1.old"; [ ! -e "$1" ] || { mv "$1" "$1.old" && rm -rf "$1.old"; }'
+_ROLLUP: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+
+
+class QemuMachines:
+    """Machines in containers of `engine`."""
+
+    def __init__(self, engine: ContainerEngine, *, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock = clock or SystemClock()
+
+    async def status(self, container: str) -> str:
+        async with qmp(self._engine, container) as session:
+            return await session.status()
+
+    async def pause(self, container: str) -> None:
+        async with qmp(self._engine, container) as session:
+            await session.execute("stop")
+
+    async def go_on(self, container: str) -> None:
+        async with qmp(self._engine, container) as session:
+            if await session.status() == "inmigrate":
+                # QEMU would only note it, and a machine that is loaded later would run at once.
+                raise CommandFailed(f"{container}: nothing was loaded that could go on")
+            await self._give_up_saving(session)
+            await session.execute("cont")
+
+    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:
+        draft = f"{folder}.new-{secrets.token_hex(4)}"
+        try:
+            async with asyncio.timeout(timeout):
+                await self._shell(container, _PREPARE, folder, draft, timeout=timeout)
+                ram_file = await self._save_state(container, draft, ram, timeout)
+                overlay = qemu.OVERLAY if disk else ""
+                await self._shell(container, _COPY, folder, draft, ram_file, overlay, timeout=timeout)
+            told = await self._shell(container, _RENAME, folder, draft, timeout=_SHORT_SECONDS)
+        except TimeoutError as error:
+            await self._clear(container, draft)
+            raise CommandFailed(f"{container}: it was not saved within {timeout:g} s") from error
+        except (DayflyError, asyncio.CancelledError):
+            await self._clear(container, draft)
+            raise
+        return int(told.split()[0])
+
+    async def saved(self, container: str, folder: str) -> bool:
+        looked = await self._engine.exec(container, ["test", "-e", f"{folder}/{qemu.STATE}"], timeout=_SHORT_SECONDS)
+        return looked.exit_code == 0
+
+    async def discard(self, container: str, folder: str) -> None:
+        await self._shell(container, _DISCARD, folder, timeout=_SHORT_SECONDS)
+
+    async def load(self, container: str, folder: str, *, ram: Ram, timeout: float) -> None:
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                qmp(self._engine, container, timeout=timeout, starting=True) as session,
+            ):
+                if await self._migration(session) not in _MOVING:  # else somebody began, and died
+                    await self._choose(session, ram)
+                    where = {"uri": f"file:{folder}/{qemu.STATE}", "exit-on-error": False}
+                    await session.execute("migrate-incoming", where)
+                await self._migrated(session, container)
+        except TimeoutError as error:
+            raise CommandFailed(f"{container}: {folder} was not loaded within {timeout:g} s") from error
+
+    async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
+        async with guest_agent(self._engine, container, timeout=timeout) as agent:
+            late = 0.0
+            for _ in range(_CLOCK_TRIES):
+                # By `date`: the agent's own command wants a hardware clock's tool, and waits for its next full second.
+                set_to = clock.now().timestamp() + late
+                result = await agent.run(["/bin/date", "--set", f"@{set_to:.6f}"], b"", self._clock)
+                if result.exit_code != 0:
+                    raise CommandFailed(f"{container}: the guest's clock cannot be set: {result.stderr.strip()}")
+                error = await self._clock_error(agent, clock)
+                if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
+                    return
+                # What it took to get there, added next time.
+                late -= error
+        raise SshTimeout(f"{container}: after {_CLOCK_TRIES} tries the guest's clock is wrong by {error:.1f} s")
+
+    async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
+        async with guest_agent(self._engine, container, timeout=timeout) as agent:
+            return await agent.run(argv, stdin, self._clock)
+
+    async def memory(self, container: str) -> Memory:
+        # QEMU is the container's first process.
+        text = await self._shell(container, "cat /proc/1/smaps_rollup", timeout=_SHORT_SECONDS)
+        kib = {name: int(size) for name, size in _ROLLUP.findall(text)}
+        try:
+            shared, private = ((kib[f"{kind}_Clean"] + kib[f"{kind}_Dirty"]) << 10 for kind in ("Shared", "Private"))
+            return Memory(shared, private, kib["Pss"] << 10)
+        except KeyError as error:
+            raise CommandFailed(f"{container}: the kernel's accounting has no {error}") from error
+
+    async def _save_state(self, container: str, draft: str, ram: Ram, timeout: float) -> str:
+        """The machine stands still, its state lies in `draft`; the file with its RAM, where that is not in it."""
+        async with qmp(self._engine, container, timeout=timeout) as session:
+            ram_file = await self._ram_file(session, container) if ram == "shared" else ""
+            await self._give_up_saving(session)
+            if await session.status() == "postmigrate":
+                # Saved before, by somebody who died: such a machine has to go on before it can be saved again.
+                await session.execute("cont")
+                await session.execute("stop")
+            await self._choose(session, ram)
+            await session.execute("migrate", {"uri": f"file:{draft}/{qemu.STATE}"})
+            await self._migrated(session, container)
+        return ram_file
+
+    async def _ram_file(self, session: Qmp, container: str) -> str:
+        """Where the machine's RAM is a file that others can map."""
+        asked = [{"path": "/objects/ram0", "property": name} for name in ("share", "mem-path")]
+        shared, path = [await session.execute("qom-get", one) for one in asked]
+        if shared is not True:
+            raise CommandFailed(f"{container}: a fork's memory cannot be shared again: it is partly its template's")
+        return str(path)
+
+    async def _choose(self, session: Qmp, ram: Ram) -> None:
+        """How the next migration treats the RAM: both ends must agree."""
+        chosen = [{"capability": name, "state": kind == ram} for kind, name in _CAPABILITIES.items()]
+        await session.execute("migrate-set-capabilities", {"capabilities": chosen})
+
+    async def _give_up_saving(self, session: Qmp) -> None:
+        """What somebody began who died must not end later: a machine that is saved stands still then."""
+        if await self._migration(session) in _MOVING:
+            await session.execute("migrate_cancel")
+            while await self._migration(session) in _MOVING:
+                await self._clock.sleep(_POLL_SECONDS)
+
+    async def _migration(self, session: Qmp) -> str:
+        """How the last migration stands, as QEMU names it; "" when there was none."""
+        told = await session.execute("query-migrate")
+        return str(told.get("status", "")) if isinstance(told, Mapping) else ""
+
+    async def _migrated(self, session: Qmp, container: str) -> None:
+        """Until the migration that was begun is completed. Raises CommandFailed, DiskFull."""
+        while True:
+            told = await session.execute("query-migrate")
+            status = told.get("status") if isinstance(told, Mapping) else None
+            if status == "completed":
+                return
+            if status in {"failed", "cancelled", "none"} or not isinstance(told, Mapping):
+                why = str(told.get("error-desc", status)) if isinstance(told, Mapping) else repr(told)
+                raise _failure(f"{container}: QEMU's state was not moved: {why}")
+            await self._clock.sleep(_POLL_SECONDS)
+
+    async def _clock_error(self, agent: GuestAgent, clock: Clock) -> float:
+        """How much the guest's clock is ahead, in seconds."""
+        before = clock.now().timestamp()
+        told = await agent.execute("guest-get-time")
+        middle = (before + clock.now().timestamp()) / 2
+        return int(str(told)) / 1e9 - middle
+
+    async def _shell(self, container: str, script: str, *arguments: str, timeout: float) -> str:
+        argv = ["sh", "-c", script, "sh", *arguments]
+        ended = await self._engine.exec(container, argv, timeout=timeout)
+        if ended.exit_code != 0:
+            raise _failure(f"{container}: {ended.stderr.decode(errors='replace').strip()}")
+        return ended.stdout.decode()
+
+    async def _clear(self, container: str, draft: str) -> None:
+        """What a save that failed left."""
+        with suppress(DayflyError):
+            # In a container that is gone; otherwise the next save begins with the same.
+            await self._shell(container, 'rm -rf "$1"', draft, timeout=_SHORT_SECONDS)
+
+
+def _failure(message: str) -> DayflyError:
+    return DiskFull(message) if "No space left on device" in message else CommandFailed(message)

@@ -1,0 +1,104 @@
+"""The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own.
+
+Done by the agent in its guest: over SSH it would answer as its template's other forks do. Its clock is right already.
+Not here: what its Kubernetes is told (nothing: it goes on as its template's did).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from dayfly.domain.limits import TimeLimits
+from dayfly.drivers.protocols import File
+from dayfly.engine.alive import container_evidence, while_running
+from dayfly.engine.seed import identity
+from dayfly.engine.step import StepContext
+from dayfly.errors import CommandFailed, SshRefused, SshTimeout
+
+_MARK: Final = "/run/dayfly-identity"
+"""In the guest's memory, once it has become itself: the cluster's id."""
+_ENTROPY: Final = "/run/dayfly-entropy"
+_ENTROPY_BYTES: Final = 64
+_LOOK_SECONDS: Final = 10.0
+
+# Few processes: each costs an emulated guest a tenth of a second. What is its own comes as a tar on standard input.
+# 0x5207 is RNDRESEEDCRNG: until then all forks draw the same random numbers, where the kernel knows no vmgenid.
+_SCRIPT: Final = f"""
+set -eu
+tar -x -p -o -C / -f -
+if [ -x /usr/bin/perl ]; then
+    /usr/bin/perl -e '
+        open my $own, "<", "{_ENTROPY}" or die "entropy: $!"; open my $pool, "+<", "/dev/urandom" or die "urandom: $!";
+        syswrite $pool, scalar <$own> or die "urandom: $!"; ioctl $pool, 0x5207, 0 or die "reseed: $!";
+        unlink "{_ENTROPY}"'
+else
+    python3 -c '
+import fcntl, os
+with open("{_ENTROPY}", "rb") as own, open("/dev/urandom", "r+b", buffering=0) as pool:
+    pool.write(own.read()); fcntl.ioctl(pool, 0x5207)
+os.unlink("{_ENTROPY}")'
+fi
+if [ -s /run/sshd.pid ]; then
+    read -r sshd < /run/sshd.pid
+    rm -f /run/sshd.pid
+    kill -HUP "$sshd"
+else
+    systemctl --no-block restart ssh.service
+fi
+rm -rf /run/log/journal/*
+systemctl --no-block restart systemd-journald.service
+# Written anew when sshd listens with the new key.
+tries=0
+until [ -s /run/sshd.pid ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || {{ echo "sshd does not listen with its new key" >&2; exit 1; }}
+    sleep 0.1
+done
+echo "$0" > {_MARK}
+"""
+
+
+class Identify:
+    """Gives a fork's node what is its own."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return 3 * limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        drivers = context.drivers
+        try:
+            # First this: a fork that is not yet itself would be asked in vain, and that takes it long.
+            mark = await drivers.machines.run(context.container.name, ["/bin/cat", _MARK], timeout=_LOOK_SECONDS)
+            if mark.stdout.strip() != context.cluster.id:
+                return False
+            await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
+        except (SshTimeout, SshRefused):
+            return False
+        return True
+
+    async def apply(self, context: StepContext) -> None:
+        containers = [context.topology.net, context.container]
+        try:
+            await while_running(context.drivers.engine, containers, self._become(context))
+        except SshTimeout as error:
+            error.evidence |= await container_evidence(context.drivers.engine, context.container)
+            raise
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: done again, it is the same."""
+
+    async def _become(self, context: StepContext) -> None:
+        node, limit = context.this_node, context.limits.command
+        entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
+        own = identity(context.cluster.id, node, context.secrets, [entropy])
+        argv = ["/bin/sh", "-c", _SCRIPT, context.cluster.id]
+        ended = await context.drivers.machines.run(context.container.name, argv, stdin=own, timeout=limit)
+        if ended.exit_code != 0:
+            evidence = {"stderr": context.secrets.redact(ended.stderr)}
+            raise CommandFailed(f"{node.name} did not become itself: exit code {ended.exit_code}", evidence=evidence)
+        target = await context.ssh_target()
+        # A connection to what was in its place before would stay silent.
+        await context.drivers.ssh.forget(target)
+        await context.drivers.ssh.wait(target, timeout=limit)
+        context.progress(f"{node.name} answers with keys of its own")

@@ -1,0 +1,25 @@
+"""How much callers have sent to a cluster, as its network container's kernel counts it (provisioning/toolbox/net).
+
+A connection that is open counts while it is kept alive: somebody is there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.domain.topology import Topology
+from dayfly.drivers.protocols import ContainerEngine
+
+_LIST: Final = ("iptables", "-w", "-t", "mangle", "-nvxL", "PREROUTING")
+_RULE: Final = "ctdir ORIGINAL"
+_LOOK_SECONDS: Final = 30.0
+
+
+async def packets_from_outside(engine: ContainerEngine, topology: Topology) -> int | None:
+    """Packets since the network's container was started; None where the image is too old to count.
+
+    Raises ContainerExited.
+    """
+    ended = await engine.exec(topology.net.name, _LIST, timeout=_LOOK_SECONDS)
+    lines = [line for line in ended.stdout.decode(errors="replace").splitlines() if _RULE in line]
+    return int(lines[0].split()[0]) if lines else None

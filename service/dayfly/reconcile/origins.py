@@ -1,0 +1,129 @@
+"""Where the machines of a cluster come from: when it begins, when it is reset, and when they cannot be had from there.
+
+Not here: how they are loaded (engine/load.py), and how a template comes to be (saving.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
+from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
+from dayfly.domain.secrets import ClusterSecrets, fork_secrets
+from dayfly.engine.standstill import stop_those_that_stand
+from dayfly.engine.teardown import remove_everything
+from dayfly.errors import Conflict, DayflyError, DockerUnavailable
+from dayfly.reconcile.scene import Scene
+from dayfly.store import Claim
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Every method gives the claim anew, of a cluster that is being provisioned from then on."""
+
+    scene: Scene
+
+    async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
+        """A cluster that was given its share of the host: a fork where there is a template, woken up, or from nothing.
+
+        And its secrets, where they are new. Raises LeaseLost, DockerUnavailable.
+        """
+        cluster, store = claim.cluster, self.scene.store
+        if cluster.ready_at is not None:
+            return _of(claim, await store.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
+        forked = await self._fork(claim)
+        if forked is not None:
+            return forked
+        # The cluster that a template is made from has its volume from the first moment on.
+        own = cluster.template_id if cluster.purpose is Purpose.TEMPLATE else None
+        secrets = self.scene.new_secrets(cluster)
+        return _of(claim, await store.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
+
+    async def reset(self, claim: Claim, to: Origin) -> Claim:
+        """Of a ready cluster. IMAGE stands for the pristine state: a fork has it from its template once more."""
+        cluster, store = claim.cluster, self.scene.store
+        words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
+        await store.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
+        if to == IMAGE and cluster.template_id is not None and cluster.purpose is not Purpose.TEMPLATE:
+            try:
+                fresh = await store.begin(claim, TEMPLATE, template_id=cluster.template_id, reset=True)
+            except Conflict as conflict:
+                _log.info("reset from the image", cluster=cluster.id, reason=conflict.message)
+            else:
+                return _of(claim, fresh)
+        # Its template stays its own: the disks of its checkpoints lie over the template's.
+        return _of(claim, await store.begin(claim, to, template_id=cluster.template_id, reset=True))
+
+    async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | None:
+        """Another origin after `error`, met by `step`; None where that is the cluster's own failure.
+
+        Raises LeaseLost, DockerUnavailable, EngineRefused.
+        """
+        cluster, store = claim.cluster, self.scene.store
+        origin = cluster.origin
+        if origin is None or origin == IMAGE:
+            return None
+        if origin == HIBERNATION:
+            return await self._forget_memory(claim, error) if step == "load" else None
+        if origin == TEMPLATE and cluster.template_id is not None:
+            await store.fork_ended(cluster.template_id, ok=False)
+        if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
+            return None  # whoever wanted it looks for another
+        _log.warning("falls back to its image", cluster=cluster.id, origin=str(origin), code=error.code)
+        words = f"not from its {origin.kind}, but from nothing: {error.message}"
+        # Written first: only who still has the cluster may remove anything of it.
+        await store.append_event(claim, NewEvent("cluster.fallback", words, step, node, code=error.code))
+        await store.save_evidence(claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()})
+        if cluster.ready_at is not None:
+            return _of(claim, await store.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
+        await remove_everything(self.scene.drivers.engine, cluster.id)
+        return _of(claim, await store.begin(claim, IMAGE, secrets=self.scene.new_secrets(cluster)))
+
+    async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | None:
+        """None where there is no template for it."""
+        cluster, store = claim.cluster, self.scene.store
+        template_id = await self._template(cluster)
+        secrets = None if template_id is None else await store.template_secrets(template_id)
+        if template_id is None or secrets is None:
+            return None
+        own = fork_secrets(secrets, self.scene.clock.now())
+        try:
+            fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
+        except Conflict as conflict:
+            if cluster.purpose is Purpose.TRIAL:
+                raise  # its template is on its way out, and takes it along
+            _log.info("not a fork", cluster=cluster.id, reason=conflict.message)
+            return None
+        await store.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
+        return _of(claim, fresh), own
+
+    async def _template(self, cluster: Cluster) -> str | None:
+        if cluster.purpose is Purpose.TRIAL:
+            return cluster.template_id
+        if cluster.purpose is Purpose.TEMPLATE or cluster.spec.isolation == "strict":
+            return None
+        try:
+            key = await self.scene.template_key(cluster.spec, cluster.owner)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            # What is wrong with its image is told by the step that meets it.
+            _log.info("no template is looked for", cluster=cluster.id, code=error.code)
+            return None
+        found = await self.scene.store.find_template(key, cluster.owner)
+        return None if found is None else found.id
+
+    async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
+        cluster, scene = claim.cluster, self.scene
+        words = f"its memory is lost, and it boots from its disks: {error.message}"
+        await scene.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
+        await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
+        return _of(claim, await scene.store.begin(claim, None, template_id=cluster.template_id))
+
+
+def _of(claim: Claim, cluster: Cluster) -> Claim:
+    return replace(claim, cluster=cluster)

@@ -1,0 +1,176 @@
+"""Saves the machines of ready clusters: as a template, as a checkpoint, or to hibernate. They stand still meanwhile.
+
+`paused` is set on record before any machine stands still for this, and taken back when all go on. So a worker may die
+at any instruction: the next pass finds a cluster that is paused, lets it go on (thaw), and begins anew.
+Not here: when something is saved (standing.py), and how it is loaded again (engine/load.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
+from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
+from dayfly.engine import saved
+from dayfly.engine.settle import settle
+from dayfly.engine.ssh_end import end_ssh
+from dayfly.engine.standstill import go_on, stand_still, stop_those_that_stand
+from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.origins import Origins
+from dayfly.reconcile.scene import Scene
+from dayfly.store import Claim
+
+_log = structlog.get_logger(__name__)
+
+_SSH_ENDS_SECONDS: Final = 1.0
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Every method may raise LeaseLost, and DockerUnavailable: then another pass is due when the engine answers."""
+
+    scene: Scene
+    origins: Origins
+
+    async def thaw(self, claim: Claim) -> Claim:
+        """Let machines go on that stand still, and mend their clocks.
+
+        Those that cannot are booted from their disks, which the next look (recovery.py) sees to; a cluster that came
+        from a pool and that nobody can have used yet is reset instead.
+        """
+        cluster, scene = claim.cluster, self.scene
+        began = scene.clock.monotonic()
+        try:
+            await self._go_on(cluster)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            return await self._stuck(claim, error)
+        seconds = round(scene.clock.monotonic() - began, 3)
+        await scene.store.append_event(claim, NewEvent("cluster.resumed", "its machines go on", seconds=seconds))
+        return replace(claim, cluster=await scene.store.set_paused(claim, paused=False))
+
+    async def template(self, claim: Claim) -> int:
+        """Wait until the cluster is quiet, and save it as the template that it was made for; bytes on disk.
+
+        Raises DayflyError when it cannot be saved.
+        """
+        cluster, scene = claim.cluster, self.scene
+        topology, limits = scene.topology(cluster), await scene.limits(cluster)
+        busy = await settle(scene.drivers.machines, topology, cluster.spec, scene.clock, limits)
+        if busy is not None:
+            words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
+            await scene.store.append_event(claim, NewEvent("step.progress", words, "save"))
+        if (secrets := await scene.store.secrets(cluster.id)) is not None:
+            await end_ssh(scene.drivers, cluster, secrets)
+        await scene.clock.sleep(_SSH_ENDS_SECONDS)
+        await scene.store.set_paused(claim, paused=True)
+        return await saved.save(scene.drivers, topology, TEMPLATE.folder, ram="shared", disk=True, timeout=limits.save)
+
+    async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
+        """Make it, or (deleting) remove it. One that cannot be made is gone, and the events say why."""
+        origin = Origin("checkpoint", checkpoint.name)
+        if checkpoint.phase is CheckpointPhase.DELETING:
+            await self._discard(claim.cluster, origin)
+            await self.scene.store.checkpoint_gone(claim, checkpoint.name)
+            return
+        began = self.scene.clock.monotonic()
+        try:
+            size = await self._save(claim, origin, disk=True)
+            await self._go_on(claim.cluster)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            await self._tell(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} cannot be made", error)
+            await self._try_discard(claim.cluster, origin)
+            await self.scene.store.checkpoint_gone(claim, checkpoint.name)
+            return
+        await self.scene.store.set_paused(claim, paused=False)
+        seconds = round(self.scene.clock.monotonic() - began, 3)
+        words = f"checkpoint {checkpoint.name} is made, {size / _MIB:.0f} MiB"
+        await self.scene.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
+        await self.scene.store.checkpoint_made(claim, checkpoint.name, size)
+
+    async def hibernate(self, claim: Claim) -> bool:
+        """False when it could not be saved: then it is paused still, nothing was stopped, and its events say why."""
+        store, began = self.scene.store, self.scene.clock.monotonic()
+        try:
+            size = await self._save(claim, HIBERNATION, disk=False)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            await self._tell(claim, "cluster.hibernated", "it cannot hibernate", error)
+            await self._try_discard(claim.cluster, HIBERNATION)
+            return False
+        seconds = round(self.scene.clock.monotonic() - began, 3)
+        words = f"its memory is saved, {size / _MIB:.0f} MiB"
+        await store.append_event(claim, NewEvent("cluster.hibernated", words, seconds=seconds))
+        # Before anything is stopped: from here on nobody may take what is down for damage, and boot it.
+        await store.set_phase(claim, Phase.HIBERNATED)
+        await self.stop(claim)
+        return True
+
+    async def stop(self, claim: Claim) -> None:
+        """Of a hibernated cluster, every container: the network's with its ports, too."""
+        engine, cluster = self.scene.drivers.engine, claim.cluster
+        running = [status for status in await engine.observe(cluster.id) if status.state == "running"]
+        for status in sorted(running, key=lambda status: status.role == "net"):
+            await engine.stop(status.name)
+        if cluster.paused or cluster.phase is not Phase.HIBERNATED:
+            await self.scene.store.set_paused(claim, paused=False)
+
+    async def pause(self, claim: Claim) -> None:
+        """Let a pool's member stand still. On record only when it does: from then on somebody may claim it."""
+        await stand_still(self.scene.drivers.machines, self.scene.topology(claim.cluster))
+        await self.scene.store.set_paused(claim, paused=True)
+
+    async def _save(self, claim: Claim, origin: Origin, *, disk: bool) -> int:
+        cluster, drivers = claim.cluster, self.scene.drivers
+        topology, limits = self.scene.topology(cluster), await self.scene.limits(cluster)
+        await self.scene.store.set_paused(claim, paused=True)
+        await stand_still(drivers.machines, topology)
+        # What is left of an earlier attempt: half of that and half of this would be of two moments.
+        await saved.discard(drivers.machines, topology, origin.folder)
+        if disk:
+            await saved.save_registry(drivers.engine, topology, origin.folder, timeout=limits.save)
+        return await saved.save(drivers, topology, origin.folder, ram="whole", disk=disk, timeout=limits.save)
+
+    async def _go_on(self, cluster: Cluster) -> None:
+        scene, limits = self.scene, await self.scene.limits(cluster)
+        await go_on(scene.drivers.machines, scene.topology(cluster), scene.clock, timeout=limits.command)
+
+    async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
+        cluster, scene = claim.cluster, self.scene
+        if await self._unused(cluster):
+            await self._tell(claim, "cluster.fallback", "nobody has used it yet, and it cannot go on", error)
+            fresh = await self.origins.reset(claim, IMAGE)
+            await scene.store.set_paused(claim, paused=False)
+            return replace(fresh, cluster=replace(fresh.cluster, paused=False))
+        await self._tell(claim, "cluster.fallback", "machines that cannot go on are booted from their disks", error)
+        await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
+        return replace(claim, cluster=await scene.store.set_paused(claim, paused=False))
+
+    async def _unused(self, cluster: Cluster) -> bool:
+        """Whether it was a pool's, and its machines have stood still ever since somebody got it."""
+        types = [event.type for event in await self.scene.store.events(cluster.id)]
+        return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
+
+    async def _discard(self, cluster: Cluster, origin: Origin) -> None:
+        await saved.discard(self.scene.drivers.machines, self.scene.topology(cluster), origin.folder)
+
+    async def _try_discard(self, cluster: Cluster, origin: Origin) -> None:
+        try:
+            await self._discard(cluster, origin)
+        except DayflyError as error:
+            # It is in nobody's way: the next that is saved there begins by discarding it.
+            _log.warning("half a save is left", cluster=cluster.id, folder=origin.folder, code=error.code)
+
+    async def _tell(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
+        _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.message)
+        await self.scene.store.append_event(claim, NewEvent(type_, f"{words}: {error.message}", code=error.code))

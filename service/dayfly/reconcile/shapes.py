@@ -1,0 +1,33 @@
+"""What a spec that was resolved in the past comes to now: its image may have been rebuilt, its key have changed.
+
+Not here: what follows from that (templates.py, pools.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import without_wishes
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """`resolve`: the content id and the manifest of the image at a reference. `key_of`: domain/template.template_key.
+
+    Both raise ImageMissing, NotANodeImage and DockerUnavailable.
+    """
+
+    resolve: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
+    key_of: Callable[[ClusterSpec, str], Awaitable[str]]
+
+    async def now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str]:
+        """Such a cluster of nobody's, as it would be made now, and the key of the template that it would be a fork of.
+
+        Raises ImageMissing, NotANodeImage, DockerUnavailable.
+        """
+        image_id, manifest = await self.resolve(spec.image)
+        current = without_wishes(spec).model_copy(update={"image_id": image_id, "manifest": manifest})
+        return current, await self.key_of(current, owner)

@@ -1,0 +1,189 @@
+"""What is done to a ready cluster: is it whole, and what is it to do next? And to one that hibernates.
+
+Not here: how machines are saved (saving.py) and damage is met (recovery.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
+from dayfly.domain.expiry import expiry, must_hibernate, must_stop
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.engine.standstill import standings
+from dayfly.engine.traffic import packets_from_outside
+from dayfly.errors import Conflict, DayflyError, DockerUnavailable, Expired
+from dayfly.reconcile.endings import Endings
+from dayfly.reconcile.patience import Patience, until_engine_answers
+from dayfly.reconcile.recovery import Lost, Recovery
+from dayfly.reconcile.saving import Saving
+from dayfly.reconcile.scene import Scene
+from dayfly.store import Claim
+
+_log = structlog.get_logger(__name__)
+
+_IDLE_LOOKS: Final = 4
+"""So many looks at the traffic in the time after which a cluster is idle: it is noticed a quarter late at most."""
+_SHORTEST_LOOK_SECONDS: Final = 15.0
+_STANDING: Final = frozenset({"paused", "postmigrate"})
+"""As QEMU names them: what somebody let stand still, or saved."""
+
+
+def has_more_to_do(cluster: Cluster) -> bool:
+    """Whether a cluster that has just become ready is to be looked at again at once."""
+    wishes = cluster.desired is not Desired.PRESENT or cluster.reset_to is not None or cluster.paused
+    return wishes or cluster.purpose is not Purpose.CLUSTER or cluster.spec.idle_seconds is not None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Looks at clusters whose machines are all there."""
+
+    scene: Scene
+    endings: Endings
+    recovery: Recovery
+    saving: Saving
+    patience: Patience
+
+    async def tend(self, claim: Claim) -> Claim | float | None:
+        """A ready cluster. A claim: it is being provisioned from here on. Else as reconcile()."""
+        try:
+            return await self._tend(claim)
+        except Lost as lost:
+            return await self.endings.fail(claim, lost.error, node=lost.node)
+        except DockerUnavailable:
+            # In the middle of something: its machines may stand still.
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+            return 0.0
+
+    async def tend_hibernated(self, claim: Claim) -> float | None:
+        """What still runs of it is stopped; woken up, it waits for room. Raises LeaseLost."""
+        try:
+            await self.saving.stop(claim)
+        except DockerUnavailable:
+            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
+            return 0.0
+        if claim.cluster.desired is Desired.PRESENT:
+            await self.scene.store.set_phase(claim, Phase.PENDING)
+        return None
+
+    async def _tend(self, claim: Claim) -> Claim | float | None:
+        # First: machines that stand still look, to whoever asks them, like machines that are broken.
+        if claim.cluster.purpose is not Purpose.MEMBER and await self._stands_still(claim.cluster):
+            claim = await self.saving.thaw(claim)
+            if claim.cluster.phase is not Phase.READY:
+                return claim
+        cluster = claim.cluster
+        if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
+            return await self.endings.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
+        try:
+            recovering = await self.recovery.begin(claim)
+        except DockerUnavailable:
+            if has_more_to_do(cluster) or await self.scene.store.checkpoints_due(cluster.id):
+                raise
+            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
+            return None
+        return recovering if recovering is not None else await self._next(claim)
+
+    async def _stands_still(self, cluster: Cluster) -> bool:
+        """On record, or because a call came late of a worker that has lost the cluster meanwhile."""
+        if cluster.paused:
+            return True
+        try:
+            found = await standings(self.scene.drivers, self.scene.topology(cluster), cluster.id)
+        except DockerUnavailable:
+            return False  # what is known then is told below
+        return not _STANDING.isdisjoint(found.values())
+
+    async def _next(self, claim: Claim) -> Claim | float | None:
+        """The one thing that it is to do next."""
+        cluster, store = claim.cluster, self.scene.store
+        if cluster.reset_to is not None:
+            return await self.saving.origins.reset(claim, cluster.reset_to)
+        match cluster.purpose:
+            case Purpose.TEMPLATE:
+                return await self._template(claim)
+            case Purpose.TRIAL:
+                await store.template_verified(claim)
+            case Purpose.MEMBER if not cluster.paused:
+                return await self._pause(claim)
+            case Purpose.CLUSTER:
+                return await self._of_caller(claim)
+        return None
+
+    async def _of_caller(self, claim: Claim) -> float | None:
+        cluster = claim.cluster
+        if due := await self.scene.store.checkpoints_due(cluster.id):
+            await self.saving.checkpoint(claim, due[0])
+            return 0.0
+        if cluster.desired is Desired.HIBERNATED:
+            return await self._hibernate(claim)
+        if must_hibernate(cluster, claim.at):
+            return await self._wish_hibernation(claim)
+        return await self._look_whether_idle(claim)
+
+    async def _pause(self, claim: Claim) -> float | None:
+        try:
+            await self.saving.pause(claim)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            return await self.endings.fail(claim, error)  # the pool gets another
+        return None
+
+    async def _template(self, claim: Claim) -> float | None:
+        """Save it as the template that it was made for: with patience, and then it has failed."""
+        attempt = 1
+        while True:
+            try:
+                size = await self.saving.template(claim)
+            except DockerUnavailable:
+                raise
+            except DayflyError as error:
+                if not error.retryable or attempt >= self.patience.attempts:
+                    return await self.endings.fail(claim, error, step="save")
+                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "save", code=error.code)
+                await self.scene.store.append_event(claim, told)
+                await self.scene.clock.sleep(self.patience.backoff(attempt))
+                await self.saving.thaw(claim)
+                attempt += 1
+            else:
+                await self.scene.store.template_saved(claim, size)
+                return None
+
+    async def _hibernate(self, claim: Claim) -> float | None:
+        if await self.saving.hibernate(claim):
+            return None
+        # The next pass lets it go on. What was wished for is not wished for any more: it would fail again.
+        if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
+            words = f"{end.story}; it cannot hibernate, so a hold keeps its machines stopped"
+            return await self.endings.fail(claim, Expired(words))
+        await self.scene.store.saw_traffic(claim, claim.cluster.traffic, active=True)
+        await self.scene.store.request_resume(claim.cluster.id)
+        return 0.0
+
+    async def _wish_hibernation(self, claim: Claim) -> float | None:
+        try:
+            await self.scene.store.request_hibernation(claim.cluster.id)
+        except Conflict as conflict:
+            # Somebody wants something else of it just now; that comes first.
+            _log.info("not hibernated", cluster=claim.cluster.id, reason=conflict.message)
+        return 0.0
+
+    async def _look_whether_idle(self, claim: Claim) -> float | None:
+        """Hibernate it when nobody has sent it anything for long enough; else the seconds until the next look."""
+        cluster, store, idle = claim.cluster, self.scene.store, claim.cluster.spec.idle_seconds
+        if idle is None:
+            return None
+        packets = await packets_from_outside(self.scene.drivers.engine, self.scene.topology(cluster))
+        if packets is None or packets != cluster.traffic:
+            cluster = await store.saw_traffic(claim, packets or 0, active=True)
+        since = cluster.active_at or cluster.ready_at or cluster.created_at
+        quiet = (claim.at - since).total_seconds()
+        if quiet < idle:
+            return min(idle - max(0.0, quiet), max(idle / _IDLE_LOOKS, _SHORTEST_LOOK_SECONDS))
+        await store.append_event(claim, NewEvent("cluster.idle", f"nobody has sent it anything for {quiet:.0f} s"))
+        return await self._wish_hibernation(claim)

@@ -1,0 +1,126 @@
+"""A cluster's checkpoints: what callers wish for, and what the workers report of it.
+
+Not here: resets to one (wishes.py, beginnings.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, update
+
+from dayfly.concurrency import whole
+from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
+from dayfly.domain.origin import CHECKPOINT_NAME, Origin
+from dayfly.errors import BadName, Conflict, NotFound
+from dayfly.store import due, wakeups
+from dayfly.store.database import Transaction
+from dayfly.store.leases import Leases
+from dayfly.store.rows import checkpoint_from
+from dayfly.store.statements import lock_named, present, write_cluster
+from dayfly.store.tables import checkpoints
+from dayfly.store.values import Claim
+from dayfly.store.wakeups import WORK
+from dayfly.store.wishes import usable
+
+MOST: Final = 16
+"""Checkpoints of one cluster: each takes as much of the disk as the cluster's memory and more."""
+
+
+class Checkpoints(Leases):
+    """Saved states that a cluster can be reset to."""
+
+    @whole
+    async def create_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
+        """Record the wish for one, due at once.
+
+        Raises NotFound (of the cluster), BadName, NotReady, and Conflict: there is one of the name, there are too many,
+        or another wish stands.
+        """
+        if not CHECKPOINT_NAME.fullmatch(name):
+            raise BadName(f"{name!r} is no checkpoint's name")
+        async with self._database.write() as transaction:
+            row = await lock_named(transaction, id_or_name)
+            cluster = usable(row)
+            there = await _of(transaction, cluster.id)
+            if name in {checkpoint.name for checkpoint in there}:
+                raise Conflict(f"cluster {cluster.name} has a checkpoint {name}")
+            if len(there) >= MOST:
+                raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints: that is the most")
+            made = Checkpoint(cluster.id, name, CheckpointPhase.MAKING, transaction.now)
+            values = {
+                "cluster_id": cluster.id,
+                "name": name,
+                "phase": CheckpointPhase.MAKING,
+                "created_at": transaction.now,
+            }
+            await transaction.connection.execute(insert(checkpoints).values(values))
+            await _ask(transaction, row)
+            return made
+
+    @whole
+    async def list_checkpoints(self, cluster_id: str) -> tuple[Checkpoint, ...]:
+        """Oldest first."""
+        async with self._database.read() as connection:
+            return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id))))
+
+    @whole
+    async def delete_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
+        """Record the wish that it be gone; so it is as soon as the cluster is ready. May be repeated.
+
+        Raises NotFound (of the cluster, or of the checkpoint), and Conflict where a reset to it is under way.
+        """
+        async with self._database.write() as transaction:
+            row = await lock_named(transaction, id_or_name)
+            cluster = present(row)
+            found = {checkpoint.name: checkpoint for checkpoint in await _of(transaction, cluster.id)}.get(name)
+            if found is None:
+                raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
+            if found.phase is CheckpointPhase.DELETING:
+                return found
+            if Origin("checkpoint", name) in {cluster.reset_to, cluster.origin}:
+                raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
+            wished = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
+            gone = (await transaction.connection.execute(wished.returning(checkpoints))).one()
+            await _ask(transaction, row)
+            return checkpoint_from(gone)
+
+    @whole
+    async def checkpoints_due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
+        """Those that are to be made, or to be discarded, oldest first."""
+        unfinished = checkpoints.c.phase != CheckpointPhase.READY
+        async with self._database.read() as connection:
+            return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id).where(unfinished))))
+
+    @whole
+    async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
+        """It can be reset to, if nobody wished it gone meanwhile. Raises LeaseLost."""
+        making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.MAKING)
+        ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
+        async with self._guarded(claim) as (transaction, _):
+            await transaction.connection.execute(update(checkpoints).where(making).values(ready))
+
+    @whole
+    async def checkpoint_gone(self, claim: Claim, name: str) -> None:
+        """It could not be made, or was discarded: the name is free. Raises LeaseLost."""
+        async with self._guarded(claim) as (transaction, _):
+            await transaction.connection.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
+
+
+def _checkpoints(cluster_id: str) -> Select[Any]:
+    query = select(checkpoints).where(checkpoints.c.cluster_id == cluster_id)
+    return query.order_by(checkpoints.c.created_at, checkpoints.c.name)
+
+
+def _one(cluster_id: str, name: str) -> ColumnElement[bool]:
+    return and_(checkpoints.c.cluster_id == cluster_id, checkpoints.c.name == name)
+
+
+async def _of(transaction: Transaction, cluster_id: str) -> tuple[Checkpoint, ...]:
+    return tuple(map(checkpoint_from, await transaction.connection.execute(_checkpoints(cluster_id))))
+
+
+async def _ask(transaction: Transaction, row: Row[Any]) -> None:
+    transaction.touch(row.id)
+    transaction.wake(WORK, wakeups.wish(row.id))
+    await write_cluster(transaction, row.id, {"due_at": due.asked(row.due_at, transaction.now)})

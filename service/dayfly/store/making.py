@@ -1,0 +1,87 @@
+"""What the workers report of a template that is being made: saved, tried, or given up.
+
+Every method raises LeaseLost as those of Leases do, and may be repeated. What comes too late, for the template was
+retired meanwhile, only has the cluster removed that reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from dayfly.concurrency import whole
+from dayfly.domain.cluster import Fault, Purpose
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import TemplatePhase
+from dayfly.errors import Conflict
+from dayfly.store import tables
+from dayfly.store.creation import insert_cluster, own_cluster
+from dayfly.store.database import Transaction
+from dayfly.store.leases import Leases
+from dayfly.store.rows import fault_columns
+from dayfly.store.statements import remove_clusters
+from dayfly.store.tables import clusters, templates
+from dayfly.store.templates import remove_makers
+from dayfly.store.values import Claim
+from dayfly.store.wakeups import QUEUE
+
+
+class Making(Leases):
+    """The way of a template to ready."""
+
+    @whole
+    async def template_saved(self, claim: Claim, size_bytes: int) -> None:
+        """Its builder was saved and is to go; a fork of it goes into the queue, for a trial."""
+        async with self._guarded(claim) as (transaction, row):
+            await remove_clusters(transaction, clusters.c.id == row.id)
+            values = {"phase": TemplatePhase.VERIFYING, "size_bytes": size_bytes}
+            if await _move(transaction, row, TemplatePhase.MAKING, values):
+                await _keep_secrets(transaction, row)
+                spec = ClusterSpec.model_validate(row.spec)
+                trial = own_cluster(
+                    spec, transaction.now, owner=row.owner, purpose=Purpose.TRIAL, template_id=row.template_id
+                )
+                await insert_cluster(transaction, trial)
+
+    @whole
+    async def template_verified(self, claim: Claim) -> None:
+        """Its trial passed, and is to go: it may be forked from now on."""
+        async with self._guarded(claim) as (transaction, row):
+            await remove_clusters(transaction, clusters.c.id == row.id)
+            values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
+            await _move(transaction, row, TemplatePhase.VERIFYING, values)
+
+    @whole
+    async def template_failed(self, claim: Claim, fault: Fault) -> None:
+        """It cannot be made, or its trial failed: what it was made and tried with is to go."""
+        async with self._guarded(claim) as (transaction, row):
+            await lose_maker(transaction, row, fault)
+
+
+async def lose_maker(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
+    """The cluster that a template is made or tried with failed, or is deleted: so the template failed, if it needed it.
+
+    Without a `fault`, somebody has taken it away.
+    """
+    await remove_clusters(transaction, clusters.c.id == row.id)
+    fault = fault or Fault(Conflict.code, f"cluster {row.id}, which it was made or tried with, was deleted before")
+    stage = TemplatePhase.MAKING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
+    values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault)}
+    if await _move(transaction, row, stage, values):
+        await remove_makers(transaction, row.template_id)
+
+
+async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, values: Mapping[str, object]) -> bool:
+    """Whether the template was `old`, and so is now as `values` have it."""
+    moved = update(templates).where(templates.c.id == row.template_id, templates.c.phase == old).values(values)
+    transaction.wake(QUEUE)
+    return bool((await transaction.connection.execute(moved)).rowcount)
+
+
+async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
+    """Forks of the template begin with its builder's secrets, which go with that."""
+    own, kept = tables.secrets, tables.template_secrets
+    content = (await transaction.connection.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
+    await transaction.connection.execute(insert(kept).values(template_id=row.template_id, content=content))

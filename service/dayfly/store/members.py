@@ -1,0 +1,81 @@
+"""How a member of a pool becomes a caller's cluster. Not here: how a pool comes by its members (pools.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, and_, exists, select
+
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
+from dayfly.domain.lifecycle import Desired
+from dayfly.domain.spec import ClusterSpec
+from dayfly.store import names, tables, wakeups
+from dayfly.store.creation import insert_labels, with_end
+from dayfly.store.database import Transaction
+from dayfly.store.rows import cluster_from, hold_columns
+from dayfly.store.statements import append_events, write_cluster
+from dayfly.store.tables import clusters
+from dayfly.store.values import NewCluster
+from dayfly.store.wakeups import QUEUE, WORK
+
+
+def some_wait(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
+    """Whether a member waits for a caller who wishes for this; somebody may just be taking it."""
+    return exists().where(_fits(spec, owner))
+
+
+async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | None:
+    """A member that waits for such a wish, ready and paused, as the caller's own cluster; None: there is none.
+
+    It is as new as any: its time begins now, and what is written of it before now is how it was made. Due at once, for
+    its machines are to go on. Raises IntegrityError when the name is taken.
+    """
+    query = select(clusters).where(_fits(new.spec, new.owner)).order_by(clusters.c.ready_at).limit(1)
+    row = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).one_or_none()
+    if row is None:
+        return None
+    now, member = transaction.now, cluster_from(row)
+    taken = with_end(
+        replace(
+            member,
+            name=new.name or names.new_name(),
+            spec=new.spec,
+            created_at=now,
+            ready_at=now,
+            heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
+            hold=new.hold,
+        )
+    )
+    values = {
+        "name": taken.name,
+        "spec": taken.spec.model_dump(mode="json"),
+        "purpose": Purpose.CLUSTER,
+        "pool_id": None,
+        "created_at": now,
+        "admitted_at": now,
+        "ready_at": now,
+        "updated_at": now,
+        "active_at": now,
+        "due_at": now,
+        "heartbeat_at": taken.heartbeat_at,
+        "expires_at": taken.expires_at,
+        "warned_at": None,
+        **hold_columns(taken.hold),
+    }
+    claimed = cluster_from(await write_cluster(transaction, taken.id, values))
+    await insert_labels(transaction, claimed)
+    waited = (now - member.created_at).total_seconds()
+    await append_events(
+        transaction, claimed.id, NewEvent("cluster.claimed", f"it waited in pool {member.pool_id}", seconds=waited)
+    )
+    transaction.touch(claimed.id)
+    # The pool is to have another one.
+    transaction.wake(WORK, QUEUE, wakeups.wish(claimed.id))
+    return claimed
+
+
+def _fits(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
+    columns = clusters.c
+    # One that a worker is at is not whole, or about to go.
+    free = and_(tables.WARM, tables.UNLEASED, columns.desired == Desired.PRESENT)
+    return and_(free, columns.shape == spec.shape, columns.owner == owner)

@@ -1,0 +1,157 @@
+"""Pools: what operators want of them, and how their members come and go.
+
+Not here: how a member becomes a caller's cluster (members.py), nor how many there should be (domain/pool.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dayfly.concurrency import whole
+from dayfly.domain.capacity import demand
+from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.lifecycle import Desired
+from dayfly.domain.naming import CLUSTER_NAME
+from dayfly.domain.pool import Pool
+from dayfly.domain.spec import ClusterSpec
+from dayfly.errors import BadName, NameTaken, NotFound
+from dayfly.store import names, tables
+from dayfly.store.creation import insert_cluster, own_cluster
+from dayfly.store.database import Database, Transaction
+from dayfly.store.rows import cluster_from, pool_columns, pool_from
+from dayfly.store.statements import batches, remove_clusters
+from dayfly.store.tables import clusters, pools
+from dayfly.store.values import UNSET, NewPool, PoolChange
+from dayfly.store.wakeups import QUEUE
+
+_MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.MEMBER)
+
+
+class Pools:
+    """Warm clusters, and who keeps them."""
+
+    _database: Database
+
+    @whole
+    async def create_pool(self, new: NewPool) -> Pool:
+        """Raises BadName, NameTaken."""
+        if not CLUSTER_NAME.fullmatch(new.name):
+            raise BadName(f"{new.name!r} is no pool's name")
+        try:
+            async with self._database.write() as transaction:
+                pool = Pool(
+                    id=names.new_id(),
+                    name=new.name,
+                    owner=new.owner,
+                    spec=new.spec,
+                    size=new.size,
+                    maximum=new.maximum,
+                    created_at=transaction.now,
+                    schedule=new.schedule,
+                    max_age_seconds=new.max_age_seconds,
+                )
+                await transaction.connection.execute(insert(pools).values(pool_columns(pool)))
+                transaction.wake(QUEUE)
+                return pool
+        except IntegrityError as error:
+            raise NameTaken(f"a pool named {new.name} exists") from error
+
+    @whole
+    async def list_pools(self) -> tuple[Pool, ...]:
+        """All of them, by name."""
+        async with self._database.read() as connection:
+            return tuple(map(pool_from, await connection.execute(select(pools).order_by(pools.c.name))))
+
+    @whole
+    async def get_pool(self, id_or_name: str) -> Pool:
+        """Raises NotFound."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(pools).where(_named(id_or_name)))).one_or_none()
+        if row is None:
+            raise _not_found(id_or_name)
+        return pool_from(row)
+
+    @whole
+    async def change_pool(self, id_or_name: str, change: PoolChange) -> Pool:
+        """Make it so, as a whole. Raises NotFound."""
+        async with self._database.write() as transaction:
+            old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
+            wanted = {
+                "size": change.size,
+                "maximum": change.maximum,
+                "schedule": change.schedule,
+                "max_age_seconds": change.max_age_seconds,
+            }
+            new = replace(old, **{name: value for name, value in wanted.items() if value is not UNSET})  # type: ignore[arg-type]
+            changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))
+            await transaction.connection.execute(changed)
+            transaction.wake(QUEUE)
+            return new
+
+    @whole
+    async def delete_pool(self, id_or_name: str) -> Pool:
+        """It is gone at once, and its members are to be. Raises NotFound."""
+        async with self._database.write() as transaction:
+            pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
+            await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
+            await transaction.connection.execute(delete(pools).where(pools.c.id == pool.id))
+            transaction.wake(QUEUE)
+            return pool
+
+    @whole
+    async def members(self, pool_id: str) -> tuple[Cluster, ...]:
+        """Clusters that were made for it and that nobody has, oldest first; those that are to go, too."""
+        query = select(clusters).where(_MEMBER, clusters.c.pool_id == pool_id)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(clusters.c.created_at, clusters.c.id))
+            return tuple(map(cluster_from, rows))
+
+    @whole
+    async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
+        """Wish for members of `spec` until there are `wanted` that are to stay; for how many it was.
+
+        One at a time, over all processes. One that failed is a member until it is dismissed. Raises NotFound.
+        """
+        async with self._database.write() as transaction:
+            pool = pool_from(await _lock(transaction, pools.c.id == pool_id, pool_id))
+            staying = (_MEMBER, clusters.c.pool_id == pool_id, clusters.c.desired == Desired.PRESENT)
+            there: int = (
+                await transaction.connection.execute(select(func.count()).select_from(clusters).where(*staying))
+            ).scalar_one()
+            needs = demand(spec, memory_factor=memory_factor)
+            for _ in range(there, wanted):
+                member = own_cluster(spec, transaction.now, owner=pool.owner, purpose=Purpose.MEMBER, pool_id=pool.id)
+                await insert_cluster(transaction, member, needs=needs)
+            return max(0, wanted - there)
+
+    @whole
+    async def dismiss(self, cluster_ids: Collection[str]) -> int:
+        """These members are to go; how many it are. Those that are a caller's by now are left alone."""
+        count = 0
+        async with self._database.write() as transaction:
+            for ids in batches(cluster_ids):
+                count += await remove_clusters(transaction, and_(_MEMBER, clusters.c.id.in_(ids)))
+        return count
+
+
+async def _lock(transaction: Transaction, which: ColumnElement[bool], id_or_name: str) -> Row[Any]:
+    """Raises NotFound."""
+    row: Row[Any] | None = (
+        await transaction.connection.execute(select(pools).where(which).with_for_update())
+    ).one_or_none()
+    if row is None:
+        raise _not_found(id_or_name)
+    return row
+
+
+def _named(id_or_name: str) -> ColumnElement[bool]:
+    return or_(pools.c.id == id_or_name, pools.c.name == id_or_name)
+
+
+def _not_found(id_or_name: str) -> NotFound:
+    return NotFound(f"no pool {id_or_name}")

@@ -1,0 +1,181 @@
+"""Templates, for callers and for who decides what to fork from: made, found, counted, retired.
+
+Not here: what the workers report of one that is being made (making.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Select, and_, delete, exists, func, insert, not_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dayfly.concurrency import whole
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import Template, TemplatePhase
+from dayfly.errors import Internal, NotFound
+from dayfly.store import names, tables
+from dayfly.store.creation import insert_cluster, own_cluster
+from dayfly.store.database import Database, Transaction
+from dayfly.store.rows import template_from
+from dayfly.store.statements import remove_clusters
+from dayfly.store.tables import clusters, template_secrets, templates
+from dayfly.store.wakeups import QUEUE
+
+_ATTEMPTS: Final = 5
+"""How often a change looks again that met another one half-way."""
+_UNFINISHED: Final = (TemplatePhase.MAKING, TemplatePhase.VERIFYING)
+
+
+class Templates:
+    """What there is to fork from."""
+
+    _database: Database
+
+    @whole
+    async def create_template(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
+        """A template of `spec`, and in the queue the cluster that it is to be made from: (template, whether it is new).
+
+        Where there is one of `key` (domain/template.template_key), or it is being made, it is that one.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                async with self._database.write() as transaction:
+                    serving = _templates().where(tables.SERVING, templates.c.key == key)
+                    row = (await transaction.connection.execute(serving)).one_or_none()
+                    if row is not None:
+                        return template_from(row), False
+                    return await _insert(transaction, spec, owner, key), True
+            except IntegrityError:
+                continue  # one of the same key was committed meanwhile: the next look sees it
+        raise Internal("a template could not be recorded: its key or id was taken time and again")
+
+    @whole
+    async def get_template(self, template_id: str) -> Template:
+        """One that is gone, too, while it is remembered. Raises NotFound."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(_templates().where(templates.c.id == template_id))).one_or_none()
+        if row is None:
+            raise _not_found(template_id)
+        return template_from(row)
+
+    @whole
+    async def list_templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
+        """Those of `owner` (None: of all), newest first; those that are gone only with `gone`."""
+        query = _templates().order_by(templates.c.created_at.desc(), templates.c.id.desc())
+        if not gone:
+            query = query.where(tables.RECORDED)
+        if owner is not None:
+            query = query.where(templates.c.owner == owner)
+        async with self._database.read() as connection:
+            return tuple(map(template_from, await connection.execute(query)))
+
+    @whole
+    async def find_template(self, key: str, owner: str) -> Template | None:
+        """The ready one of this key, if there is one."""
+        ready = (tables.SERVING, templates.c.key == key, templates.c.phase == TemplatePhase.READY)
+        async with self._database.read() as connection:
+            row = (await connection.execute(_templates().where(*ready, templates.c.owner == owner))).one_or_none()
+        return None if row is None else template_from(row)
+
+    @whole
+    async def template_secrets(self, template_id: str) -> ClusterSecrets | None:
+        """The secrets of the cluster that it was made from; None before it is saved, and once it is gone."""
+        query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
+        async with self._database.read() as connection:
+            content = (await connection.execute(query)).scalar_one_or_none()
+        return None if content is None else ClusterSecrets.model_validate(content)
+
+    @whole
+    async def known_templates(self) -> Mapping[str, TemplatePhase]:
+        """All on record, those that are gone included."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(templates.c.id, templates.c.phase))).all()
+        return {row.id: TemplatePhase(row.phase) for row in rows}
+
+    @whole
+    async def fork_ended(self, template_id: str, *, ok: bool) -> None:
+        """A fork of it became ready, or failed before it was."""
+        failures = 0 if ok else templates.c.failures + 1
+        async with self._database.write() as transaction:
+            counted = update(templates).where(templates.c.id == template_id).values(failures=failures)
+            await transaction.connection.execute(counted)
+
+    @whole
+    async def retire_template(self, template_id: str) -> Template:
+        """No new forks from now on; what it is being made from is to be removed. May be repeated. Raises NotFound."""
+        for _ in range(_ATTEMPTS):
+            template = await self.get_template(template_id)
+            if template.phase in {TemplatePhase.RETIRED, TemplatePhase.GONE}:
+                return template
+            async with self._database.write() as transaction:
+                same = and_(templates.c.id == template_id, templates.c.phase == template.phase)
+                if template.phase in _UNFINISHED:
+                    await remove_makers(transaction, template_id)
+                retired = update(templates).where(same).values(phase=TemplatePhase.RETIRED)
+                if (await transaction.connection.execute(retired)).rowcount:
+                    transaction.wake(QUEUE)
+                    row = await transaction.connection.execute(_templates().where(templates.c.id == template_id))
+                    return template_from(row.one())
+                # It has moved on: there may be another cluster by now that is to be removed.
+        raise Internal(f"template {template_id} changed time and again while it was to be retired")
+
+    @whole
+    async def close_templates(self) -> tuple[str, ...]:
+        """Declare those gone that were retired and of which nothing lives any more; their ids."""
+        alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
+        over = and_(templates.c.phase == TemplatePhase.RETIRED, not_(alive))
+        async with self._database.read() as connection:
+            if not (await connection.execute(select(templates.c.id).where(over).limit(1))).first():
+                return ()
+        async with self._database.write() as transaction:
+            values = {"phase": TemplatePhase.GONE, "gone_at": transaction.now}
+            closing = update(templates).where(over).values(values).returning(templates.c.id)
+            ids = tuple(sorted((await transaction.connection.execute(closing)).scalars()))
+            await transaction.connection.execute(
+                delete(template_secrets).where(template_secrets.c.template_id.in_(ids))
+            )
+            return ids
+
+
+async def remove_makers(transaction: Transaction, template_id: str) -> None:
+    """The clusters that a template is made and tried with are to go."""
+    makers = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.TRIAL])
+    await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, makers))
+
+
+def _templates() -> Select[Any]:
+    """Rows that `rows.template_from` reads."""
+    forks = (
+        select(func.count())
+        .where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES, clusters.c.purpose != Purpose.TEMPLATE)
+        .correlate(templates)
+        .scalar_subquery()
+    )
+    return select(templates, forks.label("forks"))
+
+
+def _not_found(template_id: str) -> NotFound:
+    return NotFound(f"no template {template_id}")
+
+
+async def _insert(transaction: Transaction, spec: ClusterSpec, owner: str, key: str) -> Template:
+    """Raises IntegrityError when another transaction was faster."""
+    template_id, now = names.new_id(), transaction.now
+    builder = own_cluster(spec, now, owner=owner, purpose=Purpose.TEMPLATE, template_id=template_id)
+    template = Template(template_id, key, owner, builder.spec, TemplatePhase.MAKING, builder.id, now)
+    row = {
+        "id": template.id,
+        "key": key,
+        "owner": owner,
+        "spec": builder.spec.model_dump(mode="json"),
+        "phase": template.phase,
+        "builder": builder.id,
+        "created_at": now,
+    }
+    await transaction.connection.execute(insert(templates).values(row))
+    await insert_cluster(transaction, builder)
+    return template

@@ -1,0 +1,156 @@
+"""/v1/templates, and what becomes of clusters where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from dayfly.store import Store
+from tests.api.test_bad_input import check_problem
+from tests.support.api import OFFERED, Worker
+from tests.support.obedience import SAVED_BYTES
+from tests.support.specs import IMAGE_ID
+
+
+async def create(http: httpx.AsyncClient, status: int = 202, **body: object) -> dict[str, Any]:
+    answer = await http.post("/v1/templates", json={"image": "bare", **body})
+    assert answer.status_code == status, answer.text
+    template: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == f"/v1/templates/{template['id']}"
+    return template
+
+
+async def phases(http: httpx.AsyncClient, query: str = "") -> list[tuple[str, str]]:
+    found = (await http.get(f"/v1/templates{query}")).json()["templates"]
+    return [(one["owner"], one["phase"]) for one in found]
+
+
+async def test_from_a_wish_to_a_template(http: httpx.AsyncClient, worker: Worker) -> None:
+    asked = await create(http, workers={"count": 1, "memory_mib": 300})
+    assert (asked["phase"], asked["size_bytes"], asked["uses"], asked["error"]) == ("making", 0, 0, None)
+    assert (asked["image"], asked["workers"]["count"], asked["workers"]["memory_mib"]) == ("dayfly/bare:latest", 1, 300)
+    assert asked["parents"]["image"] == IMAGE_ID
+    builder = (await http.get(f"/v1/clusters/{asked['parents']['builder']}")).json()
+    assert (builder["purpose"], builder["template"]) == ("template", asked["id"])
+    assert (await http.get("/v1/clusters")).json()["clusters"] == []
+    building = (await http.get("/v1/clusters?purpose=template&purpose=trial")).json()["clusters"]
+    assert [one["id"] for one in building] == [builder["id"]]
+    await worker.tend()
+    made = (await http.get(f"/v1/templates/{asked['id']}")).json()
+    assert (made["phase"], made["size_bytes"]) == ("ready", SAVED_BYTES)
+    assert made["ready_at"] is not None
+    assert made["age_seconds"] >= 0
+    assert (await http.get("/v1/clusters?purpose=template&purpose=trial")).json()["clusters"] == []
+
+
+async def test_the_same_shape_is_one_template(http: httpx.AsyncClient, worker: Worker) -> None:
+    first = await create(http)
+    again = await create(http, status=200, readiness="booted")
+    assert again["id"] == first["id"]
+    await worker.tend()
+    assert (await create(http, status=200))["id"] == first["id"]
+    assert (await create(http, owner="them"))["id"] != first["id"]
+    assert (await create(http, control_plane={"memory_mib": 600}))["id"] != first["id"]
+    assert len(await phases(http)) == 3
+    assert await phases(http, "?owner=them") == [("them", "making")]
+
+
+async def test_clusters_of_the_shape_are_forks(http: httpx.AsyncClient, worker: Worker) -> None:
+    template = await create(http)
+    await worker.tend()
+    before = (await http.get(f"/v1/templates/{template['id']}")).json()
+    for name, body in {"fork": {}, "strict": {"isolation": "strict"}, "other": {"owner": "them"}}.items():
+        await http.post("/v1/clusters", json={"name": name, "image": "bare", **body})
+    await worker.tend()
+    found = {one["name"]: one["template"] for one in (await http.get("/v1/clusters")).json()["clusters"]}
+    assert found == {"fork": template["id"], "strict": None, "other": None}
+    after = (await http.get(f"/v1/templates/{template['id']}")).json()
+    assert (after["uses"] - before["uses"], after["forks"]) == (1, 1)
+    assert after["last_used_at"] is not None
+
+
+async def test_one_that_is_used_goes_with_the_last_fork(http: httpx.AsyncClient, worker: Worker, store: Store) -> None:
+    template = await create(http)
+    await worker.tend()
+    await http.post("/v1/clusters", json={"name": "fork", "image": "bare"})
+    await worker.tend()
+    for _ in range(2):
+        retired = await http.delete(f"/v1/templates/{template['id']}")
+        assert (retired.status_code, retired.json()["phase"]) == (202, "retired")
+    await store.close_templates()
+    assert await phases(http) == [("default", "retired")]
+    await http.delete("/v1/clusters/fork")
+    await worker.tend()
+    await store.close_templates()
+    assert await phases(http) == []
+    assert await phases(http, "?gone=true") == [("default", "gone")]
+    gone = await http.delete(f"/v1/templates/{template['id']}")
+    assert (gone.status_code, gone.json()["phase"]) == (200, "gone")
+    assert (await http.get(f"/v1/templates/{template['id']}")).json()["phase"] == "gone"
+
+
+async def test_one_that_is_being_made_can_be_given_up(http: httpx.AsyncClient, worker: Worker) -> None:
+    template = await create(http)
+    retired = await http.delete(f"/v1/templates/{template['id']}")
+    assert (retired.status_code, retired.json()["phase"]) == (202, "retired")
+    builder = (await http.get(f"/v1/clusters/{template['parents']['builder']}")).json()
+    assert builder["desired"] == "absent"
+    assert (await create(http))["id"] != template["id"]
+
+
+async def test_one_that_could_not_be_made_says_why(http: httpx.AsyncClient, worker: Worker) -> None:
+    template = await create(http)
+    await worker.fail({"console": "x"})
+    failed = (await http.get(f"/v1/templates/{template['id']}")).json()
+    assert (failed["phase"], failed["error"]["code"]) == ("failed", "vm_exited")
+    assert (await create(http))["id"] != template["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"image": "nothing"}, "image_missing"),
+        ({"image": "plain"}, "not_a_node_image"),
+        ({"workers": {"count": 99}}, "too_many_nodes"),
+        ({"control_plane": {"memory_mib": 255}}, "impossible_size"),
+        ({"control_plane": {"memory_mib": OFFERED.memory_mib}}, "capacity"),
+        ({"readiness": "usable"}, "invalid_request"),
+    ],
+)
+async def test_a_wish_that_cannot_be_granted(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
+    check_problem(await http.post("/v1/templates", json={"image": "bare", **body}), 422, code)
+    assert await phases(http) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "image"),
+        ({"image": "bare", "name": "x"}, "name"),
+        ({"image": "bare", "ttl_seconds": 5}, "ttl_seconds"),
+        ({"image": "bare", "isolation": "strict"}, "isolation"),
+        ({"image": "bare", "owner": "A"}, "owner"),
+        ({"image": "bare", "workers": 1}, "workers"),
+        (None, ""),
+    ],
+)
+async def test_a_field_that_is_wrong_is_named(http: httpx.AsyncClient, body: Any, path: str) -> None:
+    answer = await http.post("/v1/templates", json=body)
+    problem = check_problem(answer, 422, "invalid_request")
+    if body is not None:
+        assert path in {error["path"] for error in problem["errors"]}
+    assert await phases(http) == []
+
+
+@pytest.mark.parametrize("name", ["0123456789ab", "nothing", "A", "a%00", "a" * 5000])
+async def test_what_is_not_there(http: httpx.AsyncClient, name: str) -> None:
+    for method in ("GET", "DELETE"):
+        check = await http.request(method, f"/v1/templates/{name}")
+        assert (check.status_code, check.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("query", ["owner=", "owner=A", "owner=a%00", "gone=perhaps"])
+async def test_a_bad_listing(http: httpx.AsyncClient, query: str) -> None:
+    check_problem(await http.get(f"/v1/templates?{query}"), 422, "invalid_request")

@@ -1,0 +1,235 @@
+"""What is measured of templates: each part makes real clusters through a service, and leaves none.
+
+Not here: in which order, and what is made of the figures (template.py).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+import httpx
+
+from dayfly.client import Client, Cluster
+from tests.bench.figures import Figures
+from tests.support.guest import filled_pool, on_guest, ready_template, until
+
+LIMIT_SECONDS = 1800.0
+"""Nothing that is measured takes so long; what does has failed."""
+_POD_IMAGE = "dayfly.local/smoke:1"
+"""Every node of k8s-debian has it."""
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A service, what clusters are made there of, and where each of them answers."""
+
+    client: Client
+    image: str
+    workers: int
+    kubernetes: bool
+
+    @property
+    def nodes(self) -> list[str]:
+        return [f"node{index:02}" for index in range(1, self.workers + 2)]
+
+
+@contextmanager
+def made(ground: Ground, name: str, *, isolation: str | None = None) -> Iterator[tuple[Cluster, Figures]]:
+    """A cluster, and how long it took from POST: `<name>_seconds` until a command has run on each node by SSH.
+
+    With Kubernetes `<name>_seconds` is until ready; and until the API answers, and all nodes are Ready.
+    """
+    client, began = ground.client, time.monotonic()
+    asked = client.create(image=ground.image, workers=ground.workers, isolation=isolation)
+    try:
+        with _api_watched(ground, asked, began) as api:
+            ready = client.wait_ready(asked.id, timeout_seconds=LIMIT_SECONDS)
+        figures = {f"{name}_api_seconds": seconds for seconds in api}
+        if ground.kubernetes:
+            figures[f"{name}_nodes_ready_seconds"] = _after(ground, ready, "ready")
+        else:
+            _reach(ground, [ready])
+        figures[f"{name}_seconds"] = time.monotonic() - began
+        yield ready, figures
+    finally:
+        _remove(client, [asked])
+
+
+def cold(ground: Ground) -> Figures:
+    """From nothing. With Kubernetes a pod has run when it is ready."""
+    with made(ground, "cold", isolation="strict") as (cluster, figures):
+        if ground.kubernetes:
+            figures["cold_pod_seconds"] = figures["cold_seconds"]
+        return {**figures, "booted_mib": memory(ground, cluster)}
+
+
+def template(ground: Ground) -> Figures:
+    """From its request to a template that a fork has verified."""
+    began = time.monotonic()
+    asked = ground.client.create_template(image=ground.image, workers=ground.workers)
+    found = ready_template(ground.client, asked.id, seconds=LIMIT_SECONDS)
+    return {"template_seconds": time.monotonic() - began, "template_mib": found.size_bytes / _MIB}
+
+
+def fork(ground: Ground) -> Figures:
+    """One fork, then reset, hibernated and resumed."""
+    with made(ground, "fork") as (cluster, figures):
+        figures["fork_running_seconds"] = _after(ground, _forked(ground, cluster), "load")
+        if ground.kubernetes:
+            figures["fork_pod_seconds"] = figures["fork_seconds"] + _pod(ground, cluster)
+        return {**figures, **_reset(ground, cluster), **_resumed(ground, cluster)}
+
+
+def forks(ground: Ground, number: int) -> Figures:
+    """So many at once: until a command has run on each, and their memory together."""
+    client, began = ground.client, time.monotonic()
+    asked = [client.create(image=ground.image, workers=ground.workers) for _ in range(number)]
+    try:
+        ready = [client.wait_ready(one.id, timeout_seconds=LIMIT_SECONDS) for one in asked]
+        _reach(ground, ready)
+        seconds = time.monotonic() - began
+        total = sum(memory(ground, _forked(ground, one)) for one in ready)
+        return {"forks": float(number), "forks_seconds": seconds, "forks_mib": total}
+    finally:
+        _remove(client, asked)
+
+
+def claim(ground: Ground) -> Figures:
+    """From POST to a cluster that waited in a pool: until it is answered, and until a command has run there."""
+    client = ground.client
+    client.create_pool("bench", image=ground.image, workers=ground.workers, size=1)
+    try:
+        filled_pool(client, "bench", 1, seconds=LIMIT_SECONDS)
+        with made(ground, "claim") as (cluster, figures):
+            if not any(event.type == "cluster.claimed" for event in client.all_events(cluster.id)):
+                raise RuntimeError(f"{cluster.id} came from no pool")
+            return figures
+    finally:
+        client.delete_pool("bench")
+        until("the pool's members are gone", lambda: _no_members(client) or None, seconds=LIMIT_SECONDS)
+
+
+def memory(ground: Ground, cluster: Cluster) -> float:
+    """What its machines have of the host's memory, in MiB: proportional, so that shared pages count once."""
+    nodes = [node.memory for node in ground.client.nodes(cluster.id)]
+    if not all(nodes):
+        raise RuntimeError(f"no telling what memory the machines of {cluster.id} have")
+    return sum(node.proportional_bytes for node in nodes if node is not None) / _MIB
+
+
+def medians(rounds: Sequence[Figures]) -> Figures:
+    return {name: median(figures[name] for figures in rounds) for name in rounds[0]}
+
+
+def _pod(ground: Ground, cluster: Cluster) -> float:
+    """Seconds until a new pod has begun to run."""
+    began = time.monotonic()
+    with tempfile.NamedTemporaryFile("w") as kubeconfig:  # mode 0600
+        kubeconfig.write(ground.client.kubeconfig(cluster.id))
+        kubeconfig.flush()
+        kubectl = ["kubectl", f"--kubeconfig={kubeconfig.name}", "--request-timeout=60s"]
+        pull = "--image-pull-policy=IfNotPresent"
+        run = [*kubectl, "run", "bench", f"--image={_POD_IMAGE}", "--restart=Never", pull, "--", "/bin/sh", "-c", ":"]
+        look = [*kubectl, "get", "pod", "bench", "--output=jsonpath={.status.phase}"]
+        until("a pod is accepted", lambda: _says(run), seconds=LIMIT_SECONDS)
+        until("it runs", lambda: _says(look) in {"Running", "Succeeded"} or None, seconds=LIMIT_SECONDS)
+    return time.monotonic() - began
+
+
+def _says(argv: Sequence[str]) -> str | None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _reset(ground: Ground, cluster: Cluster) -> Figures:
+    for node in ground.nodes:
+        on_guest(ground.client, cluster.id, "echo junk >/root/junk && sync", node=node)
+    began = time.monotonic()
+    ground.client.reset(cluster.id)
+    ground.client.wait_ready(cluster.id, timeout_seconds=LIMIT_SECONDS)
+    for node in ground.nodes:
+        if on_guest(ground.client, cluster.id, "ls /root", node=node):
+            raise RuntimeError(f"{node} of {cluster.id} is not pristine after its reset")
+    return {"reset_seconds": time.monotonic() - began}
+
+
+def _resumed(ground: Ground, cluster: Cluster) -> Figures:
+    began = time.monotonic()
+    ground.client.hibernate(cluster.id)
+    ground.client.wait_hibernated(cluster.id, timeout_seconds=LIMIT_SECONDS)
+    hibernated = time.monotonic()
+    ground.client.resume(cluster.id)
+    ready = ground.client.wait_ready(cluster.id, timeout_seconds=LIMIT_SECONDS)
+    _reach(ground, [ready])
+    return {"hibernate_seconds": hibernated - began, "resume_seconds": time.monotonic() - hibernated}
+
+
+def _reach(ground: Ground, clusters: Sequence[Cluster]) -> None:
+    """A command has run on every node of all."""
+    pairs = [(cluster.id, node) for cluster in clusters for node in ground.nodes]
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        for done in [pool.submit(on_guest, ground.client, one, "true", node=node) for one, node in pairs]:
+            done.result()
+
+
+def _forked(ground: Ground, cluster: Cluster) -> Cluster:
+    if cluster.template is None:
+        told = [event.message for event in ground.client.all_events(cluster.id)]
+        raise RuntimeError(f"{cluster.id} is no fork: {told}")
+    return cluster
+
+
+def _after(ground: Ground, cluster: Cluster, step: str) -> float:
+    """Seconds from the request to the end of a step, by the database's clock."""
+    done = [event for event in ground.client.all_events(cluster.id) if (event.type, event.step) == ("step.done", step)]
+    return (done[0].at - cluster.created_at).total_seconds()
+
+
+@contextmanager
+def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[list[float]]:
+    """What it gives has one figure at the end: when /readyz was answered first. Without Kubernetes none."""
+    found: list[float] = []
+    over = threading.Event()
+
+    def look() -> None:
+        with httpx.Client(verify=False, trust_env=False, timeout=5) as http:  # noqa: S501 - only whether it answers
+            while not found and not over.wait(0.1):
+                endpoint = ground.client.get(cluster.id).endpoints.get("api")
+                if endpoint is not None and _answers(http, f"https://{endpoint}/readyz"):
+                    found.append(time.monotonic() - began)
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look) if ground.kubernetes else None
+        try:
+            yield found
+        finally:
+            over.set()
+        if looking is not None:
+            looking.result()
+
+
+def _answers(http: httpx.Client, url: str) -> bool:
+    try:
+        return http.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _no_members(client: Client) -> bool:
+    return not client.list(purposes=["member"])
+
+
+def _remove(client: Client, clusters: Sequence[Cluster]) -> None:
+    for cluster in clusters:
+        client.delete(cluster.id)
+    for cluster in clusters:
+        client.wait_deleted(cluster.id)

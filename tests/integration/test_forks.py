@@ -1,0 +1,244 @@
+"""Clusters that start from saved machines, on real ones: forks, resets, checkpoints, hibernation, pools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dayfly.client import ApiError, Client, Cluster, Template
+from tests.support.guest import filled_pool, on_guest, ready_template, try_on_guest, until
+from tests.support.service import Service, docker, running_service
+
+pytestmark = pytest.mark.vm
+
+TEMPLATE_SECONDS = 300
+READY_SECONDS = 180
+FORKS = 5
+RESETS = 20
+CLOCK_SECONDS = 1.0
+STOPPED_SECONDS = 30
+CLAIM_SECONDS = 5.0
+"""The aim is 2 s (tests/bench/template.py); here a refill runs beside it, and anything else."""
+_COUNT = """\
+nohup sh -c 'exec 3>/root/count; i=0; while :; do i=$((i+1)); echo $i >&3; sleep 0.1; done' >/dev/null 2>&1 </dev/null &
+echo $!"""
+"""It holds its file open, and has its number in its memory only."""
+_JUNK = """\
+echo junk >/root/junk; mkdir -p /opt/junk; rm -f /etc/hostname; echo junk >/etc/issue
+size=4194304 number=0
+while [ $size -ge 64 ]; do
+    if fallocate -l ${size}k /root/filler$number 2>/dev/null; then number=$((number+1)); else size=$((size/2)); fi
+done
+if dd if=/dev/zero of=/root/more bs=1M count=1 2>/dev/null; then echo not full; fi"""
+_FINGERPRINT = "ls -A /root /opt; cat /etc/hostname /etc/issue /etc/machine-id"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of this module's own: at its end, and that of its template, nothing may be left."""
+    with running_service(tmp_path_factory.mktemp("forks")) as service:
+        yield service
+        with Client(service.url) as client:
+            for template in client.templates():
+                client.delete_template(template.id)
+        deadline = time.monotonic() + 120
+        while service.objects():
+            assert time.monotonic() < deadline, service.objects()
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def template(service: Service) -> Template:
+    with Client(service.url) as client:
+        asked = client.create_template(image="bare")
+        made = ready_template(client, asked.id, seconds=TEMPLATE_SECONDS)
+    assert made.ready_at is not None
+    print(f"template: {(made.ready_at - made.created_at).total_seconds():.1f} s, {made.size_bytes >> 20} MiB")
+    return made
+
+
+@contextlib.contextmanager
+def clusters(client: Client, number: int = 1, *, isolation: str | None = None) -> Iterator[list[Cluster]]:
+    """So many at once, ready; and gone afterwards."""
+    asked = [client.create(image="bare", isolation=isolation) for _ in range(number)]
+    try:
+        yield [client.wait_ready(one.id, timeout_seconds=READY_SECONDS) for one in asked]
+    finally:
+        for one in asked:
+            with contextlib.suppress(ApiError):
+                client.delete(one.id)
+                client.wait_deleted(one.id)
+
+
+def proportional_mib(client: Client, cluster: str) -> float:
+    """PSS of its machines."""
+    found = [node.memory for node in client.nodes(cluster)]
+    return sum(memory.proportional_bytes for memory in found if memory is not None) / 2**20
+
+
+def clock_error(client: Client, cluster: str) -> float:
+    """By how many seconds a guest's clock is wrong, at least."""
+    before = time.time()
+    guest = float(on_guest(client, cluster, "date +%s.%N"))
+    return max(before - guest, guest - time.time(), 0.0)
+
+
+def assert_forked(client: Client, cluster: Cluster, template: Template) -> None:
+    events = client.all_events(cluster.id)
+    assert cluster.template == template.id, [(event.type, event.message) for event in events]
+    assert "cluster.fallback" not in {event.type for event in events}
+
+
+def test_five_forks_at_once_are_five_clusters(client: Client, template: Template) -> None:
+    with clusters(client, isolation="strict") as [booted]:
+        assert booted.template is None
+        on_guest(client, booted.id, "true")
+        booted_mib = proportional_mib(client, booted.id)
+    began = time.monotonic()
+    with clusters(client, FORKS) as forks:
+        print(f"{FORKS} forks: all ready after {time.monotonic() - began:.1f} s")
+        for fork in forks:
+            assert_forked(client, fork, template)
+            assert clock_error(client, fork.id) < CLOCK_SECONDS
+        print(f"{FORKS} forks: a command has run on each after {time.monotonic() - began:.1f} s")
+        forks_mib = sum(proportional_mib(client, fork.id) for fork in forks)
+        print(f"{FORKS} forks: {forks_mib:.0f} MiB; one booted: {booted_mib:.0f} MiB")
+        assert forks_mib <= FORKS * booted_mib / 2
+        each = "cat /root/.ssh/authorized_keys", "cat /etc/ssh/ssh_host_*_key.pub", "cat /etc/machine-id"
+        for command in (*each, "head -c 32 /dev/urandom | od -An -tx1"):
+            assert len({on_guest(client, fork.id, command) for fork in forks}) == FORKS, command
+        assert_strangers(client, forks)
+
+
+def assert_strangers(client: Client, forks: Sequence[Cluster]) -> None:
+    """What is written in one is not seen in another; and who may enter one is refused by another."""
+    on_guest(client, forks[0].id, "echo mark >/root/mark")
+    assert on_guest(client, forks[1].id, "ls /root") == ""
+    mine, theirs = client.ssh(forks[0].id), client.ssh(forks[1].id)
+    intruder = theirs.model_copy(update={"private_key": mine.private_key})
+    refused = try_on_guest(intruder, "true")
+    assert refused.returncode == 255
+    assert "Permission denied" in refused.stderr
+    impostor = mine.model_copy(update={"port": theirs.port, "private_key": theirs.private_key})
+    known = impostor.known_hosts.replace(f":{mine.port}", f":{theirs.port}")
+    unverified = try_on_guest(impostor.model_copy(update={"known_hosts": known}), "true")
+    assert "verification failed" in unverified.stderr, "it shows a host key of its own"
+
+
+def test_twenty_resets_with_junk_in_between(service: Service, client: Client, template: Template) -> None:
+    with clusters(client) as [cluster]:
+        pristine = on_guest(client, cluster.id, _FINGERPRINT)
+        access, objects = client.ssh(cluster.id), service.objects()
+        seconds = []
+        for number in range(RESETS):
+            assert on_guest(client, cluster.id, _JUNK) == ""
+            began = time.monotonic()
+            assert client.reset(cluster.id).generation == cluster.generation + number + 1
+            back = client.wait_ready(cluster.id, timeout_seconds=READY_SECONDS)
+            assert on_guest(client, cluster.id, _FINGERPRINT) == pristine
+            seconds.append(time.monotonic() - began)
+            assert back.generation == cluster.generation + number + 1
+            assert (back.endpoints, client.ssh(cluster.id)) == (cluster.endpoints, access)
+        print(f"{RESETS} resets: {min(seconds):.1f} to {max(seconds):.1f} s each")
+        assert service.objects() == objects
+        assert clock_error(client, cluster.id) < CLOCK_SECONDS
+
+
+def test_a_checkpoint_is_where_it_goes_back_to(client: Client, template: Template) -> None:
+    with clusters(client) as [cluster]:
+        counter = on_guest(client, cluster.id, _COUNT)
+        client.create_checkpoint(cluster.id, "before")
+        until(
+            "the checkpoint is made",
+            lambda: client.checkpoint(cluster.id, "before").phase == "ready" or None,
+            seconds=READY_SECONDS,
+        )
+        assert clock_error(client, cluster.id) < CLOCK_SECONDS
+        assert_counts(client, cluster.id)
+        on_guest(client, cluster.id, f"kill {counter}; rm /root/count; echo junk >/root/junk")
+        client.reset(cluster.id, checkpoint="before")
+        client.wait_ready(cluster.id, timeout_seconds=READY_SECONDS)
+        assert on_guest(client, cluster.id, "ls /root") == "count"
+        on_guest(client, cluster.id, f"kill -0 {counter}")
+        assert_counts(client, cluster.id)
+        assert clock_error(client, cluster.id) < CLOCK_SECONDS
+        client.delete_checkpoint(cluster.id, "before")
+
+
+def assert_counts(client: Client, cluster: str) -> None:
+    """The counter runs, and what it writes arrives in its file."""
+    look = "tail -n 1 /root/count"
+    before, after = on_guest(client, cluster, f"{look}; sleep 1; {look}").split()
+    assert int(before) < int(after)
+
+
+def test_a_hibernated_cluster_outlives_its_service(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service, Client(service.url) as client:
+        cluster = client.wait_ready(client.create("sleeper", image="bare").id, timeout_seconds=READY_SECONDS)
+        counter = on_guest(client, cluster.id, _COUNT)
+        boot, access = on_guest(client, cluster.id, "cat /proc/sys/kernel/random/boot_id"), client.ssh(cluster.id)
+        counted = int(on_guest(client, cluster.id, "sleep 1; tail -n 1 /root/count"))
+        began = time.monotonic()
+        client.hibernate(cluster.id)
+        client.wait_hibernated(cluster.id)
+        print(f"hibernated after {time.monotonic() - began:.1f} s")
+        until("nothing of it runs", lambda: not running_containers(cluster) or None, seconds=STOPPED_SECONDS)
+        service.restart("serve")
+        assert client.get(cluster.id).phase == "hibernated"
+        began = time.monotonic()
+        client.resume(cluster.id)
+        back = client.wait_ready(cluster.id, timeout_seconds=READY_SECONDS)
+        assert int(on_guest(client, cluster.id, "tail -n 1 /root/count")) > counted
+        print(f"resumed, with a command run, after {time.monotonic() - began:.1f} s")
+        assert (back.endpoints, client.ssh(cluster.id)) == (cluster.endpoints, access)
+        assert on_guest(client, cluster.id, "cat /proc/sys/kernel/random/boot_id") == boot
+        on_guest(client, cluster.id, f"kill -0 {counter}")
+        assert_counts(client, cluster.id)
+        assert clock_error(client, cluster.id) < CLOCK_SECONDS
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id)
+        assert not service.objects()
+
+
+def running_containers(cluster: Cluster) -> list[str]:
+    return docker("ps", "-q", "--filter", f"label=dayfly.cluster={cluster.id}").split()
+
+
+def test_a_claim_from_a_pool_answers_at_once(client: Client, template: Template) -> None:
+    client.create_pool("warm", image="bare", size=1)
+    try:
+        filled_pool(client, "warm", 1, seconds=READY_SECONDS)
+        (member,) = (one for one in client.list(purposes=["member"]) if one.phase == "ready")
+        idle = machine_ticks(member)
+        time.sleep(1)
+        assert machine_ticks(member) == idle, "it waits at zero CPU"
+        began = time.monotonic()
+        mine = client.create("mine", image="bare")
+        answered = time.monotonic() - began
+        assert (mine.id, mine.phase, mine.name, mine.purpose) == (member.id, "ready", "mine", "cluster")
+        on_guest(client, mine.id, "true")
+        taken = time.monotonic() - began
+        print(f"claimed: answered after {answered * 1000:.0f} ms, a command has run after {taken:.2f} s")
+        assert taken < CLAIM_SECONDS
+        assert clock_error(client, mine.id) < CLOCK_SECONDS
+        assert abs((mine.created_at - datetime.now(UTC)).total_seconds()) < READY_SECONDS
+        filled_pool(client, "warm", 1, seconds=READY_SECONDS)
+        client.delete(mine.id)
+        client.wait_deleted(mine.id)
+    finally:
+        client.delete_pool("warm")
+
+
+def machine_ticks(cluster: Cluster) -> list[int]:
+    """What its machines' processes have had of the processors, in the kernel's ticks."""
+    label = f"label=dayfly.cluster={cluster.id}"
+    nodes = docker("ps", "-q", "--filter", label, "--filter", "label=dayfly.role=node").split()
+    found = [one["State"]["Pid"] for one in json.loads(docker("inspect", *nodes))]
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in found]
+    return [int(each[11]) + int(each[12]) for each in fields]

@@ -1,0 +1,101 @@
+"""The node container's program: what becomes of the overlay before it is the command of its start file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dayfly.assets import provisioning
+from dayfly.domain import qemu
+from tests.support.service import docker
+
+pytestmark = pytest.mark.docker
+
+BARE = "dayfly/bare:latest"
+BASE = "/dayfly/disk.qcow2"
+OVERLAY = "/disks/overlay.qcow2"
+SAVED = "/disks/saved.qcow2"
+
+
+@dataclass
+class Node:
+    """A folder as /disks, in a container per start; it stands in for the tap with a device that is always there."""
+
+    folder: Path
+    tap: str = "lo"
+
+    def start(self, action: str, *command: str) -> subprocess.CompletedProcess[str]:
+        start = qemu.Start(action, command or ("echo", "it runs"))
+        (self.folder / "start").write_bytes(qemu.start_file(start))
+        program = provisioning() / "toolbox" / "node"
+        return self._run(
+            *("--volume", f"{program}:/node:ro"), BARE, "/node", "/disks/start", BASE, OVERLAY, "9G", self.tap
+        )
+
+    def image(self, path: str) -> dict[str, object]:
+        told: dict[str, object] = json.loads(self._run(BARE, "qemu-img", "info", "--output=json", path).stdout)
+        return told
+
+    def tool(self, *argv: str) -> str:
+        done = self._run(BARE, *argv)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = ["docker", "run", "--rm", "--network", "none", "--volume", f"{self.folder}:/disks", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    assert docker("image", "ls", "--quiet", BARE).strip()
+    return Node(tmp_path)
+
+
+def test_a_blank_overlay_is_made_once_and_kept(node: Node) -> None:
+    first = node.start("keep")
+    assert (first.returncode, first.stdout) == (0, "it runs\n"), first.stderr
+    told = node.image(OVERLAY)
+    assert (told["backing-filename"], told["virtual-size"]) == (BASE, 9 << 30)
+    node.tool("qemu-io", "-c", "write -P 7 0 64k", OVERLAY)
+    assert node.start("keep").returncode == 0
+    assert "read 65536" in node.tool("qemu-io", "-c", "read -P 7 0 64k", OVERLAY)
+
+
+def test_a_forks_overlay_lies_over_its_templates_and_is_new_with_each_start(node: Node) -> None:
+    node.tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", BASE, SAVED, "9G")
+    node.tool("qemu-io", "-c", "write -P 5 0 64k", SAVED)
+    assert node.start("keep").returncode == 0
+    for _ in range(2):
+        assert node.start(f"over {SAVED}").returncode == 0
+        assert node.image(OVERLAY)["backing-filename"] == SAVED
+        assert "Pattern verification failed" not in node.tool("qemu-io", "-c", "read -P 5 0 64k", OVERLAY)
+        node.tool("qemu-io", "-c", "write -P 7 0 64k", OVERLAY)
+    assert "Pattern verification failed" not in node.tool("qemu-io", "-r", "-c", "read -P 5 0 64k", SAVED)
+
+
+def test_a_checkpoints_overlay_is_copied_and_what_was_there_is_gone(node: Node) -> None:
+    node.tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", BASE, SAVED, "9G")
+    node.tool("qemu-io", "-c", "write -P 5 0 64k", SAVED)
+    assert node.start("keep").returncode == 0
+    assert node.start(f"copy {SAVED}").returncode == 0
+    assert node.image(OVERLAY)["backing-filename"] == BASE
+    assert (node.folder / "overlay.qcow2").read_bytes() == (node.folder / "saved.qcow2").read_bytes()
+
+
+def test_arguments_come_through_as_they_are(node: Node) -> None:
+    words = ("a  b", "$HOME", "*", "'", '"', "\\n", "-append", "root=/dev/vda rw")
+    assert node.start("keep", "printf", "%s|", *words).stdout == "".join(f"{word}|" for word in words)
+
+
+@pytest.mark.parametrize("action", ["remove", "", "over /disks/none.qcow2", "copy /disks/none.qcow2"])
+def test_what_cannot_be_done_ends_it_and_leaves_no_half_overlay(node: Node, action: str) -> None:
+    done = node.start(action)
+    assert done.returncode != 0
+    assert done.stderr
+    assert "it runs" not in done.stdout
+    assert not (node.folder / "overlay.qcow2").exists()

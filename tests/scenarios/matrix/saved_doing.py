@@ -1,0 +1,75 @@
+"""How the deeds of saved_deeds.py are done on a stage."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from dayfly.domain.origin import IMAGE, Origin
+from dayfly.domain.template import template_key
+from dayfly.errors import Conflict, NotFound, NotReady
+from dayfly.store import UNSET, NewPool, PoolChange
+from tests.scenarios.matrix import saved_deeds as deeds
+from tests.scenarios.matrix.doing import cluster_of, do
+from tests.scenarios.matrix.stage import Stage
+from tests.support.specs import make_spec
+
+_ALREADY_OTHERWISE = (Conflict, NotFound, NotReady)
+"""What a caller hears whose wish does not fit any more: nothing has happened then."""
+
+
+@do.register
+async def _(deed: deeds.MakeTemplate, stage: Stage) -> None:
+    spec = make_spec(workers=deed.nodes - 1)
+    await stage.store.create_template(spec, deed.owner, template_key(spec, deed.owner, "kvm", ""))
+
+
+@do.register
+async def _(deed: deeds.RetireTemplate, stage: Stage) -> None:
+    if found := await stage.store.list_templates():
+        await stage.store.retire_template(found[deed.template % len(found)].id)
+
+
+@do.register
+async def _(deed: deeds.SizePool, stage: Stage) -> None:
+    pool = next((pool for pool in await stage.store.list_pools() if pool.owner == deed.owner), None)
+    if pool is None:
+        new = NewPool(f"{deed.owner}-pool", deed.owner, make_spec(), size=deed.size, maximum=4)
+        await stage.store.create_pool(new)
+    else:
+        await stage.store.change_pool(pool.id, PoolChange(size=deed.size, maximum=UNSET))
+
+
+@do.register
+async def _(deed: deeds.Reset, stage: Stage) -> None:
+    if cluster_id := cluster_of(deed, stage):
+        with suppress(*_ALREADY_OTHERWISE):
+            await stage.store.request_reset(cluster_id, Origin("checkpoint", deed.to) if deed.to else IMAGE)
+            stage.reset.add(cluster_id)
+
+
+@do.register
+async def _(deed: deeds.MakeCheckpoint, stage: Stage) -> None:
+    if cluster_id := cluster_of(deed, stage):
+        with suppress(*_ALREADY_OTHERWISE):
+            await stage.store.create_checkpoint(cluster_id, deed.name)
+
+
+@do.register
+async def _(deed: deeds.DropCheckpoint, stage: Stage) -> None:
+    if cluster_id := cluster_of(deed, stage):
+        with suppress(*_ALREADY_OTHERWISE):
+            await stage.store.delete_checkpoint(cluster_id, deed.name)
+
+
+@do.register
+async def _(deed: deeds.Hibernate, stage: Stage) -> None:
+    if cluster_id := cluster_of(deed, stage):
+        with suppress(*_ALREADY_OTHERWISE):
+            await stage.store.request_hibernation(cluster_id)
+
+
+@do.register
+async def _(deed: deeds.Resume, stage: Stage) -> None:
+    if cluster_id := cluster_of(deed, stage):
+        with suppress(*_ALREADY_OTHERWISE):
+            await stage.store.request_resume(cluster_id)

@@ -1,0 +1,232 @@
+"""Checkpoints: a caller's own saved states, made while the cluster stands still for a moment, to be reset to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.checkpoint import CheckpointPhase
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.origin import IMAGE, Origin
+from dayfly.drivers.protocols import ExecResult
+from dayfly.errors import CommandFailed, DockerUnavailable, NotFound
+from dayfly.store import Store
+from tests.support.specs import make_spec
+from tests.support.world import GIVE_UP_SECONDS, World
+
+SPEC = make_spec(workers=1)
+NODES = ("node01", "node02")
+BEFORE = Origin("checkpoint", "before")
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+async def ready(world: World) -> Cluster:
+    return await world.until(await world.create(SPEC), Phase.READY)
+
+
+async def settled(world: World, cluster: Cluster) -> list[tuple[str, CheckpointPhase]]:
+    """The cluster's checkpoints, once none is being made or removed and nothing stands still."""
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        with world.store.watch(cluster.id) as watch:
+            while await world.store.checkpoints_due(cluster.id) or (await world.store.get_cluster(cluster.id)).paused:
+                await watch.wait(1)
+    return [(one.name, one.phase) for one in await world.store.list_checkpoints(cluster.id)]
+
+
+async def checkpoint(world: World, cluster: Cluster, name: str = "before") -> list[tuple[str, CheckpointPhase]]:
+    await world.store.create_checkpoint(cluster.id, name)
+    return await settled(world, cluster)
+
+
+async def reset(world: World, cluster: Cluster, to: Origin) -> Cluster:
+    generation = (await world.store.request_reset(cluster.id, to)).generation
+    return await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > generation)
+
+
+def goes_on(world: World, cluster: Cluster) -> bool:
+    found = [world.node(cluster, name) for name in NODES]
+    return all(one.vm_status == "running" and one.clock is world.clock for one in found)
+
+
+async def test_a_checkpoint_is_made_and_the_cluster_goes_on(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        memories = [world.node(cluster, name).memory for name in NODES]
+        assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
+        (made,) = await world.store.list_checkpoints(cluster.id)
+    assert made.size_bytes == 2 << 20
+    assert goes_on(world, cluster)
+    assert [world.node(cluster, name).memory for name in NODES] == memories
+    assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+    volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
+    assert {f"/saved/checkpoints/before/{name}" for name in NODES} <= set(volume.files)
+
+
+async def test_a_cluster_goes_back_to_its_checkpoint_whatever_came_since(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        wanted = [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES]
+        await checkpoint(world, cluster)
+        await reset(world, cluster, IMAGE)
+        assert [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES] != wanted
+        await checkpoint(world, cluster, "later")
+        after = await reset(world, cluster, BEFORE)
+        assert [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES] == wanted
+        names = [one.name for one in await world.store.list_checkpoints(cluster.id)]
+    assert names == ["before", "later"]
+    assert goes_on(world, cluster)
+    assert (after.endpoints, after.generation) == (cluster.endpoints, 3)
+
+
+async def test_the_registrys_content_is_saved_and_comes_back(world: World) -> None:
+    copied: list[tuple[str, ...]] = []
+
+    def command(container: object, argv: object, stdin: bytes) -> ExecResult:
+        copied.append(tuple(argv)[-2:])  # type: ignore[arg-type]
+        return ExecResult(0, b"", b"")
+
+    world.engine.on_exec(command)
+    async with world.working():
+        cluster = await ready(world)
+        await checkpoint(world, cluster)
+        await reset(world, cluster, BEFORE)
+    assert copied == [("/var/lib/registry", "/saved/checkpoints/before/registry")] * 2
+
+
+async def test_a_fork_has_checkpoints_too(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        cluster = await ready(world)
+        await checkpoint(world, cluster)
+        after = await reset(world, cluster, BEFORE)
+    assert after.template_id == template.id, "its checkpoint's disks lie over the template's"
+    assert goes_on(world, cluster)
+    assert world.node(cluster, "node01").identity == cluster.id
+
+
+@pytest.mark.parametrize("method", ["pause", "save", "discard", "go_on", "set_clock"])
+async def test_one_that_cannot_be_made_leaves_a_cluster_that_runs(world: World, method: str) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        memories = [world.node(cluster, name).memory for name in NODES]
+        world.machines.fail_next(method, CommandFailed("no"))
+        assert await checkpoint(world, cluster) == []
+        codes = [e.code for e in await world.store.events(cluster.id) if e.type == "cluster.checkpoint"]
+    assert codes == ["command_failed"]
+    assert goes_on(world, cluster)
+    assert [world.node(cluster, name).memory for name in NODES] == memories
+    assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+
+
+async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        world.machines.fail_next("save", DockerUnavailable("nobody there"))
+        assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
+        assert goes_on(world, cluster)
+
+
+async def test_one_that_was_asked_for_while_the_cluster_was_down_is_made_when_it_is_back(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+    world.engine.restart_engine()
+    await world.store.create_checkpoint(cluster.id, "before")
+    async with world.working():
+        assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
+
+
+async def test_a_machine_that_ends_while_it_is_saved_is_booted_again(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        gate = world.machines.block("save")
+        await world.store.create_checkpoint(cluster.id, "before")
+        await gate.reached.wait()
+        world.engine.exit(f"dayfly-{cluster.id}-node02", 1)
+        gate.open()
+        await world.until_event(cluster, lambda event: event.type == "cluster.recovered")
+        assert await settled(world, cluster) == []
+        await world.until(cluster, Phase.READY)
+    assert all(container.vm_status == "running" for container in world.engine.containers.values())
+
+
+async def test_a_checkpoint_that_is_deleted_is_gone(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        await checkpoint(world, cluster)
+        await checkpoint(world, cluster, "another")
+        await world.store.delete_checkpoint(cluster.id, "before")
+        assert await settled(world, cluster) == [("another", CheckpointPhase.READY)]
+        with pytest.raises(NotFound):
+            await world.store.request_reset(cluster.id, BEFORE)
+    volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
+    assert set(volume.files) == {f"/saved/checkpoints/another/{name}" for name in NODES}
+
+
+async def test_a_checkpoint_that_somebody_took_away_is_told_and_the_image_serves(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        await checkpoint(world, cluster)
+        world.engine.volumes[f"dayfly-{cluster.id}-saved"].files.clear()
+        after = await reset(world, cluster, BEFORE)
+        after = await world.until(after, Phase.READY, Phase.FAILED)
+    assert after.phase is Phase.READY
+    assert [e.code for e in await world.store.events(after.id) if e.type == "cluster.fallback"] == ["command_failed"]
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13])
+async def test_cut_off_anywhere_it_is_made_and_nothing_stands_still(store: Store, kill_after: int) -> None:
+    world = World(store)
+    async with world.working():
+        cluster = await ready(world)
+    memories = [world.node(cluster, name).memory for name in NODES]
+    await store.create_checkpoint(cluster.id, "before")
+
+    async def is_made() -> bool:
+        return not await store.checkpoints_due(cluster.id) and not (await store.get_cluster(cluster.id)).paused
+
+    await world.work_in_pieces(kill_after, is_made)
+    assert [one.phase for one in await store.list_checkpoints(cluster.id)] == [CheckpointPhase.READY]
+    assert goes_on(world, cluster)
+    assert [world.node(cluster, name).memory for name in NODES] == memories
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13])
+async def test_cut_off_anywhere_the_cluster_is_back_at_its_checkpoint(store: Store, kill_after: int) -> None:
+    world = World(store)
+    async with world.working():
+        cluster = await ready(world)
+        wanted = [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES]
+        await checkpoint(world, cluster)
+        await reset(world, cluster, IMAGE)
+    await store.request_reset(cluster.id, BEFORE)
+
+    async def is_back() -> bool:
+        now = await store.get_cluster(cluster.id)
+        return now.phase is Phase.READY and now.reset_to is None
+
+    await world.work_in_pieces(kill_after, is_back)
+    assert [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES] == wanted
+    assert goes_on(world, cluster)
+
+
+async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwards(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+    await world.store.create_checkpoint(cluster.id, "before")
+    world.engine.restart_engine()
+    async with world.working("next"):
+        await world.until_event(cluster, lambda event: event.type == "cluster.recovered")
+        assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
+
+
+async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterwards(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        world.engine.fail_next("observe", DockerUnavailable("nobody there"))
+        assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]

@@ -1,0 +1,194 @@
+"""Clusters that are forks of a template: what they share with it, what is their own, and what happens if it fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.origin import TEMPLATE_DIR
+from dayfly.domain.template import TemplatePhase
+from dayfly.errors import CommandFailed, DockerUnavailable, SshTimeout
+from dayfly.store import Store
+from tests.support.specs import make_spec
+from tests.support.world import World
+
+SPEC = make_spec(workers=1, kubernetes=True)
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+async def steps_of(world: World, cluster: Cluster) -> set[tuple[str, str | None]]:
+    return {(step.name, step.node) for step in await world.store.steps(cluster.id)}
+
+
+async def events_of(world: World, cluster: Cluster, type_: str) -> list[str | None]:
+    """The codes of the cluster's events of that type."""
+    return [event.code for event in await world.store.events(cluster.id) if event.type == type_]
+
+
+async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        await world.until_nothing_runs()
+        fork = await world.until(await world.create(SPEC), Phase.READY)
+    volume = world.engine.volumes[f"dayfly-template-{template.id}"]
+    for node in ("node01", "node02"):
+        container, saved = world.node(fork, node), volume.files[f"{TEMPLATE_DIR}/{node}"]
+        assert (container.memory, container.vm_status) == (saved.memory, "running")  # type: ignore[attr-defined]
+        assert container.disk == saved.disk  # type: ignore[attr-defined]
+        assert (container.identity, container.clock) == (fork.id, world.clock)
+        assert container.files["/run/dayfly/seed.tar"], "a later reboot finds its own keys"
+    assert (fork.template_id, fork.origin) == (template.id, None)
+    assert await steps_of(world, fork) == {
+        *[("sandbox", None), ("load", None), ("identify", "node01"), ("identify", "node02"), ("ready", None)],
+    }
+    assert await events_of(world, fork, "cluster.forked") == [None]
+
+
+async def test_a_fork_shares_its_templates_ca_and_nothing_that_lets_anybody_in(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        forks = [await world.until(await world.create(SPEC), Phase.READY) for _ in range(2)]
+    one, other = [await world.store.secrets(fork.id) for fork in forks]
+    assert one is not None
+    assert other is not None
+    assert one.pki["pki/ca.crt"] == other.pki["pki/ca.crt"]
+    assert one.bootstrap_token == other.bootstrap_token
+    assert one.user_key != other.user_key
+    assert one.host_key != other.host_key
+    own = {path for path in one.pki if one.pki[path] != other.pki[path]}
+    assert own == {f"clients/{name}.{part}" for name in ("caller", "dayfly") for part in ("crt", "key")}
+
+
+async def test_who_wants_to_be_alone_is_made_from_nothing(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        alone = SPEC.model_copy(update={"isolation": "strict"})
+        cluster = await world.until(await world.create(alone), Phase.READY)
+        other_owner = await world.until(await world.create(SPEC, owner="another"), Phase.READY)
+        other_shape = await world.until(await world.create(make_spec(kubernetes=True)), Phase.READY)
+    assert [one.template_id for one in (cluster, other_owner, other_shape)] == [None] * 3
+
+
+@pytest.mark.parametrize("method", ["load", "go_on", "set_clock", "run"])
+async def test_a_fork_that_fails_is_made_from_nothing_and_says_so(world: World, method: str) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        world.machines.fail_next(method, CommandFailed(f"{method}: no"), times=1)
+        cluster = await world.until(await world.create(SPEC), Phase.READY, Phase.FAILED)
+        after = await world.store.get_template(template.id)
+    assert cluster.phase is Phase.READY
+    assert cluster.template_id is None
+    assert await events_of(world, cluster, "cluster.fallback") == ["command_failed"]
+    assert after.failures == 1
+    assert ("boot", "node02") in await steps_of(world, cluster)
+    assert {step.state for step in await world.store.steps(cluster.id)} == {"done"}, "of the way that led here"
+    shared, own = await world.store.template_secrets(template.id), await world.store.secrets(cluster.id)
+    assert shared is not None
+    assert own is not None
+    assert own.pki["pki/ca.crt"] != shared.pki["pki/ca.crt"]
+    assert len(world.engine.containers) == 4
+
+
+async def test_a_fork_that_works_clears_its_templates_record(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        world.machines.fail_next("load", CommandFailed("no"))
+        await world.until(await world.create(SPEC), Phase.READY)
+        await world.until(await world.create(SPEC), Phase.READY)
+        assert (await world.store.get_template(template.id)).failures == 0
+
+
+async def test_a_fork_whose_machine_ends_while_it_is_loaded_is_made_from_nothing(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        gate = world.machines.block("load")
+        cluster = await world.create(SPEC)
+        async with asyncio.timeout(10):
+            await gate.reached.wait()
+        world.engine.exit(f"dayfly-{cluster.id}-node02", 1, "qemu: cannot map the template")
+        gate.open()
+        cluster = await world.until(cluster, Phase.READY, Phase.FAILED)
+    assert cluster.phase is Phase.READY
+    assert await events_of(world, cluster, "cluster.fallback") == ["vm_exited"]
+
+
+async def test_a_template_that_is_retired_just_then_costs_nothing_but_time(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        await world.store.retire_template(template.id)
+        cluster = await world.until(await world.create(SPEC), Phase.READY)
+    assert cluster.template_id is None
+
+
+async def test_an_engine_that_goes_away_fails_no_fork(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        world.engine.fail_next("ensure", DockerUnavailable("nobody there"), times=2)
+        cluster = await world.until(await world.create(SPEC), Phase.READY)
+    assert cluster.template_id == template.id
+
+
+async def test_a_builder_that_cannot_be_saved_makes_no_template(world: World) -> None:
+    world.machines.fail_always(CommandFailed("no space"), "save")
+    async with world.working():
+        template = await world.template(SPEC, TemplatePhase.FAILED)
+        await world.until_nothing_runs()
+    assert template.fault is not None
+    assert (template.fault.code, template.fault.step) == ("command_failed", "save")
+    assert world.machines.calls["save"] == 2 * world.settings.step_attempts
+
+
+async def test_a_builder_that_is_saved_at_the_second_attempt_is_a_template(world: World) -> None:
+    world.machines.fail_next("save", CommandFailed("not now"))
+    async with world.working():
+        await world.template(SPEC)
+
+
+async def test_a_trial_that_fails_makes_no_template(world: World) -> None:
+    world.machines.fail_always(SshTimeout("no agent"), "load")
+    async with world.working():
+        template = await world.template(SPEC, TemplatePhase.FAILED)
+        await world.until_nothing_runs()
+    assert template.fault is not None
+    assert template.fault.code == "ssh_timeout"
+
+
+async def test_a_template_is_not_saved_before_its_guests_are_quiet(world: World) -> None:
+    world.machines.busy_for(4)
+    async with world.working():
+        await world.template(SPEC)
+    assert world.clock.slept.count(15.0) == 2
+
+
+async def test_the_fork_of_a_template_that_was_taken_from_under_it_comes_back_by_a_boot(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        fork = await world.until(await world.create(SPEC), Phase.READY)
+        disk = world.node(fork, "node01").disk
+        world.engine.restart_engine()
+        await world.until_event(fork, lambda event: event.type == "cluster.recovered")
+        await world.until(fork, Phase.READY)
+    assert world.node(fork, "node01").disk == disk
+    assert not world.node(fork, "node01").memory.endswith("saved")
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13, 21, 34])
+async def test_a_worker_that_dies_anywhere_leaves_a_fork_to_the_next(store: Store, kill_after: int) -> None:
+    """Cut off at every n-th call to the outside world: of the template's making, its trial, and a fork."""
+    world = World(store)
+    template, _ = await store.create_template(SPEC, "default", world.key(SPEC))
+    await world.work_in_pieces(kill_after, lambda: world.template_is(template.id, TemplatePhase.READY))
+    cluster = await world.create(SPEC)
+    await world.work_in_pieces(kill_after, lambda: world.is_in(cluster, Phase.READY))
+    fork = await store.get_cluster(cluster.id)
+    assert (fork.template_id, fork.purpose, fork.origin) == (template.id, Purpose.CLUSTER, None)
+    for node in ("node01", "node02"):
+        found = world.node(fork, node)
+        assert (found.vm_status, found.identity, found.clock) == ("running", fork.id, world.clock)

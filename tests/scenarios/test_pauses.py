@@ -1,0 +1,194 @@
+"""Machines that stand still: a pool's members until somebody gets one, and what an interrupted save left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.pool import Pool
+from dayfly.domain.spec import ClusterSpec
+from dayfly.errors import CommandFailed, LeaseLost, SshTimeout
+from dayfly.store import NewPool, Store
+from tests.support.specs import make_spec
+from tests.support.world import GIVE_UP_SECONDS, World
+
+SPEC = make_spec(workers=1)
+NODES = ("node01", "node02")
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+async def member(world: World, spec: ClusterSpec = SPEC) -> tuple[Pool, Cluster]:
+    """A pool's member that waits, and no worker has anything to do."""
+    await world.template(spec)
+    pool = await world.store.create_pool(NewPool("ci", "default", spec, size=1, maximum=4))
+    await world.store.refill(pool.id, 1, spec)
+    (made,) = await world.store.members(pool.id)
+    return pool, await world.until_so(made, lambda now: now.paused or now.phase is Phase.FAILED)
+
+
+async def goes_on(world: World, cluster: Cluster) -> Cluster:
+    """The cluster, once nothing of it stands still."""
+    now = await world.until_so(cluster, lambda now: now.phase is Phase.READY and not now.paused)
+    for name in NODES:
+        found = world.node(cluster, name)
+        assert (found.vm_status, found.clock) == ("running", world.clock)
+    return now
+
+
+async def codes_of(world: World, cluster: Cluster, type_: str) -> list[str | None]:
+    return [event.code for event in await world.store.events(cluster.id) if event.type == type_]
+
+
+async def test_a_member_waits_without_using_a_processor(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+    assert (waiting.phase, waiting.purpose) == (Phase.READY, Purpose.MEMBER)
+    assert waiting.template_id is not None
+    assert {world.node(waiting, name).vm_status for name in NODES} == {"paused"}
+
+
+async def test_whoever_gets_one_finds_it_running_with_its_clock_right(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        memory = world.node(waiting, "node01").memory
+        mine = await world.create(SPEC, "mine")
+        assert (mine.id, mine.name, mine.phase) == (waiting.id, "mine", Phase.READY)
+        after = await goes_on(world, mine)
+    assert (after.purpose, after.generation, after.restarts) == (Purpose.CLUSTER, 1, 0)
+    assert world.node(after, "node01").memory == memory
+    types = [event.type for event in await world.store.events(after.id)]
+    assert types[-1] == "cluster.resumed"
+
+
+async def test_one_that_was_claimed_while_no_worker_ran_goes_on_with_the_next(world: World) -> None:
+    async with world.working():
+        await member(world)
+    mine = await world.create(SPEC)
+    async with world.working("next"):
+        await goes_on(world, mine)
+
+
+@pytest.mark.parametrize("method", ["go_on", "set_clock"])
+async def test_one_that_cannot_go_on_is_made_anew_under_the_same_ports(world: World, method: str) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        error = CommandFailed("no") if method == "go_on" else SshTimeout("no agent")
+        world.machines.fail_next(method, error)
+        mine = await world.create(SPEC)
+        after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
+        after = await goes_on(world, after)
+    assert after.endpoints == waiting.endpoints
+    assert await codes_of(world, mine, "cluster.fallback") == [error.code]
+
+
+async def test_one_whose_machine_is_dead_is_made_anew(world: World) -> None:
+    async with world.working():
+        await member(world)
+    async with world.working("next"):
+        mine = await world.create(SPEC)
+        world.engine.exit(f"dayfly-{mine.id}-node02", 139)
+        after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
+        await goes_on(world, after)
+
+
+async def test_a_member_that_nobody_has_is_not_repaired(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        world.engine.exit(f"dayfly-{waiting.id}-node02", 139)
+        failed = await world.until(waiting, Phase.FAILED)
+    assert failed.fault is not None
+    assert failed.fault.code == "vm_exited"
+
+
+async def test_a_member_that_cannot_be_paused_is_none(world: World) -> None:
+    async with world.working():
+        world.machines.fail_always(CommandFailed("no"), "pause")
+        _, failed = await member(world)
+    assert failed.phase is Phase.FAILED
+
+
+async def test_a_member_whose_fork_fails_is_replaced_by_whoever_wants_it(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        world.machines.fail_next("load", CommandFailed("no"))
+        pool = await world.store.create_pool(NewPool("ci", "default", SPEC, size=1, maximum=4))
+        await world.store.refill(pool.id, 1, SPEC)
+        (made,) = await world.store.members(pool.id)
+        failed = await world.until(made, Phase.FAILED, Phase.READY)
+    assert failed.phase is Phase.FAILED
+
+
+async def test_what_was_used_and_cannot_go_on_is_booted_from_its_disks(world: World) -> None:
+    async with world.working():
+        await member(world)
+        mine = await goes_on(world, await world.create(SPEC))
+        disks = [world.node(mine, name).disk for name in NODES]
+        gate = world.machines.block("save")
+        await world.store.create_checkpoint(mine.id, "before")
+        await gate.reached.wait()
+    world.machines.fail_next("go_on", CommandFailed("no"))
+    gate.open()
+    async with world.working("next"):
+        await world.until_event(mine, lambda event: event.type == "cluster.recovered")
+        after = await world.until_so(mine, lambda now: now.phase is Phase.READY and not now.paused)
+    assert after.generation == 1
+    assert [world.node(after, name).disk for name in NODES] == disks
+    assert await codes_of(world, mine, "cluster.fallback") == ["command_failed"]
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13, 21])
+async def test_cut_off_anywhere_a_member_comes_to_wait_and_to_be_used(store: Store, kill_after: int) -> None:
+    world = World(store)
+    async with world.working():
+        await world.template(SPEC)
+    pool = await store.create_pool(NewPool("ci", "default", SPEC, size=1, maximum=4))
+    await store.refill(pool.id, 1, SPEC)
+    (made,) = await store.members(pool.id)
+
+    async def waits() -> bool:
+        return (await store.get_cluster(made.id)).paused
+
+    async def runs() -> bool:
+        now = await store.get_cluster(made.id)
+        return now.phase is Phase.READY and not now.paused
+
+    await world.work_in_pieces(kill_after, waits)
+    assert {world.node(made, name).vm_status for name in NODES} == {"paused"}
+    mine = await world.create(SPEC)
+    assert mine.id == made.id
+    await world.work_in_pieces(kill_after, runs)
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        assert (await goes_on(world, mine)).generation == 1
+
+
+async def test_a_call_that_comes_late_of_a_worker_without_a_lease_is_put_right(world: World) -> None:
+    world.lease_seconds = 0.2
+    async with world.working("first"):
+        mine = await world.until(await world.create(SPEC), Phase.READY)
+    gate = world.machines.block("pause")
+    await world.store.create_checkpoint(mine.id, "before")
+    ghost = asyncio.create_task(
+        world.reconciler().reconcile((await world.store.claim("g", lease_seconds=0.2, limit=1))[0])
+    )
+    await gate.reached.wait()
+    await asyncio.sleep(0.3)
+    world.machines._gates.clear()
+    async with world.working("second"):
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while await world.store.checkpoints_due(mine.id):  # noqa: ASYNC110 - whoever makes it
+                await asyncio.sleep(0.01)
+        gate.open()
+        with pytest.raises(LeaseLost):
+            await ghost
+        await world.store.nudge([mine.id])  # as its worker does
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while {world.node(mine, name).vm_status for name in NODES} != {"running"}:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await goes_on(world, mine)

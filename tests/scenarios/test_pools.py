@@ -1,0 +1,192 @@
+"""Pools are filled, refilled, renewed and shrunk, whoever else looks after them at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.pool import Pool
+from dayfly.domain.template import TemplatePhase
+from dayfly.store import NewCluster, PoolChange, Store
+from tests.support.curators import Company, make_pool, waiting
+from tests.support.specs import make_spec
+
+REBUILT = "sha256:" + "cd" * 32
+
+
+@pytest.fixture
+def company(store: Store) -> Company:
+    return Company(store)
+
+
+async def states(company: Company, pool: Pool) -> Mapping[str, int]:
+    counts = await company.store.count_members()
+    return {state: count for (name, state), count in counts.items() if name == pool.name and count}
+
+
+async def fill(company: Company, **settings: object) -> None:
+    """Look and work until nothing changes any more."""
+    curator = company.pools(**settings)
+    for _ in range(4):
+        await curator.look()
+        await company.work()
+
+
+async def test_a_pool_has_its_template_made_and_is_then_filled(company: Company) -> None:
+    pool = await make_pool(company)
+    curator = company.pools()
+    await curator.look()
+    assert await states(company, pool) == {}, "it waits for its template"
+    assert list((await company.phases()).values()) == [TemplatePhase.MAKING]
+    await company.work()
+    await curator.look()
+    assert await states(company, pool) == {"making": 2}
+    await company.work()
+    await curator.look()
+    assert len(await waiting(company, pool)) == 2
+    assert await states(company, pool) == {"ready": 2}
+
+
+async def test_whoever_asks_gets_a_member_and_the_pool_refills(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    before = {member.id for member in await waiting(company, pool)}
+    mine, _ = await company.store.create_cluster(NewCluster("mine", make_spec(), "default"))
+    assert mine.id in before
+    assert (mine.phase, mine.purpose, mine.name) == (Phase.READY, Purpose.CLUSTER, "mine")
+    await fill(company)
+    after = {member.id for member in await waiting(company, pool)}
+    assert len(after) == 2
+    assert mine.id not in after
+    assert (await company.store.get_cluster(mine.id)).desired is Desired.PRESENT
+
+
+async def test_many_who_look_at_once_never_overfill(company: Company) -> None:
+    pool = await make_pool(company, size=3)
+    await company.pools().look()
+    await company.work()
+    await asyncio.gather(*(company.pools().look() for _ in range(5)))
+    assert len(await company.store.members(pool.id)) == 3
+
+
+async def test_a_rebuilt_image_replaces_every_member(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    old = {member.id for member in await waiting(company, pool)}
+    company.images["bare"] = REBUILT
+    await fill(company)
+    new = await waiting(company, pool)
+    assert len(new) == 2
+    assert {member.spec.image_id for member in new} == {REBUILT}
+    assert not old & {member.id for member in new}
+    for cluster_id in old:
+        assert (await company.store.get_cluster(cluster_id)).phase is Phase.DELETED
+
+
+async def test_a_claimed_member_is_not_dismissed(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    members = await waiting(company, pool)
+    mine, _ = await company.store.create_cluster(NewCluster(None, make_spec()))
+    assert await company.store.dismiss([member.id for member in members]) == 1
+    await company.work()
+    assert (await company.store.get_cluster(mine.id)).phase is Phase.READY
+
+
+async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
+    pool = await make_pool(company, size=3)
+    await fill(company)
+    old = {member.id for member in await waiting(company, pool)}
+    company.clock.ahead = timedelta(hours=2)
+    curator = company.pools()
+    await curator.look()
+    leaving = Counter(member.desired for member in await company.store.members(pool.id))
+    assert leaving[Desired.ABSENT] == 1, "the others wait on"
+    company.clock.ahead = timedelta(minutes=59)  # what is made now is young
+    await fill(company)
+    assert len(old & {member.id for member in await waiting(company, pool)}) == 2
+
+
+async def test_one_that_fails_keeps_its_place_for_a_while(company: Company) -> None:
+    pool = await make_pool(company)
+    await company.make_template()
+    company.broken = {Purpose.MEMBER}
+    await fill(company, pool_retry_seconds=60)
+    assert await states(company, pool) == {"failed": 2}, "no more are made meanwhile"
+    company.broken = set()
+    company.clock.ahead = timedelta(seconds=61)
+    await fill(company, pool_retry_seconds=60)
+    assert await states(company, pool) == {"ready": 2}
+
+
+async def test_a_smaller_pool_lets_members_go(company: Company) -> None:
+    pool = await make_pool(company, size=3)
+    await fill(company)
+    await company.store.change_pool("ci", PoolChange(size=1))
+    await fill(company)
+    assert await states(company, pool) == {"ready": 1}
+    await company.store.change_pool("ci", PoolChange(maximum=0))
+    await fill(company)
+    assert await states(company, pool) == {}
+
+
+async def test_with_a_pool_its_members_go(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    members = await waiting(company, pool)
+    await company.store.delete_pool("ci")
+    await fill(company)
+    for member in members:
+        assert (await company.store.get_cluster(member.id)).phase is Phase.DELETED
+    assert await company.store.count_members() == {}
+
+
+async def test_a_pool_whose_image_is_gone_keeps_the_others_from_nothing(company: Company) -> None:
+    company.images["other"] = REBUILT
+    await make_pool(company, name="a-broken", image="other")
+    pool = await make_pool(company)
+    del company.images["other"]
+    with capture_logs() as logs:
+        await fill(company)
+    assert len(await waiting(company, pool)) == 2
+    told = [entry for entry in logs if entry["event"] == "pool cannot be filled" and entry["pool"] == "a-broken"]
+    assert len(told) == 1, "said once"
+    assert "image_missing" in told[0]["reason"]
+
+
+async def test_a_template_that_fails_is_not_tried_again_and_again(company: Company) -> None:
+    await make_pool(company)
+    company.broken = {Purpose.TEMPLATE}
+    with capture_logs() as logs:
+        await fill(company)
+    assert list((await company.phases()).values()) == [TemplatePhase.FAILED]
+    assert any("it never answered" in entry.get("reason", "") for entry in logs)
+    company.broken = set()
+    company.clock.ahead = timedelta(hours=2)
+    await company.templates().look()
+    await fill(company)
+    assert sorted((await company.phases()).values()) == [TemplatePhase.GONE, TemplatePhase.READY]
+
+
+async def test_the_loop_refills_as_soon_as_a_member_is_taken(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    loop = asyncio.create_task(company.pools(poll_seconds=3600).run())
+    try:
+        await asyncio.sleep(0.3)
+        await company.store.create_cluster(NewCluster(None, make_spec()))
+        with company.store.watch_work() as watch:
+            async with asyncio.timeout(10):
+                while len(await waiting(company, pool)) < 2:
+                    await company.work()
+                    await watch.wait(0.1)
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)

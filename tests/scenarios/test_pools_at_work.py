@@ -1,0 +1,100 @@
+"""Pools on real workers: members are forked, paused, woken up when they are taken, and replaced, whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.pool import Pool
+from dayfly.store import Store
+from tests.support.curators import Company, make_pool, waiting
+from tests.support.specs import make_spec
+from tests.support.world import World
+
+
+async def test_a_pool_lives_on_workers_and_its_member_wakes_up_when_it_is_taken(store: Store) -> None:
+    world, company = World(store), Company(store, accelerator="kvm")
+    pool = await make_pool(company)
+    loop = asyncio.create_task(company.pools(poll_seconds=0.1).run())
+    try:
+        async with world.working():
+            await until_waiting(company, pool, 2)
+            for member in await waiting(company, pool):
+                assert world.node(member, "node01").vm_status == "paused"
+            before = {member.id for member in await waiting(company, pool)}
+            mine = await world.create(make_spec(), "mine")
+            assert mine.phase is Phase.READY
+            assert mine.id in before
+            awake = await world.until_so(mine, lambda now: not now.paused)
+            assert world.node(awake, "node01").vm_status == "running"
+            await until_waiting(company, pool, 2)
+            await store.delete_pool("ci")
+            for member in await store.members(pool.id):
+                await world.until(member, Phase.DELETED)
+            assert {c.spec.labels["dayfly.cluster"] for c in world.engine.containers.values()} == {mine.id}
+            assert (await store.get_cluster(mine.id)).phase is Phase.READY
+            assert await world.sweeper().strays() == ()
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+async def test_a_member_whose_machine_ends_is_no_use_to_anybody_until_it_is_whole(store: Store, seen: bool) -> None:
+    world, company = World(store), Company(store, accelerator="kvm")
+    pool = await make_pool(company, size=1)
+    loop = asyncio.create_task(company.pools(poll_seconds=0.1).run())
+    try:
+        async with world.working():
+            await until_waiting(company, pool, 1)
+            (member,) = await waiting(company, pool)
+            if seen:
+                world.engine.exit(f"dayfly-{member.id}-node01")
+        if not seen:  # by the engine's events; the next comparison tells
+            world.engine.exit(f"dayfly-{member.id}-node01")
+        async with world.working():
+            async with asyncio.timeout(20):
+                while not await is_whole(world, company, pool):  # noqa: ASYNC110 - no watch tells of the engine
+                    await asyncio.sleep(0.02)
+            taken = await world.create(make_spec())
+            awake = await world.until_so(taken, lambda now: now.phase is Phase.READY and not now.paused)
+            assert world.node(awake, "node01").vm_status == "running"
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def is_whole(world: World, company: Company, pool: Pool) -> bool:
+    """Whether one waits, and its machine runs and is paused."""
+    names = [f"dayfly-{member.id}-node01" for member in await waiting(company, pool)]
+    found = [world.engine.containers[name] for name in names if name in world.engine.containers]
+    return [(container.alive, container.vm_status) for container in found] == [(True, "paused")]
+
+
+@pytest.mark.parametrize("calls", [1, 3, 7, 15])
+async def test_a_pool_is_filled_whenever_its_workers_die(store: Store, calls: int) -> None:
+    world, company = World(store, lease_seconds=0.2), Company(store, accelerator="kvm")
+    pool = await make_pool(company, size=1)
+
+    async def filled() -> bool:
+        await company.pools().look()
+        return len(await waiting(company, pool)) == 1
+
+    await world.work_in_pieces(calls, filled)
+    (member,) = await waiting(company, pool)
+    assert world.node(member, "node01").vm_status == "paused"
+    async with world.working():
+        for other in (await store.list_clusters(purposes=[Purpose.TEMPLATE, Purpose.TRIAL])).clusters:
+            await world.until(other, Phase.DELETED)
+    assert len(await store.members(pool.id)) == 1
+    assert await world.sweeper().strays() == ()
+
+
+async def until_waiting(company: Company, pool: Pool, count: int) -> None:
+    with company.store.watch_work() as watch:
+        async with asyncio.timeout(20):
+            while len(await waiting(company, pool)) != count:
+                await watch.wait(0.1)

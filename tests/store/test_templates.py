@@ -1,0 +1,247 @@
+"""Templates: one a key, made and tried by clusters of their own, in use until the last fork is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.domain.cluster import Fault, Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import TEMPLATE
+from dayfly.domain.secrets import new_secrets
+from dayfly.domain.template import TemplatePhase
+from dayfly.errors import NotFound
+from dayfly.store import Claim, Store
+from dayfly.store.tables import clusters
+from tests.store.helpers import admit_all, claim_new, claim_one, make_template, move, set_back, spec_with
+from tests.support.specs import make_spec
+
+FAULT = Fault("not_usable", "no pod ran", evidence={"console": "text"})
+
+
+async def _build(store: Store) -> Claim:
+    """The cluster that a new template is made from, ready."""
+    await store.create_template(make_spec(), "default", "key")
+    await admit_all(store)
+    claim = await claim_one(store)
+    await store.set_phase(claim, Phase.PROVISIONING, secrets=new_secrets(claim.cluster.spec, claim.at))
+    await move(store, claim, Phase.READY)
+    return claim
+
+
+async def _try(store: Store) -> Claim:
+    """The trial of a new template, ready; what it was made from is deleted."""
+    builder = await _build(store)
+    await store.template_saved(builder, 4096)
+    await move(store, builder, Phase.DELETING, Phase.DELETED)
+    await admit_all(store)
+    claim = await claim_one(store)
+    await store.begin(claim, TEMPLATE, template_id=claim.cluster.template_id)
+    await move(store, claim, Phase.READY)
+    return claim
+
+
+async def test_a_template_comes_with_the_cluster_that_it_is_made_from(store: Store) -> None:
+    spec = spec_with(labels={"a": "b"}, ttl_seconds=60, restart="never", idle_seconds=60)
+    template, created = await store.create_template(spec, "me", "key")
+    assert created
+    assert (template.phase, template.key, template.owner) == (TemplatePhase.MAKING, "key", "me")
+    assert await store.get_template(template.id) == template
+    builder = await store.get_cluster(template.builder)
+    assert (builder.purpose, builder.template_id, builder.owner) == (Purpose.TEMPLATE, template.id, "me")
+    assert builder.spec == template.spec == make_spec(), "what a caller wants besides is not the template's"
+    assert builder.expires_at is None
+    [waiting] = (await store.queue()).waiting
+    assert (waiting.id, waiting.background) == (builder.id, True)
+
+
+async def test_there_is_one_a_key(store: Store) -> None:
+    first, _ = await store.create_template(make_spec(), "default", "key")
+    assert await store.create_template(make_spec(), "default", "key") == (first, False)
+    other, created = await store.create_template(make_spec(), "default", "other")
+    assert created
+    await store.retire_template(first.id)
+    second, created = await store.create_template(make_spec(), "default", "key")
+    assert created
+    assert [template.id for template in await store.list_templates()] == [second.id, other.id, first.id]
+
+
+async def test_one_a_key_though_many_ask_at_once(url: str) -> None:
+    stores = [await Store.open(url) for _ in range(3)]
+    try:
+        made = await asyncio.gather(*(s.create_template(make_spec(), "me", "key") for s in stores for _ in range(3)))
+        assert len({template.id for template, _ in made}) == 1
+        assert sum(created for _, created in made) == 1
+        assert len((await stores[0].queue()).waiting) == 1
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_a_template_that_is_saved_is_tried(store: Store) -> None:
+    claim = await _build(store)
+    await store.template_saved(claim, 3 * 2**30)
+    [template] = await store.list_templates()
+    assert (template.phase, template.size_bytes, template.forks) == (TemplatePhase.VERIFYING, 3 * 2**30, 1)
+    assert await store.find_template("key", "default") is None
+    builder = await store.get_cluster(template.builder)
+    assert builder.desired is Desired.ABSENT
+    assert await store.template_secrets(template.id) == await store.secrets(builder.id)
+    [waiting] = (await store.queue()).waiting
+    trial = await store.get_cluster(waiting.id)
+    assert (trial.purpose, trial.template_id, trial.spec) == (Purpose.TRIAL, template.id, builder.spec)
+    await store.template_saved(claim, 1)
+    assert len((await store.queue()).waiting) == 1, "saying it twice makes no second trial"
+
+
+async def test_a_template_that_passed_its_trial_is_ready(store: Store) -> None:
+    claim = await _try(store)
+    await store.template_verified(claim)
+    [template] = await store.list_templates()
+    assert template.phase is TemplatePhase.READY
+    assert template.ready_at is not None
+    assert await store.find_template("key", "default") == template
+    assert await store.find_template("key", "other") is None
+    assert await store.find_template("other", "default") is None
+    assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
+    await store.release(claim, due_in_seconds=None)
+    assert (await claim_one(store)).cluster.id == claim.cluster.id
+
+
+@pytest.mark.parametrize("make", [_build, _try])
+@pytest.mark.parametrize("how", ["reported", "failed", "deleted"])
+async def test_a_template_fails_with_what_it_is_made_or_tried_with(store: Store, make: object, how: str) -> None:
+    claim = await make(store)  # type: ignore[operator]
+    if how == "reported":
+        await store.template_failed(claim, FAULT)
+    elif how == "failed":
+        await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
+        await store.template_failed(claim, FAULT)
+    else:
+        await store.request_deletion(claim.cluster.id)
+        await move(store, claim, Phase.DELETING, Phase.DELETED)
+    [template] = await store.list_templates()
+    assert template.phase is TemplatePhase.FAILED
+    assert template.fault is not None
+    assert template.fault.code == ("conflict" if how == "deleted" else "not_usable")
+    assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
+    _, created = await store.create_template(make_spec(), "default", "key")
+    assert created, "it is in nobody's way"
+
+
+async def test_what_is_reported_of_a_retired_template_comes_too_late(store: Store) -> None:
+    claim = await _build(store)
+    assert claim.cluster.template_id is not None
+    retired = await store.retire_template(claim.cluster.template_id)
+    assert retired.phase is TemplatePhase.RETIRED
+    assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
+    await store.template_saved(claim, 4096)
+    await store.template_failed(claim, FAULT)
+    assert await store.list_templates() == (retired,)
+    assert (await store.queue()).waiting == ()
+
+
+async def test_a_template_retired_on_trial_has_its_trial_removed(store: Store) -> None:
+    claim = await _try(store)
+    assert claim.cluster.template_id is not None
+    with store.watch_wish(claim.cluster.id) as watch:
+        await store.retire_template(claim.cluster.template_id)
+        assert await watch.wait(5)
+    assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
+    await store.template_verified(claim)
+    assert (await store.get_template(claim.cluster.template_id)).phase is TemplatePhase.RETIRED
+
+
+async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await move(store, claim, Phase.READY)
+    assert await store.close_templates() == ()
+    await store.retire_template(template.id)
+    assert await store.close_templates() == ()
+    assert await store.known_templates() == {template.id: TemplatePhase.RETIRED}
+    assert await store.find_template("key", "default") is None
+    with store.watch_queue() as watch:
+        await move(store, claim, Phase.DELETING, Phase.DELETED)
+        assert await watch.wait(5)
+    assert await store.close_templates() == (template.id,)
+    assert await store.close_templates() == ()
+    assert await store.known_templates() == {template.id: TemplatePhase.GONE}
+    assert await store.template_secrets(template.id) is None
+    assert await store.list_templates() == ()
+    [gone] = await store.list_templates(gone=True)
+    assert (gone.phase, gone.forks, gone.uses) == (TemplatePhase.GONE, 0, 1)
+    assert await store.retire_template(template.id) == gone
+    assert await store.forget(3600, limit=10) == 0
+    assert await store.known_templates() != {}
+    assert await store.forget(-1, limit=10) > 0
+    assert await store.known_templates() == {}
+
+
+async def test_a_failed_template_goes_when_somebody_wants_it_to(store: Store) -> None:
+    claim = await _build(store)
+    await store.template_failed(claim, FAULT)
+    await move(store, claim, Phase.DELETING, Phase.DELETED)
+    assert await store.close_templates() == ()
+    [failed] = await store.list_templates()
+    retired = await store.retire_template(failed.id)
+    assert (retired.phase, retired.fault) == (TemplatePhase.RETIRED, failed.fault)
+    assert await store.close_templates() == (failed.id,)
+
+
+async def test_failures_in_a_row_are_counted(store: Store) -> None:
+    template = await make_template(store)
+    for _ in range(2):
+        await store.fork_ended(template.id, ok=False)
+    assert (await store.get_template(template.id)).failures == 2
+    await store.fork_ended(template.id, ok=True)
+    assert (await store.get_template(template.id)).failures == 0
+
+
+async def test_templates_are_listed_by_owner(store: Store) -> None:
+    mine, _ = await store.create_template(make_spec(), "me", "a")
+    await store.create_template(make_spec(), "other", "b")
+    assert await store.list_templates(owner="me") == (mine,)
+
+
+async def test_an_unknown_template_is_not_found(store: Store) -> None:
+    for ask in (store.get_template, store.retire_template):
+        with pytest.raises(NotFound):
+            await ask("0123456789ab")
+    assert await store.template_secrets("0123456789ab") is None
+
+
+async def test_what_templates_are_made_of_is_listed_only_when_asked_for(store: Store) -> None:
+    template, _ = await store.create_template(make_spec(), "default", "key")
+    assert (await store.list_clusters()).clusters == ()
+    found = await store.list_clusters(purposes={Purpose.TEMPLATE})
+    assert [cluster.id for cluster in found.clusters] == [template.builder]
+
+
+async def test_a_template_is_retired_while_it_moves_on(url: str) -> None:
+    """Whatever comes first, nothing is left that would make it."""
+    stores = [await Store.open(url) for _ in range(2)]
+    try:
+        for _ in range(5):
+            claim = await _build(stores[0])
+            assert claim.cluster.template_id is not None
+            await asyncio.gather(
+                stores[0].template_saved(claim, 1), stores[1].retire_template(claim.cluster.template_id)
+            )
+            template = await stores[0].get_template(claim.cluster.template_id)
+            assert template.phase is TemplatePhase.RETIRED
+            living = await stores[0].list_clusters(purposes=set(Purpose))
+            assert {cluster.desired for cluster in living.clusters} == {Desired.ABSENT}
+            for cluster in living.clusters:
+                await set_back(stores[0], cluster.id, clusters.c.due_at)
+                if cluster.id == claim.cluster.id:
+                    await move(stores[0], claim, Phase.DELETING, Phase.DELETED)
+                else:
+                    [other] = await stores[0].claim("worker", lease_seconds=60, limit=1)
+                    await move(stores[0], other, Phase.DELETING, Phase.DELETED)
+            assert await stores[0].close_templates() == (template.id,)
+    finally:
+        for store in stores:
+            await store.close()

@@ -1,0 +1,47 @@
+"""A worker that lives some days later: what it tells guests of the time, and nothing else, is ahead by so much.
+
+    python -m tests.support.later_worker --days 30
+
+A fork that it makes finds itself so much later than its template was saved. Otherwise the worker of dayfly/app.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import datetime, timedelta
+
+from dayfly.app import open_outside, worker_jobs
+from dayfly.clock import SystemClock
+from dayfly.settings import Settings
+from dayfly.store import Store
+from dayfly.telemetry import configure_logging
+
+
+class LaterClock(SystemClock):
+    """The machine's own, and ahead."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+
+async def work(ahead: timedelta) -> None:
+    """Until killed."""
+    settings = Settings()
+    configure_logging(settings)
+    store = await Store.open(settings.database)
+    async with open_outside(settings, SystemClock()) as outside:
+        await asyncio.gather(*worker_jobs(settings, store, outside, LaterClock(ahead)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--days", type=float, required=True)
+    asyncio.run(work(timedelta(days=parser.parse_args().days)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""`dayfly cluster reset | hibernate | resume | checkpoint`, `dayfly template`, `dayfly pool`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import Result
+
+from dayfly.cli.pool import parse_schedule
+from dayfly.cli.values import format_size
+
+Dayfly = Callable[..., Result]
+
+
+def shown(dayfly: Dayfly, *command: str) -> Any:
+    done = dayfly(*command, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def until(look: Callable[[], bool]) -> None:
+    """Give the server's worker, which is a thread, the time it needs."""
+    deadline = time.monotonic() + 20
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_reset_and_wait(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "again", "--image", "bare", "--wait")
+    done = dayfly("cluster", "reset", "again", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "again is ready\n"), done.output
+    assert "generation  2" in dayfly("cluster", "show", "again").stdout
+    missing = dayfly("cluster", "reset", "again", "--to", "nothing")
+    assert (missing.exit_code, missing.stderr.startswith("error [not_found]: ")) == (1, True)
+    assert shown(dayfly, "cluster", "reset", "again")["generation"] == 3
+
+
+def test_hibernate_and_resume(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "sleepy", "--image", "bare", "--wait", "--idle", "90s", "--isolation", "strict")
+    text = dayfly("cluster", "show", "sleepy").stdout
+    assert re.search(r"^idle +hibernated after 1 min 30 s$", text, re.MULTILINE)
+    assert re.search(r"^isolation +strict$", text, re.MULTILINE)
+    done = dayfly("cluster", "hibernate", "sleepy", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "sleepy is hibernated\n"), done.output
+    assert dayfly("cluster", "show", "sleepy", "--wait", "hibernated").exit_code == 0
+    done = dayfly("cluster", "resume", "sleepy", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "sleepy is ready\n"), done.output
+    assert shown(dayfly, "cluster", "hibernate", "sleepy")["desired"] == "hibernated"
+
+
+def test_one_that_cannot_go_to_sleep(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "awake", "--image", "bare", "--wait")
+    done = dayfly("cluster", "show", "awake", "--wait", "hibernated")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error [not_hibernated]: ")
+    dayfly("cluster", "create", "slow-asleep", "--image", "bare")
+    refused = dayfly("cluster", "hibernate", "slow-asleep")
+    assert (refused.exit_code, refused.stderr.startswith("error [not_ready]: ")) == (1, True)
+
+
+def test_checkpoints(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "saved", "--image", "bare", "--wait")
+    assert dayfly("cluster", "checkpoint", "create", "saved", "before").stdout == "before is making\n"
+    until(lambda: shown(dayfly, "cluster", "checkpoint", "list", "saved")[0]["phase"] == "ready")
+    header, line = dayfly("cluster", "checkpoint", "list", "saved").stdout.splitlines()
+    assert header.split() == ["NAME", "PHASE", "SIZE", "AGE"]
+    assert line.split()[:4] == ["before", "ready", "130", "MiB"]
+    done = dayfly("cluster", "reset", "saved", "--to", "before", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "saved is ready\n"), done.output
+    assert dayfly("cluster", "checkpoint", "delete", "saved", "before").stdout == "before is being deleted\n"
+    until(lambda: shown(dayfly, "cluster", "checkpoint", "list", "saved") == [])
+    gone = dayfly("cluster", "checkpoint", "delete", "saved", "before").stderr
+    assert gone.endswith("hint: dayfly cluster checkpoint list NAME\n")
+
+
+def test_templates(dayfly: Dayfly) -> None:
+    shape = ("--image", "bare", "--workers", "1", "--worker-memory-mib", "300", "--owner", "saving")
+    made = shown(dayfly, "template", "create", *shape)
+    assert (made["owner"], made["workers"]["memory_mib"]) == ("saving", 300)
+    until(lambda: shown(dayfly, "template", "show", made["id"])["phase"] == "ready")
+    header, line = dayfly("template", "list", "--owner", "saving").stdout.splitlines()
+    assert header.split() == ["ID", "OWNER", "PHASE", "IMAGE", "NODES", "SIZE", "USES", "FORKS", "AGE"]
+    assert line.split()[:5] == [made["id"], "saving", "ready", "dayfly/bare:latest", "2"]
+    dayfly("cluster", "create", "forked", *shape, "--wait")
+    assert re.search(rf"^template +{made['id']}$", dayfly("cluster", "show", "forked").stdout, re.MULTILINE)
+    text = dayfly("template", "show", made["id"]).stdout
+    for part in ("ready", "130 MiB", f"cluster {made['parents']['builder']}", "1 x 2 vCPUs, 300 MiB"):
+        assert part in text
+    assert dayfly("template", "delete", made["id"]).stdout == f"template {made['id']} is retired\n"
+    assert shown(dayfly, "template", "list", "--owner", "nobody", "--gone") == []
+    assert dayfly("template", "show", "0123456789ab").stderr.endswith("hint: dayfly template list\n")
+    again = dayfly("template", "create", *shape).stdout
+    assert re.fullmatch(r"template \w+ is (making|verifying|ready)\n", again)
+
+
+def test_pools(dayfly: Dayfly) -> None:
+    shape = ("--image", "bare", "--memory-mib", "700", "--owner", "warm")
+    period = ("--schedule", "mon-fri,sun 07:00-19:00 1", "--schedule", "sat 00:00-24:00 1")
+    done = dayfly("pool", "create", "warm", *shape, "--size", "1", "--maximum", "1", *period, "--max-age", "2h")
+    assert done.stdout == "pool warm: 0 of 1 ready, 0 being made\n", done.output
+    until(lambda: shown(dayfly, "pool", "show", "warm")["ready"] == 1)
+    header, line = dayfly("pool", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING"]
+    assert line.split() == ["warm", "warm", "dayfly/bare:latest", "1", "1", "1", "0"]
+    text = dayfly("pool", "show", "warm").stdout
+    for part in ("mon,tue,wed,thu,fri,sun 07:00-19:00 1; sat 00:00-24:00 1", "1 ready, 0 being made", "2 h 00 min"):
+        assert part in text
+    (member,) = shown(dayfly, "cluster", "list", "--purpose", "member", "--owner", "warm")
+    taken = dayfly("cluster", "create", "claimed", *shape, "--wait")
+    assert taken.stdout.startswith("claimed is ready ("), taken.output
+    assert shown(dayfly, "cluster", "show", "claimed")["id"] == member["id"]
+    changed = shown(dayfly, "pool", "change", "warm", "--size", "0", "--no-schedule")
+    assert (changed["size"], changed["maximum"], changed["schedule"]) == (0, 1, [])
+    assert dayfly("pool", "delete", "warm").stdout == "pool warm is deleted\n"
+    gone = dayfly("pool", "show", "warm").stderr
+    assert gone.startswith("error [not_found]: ")
+    assert gone.endswith("hint: dayfly pool list\n")
+    both = dayfly("pool", "change", "warm", "--no-schedule", "--schedule", "mon 01:00-02:00 1")
+    assert both.exit_code == 2
+
+
+def test_a_schedule_as_it_is_written() -> None:
+    first, second = parse_schedule(["mon-wed,sun 07:00-19:30 4", "sat 00:00-24:00 0"])
+    assert (first.days, first.since, first.until, first.size) == (("mon", "tue", "wed", "sun"), "07:00", "19:30", 4)
+    assert (second.days, second.until, second.size) == (("sat",), "24:00", 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mon", "mon 07:00 4", "monday 07:00-19:00 4", "fri-mon 07:00-19:00 4", "mon- 7:00-8:00 1", "- 1"]
+)
+def test_a_schedule_that_is_none(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_schedule([text])
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 MiB"), (130 << 20, "130 MiB"), (1536 << 20, "1.5 GiB"), (2**40, "1024.0 GiB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    assert format_size(size) == text

@@ -1,0 +1,89 @@
+"""What makes one template another, and when it has had its day."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dayfly.domain.image import NodeSize
+from dayfly.domain.limits import Accelerator
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase, is_worn, template_key
+from tests.support.specs import make_spec
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = 24 * 3600.0
+
+
+def key(spec: ClusterSpec | None = None, owner: str = "me", accelerator: Accelerator = "tcg", cpu: str = "a") -> str:
+    return template_key(spec or make_spec(), owner, accelerator, cpu)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"image_id": "sha256:" + "cd" * 32},
+        {"workers": 2},
+        {"readiness": "booted"},
+        {"control_plane": NodeSize(vcpus=4, memory_mib=512, disk_gib=8)},
+        {"worker": NodeSize(vcpus=2, memory_mib=1024, disk_gib=8)},
+    ],
+    ids=lambda update: next(iter(update)),
+)
+def test_what_shapes_a_cluster_makes_it_another_template(update: dict[str, object]) -> None:
+    spec = make_spec()
+    other = spec.model_copy(update=update)
+    assert other.shape != spec.shape
+    assert key(other) != key(spec)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"labels": {"a": "b"}},
+        {"ttl_seconds": 60},
+        {"heartbeat_interval_seconds": 60},
+        {"idle_seconds": 60},
+        {"restart": "never"},
+        {"isolation": "strict"},
+        {"image": "another-tag-of-the-same"},
+    ],
+    ids=lambda update: next(iter(update)),
+)
+def test_what_a_caller_wants_besides_does_not(update: dict[str, object]) -> None:
+    spec = make_spec()
+    assert key(spec.model_copy(update=update)) == key(spec)
+
+
+def test_who_has_it_and_what_runs_it_do() -> None:
+    assert len({key(), key(owner="other"), key(accelerator="kvm"), key(accelerator="kvm", cpu="b")}) == 4
+    assert key(cpu="a") == key(cpu="b"), "emulation shows machines no processor of the host's"
+
+
+def _worn(age_days: float = 1, used_days_ago: float | None = None, failures: int = 0) -> bool:
+    born = NOW - timedelta(days=age_days)
+    used = None if used_days_ago is None else NOW - timedelta(days=used_days_ago)
+    template = Template(
+        "0123456789ab",
+        "key",
+        "me",
+        make_spec(),
+        TemplatePhase.READY,
+        "1123456789ab",
+        born,
+        ready_at=born,
+        last_used_at=used,
+    )
+    return is_worn(replace(template, failures=failures), NOW, max_age_seconds=7 * DAY, unused_seconds=3 * DAY)
+
+
+def test_a_template_is_worn_by_age_disuse_and_failures() -> None:
+    assert not _worn()
+    assert not _worn(age_days=6, used_days_ago=1)
+    assert _worn(age_days=8, used_days_ago=0)
+    assert _worn(age_days=4)
+    assert _worn(age_days=6, used_days_ago=4)
+    assert not _worn(failures=FAILURES_IN_A_ROW - 1)
+    assert _worn(failures=FAILURES_IN_A_ROW)

@@ -1,0 +1,87 @@
+"""Setting a guest's clock: the guest is played here, as slow and as wrong as it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from dayfly.drivers.fake import FakeEngine
+from dayfly.drivers.machines import QemuMachines
+from dayfly.errors import CommandFailed, SshTimeout
+from tests.support.clock import FakeClock
+
+NODE = "dayfly-c1-node01"
+
+
+@dataclass
+class Guest:
+    """An agent in a guest whose clock is `ahead` by seconds. `slowness`: how late each new time arrives."""
+
+    clock: FakeClock
+    slowness: list[float]
+    ahead: float = -3600.0
+    exit_code: int = 0
+    attempts: int = 0
+    _out: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+
+    async def read(self) -> bytes:
+        return await self._out.get()
+
+    async def write(self, data: bytes) -> None:
+        asked = json.loads(data.lstrip(b"\xff"))
+        answer = self._answer(asked["execute"], asked.get("arguments", {}))
+        start = b"\xff" if asked["execute"] == "guest-sync-delimited" else b""
+        self._out.put_nowait(start + json.dumps({"return": answer}).encode() + b"\n")
+
+    def _answer(self, command: str, arguments: dict[str, Any]) -> Any:
+        now = self.clock.now().timestamp()
+        match command:
+            case "guest-sync-delimited":
+                return arguments["id"]
+            case "guest-exec":
+                self.attempts += 1
+                late = self.slowness.pop(0) if len(self.slowness) > 1 else self.slowness[0]
+                self.ahead = float(arguments["arg"][-1].removeprefix("@")) - late - now
+                return {"pid": 1}
+            case "guest-exec-status":
+                return {"exited": True, "exitcode": self.exit_code}
+            case _:
+                return round((now + self.ahead) * 1e9)
+
+
+def machines_of(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> QemuMachines:
+    @asynccontextmanager
+    async def opened(name: str, argv: Sequence[str]) -> AsyncIterator[Guest]:
+        yield guest
+
+    engine = FakeEngine()
+    monkeypatch.setattr(engine, "open", opened)
+    return QemuMachines(engine, clock=guest.clock)
+
+
+@pytest.mark.parametrize(("slowness", "attempts"), [([0.1], 1), ([1.3], 2), ([4.0, 3.0, 2.8], 3), ([9.0, 0.1, 0.1], 3)])
+async def test_a_slow_guest_is_told_a_later_time(
+    slowness: list[float], attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Guest(FakeClock(), slowness)
+    await machines_of(guest, monkeypatch).set_clock(NODE, guest.clock, timeout=5)
+    assert abs(guest.ahead) <= 0.5
+    assert guest.attempts == attempts
+
+
+async def test_a_clock_that_is_never_right_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = Guest(FakeClock(), [2.0 * attempt**2 for attempt in range(1, 30)])
+    with pytest.raises(SshTimeout, match="wrong by"):
+        await machines_of(guest, monkeypatch).set_clock(NODE, guest.clock, timeout=5)
+
+
+async def test_a_guest_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = Guest(FakeClock(), [0.1], exit_code=1)
+    with pytest.raises(CommandFailed, match="cannot be set"):
+        await machines_of(guest, monkeypatch).set_clock(NODE, guest.clock, timeout=5)
