@@ -21,7 +21,7 @@ from dayfly.clock import Clock
 from dayfly.domain import naming, qemu
 from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
-from dayfly.domain.image import ImageManifest
+from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.spec import ClusterSpec
@@ -105,6 +105,8 @@ class Catalog:
             manifest = ImageManifest.model_validate_json(label)
         except ValidationError as error:
             raise NotANodeImage(f"the manifest of {reference} is not of a version that this Dayfly knows") from error
+        if manifest.schema_version < SCHEMA_VERSION:
+            raise NotANodeImage(f"{reference} was baked by an older Dayfly: `dayfly image bake` makes it anew")
         return info.id, manifest
 
 

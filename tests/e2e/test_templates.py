@@ -55,8 +55,8 @@ spec:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An API and a worker as processes; at the end nothing is left of what they made."""
     # To the worker of another time the template is older than one may be.
-    ages = {"template_max_age_seconds": "1e8", "template_unused_seconds": "1e8"}
-    with running_service(tmp_path_factory.mktemp("templates"), commands=("api", "worker"), **ages) as service:
+    settings = {"template_max_age_seconds": "1e8", "template_unused_seconds": "1e8", "survey_seconds": "5"}
+    with running_service(tmp_path_factory.mktemp("templates"), commands=("api", "worker"), **settings) as service:
         yield service
         service.restart("api", "worker")
         with Client(service.url) as client:

@@ -142,7 +142,7 @@ RESUMPTION: Final = ("begin:after", "load:within", "load:node01:after", "go_on:n
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     """An API alone; who works is for the test to say."""
     with ExitStack() as stack:
-        settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0"}
+        settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0", "survey_seconds": "5"}
         if request.param == "postgresql":
             server = stack.enter_context(postgres_server())
             settings["database_url"] = stack.enter_context(server.database())

@@ -42,7 +42,7 @@ _FINGERPRINT = "ls -A /root /opt; cat /etc/hostname /etc/issue /etc/machine-id"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of this module's own: at its end, and that of its template, nothing may be left."""
-    with running_service(tmp_path_factory.mktemp("forks")) as service:
+    with running_service(tmp_path_factory.mktemp("forks"), survey_seconds="5") as service:
         yield service
         with Client(service.url) as client:
             for template in client.templates():

@@ -36,6 +36,16 @@ class Machines:
         return Memory(shared=3, private=1, proportional=2)
 
 
+async def test_an_image_of_an_older_dayfly_is_refused_by_name() -> None:
+    images = FakeImages()
+    old = make_manifest().model_copy(update={"schema_version": 1})
+    images.add_node_image("dayfly/bare:latest", old.model_dump_json())
+    with pytest.raises(NotANodeImage, match="bake"):
+        await Catalog(images).resolve("dayfly/bare:latest")
+    images.add_node_image("dayfly/bare:latest", make_manifest().model_dump_json())
+    assert (await Catalog(images).resolve("dayfly/bare:latest"))[1] == make_manifest()
+
+
 async def test_a_machine_tells_of_its_memory() -> None:
     gauge = MachineMemory(Machines())  # type: ignore[arg-type]
     assert await gauge.read(CLUSTER, "node01") == MemoryUse(shared_bytes=3, private_bytes=1, proportional_bytes=2)

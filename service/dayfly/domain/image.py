@@ -5,9 +5,12 @@ The manifest is the whole contract between an image and the engine: nothing else
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION: Final = 2
+"""2: /usr/lib/dayfly/node reads how its machine starts from a file."""
 
 
 class _Frozen(BaseModel):
@@ -41,7 +44,8 @@ class KubernetesNode(_Frozen):
 class ImageManifest(_Frozen):
     """One node image. Paths are inside the container; sizes as in NodeSize."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    """Counts changes of what containers of an image are told. Clusters of an earlier one stay; no new ones are made."""
     recipe: str
     kernel: str = "/dayfly/vmlinuz"
     initrd: str = "/dayfly/initrd"

@@ -63,5 +63,5 @@ async def test_what_is_no_node_image_is_not_kept_after_a_pull(images: FakeImages
 
 async def test_the_list_has_node_images_only_and_leaves_out_what_it_cannot_read(images: FakeImages) -> None:
     images.add("postgres:15")
-    images.add_node_image("dayfly/future:latest", '{"schema_version": 2}')
+    images.add_node_image("dayfly/future:latest", '{"schema_version": 3}')
     assert [image.manifest for image in await list_images(images)] == [MANIFEST]
