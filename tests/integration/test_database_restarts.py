@@ -75,6 +75,6 @@ async def containers(service: Fleet, folder: Path) -> Counter[str]:
     """How many containers of each cluster the engine has."""
     engine = await RemoteEngine.connect(folder / "engine.sock")
     try:
-        return Counter(holding.cluster_id for holding in await engine.survey())
+        return Counter(holding.cluster_id for holding in await engine.survey() if holding.kind == "container")
     finally:
         await engine.close()
