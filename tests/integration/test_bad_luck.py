@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from dayfly.client import Client, Cluster
+from dayfly.client import Client, Cluster, Event
 from tests.support.images import variant
 from tests.support.service import Service, running_service
 from tests.support.socket_proxy import cuttable_engine
 
 pytestmark = pytest.mark.vm
+
+EVENT_SECONDS = 120
 
 
 @pytest.fixture
@@ -149,14 +151,18 @@ def test_the_engine_stays_away(tmp_path: Path) -> None:
 
 
 def _await_step(client: Client, cluster: Cluster) -> None:
-    for event in client.follow(cluster.id):
-        if event.type == "step.started" and event.step == "boot":
-            return
-    raise AssertionError("no boot began")
+    _await_event(client, cluster, lambda event: event.type == "step.started" and event.step == "boot")
 
 
 def _await_waiting(client: Client, cluster: Cluster) -> str:
-    for event in client.follow(cluster.id):
-        if event.type == "step.waiting":
-            return event.message
-    raise AssertionError("nothing waited for the engine")
+    return _await_event(client, cluster, lambda event: event.type == "step.waiting").message
+
+
+def _await_event(client: Client, cluster: Cluster, wanted: Callable[[Event], bool]) -> Event:
+    deadline = time.monotonic() + EVENT_SECONDS
+    while time.monotonic() < deadline:
+        for event in client.all_events(cluster.id):
+            if wanted(event):
+                return event
+        time.sleep(0.1)
+    raise AssertionError([(event.type, event.message) for event in client.all_events(cluster.id)])

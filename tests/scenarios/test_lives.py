@@ -201,3 +201,13 @@ async def until_nothing_runs(world: World) -> None:
 
 def _count(world: World) -> int:
     return sum(fake.calls.total() for fake in (world.engine, world.ssh, world.kube))
+
+
+async def test_an_engine_that_is_away_when_a_cluster_begins_is_waited_for_and_told(world: World) -> None:
+    world.engine.engine_down()
+    async with world.working():
+        cluster = await world.create(make_spec())
+        told = await world.until_event(cluster, lambda event: event.type == "step.waiting")
+        assert told.code == "docker_unavailable"
+        world.engine.engine_up()
+        await world.until(cluster, Phase.READY)

@@ -18,6 +18,7 @@ from dayfly.domain.template import Template, TemplatePhase, template_key
 from dayfly.domain.topology import Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
+from dayfly.errors import DockerUnavailable
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.reconciler import Reconciler
 from dayfly.reconcile.scene import Installation, Scene
@@ -55,6 +56,8 @@ class World:
 
     def reconciler(self) -> Reconciler:
         async def accelerator(image_id: str) -> Accelerator:
+            if self.engine.is_down:
+                raise DockerUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
             return "kvm"
 
         installation = Installation("default", Publication(), "127.0.0.1")

@@ -78,7 +78,9 @@ class Reconciler:
     async def _begin(self, claim: Claim) -> float | None:
         try:
             begun, secrets = await self.origins.begin(claim)
-        except DockerUnavailable:
+        except DockerUnavailable as error:
+            told = NewEvent("step.waiting", f"cannot begin yet: {error.message}", code=error.code)
+            await self.scene.store.append_event(claim, told)
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
             return 0.0
         return await self._provision(begun, secrets)

@@ -202,10 +202,12 @@ class Stage:
         self._closing = False
         self.add_process()
         began = self.clock.monotonic()
-        await asyncio.sleep(2)
-        while not await self.is_quiet():
+        quiet = 0
+        # Twice: those who look after templates and pools take a breath before they look at what has changed.
+        while quiet < 2:
             assert self.clock.monotonic() - began < AFTERMATH_SECONDS, "the service does not come to rest"
             await asyncio.sleep(5)
+            quiet = quiet + 1 if await self.is_quiet() else 0
 
 
 async def _resolve(reference: str) -> tuple[str, ImageManifest]:
