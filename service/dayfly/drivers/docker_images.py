@@ -41,6 +41,8 @@ class DockerImages:
         self._client = DockerClient(docker_host)
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._clock = clock or SystemClock()
+        self._ended: set[str] = set()
+        """Names of one-shots that have ended and may be there still."""
 
     async def inspect(self, reference: str) -> ImageInfo:
         with engine_errors(f"image {reference}"):
@@ -92,6 +94,7 @@ class DockerImages:
     ) -> ExecResult | None:
         config = one_shot_config(image, argv, devices, self._labels)
         with engine_errors(f"running {argv[0]} in {image}"):
+            await self._remove_ended()
             # Named beforehand, so that it can be removed whenever we are cut off.
             name = f"dayfly-one-shot-{secrets.token_hex(6)}"
             container = self._client.get().containers.container(name)
@@ -101,8 +104,15 @@ class DockerImages:
                     await container.start()
                 return await _result(container, timeout)
             finally:
-                async with asyncio.timeout(_CHANGE_SECONDS):
-                    await delete(container)
+                self._ended.add(name)
+                await self._remove_ended()
+
+    async def _remove_ended(self) -> None:
+        """One-shots are removed when they have ended; what an engine that went away has kept, before the next."""
+        for name in tuple(self._ended):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                await delete(self._client.get().containers.container(name))
+            self._ended.discard(name)
 
     @whole
     async def _create(self, config: dict[str, Any], name: str) -> None:

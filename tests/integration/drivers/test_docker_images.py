@@ -15,6 +15,7 @@ from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
 from tests.support.engine import BUSYBOX_IMAGE, busybox, engine, images, instance, pack_busybox
+from tests.support.socket_proxy import CuttableSocket
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = pytest.mark.docker
@@ -232,6 +233,25 @@ async def test_a_one_shot_whose_process_was_killed_is_among_what_its_installatio
     assert await engine.survey() == ()
     await asyncio.gather(running, return_exceptions=True)
     await images.close()
+
+
+async def test_a_one_shot_that_an_engine_kept_is_gone_after_the_next(
+    tmp_path: Path, busybox: str, engine: DockerEngine, instance: str
+) -> None:
+    with CuttableSocket(tmp_path / "engine.sock") as away:
+        images = DockerImages(away.url, instance=instance)
+        running = asyncio.create_task(images.run(busybox, ["sleep", "60"], timeout=50))
+        async with asyncio.timeout(20):
+            while not any(each.running for each in await engine.survey()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        away.cut()
+        with pytest.raises(DockerUnavailable):
+            await running
+        assert len(await engine.survey()) == 1
+        away.give_back()
+        assert await images.run(busybox, ["true"], timeout=50) is not None
+        await images.close()
+    assert await engine.survey() == ()
 
 
 async def test_a_one_shot_of_nothing(images: DockerImages, busybox: str) -> None:

@@ -23,8 +23,8 @@ from tests.scenarios.matrix.playing import THEMES, Played, play_many, play_on
 from tests.support.postgres import postgres_server
 from tests.support.virtual_postgres import virtual_postgres
 
-SCHEDULES: Final = {"deaths": 1500, "harm": 1700, "everything": 1900, "saved": 1500}
-"""How many of each theme."""
+SCHEDULES: Final = {"deaths": 1000, "harm": 1200, "everything": 1500, "saved": 1500}
+"""How many of each theme: at least 5000 in all."""
 ON_POSTGRES: Final = {"deaths": 60, "harm": 60, "everything": 120, "saved": 60}
 PROCESSES: Final = 2
 PARTS: Final = 2
@@ -45,7 +45,7 @@ def test_every_schedule_ends_well(seed: int, capsys: pytest.CaptureFixture[str])
         print(f"\ncrash matrix, seed {seed}: {counts}")
     failures = [part.failure for part in played if part.failure is not None]
     assert not failures, "\n\n".join(failures)
-    assert sum(part.schedules for part in played) >= 6500
+    assert sum(part.schedules for part in played) >= 5000
 
 
 def _in_processes(seed: int) -> Iterator[Played]:
