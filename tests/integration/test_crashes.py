@@ -44,8 +44,8 @@ BY_STEPS = Life(
     nodes=2,
     creation=(
         "claim:after",
-        "phase:provisioning:before",
-        "phase:provisioning:after",
+        "begin:before",
+        "begin:after",
         "sandbox:before",
         "sandbox:within",
         "sandbox:after",
