@@ -111,7 +111,7 @@ TEMPLATE: Final = (
     "begin:after",
     "load:before",
     "load:within",
-    "load:node01:within",
+    "go_on:node01:before",
     "go_on:node01:after",
     "identify:node01:within",
     "identify:node01:after",
@@ -135,7 +135,7 @@ CHECKPOINT: Final = (
     "checkpoint_made:before",
 )
 HIBERNATION: Final = ("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before")
-RESUMPTION: Final = ("begin:after", "load:within", "load:node01:after", "go_on:node01:after", "phase:ready:before")
+RESUMPTION: Final = ("begin:after", "load:within", "go_on:node01:before", "go_on:node01:after", "phase:ready:before")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
