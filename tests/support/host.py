@@ -89,8 +89,9 @@ class Host:
         if self._engine is not None:
             self._engine.wait(START_SECONDS)
             self._engine = None
-        # To the next engine the number in it is that of some process of the host's next life, which may well be there.
-        (self.folder / "engine.pid").unlink(missing_ok=True)
+        # To the next engine the numbers in them are those of processes of the next life, which may well be there.
+        for left in (self.folder / "engine.pid", self.folder / "run" / "containerd" / "containerd.pid"):
+            left.unlink(missing_ok=True)
 
     def start_engine(self) -> None:
         """Returns when it answers. Containers of one that was killed are stopped by then."""

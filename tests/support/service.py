@@ -47,6 +47,8 @@ class Process:
                 self.wait()
             except subprocess.TimeoutExpired:
                 self.kill()
+        if self.popen.stdin is not None:
+            self.popen.stdin.close()  # left open, it would be told as a failure of whatever test comes later
 
 
 @dataclass
