@@ -163,8 +163,8 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
             assert service.on_node("phoenix", f"node{index + 1:02d}", "hostname") == f"node{index + 1:02d}"
         names = [name for name in service.objects() if cluster.id in name]
         assert len(names) == 2 + life.nodes + 1, "nothing was made twice; one is the volume"
-        # On SQLite processes hear of each other by sockets beside the database: whoever writes next, as this worker does
-        # when the last one's lease is over, removes those of the dead.
+        # On SQLite processes hear of each other by sockets beside the database: whoever writes next removes those of
+        # the dead. This worker does when the last one's lease is over.
         until(lambda: len(list(service.folder.glob("dayfly.db.wake/*"))) <= 2)
         last.end()
 
