@@ -9,6 +9,10 @@ from collections.abc import Generator
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--resets", type=int, default=3, help="how often tests/e2e resets a Kubernetes cluster in a row")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A time limit from outside ends a run as Ctrl-C does, so that fixtures still clean up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

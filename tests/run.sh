@@ -12,6 +12,7 @@ export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
+SHARED_STAGES=(unit store api scenarios)                 # their tests are shared among processes, one a core
 VM_STAGES=(doctor integration e2e)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
     [packaging]=1200 [integration]=2700 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
@@ -80,14 +81,18 @@ record() { # name, seconds, exit code
 }
 
 run_stage() {
-    local stage=$1 began status=0
+    local stage=$1 began status=0 sharing=()
     wanted "$stage" || return 0
+    if [[ " ${SHARED_STAGES[*]} " == *" $stage "* ]]; then
+        # Each process starts servers of its own: many cores would make more of them than they save.
+        sharing=(-n "$(nproc)" --maxprocesses 4 --dist worksteal)
+    fi
     say "" "=== $stage"
     began=$(clock)
     case $stage in
         lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
-        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=5 "tests/$stage" \
+        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=5 "${sharing[@]}" "tests/$stage" \
                ${FAST:+-m "not kubernetes"} "${PYTEST_ARGS[@]}" || status=$? ;;
     esac
     # pytest's 5: the caller's own filter left no test of this stage.

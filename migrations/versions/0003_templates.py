@@ -1,7 +1,7 @@
 """Templates and their forks, checkpoints, pools: where a cluster comes from, and what it is for.
 
-Expands only: a replica of the release before goes on beside a newer one. What it records has no shape: such a cluster
-waits for nobody, so nobody looks for it by its shape.
+Expands only: a replica of the release before can go on writing. What it records has no shape: such a cluster waits for
+nobody, so nobody looks for it by its shape. (What 0.3.0 records it cannot read: manifests of images changed with it.)
 """
 
 from __future__ import annotations

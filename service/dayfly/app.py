@@ -37,6 +37,7 @@ from dayfly.engine.smoke import Smoke
 from dayfly.engine.step import Step
 from dayfly.errors import DatabaseUnavailable
 from dayfly.reconcile.admission import Admission
+from dayfly.reconcile.checkup import Checkup
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.patience import Patience
@@ -236,13 +237,14 @@ def worker_jobs(
     settings: Settings, store: Store, outside: Outside, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> list[Coroutine[Any, Any, None]]:
     """What a worker process does, side by side."""
-    reconciler = reconciler_of(settings, scene_of(settings, store, outside, clock), clock, steps=steps)
+    scene = scene_of(settings, store, outside, clock)
+    reconciler = reconciler_of(settings, scene, clock, steps=steps)
     sweeper = sweeper_of(settings, store, outside, clock)
     shapes = Shapes(Catalog(outside.images).resolve, TemplateKeys(outside.accelerators))
     return [
         worker_of(settings, store, reconciler, clock).run(),
         Admission(store, outside.host.offered, settings.poll_seconds).run(),
-        Watcher(store, outside.engine, sweeper, clock, survey_seconds=settings.survey_seconds).run(),
+        Watcher(store, outside.engine, sweeper, Checkup(scene), clock, survey_seconds=settings.survey_seconds).run(),
         templates_of(settings, store, shapes, clock).run(),
         pools_of(settings, store, shapes, clock).run(),
     ]

@@ -35,6 +35,7 @@
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
         ├── SavedStateMissing     what was saved of a machine is not there      saved_state_missing
+        ├── CheckpointNotLoaded   a checkpoint cannot be gone back to           checkpoint_not_loaded
         ├── StepTimeout           a step took longer than its limit             step_timeout
         ├── ImageBroken           a node image misses what its manifest names   image_broken
         ├── BakeFailed            a bake phase ended non-zero                   bake_failed
@@ -276,6 +277,12 @@ class SavedStateMissing(Failure):
     """What was saved of a machine is not there, or not any more."""
 
     code = "saved_state_missing"
+
+
+class CheckpointNotLoaded(Failure):
+    """The cluster was to go back to a checkpoint, and its machines could not be loaded from there."""
+
+    code = "checkpoint_not_loaded"
 
 
 class StepTimeout(Failure):

@@ -75,6 +75,35 @@ async def test_null_is_the_servers_default_where_it_has_one(store: Store, outsid
         assert (await change(http, ttl_seconds=None))["ttl_seconds"] == 1800
 
 
+async def test_idleness_is_changed_and_counts_from_then_on(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http)
+    await worker.make()
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    cluster = await change(http, idle_seconds=90)
+    assert (cluster["idle_seconds"], cluster["phase"]) == (90, "ready")
+    assert at(cluster["active_at"]) >= before
+    assert (await change(http, labels={}))["idle_seconds"] == 90
+    assert (await change(http, idle_seconds=None))["idle_seconds"] is None
+    assert await stories(http) == [
+        "hibernated when idle for: none → 90 s",
+        "hibernated when idle for: 90 s → none",
+    ]
+
+
+@pytest.mark.parametrize("seconds", [59, 0, "90", 10**30])
+async def test_idleness_has_its_limits(http: httpx.AsyncClient, seconds: object) -> None:
+    await create(http)
+    answer = await http.patch("/v1/clusters/demo", json={"idle_seconds": seconds})
+    assert "idle_seconds" in check_problem(answer, 422, "invalid_request")["detail"]
+
+
+async def test_isolation_is_decided_at_creation(http: httpx.AsyncClient) -> None:
+    await create(http)
+    answer = await http.patch("/v1/clusters/demo", json={"isolation": "strict"})
+    assert "isolation" in check_problem(answer, 422, "invalid_request")["detail"]
+    assert (await http.get("/v1/clusters/demo")).json()["isolation"] == "shared"
+
+
 async def test_what_is_not_given_stays(http: httpx.AsyncClient) -> None:
     await create(http, ttl_seconds=600, labels={"team": "a", "job": "1"})
     made = await lasting(http)

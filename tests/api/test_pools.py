@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from dayfly.clock import SystemClock
+from dayfly.domain.pool import Obstacle
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.api.test_wait import held
@@ -50,6 +51,16 @@ async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> Non
     assert [one["name"] for one in (await http.get("/v1/pools")).json()["pools"]] == ["another", "ci"]
 
 
+async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, store: Store) -> None:
+    pool = await create(http)
+    assert pool["waiting"] is None
+    await store.tell_pool(pool["id"], Obstacle("template_making", "its template 1 is being made"))
+    waiting = {"code": "template_making", "message": "its template 1 is being made"}
+    assert (await http.get("/v1/pools/ci")).json()["waiting"] == waiting
+    assert [one["waiting"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]
+    assert (await http.patch("/v1/pools/ci", json={"size": 1})).json()["waiting"] == waiting
+
+
 async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClient, worker: Worker) -> None:
     pool = await create(http)
     await worker.store.refill(pool["id"], 2, (await worker.store.get_pool("ci")).spec)
@@ -59,6 +70,24 @@ async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClie
     assert (await http.get("/v1/clusters")).json()["clusters"] == []
     members = (await http.get("/v1/clusters?purpose=member")).json()["clusters"]
     assert [(one["purpose"], one["pool"]) for one in members] == [("member", pool["id"])] * 2
+
+
+async def test_a_member_is_nobodys_until_it_is_taken(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http)
+    await fill(worker)
+    [member, _] = (await http.get("/v1/clusters?purpose=member")).json()["clusters"]
+    path = f"/v1/clusters/{member['name']}"
+    for answer in (
+        await http.patch(path, json={"labels": {"a": "b"}}),
+        await http.patch(path, json={"ttl_seconds": 60}),
+        await http.post(f"{path}/heartbeat"),
+        await http.post(f"{path}/reset"),
+        await http.post(f"{path}/hibernate"),
+        await http.post(f"{path}/resume"),
+        await http.post(f"{path}/checkpoints", json={"name": "one"}),
+    ):
+        check_problem(answer, 409, "conflict")
+    assert (await http.delete(path)).status_code == 202
 
 
 async def test_a_matching_wish_takes_a_member(http: httpx.AsyncClient, worker: Worker) -> None:

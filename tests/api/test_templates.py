@@ -105,6 +105,14 @@ async def test_one_that_could_not_be_made_says_why(http: httpx.AsyncClient, work
     await worker.fail({"console": "x"})
     failed = (await http.get(f"/v1/templates/{template['id']}")).json()
     assert (failed["phase"], failed["error"]["code"]) == ("failed", "vm_exited")
+    builder = failed["parents"]["builder"]
+    assert (failed["error"]["cluster"], failed["error"]["evidence"]) == (builder, ["console"])
+    assert (await http.get(f"/v1/clusters/{builder}/evidence/console")).text == "x"
+    [listed] = (await http.get("/v1/templates")).json()["templates"]
+    assert listed["error"] == {**failed["error"], "evidence": []}
+    await worker.tend()
+    assert (await http.get(f"/v1/clusters/{builder}")).json()["phase"] == "deleted"
+    assert (await http.get(f"/v1/clusters/{builder}/evidence/console")).text == "x", "deleted, but on record"
     assert (await create(http))["id"] != template["id"]
 
 

@@ -23,7 +23,7 @@ CALLS = frozenset(
      "endpoints", "info"}
 )  # fmt: skip
 MACHINE_CALLS = frozenset(
-    {"status", "pause", "go_on", "save", "saved", "discard", "load", "set_clock", "run", "memory"}
+    {"status", "pause", "go_on", "save", "saved", "discard", "load", "set_clock", "run", "read", "memory"}
 )
 _MACHINES = "machines."
 _LENGTH = struct.Struct("!I")

@@ -41,6 +41,14 @@ class Lab:
             self.kubectl_argv(*arguments), capture_output=True, text=True, timeout=timeout, check=False
         )
 
+    def applies(self, manifests: str) -> bool:
+        """Whether all of it was accepted."""
+        argv = self.kubectl_argv("apply", "-f", "-")
+        return (
+            subprocess.run(argv, input=manifests.encode(), capture_output=True, timeout=120, check=False).returncode
+            == 0
+        )
+
     def in_pod_on(self, node: str, command: str) -> str:
         """What `command` prints in the pod of `web` on `node`."""
         selector = ("-l", "app=web", f"--field-selector=spec.nodeName={node}")

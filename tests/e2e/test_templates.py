@@ -7,7 +7,6 @@ template of thirty days serves comes last; its worker is of another time (tests/
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ import pytest
 
 from dayfly.client import Client, Template
 from tests.e2e.lab import PATIENCE_SECONDS, Lab, living
-from tests.support.guest import ready_template
+from tests.support.guest import FINGERPRINT, JUNK, ready_template, until
 from tests.support.service import Service, running_service
 
 pytestmark = pytest.mark.kubernetes
@@ -25,7 +24,7 @@ NODES = ("node01", "node02")
 LATER_DAYS = 30
 SOONER = 3.0
 """At least; how much sooner in fact is for tests/bench/template.py to say."""
-_JUNK = """\
+_CRD = """\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: junks.test.dayfly}
@@ -38,6 +37,12 @@ spec:
       served: true
       storage: true
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+_OBJECTS = """\
+---
+apiVersion: test.dayfly/v1
+kind: Junk
+metadata: {name: junk}
 ---
 apiVersion: v1
 kind: Namespace
@@ -76,6 +81,11 @@ def template(service: Service) -> Template:
     assert made.ready_at is not None
     print(f"template: {(made.ready_at - made.created_at).total_seconds():.0f} s, {made.size_bytes >> 20} MiB")
     return made
+
+
+@pytest.fixture
+def resets(pytestconfig: pytest.Config) -> int:
+    return int(pytestconfig.getoption("--resets"))
 
 
 @pytest.fixture(scope="class")
@@ -126,18 +136,28 @@ class TestFork:
         assert containers_of(fork, "default") == before, "the same, and none was started again"
         assert_undisturbed(fork)
 
-    def test_it_is_pristine_after_a_reset(self, fork: Lab, web: dict[str, str]) -> None:
-        subprocess.run(fork.kubectl_argv("apply", "-f", "-"), input=_JUNK.encode(), check=True, timeout=120)
-        began = time.monotonic()
-        fork.client.reset(fork.cluster.id)
-        fork.client.wait_ready(fork.cluster.id, timeout_seconds=PATIENCE_SECONDS)
-        print(f"ready again {time.monotonic() - began:.0f} s after its reset was asked for")
-        # By the kubeconfig of before, which is that of now.
-        assert fork.client.kubeconfig(fork.cluster.id) == fork.kubeconfig.read_text()
-        for kind in ("crds", "pods", "deployments"):
-            assert fork.kubectl("get", kind, "-o", "name") == "", kind
-        assert "namespace/junk" not in fork.kubectl("get", "namespaces", "-o", "name")
-        assert_undisturbed(fork)
+    def test_it_is_pristine_after_each_reset(self, fork: Lab, web: dict[str, str], resets: int) -> None:
+        objects, looks = fork.service.objects(), set[str]()
+        for number in range(1, resets + 1):
+            # The second time where the API server does not serve the new kind at once.
+            until("there is junk", lambda: fork.applies(_CRD + _OBJECTS) or None, seconds=120)
+            for node in NODES:
+                assert "not full" not in fork.on_node(node, JUNK)
+            began = time.monotonic()
+            fork.client.reset(fork.cluster.id)
+            fork.client.wait_ready(fork.cluster.id, timeout_seconds=PATIENCE_SECONDS)
+            print(f"reset {number}: ready again {time.monotonic() - began:.0f} s after it was asked for")
+            # By the kubeconfig of before, which is that of now.
+            assert fork.client.kubeconfig(fork.cluster.id) == fork.kubeconfig.read_text()
+            for kind in ("crds", "pods", "deployments"):
+                assert fork.kubectl("get", kind, "-o", "name") == "", kind
+            found = "".join(fork.on_node(node, FINGERPRINT) for node in NODES)
+            found += fork.kubectl("get", "namespaces,serviceaccounts,configmaps,services", "-A", "-o", "name")
+            assert "junk" not in found
+            looks.add(found)
+            assert_undisturbed(fork)
+        assert len(looks) == 1, looks
+        assert fork.service.objects() == objects
 
 
 def test_a_template_of_thirty_days_serves(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.client import ApiError, Client, Cluster, Template
-from tests.support.guest import filled_pool, on_guest, ready_template, try_on_guest, until
+from tests.support.guest import FINGERPRINT, JUNK, filled_pool, on_guest, ready_template, try_on_guest, until
 from tests.support.service import Service, docker, running_service
 
 pytestmark = pytest.mark.vm
@@ -29,14 +29,6 @@ _COUNT = """\
 nohup sh -c 'exec 3>/root/count; i=0; while :; do i=$((i+1)); echo $i >&3; sleep 0.1; done' >/dev/null 2>&1 </dev/null &
 echo $!"""
 """It holds its file open, and has its number in its memory only."""
-_JUNK = """\
-echo junk >/root/junk; mkdir -p /opt/junk; rm -f /etc/hostname; echo junk >/etc/issue
-size=4194304 number=0
-while [ $size -ge 64 ]; do
-    if fallocate -l ${size}k /root/filler$number 2>/dev/null; then number=$((number+1)); else size=$((size/2)); fi
-done
-if dd if=/dev/zero of=/root/more bs=1M count=1 2>/dev/null; then echo not full; fi"""
-_FINGERPRINT = "ls -A /root /opt; cat /etc/hostname /etc/issue /etc/machine-id"
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +125,15 @@ def assert_strangers(client: Client, forks: Sequence[Cluster]) -> None:
 
 def test_twenty_resets_with_junk_in_between(service: Service, client: Client, template: Template) -> None:
     with clusters(client) as [cluster]:
-        pristine = on_guest(client, cluster.id, _FINGERPRINT)
+        pristine = on_guest(client, cluster.id, FINGERPRINT)
         access, objects = client.ssh(cluster.id), service.objects()
         seconds = []
         for number in range(RESETS):
-            assert on_guest(client, cluster.id, _JUNK) == ""
+            assert on_guest(client, cluster.id, JUNK) == ""
             began = time.monotonic()
             assert client.reset(cluster.id).generation == cluster.generation + number + 1
             back = client.wait_ready(cluster.id, timeout_seconds=READY_SECONDS)
-            assert on_guest(client, cluster.id, _FINGERPRINT) == pristine
+            assert on_guest(client, cluster.id, FINGERPRINT) == pristine
             seconds.append(time.monotonic() - began)
             assert back.generation == cluster.generation + number + 1
             assert (back.endpoints, client.ssh(cluster.id)) == (cluster.endpoints, access)

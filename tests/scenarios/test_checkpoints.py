@@ -110,7 +110,20 @@ async def test_a_fork_has_checkpoints_too(world: World) -> None:
     assert world.node(cluster, "node01").identity == cluster.id
 
 
-@pytest.mark.parametrize("method", ["pause", "save", "discard", "go_on", "set_clock"])
+@pytest.mark.parametrize("method", ["go_on", "set_clock"])
+async def test_one_is_made_though_its_cluster_goes_on_at_the_second_try(world: World, method: str) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        memories = [world.node(cluster, name).memory for name in NODES]
+        world.machines.fail_next(method, CommandFailed("no"))
+        assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
+        codes = [e.code for e in await world.store.events(cluster.id) if e.type == "cluster.checkpoint"]
+    assert codes == [None]
+    assert goes_on(world, cluster)
+    assert [world.node(cluster, name).memory for name in NODES] == memories
+
+
+@pytest.mark.parametrize("method", ["pause", "save", "discard"])
 async def test_one_that_cannot_be_made_leaves_a_cluster_that_runs(world: World, method: str) -> None:
     async with world.working():
         cluster = await ready(world)
@@ -168,15 +181,49 @@ async def test_a_checkpoint_that_is_deleted_is_gone(world: World) -> None:
     assert set(volume.files) == {f"/saved/checkpoints/another/{name}" for name in NODES}
 
 
-async def test_a_checkpoint_that_somebody_took_away_is_told_and_the_image_serves(world: World) -> None:
+async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         await checkpoint(world, cluster)
         world.engine.volumes[f"dayfly-{cluster.id}-saved"].files.clear()
+        await world.store.request_reset(cluster.id, BEFORE)
+        after = await world.until_so(cluster, lambda now: now.phase is Phase.FAILED or now.generation > 2)
+        events = await world.store.events(after.id)
+        evidence = await world.store.evidence(after.id)
+    assert after.phase is Phase.FAILED, "not ready with something else in it than was asked for"
+    assert after.fault is not None
+    assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "load")
+    assert after.fault.message.startswith("checkpoint before cannot be loaded: ")
+    assert evidence["load/cause"].startswith("command_failed: ")
+    assert "cluster.fallback" not in [event.type for event in events]
+    assert not world.engine.containers
+    assert not world.engine.volumes
+    assert not after.reserved
+    assert await world.store.list_checkpoints(after.id) == (), "they went with the volume"
+
+
+async def test_one_that_is_loaded_in_the_end_is_what_the_cluster_is_reset_to(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        wanted = [world.node(cluster, name).memory for name in NODES]
+        await checkpoint(world, cluster)
+        world.machines.fail_next("load", CommandFailed("no"))
         after = await reset(world, cluster, BEFORE)
-        after = await world.until(after, Phase.READY, Phase.FAILED)
-    assert after.phase is Phase.READY
-    assert [e.code for e in await world.store.events(after.id) if e.type == "cluster.fallback"] == ["command_failed"]
+    assert (after.phase, after.generation) == (Phase.READY, 2)
+    assert [world.node(cluster, name).memory for name in NODES] == wanted
+
+
+async def test_what_fails_after_it_was_loaded_has_its_own_name(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec(workers=1, kubernetes=True)), Phase.READY)
+        await checkpoint(world, cluster)
+        world.kube.not_ready("node02")
+        world.kube.service_account = False
+        await world.store.request_reset(cluster.id, BEFORE)
+        after = await world.until_so(cluster, lambda now: now.phase is Phase.FAILED or now.generation > 2)
+    assert after.fault is not None
+    assert after.fault.code == "node_not_ready"
+    assert not world.engine.containers
 
 
 @pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13])

@@ -26,11 +26,12 @@ ELSEWHERE = {
     "step_timeout": "takes real time: test_walk.py",
     "internal": "our own defect: test_walk.py",
     "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",
+    "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",
     "command_failed": "a step's own: test_walk.py",
 }
-"""Codes under Failure that no cluster fails with in a world of fakes, and where they are reached."""
+"""Codes under Failure that no cluster fails with by what is done here, and where they are reached."""
 
 
 def control_plane_fails(world: World) -> None:

@@ -51,6 +51,20 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
     assert await events_of(world, fork, "cluster.forked") == [None]
 
 
+async def test_a_template_whose_kubelets_do_not_come_back_is_never_used(world: World) -> None:
+    """Ready on record they are, as they were when it was saved."""
+    gate = world.machines.block("load")
+    async with world.working(), asyncio.TaskGroup() as group:
+        making = group.create_task(world.template(SPEC, TemplatePhase.FAILED))
+        async with asyncio.timeout(10):
+            await gate.reached.wait()
+        world.kube.silent("node02")
+        gate.open()
+        failed = await making
+    assert failed.fault is not None
+    assert failed.fault.code == "node_not_ready"
+
+
 async def test_a_fork_shares_its_templates_ca_and_nothing_that_lets_anybody_in(world: World) -> None:
     async with world.working():
         await world.template(SPEC)
@@ -136,12 +150,14 @@ async def test_an_engine_that_goes_away_fails_no_fork(world: World) -> None:
 
 
 async def test_a_builder_that_cannot_be_saved_makes_no_template(world: World) -> None:
-    world.machines.fail_always(CommandFailed("no space"), "save")
+    world.machines.fail_always(CommandFailed("no space", evidence={"why": "it is full"}), "save")
     async with world.working():
         template = await world.template(SPEC, TemplatePhase.FAILED)
         await world.until_nothing_runs()
     assert template.fault is not None
     assert (template.fault.code, template.fault.step) == ("command_failed", "save")
+    assert template.failed_cluster == template.builder
+    assert set(await world.store.evidence(template.builder)) >= {"save/why", "node01/console"}
     assert world.machines.calls["save"] == 2 * world.settings.step_attempts
 
 
@@ -158,6 +174,8 @@ async def test_a_trial_that_fails_makes_no_template(world: World) -> None:
         await world.until_nothing_runs()
     assert template.fault is not None
     assert template.fault.code == "ssh_timeout"
+    assert template.failed_cluster not in {None, template.builder}, "its first fork"
+    assert await world.store.evidence(template.failed_cluster or "")
 
 
 async def test_a_template_is_not_saved_before_its_guests_are_quiet(world: World) -> None:

@@ -12,7 +12,7 @@ from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.spec import ClusterSpec
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DockerUnavailable
-from dayfly.store import Store
+from dayfly.store import Change, Store
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -222,6 +222,27 @@ async def test_a_hold_may_keep_what_expired_hibernated(world: World) -> None:
     assert states(world) == {"exited"}
 
 
+async def test_what_a_hold_keeps_hibernated_runs_once_somebody_resumes_it(world: World) -> None:
+    spec = SPEC.model_copy(update={"ttl_seconds": 1})
+    async with world.working():
+        cluster = await world.create(spec, hold=Hold(an_hour(), "to be looked at", "hibernated"))
+        await at_rest(world, cluster)
+        was = marks(world, cluster)
+        await world.store.request_resume(cluster.id)
+        await world.until(cluster, Phase.READY)
+        await world.store.nudge([cluster.id])
+        await asyncio.sleep(0.3)
+        after = await world.store.get_cluster(cluster.id)
+        assert (after.phase, after.desired) == (Phase.READY, Desired.PRESENT)
+        assert goes_on(world, after)
+        assert marks(world, after) == was
+        (told,) = [e.message for e in await world.store.events(cluster.id) if e.type == "cluster.changed"]
+        assert told.startswith("hold until ")
+        assert told.endswith("its machines running: to be looked at")
+        await world.store.change_cluster(cluster.id, Change(hold=None))
+        await world.until(cluster, Phase.DELETED)
+
+
 async def test_what_cannot_hibernate_at_its_end_is_kept_stopped(world: World) -> None:
     spec = SPEC.model_copy(update={"ttl_seconds": 1})
     world.machines.fail_always(CommandFailed("no space"), "save")
@@ -253,6 +274,29 @@ async def test_a_cluster_that_nobody_uses_hibernates_by_itself(world: World) -> 
     assert await codes_of(world, cluster, "cluster.idle") == [None]
 
 
+async def test_one_that_is_to_from_now_on_does(world: World) -> None:
+    Traffic(world)
+    async with world.working():
+        cluster = await ready(world)
+        kept = len(world.ssh.forgotten)
+        changed = await world.store.change_cluster(cluster.id, Change(idle_seconds=1))
+        assert changed.active_at is not None
+        await at_rest(world, cluster)
+    assert await codes_of(world, cluster, "cluster.idle") == [None]
+    assert len(world.ssh.forgotten) > kept, "what is ours and kept alive counts as nobody"
+
+
+async def test_one_that_is_to_no_more_does_not(world: World) -> None:
+    Traffic(world)
+    async with world.working():
+        cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 2}))
+        await world.store.change_cluster(cluster.id, Change(idle_seconds=None))
+        await asyncio.sleep(2.2)
+        await world.store.nudge([cluster.id])
+        await asyncio.sleep(0.1)
+        assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+
+
 async def test_one_that_is_used_does_not(world: World) -> None:
     traffic = Traffic(world)
     async with world.working():
@@ -262,6 +306,18 @@ async def test_one_that_is_used_does_not(world: World) -> None:
             await asyncio.sleep(0.25)
             await world.store.nudge([cluster.id])
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+
+
+async def test_nobody_is_taken_for_idle_or_busy_while_traffic_cannot_be_counted(world: World) -> None:
+    world.engine.on_exec(lambda container, argv, stdin: ExecResult(4, b"", b"iptables: Permission denied"))
+    async with world.working():
+        cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 1}))
+        began = cluster.active_at
+        await asyncio.sleep(1.2)
+        now = await world.store.get_cluster(cluster.id)
+        assert (now.phase, now.active_at) == (Phase.READY, began)
+        Traffic(world)
+        await at_rest(world, cluster)
 
 
 async def test_an_image_that_counts_nothing_never_lets_a_cluster_hibernate_by_itself(world: World) -> None:

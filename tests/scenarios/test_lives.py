@@ -10,7 +10,7 @@ from dayfly.domain.lifecycle import Phase
 from dayfly.errors import DockerUnavailable, EngineRefused, PortsExhausted
 from dayfly.store import Store
 from tests.support.specs import make_spec
-from tests.support.world import World
+from tests.support.world import GIVE_UP_SECONDS, World
 
 
 @pytest.fixture
@@ -179,13 +179,9 @@ async def test_cut_off_anywhere_the_next_worker_ends_it_and_nothing_is_made_twic
     world = World(store)
     cluster = await world.create(make_spec(workers=1, kubernetes=True))
     for _ in range(30):
-        calls = _count(world)
-        async with world.working() as task, asyncio.timeout(20):
-            while not task.done() and _count(world) - calls < kill_after:
-                if (await store.get_cluster(cluster.id)).phase is Phase.READY:
-                    break
-                await asyncio.sleep(0)
-        if (await store.get_cluster(cluster.id)).phase is Phase.READY:
+        async with world.working() as worker, asyncio.timeout(GIVE_UP_SECONDS):
+            await world.until_called(worker, kill_after, lambda: world.is_in(cluster, Phase.READY))
+        if await world.is_in(cluster, Phase.READY):
             break
         kill_after += 5
     assert (await store.get_cluster(cluster.id)).phase is Phase.READY
@@ -197,10 +193,6 @@ async def until_nothing_runs(world: World) -> None:
     async with asyncio.timeout(10):
         while world.engine.containers:  # noqa: ASYNC110 - the fake has no event for being empty
             await asyncio.sleep(0)
-
-
-def _count(world: World) -> int:
-    return sum(fake.calls.total() for fake in (world.engine, world.ssh, world.kube))
 
 
 async def test_an_engine_that_is_away_when_a_cluster_begins_is_waited_for_and_told(world: World) -> None:

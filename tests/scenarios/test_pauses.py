@@ -75,17 +75,99 @@ async def test_one_that_was_claimed_while_no_worker_ran_goes_on_with_the_next(wo
         await goes_on(world, mine)
 
 
-@pytest.mark.parametrize("method", ["go_on", "set_clock"])
-async def test_one_that_cannot_go_on_is_made_anew_under_the_same_ports(world: World, method: str) -> None:
+async def test_one_that_cannot_go_on_is_made_anew_under_the_same_ports(world: World) -> None:
     async with world.working():
         _, waiting = await member(world)
-        error = CommandFailed("no") if method == "go_on" else SshTimeout("no agent")
-        world.machines.fail_next(method, error)
+        world.machines.fail_next("go_on", CommandFailed("no"))
         mine = await world.create(SPEC)
         after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
         after = await goes_on(world, after)
     assert after.endpoints == waiting.endpoints
-    assert await codes_of(world, mine, "cluster.fallback") == [error.code]
+    assert await codes_of(world, mine, "cluster.fallback") == ["command_failed"]
+
+
+def names_of(cluster: Cluster) -> list[str]:
+    return [f"dayfly-{cluster.id}-{name}" for name in NODES]
+
+
+async def until_late(world: World, cluster: Cluster) -> None:
+    """Until it is told that a clock cannot be set, and somebody is to look again soon."""
+    await world.until_event(cluster, lambda event: (event.type, event.code) == ("cluster.resumed", "ssh_timeout"))
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        while not 0 < (await world.store.seconds_until_due() or 0) <= 5:  # noqa: ASYNC110 - nothing tells of a lease
+            await asyncio.sleep(0.01)
+
+
+async def test_one_whose_clock_cannot_be_set_yet_is_its_callers_all_the_same(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        memories = [world.node(waiting, name).memory for name in NODES]
+        world.machines.fail_next("set_clock", SshTimeout("no agent"), times=5)
+        mine = await world.create(SPEC)
+        await until_late(world, mine)
+        assert {world.node(mine, name).vm_status for name in NODES} == {"running"}
+        for _ in range(2):
+            await world.store.nudge([mine.id])
+            await asyncio.sleep(0.1)
+        after = await goes_on(world, mine)
+    assert (after.generation, after.restarts) == (1, 0)
+    assert [world.node(after, name).memory for name in NODES] == memories
+    assert await codes_of(world, mine, "cluster.resumed") == ["ssh_timeout", None], "each is told once"
+    assert await codes_of(world, mine, "cluster.fallback") == []
+
+
+async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_is(world: World) -> None:
+    async with world.working():
+        await member(world)
+        world.machines.fail_next("set_clock", SshTimeout("no agent"))
+        mine = await world.create(SPEC)
+        await until_late(world, mine)
+        memories = [world.node(mine, name).memory for name in NODES]
+        world.machines.fail_next("go_on", CommandFailed("no"))
+        await world.store.nudge([mine.id])
+        await world.until_event(mine, lambda event: event.type == "cluster.fallback")
+        await until_late(world, mine)
+        await world.store.nudge([mine.id])
+        after = await goes_on(world, mine)
+    assert after.generation == 1
+    assert [world.node(after, name).memory for name in NODES] == memories
+
+
+async def test_a_clock_that_cannot_be_set_keeps_nothing_else_waiting(world: World) -> None:
+    spec = SPEC.model_copy(update={"ttl_seconds": 3})
+    async with world.working():
+        await member(world)
+        mine = await world.create(spec)
+        world.machines.agent_silent(*names_of(mine))
+        await until_late(world, mine)
+        await world.store.create_checkpoint(mine.id, "one")
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while await world.store.checkpoints_due(mine.id):  # noqa: ASYNC110 - whoever makes it
+                await asyncio.sleep(0.01)
+        assert [one.phase for one in await world.store.list_checkpoints(mine.id)] == ["ready"]
+        async with asyncio.timeout(4.5):
+            await world.until(mine, Phase.DELETED)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_clocks_of_those_that_go_on_are_right_though_another_cannot(world: World, late: bool) -> None:
+    async with world.working():
+        mine = await world.until(await world.create(SPEC), Phase.READY)
+        starts = world.node(mine, "node01").starts
+        for name in names_of(mine):
+            await world.machines.pause(name)
+        world.node(mine, "node02").vm_status = "inmigrate"
+        if late:
+            world.machines.fail_next("set_clock", SshTimeout("no agent"))
+        await world.store.nudge([mine.id])
+        await world.until_event(mine, lambda event: event.type == "cluster.fallback")
+        assert late or world.node(mine, "node01").clock is world.clock, "it does not wait for the other to boot"
+        await world.until_event(mine, lambda event: event.type == "cluster.recovered")
+        after = await world.until_so(mine, lambda now: now.phase is Phase.READY and not now.paused)
+    first, second = (world.node(after, name) for name in NODES)
+    assert (first.vm_status, first.clock, first.starts) == ("running", world.clock, starts)
+    assert (second.vm_status, second.starts) == ("running", starts + 1)
+    assert await codes_of(world, mine, "cluster.fallback") == ["command_failed"]
 
 
 async def test_one_whose_machine_is_dead_is_made_anew(world: World) -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import Pool
+from dayfly.domain.pool import Obstacle, Pool
 from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, PoolChange, Store
 from tests.support.curators import Company, make_pool, waiting
@@ -37,6 +37,67 @@ async def fill(company: Company, **settings: object) -> None:
     for _ in range(4):
         await curator.look()
         await company.work()
+
+
+async def why(company: Company, name: str = "ci") -> Obstacle | None:
+    """What the pool is told to wait for."""
+    return (await company.store.get_pool(name)).waiting
+
+
+async def test_a_pool_says_what_keeps_it_from_being_filled_until_nothing_does(company: Company) -> None:
+    await make_pool(company)
+    assert await why(company) is None, "nobody has looked"
+    curator = company.pools(pool_retry_seconds=60)
+    await curator.look()
+    (template_id,) = await company.phases()
+    assert await why(company) == Obstacle("template_making", f"its template {template_id} is being made")
+    await company.work()
+    company.broken = {Purpose.MEMBER}
+    await curator.look()
+    assert await why(company) is None, "members are on their way"
+    company.clock.ahead = timedelta(seconds=11)
+    await curator.look()
+    waits = await why(company)
+    assert waits is not None
+    assert waits.code == "no_room"
+    await company.work()
+    await curator.look()
+    waits = await why(company)
+    assert waits is not None
+    assert (waits.code, waits.message.partition(" failed: ")[2]) == ("ssh_timeout", "it never answered")
+    company.broken, company.clock.ahead = set(), timedelta(seconds=71)
+    await fill(company, pool_retry_seconds=60)
+    assert await why(company) is None
+
+
+async def test_what_is_told_of_a_pool_is_written_when_it_changes(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_pool(company)
+    told: list[Obstacle | None] = []
+
+    async def tell(_: str, waiting: Obstacle | None) -> None:
+        told.append(waiting)
+        await write(_, waiting)
+
+    write = company.store.tell_pool
+    monkeypatch.setattr(company.store, "tell_pool", tell)
+    for _ in range(3):
+        await company.pools().look()
+        await company.pools().look()
+        await company.work()
+    assert [waiting and waiting.code for waiting in told] == ["template_making", None]
+
+
+async def test_a_full_pool_whose_template_is_made_anew_waits_for_nothing(company: Company) -> None:
+    pool = await make_pool(company)
+    await fill(company)
+    (template_id,) = await company.phases()
+    await company.store.retire_template(template_id)
+    await company.pools().look()
+    assert await states(company, pool) == {"ready": 2}
+    assert TemplatePhase.MAKING in (await company.phases()).values()
+    assert await why(company) is None
 
 
 async def test_a_pool_has_its_template_made_and_is_then_filled(company: Company) -> None:
@@ -158,7 +219,9 @@ async def test_a_pool_whose_image_is_gone_keeps_the_others_from_nothing(company:
     assert len(await waiting(company, pool)) == 2
     told = [entry for entry in logs if entry["event"] == "pool cannot be filled" and entry["pool"] == "a-broken"]
     assert len(told) == 1, "said once"
-    assert "image_missing" in told[0]["reason"]
+    assert told[0]["code"] == "image_missing"
+    assert await why(company, "a-broken") == Obstacle("image_missing", "image other: No such image")
+    assert await why(company, "ci") is None
 
 
 async def test_a_template_that_fails_is_not_tried_again_and_again(company: Company) -> None:
@@ -168,6 +231,9 @@ async def test_a_template_that_fails_is_not_tried_again_and_again(company: Compa
         await fill(company)
     assert list((await company.phases()).values()) == [TemplatePhase.FAILED]
     assert any("it never answered" in entry.get("reason", "") for entry in logs)
+    waits = await why(company)
+    assert waits is not None
+    assert waits.code == "ssh_timeout"
     company.broken = set()
     company.clock.ahead = timedelta(hours=2)
     await company.templates().look()

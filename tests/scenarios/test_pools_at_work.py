@@ -9,6 +9,7 @@ import pytest
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.pool import Pool
+from dayfly.errors import CommandFailed
 from dayfly.store import Store
 from tests.support.curators import Company, make_pool, waiting
 from tests.support.specs import make_spec
@@ -67,11 +68,71 @@ async def test_a_member_whose_machine_ends_is_no_use_to_anybody_until_it_is_whol
         await asyncio.gather(loop, return_exceptions=True)
 
 
-async def is_whole(world: World, company: Company, pool: Pool) -> bool:
-    """Whether one waits, and its machine runs and is paused."""
+@pytest.mark.parametrize("status", ["internal-error", "shutdown", "running"])
+async def test_a_member_whose_machine_does_not_wait_is_replaced_before_anybody_gets_it(
+    store: Store, status: str
+) -> None:
+    world, company = World(store), Company(store, accelerator="kvm")
+    pool = await make_pool(company, size=2)
+    loop = asyncio.create_task(company.pools(poll_seconds=0.1).run())
+    try:
+        async with world.working():
+            await until_waiting(company, pool, 2)
+            broken, whole = await waiting(company, pool)
+            world.node(broken, "node01").vm_status = status
+            await world.checkup().look()
+            await world.until(broken, Phase.DELETED)
+            await until_waiting(company, pool, 2)
+            assert whole.id in {member.id for member in await waiting(company, pool)}
+            assert await is_whole(world, company, pool, 2)
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_looking_at_those_that_wait_keeps_nobody_from_getting_one(store: Store) -> None:
+    world, company = World(store), Company(store, accelerator="kvm")
+    pool = await make_pool(company, size=1)
+    async with world.working():
+        loop = asyncio.create_task(company.pools(poll_seconds=0.1).run())
+        await until_waiting(company, pool, 1)
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+        (member,) = await waiting(company, pool)
+        gate = world.machines.block("status")
+        look = asyncio.create_task(world.checkup().look())
+        await gate.reached.wait()
+        assert (await world.create(make_spec(), "mine")).id == member.id
+        gate.open()
+        await look
+        mine = await world.until_so(member, lambda now: not now.paused)
+    assert (mine.phase, mine.generation, mine.fault) == (Phase.READY, 1, None)
+
+
+async def test_one_that_does_not_say_how_it_is_is_looked_at_by_a_worker(store: Store) -> None:
+    world, company = World(store), Company(store, accelerator="kvm")
+    pool = await make_pool(company, size=1)
+    loop = asyncio.create_task(company.pools(poll_seconds=0.1).run())
+    try:
+        async with world.working():
+            await until_waiting(company, pool, 1)
+            (member,) = await waiting(company, pool)
+            world.machines.fail_next("status", CommandFailed("QEMU answered nonsense"), times=2)
+            await world.checkup().look()
+            failed = await world.until_event(member, lambda event: event.code is not None)
+            assert failed.code == "command_failed"
+            await world.until(member, Phase.DELETED)
+            await until_waiting(company, pool, 1)
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def is_whole(world: World, company: Company, pool: Pool, count: int = 1) -> bool:
+    """Whether so many wait, and their machines run and are paused."""
     names = [f"dayfly-{member.id}-node01" for member in await waiting(company, pool)]
     found = [world.engine.containers[name] for name in names if name in world.engine.containers]
-    return [(container.alive, container.vm_status) for container in found] == [(True, "paused")]
+    return [(container.alive, container.vm_status) for container in found] == [(True, "paused")] * count
 
 
 @pytest.mark.parametrize("calls", [1, 3, 7, 15])

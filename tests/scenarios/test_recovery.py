@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.spec import Restart
 from dayfly.errors import DockerUnavailable
-from dayfly.store import Store
+from dayfly.store import NewCluster, Store
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -225,3 +226,15 @@ async def test_a_machine_that_ends_while_others_still_boot_is_not_forgotten(worl
         gate.open()
         await world.until(cluster, Phase.READY)
         assert all(container.state == "running" for container in world.engine.containers.values())
+
+
+async def test_a_fork_that_booted_from_its_own_disk_counts_with_all_its_memory(world: World) -> None:
+    async with world.working():
+        await world.template(make_spec())
+        made, _ = await world.store.create_cluster(NewCluster("fork", make_spec(), memory_factor=4.0))
+        fork = await world.until(made, Phase.READY)
+        assert fork.template_id is not None
+        assert (await world.store.queue()).held["default"] == demand(make_spec(), memory_factor=4.0)
+        world.engine.exit(f"dayfly-{fork.id}-node01")
+        await world.until_event(fork, lambda event: event.type == "cluster.recovered")
+        assert (await world.store.queue()).held["default"] == demand(make_spec())

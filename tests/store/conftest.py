@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.store import Store
+from tests.support.databases import empty_again, migrated_postgresql, new_sqlite
 from tests.support.postgres import PostgresServer, postgres_server
 
 
@@ -29,9 +30,25 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
+def empty_url(request: pytest.FixtureRequest) -> str:
     """An empty database, of each kind in turn."""
     found: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return found
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: PostgresServer) -> Iterator[str]:
+    with migrated_postgresql(postgres) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with the newest schema and nothing in it, of each kind in turn."""
+    if request.param == "sqlite":
+        return new_sqlite(tmp_path / "state/dayfly.db")
+    found: str = request.getfixturevalue("migrated")
+    empty_again(request.getfixturevalue("postgres"), found)
     return found
 
 

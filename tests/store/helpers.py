@@ -71,6 +71,12 @@ async def move(store: Store, claim: Claim, *phases: Phase) -> None:
         await store.set_phase(claim, phase)
 
 
+async def provision(store: Store, claim: Claim) -> None:
+    """As a cluster begins: with secrets of its own."""
+    await store.save_secrets(claim, new_secrets(claim.cluster.spec, claim.at))
+    await store.set_phase(claim, Phase.PROVISIONING)
+
+
 async def set_back(store: Store, cluster_id: str, column: Column[object], seconds: float = 3600.0) -> None:
     """As if `seconds` had passed for one time of one cluster."""
     async with store._database.write() as transaction:
@@ -93,7 +99,7 @@ async def make_template(store: Store, key: str = "key", **fields: object) -> Tem
     for ending in (lambda claim: store.template_saved(claim, 4096), store.template_verified):
         await admit_all(store)
         claim = await claim_one(store)
-        await store.set_phase(claim, Phase.PROVISIONING, secrets=new_secrets(claim.cluster.spec, claim.at))
+        await provision(store, claim)
         await move(store, claim, Phase.READY)
         await ending(claim)
         await move(store, claim, Phase.DELETING, Phase.DELETED)

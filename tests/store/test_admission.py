@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from dayfly.domain.capacity import Past, Queue, Resources, Waiting, admissible, 
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.store import Store
 from dayfly.store.tables import clusters
-from tests.store.helpers import admit_all, claim_new, claim_one, create, create_due, move, set_back
+from tests.store.helpers import (
+    admit_all,
+    claim_new,
+    claim_one,
+    create,
+    create_due,
+    make_ready,
+    move,
+    provision,
+    set_back,
+)
 from tests.support.specs import make_spec
 
 ONE = demand(make_spec())
@@ -21,6 +32,7 @@ PROCESSES = 3
 WAITING = 30
 ROOM_FOR = 7
 LIMIT_SECONDS = 120.0
+GIB = 1 << 30
 ADMITTER = Path(__file__).with_name("admitter.py")
 
 
@@ -187,3 +199,44 @@ async def test_admitting_nobody_changes_nothing(store: Store) -> None:
     assert await store.get_cluster(made.id) == made
     assert await admit_all(store) == (made.id,)
     assert await admit_all(store) == ()
+
+
+async def test_what_is_saved_takes_room_on_the_disk(store: Store) -> None:
+    async def saved() -> Resources:
+        queue = await store.queue()
+        return queue.in_use - sum(queue.held.values(), Resources())
+
+    cluster = await make_ready(store, "demo")
+    await store.create_checkpoint(cluster.id, "one")
+    assert await saved() == Resources()
+    mine = await claim_one(store)
+    await store.checkpoint_made(mine, "one", 2 * GIB - 1)
+    assert await saved() == Resources(disk_gib=2)
+    template, _ = await store.create_template(make_spec(), "default", "key")
+    await admit_all(store)
+    claim = await claim_one(store)
+    await provision(store, claim)
+    await move(store, claim, Phase.READY)
+    await store.template_saved(claim, 5 * GIB + 1)
+    assert await saved() == Resources(disk_gib=7)
+    with store.watch_queue() as watch:
+        await store.checkpoint_gone(mine, "one")
+        assert await watch.wait(5)
+    assert await saved() == Resources(disk_gib=6)
+    await store.retire_template(template.id)
+    await move(store, claim, Phase.DELETING, Phase.DELETED)
+    assert await saved() == Resources(disk_gib=6), "the volume is there as long as its trial"
+    await admit_all(store)
+    await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
+    with store.watch_queue() as watch:
+        assert await store.close_templates() == (template.id,)
+        assert await watch.wait(5)
+    assert await saved() == Resources()
+
+
+async def test_nobody_begins_on_a_disk_that_is_full_of_templates(store: Store) -> None:
+    await create(store)
+    room = Resources(100, 10**6, ONE.disk_gib)
+    queue = await store.queue()
+    assert len(admissible(queue, room)) == 1
+    assert admissible(replace(queue, saved_gib=1), room) == ()

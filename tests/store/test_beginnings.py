@@ -145,3 +145,18 @@ async def test_who_may_be_a_fork_counts_with_less_memory_until_it_is_none(store:
     await store.begin(claims["shared"], IMAGE)
     occupants = await store.occupants()
     assert [occupant.needs for occupant in occupants] == [demand(spec), demand(spec)]
+
+
+async def test_a_fork_that_recovers_counts_with_all_its_memory(store: Store) -> None:
+    spec = make_spec()
+    template = await make_template(store)
+    await store.create_cluster(NewCluster("shared", spec, memory_factor=2.0))
+    await admit_all(store)
+    claim = await claim_one(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await move(store, claim, Phase.READY)
+    [occupant] = await store.occupants()
+    assert occupant.needs == demand(spec, memory_factor=2.0)
+    await move(store, claim, Phase.PROVISIONING)
+    [occupant] = await store.occupants()
+    assert occupant.needs == demand(spec), "it boots: nothing is shared any more"

@@ -220,3 +220,28 @@ async def test_the_earliest_end_counts(store: Store) -> None:
     again = await store.change_cluster(cluster.id, Change(ttl_seconds=10))
     assert again.ready_at is not None
     assert again.expires_at == again.ready_at + timedelta(seconds=10)
+
+
+async def test_one_that_may_be_idle_from_now_on_is_looked_at(store: Store) -> None:
+    cluster = await ready(store)
+    assert await store.seconds_until_due() is None
+    with store.watch_work() as watch:
+        changed = await store.change_cluster(cluster.id, Change(idle_seconds=400))
+        assert await watch.wait(5), "who sleeps for longer is woken"
+    assert changed.active_at == changed.updated_at
+    seconds = await store.seconds_until_due()
+    assert seconds is not None
+    assert 90 <= seconds <= 100
+    again = await store.change_cluster(cluster.id, Change(labels={"a": "b"}))
+    assert (again.spec.idle_seconds, again.active_at) == (400, changed.active_at)
+
+
+async def test_one_that_becomes_so_while_it_is_at_work_is_looked_at_afterwards(store: Store) -> None:
+    cluster = await ready(store)
+    await store.nudge([cluster.id])
+    claim = await claim_one(store)
+    await store.change_cluster(cluster.id, Change(idle_seconds=400))
+    await store.release(claim, due_in_seconds=None)
+    seconds = await store.seconds_until_due()
+    assert seconds is not None
+    assert 90 <= seconds <= 100

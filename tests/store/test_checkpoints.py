@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dayfly.domain.capacity import Resources
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import IMAGE, Origin
@@ -133,6 +134,29 @@ async def test_they_go_with_their_cluster(store: Store) -> None:
         await store.delete_checkpoint(ready.id, "two")
     await move(store, claim, Phase.DELETED)
     assert await store.list_checkpoints(ready.id) == ()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_they_go_when_all_of_a_cluster_that_failed_is_cleared_away(store: Store, at_once: bool) -> None:
+    ready = await make_ready(store)
+    claim = await _make(store, ready.id, "one")
+    await store.set_phase(claim, Phase.FAILED, free=at_once)
+    if not at_once:
+        [kept] = await store.list_checkpoints(ready.id)
+        assert kept.name == "one", "a hold may keep what it lies on"
+        await store.free(claim)
+    assert await store.list_checkpoints(ready.id) == ()
+    assert (await store.queue()).in_use == Resources()
+
+
+async def test_they_take_room_while_their_cluster_waits_to_be_woken_up(store: Store) -> None:
+    ready = await make_ready(store)
+    claim = await _make(store, ready.id, "one")
+    before = (await store.queue()).in_use
+    await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
+    queue = await store.queue()
+    assert queue.in_use == Resources(0, 0, before.disk_gib)
+    assert queue.saved_gib == 8
 
 
 async def test_only_who_has_the_claim_may_report(store: Store) -> None:

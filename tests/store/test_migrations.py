@@ -40,8 +40,8 @@ async def test_partial_indices_are_partial(store: Store) -> None:
     assert "due_at is not null" in definitions["ix_clusters_due_at"]
 
 
-async def test_stores_that_open_one_new_database_at_once_agree(url: str) -> None:
-    stores = await asyncio.gather(*(Store.open(url) for _ in range(4)))
+async def test_stores_that_open_one_new_database_at_once_agree(empty_url: str) -> None:
+    stores = await asyncio.gather(*(Store.open(empty_url) for _ in range(4)))
     try:
         made = await create(stores[0], "demo")
         for store in stores:
@@ -51,12 +51,12 @@ async def test_stores_that_open_one_new_database_at_once_agree(url: str) -> None
             await store.close()
 
 
-async def test_a_schema_from_a_newer_dayfly_is_left_alone(url: str) -> None:
-    store = await Store.open(url)
+async def test_a_schema_from_a_newer_dayfly_is_left_alone(empty_url: str) -> None:
+    store = await Store.open(empty_url)
     async with store._database.write() as transaction:
         await transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     await store.close()
-    store = await Store.open(url)
+    store = await Store.open(empty_url)
     try:
         assert (await create(store, "demo")).name == "demo"
         async with store._database.read() as connection:

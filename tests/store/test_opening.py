@@ -39,11 +39,11 @@ async def test_a_file_that_was_open_to_all_is_closed(sqlite_url: str, tmp_path: 
     assert mode(file) == 0o600
 
 
-async def test_what_was_written_is_there_after_opening_again(url: str) -> None:
-    store = await Store.open(url)
+async def test_what_was_written_is_there_after_opening_again(empty_url: str) -> None:
+    store = await Store.open(empty_url)
     made = await create(store, "demo")
     await store.close()
-    store = await Store.open(url)
+    store = await Store.open(empty_url)
     try:
         assert await store.get_cluster("demo") == made
         await store.ping()
@@ -51,8 +51,8 @@ async def test_what_was_written_is_there_after_opening_again(url: str) -> None:
         await store.close()
 
 
-async def test_a_store_may_be_closed_twice(url: str) -> None:
-    store = await Store.open(url)
+async def test_a_store_may_be_closed_twice(empty_url: str) -> None:
+    store = await Store.open(empty_url)
     await store.close()
     await store.close()
 

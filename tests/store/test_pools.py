@@ -7,14 +7,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from sqlalchemy import insert, text
 
 from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Hold, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import Period, Pool
+from dayfly.domain.pool import Obstacle, Period, Pool
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store
-from dayfly.store.tables import clusters
+from dayfly.store.tables import clusters, labels
 from tests.store.helpers import admit_all, claim_one, create, make_members, move, set_back, spec_with
 from tests.support.specs import make_spec
 
@@ -42,6 +43,22 @@ async def test_a_pool_is_changed_where_something_else_is_wanted(store: Store) ->
     assert changed.schedule == SCHEDULE
     changed = await store.change_pool(pool.id, PoolChange(schedule=(), maximum=9, max_age_seconds=60))
     assert (changed.size, changed.schedule, changed.maximum, changed.max_age_seconds) == (0, (), 9, 60)
+
+
+async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store: Store) -> None:
+    pool = await store.create_pool(POOL)
+    waiting = Obstacle("image_missing", "no such image: b\ufffdre")
+    await store.tell_pool(pool.id, Obstacle("image_missing", "no such image: b\0re"))
+    assert (await store.get_pool("warm")).waiting == waiting
+    assert (await store.change_pool("warm", PoolChange(size=1))).waiting == waiting
+    assert [one.waiting for one in await store.list_pools()] == [waiting]
+    await store.tell_pool(pool.id, None)
+    assert (await store.get_pool("warm")).waiting is None
+    async with store._database.read() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM pools WHERE waiting IS NULL"))).scalar() == 1
+    await store.delete_pool(pool.id)
+    await store.tell_pool(pool.id, waiting)
+    assert await store.list_pools() == ()
 
 
 async def test_a_pools_name_is_its_own(store: Store) -> None:
@@ -116,6 +133,17 @@ async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> N
     assert (await claim_one(store)).cluster == cluster
     assert [member.id for member in await store.members(pool.id)] == [({first.id, second.id} - {cluster.id}).pop()]
     assert (await store.past()).provisioning_seconds is None, "it tells nothing of how long making one takes"
+
+
+async def test_a_label_that_a_member_has_already_keeps_nobody_from_getting_it(store: Store) -> None:
+    [member] = (await _fill(store, 1))[1]
+    async with store._database.write() as transaction:
+        row = {"cluster_id": member.id, "key": "a", "value": "b"}
+        await transaction.connection.execute(insert(labels).values(row))
+    mine = await create(store, labels={"a": "c"})
+    assert mine.id == member.id
+    assert (await store.list_clusters(labels={"a": "b"})).clusters == ()
+    assert (await store.list_clusters(labels={"a": "c"})).clusters == (mine,)
 
 
 async def test_who_waits_longest_is_taken_first(store: Store) -> None:

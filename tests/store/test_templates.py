@@ -9,12 +9,11 @@ import pytest
 from dayfly.domain.cluster import Fault, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import TEMPLATE
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.template import TemplatePhase
+from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
 from dayfly.store.tables import clusters
-from tests.store.helpers import admit_all, claim_new, claim_one, make_template, move, set_back, spec_with
+from tests.store.helpers import admit_all, claim_new, claim_one, make_template, move, provision, set_back, spec_with
 from tests.support.specs import make_spec
 
 FAULT = Fault("not_usable", "no pod ran", evidence={"console": "text"})
@@ -25,7 +24,7 @@ async def _build(store: Store) -> Claim:
     await store.create_template(make_spec(), "default", "key")
     await admit_all(store)
     claim = await claim_one(store)
-    await store.set_phase(claim, Phase.PROVISIONING, secrets=new_secrets(claim.cluster.spec, claim.at))
+    await provision(store, claim)
     await move(store, claim, Phase.READY)
     return claim
 
@@ -110,14 +109,11 @@ async def test_a_template_that_passed_its_trial_is_ready(store: Store) -> None:
 
 
 @pytest.mark.parametrize("make", [_build, _try])
-@pytest.mark.parametrize("how", ["reported", "failed", "deleted"])
+@pytest.mark.parametrize("how", ["failed", "deleted"])
 async def test_a_template_fails_with_what_it_is_made_or_tried_with(store: Store, make: object, how: str) -> None:
     claim = await make(store)  # type: ignore[operator]
-    if how == "reported":
-        await store.template_failed(claim, FAULT)
-    elif how == "failed":
+    if how == "failed":
         await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
-        await store.template_failed(claim, FAULT)
     else:
         await store.request_deletion(claim.cluster.id)
         await move(store, claim, Phase.DELETING, Phase.DELETED)
@@ -125,6 +121,7 @@ async def test_a_template_fails_with_what_it_is_made_or_tried_with(store: Store,
     assert template.phase is TemplatePhase.FAILED
     assert template.fault is not None
     assert template.fault.code == ("conflict" if how == "deleted" else "not_usable")
+    assert template.failed_cluster == claim.cluster.id
     assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
     _, created = await store.create_template(make_spec(), "default", "key")
     assert created, "it is in nobody's way"
@@ -137,7 +134,7 @@ async def test_what_is_reported_of_a_retired_template_comes_too_late(store: Stor
     assert retired.phase is TemplatePhase.RETIRED
     assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
     await store.template_saved(claim, 4096)
-    await store.template_failed(claim, FAULT)
+    await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
     assert await store.list_templates() == (retired,)
     assert (await store.queue()).waiting == ()
 
@@ -182,7 +179,7 @@ async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
 
 async def test_a_failed_template_goes_when_somebody_wants_it_to(store: Store) -> None:
     claim = await _build(store)
-    await store.template_failed(claim, FAULT)
+    await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
     await move(store, claim, Phase.DELETING, Phase.DELETED)
     assert await store.close_templates() == ()
     [failed] = await store.list_templates()
@@ -245,3 +242,41 @@ async def test_a_template_is_retired_while_it_moves_on(url: str) -> None:
     finally:
         for store in stores:
             await store.close()
+
+
+async def test_one_is_renewed_as_a_whole(store: Store) -> None:
+    old = await make_template(store)
+    new = await store.renew_template(old.id, make_spec(), old.key)
+    assert new is not None
+    assert (new.phase, new.key, new.owner) == (TemplatePhase.MAKING, old.key, old.owner)
+    assert [waiting.id for waiting in (await store.queue()).waiting] == [new.builder]
+    assert await store.known_templates() == {old.id: TemplatePhase.RETIRED, new.id: TemplatePhase.MAKING}
+    assert await store.renew_template(old.id, make_spec(), old.key) is None, "somebody did already"
+    assert await store.renew_template(new.id, make_spec(), old.key) is None, "it is not ready"
+    assert len(await store.known_templates()) == 2
+
+
+async def test_a_renewed_one_gives_way_to_one_that_is_there(store: Store) -> None:
+    old = await make_template(store)
+    other = await make_template(store, key="another")
+    assert await store.renew_template(old.id, make_spec(), "another") is None
+    assert await store.known_templates() == {old.id: TemplatePhase.RETIRED, other.id: TemplatePhase.READY}
+
+
+async def test_one_that_cannot_be_renewed_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = await make_template(store)
+
+    async def dies(*_: object) -> Template:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("dayfly.store.templates._insert", dies)
+    with pytest.raises(asyncio.CancelledError):
+        await store.renew_template(old.id, make_spec(), old.key)
+    assert await store.known_templates() == {old.id: TemplatePhase.READY}
+
+
+async def test_many_who_renew_at_once_make_one(store: Store) -> None:
+    old = await make_template(store)
+    made = await asyncio.gather(*(store.renew_template(old.id, make_spec(), old.key) for _ in range(5)))
+    assert sum(one is not None for one in made) == 1
+    assert sorted((await store.known_templates()).values()) == [TemplatePhase.MAKING, TemplatePhase.RETIRED]

@@ -17,6 +17,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, func, insert, sele
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
 from dayfly.store import Change, IdempotencyKey, NewCluster, Store, migrate
@@ -57,10 +58,10 @@ def rows(request: pytest.FixtureRequest) -> Rows:
 
 
 @pytest.fixture
-async def old_url(url: str, rows: Rows, request: pytest.FixtureRequest) -> str:
+async def old_url(empty_url: str, rows: Rows, request: pytest.FixtureRequest) -> str:
     """The URL of a database of the revision, with its rows."""
-    await make_old(url, request.node.callspec.params["rows"], rows)
-    return url
+    await make_old(empty_url, request.node.callspec.params["rows"], rows)
+    return empty_url
 
 
 async def make_old(url: str, revision: str, rows: Rows) -> None:
@@ -106,7 +107,8 @@ def test_every_released_revision_has_its_rows() -> None:
 async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        found = {cluster.id: cluster for cluster in (await store.list_clusters(phases=set(Phase))).clusters}
+        everything = await store.list_clusters(phases=set(Phase), purposes=set(Purpose))
+        found = {cluster.id: cluster for cluster in everything.clusters}
         assert set(found) == {row["id"] for row in rows["clusters"]}
         for row in rows["clusters"]:
             cluster = found[row["id"]]
@@ -122,7 +124,8 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])
             assert (await store.secrets(cluster.id) is not None) == has_secrets
         for label in rows["labels"]:
-            listed = await store.list_clusters(labels={label["key"]: label["value"]}, phases=set(Phase))
+            wanted = {label["key"]: label["value"]}
+            listed = await store.list_clusters(labels=wanted, phases=set(Phase), purposes=set(Purpose))
             assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
         for key in rows["idempotency_keys"]:
             made = await store.made_with(IdempotencyKey(key["key"], key["fingerprint"]))
@@ -133,15 +136,21 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
         await store.close()
 
 
+def share(cluster: Cluster) -> Resources:
+    """What it has of its host: one that hibernates only its disk."""
+    whole = demand(cluster.spec)
+    return Resources(disk_gib=whole.disk_gib) if cluster.phase is Phase.HIBERNATED else whole
+
+
 async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        clusters = (await store.list_clusters()).clusters
+        clusters = (await store.list_clusters(purposes=set(Purpose))).clusters
         running = {Phase.PROVISIONING, Phase.READY, Phase.DELETING}
         reserved = {row["id"]: row.get("reserved", row["phase"] in running) for row in rows["clusters"]}
         assert {cluster.id: cluster.reserved for cluster in clusters}.items() <= reserved.items()
         queue = await store.queue()
-        assert queue.in_use == sum((demand(c.spec) for c in clusters if c.reserved), Resources())
+        assert sum(queue.held.values(), Resources()) == sum((share(c) for c in clusters if c.reserved), Resources())
         waiting = [cluster for cluster in clusters if cluster.phase is Phase.PENDING]
         assert [(w.id, w.needs) for w in queue.waiting] == [(c.id, demand(c.spec)) for c in waiting]
         assert await admit_all(store) == tuple(cluster.id for cluster in waiting)
@@ -154,9 +163,9 @@ async def test_the_living_are_finished(old_url: str) -> None:
     store = await Store.open(old_url)
     try:
         await admit_all(store)
-        living = (await store.list_clusters()).clusters
+        living = (await store.list_clusters(purposes=set(Purpose))).clusters
         for cluster in living:
-            if cluster.desired is Desired.PRESENT:
+            if cluster.desired is not Desired.ABSENT and cluster.purpose is Purpose.CLUSTER:
                 await store.change_cluster(cluster.id, Change(ttl_seconds=None, labels={"kept": "no"}))
             await store.request_deletion(cluster.id)
         for _ in living:
@@ -165,9 +174,9 @@ async def test_the_living_are_finished(old_url: str) -> None:
                 await store.set_phase(claim, Phase.DELETING)
             await move(store, claim, Phase.DELETED)
         assert await store.known() == ()
-        everybody = (await store.list_clusters(phases=set(Phase))).clusters
+        everybody = (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters
         assert await store.forget(-1, limit=100) == len(everybody)
-        assert (await store.list_clusters(phases=set(Phase))).clusters == ()
+        assert (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters == ()
     finally:
         await store.close()
 
@@ -190,6 +199,24 @@ async def test_a_replica_of_the_release_goes_on_beside_us(old_url: str, rows: Ro
         assert occupant.needs == demand(cluster.spec)
         claims = await store.claim("worker", lease_seconds=60, limit=100)
         assert "0123456789ab" in {claim.cluster.id for claim in claims}
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("rows", ["0003"], indirect=True)
+async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Rows) -> None:
+    store = await Store.open(old_url)
+    try:
+        [template] = await store.list_templates()
+        assert (template.id, template.phase, template.forks) == (rows["templates"][0]["id"], "ready", 1)
+        assert await store.template_secrets(template.id) is not None
+        fork = await store.get_cluster("fork")
+        assert (fork.template_id, str(fork.reset_to)) == (template.id, "checkpoint:with-data")
+        assert [checkpoint.name for checkpoint in await store.list_checkpoints(fork.id)] == ["with-data"]
+        [pool] = await store.list_pools()
+        assert (pool.name, pool.size, pool.waiting) == ("warm", 2, None)
+        assert [(one.phase, one.paused) for one in await store.members(pool.id)] == [(Phase.READY, True)] * 2
+        assert (await store.request_resume("asleep")).desired is Desired.PRESENT
     finally:
         await store.close()
 
@@ -218,11 +245,11 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
     holder = create_async_engine(postgres_url)
     try:
         async with holder.begin() as connection:
-            await connection.execute(text("LOCK TABLE clusters IN ACCESS SHARE MODE"))
+            await connection.execute(text("LOCK TABLE pools IN ACCESS SHARE MODE"))
             with pytest.raises(DatabaseUnavailable, match="lock timeout"):
                 await Store.open(postgres_url)
-            columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'clusters'")
-            assert "shape" not in set((await connection.execute(columns)).scalars())
+            columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'pools'")
+            assert "waiting" not in set((await connection.execute(columns)).scalars())
             version = await connection.execute(text("SELECT version_num FROM alembic_version"))
             assert version.scalar_one() == revision
     finally:

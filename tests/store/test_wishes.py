@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION, IMAGE, Origin
 from dayfly.errors import Conflict, NotFound, NotReady
-from dayfly.store import Store
-from tests.store.helpers import admit_all, claim_new, claim_one, create, make_members, make_ready, make_template, move
+from dayfly.store import Change, Store
+from tests.store.helpers import (
+    admit_all,
+    claim_new,
+    claim_one,
+    create,
+    make_members,
+    make_ready,
+    make_template,
+    move,
+    provision,
+)
 from tests.store.test_pools import POOL
 from tests.support.specs import make_spec
 
@@ -98,10 +110,48 @@ async def test_one_wish_at_a_time(store: Store) -> None:
         await store.request_reset(ready.id, IMAGE)
 
 
-async def test_what_is_not_a_callers_is_nobodys_to_reset(store: Store) -> None:
-    [member] = await make_members(store, await store.create_pool(POOL), 1)
-    with pytest.raises(Conflict, match="purpose is member"):
-        await store.request_reset(member.id, IMAGE)
+@pytest.mark.parametrize("purpose", [Purpose.TEMPLATE, Purpose.TRIAL, Purpose.MEMBER])
+async def test_what_is_not_a_callers_is_nobodys_to_wish_anything_of(store: Store, purpose: Purpose) -> None:
+    found = await make_own(store, purpose)
+    wishes: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.change_cluster(found.name, Change(labels={"a": "b"})),
+        lambda: store.change_cluster(found.id, Change(ttl_seconds=1)),
+        lambda: store.heartbeat(found.id),
+        lambda: store.request_reset(found.id, IMAGE),
+        lambda: store.request_hibernation(found.id),
+        lambda: store.request_resume(found.id),
+        lambda: store.create_checkpoint(found.id, "one"),
+        lambda: store.delete_checkpoint(found.id, "one"),
+    ]
+    for wish in wishes:
+        with pytest.raises(Conflict, match=f"purpose is {purpose}"):
+            await wish()
+    assert await store.get_cluster(found.id) == found
+    assert (await store.request_deletion(found.id)).desired is Desired.ABSENT
+
+
+async def make_own(store: Store, purpose: Purpose) -> Cluster:
+    """A cluster that is for this purpose."""
+    if purpose is Purpose.MEMBER:
+        [found] = await make_members(store, await store.create_pool(POOL), 1)
+        return found
+    await store.create_template(make_spec(), "default", "key")
+    if purpose is Purpose.TRIAL:
+        await admit_all(store)
+        claim = await claim_one(store)
+        await provision(store, claim)
+        await move(store, claim, Phase.READY)
+        await store.template_saved(claim, 1)
+    [found] = (await store.list_clusters(purposes=[purpose])).clusters
+    return found
+
+
+async def test_what_failed_does_not_hibernate_though_it_was_to(store: Store) -> None:
+    ready = await make_ready(store)
+    await store.request_hibernation(ready.id)
+    await move(store, await claim_one(store), Phase.FAILED)
+    with pytest.raises(NotReady):
+        await store.request_hibernation(ready.id)
 
 
 async def test_who_hibernates_gives_back_what_it_does_not_use(store: Store) -> None:
@@ -135,8 +185,10 @@ async def test_who_is_woken_up_waits_for_room_like_any_other(store: Store) -> No
     pending = await store.set_phase(claim, Phase.PENDING)
     assert (pending.reserved, pending.admitted_at, pending.desired) == (False, None, Desired.PRESENT)
     await store.release(claim, due_in_seconds=None)
-    [waiting] = (await store.queue()).waiting
-    assert (waiting.id, waiting.needs, waiting.background) == (ready.id, ONE, False)
+    queue = await store.queue()
+    [waiting] = queue.waiting
+    assert (waiting.id, waiting.needs, waiting.background) == (ready.id, replace(ONE, disk_gib=0), False)
+    assert queue.in_use == Resources(0, 0, ONE.disk_gib), "its containers are there, and their disks"
     [known] = await store.known()
     assert (known.reserved, known.begun) == (False, True)
     assert await admit_all(store) == (ready.id,)

@@ -20,6 +20,7 @@ from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
 from dayfly.store import Store
+from tests.support.databases import new_sqlite
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.specs import IMAGE_ID, make_manifest
 
@@ -141,7 +142,8 @@ class Outside:
 
 
 def database_url(folder: Path) -> str:
-    return f"sqlite+aiosqlite:///{folder}/dayfly.db"
+    """A new database in the folder."""
+    return new_sqlite(folder / "dayfly.db")
 
 
 @asynccontextmanager

@@ -107,8 +107,6 @@ class Company:
         is_fork = template_id is not None and cluster.purpose is not Purpose.TEMPLATE
         await store.begin(claim, TEMPLATE if is_fork else IMAGE, secrets=SECRETS, template_id=template_id)
         if cluster.purpose in self.broken:
-            if cluster.purpose in {Purpose.TEMPLATE, Purpose.TRIAL}:
-                await store.template_failed(claim, FAULT)
             await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
             return
         await store.set_phase(claim, Phase.READY)

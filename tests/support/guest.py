@@ -14,6 +14,17 @@ from dayfly.client import Client, SshAccess, Template
 
 T = TypeVar("T")
 
+JUNK = """\
+echo junk >/root/junk; mkdir -p /opt/junk; rm -f /etc/hostname; echo junk >/etc/issue
+size=4194304 number=0
+while [ $size -ge 64 ]; do
+    if fallocate -l ${size}k /root/filler$number 2>/dev/null; then number=$((number+1)); else size=$((size/2)); fi
+done
+if dd if=/dev/zero of=/root/more bs=1M count=1 2>/dev/null; then echo not full; fi"""
+"""What a reset has to undo: new, changed and removed files, and a full disk. Prints `not full` if it is not."""
+FINGERPRINT = "ls -A /root /opt; cat /etc/hostname /etc/issue /etc/machine-id"
+"""Prints the same of a pristine node each time."""
+
 _LET_GO_SECONDS = 0.5
 
 

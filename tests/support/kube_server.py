@@ -29,7 +29,8 @@ class KubeServer:
     """Objects by kind and name; `put` and `drop` reach open watches."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, dict[str, dict[str, Any]]] = {"nodes": {}, "serviceaccounts": {}, "pods": {}}
+        kinds = ("nodes", "serviceaccounts", "pods")
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.refusals: list[tuple[int, str]] = []
         """Answers to the next new pods: status and message."""
         self.created: list[dict[str, Any]] = []
@@ -39,6 +40,9 @@ class KubeServer:
         self.expired_watches = 0
         """How many of the next watches are told that their version is too old."""
         self.unavailable = False
+        self.kubelets: dict[str, str] = {}
+        """What each says of its health."""
+        self.kubelet_asked = asyncio.Event()
         self._version = 100
         self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
 
@@ -63,6 +67,11 @@ class KubeServer:
 
     async def healthz(self, request: Request) -> Response:
         return PlainTextResponse("not ok", 500) if self.unavailable else PlainTextResponse("ok")
+
+    async def kubelet(self, request: Request) -> Response:
+        said = self.kubelets.get(request.path_params["name"], "no such node")
+        self.kubelet_asked.set()
+        return PlainTextResponse(said, 200 if said == "ok" else 503)
 
     async def collection(self, request: Request) -> Response:
         kind = request.url.path.rpartition("/")[2]
@@ -126,6 +135,7 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
         routes=[
             Route("/healthz", kube.healthz),
             Route("/api/v1/nodes", kube.collection),
+            Route("/api/v1/nodes/{name}/proxy/healthz", kube.kubelet),
             Route("/api/v1/pods", kube.collection),
             Route("/api/v1/namespaces/default/serviceaccounts", kube.collection),
             Route(pods, kube.collection, methods=["GET", "POST"]),

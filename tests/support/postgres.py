@@ -77,6 +77,20 @@ class PostgresServer:
         finally:
             self._run("dropdb", "--force", name)
 
+    def execute(self, url: str, *statements: str) -> None:
+        """SQL in the database that has the URL, each statement in a transaction of its own."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        commands = [f"--command={statement}" for statement in statements]
+        self._run(
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--output=/dev/null",
+            "--set=ON_ERROR_STOP=1",
+            f"--dbname={name}",
+            *commands,
+        )
+
     def _run(self, program: str, *arguments: str) -> None:
         argv: list[str | Path] = [self.programs / program, f"--host={self.folder}", f"--username={ROLE}", *arguments]
         subprocess.run(argv, check=True, timeout=START_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachine
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DockerUnavailable
 from dayfly.reconcile.admission import Admission
+from dayfly.reconcile.checkup import Checkup
 from dayfly.reconcile.reconciler import Reconciler
 from dayfly.reconcile.scene import Installation, Scene
 from dayfly.reconcile.sweeper import Sweeper
@@ -29,9 +31,24 @@ from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
 from tests.support.clock import FakeClock
 
-GIVE_UP_SECONDS = 20
+GIVE_UP_SECONDS = 60
+"""Longer than a lease: who was cut off just as it claimed something has it until then."""
 PLENTY = Resources(10**6, 10**9, 10**9)
 NEVER_SECONDS = 3600.0
+
+_LOOK_SECONDS = 0.01
+
+
+class _HeardCalls(Counter[str]):
+    """Counts the calls of a fake, and lets it be heard when one begins."""
+
+    def __init__(self, called: asyncio.Event) -> None:
+        super().__init__()
+        self._called = called
+
+    def __setitem__(self, method: str, count: int) -> None:
+        super().__setitem__(method, count)
+        self._called.set()
 
 
 @dataclass
@@ -44,6 +61,7 @@ class World:
     ssh: FakeSsh = field(default_factory=FakeSsh)
     kube: FakeKube = field(default_factory=FakeKube)
     machines: FakeMachines = field(init=False)
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
     pressure: FakePressure = field(default_factory=FakePressure)
     lease_seconds: float = 30
     offered: Resources = PLENTY
@@ -53,8 +71,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.machines = FakeMachines(self.engine)
+        for fake in (self.engine, self.ssh, self.kube, self.machines):
+            fake.calls = _HeardCalls(self._called)
 
-    def reconciler(self) -> Reconciler:
+    def scene(self) -> Scene:
         async def accelerator(image_id: str) -> Accelerator:
             if self.engine.is_down:
                 raise DockerUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
@@ -62,8 +82,10 @@ class World:
 
         installation = Installation("default", Publication(), "127.0.0.1")
         drivers = Drivers(self.engine, self.ssh, self.kube, self.machines)
-        scene = Scene(self.store, drivers, installation, accelerator, self.pressure, self.clock)
-        return reconciler_of(self.settings, scene, self.clock)
+        return Scene(self.store, drivers, installation, accelerator, self.pressure, self.clock)
+
+    def reconciler(self) -> Reconciler:
+        return reconciler_of(self.settings, self.scene(), self.clock)
 
     def worker(self, name: str = "worker") -> Worker:
         return Worker(self.store, self.reconciler(), WorkerOptions(name, 8, self.lease_seconds, 5, 0.05), self.clock)
@@ -79,7 +101,12 @@ class World:
 
     def watcher(self) -> Watcher:
         # On real time: a pause between two surveys that takes no time would leave none for anything else.
-        return Watcher(self.store, self.engine, self.sweeper(), SystemClock(), survey_seconds=NEVER_SECONDS)
+        return Watcher(
+            self.store, self.engine, self.sweeper(), self.checkup(), SystemClock(), survey_seconds=NEVER_SECONDS
+        )
+
+    def checkup(self) -> Checkup:
+        return Checkup(self.scene())
 
     @asynccontextmanager
     async def working(self, name: str = "worker") -> AsyncIterator[asyncio.Task[None]]:
@@ -139,14 +166,24 @@ class World:
     async def work_in_pieces(self, calls: int, done: Callable[[], Awaitable[bool]]) -> None:
         """One worker after the other, each cut off after so many calls to the outside world, until it is `done`."""
         for _ in range(80):
-            before = self._calls()
-            async with self.working() as task, asyncio.timeout(GIVE_UP_SECONDS):
-                while not task.done() and self._calls() - before < calls and not await done():  # noqa: ASYNC110
-                    await asyncio.sleep(0)
+            async with self.working() as worker, asyncio.timeout(GIVE_UP_SECONDS):
+                await self.until_called(worker, calls, done)
             if await done():
                 return
             calls += 1  # some steps need more than one call in a row
         raise AssertionError("it does not come to its end")
+
+    async def until_called(self, worker: asyncio.Task[None], calls: int, done: Callable[[], Awaitable[bool]]) -> None:
+        """Until so many more calls to the outside world were made, it is `done`, or the worker has ended."""
+        before = self._calls()
+        while not worker.done() and self._calls() - before < calls:
+            self._called.clear()
+            try:
+                await asyncio.wait_for(self._called.wait(), _LOOK_SECONDS)
+            except TimeoutError:
+                # Only now: a look at the database keeps those who work from it.
+                if await done():
+                    return
 
     def _calls(self) -> int:
         return sum(fake.calls.total() for fake in (self.engine, self.ssh, self.kube, self.machines))

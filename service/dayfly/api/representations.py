@@ -135,7 +135,8 @@ class ClusterSummary(Spec):
     )
     heartbeat_at: datetime | None = Field(description="The last one; its creation, before the first.")
     active_at: datetime | None = Field(
-        description="When traffic through its published ports was last seen, where it has `idle_seconds`."
+        description="When traffic through its published ports was last seen, where it has `idle_seconds`; or when "
+        "these were last changed."
     )
     hold: Hold | None
     restarts: int = Field(description="How often in a row machines of it were started again.")

@@ -120,7 +120,8 @@ class ShapeRequest(Strict):
     readiness: Readiness | None = Field(
         default=None,
         description="What `ready` promises: a pod has run (`usable`, the default), all nodes are Ready (`nodes`), "
-        "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise).",
+        "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise). Of a fork: a pod "
+        "has run in its template; its own nodes are Ready, and their kubelets and SSH answer.",
     )
     owner: str = Field(
         default="default",
@@ -198,9 +199,16 @@ class ChangeRequest(Strict):
     hold: HoldRequest | None = Field(
         default=None, description="The hold from now on, in place of any before. null: none."
     )
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=MIN_IDLE_SECONDS,
+        le=MAX_NUMBER,
+        description="Hibernate it by itself after so many seconds without traffic through its published ports, counted "
+        "from this request on. null: never.",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("nothing to change: give at least one of ttl_seconds, labels and hold")
+            raise ValueError("nothing to change: give at least one of ttl_seconds, labels, hold and idle_seconds")
         return self

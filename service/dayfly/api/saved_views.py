@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, time
 
 from pydantic import BaseModel, Field
@@ -57,6 +57,15 @@ class Parents(BaseModel):
     builder: str = Field(description="The id of the cluster that was saved.")
 
 
+class TemplateError(ErrorReport):
+    """Why a template failed."""
+
+    cluster: str | None = Field(
+        description="The id of the cluster that failed, which it was made from, or tried with: evidence and "
+        "diagnostics are under that id, deleted as it is, while it is on record."
+    )
+
+
 class Template(Shape):
     """A running cluster, saved once, of which others are forks."""
 
@@ -76,7 +85,7 @@ class Template(Shape):
     uses: int = Field(description="How many forks were ever begun.")
     forks: int = Field(description="How many of them are not deleted.")
     failures: int = Field(description="How many forks failed since the last that did not.")
-    error: ErrorReport | None
+    error: TemplateError | None
 
 
 class TemplateList(BaseModel):
@@ -94,6 +103,16 @@ class PeriodView(BaseModel):
     size: int
 
 
+class PoolWaits(BaseModel):
+    """Why a pool is not filled."""
+
+    code: str = Field(
+        description="`template_making`: members are forks, and their template is being made. `no_room`: they wait for "
+        "their share of the host. Else as of an error: what the template, a member, or a look at the image met."
+    )
+    message: str
+
+
 class Pool(Shape):
     """Forks of one template, kept warm and paused for whoever asks for such a cluster next."""
 
@@ -108,6 +127,9 @@ class Pool(Shape):
     wanted: int = Field(description="How many members are to wait at this moment, by size, schedule and maximum.")
     ready: int = Field(description="How many wait, and will be given away at once.")
     making: int = Field(description="How many are on their way to that.")
+    waiting: PoolWaits | None = Field(
+        description="What keeps the pool from being filled, as a worker found it when it last looked. null: nothing."
+    )
 
 
 class PoolList(BaseModel):
@@ -125,7 +147,8 @@ def show_checkpoint(checkpoint: checkpoints.Checkpoint) -> Checkpoint:
     )
 
 
-def show_template(template: templates.Template, now: datetime) -> Template:
+def show_template(template: templates.Template, now: datetime, evidence: Collection[str] = ()) -> Template:
+    """`evidence`: the names of what there is of the cluster that it failed with."""
     return Template(
         **_shape(template.spec),
         id=template.id,
@@ -140,8 +163,13 @@ def show_template(template: templates.Template, now: datetime) -> Template:
         uses=template.uses,
         forks=template.forks,
         failures=template.failures,
-        error=show_fault(template.fault, ()),
+        error=_show_error(template, evidence),
     )
+
+
+def _show_error(template: templates.Template, evidence: Collection[str]) -> TemplateError | None:
+    report = show_fault(template.fault, evidence)
+    return None if report is None else TemplateError(**dict(report), cluster=template.failed_cluster)
 
 
 def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Pool:
@@ -162,6 +190,7 @@ def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Po
         wanted=pool.wanted(now),
         ready=ready,
         making=len(staying) - ready - failed,
+        waiting=pool.waiting and PoolWaits(code=pool.waiting.code, message=pool.waiting.message),
     )
 
 

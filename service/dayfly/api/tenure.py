@@ -48,6 +48,7 @@ def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Ca
         ttl_seconds=allowed_ttl(request.ttl_seconds, services) if "ttl_seconds" in given else UNSET,
         labels=dict(request.labels) if "labels" in given else UNSET,
         hold=allowed_hold(request.hold, services) if "hold" in given else UNSET,
+        idle_seconds=request.idle_seconds if "idle_seconds" in given else UNSET,
     )
     now = services.clock.now()
 

@@ -77,7 +77,7 @@ def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Js
 
 
 for command in (
-    *(states.reset, states.hibernate, states.resume),
+    *(states.reset, states.hibernate, states.resume, states.idle),
     *(keeping.extend, keeping.hold, keeping.unhold, keeping.heartbeat, keeping.diagnostics),
 ):
     app.command()(command)

@@ -52,6 +52,13 @@ def tenure(cluster: Cluster) -> str:
     return f"{cluster.name} {'never expires' if end == _NEVER else f'expires {end}'}; {held}"
 
 
+def idleness(cluster: Cluster) -> str:
+    """One line on when a cluster hibernates by itself."""
+    if cluster.idle_seconds is None:
+        return f"{cluster.name} is never hibernated by itself"
+    return f"{cluster.name} is hibernated after {format_duration(cluster.idle_seconds)} without traffic"
+
+
 def table(clusters: Sequence[Cluster]) -> str:
     """One line a cluster."""
     return format_table(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from dayfly.cli.values import format_age, format_duration, format_size, format_table
-from dayfly.client import Checkpoint, Period, Pool, Template
+from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
 Value = Checkpoint | Template | Pool
 
@@ -50,18 +50,17 @@ def template(one: Template) -> str:
         "forks": f"{one.forks} of {one.uses} are there, {one.failures} failed since the last that did not",
         "last used": f"{format_age(one.last_used_at)} ago" if one.last_used_at else "never",
     }
-    error = f"\n\nerror [{one.error.code}]: {one.error.message}" if one.error else ""
-    return _facts(facts) + error
+    return _facts(facts) + (f"\n\n{_error(one.error)}" if one.error else "")
 
 
 def pools(found: Sequence[Pool]) -> str:
     """One line a pool."""
     return format_table(
-        ("NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING"),
+        ("NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING", "WAITING FOR"),
         [
             (
                 *(one.name, one.owner, one.image, str(1 + one.workers.count)),
-                *(str(one.wanted), str(one.ready), str(one.making)),
+                *(str(one.wanted), str(one.ready), str(one.making), one.waiting.code if one.waiting else "-"),
             )
             for one in found
         ],
@@ -79,6 +78,8 @@ def pool(one: Pool) -> str:
         "schedule": "; ".join(map(_period, one.schedule)) or "none",
         "max age": format_duration(one.max_age_seconds),
     }
+    if one.waiting:
+        facts["not filled"] = f"{one.waiting.message} [{one.waiting.code}]"
     return _facts(facts)
 
 
@@ -98,6 +99,15 @@ def _shape(one: Template | Pool) -> dict[str, str]:
         if workers.count
         else "none",
     }
+
+
+def _error(error: TemplateError) -> str:
+    lines = [f"error [{error.code}]: {error.message}"]
+    if error.evidence:
+        lines.append(f"evidence    {', '.join(error.evidence)}")
+    if error.cluster:
+        lines.append(f"hint: dayfly cluster diagnostics {error.cluster}")
+    return "\n".join(lines)
 
 
 def _period(one: Period) -> str:

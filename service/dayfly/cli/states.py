@@ -1,4 +1,4 @@
-"""`dayfly cluster reset | hibernate | resume | checkpoint …`: a cluster as it was before, or asleep."""
+"""`dayfly cluster reset | hibernate | resume | idle | checkpoint …`: a cluster as it was before, or asleep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from dayfly.cli import show, show_saved
 from dayfly.cli.options import Json, Name, Timeout, Wait
 from dayfly.cli.progress import watch
+from dayfly.cli.values import parse_duration
 from dayfly.client import Client
 
 checkpoints = typer.Typer(no_args_is_help=True, help="Keep states of a cluster, to be reset to.", add_completion=False)
@@ -49,6 +50,23 @@ def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: J
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
     typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+
+
+def idle(
+    name: Name,
+    after: Annotated[
+        float | None,
+        typer.Option(parser=parse_duration, metavar="DURATION", help="Without traffic through its ports: 30m, 2h."),
+    ] = None,
+    never: Annotated[bool, typer.Option("--never", help="It runs until it is hibernated on request.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say after what time without traffic a cluster is hibernated by itself; it counts from now on."""
+    if (after is None) != never:
+        raise typer.BadParameter("either --after or --never")
+    with Client() as client:
+        cluster = client.change(name, idle_seconds=None if after is None else round(after))
+    typer.echo(show.as_json(cluster) if as_json else show.idleness(cluster))
 
 
 @checkpoints.command("create")

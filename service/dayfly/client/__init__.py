@@ -32,7 +32,7 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, NodeMemory, SshAccess
-from dayfly.client.saved_models import Checkpoint, Parents, Period, Pool, Template
+from dayfly.client.saved_models import Checkpoint, Parents, Period, Pool, PoolWaits, Template, TemplateError
 from dayfly.client.sync_client import Client
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Parents",
     "Period",
     "Pool",
+    "PoolWaits",
     "Port",
     "Registry",
     "SizeRequest",
@@ -64,6 +65,7 @@ __all__ = [
     "SshAccess",
     "Step",
     "Template",
+    "TemplateError",
     "ToCheckpoint",
     "Unreachable",
     "Version",

@@ -116,9 +116,10 @@ class AsyncClient(SavedStates):
         ttl_seconds: int | Keep | None = KEEP,
         labels: Mapping[str, str] | Keep = KEEP,
         hold: HoldRequest | Keep | None = KEEP,
+        idle_seconds: int | Keep | None = KEEP,
     ) -> Cluster:
         """As Client.change."""
-        return await self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold)))
+        return await self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold, idle_seconds)))
 
     async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """As Client.extend."""

@@ -41,6 +41,12 @@ class Parents(Answer):
     builder: str
 
 
+class TemplateError(ErrorReport):
+    """Why a template failed. `cluster` is the id of the one that did: its evidence and diagnostics are there."""
+
+    cluster: str | None = None
+
+
 class Template(Shape):
     """A saved cluster of which others are forks. `phase` is making, verifying, ready, retired, failed or gone.
 
@@ -60,7 +66,7 @@ class Template(Shape):
     uses: int = 0
     forks: int = 0
     failures: int = 0
-    error: ErrorReport | None = None
+    error: TemplateError | None = None
 
 
 class TemplateList(Answer):
@@ -76,8 +82,18 @@ class Period(Answer):
     size: int
 
 
+class PoolWaits(Answer):
+    """Why a pool is not filled: a stable code, and a sentence."""
+
+    code: str
+    message: str
+
+
 class Pool(Shape):
-    """Warm clusters that wait. `wanted`: how many are to wait now; `ready`: how many do; `making`: on their way."""
+    """Warm clusters that wait. `wanted`: how many are to wait now; `ready`: how many do; `making`: on their way.
+
+    `waiting`: what keeps it from being filled, if anything does.
+    """
 
     id: str
     name: str
@@ -90,6 +106,7 @@ class Pool(Shape):
     wanted: int = 0
     ready: int = 0
     making: int = 0
+    waiting: PoolWaits | None = None
 
 
 class PoolList(Answer):

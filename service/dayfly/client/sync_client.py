@@ -123,9 +123,10 @@ class Client(SavedStates):
         ttl_seconds: int | Keep | None = KEEP,
         labels: Mapping[str, str] | Keep = KEEP,
         hold: HoldRequest | Keep | None = KEEP,
+        idle_seconds: int | Keep | None = KEEP,
     ) -> Cluster:
-        """Change what is given. `labels` replace all; of `ttl_seconds` and `hold`, None takes away what was."""
-        return self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold)))
+        """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
+        return self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold, idle_seconds)))
 
     def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""

@@ -96,17 +96,19 @@ KEEP: Final[Literal[Keep.KEEP]] = Keep.KEEP
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be different. `labels` replace all; a hold of None releases it."""
+    """What is to be different. `labels` replace all; None takes away what was."""
 
     ttl_seconds: int | Keep | None = KEEP
     labels: Mapping[str, str] | Keep = KEEP
     hold: HoldRequest | Keep | None = KEEP
+    idle_seconds: int | Keep | None = KEEP
 
     def body(self) -> dict[str, object]:
         fields: dict[str, object] = {
             "ttl_seconds": self.ttl_seconds,
             "labels": self.labels if isinstance(self.labels, Keep) else dict(self.labels),
             "hold": _hold(self.hold) if isinstance(self.hold, HoldRequest) else self.hold,
+            "idle_seconds": self.idle_seconds,
         }
         return {key: value for key, value in fields.items() if value is not KEEP}
 

@@ -85,14 +85,18 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Queue:
-    """All that admission looks at. `waiting` in the order of arrival; `held` is what each owner's clusters have."""
+    """All that admission looks at. `waiting` in the order of arrival; `held` is what each owner's clusters have.
+
+    `saved_gib`: the disk that templates and checkpoints take, beside the clusters' own.
+    """
 
     waiting: Sequence[Waiting]
     held: Mapping[str, Resources]
+    saved_gib: int = 0
 
     @property
     def in_use(self) -> Resources:
-        return sum(self.held.values(), Resources())
+        return sum(self.held.values(), Resources(disk_gib=self.saved_gib))
 
 
 def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
@@ -164,14 +168,6 @@ class Occupant:
     needs: Resources
     admitted_at: datetime
     expires_at: datetime | None
-
-
-def estimate_start(
-    wanted: str, queue: Queue, occupants: Sequence[Occupant], offered: Resources, past: Past, now: datetime
-) -> datetime | None:
-    """When the cluster `wanted` will be admitted, if all goes as it did in the past. None: there is no telling."""
-    starts = outlook(queue, occupants, offered, past, now)
-    return next((start for waiting, start in starts if waiting.id == wanted), None)
 
 
 def outlook(

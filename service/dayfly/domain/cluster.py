@@ -68,7 +68,8 @@ class Cluster:
 
     `template_id`: what it is a fork of, or (purpose `template`) what it is to become. `origin`: where its machines come
     from while it is `provisioning` (domain/origin.py); None: from where they are, their own disks. `reset_to`: the
-    wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's member do.
+    wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's member do,
+    or go on with a clock that is to be set yet.
     `generation` counts its resets: containers of an earlier one are cleared away.
     """
 

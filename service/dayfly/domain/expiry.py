@@ -101,7 +101,7 @@ def _is_unfinished(cluster: Cluster) -> bool:
     """Whether a ready cluster is not yet what its purpose wants of it."""
     match cluster.purpose:
         case Purpose.CLUSTER:
-            return cluster.paused  # just claimed: it is to go on
+            return cluster.paused  # just claimed: it is to go on, or a clock is to be set
         case Purpose.MEMBER:
             return not cluster.paused
         case Purpose.TEMPLATE | Purpose.TRIAL:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Final
 
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.spec import ClusterSpec
+
+_ROOM_SECONDS: Final = 10.0
+"""Every member is in the queue for a moment; one that is there for longer finds no room."""
 
 
 @dataclass(frozen=True)
 class Period:
     """A part of the week in which a pool has another size.
 
-    Days as Monday = 0. Times in UTC, without a zone of their own; `until` after `since`, or 00:00: the day's end.
+    Days as Monday = 0. Times in UTC, without a zone of their own; `until` after `since`: time.max for the day's end.
     """
 
     days: frozenset[int]
@@ -25,15 +29,29 @@ class Period:
 
     def has(self, moment: datetime) -> bool:
         """Whether `moment` (aware, in UTC) lies in it."""
-        before_end = self.until == time() or moment.time() < self.until
-        return moment.weekday() in self.days and self.since <= moment.time() and before_end
+        return moment.weekday() in self.days and self.since <= moment.time() < self.until
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a pool is not filled. `code`: of an error of errors.py, or TEMPLATE_MAKING or NO_ROOM."""
+
+    code: str
+    message: str
+
+
+TEMPLATE_MAKING: Final = "template_making"
+"""Members are forks, and what they are to be forks of is being made."""
+NO_ROOM: Final = "no_room"
+"""Members wait for their share of the host, behind those that somebody asked for."""
 
 
 @dataclass(frozen=True)
 class Pool:
     """One pool. `size` members wait, `maximum` at most whatever a schedule says; `max_age_seconds` of one that waits.
 
-    `schedule`: the first period that has the moment gives the size instead.
+    `schedule`: the first period that has the moment gives the size instead. `waiting`: what was in the way of filling
+    it when a worker last looked.
     """
 
     id: str
@@ -45,6 +63,7 @@ class Pool:
     created_at: datetime
     schedule: tuple[Period, ...] = ()
     max_age_seconds: int = 24 * 3600
+    waiting: Obstacle | None = None
 
     def wanted(self, now: datetime) -> int:
         """How many members are to wait at `now`."""
@@ -70,11 +89,23 @@ def superfluous(
     useless = [member for member in present if member.spec.shape != shape or _has_failed(member, now, retry_seconds)]
     left = [member for member in present if member not in useless and member.phase is not Phase.FAILED]
     spare = len(left) - pool.wanted(now)
-    going = sorted(left, key=lambda member: (_waits(member), *_age(member)))[: max(spare, 0)]
-    if spare == 0 and all(map(_waits, left)):
+    going = sorted(left, key=lambda member: (is_waiting(member), *_age(member)))[: max(spare, 0)]
+    if spare == 0 and all(map(is_waiting, left)):
         born = now - timedelta(seconds=pool.max_age_seconds)
         going = sorted((member for member in left if member.created_at < born), key=_age)[:1]
     return tuple(member.id for member in (*useless, *going))
+
+
+def obstacle_of(members: Collection[Cluster], now: datetime) -> Obstacle | None:
+    """What is in the way of these members of a pool, that are to stay: one failed, or none finds room on the host."""
+    for member in members:
+        if member.phase is Phase.FAILED and member.fault is not None:
+            return Obstacle(member.fault.code, f"its member {member.id} failed: {member.fault.message}")
+    for member in members:
+        queued = member.phase is Phase.PENDING and member.admitted_at is None
+        if queued and (now - member.created_at).total_seconds() >= _ROOM_SECONDS:
+            return Obstacle(NO_ROOM, f"its member {member.id} waits for room on the host")
+    return None
 
 
 def _has_failed(member: Cluster, now: datetime, retry_seconds: float) -> bool:
@@ -87,6 +118,6 @@ def _age(member: Cluster) -> tuple[datetime, str]:
     return (member.created_at, member.id)
 
 
-def _waits(member: Cluster) -> bool:
+def is_waiting(member: Cluster) -> bool:
     """Whether a caller can have it at once."""
     return member.phase is Phase.READY and member.paused

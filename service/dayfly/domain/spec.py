@@ -12,7 +12,10 @@ from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.domain.naming import node_name
 
 Readiness = Literal["usable", "nodes", "booted"]
-"""What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted)."""
+"""What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
+
+Of a fork: a pod has run in its template; its own nodes are Ready, and their kubelets and SSH answer.
+"""
 
 Restart = Literal["always", "never"]
 """After the engine, the host or a machine of the cluster went down: `always` it is brought back, `never` it fails."""

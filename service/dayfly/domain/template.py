@@ -37,7 +37,8 @@ class Template:
     """One template. Sizes in bytes, as the disk has them. `uses` counts forks ever made, `forks` those that live.
 
     `key` is template_key() of what shaped it. `builder`: the id of the cluster that it was, or is being, made from.
-    `failures`: forks that failed since the last that did not.
+    `failures`: forks that failed since the last that did not. `fault`: why it failed; `failed_cluster`: the id of the
+    cluster that did, the builder or the first fork, which has the evidence.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Template:
     forks: int = 0
     failures: int = 0
     fault: Fault | None = None
+    failed_cluster: str | None = None
 
 
 def template_key(spec: ClusterSpec, owner: str, accelerator: Accelerator, processor: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import KubeAccess, KubeNode, KubePod
@@ -28,6 +28,7 @@ class FakeKube(Faults):
         self.pods_run: list[str] = []
         self._unready: dict[str, str] = {}
         self._stale: set[str] = set()
+        self._silent: set[str] = set()
         self._failing_pods: str | None = None
 
     def not_ready(self, node: str, reason: str = "KubeletNotReady") -> None:
@@ -38,10 +39,15 @@ class FakeKube(Faults):
         """`node` has not reported since it was booted: what it says, Ready or not, is of an earlier boot."""
         self._stale.add(node)
 
+    def silent(self, node: str) -> None:
+        """`node` is Ready on record, but its kubelet does not answer."""
+        self._silent.add(node)
+
     def recovers(self, node: str) -> None:
-        """Take back `not_ready` and `stale_boot`."""
+        """Take back `not_ready`, `stale_boot` and `silent`."""
         self._unready.pop(node, None)
         self._stale.discard(node)
+        self._silent.discard(node)
 
     def pods_fail(self, reason: str | None) -> None:
         """Pods do not end well, for `reason`; None: they do again."""
@@ -80,6 +86,11 @@ class FakeKube(Faults):
     def _report(self, name: str, boot_id: str) -> KubeNode:
         ready, reason = name not in self._unready, self._unready.get(name, "KubeletReady")
         return KubeNode(name, ready, reason, EARLIER_BOOT if name in self._stale else boot_id)
+
+    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+        await self._look("wait_kubelets", access, timeout)
+        if late := {name: "no answer" for name in nodes if name in self._silent}:
+            raise NodeNotReady(f"the kubelets of {', '.join(late)} do not answer within {timeout:g} s", evidence=late)
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
         await self._enter("wait_service_account")

@@ -40,6 +40,7 @@ class FakeMachines(Faults):
         self.ran: list[tuple[str, tuple[str, ...]]] = []
         """(container, argv) of everything that was run in guests."""
         self._guest: Callable[[str, Sequence[str], bytes], CommandResult] | None = None
+        self._file: Callable[[str, str], str] | None = None
         self.torn: list[str] = []
         """Machines that were given a memory which their disk does not go with any more: that must never happen."""
         self._silent: set[str] = set()
@@ -48,6 +49,10 @@ class FakeMachines(Faults):
     def on_run(self, guest: Callable[[str, Sequence[str], bytes], CommandResult]) -> None:
         """What run() does from now on (until then: what guests do that are well)."""
         self._guest = guest
+
+    def on_read(self, file: Callable[[str, str], str]) -> None:
+        """What read() finds from now on."""
+        self._file = file
 
     def busy_for(self, looks: int) -> None:
         """Guests say that they are busy, ever less so, the next so many times that they are asked."""
@@ -108,6 +113,18 @@ class FakeMachines(Faults):
         self.ran.append((container, tuple(argv)))
         return self._answer(found, argv) if self._guest is None else self._guest(container, argv, stdin)
 
+    async def read(self, container: str, path: str, *, timeout: float) -> str:
+        found = await self._at("read", container)
+        self._agent(found, timeout)
+        if self._file is not None:
+            return self._file(container, path)
+        if path == "/proc/loadavg":
+            self._busy = max(0, self._busy - 1)
+            return f"{2.0**self._busy - 0.9:.2f} 0.30 0.20 1/120 4711\n"
+        if not found.identity:
+            raise CommandFailed(f"{container}: there is no {path}")
+        return f"{found.identity}\n"
+
     async def memory(self, container: str) -> Memory:
         await self._at("memory", container)
         return Memory(shared=100 << 20, private=30 << 20, proportional=50 << 20)
@@ -118,12 +135,7 @@ class FakeMachines(Faults):
             case ["/bin/date", "+%s"]:
                 now = 0.0 if found.clock is None else found.clock.now().timestamp()
                 return CommandResult(0, f"{now:.0f}\n", "")
-            case ["/bin/cat", "/proc/loadavg"]:
-                self._busy = max(0, self._busy - 1)
-                return CommandResult(0, f"{2.0**self._busy - 0.9:.2f} 0.30 0.20 1/120 4711\n", "")
-            case ["/bin/cat", _]:
-                return CommandResult(0, f"{found.identity}\n", "")
-            case ["/bin/sh", "-c", _, cluster_id]:
+            case ["/usr/bin/perl", "-e", _, _, cluster_id]:
                 found.identity = cluster_id
         return CommandResult(0, "", "")
 

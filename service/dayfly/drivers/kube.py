@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from dayfly.errors import NodeNotReady, NotUsable
 _NODES: Final = "/api/v1/nodes"
 _PODS: Final = "/api/v1/namespaces/default/pods"
 _RETRY_SECONDS: Final = 1.0
+_SAID_CHARACTERS: Final = 500
 _DELETE_SECONDS: Final = 60.0
 _NOT_YET: Final = frozenset({403, 404, 429, 500, 502, 503, 504})
 """Answers to a new pod while the control plane is still starting (403: no service account yet)."""
@@ -68,6 +69,17 @@ class KubeClient:
                 evidence={name: _last_word(seen.get(name), boot_id) for name, boot_id in boot_ids.items()},
             ) from error
 
+    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+        last = dict.fromkeys(nodes, "it was not asked")
+        try:
+            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+                for name in nodes:
+                    group.create_task(self._hear(access, name, last))
+        except TimeoutError as error:
+            raise NodeNotReady(
+                f"the kubelets of {', '.join(last)} do not answer the API server within {timeout:g} s", evidence=last
+            ) from error
+
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         path, only = "/api/v1/namespaces/default/serviceaccounts", "metadata.name=default"
         try:
@@ -111,6 +123,20 @@ class KubeClient:
             await self._delete_pod(access, name)
             raise
         await self._delete_pod(access, name)
+
+    async def _hear(self, access: KubeAccess, node: str, last: dict[str, str]) -> None:
+        """Until it answers; then it is in `last` no more."""
+        while True:
+            try:
+                async with KubeHttp(access, self._clock) as http:
+                    answer = await http.request("GET", f"{_NODES}/{node}/proxy/healthz")
+                if answer.is_success:
+                    del last[node]
+                    return
+                last[node] = answer.text[:_SAID_CHARACTERS]
+            except httpx.HTTPError as error:
+                last[node] = str(error) or type(error).__name__
+            await self._clock.sleep(_RETRY_SECONDS)
 
     async def _create_pod(self, access: KubeAccess, manifest: Object, note: Callable[[KubePod], None]) -> None:
         name = manifest["metadata"]["name"]

@@ -27,7 +27,7 @@ _MOVING: Final = frozenset({"setup", "active", "pre-switchover", "device", "wait
 _POLL_SECONDS: Final = 0.01
 _SHORT_SECONDS: Final = 30.0
 _CLOCK_TOLERANCE_SECONDS: Final = 0.5
-_CLOCK_TRIES: Final = 20
+_CLOCK_TRIES: Final = 5
 
 # Arguments of all: the folder, and the one in which it is made; each attempt has another, for one that was given up may
 # still be copying.
@@ -115,23 +115,25 @@ class QemuMachines:
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
-            late = 0.0
+            error = await self._clock_error(agent, clock)
             for _ in range(_CLOCK_TRIES):
-                # By `date`: the agent's own command wants a hardware clock's tool, and waits for its next full second.
-                set_to = clock.now().timestamp() + late
-                result = await agent.run(["/bin/date", "--set", f"@{set_to:.6f}"], b"", self._clock)
+                if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
+                    return
+                # By how much, not to what: however long it takes to get there, it is right. By `date`: the agent's own
+                # command wants a hardware clock's tool, and waits for its next full second.
+                result = await agent.run(["/bin/date", "--set", f"{-error:.6f} seconds"], b"", self._clock)
                 if result.exit_code != 0:
                     raise CommandFailed(f"{container}: the guest's clock cannot be set: {result.stderr.strip()}")
                 error = await self._clock_error(agent, clock)
-                if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
-                    return
-                # What it took to get there, added next time.
-                late -= error
         raise SshTimeout(f"{container}: after {_CLOCK_TRIES} tries the guest's clock is wrong by {error:.1f} s")
 
     async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
             return await agent.run(argv, stdin, self._clock)
+
+    async def read(self, container: str, path: str, *, timeout: float) -> str:
+        async with guest_agent(self._engine, container, timeout=timeout) as agent:
+            return (await agent.read(path)).decode(errors="replace")
 
     async def memory(self, container: str) -> Memory:
         # QEMU is the container's first process.

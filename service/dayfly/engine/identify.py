@@ -7,6 +7,7 @@ Not here: what its Kubernetes is told (nothing: it goes on as its template's did
 from __future__ import annotations
 
 import secrets
+from importlib.resources import files
 from typing import Final
 
 from dayfly.domain.limits import TimeLimits
@@ -18,45 +19,12 @@ from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 
 _MARK: Final = "/run/dayfly-identity"
 """In the guest's memory, once it has become itself: the cluster's id."""
-_ENTROPY: Final = "/run/dayfly-entropy"
+_ENTROPY: Final = "/entropy"
+"""Not a file in the guest: the program feeds it to the kernel."""
 _ENTROPY_BYTES: Final = 64
 _LOOK_SECONDS: Final = 10.0
 
-# Few processes: each costs an emulated guest a tenth of a second. What is its own comes as a tar on standard input.
-# 0x5207 is RNDRESEEDCRNG: until then all forks draw the same random numbers, where the kernel knows no vmgenid.
-_SCRIPT: Final = f"""
-set -eu
-tar -x -p -o -C / -f -
-if [ -x /usr/bin/perl ]; then
-    /usr/bin/perl -e '
-        open my $own, "<", "{_ENTROPY}" or die "entropy: $!"; open my $pool, "+<", "/dev/urandom" or die "urandom: $!";
-        syswrite $pool, scalar <$own> or die "urandom: $!"; ioctl $pool, 0x5207, 0 or die "reseed: $!";
-        unlink "{_ENTROPY}"'
-else
-    python3 -c '
-import fcntl, os
-with open("{_ENTROPY}", "rb") as own, open("/dev/urandom", "r+b", buffering=0) as pool:
-    pool.write(own.read()); fcntl.ioctl(pool, 0x5207)
-os.unlink("{_ENTROPY}")'
-fi
-if [ -s /run/sshd.pid ]; then
-    read -r sshd < /run/sshd.pid
-    rm -f /run/sshd.pid
-    kill -HUP "$sshd"
-else
-    systemctl --no-block restart ssh.service
-fi
-rm -rf /run/log/journal/*
-systemctl --no-block restart systemd-journald.service
-# Written anew when sshd listens with the new key.
-tries=0
-until [ -s /run/sshd.pid ]; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || {{ echo "sshd does not listen with its new key" >&2; exit 1; }}
-    sleep 0.1
-done
-echo "$0" > {_MARK}
-"""
+_PROGRAM: Final = files("dayfly.engine").joinpath("identify.pl").read_text()
 
 
 class Identify:
@@ -69,11 +37,11 @@ class Identify:
         drivers = context.drivers
         try:
             # First this: a fork that is not yet itself would be asked in vain, and that takes it long.
-            mark = await drivers.machines.run(context.container.name, ["/bin/cat", _MARK], timeout=_LOOK_SECONDS)
-            if mark.stdout.strip() != context.cluster.id:
+            mark = await drivers.machines.read(context.container.name, _MARK, timeout=_LOOK_SECONDS)
+            if mark.strip() != context.cluster.id:
                 return False
             await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
-        except (SshTimeout, SshRefused):
+        except (CommandFailed, SshTimeout, SshRefused):
             return False
         return True
 
@@ -92,7 +60,7 @@ class Identify:
         node, limit = context.this_node, context.limits.command
         entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
         own = identity(context.cluster.id, node, context.secrets, [entropy])
-        argv = ["/bin/sh", "-c", _SCRIPT, context.cluster.id]
+        argv = ["/usr/bin/perl", "-e", _PROGRAM, _MARK, context.cluster.id]
         ended = await context.drivers.machines.run(context.container.name, argv, stdin=own, timeout=limit)
         if ended.exit_code != 0:
             evidence = {"stderr": context.secrets.redact(ended.stderr)}

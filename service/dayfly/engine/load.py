@@ -17,7 +17,7 @@ from dayfly.drivers.protocols import File, Ram
 from dayfly.engine.alive import container_evidence, while_running
 from dayfly.engine.saved import discard, folder_of, load_registry
 from dayfly.engine.seed import seed_file
-from dayfly.engine.standstill import DOWN, INCOMING, RUNNING, SILENT, go_on, on_time, standings
+from dayfly.engine.standstill import DOWN, INCOMING, RUNNING, SILENT, go_on, on_time, set_clocks, standings
 from dayfly.engine.step import StepContext
 from dayfly.errors import CommandFailed, SavedStateMissing
 
@@ -50,8 +50,9 @@ class Load:
             await load_registry(context.drivers.engine, topology, origin.folder, timeout=context.limits.load)
         if origin.keeps_disks:
             await discard(machines, topology, origin.folder)
-        await go_on(machines, topology, context.clock, timeout=context.limits.command)
+        await go_on(machines, topology)
         context.progress(f"all machines go on ({origin})")
+        await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
 
     async def undo(self, context: StepContext) -> None:
         engine = context.drivers.engine

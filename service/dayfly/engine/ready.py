@@ -1,6 +1,7 @@
-"""The step `ready`: every node is Ready, and pods can be made (the `default` service account exists).
+"""The step `ready`: every node is Ready, its kubelet answers, and pods can be made (`default` has its account).
 
-A node that was started again counts when it has been Ready since: what it said in an earlier boot says nothing.
+What a node said before it was started this time says nothing. One that was booted has to be Ready in that very boot.
+One that was loaded is in the boot that it was saved in, and on record as Ready: its kubelet is asked, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Ready:
     """Watches the API server until the cluster stands."""
 
     def limit(self, limits: TimeLimits) -> float:
-        return limits.command + limits.nodes_ready + limits.pod
+        return limits.command + 2 * limits.nodes_ready + limits.pod
 
     async def check(self, context: StepContext) -> bool:
         access = await access_of(context)
@@ -31,8 +32,9 @@ class Ready:
         if not booted.items() <= ready.items():
             return False
         try:
+            await context.drivers.kube.wait_kubelets(access, booted, timeout=context.limits.api_request)
             await context.drivers.kube.wait_service_account(access, timeout=context.limits.api_request)
-        except NotUsable:
+        except (NodeNotReady, NotUsable):
             return False
         return True
 
@@ -52,6 +54,9 @@ class Ready:
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
         kube, limits = context.drivers.kube, context.limits
-        await kube.wait_nodes_ready(access, await boot_ids(context), timeout=limits.nodes_ready, on_change=on_change)
+        booted = await boot_ids(context)
+        await kube.wait_nodes_ready(access, booted, timeout=limits.nodes_ready, on_change=on_change)
+        await kube.wait_kubelets(access, booted, timeout=limits.nodes_ready)
+        context.progress("all kubelets answer")
         await kube.wait_service_account(access, timeout=limits.pod)
         context.progress("the default service account exists")

@@ -56,8 +56,8 @@ async def _loads(machines: Machines, topology: Topology, spec: ClusterSpec, time
 
 async def _load(machines: Machines, container: str, timeout: float) -> float:
     # By the agent: a connection of ours would be in the template's memory.
-    said = await machines.run(container, ["/bin/cat", "/proc/loadavg"], timeout=timeout)
+    said = await machines.read(container, "/proc/loadavg", timeout=timeout)
     try:
-        return float(said.stdout.split()[0])
+        return float(said.split()[0])
     except (IndexError, ValueError) as error:
-        raise CommandFailed(f"{container} does not say its load: {said.stdout[:100]!r}") from error
+        raise CommandFailed(f"{container} does not say its load: {said[:100]!r}") from error

@@ -6,23 +6,33 @@ Not here: what is saved of machines that stand still (saved.py), and why they do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from dayfly.clock import Clock
 from dayfly.concurrency import first_failure_only
 from dayfly.domain.topology import Topology
 from dayfly.drivers.protocols import Drivers, Machines
-from dayfly.errors import ContainerExited, DayflyError, VmExited
+from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
 
 RUNNING: Final = "running"
 INCOMING: Final = "inmigrate"
-"""As QEMU names them: the machine runs; it waits to be loaded."""
+WAITS: Final = "paused"
+"""As QEMU names them: the machine runs; it waits to be loaded; somebody let it stand still."""
 DOWN: Final = "down"
 SILENT: Final = "silent"
 """No container of it runs; one does, but QEMU does not answer."""
 
 _LATE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class GoneOn:
+    """What came of letting machines go on: why one cannot (`stuck`), and why one that does is `late` still."""
+
+    stuck: DayflyError | None = None
+    late: DayflyError | None = None
 
 
 async def standings(drivers: Drivers, topology: Topology, cluster_id: str) -> Mapping[str, str]:
@@ -51,15 +61,26 @@ async def stand_still(machines: Machines, topology: Topology) -> None:
             group.create_task(machines.pause(container.name))
 
 
-async def go_on(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> None:
-    """Let all machines go on and mend their clocks, each of them even if another cannot: then its error is raised."""
-    await _each(topology, machines.go_on)
-    await set_clocks(machines, topology, clock, timeout=timeout)
+async def go_on(machines: Machines, topology: Topology) -> None:
+    """Let all machines go on, each of them even if another cannot: then its error is raised. Their clocks are late."""
+    _raise_first(await _each(_names(topology), machines.go_on))
+
+
+async def go_on_in_time(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> GoneOn:
+    """Let all machines go on, and set the clocks of those that do; `timeout` is for each clock. May be repeated.
+
+    Raises DockerUnavailable.
+    """
+    names = _names(topology)
+    stuck = await _each(names, machines.go_on)
+    running = [name for name in names if name not in stuck]
+    late = await _each(running, lambda name: machines.set_clock(name, clock, timeout=timeout))
+    return GoneOn(_first_of(stuck), _first_of(late))
 
 
 async def set_clocks(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> None:
     """Set all clocks; `timeout` is for each. Raises as Machines.set_clock."""
-    await _each(topology, lambda name: machines.set_clock(name, clock, timeout=timeout))
+    _raise_first(await _each(_names(topology), lambda name: machines.set_clock(name, clock, timeout=timeout)))
 
 
 async def on_time(machines: Machines, container: str, clock: Clock, *, timeout: float) -> bool:
@@ -80,8 +101,26 @@ async def stop_those_that_stand(drivers: Drivers, topology: Topology, cluster_id
             await drivers.engine.stop(name)
 
 
-async def _each(topology: Topology, act: Callable[[str], Awaitable[None]]) -> None:
-    ended = await asyncio.gather(*(act(container.name) for container in topology.nodes), return_exceptions=True)
+def _names(topology: Topology) -> list[str]:
+    return [container.name for container in topology.nodes]
+
+
+async def _each(names: Iterable[str], act: Callable[[str], Awaitable[None]]) -> Mapping[str, DayflyError]:
+    """Those of `names` that it failed with, and why; each is tried even if another fails. Raises DockerUnavailable."""
+    tried = list(names)
+    ended = await asyncio.gather(*map(act, tried), return_exceptions=True)
     for error in ended:
-        if isinstance(error, BaseException):
+        if isinstance(error, BaseException) and (
+            isinstance(error, DockerUnavailable) or not isinstance(error, DayflyError)
+        ):
             raise error
+    return {name: error for name, error in zip(tried, ended, strict=True) if isinstance(error, DayflyError)}
+
+
+def _first_of(failed: Mapping[str, DayflyError]) -> DayflyError | None:
+    return next(iter(failed.values()), None)
+
+
+def _raise_first(failed: Mapping[str, DayflyError]) -> None:
+    if (error := _first_of(failed)) is not None:
+        raise error

@@ -14,7 +14,7 @@ from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
 from dayfly.domain.secrets import ClusterSecrets, fork_secrets
 from dayfly.engine.standstill import stop_those_that_stand
 from dayfly.engine.teardown import remove_everything
-from dayfly.errors import Conflict, DayflyError, DockerUnavailable
+from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, DockerUnavailable
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
@@ -58,21 +58,24 @@ class Origins:
         # Its template stays its own: the disks of its checkpoints lie over the template's.
         return _of(claim, await store.begin(claim, to, template_id=cluster.template_id, reset=True))
 
-    async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | None:
-        """Another origin after `error`, met by `step`; None where that is the cluster's own failure.
+    async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
+        """Another origin after `error`, met by `step`; where there is none, by what the cluster has failed.
 
         Raises LeaseLost, DockerUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.scene.store
         origin = cluster.origin
         if origin is None or origin == IMAGE:
-            return None
+            return error
         if origin == HIBERNATION:
-            return await self._forget_memory(claim, error) if step == "load" else None
-        if origin == TEMPLATE and cluster.template_id is not None:
+            return await self._forget_memory(claim, error) if step == "load" else error
+        if origin.kind == "checkpoint":
+            # Whoever asked for it would be misled by a cluster that is ready with something else in it.
+            return _not_loaded(origin, error) if step == "load" else error
+        if cluster.template_id is not None:
             await store.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
-            return None  # whoever wanted it looks for another
+            return error  # whoever wanted it looks for another
         _log.warning("falls back to its image", cluster=cluster.id, origin=str(origin), code=error.code)
         words = f"not from its {origin.kind}, but from nothing: {error.message}"
         # Written first: only who still has the cluster may remove anything of it.
@@ -123,6 +126,13 @@ class Origins:
         await scene.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
         await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
         return _of(claim, await scene.store.begin(claim, None, template_id=cluster.template_id))
+
+
+def _not_loaded(origin: Origin, error: DayflyError) -> CheckpointNotLoaded:
+    return CheckpointNotLoaded(
+        f"checkpoint {origin.name} cannot be loaded: {error.message}",
+        evidence={**error.evidence, "cause": f"{error.code}: {error.message}"},
+    )
 
 
 def _of(claim: Claim, cluster: Cluster) -> Claim:

@@ -13,7 +13,7 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.lifecycle import Desired
-from dayfly.domain.pool import Pool, superfluous
+from dayfly.domain.pool import TEMPLATE_MAKING, Obstacle, Pool, obstacle_of, superfluous
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import DayflyError
@@ -47,8 +47,6 @@ class Pools:
         self._store, self._shapes, self._clock = store, shapes, clock
         self._memory_factor = memory_factor
         self._retry_seconds, self._poll_seconds = retry_seconds, poll_seconds
-        self._told: dict[str, str] = {}
-        """Why each pool cannot be filled, as the log has it."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -63,17 +61,15 @@ class Pools:
 
     async def look(self) -> None:
         """Tend every pool. Raises DatabaseUnavailable."""
-        pools = await self._store.list_pools()
-        for pool in pools:
+        for pool in await self._store.list_pools():
             try:
-                self._tell(pool, await self._tend(pool))
+                waiting = await self._tend(pool)
             except DayflyError as error:
                 # One whose image is gone keeps the others from nothing.
-                self._tell(pool, f"{error.code}: {error.message}")
-        present = {pool.id for pool in pools}
-        self._told = {pool_id: why for pool_id, why in self._told.items() if pool_id in present}
+                waiting = Obstacle(error.code, error.message)
+            await self._tell(pool, waiting)
 
-    async def _tend(self, pool: Pool) -> str | None:
+    async def _tend(self, pool: Pool) -> Obstacle | None:
         """Dismiss and refill; why it cannot be filled now, if so."""
         spec, key = await self._shapes.now(pool.spec, pool.owner)
         now = self._clock.now()
@@ -84,30 +80,33 @@ class Pools:
             _log.info("pool members dismissed", pool=pool.name, count=count)
         if pool.largest == 0:
             return None
-        if await self._store.find_template(key, pool.owner) is None:
-            return await self._await_template(spec, pool.owner, key)
         wanted = pool.wanted(now)
         staying = [one for one in members if one.id not in going and one.desired is not Desired.ABSENT]
+        if await self._store.find_template(key, pool.owner) is None:
+            awaited = await self._await_template(spec, pool.owner, key)
+            return awaited if len(staying) < wanted else obstacle_of(staying, now)
         if len(staying) < wanted:
             count = await self._store.refill(pool.id, wanted, spec, memory_factor=self._memory_factor)
             _log.info("pool refilled", pool=pool.name, count=count)
-        return None
+        return obstacle_of(staying, now)
 
-    async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> str:
+    async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> Obstacle:
         """Have it made, unless that failed a while ago; what is waited for."""
         for template in await self._store.list_templates(owner=owner):
-            if template.key == key and template.phase is TemplatePhase.FAILED:
-                return f"its template {template.id} failed: {template.fault.message if template.fault else 'unknown'}"
+            if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
+                return Obstacle(template.fault.code, f"its template {template.id} failed: {template.fault.message}")
         template, _ = await self._store.create_template(spec, owner, key)
-        return f"its template {template.id} is being made"
+        return Obstacle(TEMPLATE_MAKING, f"its template {template.id} is being made")
 
-    def _tell(self, pool: Pool, why: str | None) -> None:
-        """Log what keeps the pool from being filled: once, and when that is over."""
-        if why is None and self._told.pop(pool.id, None) is not None:
+    async def _tell(self, pool: Pool, waiting: Obstacle | None) -> None:
+        """Record and log what keeps the pool from being filled: when it has changed."""
+        if waiting == pool.waiting:
+            return
+        await self._store.tell_pool(pool.id, waiting)
+        if waiting is None:
             _log.info("pool can be filled again", pool=pool.name)
-        elif why is not None and self._told.get(pool.id) != why:
-            _log.warning("pool cannot be filled", pool=pool.name, reason=why)
-            self._told[pool.id] = why
+        else:
+            _log.warning("pool cannot be filled", pool=pool.name, code=waiting.code, reason=waiting.message)
 
 
 def pools_of(settings: Settings, store: Store, shapes: Shapes, clock: Clock) -> Pools:

@@ -142,13 +142,13 @@ class Reconciler:
     async def _otherwise(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> float | None:
         """Its machines from elsewhere, if they may be; else the cluster has failed."""
         try:
-            elsewhere = await self.origins.other(claim, error, step, node)
+            found = await self.origins.other(claim, error, step, node)
         except DockerUnavailable:
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
             return 0.0
-        if elsewhere is None:
-            return await self.endings.fail(claim, error, step=step, node=node)
-        return await self._provision(elsewhere)
+        if isinstance(found, DayflyError):
+            return await self.endings.fail(claim, found, step=step, node=node)
+        return await self._provision(found)
 
     async def _again(self, claim: Claim, failure: StepFailed) -> float | None:
         """Another pass from the start, unless there were too many of late."""

@@ -1,13 +1,15 @@
 """Saves the machines of ready clusters: as a template, as a checkpoint, or to hibernate. They stand still meanwhile.
 
-`paused` is set on record before any machine stands still for this, and taken back when all go on. So a worker may die
-at any instruction: the next pass finds a cluster that is paused, lets it go on (thaw), and begins anew.
+`paused` is set on record before any machine stands still for this, and taken back when all go on with their clocks
+right. So a worker may die at any instruction, and a clock may resist for a while: the next pass finds a cluster that
+is paused, lets it go on (thaw), and begins anew.
 Not here: when something is saved (standing.py), and how it is loaded again (engine/load.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -19,7 +21,7 @@ from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
 from dayfly.engine import saved
 from dayfly.engine.settle import settle
 from dayfly.engine.ssh_end import end_ssh
-from dayfly.engine.standstill import go_on, stand_still, stop_those_that_stand
+from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
 from dayfly.errors import DayflyError, DockerUnavailable
 from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.scene import Scene
@@ -29,6 +31,11 @@ _log = structlog.get_logger(__name__)
 
 _SSH_ENDS_SECONDS: Final = 1.0
 _MIB: Final = 1 << 20
+_GOES_ON: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "cluster.claimed", "phase"})
+"""Events after which clocks that are late are late for another reason than before."""
+_SOONEST_SECONDS: Final = 5.0
+_LATEST_SECONDS: Final = 300.0
+"""Between two tries at a clock: the first pause, and the longest."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,25 @@ class Saving:
         """Let machines go on that stand still, and mend their clocks.
 
         Those that cannot are booted from their disks, which the next look (recovery.py) sees to; a cluster that came
-        from a pool and that nobody can have used yet is reset instead.
+        from a pool and that nobody can have used yet is reset instead. Until all go on and every clock is set it stays
+        paused on record, and is due again in seconds_until_clocks().
         """
-        cluster, scene = claim.cluster, self.scene
+        scene = self.scene
         began = scene.clock.monotonic()
-        try:
-            await self._go_on(cluster)
-        except DockerUnavailable:
-            raise
-        except DayflyError as error:
-            return await self._stuck(claim, error)
+        gone_on = await self._go_on(claim.cluster)
+        if gone_on.stuck is not None:
+            return await self._stuck(claim, gone_on.stuck)
+        if gone_on.late is not None:
+            return await self._late(claim, gone_on.late)
         seconds = round(scene.clock.monotonic() - began, 3)
         await scene.store.append_event(claim, NewEvent("cluster.resumed", "its machines go on", seconds=seconds))
         return replace(claim, cluster=await scene.store.set_paused(claim, paused=False))
+
+    async def seconds_until_clocks(self, claim: Claim) -> float:
+        """Until clocks that could not be set are tried again: as long as it was so by now, within bounds."""
+        since = await self._late_since(claim.cluster)
+        late = 0.0 if since is None else (claim.at - since).total_seconds()
+        return min(max(late, _SOONEST_SECONDS), _LATEST_SECONDS)
 
     async def template(self, claim: Claim) -> int:
         """Wait until the cluster is quiet, and save it as the template that it was made for; bytes on disk.
@@ -74,7 +87,10 @@ class Saving:
         return await saved.save(scene.drivers, topology, TEMPLATE.folder, ram="shared", disk=True, timeout=limits.save)
 
     async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        """Make it, or (deleting) remove it. One that cannot be made is gone, and the events say why."""
+        """Make it, or (deleting) remove it. One that cannot be made is gone, and the events say why.
+
+        Made or not, its machines may stand still afterwards, or their clocks be late: then it is paused on record.
+        """
         origin = Origin("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
             await self._discard(claim.cluster, origin)
@@ -83,7 +99,6 @@ class Saving:
         began = self.scene.clock.monotonic()
         try:
             size = await self._save(claim, origin, disk=True)
-            await self._go_on(claim.cluster)
         except DockerUnavailable:
             raise
         except DayflyError as error:
@@ -91,7 +106,8 @@ class Saving:
             await self._try_discard(claim.cluster, origin)
             await self.scene.store.checkpoint_gone(claim, checkpoint.name)
             return
-        await self.scene.store.set_paused(claim, paused=False)
+        if await self._go_on(claim.cluster) == GoneOn():
+            await self.scene.store.set_paused(claim, paused=False)
         seconds = round(self.scene.clock.monotonic() - began, 3)
         words = f"checkpoint {checkpoint.name} is made, {size / _MIB:.0f} MiB"
         await self.scene.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
@@ -141,9 +157,22 @@ class Saving:
             await saved.save_registry(drivers.engine, topology, origin.folder, timeout=limits.save)
         return await saved.save(drivers, topology, origin.folder, ram="whole", disk=disk, timeout=limits.save)
 
-    async def _go_on(self, cluster: Cluster) -> None:
+    async def _go_on(self, cluster: Cluster) -> GoneOn:
         scene, limits = self.scene, await self.scene.limits(cluster)
-        await go_on(scene.drivers.machines, scene.topology(cluster), scene.clock, timeout=limits.command)
+        return await go_on_in_time(scene.drivers.machines, scene.topology(cluster), scene.clock, timeout=limits.command)
+
+    async def _late(self, claim: Claim, error: DayflyError) -> Claim:
+        """All of it runs: whoever has it may be at work on it, and only its clocks are to be mended yet."""
+        if await self._late_since(claim.cluster) is None:
+            await self._tell(claim, "cluster.resumed", "its machines go on, but a clock cannot be set yet", error)
+        # Also where they were found standing still though the record did not say so.
+        return replace(claim, cluster=await self.scene.store.set_paused(claim, paused=True))
+
+    async def _late_since(self, cluster: Cluster) -> datetime | None:
+        """When it was told that a clock cannot be set; None: not since its machines last stood still."""
+        events = await self.scene.store.events(cluster.id)
+        told = next((event for event in reversed(events) if event.type in _GOES_ON), None)
+        return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, scene = claim.cluster, self.scene
@@ -152,9 +181,10 @@ class Saving:
             fresh = await self.origins.reset(claim, IMAGE)
             await scene.store.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
-        await self._tell(claim, "cluster.fallback", "machines that cannot go on are booted from their disks", error)
+        await self._tell(claim, "cluster.fallback", "what cannot go on is booted from its disks", error)
         await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
-        return replace(claim, cluster=await scene.store.set_paused(claim, paused=False))
+        # Paused still: when all run again, clocks are looked at that could not be set, or of who went on after all.
+        return replace(claim, cluster=await scene.store.set_paused(claim, paused=True))
 
     async def _unused(self, cluster: Cluster) -> bool:
         """Whether it was a pool's, and its machines have stood still ever since somebody got it."""

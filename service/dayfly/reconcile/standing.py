@@ -5,17 +5,18 @@ Not here: how machines are saved (saving.py) and damage is met (recovery.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.expiry import expiry, must_hibernate, must_stop
+from dayfly.domain.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.engine.standstill import standings
+from dayfly.engine.ssh_end import end_ssh
+from dayfly.engine.standstill import WAITS, standings
 from dayfly.engine.traffic import packets_from_outside
-from dayfly.errors import Conflict, DayflyError, DockerUnavailable, Expired
+from dayfly.errors import CommandFailed, Conflict, DayflyError, DockerUnavailable, Expired, VmExited
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.patience import Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
@@ -25,10 +26,7 @@ from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
 
-_IDLE_LOOKS: Final = 4
-"""So many looks at the traffic in the time after which a cluster is idle: it is noticed a quarter late at most."""
-_SHORTEST_LOOK_SECONDS: Final = 15.0
-_STANDING: Final = frozenset({"paused", "postmigrate"})
+_STANDING: Final = frozenset({WAITS, "postmigrate"})
 """As QEMU names them: what somebody let stand still, or saved."""
 
 
@@ -86,7 +84,21 @@ class Standing:
                 raise
             # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
             return None
-        return recovering if recovering is not None else await self._next(claim)
+        if recovering is not None:
+            return recovering
+        then = await self._next(claim)
+        if cluster.purpose is Purpose.MEMBER or not cluster.paused or isinstance(then, Claim):
+            return then
+        return await self._before_clocks(claim, then)
+
+    async def _before_clocks(self, claim: Claim, then: float | None) -> float:
+        """When a cluster is due whose machines run and whose clocks are late: nothing else waits for that."""
+        seconds = [await self.saving.seconds_until_clocks(claim)]
+        if then is not None:
+            seconds.append(then)
+        if (planned := next_look(replace(claim.cluster, paused=False), claim.at)) is not None:
+            seconds.append(max(0.0, (planned - claim.at).total_seconds()))
+        return min(seconds)
 
     async def _stands_still(self, cluster: Cluster) -> bool:
         """On record, or because a call came late of a worker that has lost the cluster meanwhile."""
@@ -110,6 +122,8 @@ class Standing:
                 await store.template_verified(claim)
             case Purpose.MEMBER if not cluster.paused:
                 return await self._pause(claim)
+            case Purpose.MEMBER:
+                return await self._see_that_it_waits(claim)
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)
         return None
@@ -132,6 +146,21 @@ class Standing:
             raise
         except DayflyError as error:
             return await self.endings.fail(claim, error)  # the pool gets another
+        return None
+
+    async def _see_that_it_waits(self, claim: Claim) -> float | None:
+        """A member's containers may all run with a machine in one that nobody could use."""
+        topology = self.scene.topology(claim.cluster)
+        try:
+            found = await standings(self.scene.drivers, topology, claim.cluster.id)
+        except DockerUnavailable:
+            raise
+        except DayflyError as error:
+            return await self.endings.fail(claim, error)
+        for container in topology.nodes:
+            if (standing := found[container.name]) != WAITS:
+                broken = VmExited(f"{container.name}: it is {standing}, and was to wait, {WAITS}, for a caller")
+                return await self.endings.fail(claim, broken, node=container.node)  # the pool gets another
         return None
 
     async def _template(self, claim: Claim) -> float | None:
@@ -178,12 +207,22 @@ class Standing:
         cluster, store, idle = claim.cluster, self.scene.store, claim.cluster.spec.idle_seconds
         if idle is None:
             return None
-        packets = await packets_from_outside(self.scene.drivers.engine, self.scene.topology(cluster))
+        try:
+            packets = await packets_from_outside(self.scene.drivers.engine, self.scene.topology(cluster))
+        except CommandFailed as error:
+            # Neither idle nor in use: nobody knows until the next look.
+            _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.message)
+            return idle / IDLE_LOOKS
+        if packets is None:
+            _log.warning("traffic is not counted: it never is idle", cluster=cluster.id)
         if packets is None or packets != cluster.traffic:
+            # Some of it may be our own: what is kept alive from before anybody wanted to know.
+            if (secrets := await store.secrets(cluster.id)) is not None:
+                await end_ssh(self.scene.drivers, cluster, secrets)
             cluster = await store.saw_traffic(claim, packets or 0, active=True)
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()
         if quiet < idle:
-            return min(idle - max(0.0, quiet), max(idle / _IDLE_LOOKS, _SHORTEST_LOOK_SECONDS))
+            return min(idle - max(0.0, quiet), idle / IDLE_LOOKS)
         await store.append_event(claim, NewEvent("cluster.idle", f"nobody has sent it anything for {quiet:.0f} s"))
         return await self._wish_hibernation(claim)

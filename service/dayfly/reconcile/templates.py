@@ -96,13 +96,12 @@ class Templates:
         ):
             return
         in_use = key in needed or not is_unused(template, now, self._rules.unused_seconds)
-        wanted = key is not None and key not in failed and in_use
-        if wanted and key is not None and key != template.key:
-            # Before the old one goes: should we die in between, the next look sees both.
-            await self._make(spec, template.owner, key)
-        await self._retire(template, "it is worn" if key == template.key else "what it was made of has changed")
-        if wanted and key is not None and key == template.key:
-            await self._make(spec, template.owner, key)
+        why = "it is worn" if key == template.key else "what it was made of has changed"
+        if key is None or key in failed or not in_use:
+            await self._retire(template, why)
+            return
+        made = await self._store.renew_template(template.id, spec, key)
+        _log.info("template renewed", template=template.id, by=made and made.id, image=template.spec.image, why=why)
 
     async def _now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str | None]:
         """What it comes to now; without a key when its image is no more."""

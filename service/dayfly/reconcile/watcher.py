@@ -15,6 +15,7 @@ from dayfly.clock import Clock
 from dayfly.concurrency import first_failure_only
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.checkup import Checkup
 from dayfly.reconcile.sweeper import Sweeper
 from dayfly.store import Store
 
@@ -29,9 +30,16 @@ class Watcher:
     """One watch on one engine."""
 
     def __init__(
-        self, store: Store, engine: ContainerEngine, sweeper: Sweeper, clock: Clock, *, survey_seconds: float
+        self,
+        store: Store,
+        engine: ContainerEngine,
+        sweeper: Sweeper,
+        checkup: Checkup,
+        clock: Clock,
+        *,
+        survey_seconds: float,
     ) -> None:
-        self._store, self._engine, self._sweeper = store, engine, sweeper
+        self._store, self._engine, self._sweeper, self._checkup = store, engine, sweeper, checkup
         self._clock, self._survey_seconds = clock, survey_seconds
 
     async def run(self) -> None:
@@ -76,5 +84,7 @@ class Watcher:
 
     async def _look_now_and_then(self) -> None:
         while True:
+            # Not before the first events are heard: it takes a while where many wait.
+            await self._checkup.look()
             await self._clock.sleep(self._survey_seconds)
             await self._sweeper.look()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, case, func, insert, not_, null, select, update
+from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import whole
 from dayfly.domain.capacity import Occupant, Past, Queue, Resources, Waiting
 from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Desired
+from dayfly.domain.template import TemplatePhase
 from dayfly.store import tables
 from dayfly.store.columns import DatabaseNow
 from dayfly.store.database import Database, Transaction
 from dayfly.store.rows import event_columns, needs_columns, needs_from
 from dayfly.store.statements import batches, is_over
-from dayfly.store.tables import clusters
+from dayfly.store.tables import checkpoints, clusters, templates
 from dayfly.store.wakeups import QUEUE, WORK
 
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79_01
@@ -35,7 +39,10 @@ class Admission:
 
     @whole
     async def queue(self) -> Queue:
-        """Who waits, in the order of arrival, and what each owner's clusters have."""
+        """Who waits, in the order of arrival, and what each owner's clusters have.
+
+        One that waits to be woken up has its disk, and waits for the rest.
+        """
         async with self._database.read() as connection:
             return await _read_queue(connection)
 
@@ -89,6 +96,21 @@ class Admission:
 _UNCOUNTED: Final = and_(clusters.c.vcpus == 0, clusters.c.disk_gib == 0)
 """Recorded by an older Dayfly."""
 
+_ASLEEP: Final = and_(tables.QUEUED, clusters.c.ready_at.is_not(None))
+"""It waits to be woken up: its disks, and what was saved of it, are there."""
+
+_GIB: Final = 1 << 30
+
+_SAVED_BYTES: Final = select(
+    select(func.coalesce(func.sum(templates.c.size_bytes), 0))
+    .where(tables.RECORDED, templates.c.phase != TemplatePhase.FAILED)
+    .scalar_subquery()
+    + select(func.coalesce(func.sum(checkpoints.c.size_bytes), 0))
+    .where(exists().where(clusters.c.id == checkpoints.c.cluster_id, or_(tables.RESERVED, _ASLEEP)))
+    .scalar_subquery()
+)
+"""Of what is on the disk still: the volume of a template that failed is swept away, a cluster's goes with it."""
+
 _NEEDS: Final = (
     clusters.c.vcpus,
     clusters.c.memory_mib,
@@ -102,7 +124,7 @@ def _waiting() -> Select[Any]:
     columns = clusters.c
     wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(is_over(DatabaseNow())))
     return (
-        select(columns.id, columns.owner, columns.purpose, *_NEEDS)
+        select(columns.id, columns.owner, columns.purpose, columns.ready_at, *_NEEDS)
         .where(wanted)
         .order_by(columns.created_at, columns.id)
     )
@@ -115,12 +137,27 @@ async def _read_queue(connection: AsyncConnection) -> Queue:
         *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
     )
     held = (await connection.execute(has.where(tables.RESERVED).group_by(clusters.c.owner))).all()
+    asleep = select(clusters.c.owner, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP)
+    disks = (await connection.execute(asleep.group_by(clusters.c.owner))).all()
+    shares: defaultdict[str, Resources] = defaultdict(Resources)
+    for row in held:
+        shares[row.owner] += Resources(row.vcpus, row.memory_mib, row.disk_gib)
+    for row in disks:
+        shares[row.owner] += Resources(disk_gib=row.disk_gib)
+    saved_bytes = (await connection.execute(_SAVED_BYTES)).scalar_one()
     return Queue(
+        saved_gib=math.ceil(saved_bytes / _GIB),
         waiting=tuple(
-            Waiting(row.id, row.owner, needs_from(row), background=row.purpose != Purpose.CLUSTER) for row in waiting
+            Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in waiting
         ),
-        held={row.owner: Resources(row.vcpus, row.memory_mib, row.disk_gib) for row in held},
+        held=dict(shares),
     )
+
+
+def _wanted(row: Row[Any]) -> Resources:
+    """What is to be given to one that waits: of the disk nothing, where it has that already."""
+    needs = needs_from(row)
+    return needs if row.ready_at is None else replace(needs, disk_gib=0)
 
 
 async def _typical(connection: AsyncConnection, query: Select[Any]) -> float | None:

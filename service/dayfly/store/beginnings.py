@@ -44,9 +44,9 @@ class Beginnings(Leases):
         """Provision it from `origin` (None: its own disks), even if it is being provisioned from another already.
 
         `template_id` is what it is a fork of from now on; None: it is none. From any other origin than its template it
-        counts with all its memory. A template that is new to the cluster is used once more by this. `secrets` as by
-        set_phase. `reset`: this is what was wished for, and a new generation. Its machines run then. There is a `phase`
-        event if the phase changes.
+        counts with all its memory. A template that is new to the cluster is used once more by this. `secrets`, if
+        given, are saved with it. `reset`: this is what was wished for, and a new generation. Its machines run then.
+        There is a `phase` event if the phase changes.
         Raises Conflict if a template that is new to the cluster takes no forks, or an old one is lost.
         """
         async with self._guarded(claim) as (transaction, row):

@@ -37,7 +37,7 @@ class Changes:
         """Make it so, at once and as a whole, with an event that says what; the cluster as it is then.
 
         `allow` is shown the cluster as it would be, and raises what it likes if that is too much.
-        Raises NotFound, and Conflict when the cluster is to be removed, or is.
+        Raises NotFound, and Conflict when the cluster is to be removed, or is, or is no caller's.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -54,6 +54,8 @@ class Changes:
                 "expires_at": new.expires_at,
                 "warned_at": new.warned_at,
                 "updated_at": transaction.now,
+                # What was quiet before somebody asked for this does not count.
+                **({"active_at": transaction.now} if old.spec.idle_seconds != new.spec.idle_seconds else {}),
                 "due_at": _due_after(row, old, new, transaction),
                 **hold_columns(new.hold),
             }
@@ -65,7 +67,7 @@ class Changes:
     async def heartbeat(self, id_or_name: str) -> Cluster:
         """The caller is there still: the cluster's end moves on. No event, and nobody is woken.
 
-        Raises NotFound, and Conflict when the cluster needs no heartbeat, or is to be removed, or is.
+        Raises NotFound, and Conflict when the cluster needs no heartbeat, is to be removed, or is, or is no caller's.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -103,6 +105,8 @@ def _changed(old: Cluster, change: Change) -> Cluster:
         update["ttl_seconds"] = change.ttl_seconds
     if change.labels is not UNSET:
         update["labels"] = dict(change.labels)
+    if change.idle_seconds is not UNSET:
+        update["idle_seconds"] = change.idle_seconds
     hold = old.hold if change.hold is UNSET else change.hold
     new = replace(old, spec=old.spec.model_copy(update=update), hold=hold)
     if change.ttl_seconds is UNSET:
@@ -146,18 +150,21 @@ def _story(old: Cluster, new: Cluster) -> str:
     parts = []
     if old.spec.ttl_seconds != new.spec.ttl_seconds:
         parts.append(f"time to live: {_seconds(old.spec.ttl_seconds)} → {_seconds(new.spec.ttl_seconds)}")
+    if old.spec.idle_seconds != new.spec.idle_seconds:
+        parts.append(f"hibernated when idle for: {_seconds(old.spec.idle_seconds)} → {_seconds(new.spec.idle_seconds)}")
     if old.spec.labels != new.spec.labels:
         parts.append(f"labels: {', '.join(f'{k}={v}' for k, v in sorted(new.spec.labels.items())) or 'none'}")
     if old.hold != new.hold:
-        parts.append(_hold_story(new.hold))
+        parts.append(hold_story(new.hold))
     return "; ".join(parts)
 
 
-def _seconds(ttl: int | None) -> str:
-    return "none" if ttl is None else f"{ttl} s"
+def _seconds(span: int | None) -> str:
+    return "none" if span is None else f"{span} s"
 
 
-def _hold_story(hold: Hold | None) -> str:
+def hold_story(hold: Hold | None) -> str:
+    """A hold, or that there is none, as a sentence."""
     if hold is None:
         return "no hold any more"
     return f"hold until {hold.until:%Y-%m-%d %H:%M:%S} UTC, its machines {hold.vms}: {hold.reason}"

@@ -20,7 +20,7 @@ from dayfly.store.rows import checkpoint_from
 from dayfly.store.statements import lock_named, present, write_cluster
 from dayfly.store.tables import checkpoints
 from dayfly.store.values import Claim
-from dayfly.store.wakeups import WORK
+from dayfly.store.wakeups import QUEUE, WORK
 from dayfly.store.wishes import usable
 
 MOST: Final = 16
@@ -105,6 +105,7 @@ class Checkpoints(Leases):
         """It could not be made, or was discarded: the name is free. Raises LeaseLost."""
         async with self._guarded(claim) as (transaction, _):
             await transaction.connection.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
+            transaction.wake(QUEUE)  # there is more room on the disk
 
 
 def _checkpoints(cluster_id: str) -> Select[Any]:

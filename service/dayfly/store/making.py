@@ -1,4 +1,4 @@
-"""What the workers report of a template that is being made: saved, tried, or given up.
+"""What the workers report of a template that is being made: saved, and tried. It fails with what it is made from.
 
 Every method raises LeaseLost as those of Leases do, and may be repeated. What comes too late, for the template was
 retired meanwhile, only has the cluster removed that reports it.
@@ -53,12 +53,6 @@ class Making(Leases):
             values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
             await _move(transaction, row, TemplatePhase.VERIFYING, values)
 
-    @whole
-    async def template_failed(self, claim: Claim, fault: Fault) -> None:
-        """It cannot be made, or its trial failed: what it was made and tried with is to go."""
-        async with self._guarded(claim) as (transaction, row):
-            await lose_maker(transaction, row, fault)
-
 
 async def lose_maker(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
     """The cluster that a template is made or tried with failed, or is deleted: so the template failed, if it needed it.
@@ -68,7 +62,7 @@ async def lose_maker(transaction: Transaction, row: Row[Any], fault: Fault | Non
     await remove_clusters(transaction, clusters.c.id == row.id)
     fault = fault or Fault(Conflict.code, f"cluster {row.id}, which it was made or tried with, was deleted before")
     stage = TemplatePhase.MAKING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
-    values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault)}
+    values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault), "failed_cluster": row.id}
     if await _move(transaction, row, stage, values):
         await remove_makers(transaction, row.template_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, delete, exists, select
 
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.lifecycle import Desired
@@ -63,6 +63,8 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
         **hold_columns(taken.hold),
     }
     claimed = cluster_from(await write_cluster(transaction, taken.id, values))
+    # What somebody may have labelled it with before is none of its caller's.
+    await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == claimed.id))
     await insert_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
     await append_events(

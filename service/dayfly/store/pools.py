@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dayfly.concurrency import whole
@@ -17,13 +17,13 @@ from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired
 from dayfly.domain.naming import CLUSTER_NAME
-from dayfly.domain.pool import Pool
+from dayfly.domain.pool import Obstacle, Pool
 from dayfly.domain.spec import ClusterSpec
 from dayfly.errors import BadName, NameTaken, NotFound
 from dayfly.store import names, tables
 from dayfly.store.creation import insert_cluster, own_cluster
 from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import cluster_from, pool_columns, pool_from
+from dayfly.store.rows import cluster_from, pool_columns, pool_from, storable
 from dayfly.store.statements import batches, remove_clusters
 from dayfly.store.tables import clusters, pools
 from dayfly.store.values import UNSET, NewPool, PoolChange
@@ -110,6 +110,14 @@ class Pools:
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(clusters.c.created_at, clusters.c.id))
             return tuple(map(cluster_from, rows))
+
+    @whole
+    async def tell_pool(self, pool_id: str, waiting: Obstacle | None) -> None:
+        """Why it is not filled, for whoever looks at it; of one that is gone nothing is told. Nobody is woken."""
+        told = None if waiting is None else {"code": waiting.code, "message": storable(waiting.message)}
+        async with self._database.write() as transaction:
+            values = {"waiting": null() if told is None else told}
+            await transaction.connection.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
     @whole
     async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:

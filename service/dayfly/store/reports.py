@@ -39,18 +39,17 @@ class Reports(Leases):
         phase: Phase,
         *,
         fault: Fault | None = None,
-        secrets: ClusterSecrets | None = None,
         free: bool = False,
     ) -> Cluster:
         """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
 
-        `secrets`, if given, are saved in the same transaction: a cluster that begins gets both at once. `free`: as by
-        free(), in the same transaction, too.
+        `free`: as by free(), in the same transaction.
 
         A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
-        time: the time to live begins. Hibernated: its vCPUs and memory are given back, its disk is not; pending again:
-        it waits for all of them. Deleted: secrets, endpoints, checkpoints, the share of the host and the claim itself
-        are gone, and the name is free. With a cluster that a template is made or tried with, the template fails.
+        time: the time to live begins. Provisioning again, from its own disks: it counts with all its memory.
+        Hibernated: its vCPUs and memory are given back, its disk is not; pending again: it waits for all of them.
+        Deleted: secrets, endpoints, checkpoints, the share of the host and the claim itself are gone, and the name is
+        free. With a cluster that a template is made or tried with, the template fails.
         """
         async with self._guarded(claim) as (transaction, row):
             now = transaction.now
@@ -59,8 +58,6 @@ class Reports(Leases):
             check_transition(old.phase, phase)
             values: dict[str, Any] = {"phase": phase, "updated_at": now}
             seconds = None
-            if secrets is not None:
-                await put_secrets(transaction, claim.cluster.id, secrets)
             if fault is not None:
                 values["fault"] = fault_columns(fault)
                 await _save_evidence(transaction, claim, fault.evidence)
@@ -76,14 +73,16 @@ class Reports(Leases):
             if old.phase is Phase.HIBERNATED and phase is Phase.PENDING:
                 values |= {"reserved": False, "admitted_at": None, **needs_columns(demand(old.spec))}
                 transaction.wake(QUEUE)
+            if old.phase is Phase.READY and phase is Phase.PROVISIONING:
+                # It recovers from its own disks: what boots shares nothing with a template any more.
+                values |= needs_columns(demand(old.spec))
             if phase is Phase.HIBERNATED:
                 values |= {"vcpus": 0, "memory_mib": 0}
                 transaction.wake(QUEUE)
             if phase is Phase.DELETED:
                 values |= await _end(transaction, claim)
             elif free:
-                transaction.wake(QUEUE)
-                values["reserved"] = False
+                values |= await _give_back(transaction, claim)
             event = NewEvent(
                 type="phase",
                 message=f"{old.phase} → {phase}",
@@ -138,11 +137,11 @@ class Reports(Leases):
 
     @whole
     async def free(self, claim: Claim) -> None:
-        """Give back the cluster's share of the host: the engine holds nothing of it any more."""
+        """Give back the cluster's share of the host: the engine has nothing of it any more, no checkpoint either."""
         async with self._guarded(claim) as (transaction, row):
             if row.reserved:
-                transaction.wake(QUEUE)
-                await write_cluster(transaction, row.id, {"reserved": False, "updated_at": transaction.now})
+                values = await _give_back(transaction, claim)
+                await write_cluster(transaction, row.id, {**values, "updated_at": transaction.now})
 
     @whole
     async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
@@ -181,12 +180,20 @@ def _beginning(cluster: Cluster) -> dict[str, datetime | None]:
     }
 
 
-async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
-    """Forget the secrets and checkpoints; the columns of a deleted cluster."""
-    for table in (tables.secrets, tables.checkpoints):
-        await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
+async def _give_back(transaction: Transaction, claim: Claim) -> dict[str, Any]:
+    """Forget the checkpoints, which went with the cluster's volume; the columns of who has nothing of the host."""
+    table = tables.checkpoints
+    await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     transaction.wake(QUEUE)
-    return {"deleted_at": transaction.now, "endpoints": {}, "due_at": None, "reserved": False, **NO_LEASE}
+    return {"reserved": False}
+
+
+async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
+    """Forget the secrets, too; the columns of a deleted cluster."""
+    table = tables.secrets
+    await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
+    share = await _give_back(transaction, claim)
+    return {"deleted_at": transaction.now, "endpoints": {}, "due_at": None, **share, **NO_LEASE}
 
 
 async def put_secrets(transaction: Transaction, cluster_id: str, secrets: ClusterSecrets) -> None:

@@ -12,7 +12,7 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import Origin
-from dayfly.domain.pool import Period, Pool
+from dayfly.domain.pool import Obstacle, Period, Pool
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase
 
@@ -119,6 +119,7 @@ def template_from(row: Row[Any]) -> Template:
         forks=row.forks,
         failures=row.failures,
         fault=Fault(**row.fault) if row.fault else None,
+        failed_cluster=row.failed_cluster,
     )
 
 
@@ -139,11 +140,12 @@ def pool_from(row: Row[Any]) -> Pool:
         created_at=row.created_at,
         schedule=tuple(map(_period_from, row.schedule)),
         max_age_seconds=row.max_age_seconds,
+        waiting=Obstacle(**row.waiting) if row.waiting else None,
     )
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
-    """A pool's row."""
+    """A pool's row, but for what workers tell of it."""
     return {
         "id": pool.id,
         "name": pool.name,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, and_, insert, or_, select, update
 
-from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.errors import Conflict, NotFound
 from dayfly.store import names, tables, wakeups
@@ -57,7 +57,10 @@ async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
 
 
 def present(row: Row[Any]) -> Cluster:
-    """The cluster, if it is to stay. Raises Conflict."""
+    """The cluster, if it is a caller's, and to stay. Raises Conflict."""
+    if row.purpose != Purpose.CLUSTER:
+        # Whatever was wished of it now would be there, unasked for, for who gets it or what is made of it.
+        raise Conflict(f"cluster {row.name} is nobody's yet: its purpose is {row.purpose}")
     if row.phase == Phase.DELETED:
         raise Conflict(f"cluster {row.name} is deleted")
     if row.desired == Desired.ABSENT:

@@ -197,6 +197,8 @@ templates = Table(
     Column("uses", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("fault", PLAIN_JSON),
+    # The cluster that failed, and has the evidence: the builder, or the trial. Forgotten before the template.
+    Column("failed_cluster", String(12)),
     partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
     partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
 )
@@ -230,5 +232,7 @@ pools = Table(
     Column("schedule", PLAIN_JSON, nullable=False),
     Column("max_age_seconds", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # Why it is not filled, as a worker found it; NULL: nothing is known to be in its way.
+    Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
 )

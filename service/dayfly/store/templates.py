@@ -124,6 +124,29 @@ class Templates:
         raise Internal(f"template {template_id} changed time and again while it was to be retired")
 
     @whole
+    async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
+        """Retire a ready template, and have one of `spec` and `key` made in its place, both or neither: that one.
+
+        None when nothing is to be made: there is one of `key`, or somebody else retired the old one before.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                async with self._database.write() as transaction:
+                    ready = and_(templates.c.id == template_id, templates.c.phase == TemplatePhase.READY)
+                    retired = update(templates).where(ready).values(phase=TemplatePhase.RETIRED)
+                    owner = (await transaction.connection.execute(retired.returning(templates.c.owner))).scalar()
+                    if owner is None:
+                        return None
+                    transaction.wake(QUEUE)
+                    serving = _templates().where(tables.SERVING, templates.c.key == key)
+                    if (await transaction.connection.execute(serving)).first() is not None:
+                        return None
+                    return await _insert(transaction, spec, owner, key)
+            except IntegrityError:
+                continue  # one of the same key was committed meanwhile: the next look sees it
+        raise Internal("a template could not be recorded: its key or id was taken time and again")
+
+    @whole
     async def close_templates(self) -> tuple[str, ...]:
         """Declare those gone that were retired and of which nothing lives any more; their ids."""
         alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
@@ -138,6 +161,8 @@ class Templates:
             await transaction.connection.execute(
                 delete(template_secrets).where(template_secrets.c.template_id.in_(ids))
             )
+            if ids:
+                transaction.wake(QUEUE)  # there is more room on the disk
             return ids
 
 

@@ -37,11 +37,12 @@ class NewCluster:
 
 @dataclass(frozen=True)
 class Change:
-    """What a caller wants otherwise. `labels` replace all that were; no hold, or no time to live: None."""
+    """What a caller wants otherwise. `labels` replace all that were; None: no hold, no time to live, never idle."""
 
     ttl_seconds: int | Unset | None = UNSET
     labels: dict[str, str] | Unset = UNSET
     hold: Hold | Unset | None = UNSET
+    idle_seconds: int | Unset | None = UNSET
 
 
 @dataclass(frozen=True)

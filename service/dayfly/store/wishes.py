@@ -5,20 +5,23 @@ Not here: how a cluster is otherwise changed (changes.py), its checkpoints (chec
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, select
 
 from dayfly.concurrency import whole
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.expiry import must_hibernate
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import Origin
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store import due, tables, wakeups
+from dayfly.store.changes import hold_story
 from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import cluster_from
-from dayfly.store.statements import lock_named, present, write_cluster
+from dayfly.store.rows import cluster_from, hold_columns
+from dayfly.store.statements import append_events, lock_named, present, write_cluster
 from dayfly.store.wakeups import WORK
 
 
@@ -50,14 +53,19 @@ class Wishes:
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
-            if present(row).desired is Desired.HIBERNATED:
-                return cluster_from(row)
+            cluster = present(row)
+            if cluster.desired is Desired.HIBERNATED and cluster.phase is not Phase.FAILED:
+                return cluster
             usable(row)
             return await _wish(transaction, row, {"desired": Desired.HIBERNATED})
 
     @whole
     async def request_resume(self, id_or_name: str) -> Cluster:
-        """Record the wish that it be there, and not hibernated. Raises NotFound, and Conflict if it failed or goes."""
+        """Record the wish that it be there, and not hibernated.
+
+        One whose end has come, and that a hold keeps hibernated, is kept running from then on: else it would be put
+        to sleep again as soon as it is ready. Raises NotFound, and Conflict if it failed or goes.
+        """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = present(row)
@@ -65,7 +73,12 @@ class Wishes:
                 raise Conflict(f"cluster {cluster.name} failed: there is nothing to resume")
             if cluster.desired is Desired.PRESENT:
                 return cluster
-            return await _wish(transaction, row, {"desired": Desired.PRESENT})
+            wish: dict[str, object] = {"desired": Desired.PRESENT}
+            if cluster.hold is not None and must_hibernate(cluster, transaction.now):
+                hold = replace(cluster.hold, vms="running")
+                await append_events(transaction, cluster.id, NewEvent("cluster.changed", hold_story(hold)))
+                wish |= hold_columns(hold)
+            return await _wish(transaction, row, wish)
 
 
 def usable(row: Row[Any], *, besides: Origin | None = None) -> Cluster:
@@ -74,8 +87,6 @@ def usable(row: Row[Any], *, besides: Origin | None = None) -> Cluster:
     Raises NotReady, Conflict.
     """
     cluster = present(row)
-    if cluster.purpose is not Purpose.CLUSTER:
-        raise Conflict(f"cluster {cluster.name} is nobody's yet: its purpose is {cluster.purpose}")
     if cluster.phase is not Phase.READY:
         raise NotReady(f"cluster {cluster.name} is {cluster.phase}")
     if cluster.desired is not Desired.PRESENT:

@@ -73,6 +73,22 @@ async def test_a_server_of_another_cluster_is_not_trusted(kube: KubeClient, acce
         await kube.nodes(replace(access, ca=other["pki/ca.crt"]), timeout=10)
 
 
+async def test_kubelets_are_asked_until_they_answer(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.kubelets = {"node01": "ok", "node02": "[-]syncloop failed"}
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(kube.wait_kubelets(access, ["node01", "node02"], timeout=20))
+        await asyncio.wait_for(server.kubelet_asked.wait(), 10)
+        assert not waiting.done()
+        server.kubelets["node02"] = "ok"
+
+
+async def test_kubelets_that_do_not_answer_are_named(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.kubelets = {"node01": "ok", "node02": "[-]syncloop failed"}
+    with pytest.raises(NodeNotReady, match="kubelets of node02, node03 do not answer") as caught:
+        await kube.wait_kubelets(access, ["node01", "node02", "node03"], timeout=1.5)
+    assert caught.value.evidence == {"node02": "[-]syncloop failed", "node03": "no such node"}
+
+
 async def test_the_certificate_must_carry_the_name(kube: KubeClient, access: KubeAccess) -> None:
     with pytest.raises(NodeNotReady, match=r"[Hh]ostname mismatch"):
         await kube.nodes(replace(access, server_name="another.name"), timeout=10)

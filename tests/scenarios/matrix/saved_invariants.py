@@ -107,8 +107,8 @@ async def _check_pools(stage: Stage, internal: list[Cluster], templates: tuple[T
 async def _check_checkpoints(stage: Stage, cluster_id: str) -> None:
     cluster = await stage.store.get_cluster(cluster_id)
     found = await stage.store.list_checkpoints(cluster_id)
-    if cluster.phase is Phase.DELETED:
-        assert not found
+    if cluster.phase is Phase.DELETED or (cluster.phase is Phase.FAILED and not cluster.reserved):
+        assert not found, "checkpoints are listed whose volume is gone"
     if cluster.phase is not Phase.READY:
         return
     files = stage.engine.volumes[saved_volume(cluster_id)].files

@@ -25,6 +25,7 @@ from dayfly.domain.topology import ContainerSpec, Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.reconcile.admission import Admission
+from dayfly.reconcile.checkup import Checkup
 from dayfly.reconcile.pools import pools_of
 from dayfly.reconcile.scene import Installation, Scene
 from dayfly.reconcile.shapes import Shapes
@@ -177,7 +178,14 @@ class Stage:
             pools_of(settings(), store, shapes, self.clock).run(),
             Worker(store, reconciler, options, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
-            Watcher(store, engine, self.sweeper(store, engine), self.clock, survey_seconds=RARELY_SECONDS).run(),
+            Watcher(
+                store,
+                engine,
+                self.sweeper(store, engine),
+                Checkup(scene),
+                self.clock,
+                survey_seconds=RARELY_SECONDS,
+            ).run(),
         )
 
     async def _stop(self) -> None:

@@ -10,54 +10,30 @@ A failure is printed with its schedule, as short as it can be, and its seed: `--
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Final
 
 import pytest
 
 from dayfly.store import Store
-from tests.scenarios.matrix.playing import THEMES, Played, play_many, play_on
+from tests.scenarios.matrix.playing import THEMES, play_many, play_on
 from tests.support.postgres import postgres_server
 from tests.support.virtual_postgres import virtual_postgres
 
 SCHEDULES: Final = {"deaths": 1000, "harm": 1200, "everything": 1500, "saved": 1500}
 """How many of each theme: at least 5000 in all."""
 ON_POSTGRES: Final = {"deaths": 60, "harm": 60, "everything": 120, "saved": 60}
-PROCESSES: Final = 2
-PARTS: Final = 2
-"""Each theme is played in so many parts, so that the processes end at about the same time."""
+LONGEST_FIRST: Final = tuple(reversed(THEMES))
+PARTS: Final = 5
+"""Each theme is played in so many parts, for processes that share them (pytest -n) to end at about the same time."""
 
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """The run's own, unless one was asked for."""
+    """The test's own, unless one was asked for."""
     asked = pytestconfig.getoption("--hypothesis-seed")
     return int(asked) if asked is not None and str(asked).isdigit() else secrets.randbits(32)
-
-
-def test_every_schedule_ends_well(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    played = list(_in_processes(seed))
-    with capsys.disabled():
-        counts = ", ".join(f"{sum(p.schedules for p in played if p.theme == theme)} {theme}" for theme in THEMES)
-        print(f"\ncrash matrix, seed {seed}: {counts}")
-    failures = [part.failure for part in played if part.failure is not None]
-    assert not failures, "\n\n".join(failures)
-    assert sum(part.schedules for part in played) >= 5000
-
-
-def _in_processes(seed: int) -> Iterator[Played]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-        parts = [
-            pool.submit(play_many, theme, SCHEDULES[theme] // PARTS, seed + part)
-            for theme in reversed(THEMES)
-            for part in range(PARTS)
-        ]
-        for part in as_completed(parts):
-            yield part.result()
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +42,22 @@ def postgres() -> Iterator[tuple[asyncio.Runner, Store]]:
         yield found
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", LONGEST_FIRST)
 def test_the_same_on_postgresql(postgres: tuple[asyncio.Runner, Store], theme: str, seed: int) -> None:
     played = play_on(*postgres, theme, ON_POSTGRES[theme], seed, shrink=False)
     assert played.failure is None, played.failure
     assert played.schedules >= ON_POSTGRES[theme]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("theme", LONGEST_FIRST)
+def test_every_schedule_ends_well(theme: str, part: int, seed: int) -> None:
+    """Part 0 of a theme is what `--hypothesis-seed` with the seed of a failure plays again."""
+    count = SCHEDULES[theme] // PARTS
+    played = play_many(theme, count, seed + part)
+    assert played.failure is None, played.failure
+    assert played.schedules >= count
+
+
+def test_there_are_enough_of_them() -> None:
+    assert sum(SCHEDULES[theme] // PARTS * PARTS for theme in THEMES) >= 5000

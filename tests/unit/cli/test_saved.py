@@ -12,8 +12,10 @@ import pytest
 import typer
 from typer.testing import Result
 
+from dayfly.cli import show_saved
 from dayfly.cli.pool import parse_schedule
 from dayfly.cli.values import format_size
+from dayfly.client import Pool, Template
 
 Dayfly = Callable[..., Result]
 
@@ -47,6 +49,12 @@ def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     text = dayfly("cluster", "show", "sleepy").stdout
     assert re.search(r"^idle +hibernated after 1 min 30 s$", text, re.MULTILINE)
     assert re.search(r"^isolation +strict$", text, re.MULTILINE)
+    assert dayfly("cluster", "idle", "sleepy", "--never").stdout == "sleepy is never hibernated by itself\n"
+    assert shown(dayfly, "cluster", "idle", "sleepy", "--after", "2m")["idle_seconds"] == 120
+    told = dayfly("cluster", "idle", "sleepy", "--after", "30m").stdout
+    assert told == "sleepy is hibernated after 30 min 00 s without traffic\n"
+    assert dayfly("cluster", "idle", "sleepy").exit_code == 2
+    assert dayfly("cluster", "idle", "sleepy", "--never", "--after", "2m").exit_code == 2
     done = dayfly("cluster", "hibernate", "sleepy", "--wait")
     assert (done.exit_code, done.stdout) == (0, "sleepy is hibernated\n"), done.output
     assert dayfly("cluster", "show", "sleepy", "--wait", "hibernated").exit_code == 0
@@ -100,6 +108,36 @@ def test_templates(dayfly: Dayfly) -> None:
     assert re.fullmatch(r"template \w+ is (making|verifying|ready)\n", again)
 
 
+def test_a_template_that_failed_says_why_and_where_to_look() -> None:
+    size = {"vcpus": 2, "memory_mib": 512, "disk_gib": 8}
+    failed = Template.model_validate(
+        {
+            "id": "0123456789ab",
+            "owner": "default",
+            "phase": "failed",
+            "readiness": "usable",
+            "image": "bare",
+            "image_id": "sha256:ab",
+            "control_plane": size,
+            "workers": {"count": 0, **size},
+            "created_at": "2026-01-01T00:00:00Z",
+            "parents": {"image": "sha256:ab", "builder": "ba9876543210"},
+            "error": {
+                "code": "vm_exited",
+                "message": "QEMU ended",
+                "step": "boot",
+                "node": "node01",
+                "evidence": ["boot/exit", "node01/console"],
+                "cluster": "ba9876543210",
+            },
+        }
+    )
+    *_, error, evidence, hint = show_saved.template(failed).splitlines()
+    assert error == "error [vm_exited]: QEMU ended"
+    assert evidence == "evidence    boot/exit, node01/console"
+    assert hint == "hint: dayfly cluster diagnostics ba9876543210"
+
+
 def test_pools(dayfly: Dayfly) -> None:
     shape = ("--image", "bare", "--memory-mib", "700", "--owner", "warm")
     period = ("--schedule", "mon-fri,sun 07:00-19:00 1", "--schedule", "sat 00:00-24:00 1")
@@ -107,11 +145,16 @@ def test_pools(dayfly: Dayfly) -> None:
     assert done.stdout == "pool warm: 0 of 1 ready, 0 being made\n", done.output
     until(lambda: shown(dayfly, "pool", "show", "warm")["ready"] == 1)
     header, line = dayfly("pool", "list").stdout.splitlines()
-    assert header.split() == ["NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING"]
-    assert line.split() == ["warm", "warm", "dayfly/bare:latest", "1", "1", "1", "0"]
+    assert header.split() == ["NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING", "WAITING", "FOR"]
+    assert line.split() == ["warm", "warm", "dayfly/bare:latest", "1", "1", "1", "0", "-"]
     text = dayfly("pool", "show", "warm").stdout
     for part in ("mon,tue,wed,thu,fri,sun 07:00-19:00 1; sat 00:00-24:00 1", "1 ready, 0 being made", "2 h 00 min"):
         assert part in text
+    empty = Pool.model_validate(
+        shown(dayfly, "pool", "show", "warm") | {"waiting": {"code": "no_room", "message": "full"}}
+    )
+    assert show_saved.pool(empty).endswith("not filled  full [no_room]")
+    assert show_saved.pools([empty]).endswith("no_room")
     (member,) = shown(dayfly, "cluster", "list", "--purpose", "member", "--owner", "warm")
     taken = dayfly("cluster", "create", "claimed", *shape, "--wait")
     assert taken.stdout.startswith("claimed is ready ("), taken.output

@@ -71,6 +71,8 @@ def test_a_cluster_is_kept_changed_and_looked_into(client: Client) -> None:
     assert client.extend("kept", 30).expires_because == "ttl"
     assert client.change("kept", ttl_seconds=None, labels={"a": "b"}).labels == {"a": "b"}
     assert client.get("kept").ttl_seconds is None
+    assert client.change("kept", idle_seconds=600).idle_seconds == 600
+    assert client.change("kept", idle_seconds=None).idle_seconds is None
     beat = client.heartbeat("kept")
     assert beat.heartbeat_interval_seconds == 60
     assert beat.expires_at == client.get("kept").expires_at
@@ -92,6 +94,7 @@ async def test_the_async_client_does_the_same(async_client: AsyncClient) -> None
     await async_client.wait_ready("async-kept")
     assert (await async_client.extend("async-kept", 600)).ttl_seconds == 600
     assert (await async_client.change("async-kept", labels={"a": "b"})).ttl_seconds == 600
+    assert (await async_client.change("async-kept", idle_seconds=90)).idle_seconds == 90
     assert (await async_client.heartbeat("async-kept")).expires_at is not None
     assert (await async_client.hold("async-kept", seconds=60, reason="y")).hold is not None
     assert (await async_client.release_hold("async-kept")).hold is None

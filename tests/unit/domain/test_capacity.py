@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,8 +21,8 @@ from dayfly.domain.capacity import (
     Waiting,
     admissible,
     demand,
-    estimate_start,
     in_order,
+    outlook,
 )
 from tests.support.specs import SIZE, make_spec
 
@@ -123,30 +124,31 @@ def test_never_more_than_is_offered_and_nobody_is_lost(
         assert sum((one.needs for one in begun), queue.in_use).fits(HOST)
 
 
+def start_of(name: str, queue: Queue, occupants: Sequence[Occupant], past: Past) -> datetime | None:
+    """When the one of that name is likely to begin."""
+    return {waiting.id: start for waiting, start in outlook(queue, occupants, HOST, past, NOW)}.get(name)
+
+
 def test_an_estimate_follows_ends_and_typical_lives() -> None:
     full = [Occupant(Resources(4, 512, 8), NOW - timedelta(seconds=50), None) for _ in range(2)]
     queue = Queue([waiting("1", vcpus=4), waiting("2", vcpus=4)], {"c": Resources(8, 1024, 16)})
     past = Past(life_seconds=100.0)
 
-    def start(name: str) -> datetime | None:
-        return estimate_start(name, queue, full, HOST, past, NOW)
-
-    assert start("1") == start("2") == NOW + timedelta(seconds=50)
+    assert start_of("1", queue, full, past) == start_of("2", queue, full, past) == NOW + timedelta(seconds=50)
     third = Queue([*queue.waiting, waiting("3")], queue.held)
-    assert estimate_start("3", third, full, HOST, past, NOW) == NOW + timedelta(seconds=150)
+    assert start_of("3", third, full, past) == NOW + timedelta(seconds=150)
 
 
 def test_an_expiry_is_believed_before_a_typical_life() -> None:
     soon = NOW + timedelta(seconds=5)
     full = [Occupant(Resources(8, 512, 8), NOW, soon)]
     queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
-    assert estimate_start("1", queue, full, HOST, Past(life_seconds=3600.0), NOW) == soon
-    assert estimate_start("1", queue, full, HOST, Past(), NOW) == soon
+    assert start_of("1", queue, full, Past(life_seconds=3600.0)) == soon
+    assert start_of("1", queue, full, Past()) == soon
 
 
 @pytest.mark.parametrize("past", [Past(), Past(provisioning_seconds=3.0)])
 def test_without_a_past_there_is_no_telling(past: Past) -> None:
     full = [Occupant(Resources(8, 512, 8), NOW, None)]
     queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
-    assert estimate_start("1", queue, full, HOST, past, NOW) is None
-    assert estimate_start("nobody", queue, full, HOST, Past(life_seconds=1.0), NOW) is None
+    assert start_of("1", queue, full, past) is None

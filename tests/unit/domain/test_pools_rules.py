@@ -7,9 +7,9 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Purpose
+from dayfly.domain.cluster import Cluster, Fault, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import Period, Pool, superfluous
+from dayfly.domain.pool import NO_ROOM, Period, Pool, obstacle_of, superfluous
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import template_key, without_wishes
 from tests.support.specs import make_cluster, make_spec
@@ -53,12 +53,12 @@ def going(of: Pool, *members: Cluster) -> list[int]:
 )
 def test_a_schedule_changes_the_size(moment: datetime, size: int) -> None:
     day = Period(WORKDAYS, time(8), time(18), 5)
-    evening = Period(WORKDAYS, time(18), time(), 1)
+    evening = Period(WORKDAYS, time(18), time.max, 1)
     assert pool(2, 8, day, evening).wanted(moment) == size
 
 
 def test_the_first_period_counts_and_the_maximum_bounds_all() -> None:
-    whole_day = Period(frozenset(range(7)), time(), time(), 9)
+    whole_day = Period(frozenset(range(7)), time(), time.max, 9)
     assert pool(2, 4, whole_day, replace(whole_day, size=1)).wanted(MONDAY) == 4
     assert pool(9, 4).wanted(MONDAY) == 4
 
@@ -113,3 +113,20 @@ def test_a_shape_follows_the_image_and_no_wish_changes_the_key() -> None:
     assert template_key(asked, "me", "tcg", "a") == template_key(SPEC, "me", "tcg", "b")
     assert template_key(SPEC, "me", "kvm", "a") != template_key(SPEC, "me", "kvm", "b")
     assert template_key(SPEC, "me", "tcg", "") != template_key(SPEC, "you", "tcg", "")
+
+
+def test_members_that_wait_or_are_made_are_no_obstacle() -> None:
+    made = member(2, phase=Phase.PROVISIONING, paused=False, admitted_at=MONDAY)
+    queued = member(3, phase=Phase.PENDING, paused=False, minutes=0.1)
+    assert obstacle_of([member(1), made, queued], MONDAY) is None
+
+
+def test_one_that_finds_no_room_or_failed_is_an_obstacle() -> None:
+    queued = member(1, phase=Phase.PENDING, paused=False, minutes=1)
+    failed = member(2, phase=Phase.FAILED, fault=Fault("vm_exited", "QEMU ended"))
+    found = obstacle_of([queued], MONDAY)
+    assert found is not None
+    assert (found.code, queued.id in found.message) == (NO_ROOM, True)
+    found = obstacle_of([queued, failed], MONDAY)
+    assert found is not None
+    assert (found.code, found.message) == ("vm_exited", f"its member {failed.id} failed: QEMU ended")

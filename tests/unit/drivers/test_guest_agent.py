@@ -122,6 +122,31 @@ async def test_a_command_that_a_signal_ended_is_told_as_by_a_shell(agent: Agent,
         assert (await talk.run(["/bin/sleep", "9"], b"", SystemClock())).exit_code == 137
 
 
+async def test_a_file_is_read_by_the_agent_itself(agent: Agent, engine: FakeEngine) -> None:
+    agent.answers["guest-file-open"] = [{"return": 1000}]
+    agent.answers["guest-file-read"] = [{"return": {"count": 5, "buf-b64": b64("0.1 ö"), "eof": True}}]
+    agent.answers["guest-file-close"] = [{"return": {}}]
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        assert (await talk.read("/proc/loadavg")).decode() == "0.1 ö"
+    assert [one["execute"] for one in agent.asked[1:]] == ["guest-file-open", "guest-file-read", "guest-file-close"]
+    assert [one["arguments"]["handle"] for one in agent.asked[2:]] == [1000, 1000]
+
+
+async def test_a_file_that_is_not_there(agent: Agent, engine: FakeEngine) -> None:
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        with pytest.raises(CommandFailed, match="guest-file-open"):
+            await talk.read("/run/nothing")
+
+
+async def test_a_file_that_cannot_be_read_is_closed(agent: Agent, engine: FakeEngine) -> None:
+    agent.answers["guest-file-open"] = [{"return": 1000}]
+    agent.answers["guest-file-close"] = [{"return": {}}]
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        with pytest.raises(CommandFailed, match="guest-file-read"):
+            await talk.read("/proc/self/mem")
+    assert agent.asked[-1]["execute"] == "guest-file-close"
+
+
 async def test_a_refusal_names_the_command_and_nothing_of_what_it_was_given(agent: Agent, engine: FakeEngine) -> None:
     async with guest_agent(engine, NODE, timeout=5) as talk:
         with pytest.raises(CommandFailed, match="guest-exec is not known") as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,7 +15,15 @@ from dayfly.domain.cluster import Endpoint
 from dayfly.domain.limits import EMULATED, TimeLimits
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.drivers.protocols import CommandResult, Drivers, File, KubeAccess, KubeNode, KubePod, SshTarget
+from dayfly.drivers.protocols import (
+    CommandResult,
+    Drivers,
+    File,
+    KubeAccess,
+    KubeNode,
+    KubePod,
+    SshTarget,
+)
 from dayfly.engine.control_plane import ControlPlane
 from dayfly.engine.join import Join
 from dayfly.engine.node_files import CLUSTER_ENV
@@ -48,6 +56,7 @@ class World:
     ran: list[tuple[str, str]] = field(default_factory=list)
     pods_run: list[str] = field(default_factory=list)
     existing_pods: tuple[KubePod, ...] = ()
+    silent: bool = False
     waited_for: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
@@ -125,6 +134,11 @@ class World:
         for name in boot_ids:
             if on_change:
                 on_change(KubeNode(name, ready=True))
+
+    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+        assert set(nodes) == {node.name for node in SPEC.nodes()}
+        if self.silent:
+            raise NodeNotReady("the kubelets do not answer")
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         if self.no_account:
@@ -279,6 +293,14 @@ async def test_nodes_that_stay_not_ready_leave_every_kubelets_words() -> None:
     with pytest.raises(NodeNotReady) as caught:
         await Ready().apply(context)
     assert {"kubelet/node01", "kubelet/node02"} <= caught.value.evidence.keys()
+
+
+async def test_nodes_on_record_as_ready_whose_kubelets_are_silent_are_not_ready() -> None:
+    context, _ = context_of(World(nodes_now=(said("node01"), said("node02")), silent=True))
+    assert not await Ready().check(context)
+    with pytest.raises(NodeNotReady, match="do not answer") as caught:
+        await Ready().apply(context)
+    assert "kubelet/node02" in caught.value.evidence
 
 
 async def test_ready_says_which_node_is() -> None:

@@ -207,7 +207,7 @@ async def test_all_go_on_that_can(lab: Lab) -> None:
     await stand_still(lab.machines, lab.context.topology)
     lab.machines.fail_next("go_on", CommandFailed("no"))
     with pytest.raises(CommandFailed):
-        await go_on(lab.machines, lab.context.topology, lab.clock, timeout=1)
+        await go_on(lab.machines, lab.context.topology)
     assert sorted((await standings(lab.drivers, lab.context.topology, lab.cluster.id)).values()) == [
         "paused",
         "running",

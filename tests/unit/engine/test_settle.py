@@ -10,7 +10,7 @@ from dayfly.domain.limits import EMULATED
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeEngine, FakeMachines
-from dayfly.drivers.protocols import CommandResult, ExecResult
+from dayfly.drivers.protocols import ExecResult
 from dayfly.engine.settle import settle
 from dayfly.engine.traffic import packets_from_outside
 from dayfly.errors import CommandFailed
@@ -27,7 +27,7 @@ class Guests:
         self.spec, self.clock, self.engine = spec, FakeClock(), FakeEngine()
         self.machines = FakeMachines(self.engine)
         self._loads = list(loads)
-        self.machines.on_run(lambda *_: CommandResult(0, f"{self._next()} 1.0 1.0 1/99 1\n", ""))
+        self.machines.on_read(lambda *_: f"{self._next()} 1.0 1.0 1/99 1\n")
 
     def _next(self) -> float:
         return self._loads.pop(0) if len(self._loads) > 1 else self._loads[0]
@@ -70,7 +70,7 @@ async def test_who_does_not_settle_in_time_is_named() -> None:
 
 async def test_a_guest_that_says_something_else_is_an_error() -> None:
     guests = Guests(BARE, 0)
-    guests.machines.on_run(lambda *_: CommandResult(0, "cat: no such file", ""))
+    guests.machines.on_read(lambda *_: "no such file")
     with pytest.raises(CommandFailed):
         await guests.settle()
 
@@ -87,3 +87,11 @@ async def test_packets_are_those_that_the_rule_has_counted(listed: bytes, packet
     await guests.engine.ensure(guests.topology.net)
     guests.engine.on_exec(lambda container, argv, stdin: ExecResult(0, listed, b""))
     assert await packets_from_outside(guests.engine, guests.topology) == packets
+
+
+async def test_packets_that_cannot_be_counted_are_an_error() -> None:
+    guests = Guests(BARE, 0)
+    await guests.engine.ensure(guests.topology.net)
+    guests.engine.on_exec(lambda container, argv, stdin: ExecResult(4, b"", b"iptables: Permission denied"))
+    with pytest.raises(CommandFailed, match="Permission denied"):
+        await packets_from_outside(guests.engine, guests.topology)

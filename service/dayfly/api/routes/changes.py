@@ -1,4 +1,4 @@
-"""What callers change of a cluster that is there: its time, labels and hold; and their sign that they still need it."""
+"""What callers change of a cluster that is there: time, labels, hold, idleness; and their sign that they need it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 @router.patch("", operation_id="changeCluster")
 async def change_cluster(wanted: ChangeRequest, services: Services, cluster: TheCluster) -> Cluster:
-    """Change a cluster's time to live, labels or hold; what is left out stays. 409 when it is being deleted.
+    """Change a cluster's time to live, labels, hold or idleness; what is left out stays. 409 when it is being deleted.
 
-    A time to live that would be over already is refused: DELETE such a cluster.
+    409, too, when it is nobody's (its `purpose` is not `cluster`): here, and for all else that is wished of a cluster
+    but its deletion. A time to live that would be over already is refused: DELETE such a cluster. All else is decided
+    at creation: its isolation, for one.
     """
     change, allow = change_of(wanted, services)
     return await show(await services.store.change_cluster(cluster.id, change, allow), services)

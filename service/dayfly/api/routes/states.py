@@ -41,7 +41,8 @@ async def reset_cluster(
 
     Id, name, ports, kubeconfig and keys stay; what is within its machines goes. `generation` in the answer is that of
     the cluster after the reset: it is ready again when it is `ready` without a `reset_to`, which is what `wait=ready`
-    waits for. 409 when it is not ready, 404 when there is no such checkpoint.
+    waits for. 409 when it is not ready, 404 when there is no such checkpoint. One whose checkpoint cannot be loaded
+    has failed with `checkpoint_not_loaded`: nothing else is put in its place.
     """
     _check_wait(wait, "ready")
     origin = (wanted or ResetRequest()).origin
@@ -76,7 +77,9 @@ async def resume_cluster(
 ) -> Cluster:
     """Let a hibernated cluster go on where it was, with its clocks mended; it waits for room as a new one does.
 
-    Needs no body. Asking again does no harm; 409 when it was not hibernated.
+    Needs no body. Asking again does no harm, nor does asking it of one that is not hibernated, which is answered as it
+    is; 409 when it failed, or is to be deleted. One that a hold keeps hibernated past its end is kept `running` from
+    then on, until the hold is over or its time to live is extended.
     """
     _check_wait(wait, "ready")
     cluster = await services.store.request_resume(cluster.id)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from dayfly.api.requests import MAX_OWNER, OWNER
 from dayfly.api.saved_requests import TemplateRequest
 from dayfly.api.saved_views import Template, TemplateList, show_template
-from dayfly.api.services import Services
+from dayfly.api.services import ApiServices, Services
 from dayfly.api.specs import resolve_shape
 from dayfly.domain import template as domain
 from dayfly.domain.template import TemplatePhase
@@ -47,8 +47,9 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
 async def create_template(wanted: TemplateRequest, response: Response, services: Services) -> Template:
     """Ask for a template. Once it is ready, clusters of its shape and owner are forks of it, ready in seconds.
 
-    Forks of one template share a cluster CA and the machine ids of their nodes; their keys for SSH and their
-    administrators' certificates are their own. A cluster that must not share asks for `isolation: strict`.
+    Forks of one template share a cluster CA with all that it signed for their nodes, and their kernels' boot ids; their
+    keys for SSH, machine ids and administrators' certificates are their own. A cluster that must not share asks for
+    `isolation: strict`.
     """
     spec = await resolve_shape(wanted, services)
     key = await services.template_key_of(spec, wanted.owner)
@@ -56,7 +57,7 @@ async def create_template(wanted: TemplateRequest, response: Response, services:
     if not created:
         response.status_code = 200
     response.headers["Location"] = f"/v1/templates/{template.id}"
-    return show_template(template, services.clock.now())
+    return await _show(template, services)
 
 
 @router.get("", operation_id="listTemplates")
@@ -73,7 +74,7 @@ async def list_templates(
 @router.get("/{template}", operation_id="getTemplate")
 async def get_template(services: Services, template: TheTemplate) -> Template:
     """One template; also one that is gone, while it is on record."""
-    return show_template(template, services.clock.now())
+    return await _show(template, services)
 
 
 @router.delete(
@@ -87,4 +88,9 @@ async def delete_template(services: Services, response: Response, template: TheT
     retired = await services.store.retire_template(template.id)
     if retired.phase is TemplatePhase.GONE:
         response.status_code = 200
-    return show_template(retired, services.clock.now())
+    return await _show(retired, services)
+
+
+async def _show(template: domain.Template, services: ApiServices) -> Template:
+    evidence = await services.store.evidence(template.failed_cluster) if template.failed_cluster else {}
+    return show_template(template, services.clock.now(), evidence.keys())

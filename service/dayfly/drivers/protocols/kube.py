@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,6 +68,14 @@ class KubeApi(Protocol):
         """Watch until every node that is a key of `boot_ids` is Ready in that very boot.
 
         Raises NodeNotReady with what each node said last.
+        """
+        ...
+
+    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+        """Until the kubelet of each of `nodes` tells the API server that it is well.
+
+        A node that was loaded from what was saved of it is Ready on record before its kubelet has said a word. Raises
+        NodeNotReady with what each said last.
         """
         ...
 

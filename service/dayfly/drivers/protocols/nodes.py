@@ -82,6 +82,12 @@ class Machines(Protocol):
         """Run `argv` in the guest by its agent, to its end. Raises SshTimeout where no agent answers in time."""
         ...
 
+    async def read(self, container: str, path: str, *, timeout: float) -> str:
+        """A small text file of the guest, without a process in it. Raises CommandFailed where there is none,
+        SshTimeout where no agent answers in time.
+        """
+        ...
+
     async def memory(self, container: str) -> Memory:
         """What the machine has of the host's memory."""
         ...

@@ -1,0 +1,51 @@
+"""Looks at the machines of pools' members that wait: the engine's events tell of containers, not of what QEMU says.
+
+Without a claim, so that callers may have them meanwhile. Not here: what becomes of one that is broken (standing.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from dayfly.concurrency import first_failure_only
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.pool import is_waiting
+from dayfly.engine.standstill import WAITS, standings
+from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.scene import Scene
+
+_log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 4
+"""Members that are looked at side by side: each look runs a command in every container of theirs."""
+
+
+class Checkup:
+    """One look after the other at all that wait."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    async def look(self) -> None:
+        """Have those looked at by a worker that are not as they should be. Raises DockerUnavailable."""
+        store = self._scene.store
+        members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
+        slots = asyncio.Semaphore(_AT_ONCE)
+        async with first_failure_only(), asyncio.TaskGroup() as group:
+            looks = {member.id: group.create_task(self._waits(member, slots)) for member in members}
+        await store.nudge([member_id for member_id, look in looks.items() if not look.result()])
+
+    async def _waits(self, member: Cluster, slots: asyncio.Semaphore) -> bool:
+        """Whether every machine of it is as whoever gets it needs it."""
+        async with slots:
+            try:
+                found = await standings(self._scene.drivers, self._scene.topology(member), member.id)
+            except DockerUnavailable:
+                raise
+            except DayflyError as error:
+                _log.warning("a pool's member does not say how it is", cluster=member.id, code=error.code)
+                return False
+        return set(found.values()) == {WAITS}
