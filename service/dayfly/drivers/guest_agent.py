@@ -39,8 +39,9 @@ class GuestAgent:
     async def synchronise(self) -> None:
         """What is left of earlier talks is dropped, on both ends."""
         mark = secrets.randbelow(2**31)
-        request = _request("guest-sync-delimited", {"id": mark})
-        while await self._exchange(_DELIMITER + request, delimited=True) != {"return": mark}:
+        # Sent once: of each delimiter the agent complains, which must come before what we wait for.
+        request = _DELIMITER + _request("guest-sync-delimited", {"id": mark})
+        while await self._exchange(request, delimited=True) != {"return": mark}:
             request = b""
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:

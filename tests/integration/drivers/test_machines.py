@@ -130,13 +130,24 @@ async def test_forks_at_once_are_reachable_each_by_its_own_key_and_share_memory(
         await lab.engine.remove(each.cluster_id)
 
 
-async def test_a_fork_becomes_itself_again_and_without_perl(fork: RealMachines) -> None:
+async def test_a_fork_becomes_itself_again_also_where_sshd_does_not_say_who_it_is(fork: RealMachines) -> None:
     context = fork.context(fork.spec.nodes()[0])
-    await fork.shell("rm /usr/bin/perl; rm /run/sshd.pid /run/dayfly-identity")
-    assert not await Identify().check(context)
-    await Identify().apply(context)
-    assert await Identify().check(context)
-    assert await fork.shell("ls /run/dayfly-entropy 2>/dev/null || echo gone") == "gone"
+    for lost in ("/run/dayfly-identity", "/run/dayfly-identity /run/sshd.pid"):
+        await fork.shell(f"rm {lost}; echo another > /etc/machine-id")
+        assert not await Identify().check(context)
+        await Identify().apply(context)
+        assert await Identify().check(context)
+    assert len(await fork.shell("cat /etc/machine-id")) == 32
+    modes = await fork.shell("stat -c '%a %n' /etc/ssh/ssh_host_ed25519_key /root/.ssh /root/.ssh/authorized_keys; ls /")
+    assert {"600 /etc/ssh/ssh_host_ed25519_key", "700 /root/.ssh"} <= set(modes.splitlines())
+    assert "entropy" not in modes
+
+
+async def test_a_guest_that_cannot_become_itself_says_why(fork: RealMachines) -> None:
+    await fork.shell("rm /run/dayfly-identity; mkdir /etc/machine-id.new")
+    with pytest.raises(CommandFailed, match="did not become itself") as caught:
+        await Identify().apply(fork.context(fork.spec.nodes()[0]))
+    assert caught.value.evidence["stderr"].startswith("/etc/machine-id: Is a directory")
 
 
 async def test_a_forks_memory_cannot_be_shared_again(fork: RealMachines) -> None:
@@ -205,7 +216,7 @@ async def test_a_machine_that_waits_to_be_loaded_does_not_go_on(fork: RealMachin
         await fork.machines.load(fork.node, "/saved/none", ram="shared", timeout=ANSWER_SECONDS)
     # With the wrong kind of memory it is refused, not loaded by halves.
     with pytest.raises(CommandFailed):
-        await fork.machines.load(fork.node, FOLDER, ram="whole", timeout=ANSWER_SECONDS)
+        await fork.machines.load(fork.node, FOLDER, ram="whole", timeout=10)
 
 
 async def test_a_silent_agent_is_a_time_out_and_answers_again(fork: RealMachines) -> None:

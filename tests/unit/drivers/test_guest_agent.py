@@ -17,6 +17,7 @@ from dayfly.drivers.guest_agent import guest_agent
 from dayfly.errors import CommandFailed, SshTimeout
 
 NODE = "dayfly-c1-node01"
+_STRAY = b'{"error": {"class": "GenericError", "desc": "JSON parse error, stray"}}\n'
 
 
 class Agent:
@@ -37,6 +38,9 @@ class Agent:
         return await self._out.get()
 
     async def write(self, data: bytes) -> None:
+        # What it is told before a delimiter it drops; of the delimiter itself it says that it is no JSON.
+        for _ in range(data.count(b"\xff")):
+            self._out.put_nowait(_STRAY)
         for line in data.lstrip(b"\xff").splitlines():
             request = json.loads(line)
             self.asked.append(request)
