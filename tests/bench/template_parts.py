@@ -209,7 +209,9 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
     over = threading.Event()
 
     def look() -> None:
-        with httpx.Client(verify=False, trust_env=False, timeout=5) as http:  # noqa: S501 - only whether it answers
+        # A connection begun before the machine runs is tried again by TCP after whole seconds only: we are sooner.
+        patience = httpx.Timeout(5, connect=0.25)
+        with httpx.Client(verify=False, trust_env=False, timeout=patience) as http:  # noqa: S501 - only if it answers
             while not found and not over.wait(0.1):
                 endpoint = ground.client.get(cluster.id).endpoints.get("api")
                 if endpoint is not None and _answers(http, f"https://{endpoint}/readyz"):

@@ -6,6 +6,9 @@ One that was loaded is in the boot that it was saved in, and on record as Ready:
 
 from __future__ import annotations
 
+import asyncio
+
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.limits import TimeLimits
 from dayfly.drivers.protocols import KubeAccess, KubeNode
 from dayfly.engine.alive import while_running
@@ -23,17 +26,22 @@ class Ready:
 
     async def check(self, context: StepContext) -> bool:
         access = await access_of(context)
+        kube, patience = context.drivers.kube, context.limits.api_request
+        # Side by side: an emulated API server takes some tenths of a second for each connection.
         try:
-            booted = await boot_ids(context)
-            nodes = await context.drivers.kube.nodes(access, timeout=context.limits.api_request)
+            async with first_failure_only(), asyncio.TaskGroup() as group:
+                booting = group.create_task(boot_ids(context))
+                looking = group.create_task(kube.nodes(access, timeout=patience))
         except (NodeNotReady, SshTimeout):
             return False
+        booted, nodes = booting.result(), looking.result()
         ready = {node.name: node.boot_id for node in nodes if node.ready}
         if not booted.items() <= ready.items():
             return False
         try:
-            await context.drivers.kube.wait_kubelets(access, booted, timeout=context.limits.api_request)
-            await context.drivers.kube.wait_service_account(access, timeout=context.limits.api_request)
+            async with first_failure_only(), asyncio.TaskGroup() as group:
+                group.create_task(kube.wait_kubelets(access, booted, timeout=patience))
+                group.create_task(kube.wait_service_account(access, timeout=patience))
         except (NodeNotReady, NotUsable):
             return False
         return True
