@@ -164,7 +164,11 @@ async def test_a_machine_that_does_not_come_back_fails_the_cluster_but_is_never_
     assert world.engine.created == made
 
 
-async def test_a_container_removed_while_its_cluster_comes_back_is_not_replaced(world: World) -> None:
+@pytest.mark.parametrize(("part", "node"), [("net", None), ("registry", None), ("node02", "node02")])
+async def test_a_container_removed_while_its_cluster_comes_back_is_not_replaced(
+    world: World, part: str, node: str | None
+) -> None:
+    """Not even one that goes at the last moment, after everybody has looked."""
     async with world.working():
         cluster = await ready(world)
         made = list(world.engine.created)
@@ -172,11 +176,11 @@ async def test_a_container_removed_while_its_cluster_comes_back_is_not_replaced(
         world.engine.restart_engine()
         async with asyncio.timeout(GIVE_UP_SECONDS):
             await gate.reached.wait()
-        world.engine.remove_by_hand(f"dayfly-{cluster.id}-node02")
+        world.engine.remove_by_hand(f"dayfly-{cluster.id}-{part}")
         gate.open()
         failed = await world.until(cluster, Phase.FAILED)
     assert failed.fault is not None
-    assert (failed.fault.code, failed.fault.node) == ("container_removed", "node02")
+    assert (failed.fault.code, failed.fault.node) == ("container_removed", node)
     assert world.engine.created == made
 
 

@@ -226,13 +226,13 @@ class _EngineLine(_Line):
 
     def _half(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None] | None:
         if method == "ensure":
-            return lambda: self._make_but_not_start(args[0])
+            return lambda: self._make_but_not_start(args[0], **kwargs)
         if method == "remove" and kwargs.get("only") is None:
             return lambda: self._remove_one(args[0])
         return None
 
-    def _make_but_not_start(self, container: ContainerSpec) -> None:
-        if not self._real._down and container.name not in self._real.containers:
+    def _make_but_not_start(self, container: ContainerSpec, *, again: bool) -> None:
+        if not again and not self._real._down and container.name not in self._real.containers:
             self._real._create(container)
 
     def _remove_one(self, cluster_id: str) -> None:

@@ -48,9 +48,9 @@ class DockerEngine:
         self._advertised_host = advertised_host
         self._clock = clock or SystemClock()
 
-    async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
         async with self._client.changing(f"container {container.name}") as docker, asyncio.timeout(CHANGE_SECONDS):
-            await docker_start.ensure(docker, container, files)
+            await docker_start.ensure(docker, container, files, again=again)
 
     async def observe(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
         with engine_errors(f"containers of {cluster_id}"):

@@ -20,7 +20,7 @@ from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.docker_errors import is_port_taken, is_status
 from dayfly.drivers.docker_objects import delete
 from dayfly.drivers.protocols import File
-from dayfly.errors import EngineRefused, PortsExhausted
+from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
 
 CHANGE_SECONDS: Final = 120.0
 """The limit of one change: creating a container on a busy disk takes its time."""
@@ -36,13 +36,13 @@ class _Found:
     host_ports: frozenset[int]
 
 
-async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File]) -> None:
-    """`container` runs. `files` are written before each start."""
+async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File], *, again: bool) -> None:
+    """`container` runs. `files` are written before each start. `again`: it is not made, only started."""
     avoid: frozenset[int] = frozenset()
     for _ in range(_PORT_TRIES):
-        found = await _make_or_adopt(docker, container, avoid)
+        found = await (_adopt(docker, container) if again else _make_or_adopt(docker, container, avoid))
         if found.state in {"exited", "dead"}:
-            return await _start_again(found, container.name, files)
+            return await _start_again(found, container.name, files, again=again)
         if found.state != "created":
             return None
         try:
@@ -71,6 +71,16 @@ async def _make_or_adopt(docker: Docker, container: ContainerSpec, avoid: frozen
     if existing is None:
         raise EngineRefused(f"container {container.name} was there, and was removed meanwhile")
     return existing
+
+
+async def _adopt(docker: Docker, container: ContainerSpec) -> _Found:
+    if (existing := await _existing(docker, container)) is None:
+        raise _removed(container.name)
+    return existing
+
+
+def _removed(name: str) -> ContainerRemoved:
+    return ContainerRemoved(f"{name} was removed by somebody else")
 
 
 async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
@@ -106,13 +116,15 @@ async def _start_first(container: DockerContainer, files: Sequence[File]) -> Non
         raise
 
 
-async def _start_again(found: _Found, name: str, files: Sequence[File]) -> None:
+async def _start_again(found: _Found, name: str, files: Sequence[File], *, again: bool) -> None:
     """It has a cluster's state in it: whatever is in the way, it is kept, with its ports."""
     try:
         if files:
             await found.handle.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
         await found.handle.start()
     except DockerError as error:
+        if again and is_status(error, 404):
+            raise _removed(name) from error
         if not (found.host_ports and is_port_taken(error)):
             raise
         taken = ", ".join(map(str, sorted(docker_ports.named_in(error.message, found.host_ports))))

@@ -16,7 +16,14 @@ from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Wa
 from dayfly.drivers.fake_host import KILLED, FakeHost
 from dayfly.drivers.fake_qmp import FakeQmpStream
 from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File, Holding
-from dayfly.errors import ContainerExited, DockerUnavailable, EngineRefused, ImageMissing, PortsExhausted
+from dayfly.errors import (
+    ContainerExited,
+    ContainerRemoved,
+    DockerUnavailable,
+    EngineRefused,
+    ImageMissing,
+    PortsExhausted,
+)
 
 __all__ = ["Command", "FakeContainer", "FakeEngine"]
 
@@ -24,9 +31,11 @@ __all__ = ["Command", "FakeContainer", "FakeEngine"]
 class FakeEngine(FakeHost):
     """The calls of the protocol."""
 
-    async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
         await self._enter("ensure")
         existing = self.containers.get(container.name)
+        if existing is None and again:
+            raise ContainerRemoved(f"{container.name} was removed by somebody else")
         if existing is None:
             if self.images is not None and container.image not in self.images:
                 raise ImageMissing(f"container {container.name}: No such image: {container.image}")

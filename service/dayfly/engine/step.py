@@ -21,7 +21,7 @@ from dayfly.domain.secrets import ClusterSecrets
 from dayfly.domain.spec import ClusterSpec, Node
 from dayfly.domain.topology import ContainerSpec, Topology, machine_of
 from dayfly.drivers.protocols import Drivers, File, SshTarget
-from dayfly.errors import ContainerExited, ContainerRemoved
+from dayfly.errors import ContainerExited
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,8 @@ class StepContext:
         Raises ContainerRemoved where it is gone: another in its place would be an impostor with a blank disk, or one
         with other ports.
         """
-        engine = self.drivers.engine
         kept = self.recovering or (self.was_ready and container.role == "net")
-        if kept and container.name not in {c.name for c in await engine.observe(self.cluster.id)}:
-            raise ContainerRemoved(f"{container.name} was removed by somebody else")
-        await engine.ensure(container, files)
+        await self.drivers.engine.ensure(container, files, again=kept)
 
     async def endpoint(self, port: int) -> Endpoint:
         """Where `port` of the namespace's outer address is reached from here. Raises ContainerExited."""

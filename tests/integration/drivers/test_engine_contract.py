@@ -14,7 +14,7 @@ from dayfly.domain.topology import ContainerSpec, Publication
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
-from dayfly.errors import ContainerExited, EngineRefused, ImageMissing, PortsExhausted
+from dayfly.errors import ContainerExited, ContainerRemoved, EngineRefused, ImageMissing, PortsExhausted
 from tests.support.engine import busybox, cluster_id, container, free_ports, images, instance
 
 __all__ = ["busybox", "images", "instance"]
@@ -112,6 +112,20 @@ async def test_a_stopped_container_is_kept_and_started_again(
     (again,) = await engine.observe(cluster_id(instance))
     assert again.state == "running"
     assert (await engine.exec(net.name, ["cat", "/run/dayfly/x"], timeout=10)).stdout == b"kept"
+
+
+async def test_what_is_only_to_be_started_again_is_never_made(
+    engine: ContainerEngine, instance: str, net: ContainerSpec
+) -> None:
+    await engine.ensure(net, [File("/run/dayfly/x", b"kept")])
+    await engine.stop(net.name)
+    await engine.ensure(net, again=True)
+    assert (await engine.exec(net.name, ["cat", "/run/dayfly/x"], timeout=10)).stdout == b"kept"
+
+    await engine.remove(cluster_id(instance))
+    with pytest.raises(ContainerRemoved, match=net.name):
+        await engine.ensure(net, again=True)
+    assert await engine.observe(cluster_id(instance)) == ()
 
 
 async def test_stopping_what_is_not_there_is_no_error(engine: ContainerEngine) -> None:

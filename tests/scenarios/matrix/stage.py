@@ -66,11 +66,17 @@ def settings() -> Settings:
 
 
 class RememberingEngine(FakeEngine):
-    """Knows when each container was made."""
+    """Knows when each container was made, and how often one was stopped whose machine still waited to be loaded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.births: list[tuple[str, datetime]] = []
+        self.never_ran: Counter[str] = Counter()
+
+    async def stop(self, name: str) -> None:
+        if (found := self.containers.get(name)) is not None and found.alive and found.vm_status == "inmigrate":
+            self.never_ran[name] += 1
+        await super().stop(name)
 
     def _create(self, spec: ContainerSpec) -> FakeContainer:
         self.births.append((spec.name, running_loop().now()))

@@ -103,11 +103,12 @@ class ByteStream(Protocol):
 class ContainerEngine(Protocol):
     """Where clusters' containers run."""
 
-    async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
         """Make `container` exist and run; one of that name and cluster is adopted (started when it is not running).
 
         Its host ports are chosen when it is made and stay its own: started again, it is published where it was.
-        `files` are written before each start. Raises ImageMissing, PortsExhausted, DiskFull, EngineRefused.
+        `files` are written before each start. `again`: it has run before, and is never made: ContainerRemoved where it
+        is gone. Raises ImageMissing, PortsExhausted, DiskFull, EngineRefused.
         """
         ...
 
