@@ -32,6 +32,7 @@ from dayfly.engine.identify import Identify
 from dayfly.engine.join import Join
 from dayfly.engine.load import Load
 from dayfly.engine.ready import Ready
+from dayfly.engine.registry import Registry
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.smoke import Smoke
 from dayfly.engine.step import Step
@@ -74,6 +75,7 @@ _DATABASE_PAUSE_SECONDS: Final = 1.0
 STEPS: Final[Mapping[str, Step]] = {
     "clear": Clear(),
     "sandbox": Sandbox(),
+    "registry": Registry(),
     "boot": Boot(),
     "load": Load(),
     "identify": Identify(),

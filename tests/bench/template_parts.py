@@ -209,8 +209,9 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
     over = threading.Event()
 
     def look() -> None:
-        # A connection begun before the machine runs is tried again by TCP after whole seconds only: we are sooner.
-        patience = httpx.Timeout(5, connect=0.25)
+        # A connection begun before the machine runs is tried again by TCP after whole seconds only: we are sooner. But
+        # an emulated API server has its time to shake hands.
+        patience = httpx.Timeout(5, connect=0.5)
         with httpx.Client(verify=False, trust_env=False, timeout=patience) as http:  # noqa: S501 - only if it answers
             while not found and not over.wait(0.1):
                 endpoint = ground.client.get(cluster.id).endpoints.get("api")

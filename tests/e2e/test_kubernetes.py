@@ -29,7 +29,7 @@ def test_it_says_what_took_how_long(lab: Lab) -> None:
     print(f"ready after {(lab.cluster.ready_at - lab.cluster.created_at).total_seconds():.0f} s")
     done = {(e.step, e.node): e.seconds for e in lab.client.all_events(lab.cluster.id) if e.type == "step.done"}
     steps = {("boot", "node01"), ("boot", "node02"), ("control_plane", "node01"), ("join", "node02")}
-    assert steps | {("sandbox", None), ("ready", None), ("smoke", None)} <= done.keys()
+    assert steps | {("sandbox", None), ("registry", None), ("ready", None), ("smoke", None)} <= done.keys()
     assert all(seconds is not None and seconds > 0 for seconds in done.values())
 
 

@@ -104,7 +104,7 @@ def test_the_console_and_the_events_tell_the_story(client: Client, pair: tuple[C
     assert client.console(pair[0].id, "node01").strip()
     events = client.all_events(pair[0].id)
     done = {(event.step, event.node) for event in events if event.type == "step.done"}
-    assert done == {("sandbox", None), ("boot", "node01"), ("boot", "node02")}
+    assert done == {("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")}
     assert all(event.seconds is not None for event in events if event.type == "step.done")
 
 

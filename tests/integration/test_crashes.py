@@ -51,6 +51,7 @@ BY_STEPS = Life(
         "sandbox:after",
         "endpoints:before",
         "endpoints:after",
+        "registry:within",
         "boot:node01:before",
         "boot:node01:within",
         "boot:node02:before",

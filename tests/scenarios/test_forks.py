@@ -46,7 +46,14 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         assert container.files["/run/dayfly/seed.tar"], "a later reboot finds its own keys"
     assert (fork.template_id, fork.origin) == (template.id, None)
     assert await steps_of(world, fork) == {
-        *[("sandbox", None), ("load", None), ("identify", "node01"), ("identify", "node02"), ("ready", None)],
+        *[
+            ("sandbox", None),
+            ("registry", None),
+            ("load", None),
+            ("identify", "node01"),
+            ("identify", "node02"),
+            ("ready", None),
+        ],
     }
     assert await events_of(world, fork, "cluster.forked") == [None]
 

@@ -27,7 +27,7 @@ async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
         steps = {(s.name, s.node): s.state for s in await world.store.steps(cluster.id)}
         assert set(steps.values()) == {"done"}
         assert set(steps) == {
-            *[("sandbox", None), ("boot", "node01"), ("boot", "node02")],
+            *[("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")],
             *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke", None)],
         }
         await world.store.request_deletion(cluster.id)

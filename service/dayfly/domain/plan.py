@@ -34,9 +34,12 @@ def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: i
     else:
         cleared = (PlannedStep("clear"),)
     sandbox = PlannedStep("sandbox", None, frozenset(step.key for step in cleared))
+    registry = PlannedStep("registry", None, frozenset({sandbox.key}))
     if origin is None or origin.kind == "image":
-        return (*cleared, sandbox, *_booted(spec, sandbox))
-    return (*cleared, sandbox, *_loaded(spec, sandbox, origin))
+        return (*cleared, sandbox, registry, *_booted(spec, sandbox))
+    # What a checkpoint has of the registry's content is given back with the machines.
+    ground = registry if origin.kind == "checkpoint" else sandbox
+    return (*cleared, sandbox, registry, *_loaded(spec, ground, origin))
 
 
 def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
@@ -54,9 +57,9 @@ def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
     return (*steps, PlannedStep("smoke", None, frozenset({control_plane.key})))
 
 
-def _loaded(spec: ClusterSpec, sandbox: PlannedStep, origin: Origin) -> tuple[PlannedStep, ...]:
+def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: Origin) -> tuple[PlannedStep, ...]:
     """All machines are loaded together. Only those of a template still have to become themselves; a pod ran in it."""
-    load = PlannedStep("load", None, frozenset({sandbox.key}))
+    load = PlannedStep("load", None, frozenset({ground.key}))
     last = [load]
     if origin.kind == "template":
         last = [PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes()]

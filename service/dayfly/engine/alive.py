@@ -39,6 +39,17 @@ async def while_running(
         await asyncio.gather(*pending, return_exceptions=True)
 
 
+async def runs(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> bool:
+    return any(seen.name == container.name and seen.state == "running" for seen in await engine.observe(cluster_id))
+
+
+async def see_it_run(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> None:
+    """Raises ContainerExited: its own log tells more than the engine's refusal to have others join it."""
+    status = next((seen for seen in await engine.observe(cluster_id) if seen.name == container.name), None)
+    if status is None or status.state != "running":
+        raise await exit_error(engine, container, status.exit_code if status else None)
+
+
 async def exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
     evidence = await container_evidence(engine, container)
     if exit_code is None:

@@ -9,7 +9,7 @@ from dayfly.domain import qemu
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.network import LEASES, node_mac
 from dayfly.drivers.protocols import File
-from dayfly.engine.alive import EVIDENCE_BYTES, container_evidence, while_running
+from dayfly.engine.alive import EVIDENCE_BYTES, container_evidence, runs, while_running
 from dayfly.engine.seed import seed_file
 from dayfly.engine.step import StepContext
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
@@ -24,8 +24,7 @@ class Boot:
         return limits.boot + limits.sandbox
 
     async def check(self, context: StepContext) -> bool:
-        observed = await context.drivers.engine.observe(context.cluster.id)
-        if not any(c.name == context.container.name and c.state == "running" for c in observed):
+        if not await runs(context.drivers.engine, context.cluster.id, context.container):
             return False
         try:
             await context.drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)

@@ -24,7 +24,7 @@ from dayfly.reconcile.stagger import Stagger
 _log = structlog.get_logger(__name__)
 
 
-_STARTERS: Final = frozenset({"sandbox", "boot", "load"})
+_STARTERS: Final = frozenset({"sandbox", "registry", "boot", "load"})
 """The steps that start containers: one that ends under them is their own failure, under others it is not."""
 
 ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]

@@ -42,13 +42,13 @@ def test_readiness_decides_what_is_done() -> None:
     def names(readiness: Readiness) -> set[str]:
         return {step.name for step in plan_steps(make_spec(workers=1, kubernetes=True, readiness=readiness))}
 
-    assert names("booted") == {"sandbox", "boot"}
+    assert names("booted") == {"sandbox", "registry", "boot"}
     assert names("nodes") == names("booted") | {"control_plane", "join", "ready"}
     assert names("usable") == names("nodes") | {"smoke"}
 
 
 def test_without_kubernetes_booted_is_all_there_is() -> None:
-    assert set(by_key(make_spec(workers=1))) == {("sandbox", None), ("boot", 1), ("boot", 2)}
+    assert set(by_key(make_spec(workers=1))) == {("sandbox", None), ("registry", None), ("boot", 1), ("boot", 2)}
 
 
 def names(origin: Origin | None, *, generation: int = 1, kubernetes: bool = True) -> list[str]:
@@ -57,11 +57,11 @@ def names(origin: Origin | None, *, generation: int = 1, kubernetes: bool = True
 
 
 def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_themselves() -> None:
-    assert names(TEMPLATE) == ["sandbox", "load", "identify", "identify", "ready"]
-    assert names(CHECKPOINT) == ["sandbox", "load", "ready"]
-    assert names(HIBERNATION) == ["sandbox", "load", "ready"]
-    assert names(TEMPLATE, kubernetes=False) == ["sandbox", "load", "identify", "identify"]
-    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "load"]
+    assert names(TEMPLATE) == ["sandbox", "registry", "load", "identify", "identify", "ready"]
+    assert names(CHECKPOINT) == ["sandbox", "registry", "load", "ready"]
+    assert names(HIBERNATION) == ["sandbox", "registry", "load", "ready"]
+    assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "load", "identify", "identify"]
+    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "registry", "load"]
 
 
 def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> None:
@@ -70,6 +70,13 @@ def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> No
         assert names(origin, generation=2) == ["clear", *names(origin)]
     for kept in (None, HIBERNATION):
         assert names(kept, generation=2) == names(kept)
+
+
+def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_with_them() -> None:
+    for origin in (None, IMAGE, TEMPLATE, HIBERNATION, CHECKPOINT):
+        steps = plan_steps(make_spec(workers=1, kubernetes=True), origin)
+        waiting = [step.name for step in steps if ("registry", None) in step.after]
+        assert waiting == (["load"] if origin == CHECKPOINT else [])
 
 
 def test_an_image_and_disks_that_are_there_are_booted_alike() -> None:

@@ -90,5 +90,11 @@ def test_memory_fits_into_the_nodes_own_file_system() -> None:
     assert int(size.removeprefix("size=").removesuffix("m")) > 512
 
 
+def test_machines_weigh_as_much_as_they_have_processors_and_a_control_plane_more_than_those_that_wait_for_it() -> None:
+    assert [node.cpu_shares for node in topology(workers=2).nodes] == [8192, 2048, 2048]
+    assert [node.cpu_shares for node in topology(workers=1, kubernetes=False).nodes] == [2048, 2048]
+    assert topology().net.cpu_shares == 1024
+
+
 def test_no_secret_is_in_the_value() -> None:
     assert "PRIVATE" not in repr(topology())

@@ -17,6 +17,7 @@ from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachine
 from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.engine.clear import Clear
 from dayfly.engine.load import Load
+from dayfly.engine.registry import Registry
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.saved import discard, save, save_registry
 from dayfly.engine.seed import seed_file
@@ -61,7 +62,8 @@ class Lab:
     async def saved(self) -> Lab:
         """All are booted and saved; with disks of their own the containers go, else they stop."""
         origin, topology = self.context.origin, self.context.topology
-        await Sandbox().apply(replace(self.context, cluster=make_cluster(SPEC)))
+        for step in (Sandbox(), Registry()):
+            await step.apply(replace(self.context, cluster=make_cluster(SPEC)))
         for container in topology.nodes:
             await self.engine.ensure(container)
         await stand_still(self.machines, topology)
