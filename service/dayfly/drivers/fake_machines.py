@@ -107,9 +107,14 @@ class FakeMachines(Faults):
         self._agent(found, timeout)
         found.clock, found.clock_set_at = clock, clock.now()
 
-    async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
+    async def run(
+        self, container: str, argv: Sequence[str], *, stdin: bytes = b"", clock: Clock | None = None, timeout: float
+    ) -> CommandResult:
         found = await self._at("run", container)
         self._agent(found, timeout)
+        if clock is not None:
+            found.clock, found.clock_set_at = clock, clock.now()
+            argv = [*argv, "0.0"]
         self.ran.append((container, tuple(argv)))
         return self._answer(found, argv) if self._guest is None else self._guest(container, argv, stdin)
 
@@ -135,7 +140,7 @@ class FakeMachines(Faults):
             case ["/bin/date", "+%s"]:
                 now = 0.0 if found.clock is None else found.clock.now().timestamp()
                 return CommandResult(0, f"{now:.0f}\n", "")
-            case ["/usr/bin/perl", "-e", _, _, cluster_id]:
+            case ["/usr/bin/perl", "-e", _, _, cluster_id, _]:
                 found.identity = cluster_id
         return CommandResult(0, "", "")
 

@@ -25,6 +25,8 @@ _DELIMITER: Final = b"\xff"
 """Before it, the agent drops what it was told; so do we. It is in no UTF-8 text."""
 _LAST_WAIT_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.02
+_LONGEST_POLL_SECONDS: Final = 0.15
+"""A look at a command takes an emulated guest some milliseconds of what the command needs, too: ever more rarely."""
 _READ_BYTES: Final = 4096
 
 
@@ -58,8 +60,10 @@ class GuestAgent:
         if stdin:
             asked["input-data"] = base64.b64encode(stdin).decode()
         pid = _field(await self.execute("guest-exec", asked), "pid")
+        pause = _POLL_SECONDS
         while not _field(status := await self.execute("guest-exec-status", {"pid": pid}), "exited"):
-            await clock.sleep(_POLL_SECONDS)
+            await clock.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_POLL_SECONDS)
         assert isinstance(status, Mapping)  # noqa: S101 - _field() has looked
         # A signal that ended it, as a shell tells it.
         code = status.get("exitcode", 128 + int(status.get("signal", 0)))

@@ -115,21 +115,19 @@ class QemuMachines:
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
-            error = await self._clock_error(agent, clock)
-            for _ in range(_CLOCK_TRIES):
-                if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
-                    return
-                # By how much, not to what: however long it takes to get there, it is right. By `date`: the agent's own
-                # command wants a hardware clock's tool, and waits for its next full second.
-                result = await agent.run(["/bin/date", "--set", f"{-error:.6f} seconds"], b"", self._clock)
-                if result.exit_code != 0:
-                    raise CommandFailed(f"{container}: the guest's clock cannot be set: {result.stderr.strip()}")
-                error = await self._clock_error(agent, clock)
-        raise SshTimeout(f"{container}: after {_CLOCK_TRIES} tries the guest's clock is wrong by {error:.1f} s")
+            await self._set_clock(agent, container, clock)
 
-    async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
+    async def run(
+        self, container: str, argv: Sequence[str], *, stdin: bytes = b"", clock: Clock | None = None, timeout: float
+    ) -> CommandResult:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
-            return await agent.run(argv, stdin, self._clock)
+            if clock is None:
+                return await agent.run(argv, stdin, self._clock)
+            late = -await self._clock_error(agent, clock)
+            result = await agent.run([*argv, f"{late:.6f}"], stdin, self._clock)
+            if result.exit_code == 0:
+                await self._set_clock(agent, container, clock)
+            return result
 
     async def read(self, container: str, path: str, *, timeout: float) -> str:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
@@ -195,6 +193,20 @@ class QemuMachines:
                 why = str(told.get("error-desc", status)) if isinstance(told, Mapping) else repr(told)
                 raise _failure(f"{container}: QEMU's state was not moved: {why}")
             await self._clock.sleep(_POLL_SECONDS)
+
+    async def _set_clock(self, agent: GuestAgent, container: str, clock: Clock) -> None:
+        """Unless it is right. Raises as set_clock()."""
+        error = await self._clock_error(agent, clock)
+        for _ in range(_CLOCK_TRIES):
+            if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
+                return
+            # By how much, not to what: however long it takes to get there, it is right. By `date`: the agent's own
+            # command wants a hardware clock's tool, and waits for its next full second.
+            result = await agent.run(["/bin/date", "--set", f"{-error:.6f} seconds"], b"", self._clock)
+            if result.exit_code != 0:
+                raise CommandFailed(f"{container}: the guest's clock cannot be set: {result.stderr.strip()}")
+            error = await self._clock_error(agent, clock)
+        raise SshTimeout(f"{container}: after {_CLOCK_TRIES} tries the guest's clock is wrong by {error:.1f} s")
 
     async def _clock_error(self, agent: GuestAgent, clock: Clock) -> float:
         """How much the guest's clock is ahead, in seconds."""

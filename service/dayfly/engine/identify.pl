@@ -1,14 +1,27 @@
 # Run in a fork's guest, as root, by its agent: it becomes itself. One process, for each costs an emulated guest that has
 # just been loaded some tenths of a second. Only what Debian's perl-base has.
-# Arguments: the mark, the cluster's id. Standard input: what is its own, as a tar of folders and small files; `entropy`
+# Arguments: the mark, the cluster's id, how many seconds its clock is late. Standard input: what is its own, as a tar of folders and small files; `entropy`
 # among them is no file.
 use strict;
 use warnings;
 use Fcntl;
 
-my ($mark, $cluster) = @ARGV;
+my ($mark, $cluster, $late) = @ARGV;
 my $PATIENCE_SECONDS = 30;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
+
+# By their numbers: perl-base has no names for them, and `date` would be another process.
+my ($CLOCK_REALTIME, $SYS_CLOCK_SETTIME, $SYS_CLOCK_GETTIME) = (0, 227, 228);
+
+sub set_clock {
+    my ($add) = @_;
+    my $time = pack 'q2', 0, 0;
+    syscall($SYS_CLOCK_GETTIME, $CLOCK_REALTIME, $time) == 0 or die "the clock cannot be read: $!\n";
+    my ($seconds, $nanoseconds) = unpack 'q2', $time;
+    my $microseconds = $seconds * 1e6 + int($nanoseconds / 1e3) + int($add * 1e6);
+    $time = pack 'q2', int($microseconds / 1e6), $microseconds % 1e6 * 1e3;
+    syscall($SYS_CLOCK_SETTIME, $CLOCK_REALTIME, $time) == 0 or die "the clock cannot be set: $!\n";
+}
 
 sub first_word {
     my ($path) = @_;
@@ -31,6 +44,8 @@ sub put {
     chmod $mode, $file or die "$path: $!\n";
     (print {$file} $content and close $file and rename "$path.new", $path) or die "$path: $!\n";
 }
+
+set_clock($late);
 
 binmode STDIN;
 while ((read(STDIN, my $header, 512) // 0) == 512) {

@@ -1,6 +1,6 @@
-"""The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own.
+"""The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own; and on time.
 
-Done by the agent in its guest: over SSH it would answer as its template's other forks do. Its clock is right already.
+Done by the agent in its guest: over SSH it would answer as its template's other forks do.
 Not here: what its Kubernetes is told (nothing: it goes on as its template's did).
 """
 
@@ -61,7 +61,9 @@ class Identify:
         entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
         own = identity(context.cluster.id, node, context.secrets, [entropy])
         argv = ["/usr/bin/perl", "-e", _PROGRAM, _MARK, context.cluster.id]
-        ended = await context.drivers.machines.run(context.container.name, argv, stdin=own, timeout=limit)
+        ended = await context.drivers.machines.run(
+            context.container.name, argv, stdin=own, clock=context.clock, timeout=limit
+        )
         if ended.exit_code != 0:
             evidence = {"stderr": context.secrets.redact(ended.stderr)}
             raise CommandFailed(f"{node.name} did not become itself: exit code {ended.exit_code}", evidence=evidence)

@@ -1,4 +1,6 @@
-"""The step `load`: all machines of a cluster from what was saved of them, going on at the same moment, clocks right.
+"""The step `load`: all machines of a cluster from what was saved of them, going on at the same moment.
+
+Their clocks are right afterwards; those of forks are when they have become themselves (identify.py).
 
 Saved memory is only good as long as its disk has not moved on. What forks and checkpoints are loaded from never
 changes, and they get a disk of their own each time. What hibernates keeps its disk: its memory is discarded after all
@@ -33,6 +35,8 @@ class Load:
     async def check(self, context: StepContext) -> bool:
         if set((await self._standings(context)).values()) != {RUNNING}:
             return False
+        if not _sets_clocks(context):
+            return True
         machines, names = context.drivers.machines, [container.name for container in context.topology.nodes]
         looks = (on_time(machines, name, context.clock, timeout=context.limits.command) for name in names)
         return all(await asyncio.gather(*looks))
@@ -52,7 +56,8 @@ class Load:
             await discard(machines, topology, origin.folder)
         await go_on(machines, topology)
         context.progress(f"all machines go on ({origin})")
-        await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
+        if _sets_clocks(context):
+            await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
 
     async def undo(self, context: StepContext) -> None:
         engine = context.drivers.engine
@@ -102,6 +107,11 @@ class Load:
             error.evidence |= await container_evidence(engine, container)
             raise
         context.progress(f"{context.this_node.name} is loaded")
+
+
+def _sets_clocks(context: StepContext) -> bool:
+    """A fork's are set when it becomes itself (identify.py): every talk and every process is dear to its guest now."""
+    return context.origin.kind != "template"
 
 
 def _start(context: StepContext) -> File:

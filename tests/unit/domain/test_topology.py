@@ -90,10 +90,15 @@ def test_memory_fits_into_the_nodes_own_file_system() -> None:
     assert int(size.removeprefix("size=").removesuffix("m")) > 512
 
 
-def test_machines_weigh_as_much_as_they_have_processors_and_a_control_plane_more_than_those_that_wait_for_it() -> None:
-    assert [node.cpu_shares for node in topology(workers=2).nodes] == [8192, 2048, 2048]
-    assert [node.cpu_shares for node in topology(workers=1, kubernetes=False).nodes] == [2048, 2048]
-    assert topology().net.cpu_shares == 1024
+def test_a_cluster_weighs_as_much_as_it_has_processors_and_most_of_that_is_its_control_plane() -> None:
+    for workers in (0, 1, 5):
+        shares = [node.cpu_shares for node in topology(workers=workers).nodes]
+        assert sum(shares) == pytest.approx(8192 * (workers + 1), abs=workers + 1)
+        assert all(shares[0] == pytest.approx(4 * worker, rel=0.01) for worker in shares[1:])
+
+
+def test_without_kubernetes_all_nodes_weigh_the_same() -> None:
+    assert [node.cpu_shares for node in topology(workers=1, kubernetes=False).nodes] == [8192, 8192]
 
 
 def test_no_secret_is_in_the_value() -> None:

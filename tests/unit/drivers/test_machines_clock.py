@@ -83,6 +83,21 @@ async def test_a_clock_that_is_right_is_left_alone(ahead: float, monkeypatch: py
     assert (guest.attempts, guest.ahead) == (0, ahead)
 
 
+async def test_a_command_that_sets_the_clock_is_told_by_how_much_and_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guest = Guest(FakeClock(), [1.5, 0.1])
+    await machines_of(guest, monkeypatch).run(NODE, ["/bin/become"], clock=guest.clock, timeout=5)
+    assert abs(guest.ahead) <= 0.5
+    assert guest.attempts == 2
+
+
+async def test_a_command_that_failed_has_set_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = Guest(FakeClock(), [9.0], exit_code=3)
+    ended = await machines_of(guest, monkeypatch).run(NODE, ["/bin/become"], clock=guest.clock, timeout=5)
+    assert (ended.exit_code, guest.attempts) == (3, 1), "whoever asked hears why"
+
+
 async def test_a_clock_that_is_never_right_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = Guest(FakeClock(), [2.0])
     with pytest.raises(SshTimeout, match=r"wrong by 2\.0 s"):

@@ -70,7 +70,7 @@ class Lab:
         assert container == self.context.container.name
         self.given.append(stdin)
         if self.trouble is None:
-            self.mark = f"{argv[-1]}\n"
+            self.mark = f"{argv[-2]}\n"
         return self.trouble or CommandResult(0, "", "")
 
 

@@ -78,8 +78,14 @@ class Machines(Protocol):
         """Set the guest's clock by `clock`, to within half a second. Raises SshTimeout where no agent answers."""
         ...
 
-    async def run(self, container: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> CommandResult:
-        """Run `argv` in the guest by its agent, to its end. Raises SshTimeout where no agent answers in time."""
+    async def run(
+        self, container: str, argv: Sequence[str], *, stdin: bytes = b"", clock: Clock | None = None, timeout: float
+    ) -> CommandResult:
+        """Run `argv` in the guest by its agent, to its end. Raises SshTimeout where no agent answers in time.
+
+        With `clock` it is to set the guest's, too: it gets one more argument, how many seconds to add. Raises as
+        set_clock(), if that is wrong afterwards.
+        """
         ...
 
     async def read(self, container: str, path: str, *, timeout: float) -> str:
