@@ -1,16 +1,15 @@
-# Run in a fork's guest, as root, by its agent: it becomes itself. One process, for each costs an emulated guest that has
-# just been loaded some tenths of a second. Only what Debian's perl-base has.
-# Arguments: the mark, the cluster's id, how many seconds its clock is late. Standard input: what is its own, as a tar of folders and small files; `entropy`
-# among them is no file.
+# Run in a fork's guest, as root, by its agent: it becomes itself. One process, without any library: each costs an emulated
+# guest that has just been loaded some tenths of a second. Only what Debian's perl-base has.
+# Arguments: the mark, the cluster's id, by how many seconds its clock is late. Standard input: what is its own, as a tar of
+# folders and small files; `entropy` among them is no file.
+# Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
 use strict;
-use warnings;
-use Fcntl;
 
 my ($mark, $cluster, $late) = @ARGV;
-my $PATIENCE_SECONDS = 30;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
-# By their numbers: perl-base has no names for them, and `date` would be another process.
+# What has a name in libraries only.
+my $O_WRONLY_CREAT_TRUNC = 01 | 0100 | 01000;
 my ($CLOCK_REALTIME, $SYS_CLOCK_SETTIME, $SYS_CLOCK_GETTIME) = (0, 227, 228);
 
 sub set_clock {
@@ -30,6 +29,12 @@ sub first_word {
     return $line =~ /^(\d+)/ ? $1 : undef;
 }
 
+sub inside {
+    my ($folder) = @_;
+    opendir my $opened, $folder or return;
+    return map { "$folder/$_" } grep { !/^\.\.?$/ } readdir $opened;
+}
+
 sub reseed {
     my ($entropy) = @_;
     open my $pool, '+<', '/dev/urandom' or die "/dev/urandom: $!\n";
@@ -40,7 +45,7 @@ sub reseed {
 # Renamed when whole: whoever reads it meanwhile has the old one or the new one.
 sub put {
     my ($path, $mode, $content) = @_;
-    sysopen my $file, "$path.new", O_WRONLY | O_CREAT | O_TRUNC, $mode or die "$path: $!\n";
+    sysopen my $file, "$path.new", $O_WRONLY_CREAT_TRUNC, $mode or die "$path: $!\n";
     chmod $mode, $file or die "$path: $!\n";
     (print {$file} $content and close $file and rename "$path.new", $path) or die "$path: $!\n";
 }
@@ -61,21 +66,12 @@ while ((read(STDIN, my $header, 512) // 0) == 512) {
     else { put("/$name", $mode, $content) }
 }
 
-my $sshd = first_word('/run/sshd.pid');
-unlink '/run/sshd.pid';
-$sshd and kill 'HUP', $sshd or system('systemctl', '--no-block', 'restart', 'ssh.service') == 0 or die "sshd: $?\n";
-
 # Its journal begins anew, under its own machine-id. systemd starts it again, at once.
 for my $group ('', '/systemd', '/unified') {
     my $journald = first_word("/sys/fs/cgroup$group/system.slice/systemd-journald.service/cgroup.procs") or next;
-    for my $folder (glob '/run/log/journal/*') { unlink glob "$folder/*"; rmdir $folder }
+    for my $folder (inside('/run/log/journal')) { unlink inside($folder); rmdir $folder }
     kill 'TERM', $journald;
     last;
 }
 
-# sshd writes it when it listens, with the new key.
-for (my $waited = 0; !-s '/run/sshd.pid'; $waited += 0.02) {
-    $waited < $PATIENCE_SECONDS or die "sshd does not listen with its new key\n";
-    select undef, undef, undef, 0.02;
-}
 put($mark, 0644, "$cluster\n");

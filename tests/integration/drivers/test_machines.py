@@ -130,13 +130,17 @@ async def test_forks_at_once_are_reachable_each_by_its_own_key_and_share_memory(
         await lab.engine.remove(each.cluster_id)
 
 
-async def test_a_fork_becomes_itself_again_also_where_sshd_does_not_say_who_it_is(fork: RealMachines) -> None:
+async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) -> None:
     context = fork.context(fork.spec.nodes()[0])
-    for lost in ("/run/dayfly-identity", "/run/dayfly-identity /run/sshd.pid"):
-        await fork.shell(f"rm {lost}; echo another > /etc/machine-id")
-        assert not await Identify().check(context)
-        await Identify().apply(context)
-        assert await Identify().check(context)
+    listening = await fork.shell("cat /run/sshd.pid")
+    # Its keys as they were in the template: sshd answers by them. And nothing but the program itself can set the clock.
+    ruin = "rm /run/dayfly-identity; echo another > /etc/machine-id; ssh-keygen -q -t ed25519 -N '' -f /run/another"
+    await fork.shell(f"{ruin}; mv /run/another /etc/ssh/ssh_host_ed25519_key; date --set='-1 hour'; mv /bin/date /run/")
+    assert not await Identify().check(context)
+    await Identify().apply(context)
+    assert await Identify().check(context)
+    assert abs(float(await fork.shell("/run/date +%s.%N")) - time.time()) < 1
+    assert await fork.shell("cat /run/sshd.pid") == listening, "sshd was started again for nothing"
     assert len(await fork.shell("cat /etc/machine-id")) == 32
     modes = await fork.shell("stat -c '%a %n' /etc/ssh/ssh_host_ed25519_key /root/.ssh; ls /")
     assert {"600 /etc/ssh/ssh_host_ed25519_key", "700 /root/.ssh"} <= set(modes.splitlines())
