@@ -105,6 +105,16 @@ async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, 
     assert step.calls == ["check"]
 
 
+@pytest.mark.parametrize(("loaded", "calls"), [(False, ["apply"]), (True, ["check"])])
+async def test_what_lies_in_a_memory_that_has_just_been_loaded_is_not_looked_for(
+    store: Store, claim: Claim, clock: FakeClock, loaded: bool, calls: list[str]
+) -> None:
+    load, identify = Scripted(already=loaded), Scripted(already=True)
+    plan = [PlannedStep("load"), PlannedStep("identify", 1, frozenset({("load", None)}))]
+    await walk(store, claim, clock, plan, load=load, identify=identify)
+    assert identify.calls == calls
+
+
 async def test_what_may_help_is_tried_again_after_clearing_away_with_growing_pauses(
     store: Store, claim: Claim, clock: FakeClock
 ) -> None:

@@ -144,8 +144,8 @@ class MortalStep:
         return False
 
     async def apply(self, context: StepContext) -> None:
-        await self.step.apply(context)
-        self.fuse.burn(self._point(context), "after")
+        # All its points once more: a walk does not always look first.
+        await self.fuse.around(self._point(context), lambda: self.step.apply(context), STEP_SECONDS)
 
     async def undo(self, context: StepContext) -> None:
         await self.step.undo(context)

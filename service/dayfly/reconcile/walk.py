@@ -27,6 +27,10 @@ _log = structlog.get_logger(__name__)
 _STARTERS: Final = frozenset({"sandbox", "registry", "boot", "load"})
 """The steps that start containers: one that ends under them is their own failure, under others it is not."""
 
+_UNDONE_BY: Final = {"identify": ("load", None)}
+"""What a step did lies in the machines' memory, which the other has just given back as it was saved: asking whether it
+is so still would only take a guest time that it has not got."""
+
 ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]
 """Makes the context of a planned step; the callable it is given takes progress, one sentence at a time."""
 
@@ -66,6 +70,7 @@ class Walk:
     ) -> None:
         self._steps, self._context, self._journal = steps, context, journal
         self._patience, self._stagger = patience, stagger
+        self._made: set[tuple[str, int | None]] = set()
 
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
         """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
@@ -95,6 +100,8 @@ class Walk:
             try:
                 context = await self._context(planned, journal.progress)
                 already = await self._attempt(planned, step, context, journal)
+                if not already:
+                    self._made.add(planned.key)
                 journal.done(already=already)
                 return  # noqa: TRY300 - the happy end reads best here
             except LeaseLost:
@@ -111,7 +118,7 @@ class Walk:
         limit = step.limit(context.limits)
         try:
             async with asyncio.timeout(limit):
-                if await step.check(context):
+                if _UNDONE_BY.get(planned.name) not in self._made and await step.check(context):
                     return True
             # Waiting for a turn is not the step's own time.
             async with self._turn(planned, context, journal), asyncio.timeout(limit):
