@@ -40,6 +40,7 @@ async def while_running(
 
 
 async def runs(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> bool:
+    """Whether the engine shows `container`, running."""
     return any(seen.name == container.name and seen.state == "running" for seen in await engine.observe(cluster_id))
 
 

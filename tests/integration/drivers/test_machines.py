@@ -133,7 +133,7 @@ async def test_forks_at_once_are_reachable_each_by_its_own_key_and_share_memory(
 async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) -> None:
     context = fork.context(fork.spec.nodes()[0])
     listening = await fork.shell("cat /run/sshd.pid")
-    # Its keys as they were in the template: sshd answers by them. And nothing but the program itself can set the clock.
+    # A host key of somebody else's, a wrong clock, and nothing but the program itself that could set it.
     ruin = "rm /run/dayfly-identity; echo another > /etc/machine-id; ssh-keygen -q -t ed25519 -N '' -f /run/another"
     await fork.shell(f"{ruin}; mv /run/another /etc/ssh/ssh_host_ed25519_key; date --set='-1 hour'; mv /bin/date /run/")
     assert not await Identify().check(context)
