@@ -20,6 +20,8 @@ from dayfly.drivers.protocols import CommandResult, File, SshTarget
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 
 _RETRY_SECONDS: Final = 0.2
+_ATTEMPT_SECONDS: Final = 120.0
+"""Longer than any login that is still under way, emulated and under load."""
 _KEEPALIVE_SECONDS: Final = 30
 _KEEPALIVE_MISSES: Final = 6
 """An emulated node under load may stay silent for a minute or two, and be well."""
@@ -36,10 +38,11 @@ class _Kept:
 
 
 class SshConnections:
-    """The SSH connections of one process."""
+    """The SSH connections of one process; to log in, one of them has `attempt_seconds`."""
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, attempt_seconds: float = _ATTEMPT_SECONDS) -> None:
         self._clock = clock or SystemClock()
+        self._attempt_seconds = attempt_seconds
         self._kept: dict[SshTarget, _Kept] = {}
 
     async def wait(self, target: SshTarget, *, timeout: float) -> None:
@@ -115,7 +118,8 @@ class SshConnections:
         """Try until it works or the caller's time is over.
 
         The published port accepts before the VM is up, and a node that is asked too often while it boots becomes
-        unreachable: so an attempt is given all the time there is, and only an end from the other side begins another.
+        unreachable: so an attempt is given much time. But not all: a connection into which the node falls silent for
+        good, because something on the way has lost it, would otherwise be the only one ever tried.
         """
         try:
             host_key = asyncssh.import_public_key(target.host_public_key)
@@ -124,21 +128,24 @@ class SshConnections:
             raise SshRefused(f"{_where(target)}: a key for it cannot be read") from error
         while True:
             try:
-                return await asyncssh.connect(
-                    target.host,
-                    target.port,
-                    username=target.username,
-                    client_keys=[user_key],
-                    known_hosts=([host_key], [], []),
-                    preferred_auth="publickey",
-                    agent_path=None,
-                    config=None,
-                    compression_algs=None,
-                    connect_timeout=None,
-                    login_timeout=0,
-                    keepalive_interval=_KEEPALIVE_SECONDS,
-                    keepalive_count_max=_KEEPALIVE_MISSES,
-                )
+                async with asyncio.timeout(self._attempt_seconds):
+                    return await asyncssh.connect(
+                        target.host,
+                        target.port,
+                        username=target.username,
+                        client_keys=[user_key],
+                        known_hosts=([host_key], [], []),
+                        preferred_auth="publickey",
+                        agent_path=None,
+                        config=None,
+                        compression_algs=None,
+                        connect_timeout=None,
+                        login_timeout=0,
+                        keepalive_interval=_KEEPALIVE_SECONDS,
+                        keepalive_count_max=_KEEPALIVE_MISSES,
+                    )
+            except TimeoutError as error:
+                trouble.append(str(error) or f"silent for {self._attempt_seconds:g} s")  # ours has no text
             except _BROKEN as error:
                 trouble.append(_text(error))
             except asyncssh.DisconnectError as error:

@@ -50,6 +50,8 @@ sub put {
     (print {$file} $content and close $file and rename "$path.new", $path) or die "$path: $!\n";
 }
 
+# Ahead of all that goes on at full load in a fork: it takes a moment, and is waited for.
+setpriority 0, 0, -20;
 set_clock($late);
 
 binmode STDIN;

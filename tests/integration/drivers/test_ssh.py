@@ -176,6 +176,18 @@ async def test_a_banner_that_comes_late_is_awaited_on_one_connection(server: Ser
     await proxy.stop()
 
 
+async def test_a_connection_that_is_lost_on_the_way_is_given_up_for_another(server: Server) -> None:
+    proxy = Proxy(server.port, lost=1)
+    port = await proxy.start()
+    ssh = SshConnections(attempt_seconds=1)
+
+    await ssh.wait(replace(server.target, port=port), timeout=20)
+
+    assert proxy.accepted == 2
+    await ssh.close()
+    await proxy.stop()
+
+
 async def test_a_node_that_never_answers_ends_in_a_time_out(ssh: SshConnections, server: Server) -> None:
     proxy = Proxy(server.port, delay_seconds=3600)
     port = await proxy.start()
@@ -244,9 +256,10 @@ async def test_forget_closes_the_connection(server: Server, ssh: SshConnections)
 class Proxy:
     """As docker-proxy: it accepts whether or not anybody is behind it."""
 
-    def __init__(self, to_port: int, *, hang_ups: int = 0, delay_seconds: float = 0) -> None:
+    def __init__(self, to_port: int, *, hang_ups: int = 0, lost: int = 0, delay_seconds: float = 0) -> None:
         self.to_port = to_port
         self.hang_ups = hang_ups
+        self.lost = lost
         self.delay_seconds = delay_seconds
         self.times: list[float] = []
         self._frozen = False
@@ -284,7 +297,7 @@ class Proxy:
         try:
             if self.accepted <= self.hang_ups:
                 return
-            await asyncio.sleep(self.delay_seconds)
+            await asyncio.sleep(3600 if self.accepted <= self.lost else self.delay_seconds)
             there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
             try:
                 await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
