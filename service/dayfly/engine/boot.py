@@ -7,7 +7,7 @@ from typing import Final
 
 from dayfly.domain import qemu
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
-from dayfly.domain.network import LEASES, node_mac
+from dayfly.domain.network import LEASES, node_address, node_mac
 from dayfly.drivers.protocols import File
 from dayfly.engine.alive import EVIDENCE_BYTES, container_evidence, runs, while_running
 from dayfly.engine.seed import seed_file
@@ -15,6 +15,9 @@ from dayfly.engine.step import StepContext
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 
 _LOOK_SECONDS: Final = 10.0
+_BANNER_SECONDS: Final = 30.0
+_BANNER: Final = 'exec 3<>"/dev/tcp/$1/22" && IFS= read -r line <&3 && echo "$line"'
+"""For bash: what an SSH server says first."""
 
 
 class Boot:
@@ -46,6 +49,7 @@ class Boot:
         except SshTimeout as error:
             error.evidence |= await container_evidence(engine, context.container)
             await self._blame_dhcp(context, error)
+            await self._blame_the_way(context, error)
             raise
 
     async def undo(self, context: StepContext) -> None:
@@ -68,5 +72,22 @@ class Boot:
         if node_mac(node.index) not in leases:
             raise DhcpTimeout(
                 f"{node.name} did not ask for its address within {context.limits.boot:g} s of its start",
+                evidence=error.evidence,
+            ) from error
+
+    async def _blame_the_way(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises SshTimeout in other words where the node does answer, but only who is in its namespace."""
+        node, net = context.this_node, context.topology.net.name
+        argv = ["timeout", f"{_BANNER_SECONDS:g}", "bash", "-c", _BANNER, "bash", node_address(node.index)]
+        try:
+            asked = await context.drivers.engine.exec(net, argv, timeout=_BANNER_SECONDS + _LOOK_SECONDS)
+        except DayflyError as trouble:
+            error.evidence["inside"] = f"not to be had: {trouble.code}: {trouble.message}"
+            return
+        error.evidence["inside"] = (asked.stdout + asked.stderr).decode(errors="replace")
+        if asked.stdout.startswith(b"SSH-"):
+            raise SshTimeout(
+                f"{node.name} answers inside {net}, but not at the port that the engine publishes for it: "
+                f"{error.message}",
                 evidence=error.evidence,
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,8 +14,8 @@ from dayfly.domain.limits import EMULATED
 from dayfly.domain.network import LEASES, node_mac, ssh_forward_port
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
+from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.engine.boot import Boot
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.step import StepContext
@@ -80,6 +81,27 @@ async def test_a_silent_node_with_an_address_came_up_without_ssh() -> None:
     with pytest.raises(SshTimeout) as caught:
         await Boot().apply(lab.context)
     assert node_mac(2) in caught.value.evidence["leases"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(b"SSH-2.0-OpenSSH\r\n", "answers inside .*-net, but not at the port"), (b"", "^(?!.*inside)")]
+)
+async def test_a_node_that_answers_only_who_is_in_its_namespace(said: bytes, words: str) -> None:
+    lab = Lab()
+    await lab.sandbox(f"0 {node_mac(2)} 192.168.66.102 node02 *\n")
+    lab.ssh.never_answers()
+    asked: list[Sequence[str]] = []
+
+    def answer(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:
+        asked.append([container.spec.role, *argv])
+        return ExecResult(0 if said else 124, said, b"")
+
+    lab.engine.on_exec(answer)
+    with pytest.raises(SshTimeout, match=words) as caught:
+        await Boot().apply(lab.context)
+    assert caught.value.evidence["inside"] == said.decode()
+    [(role, *_, address)] = asked
+    assert (role, address) == ("net", "192.168.66.102")
 
 
 async def test_leases_that_cannot_be_read_blame_nobody() -> None:
