@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,13 @@ class RemoteMachines:
         if name not in MACHINE_CALLS:
             raise AttributeError(name)
         return partial(self._engine._call, f"{_MACHINES}{name}")
+
+    async def load(self, *args: Any, then: Callable[[], Awaitable[None]] | None = None, **kwargs: Any) -> None:
+        """In three calls: what comes between is of this process."""
+        await self._engine._call(f"{_MACHINES}load", *args, **kwargs)
+        if then is not None:
+            await then()
+            await self.go_on(args[0])
 
 
 def _write(writer: asyncio.StreamWriter, message: object) -> None:

@@ -70,7 +70,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default="bare", help="bare or k8s-debian")
     parser.add_argument("--workers", type=int, help="nodes beside the control plane (bare: none, else one)")
-    parser.add_argument("--rounds", type=int, help="of each; medians are told (bare: 3, else 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="of each; medians are told")
     parser.add_argument("--forks", type=int, help="at once (bare: 5, else none)")
     parser.add_argument("--accelerator", choices=["tcg", "kvm"], default="tcg")
     parser.add_argument("--json", type=Path, nargs="?", const=STDOUT, metavar="FILE", help="without a file: printed")
@@ -78,7 +78,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-check", dest="check", action="store_false", help="end with 0 whatever was missed")
     options = parser.parse_args(argv)
     bare = options.image == "bare"
-    for name, value in {"workers": 0 if bare else 1, "rounds": 3 if bare else 1, "forks": 5 if bare else 0}.items():
+    for name, value in {"workers": 0 if bare else 1, "forks": 5 if bare else 0}.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options

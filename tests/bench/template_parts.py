@@ -27,6 +27,7 @@ _POD_IMAGE = "dayfly.local/smoke:1"
 """Every node of k8s-debian has it."""
 _MIB = 2**20
 _TRY_EVERY_SECONDS = 0.1
+_HOLD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -214,16 +215,22 @@ def _after(ground: Ground, cluster: Cluster, step: str) -> float:
 
 def _running(ground: Ground, cluster: Cluster) -> float:
     """Seconds from the request until all its machines run, by the database's clock."""
-    went_on = _went_on(ground, cluster)
-    if went_on is None:
+    going_on = [event for event in ground.client.all_events(cluster.id) if _is_going_on(event)]
+    if not going_on:
         raise RuntimeError(f"the machines of {cluster.id} were not loaded")
-    return (went_on.at - cluster.created_at).total_seconds()
+    return (going_on[0].at - cluster.created_at).total_seconds()
 
 
-def _went_on(ground: Ground, cluster: Cluster) -> Event | None:
-    """What tells that all its machines were loaded, and run."""
-    told = (event for event in ground.client.all_events(cluster.id) if event.step == "load")
-    return next((event for event in told if event.message.startswith("all machines go on")), None)
+def _is_there(event: Event) -> bool:
+    """Whether its machine has a network from now on, or soon.
+
+    A connection that is begun sooner hangs: TCP tries it again after whole seconds only.
+    """
+    return (event.type, event.step) == ("step.started", "boot") or event.message == "node01 is loaded"
+
+
+def _is_going_on(event: Event) -> bool:
+    return event.step == "load" and event.message.startswith("all machines go on")
 
 
 @contextmanager
@@ -233,15 +240,20 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
     over = threading.Event()
 
     def look() -> None:
-        while not found and not over.wait(_TRY_EVERY_SECONDS):
-            now = ground.client.get(cluster.id)
-            endpoint = now.endpoints.get("api")
-            # A connection begun before the machine runs hangs: TCP tries it again after whole seconds only.
-            is_fork = now.template is not None
-            if endpoint is None or (is_fork and not _went_on(ground, now)):
-                continue
-            if _answers(f"https://{endpoint}/readyz", patience=5 if is_fork else 0.5):
-                found.append(time.monotonic() - began)
+        after, is_there = 0, False
+        while not is_there and not over.is_set():
+            told = ground.client.events(cluster.id, after=after, wait_seconds=_HOLD_SECONDS)
+            after, is_there = told.next_after, any(map(_is_there, told.events))
+        now = ground.client.get(cluster.id)
+        # A machine that boots is silent for long, one that was loaded only until it runs.
+        patience = httpx.Timeout(5, connect=1 if now.template is None else 5)
+        # Unverified: it is only asked whether it answers.
+        with httpx.Client(verify=False, trust_env=False, timeout=patience) as http:  # noqa: S501
+            while not found and not over.is_set():
+                if _answers(http, f"https://{now.endpoints['api']}/readyz"):
+                    found.append(time.monotonic() - began)
+                else:
+                    over.wait(_TRY_EVERY_SECONDS)
 
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look) if ground.kubernetes else None
@@ -253,11 +265,9 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
             looking.result()
 
 
-def _answers(url: str, *, patience: float) -> bool:
+def _answers(http: httpx.Client, url: str) -> bool:
     try:
-        # Unverified: it is only asked whether it answers.
-        with httpx.Client(verify=False, trust_env=False, timeout=httpx.Timeout(5, connect=patience)) as http:  # noqa: S501
-            return http.get(url).status_code == 200
+        return http.get(url).status_code == 200
     except httpx.TransportError:
         return False
 

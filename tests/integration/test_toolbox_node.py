@@ -31,9 +31,12 @@ class Node:
     def start(self, action: str, *command: str) -> subprocess.CompletedProcess[str]:
         start = qemu.Start(action, command or ("echo", "it runs"))
         (self.folder / "start").write_bytes(qemu.start_file(start))
+        return self.run()
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         program = provisioning() / "toolbox" / "node"
         return self._run(
-            *("--volume", f"{program}:/node:ro"), BARE, "/node", "/disks/start", BASE, OVERLAY, "9G", self.tap
+            *(*options, "--volume", f"{program}:/node:ro"), BARE, "/node", "/disks/start", BASE, OVERLAY, "9G", self.tap
         )
 
     def image(self, path: str) -> dict[str, object]:
@@ -54,6 +57,24 @@ class Node:
 def node(tmp_path: Path) -> Node:
     assert docker("image", "ls", "--quiet", BARE).strip()
     return Node(tmp_path)
+
+
+def test_without_a_start_file_its_environment_says_how(node: Node) -> None:
+    start = qemu.Start("keep", ("printf", "%s|", "a  b", "$HOME", "\\n", "'", '"'))
+    [(name, value)] = qemu.start_environment(start).items()
+    said = node.run("--env", f"{name}={value}")
+    assert (said.returncode, said.stdout) == (0, "a  b|$HOME|\\n|'|\"|"), said.stderr
+    assert node.image(OVERLAY)["backing-filename"] == BASE
+    # A file is of a later start than what its container was made with.
+    (node.folder / "start").write_bytes(qemu.start_file(qemu.Start("keep", ("echo", "later"))))
+    assert node.run("--env", f"{name}={value}").stdout == "later\n"
+
+
+def test_with_neither_it_says_so(node: Node) -> None:
+    said = node.run()
+    assert said.returncode != 0
+    assert qemu.START_VARIABLE in said.stderr
+    assert not (node.folder / "overlay.qcow2").exists()
 
 
 def test_a_blank_overlay_is_made_once_and_kept(node: Node) -> None:

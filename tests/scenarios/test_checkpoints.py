@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +11,14 @@ from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import IMAGE, Origin
+from dayfly.drivers.fake import FakeMachines
 from dayfly.drivers.protocols import ExecResult
-from dayfly.errors import CommandFailed, DockerUnavailable, NotFound
+from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
+from dayfly.reconcile.origins import Origins
+from dayfly.reconcile.saving import Saving
 from dayfly.store import Store
+from dayfly.store.tables import clusters
+from tests.store.helpers import set_back
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -178,7 +184,7 @@ async def test_a_checkpoint_that_is_deleted_is_gone(world: World) -> None:
         with pytest.raises(NotFound):
             await world.store.request_reset(cluster.id, BEFORE)
     volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
-    assert set(volume.files) == {f"/saved/checkpoints/another/{name}" for name in NODES}
+    assert set(volume.files) - {BEFORE.fence(1).path} == {f"/saved/checkpoints/another/{name}" for name in NODES}
 
 
 async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World) -> None:
@@ -277,3 +283,27 @@ async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterward
         cluster = await ready(world)
         world.engine.fail_next("observe", DockerUnavailable("nobody there"))
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
+
+
+async def test_a_worker_that_was_suspended_while_it_saved_takes_nothing_away_when_it_comes_back(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+    await world.store.create_checkpoint(cluster.id, "before")
+    (claim,) = await world.store.claim("suspended", lease_seconds=60, limit=1)
+    (wish,) = await world.store.checkpoints_due(cluster.id)
+    hands = FakeMachines(world.engine)
+    gate = hands.block("discard")
+    scene = replace(world.scene(), drivers=replace(world.scene().drivers, machines=hands))
+    suspended = asyncio.create_task(Saving(scene, Origins(scene)).checkpoint(claim, wish))
+    await gate.reached.wait()
+    await set_back(world.store, cluster.id, clusters.c.lease_expires_at)
+    async with world.working("successor"):
+        assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
+        files = world.engine.volumes[f"dayfly-{cluster.id}-saved"].files
+        made = dict(files)
+        assert {f"/saved/checkpoints/before/{name}" for name in NODES} <= made.keys()
+        gate.open()
+        with pytest.raises(LeaseLost):
+            await suspended
+    assert files == made, "neither taken away nor replaced by another moment"
+    assert hands.calls["save"] == 0

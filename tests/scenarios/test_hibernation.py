@@ -9,6 +9,7 @@ import pytest
 
 from dayfly.domain.cluster import Cluster, Hold
 from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import HIBERNATION
 from dayfly.domain.spec import ClusterSpec
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DockerUnavailable
@@ -51,7 +52,7 @@ def goes_on(world: World, cluster: Cluster) -> bool:
 
 
 def saved_files(world: World, cluster: Cluster) -> set[str]:
-    return set(world.engine.volumes[f"dayfly-{cluster.id}-saved"].files)
+    return set(world.engine.volumes[f"dayfly-{cluster.id}-saved"].files) - {HIBERNATION.fence(1).path}
 
 
 def states(world: World) -> set[str]:

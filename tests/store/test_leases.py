@@ -33,6 +33,16 @@ WRITES: dict[str, Callable[[Store, Claim], Awaitable[object]]] = {
 }
 
 
+async def test_every_claim_has_a_higher_fence_than_those_before(store: Store) -> None:
+    first = await claim_new(store)
+    renewed = await store.renew(first, lease_seconds=60)
+    assert renewed.fence == first.cluster.fence
+    await store.release(first, due_in_seconds=0)
+    second = await claim_one(store)
+    await set_back(store, second.cluster.id, clusters.c.lease_expires_at)
+    assert (await claim_one(store)).cluster.fence > second.cluster.fence > first.cluster.fence > 0
+
+
 async def test_a_claimed_cluster_is_nobody_elses(store: Store) -> None:
     made = {(await create_due(store)).id for _ in range(5)}
     batches = await asyncio.gather(*(store.claim(f"w{i}", lease_seconds=60, limit=2) for i in range(5)))

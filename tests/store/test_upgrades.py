@@ -221,6 +221,19 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
         await store.close()
 
 
+@pytest.mark.parametrize("rows", ["0004"], indirect=True)
+async def test_what_is_wrong_with_pools_and_templates_is_told_still(old_url: str, rows: Rows) -> None:
+    store = await Store.open(old_url)
+    try:
+        [pool] = await store.list_pools()
+        assert pool.waiting is not None
+        assert pool.waiting.code == "no_room"
+        [failed] = [one for one in await store.list_templates() if one.phase == "failed"]
+        assert failed.failed_cluster in {row["id"] for row in rows["clusters"]}
+    finally:
+        await store.close()
+
+
 @pytest.mark.parametrize("rows", ["0001"], indirect=True)
 async def test_a_worker_that_claims_what_waits_gives_it_back_for_good(old_url: str) -> None:
     """Rows from before there was a queue are due while they wait."""
@@ -245,11 +258,11 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
     holder = create_async_engine(postgres_url)
     try:
         async with holder.begin() as connection:
-            await connection.execute(text("LOCK TABLE pools IN ACCESS SHARE MODE"))
+            await connection.execute(text("LOCK TABLE clusters IN ACCESS SHARE MODE"))
             with pytest.raises(DatabaseUnavailable, match="lock timeout"):
                 await Store.open(postgres_url)
-            columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'pools'")
-            assert "waiting" not in set((await connection.execute(columns)).scalars())
+            columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'clusters'")
+            assert "fence" not in set((await connection.execute(columns)).scalars())
             version = await connection.execute(text("SELECT version_num FROM alembic_version"))
             assert version.scalar_one() == revision
     finally:

@@ -36,7 +36,7 @@ async def test_a_reset_is_wished_for_and_due_at_once(store: Store) -> None:
     wished = await store.request_reset(ready.name, IMAGE)
     assert (wished.reset_to, wished.phase, wished.generation) == (IMAGE, Phase.READY, 1)
     assert await store.request_reset(ready.id, IMAGE) == wished
-    assert (await claim_one(store)).cluster == wished
+    assert (await claim_one(store)).cluster == replace(wished, fence=wished.fence + 1)
 
 
 async def test_a_reset_is_fulfilled_in_place(store: Store) -> None:

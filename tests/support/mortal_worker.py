@@ -212,7 +212,7 @@ def tap_driver(outside: Outside, fuse: Fuse) -> None:
 def tap_machines(outside: Outside, fuse: Fuse) -> None:
     """Points around what is done to machines."""
     machines = outside.drivers.machines
-    for method in ("pause", "go_on", "save", "load"):
+    for method in ("pause", "go_on", "save"):
         original = getattr(machines, method)
 
         async def mortal(
@@ -222,6 +222,21 @@ def tap_machines(outside: Outside, fuse: Fuse) -> None:
             return await fuse.around(point, lambda: original(container, *rest, **more), MACHINE_SECONDS)
 
         setattr(machines, method, mortal)
+    load = machines.load
+
+    async def mortal_load(container: str, *rest: Any, then: Callable[[], Awaitable[None]], **more: Any) -> None:
+        """What is loaded goes on in the same call, so `within` is no later than its being loaded."""
+        node = container.rpartition("-")[2]
+
+        async def mortal_then() -> None:
+            fuse.burn(f"load:{node}", "within")
+            await then()
+            fuse.burn(f"go_on:{node}", "before")
+
+        await fuse.around(f"load:{node}", lambda: load(container, *rest, then=mortal_then, **more), MACHINE_SECONDS)
+        fuse.burn(f"go_on:{node}", "after")
+
+    setattr(machines, "load", mortal_load)  # noqa: B010 - as the others
 
 
 async def work(fuse: Fuse) -> None:

@@ -70,7 +70,8 @@ class Cluster:
     from while it is `provisioning` (domain/origin.py); None: from where they are, their own disks. `reset_to`: the
     wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's member do,
     or go on with a clock that is to be set yet.
-    `generation` counts its resets: containers of an earlier one are cleared away.
+    `generation` counts its resets: containers of an earlier one are cleared away. `fence` counts its claims
+    (domain/fence.py).
     """
 
     id: str
@@ -101,6 +102,7 @@ class Cluster:
     origin: Origin | None = None
     reset_to: Origin | None = None
     paused: bool = False
+    fence: int = 0
     traffic: int = 0
     """Packets from outside, as counted when somebody last looked; `active_at`: when they last had become more."""
     active_at: datetime | None = None

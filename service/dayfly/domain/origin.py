@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dayfly.domain.fence import Fence
+
 Kind = Literal["image", "template", "checkpoint", "hibernation"]
 
 SAVED_DIR: Final = "/saved"
@@ -43,6 +45,10 @@ class Origin:
                 return f"{SAVED_DIR}/hibernation"
             case "image":
                 raise ValueError("an image is not a saved state")
+
+    def fence(self, number: int) -> Fence:
+        """Around the volume of `folder`, for the claim of that number."""
+        return Fence(f"{TEMPLATE_DIR if self.kind == 'template' else SAVED_DIR}/.fence", number)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind

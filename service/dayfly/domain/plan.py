@@ -39,7 +39,12 @@ def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: i
         return (*cleared, sandbox, registry, *_booted(spec, sandbox))
     # What a checkpoint has of the registry's content is given back with the machines.
     ground = registry if origin.kind == "checkpoint" else sandbox
-    return (*cleared, sandbox, registry, *_loaded(spec, ground, origin))
+    loaded = _loaded(spec, ground, origin)
+    if origin.kind == "template" and _wants_kubernetes(spec):
+        # The processors are the control plane's first; nobody needs a registry before the cluster is ready.
+        registry = PlannedStep("registry", None, frozenset({("identify", 1)}))
+        return (*cleared, sandbox, *loaded, registry)
+    return (*cleared, sandbox, registry, *loaded)
 
 
 def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:

@@ -7,6 +7,7 @@ Not here: which container runs it (topology.py), or what the guest does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,9 @@ CONSOLE_LOG: Final = "/var/log/dayfly/console.log"
 OVERLAY: Final = "/var/lib/dayfly/disk.qcow2"
 RAM_DIR: Final = "/ram"
 START_FILE: Final = f"{RUN_DIR}/start"
-"""How the machine starts this time (start_file); written before each start of its container."""
+"""How the machine starts this time (start_file); written before a start of its container."""
+START_VARIABLE: Final = "DAYFLY_START"
+"""The same, in the environment of a container that has no such file."""
 
 RAM: Final = "ram"
 STATE: Final = "state"
@@ -62,23 +65,23 @@ class Start:
 
 def boot(machine: Machine) -> Start:
     """From its own disk."""
-    return Start("keep", _command_line(machine, _own_memory(machine)))
+    return Start("keep", _command_line(machine, _own_memory(machine), seed=f"file={SEED_FILE}"))
 
 
 def fork(machine: Machine, folder: str) -> Start:
     """From a template's `folder`, whose RAM is mapped copy-on-write and stays shared as long as nobody writes to it.
 
-    Here as in restore() the machine waits for migrate-incoming, and stands still when that is done.
+    Here as in restore() the machine waits for migrate-incoming, and stands still when that is done. Neither needs a
+    seed: their guests have booted before.
     """
     size = f"{machine.memory_mib}M"
     private = f"memory-backend-file,id=ram0,size={size},mem-path={folder}/{RAM},share=off,readonly=on,rom=off"
-    return Start(f"over {folder}/{DISK}", (*_command_line(machine, ("-m", size, "-object", private)), *_INCOMING))
+    return Start(f"over {folder}/{DISK}", _incoming(machine, ("-m", size, "-object", private)))
 
 
 def restore(machine: Machine, folder: str, *, keep_disk: bool) -> Start:
     """From a checkpoint's `folder`, or (with the disk that it has) from a hibernation's."""
-    command = (*_command_line(machine, _own_memory(machine)), *_INCOMING)
-    return Start("keep" if keep_disk else f"copy {folder}/{DISK}", command)
+    return Start("keep" if keep_disk else f"copy {folder}/{DISK}", _incoming(machine, _own_memory(machine)))
 
 
 def start_file(start: Start) -> bytes:
@@ -86,10 +89,16 @@ def start_file(start: Start) -> bytes:
     return "".join(f"{line}\n" for line in (start.disk, *start.command)).encode()
 
 
-_INCOMING: Final = ("-S", "-incoming", "defer")
+def start_environment(start: Start) -> Mapping[str, str]:
+    """The same as a container's environment."""
+    return {START_VARIABLE: "\n".join((start.disk, *start.command))}
 
 
-def _command_line(machine: Machine, memory: tuple[str, ...]) -> tuple[str, ...]:
+def _incoming(machine: Machine, memory: tuple[str, ...]) -> tuple[str, ...]:
+    return (*_command_line(machine, memory, seed="string=none"), "-S", "-incoming", "defer")
+
+
+def _command_line(machine: Machine, memory: tuple[str, ...], *, seed: str) -> tuple[str, ...]:
     return (
         "qemu-system-x86_64",
         *("-name", machine.name),
@@ -105,7 +114,7 @@ def _command_line(machine: Machine, memory: tuple[str, ...]) -> tuple[str, ...]:
         # Another with each start: it tells the guest's kernel that it is a fork, whose random numbers must be its own.
         *("-device", "vmgenid,guid=auto"),
         *_channels(),
-        *("-fw_cfg", f"name=opt/dayfly/seed,file={SEED_FILE}"),
+        *("-fw_cfg", f"name=opt/dayfly/seed,{seed}"),
     )
 
 

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from dayfly.clock import SystemClock
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.qemu import START_FILE
+from dayfly.domain.qemu import START_FILE, START_VARIABLE
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
 from dayfly.drivers.fake_faults import Faults
@@ -180,7 +180,8 @@ class FakeHost(Faults):
 
     def _start_machine(self, container: FakeContainer) -> None:
         """As /usr/lib/dayfly/node does: the overlay, then QEMU."""
-        disk, *command = container.files.get(START_FILE, b"keep").decode().splitlines()
+        said = container.files.get(START_FILE, container.spec.environment.get(START_VARIABLE, "keep").encode())
+        disk, *command = said.decode().splitlines()
         action, _, saved = disk.partition(" ")
         if action == "over" or not container.disk:
             container.disk = f"{saved or container.spec.image}+{self._new_id()}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from dayfly.clock import Clock
+from dayfly.domain.fence import Fence
 from dayfly.drivers.fake_container import FakeContainer
 from dayfly.drivers.fake_engine import FakeEngine
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import CommandResult, Memory, Ram
-from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, SshTimeout
+from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, LeaseLost, SshTimeout
 
 _SAVED_BYTES = 1 << 20
 
@@ -76,9 +77,18 @@ class FakeMachines(Faults):
         found.vm_status = "running"
         found.moves += 1
 
-    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:  # noqa: ARG002
+    async def save(
+        self,
+        container: str,
+        folder: str,
+        *,
+        ram: Ram,
+        disk: bool,
+        fence: Fence,
+        timeout: float,  # noqa: ARG002
+    ) -> int:
         found = await self._at("save", container)
-        files = self._engine.files_of(found, folder, write=True)
+        files = self._behind(fence, found, folder)
         files[folder] = SavedMachine(found.memory, found.disk if disk else None, ram, found.identity, found.moves)
         found.vm_status, found.clock = "postmigrate", None
         return _SAVED_BYTES
@@ -86,13 +96,21 @@ class FakeMachines(Faults):
     async def saved(self, container: str, folder: str) -> bool:
         return folder in self._engine.files_of(await self._at("saved", container), folder)
 
-    async def discard(self, container: str, folder: str) -> None:
+    async def discard(self, container: str, folder: str, *, fence: Fence) -> None:
         found = await self._at("discard", container)
-        files = self._engine.files_of(found, folder, write=True)
+        files = self._behind(fence, found, folder)
         for path in [path for path in files if path == folder or path.startswith(f"{folder}/")]:
             del files[path]
 
-    async def load(self, container: str, folder: str, *, ram: Ram, timeout: float) -> None:  # noqa: ARG002
+    async def load(
+        self,
+        container: str,
+        folder: str,
+        *,
+        ram: Ram,
+        timeout: float,  # noqa: ARG002
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         found = await self._at("load", container)
         saved = self._engine.files_of(found, folder).get(folder)
         if found.vm_status != "inmigrate" or not isinstance(saved, SavedMachine) or saved.ram != ram:
@@ -101,6 +119,9 @@ class FakeMachines(Faults):
             self.torn.append(container)
         found.memory, found.identity, found.vm_status = saved.memory, saved.identity, "paused"
         found.disk = found.disk if saved.disk is None else saved.disk
+        if then is not None:
+            await then()
+            await self.go_on(container)
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
         found = await self._at("set_clock", container)
@@ -133,6 +154,13 @@ class FakeMachines(Faults):
     async def memory(self, container: str) -> Memory:
         await self._at("memory", container)
         return Memory(shared=100 << 20, private=30 << 20, proportional=50 << 20)
+
+    def _behind(self, fence: Fence, found: FakeContainer, folder: str) -> dict[str, object]:
+        files = self._engine.files_of(found, folder, write=True)
+        if int(str(files.get(fence.path, 0))) > fence.number:
+            raise LeaseLost(f"{found.spec.name}: what is saved there is another claim's by now")
+        files[fence.path] = fence.number
+        return files
 
     def _answer(self, found: FakeContainer, argv: Sequence[str]) -> CommandResult:
         """What the guests' programs say that steps run."""

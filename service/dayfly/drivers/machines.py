@@ -9,29 +9,32 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.domain import qemu
+from dayfly.domain.fence import PASS, REFUSED, Fence
 from dayfly.drivers.guest_agent import GuestAgent, guest_agent
 from dayfly.drivers.protocols import CommandResult, ContainerEngine, Memory, Ram
 from dayfly.drivers.qmp import Qmp, qmp
-from dayfly.errors import CommandFailed, DayflyError, DiskFull, SshTimeout
+from dayfly.errors import CommandFailed, DayflyError, DiskFull, LeaseLost, SshTimeout
 
 _CAPABILITIES: Final[Mapping[Ram, str]] = {"shared": "x-ignore-shared", "whole": "mapped-ram"}
 """`shared`: RAM that lies in a file of its own is left out. `whole`: RAM within the state, each page at its place."""
 _MOVING: Final = frozenset({"setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling"})
 """How a migration stands, as QEMU names it, that is under way."""
+_SAVED: Final = "postmigrate"
+"""What a machine is, as QEMU names it, from when its state was saved until it goes on."""
 _POLL_SECONDS: Final = 0.01
 _SHORT_SECONDS: Final = 30.0
 _CLOCK_TOLERANCE_SECONDS: Final = 0.5
 _CLOCK_TRIES: Final = 5
 
 # Arguments of all: the folder, and the one in which it is made; each attempt has another, for one that was given up may
-# still be copying.
-_PREPARE: Final = 'rm -rf "$1".new-* "$1.old" && mkdir -p "$2"'
+# still be copying. It does so outside of the fence: what it copied counts when it is renamed.
+_PREPARE: Final = f'{PASS}rm -rf "$1".new-* "$1.old" && mkdir -p "$2"'
 # Further: RAM file and overlay; either may be empty.
 _COPY: Final = f"""
 set -eu
@@ -40,15 +43,17 @@ set -eu
 sync "$2"/* "$2"
 """
 # Renamed before it is removed: half a folder must not be taken for a whole one.
-_RENAME: Final = """
-set -eu
+_RENAME: Final = f"""{PASS}
 [ ! -e "$1" ] || mv "$1" "$1.old"
 mv "$2" "$1"
-sync "${1%/*}"
+sync "${{1%/*}}"
 rm -rf "$1.old"
 du --summarize --block-size=1 "$1"
 """
-_DISCARD: Final = 'rm -rf "$1".new-* "$1.old"; [ ! -e "$1" ] || { mv "$1" "$1.old" && rm -rf "$1.old"; }'
+_DISCARD: Final = f"""{PASS}
+rm -rf "$1".new-* "$1.old"
+[ ! -e "$1" ] || {{ mv "$1" "$1.old" && rm -rf "$1.old"; }}
+"""
 _ROLLUP: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
@@ -75,15 +80,18 @@ class QemuMachines:
             await self._give_up_saving(session)
             await session.execute("cont")
 
-    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:
+    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, fence: Fence, timeout: float) -> int:
         draft = f"{folder}.new-{secrets.token_hex(4)}"
         try:
             async with asyncio.timeout(timeout):
-                await self._shell(container, _PREPARE, folder, draft, timeout=timeout)
+                await self._shell(container, _PREPARE, *fence.arguments, folder, draft, timeout=timeout)
                 ram_file = await self._save_state(container, draft, ram, timeout)
                 overlay = qemu.OVERLAY if disk else ""
                 await self._shell(container, _COPY, folder, draft, ram_file, overlay, timeout=timeout)
-            told = await self._shell(container, _RENAME, folder, draft, timeout=_SHORT_SECONDS)
+                if (status := await self.status(container)) != _SAVED:
+                    # By somebody whose claim was another's by then: memory and disk may be of two moments.
+                    raise CommandFailed(f"{container}: somebody let it go on while it was being saved: it is {status}")
+            told = await self._shell(container, _RENAME, *fence.arguments, folder, draft, timeout=_SHORT_SECONDS)
         except TimeoutError as error:
             await self._clear(container, draft)
             raise CommandFailed(f"{container}: it was not saved within {timeout:g} s") from error
@@ -96,13 +104,21 @@ class QemuMachines:
         looked = await self._engine.exec(container, ["test", "-e", f"{folder}/{qemu.STATE}"], timeout=_SHORT_SECONDS)
         return looked.exit_code == 0
 
-    async def discard(self, container: str, folder: str) -> None:
-        await self._shell(container, _DISCARD, folder, timeout=_SHORT_SECONDS)
+    async def discard(self, container: str, folder: str, *, fence: Fence) -> None:
+        await self._shell(container, _DISCARD, *fence.arguments, folder, timeout=_SHORT_SECONDS)
 
-    async def load(self, container: str, folder: str, *, ram: Ram, timeout: float) -> None:
+    async def load(
+        self,
+        container: str,
+        folder: str,
+        *,
+        ram: Ram,
+        timeout: float,
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         try:
             async with (
-                asyncio.timeout(timeout),
+                asyncio.timeout(timeout) as limit,
                 qmp(self._engine, container, timeout=timeout, starting=True) as session,
             ):
                 if await self._migration(session) not in _MOVING:  # else somebody began, and died
@@ -110,6 +126,11 @@ class QemuMachines:
                     where = {"uri": f"file:{folder}/{qemu.STATE}", "exit-on-error": False}
                     await session.execute("migrate-incoming", where)
                 await self._migrated(session, container)
+                if then is not None:
+                    limit.reschedule(None)
+                    await then()
+                    # In this session: another would cost a tenth of a second.
+                    await session.execute("cont")
         except TimeoutError as error:
             raise CommandFailed(f"{container}: {folder} was not loaded within {timeout:g} s") from error
 
@@ -148,7 +169,7 @@ class QemuMachines:
         async with qmp(self._engine, container, timeout=timeout) as session:
             ram_file = await self._ram_file(session, container) if ram == "shared" else ""
             await self._give_up_saving(session)
-            if await session.status() == "postmigrate":
+            if await session.status() == _SAVED:
                 # Saved before, by somebody who died: such a machine has to go on before it can be saved again.
                 await session.execute("cont")
                 await session.execute("stop")
@@ -218,6 +239,8 @@ class QemuMachines:
     async def _shell(self, container: str, script: str, *arguments: str, timeout: float) -> str:
         argv = ["sh", "-c", script, "sh", *arguments]
         ended = await self._engine.exec(container, argv, timeout=timeout)
+        if ended.exit_code == REFUSED:
+            raise LeaseLost(f"{container}: what is saved there is another claim's by now")
         if ended.exit_code != 0:
             raise _failure(f"{container}: {ended.stderr.decode(errors='replace').strip()}")
         return ended.stdout.decode()

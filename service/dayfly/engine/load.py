@@ -11,14 +11,16 @@ gone while all are loaded lets them go on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from dayfly.concurrency import first_failure_only
 from dayfly.domain import qemu
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.protocols import File, Ram
 from dayfly.engine.alive import container_evidence, while_running
 from dayfly.engine.saved import discard, folder_of, load_registry
-from dayfly.engine.seed import seed_file
 from dayfly.engine.standstill import DOWN, INCOMING, RUNNING, SILENT, go_on, on_time, set_clocks, standings
 from dayfly.engine.step import StepContext
 from dayfly.errors import CommandFailed, SavedStateMissing
@@ -45,16 +47,23 @@ class Load:
         machines, topology, origin = context.drivers.machines, context.topology, context.origin
         found = await self._fit_together(context, await self._standings(context))
         await self._forget(context)
+        missing = [one for one in map(context.of, context.spec.nodes()) if found[one.container.name] in _NOT_LOADED]
+        all_loaded, may_go_on = asyncio.Barrier(len(missing) + 1), asyncio.Event()
+
+        async def with_all() -> None:
+            await all_loaded.wait()
+            await may_go_on.wait()
+
         async with first_failure_only(), asyncio.TaskGroup() as group:
-            for node in context.spec.nodes():
-                one = context.of(node)
-                if found[one.container.name] in _NOT_LOADED:
-                    group.create_task(self._load(one, found[one.container.name]))
-        if origin.kind == "checkpoint":
-            await load_registry(context.drivers.engine, topology, origin.folder, timeout=context.limits.load)
-        if origin.keeps_disks:
-            await discard(machines, topology, origin.folder)
-        await go_on(machines, topology)
+            for one in missing:
+                group.create_task(self._load(one, found[one.container.name], with_all))
+            await all_loaded.wait()
+            if origin.kind == "checkpoint":
+                await load_registry(context.drivers.engine, topology, origin, timeout=context.limits.load)
+            if origin.keeps_disks:
+                await discard(machines, topology, origin, fence=context.cluster.fence)
+            may_go_on.set()
+            await go_on(machines, found.keys() - {one.container.name for one in missing})
         context.progress(f"all machines go on ({origin})")
         if _sets_clocks(context):
             await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
@@ -88,25 +97,27 @@ class Load:
             for node in context.spec.nodes():
                 await context.drivers.ssh.forget(await context.ssh_target(node))
 
-    async def _load(self, context: StepContext, standing: str) -> None:
+    async def _load(self, context: StepContext, standing: str, with_all: Callable[[], Awaitable[None]]) -> None:
         engine, container, origin = context.drivers.engine, context.container, context.origin
         if standing in {SILENT, INCOMING}:
             # Somebody who died may have begun to load it, which QEMU does but once.
             await engine.stop(container.name)
-        await context.ensure(
-            container, [seed_file(context.cluster.id, context.this_node, context.secrets), _start(context)]
-        )
-        folder = folder_of(origin.folder, container)
+        await context.ensure(*_started(context))
+        folder = folder_of(origin, container)
         if origin.keeps_disks and not await context.drivers.machines.saved(container.name, folder):
             raise SavedStateMissing(f"the memory of {context.this_node.name} is not in {folder} any more")
         ram: Ram = "shared" if origin.kind == "template" else "whole"
-        loading = context.drivers.machines.load(container.name, folder, ram=ram, timeout=context.limits.load)
+
+        async def then() -> None:
+            context.progress(f"{context.this_node.name} is loaded")
+            await with_all()
+
+        loading = context.drivers.machines.load(container.name, folder, ram=ram, timeout=context.limits.load, then=then)
         try:
             await while_running(engine, [context.topology.net, container], loading)
         except CommandFailed as error:
             error.evidence |= await container_evidence(engine, container)
             raise
-        context.progress(f"{context.this_node.name} is loaded")
 
 
 def _sets_clocks(context: StepContext) -> bool:
@@ -114,11 +125,13 @@ def _sets_clocks(context: StepContext) -> bool:
     return context.origin.kind != "template"
 
 
-def _start(context: StepContext) -> File:
-    """How the container starts. Its seed is there, too: a later start is a boot."""
-    machine, folder = context.machine, folder_of(context.origin.folder, context.container)
-    if context.origin.kind == "template":
-        start = qemu.fork(machine, folder)
-    else:
-        start = qemu.restore(machine, folder, keep_disk=context.origin.keeps_disks)
-    return File(qemu.START_FILE, qemu.start_file(start))
+def _started(context: StepContext) -> tuple[ContainerSpec, Sequence[File]]:
+    """The container as it starts, with its files."""
+    container, machine, origin = context.container, context.machine, context.origin
+    folder = folder_of(origin, container)
+    if origin.kind == "template":
+        # It is made for this, and has no file before: to write one takes the engine a process and a tenth of a second.
+        start = qemu.start_environment(qemu.fork(machine, folder))
+        return replace(container, environment={**container.environment, **start}), ()
+    restore = qemu.restore(machine, folder, keep_disk=origin.keeps_disks)
+    return container, (File(qemu.START_FILE, qemu.start_file(restore)),)

@@ -7,21 +7,30 @@ Folders are those of domain/origin.py; a machine's is below, by its node's name.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from dayfly.concurrency import first_failure_only
+from dayfly.domain.fence import PASS, REFUSED
+from dayfly.domain.origin import Origin
 from dayfly.domain.topology import ContainerSpec, Topology
 from dayfly.drivers.protocols import ContainerEngine, Drivers, Machines, Ram
-from dayfly.errors import CommandFailed
+from dayfly.errors import CommandFailed, LeaseLost
 
 REGISTRY: Final = "registry"
 _CONTENT: Final = "/var/lib/registry"
-_SAVE_REGISTRY: Final = """set -eu
-rm -rf "$2.new" "$2"
-mkdir -p "$2.new"
-cp -a "$1/." "$2.new/"
-sync -f "$2.new"
-mv "$2.new" "$2"
+# Arguments of both: the content, and the folder. Copied outside of the fence, for whoever is behind it keeps others
+# waiting: what was copied counts when it is renamed.
+_SAVE_REGISTRY: Final = f"""
+set -eu
+draft=$4.new-$(cat /proc/sys/kernel/random/uuid)
+trap 'rm -rf "$draft"' EXIT
+mkdir -p "$draft"
+cp -a "$3/." "$draft/"
+sync -f "$draft"
+{PASS}
+rm -rf "$2"
+mv "$draft" "$2"
 """
 _LOAD_REGISTRY: Final = """set -eu
 find "$1" -mindepth 1 -delete
@@ -29,44 +38,54 @@ cp -a "$2/." "$1/"
 """
 
 
-def folder_of(folder: str, container: ContainerSpec) -> str:
-    """Where the machine of a node's container lies in `folder`."""
-    return f"{folder}/{container.node}"
+def folder_of(origin: Origin, container: ContainerSpec) -> str:
+    """Where the machine of a node's container lies."""
+    return f"{origin.folder}/{container.node}"
 
 
-async def save(drivers: Drivers, topology: Topology, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:
-    """Save all machines into `folder`, side by side; bytes on disk. They stand still afterwards.
+async def save(
+    drivers: Drivers, topology: Topology, origin: Origin, *, ram: Ram, disk: bool, fence: int, timeout: float
+) -> int:
+    """Save all machines as `origin`, side by side; bytes on disk. They stand still afterwards. `fence`: of the claim.
 
     Raises as Machines.save; then some may be saved, and any may stand still.
     """
+    machines, around = drivers.machines, origin.fence(fence)
     async with first_failure_only(), asyncio.TaskGroup() as group:
         saving = [
             group.create_task(
-                drivers.machines.save(container.name, folder_of(folder, container), ram=ram, disk=disk, timeout=timeout)
+                machines.save(
+                    container.name, folder_of(origin, container), ram=ram, disk=disk, fence=around, timeout=timeout
+                )
             )
             for container in topology.nodes
         ]
     return sum(task.result() for task in saving)
 
 
-async def discard(machines: Machines, topology: Topology, folder: str) -> None:
-    """Remove all that is in `folder`, which every node sees. Raises as Machines.discard."""
-    await machines.discard(topology.nodes[0].name, folder)
+async def discard(machines: Machines, topology: Topology, origin: Origin, *, fence: int) -> None:
+    """Remove all of it: every node sees it. Raises as Machines.discard."""
+    await machines.discard(topology.nodes[0].name, origin.folder, fence=origin.fence(fence))
 
 
-async def save_registry(engine: ContainerEngine, topology: Topology, folder: str, *, timeout: float) -> None:
-    """Keep the registry's content in `folder`, whole or not at all. Raises CommandFailed, ContainerExited."""
-    await _run(engine, topology.registry.name, _SAVE_REGISTRY, folder, timeout)
+async def save_registry(
+    engine: ContainerEngine, topology: Topology, origin: Origin, *, fence: int, timeout: float
+) -> None:
+    """Keep the registry's content, whole or not at all. Raises CommandFailed, ContainerExited, LeaseLost."""
+    argv = [_SAVE_REGISTRY, "sh", *origin.fence(fence).arguments, _CONTENT, f"{origin.folder}/{REGISTRY}"]
+    await _run(engine, topology.registry.name, argv, timeout)
 
 
-async def load_registry(engine: ContainerEngine, topology: Topology, folder: str, *, timeout: float) -> None:
-    """Give the registry the content that is in `folder`, and nothing else. Raises CommandFailed, ContainerExited."""
-    await _run(engine, topology.registry.name, _LOAD_REGISTRY, folder, timeout)
+async def load_registry(engine: ContainerEngine, topology: Topology, origin: Origin, *, timeout: float) -> None:
+    """Give the registry the content that was kept, and nothing else. Raises CommandFailed, ContainerExited."""
+    argv = [_LOAD_REGISTRY, "sh", _CONTENT, f"{origin.folder}/{REGISTRY}"]
+    await _run(engine, topology.registry.name, argv, timeout)
 
 
-async def _run(engine: ContainerEngine, name: str, script: str, folder: str, timeout: float) -> None:
-    argv = ["sh", "-c", script, "sh", _CONTENT, f"{folder}/{REGISTRY}"]
-    ended = await engine.exec(name, argv, timeout=timeout)
+async def _run(engine: ContainerEngine, name: str, script: Sequence[str], timeout: float) -> None:
+    ended = await engine.exec(name, ["sh", "-c", *script], timeout=timeout)
+    if ended.exit_code == REFUSED:
+        raise LeaseLost(f"{name}: what is saved there is another claim's by now")
     if ended.exit_code != 0:
         text = ended.stderr.decode(errors="replace")
         raise CommandFailed(f"{name}: its content could not be copied", evidence={"stderr": text})

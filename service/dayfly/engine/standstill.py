@@ -61,9 +61,9 @@ async def stand_still(machines: Machines, topology: Topology) -> None:
             group.create_task(machines.pause(container.name))
 
 
-async def go_on(machines: Machines, topology: Topology) -> None:
-    """Let all machines go on, each of them even if another cannot: then its error is raised. Their clocks are late."""
-    _raise_first(await _each(_names(topology), machines.go_on))
+async def go_on(machines: Machines, containers: Iterable[str]) -> None:
+    """Let their machines go on, each even if another cannot: then its error is raised. Their clocks are late."""
+    _raise_first(await _each(containers, machines.go_on))
 
 
 async def go_on_in_time(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> GoneOn:

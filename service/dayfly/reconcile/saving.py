@@ -84,7 +84,15 @@ class Saving:
             await end_ssh(scene.drivers, cluster, secrets)
         await scene.clock.sleep(_SSH_ENDS_SECONDS)
         await scene.store.set_paused(claim, paused=True)
-        return await saved.save(scene.drivers, topology, TEMPLATE.folder, ram="shared", disk=True, timeout=limits.save)
+        return await saved.save(
+            scene.drivers,
+            topology,
+            TEMPLATE,
+            ram="shared",
+            disk=True,
+            fence=cluster.fence,
+            timeout=limits.save,
+        )
 
     async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
         """Make it, or (deleting) remove it. One that cannot be made is gone, and the events say why.
@@ -147,15 +155,15 @@ class Saving:
         await self.scene.store.set_paused(claim, paused=True)
 
     async def _save(self, claim: Claim, origin: Origin, *, disk: bool) -> int:
-        cluster, drivers = claim.cluster, self.scene.drivers
+        cluster, drivers, fence = claim.cluster, self.scene.drivers, claim.cluster.fence
         topology, limits = self.scene.topology(cluster), await self.scene.limits(cluster)
         await self.scene.store.set_paused(claim, paused=True)
         await stand_still(drivers.machines, topology)
         # What is left of an earlier attempt: half of that and half of this would be of two moments.
-        await saved.discard(drivers.machines, topology, origin.folder)
+        await saved.discard(drivers.machines, topology, origin, fence=fence)
         if disk:
-            await saved.save_registry(drivers.engine, topology, origin.folder, timeout=limits.save)
-        return await saved.save(drivers, topology, origin.folder, ram="whole", disk=disk, timeout=limits.save)
+            await saved.save_registry(drivers.engine, topology, origin, fence=fence, timeout=limits.save)
+        return await saved.save(drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save)
 
     async def _go_on(self, cluster: Cluster) -> GoneOn:
         scene, limits = self.scene, await self.scene.limits(cluster)
@@ -192,7 +200,8 @@ class Saving:
         return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
     async def _discard(self, cluster: Cluster, origin: Origin) -> None:
-        await saved.discard(self.scene.drivers.machines, self.scene.topology(cluster), origin.folder)
+        scene = self.scene
+        await saved.discard(scene.drivers.machines, scene.topology(cluster), origin, fence=cluster.fence)
 
     async def _try_discard(self, cluster: Cluster, origin: Origin) -> None:
         try:

@@ -72,6 +72,7 @@ class Leases:
                     lease_token=token,
                     lease_expires_at=now + timedelta(seconds=lease_seconds),
                     desired=_desired(transaction),
+                    fence=clusters.c.fence + 1,
                 )
                 .returning(clusters)
             )

@@ -50,6 +50,7 @@ def cluster_from(row: Row[Any]) -> Cluster:
         paused=row.paused,
         traffic=row.traffic,
         active_at=row.active_at,
+        fence=row.fence,
     )
 
 

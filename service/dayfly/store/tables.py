@@ -97,6 +97,8 @@ clusters = Table(
     Column("active_at", UtcDateTime),
     # spec.shape, by which a pool's member is found. NULL: recorded by an older Dayfly.
     Column("shape", String(64)),
+    # Counts its claims (domain/fence.py).
+    Column("fence", BIG, nullable=False, server_default="0"),
     partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
     partial("ix_clusters_due_at", "due_at", where=PLANNED),

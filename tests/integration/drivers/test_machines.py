@@ -16,6 +16,8 @@ from dayfly.clock import SystemClock
 from dayfly.domain import qemu
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.naming import template_volume
+from dayfly.domain.origin import HIBERNATION as ASLEEP
+from dayfly.domain.origin import TEMPLATE
 from dayfly.domain.spec import ClusterSpec
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
@@ -34,6 +36,7 @@ BARE = "dayfly/bare:latest"
 FORKS = 5
 FOLDER = "/template/node01"
 CHECKPOINT, HIBERNATION = "/saved/checkpoints/one/node01", "/saved/hibernation/node01"
+SAVED = ASLEEP.fence(1)
 # Counts in memory only: what it says survives with the machine's RAM, and nowhere else.
 COUNTER = "setsid sh -c 'n=0; while :; do n=$((n+1)); echo $$ $n > /run/counter; sleep 0.2; done' </dev/null >&0 2>&0 &"
 
@@ -87,11 +90,15 @@ async def make_template(lab: Lab) -> None:
     await builder.shell("echo template > /root/mark; " + COUNTER)
     lab.booted = await builder.machines.memory(builder.node)
     await lab.ssh.forget(await builder.target())
-    size = await builder.machines.save(builder.node, FOLDER, ram="shared", disk=True, timeout=ANSWER_SECONDS)
+    size = await builder.machines.save(
+        builder.node, FOLDER, ram="shared", disk=True, fence=TEMPLATE.fence(1), timeout=ANSWER_SECONDS
+    )
     assert await builder.machines.status(builder.node) == "postmigrate"
     assert 30 << 20 < size < 400 << 20, "sparse files count as far as they have anything"
     # Once more, as after a crash between saving and its being noted.
-    await builder.machines.save(builder.node, FOLDER, ram="shared", disk=True, timeout=ANSWER_SECONDS)
+    await builder.machines.save(
+        builder.node, FOLDER, ram="shared", disk=True, fence=TEMPLATE.fence(1), timeout=ANSWER_SECONDS
+    )
     await lab.engine.remove(builder.cluster_id)
     assert template_volume(lab.template) in docker("volume", "ls", "--format", "{{.Name}}").split()
 
@@ -156,14 +163,18 @@ async def test_a_guest_that_cannot_become_itself_says_why(fork: RealMachines) ->
 
 async def test_a_forks_memory_cannot_be_shared_again(fork: RealMachines) -> None:
     with pytest.raises(CommandFailed, match="cannot be shared"):
-        await fork.machines.save(fork.node, "/saved/again", ram="shared", disk=True, timeout=ANSWER_SECONDS)
+        await fork.machines.save(
+            fork.node, "/saved/again", ram="shared", disk=True, fence=SAVED, timeout=ANSWER_SECONDS
+        )
     assert await fork.machines.status(fork.node) == "running"
-    assert await left_in(fork, "/saved") == []
+    assert await left_in(fork, "/saved") == [".fence"]
 
 
 async def test_a_save_that_cannot_be_written_leaves_the_machine_as_it_was(fork: RealMachines) -> None:
     with pytest.raises(CommandFailed, match="Read-only"):
-        await fork.machines.save(fork.node, "/template/again", ram="whole", disk=True, timeout=ANSWER_SECONDS)
+        await fork.machines.save(
+            fork.node, "/template/again", ram="whole", disk=True, fence=TEMPLATE.fence(2), timeout=ANSWER_SECONDS
+        )
     assert await fork.machines.status(fork.node) == "running"
 
 
@@ -173,7 +184,7 @@ async def test_back_to_a_checkpoint_and_back_from_hibernation(fork: RealMachines
     process, counted = await counter(fork)
     await machines.pause(node)
     assert await machines.status(node) == "paused"
-    size = await machines.save(node, CHECKPOINT, ram="whole", disk=True, timeout=ANSWER_SECONDS)
+    size = await machines.save(node, CHECKPOINT, ram="whole", disk=True, fence=SAVED, timeout=ANSWER_SECONDS)
     assert size > 30 << 20
     assert await machines.saved(node, CHECKPOINT)
     await fork.go_on()
@@ -191,20 +202,20 @@ async def test_back_to_a_checkpoint_and_back_from_hibernation(fork: RealMachines
 
     await fork.shell("echo hibernated > /root/mark")
     await machines.pause(node)
-    await machines.save(node, HIBERNATION, ram="whole", disk=False, timeout=ANSWER_SECONDS)
+    await machines.save(node, HIBERNATION, ram="whole", disk=False, fence=SAVED, timeout=ANSWER_SECONDS)
     await fork.ssh.forget(await fork.target())
     await fork.engine.stop(node)
     await fork.start(lambda machine: qemu.restore(machine, HIBERNATION, keep_disk=True))
     await machines.load(node, HIBERNATION, ram="whole", timeout=ANSWER_SECONDS)
-    await machines.discard(node, "/saved/hibernation")
+    await machines.discard(node, "/saved/hibernation", fence=SAVED)
     assert not await machines.saved(node, HIBERNATION)
     await fork.go_on()
     assert await fork.shell("cat /root/mark") == "hibernated"
     resumed, further = await counter(fork)
     assert (resumed, further > recounted) == (process, True)
     assert abs(float(await fork.shell("date +%s")) - time.time()) < 2
-    await machines.discard(node, "/saved/checkpoints")
-    assert await left_in(fork, "/saved") == []
+    await machines.discard(node, "/saved/checkpoints", fence=SAVED)
+    assert await left_in(fork, "/saved") == [".fence"]
 
 
 async def test_a_machine_that_waits_to_be_loaded_does_not_go_on(fork: RealMachines) -> None:
@@ -215,7 +226,9 @@ async def test_a_machine_that_waits_to_be_loaded_does_not_go_on(fork: RealMachin
     with pytest.raises(CommandFailed, match="nothing was loaded"):
         await fork.machines.go_on(fork.node)
     with pytest.raises(CommandFailed, match="refused migrate"):
-        await fork.machines.save(fork.node, "/saved/again", ram="whole", disk=False, timeout=ANSWER_SECONDS)
+        await fork.machines.save(
+            fork.node, "/saved/again", ram="whole", disk=False, fence=SAVED, timeout=ANSWER_SECONDS
+        )
     with pytest.raises(CommandFailed, match="No such file"):
         await fork.machines.load(fork.node, "/saved/none", ram="shared", timeout=ANSWER_SECONDS)
     # With the wrong kind of memory it is refused, not loaded by halves.
@@ -239,6 +252,16 @@ async def test_a_silent_agent_is_a_time_out_and_answers_again(fork: RealMachines
     ticks = int(await fork.shell(used))
     await asyncio.sleep(5)
     assert int(await fork.shell(used)) - ticks < 150
+
+
+async def test_a_busy_agent_leaves_others_their_turn(fork: RealMachines) -> None:
+    # A fork's agent writes again and again until a kernel's worker has heard that somebody listens.
+    burn = "while ((times)[0] + (times)[1] < %s) {}"
+    busy = ["/usr/bin/perl", "-e", "open my $mark, '>', '/run/busy' or die; " + burn % 8]
+    async with asyncio.TaskGroup() as group:
+        agent = group.create_task(fork.machines.run(fork.node, busy, timeout=120))
+        await fork.shell("until [ -e /run/busy ]; do sleep 0.1; done; perl -e '" + burn % 0.3 + "'")
+        assert not agent.done()
 
 
 async def counter(cluster: RealMachines) -> tuple[str, int]:

@@ -57,7 +57,7 @@ def names(origin: Origin | None, *, generation: int = 1, kubernetes: bool = True
 
 
 def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_themselves() -> None:
-    assert names(TEMPLATE) == ["sandbox", "registry", "load", "identify", "identify", "ready"]
+    assert names(TEMPLATE) == ["sandbox", "load", "identify", "identify", "ready", "registry"]
     assert names(CHECKPOINT) == ["sandbox", "registry", "load", "ready"]
     assert names(HIBERNATION) == ["sandbox", "registry", "load", "ready"]
     assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "load", "identify", "identify"]
@@ -70,6 +70,12 @@ def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> No
         assert names(origin, generation=2) == ["clear", *names(origin)]
     for kept in (None, HIBERNATION):
         assert names(kept, generation=2) == names(kept)
+
+
+def test_a_forks_registry_leaves_the_processors_to_its_control_plane_first() -> None:
+    for kubernetes, ground in {True: ("identify", 1), False: ("sandbox", None)}.items():
+        steps = plan_steps(make_spec(workers=1, kubernetes=kubernetes), TEMPLATE)
+        assert [step.after for step in steps if step.name == "registry"] == [{ground}]
 
 
 def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_with_them() -> None:

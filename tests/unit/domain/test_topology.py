@@ -94,7 +94,7 @@ def test_a_cluster_weighs_as_much_as_it_has_processors_and_most_of_that_is_its_c
     for workers in (0, 1, 5):
         shares = [node.cpu_shares for node in topology(workers=workers).nodes]
         assert sum(shares) == pytest.approx(8192 * (workers + 1), abs=workers + 1)
-        assert all(shares[0] == pytest.approx(4 * worker, rel=0.01) for worker in shares[1:])
+        assert all(shares[0] == pytest.approx(8 * worker, rel=0.01) for worker in shares[1:])
 
 
 def test_without_kubernetes_all_nodes_weigh_the_same() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from dayfly.domain import qemu
+from dayfly.domain.fence import Fence
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.machines import QemuMachines
 from dayfly.drivers.protocols import ExecResult, Ram
-from dayfly.errors import CommandFailed, DiskFull
+from dayfly.errors import CommandFailed, DiskFull, LeaseLost
 
 NODE = "dayfly-c1-node01"
 ROLLUP = """55d0 ---p 00000000 00:00 0    [rollup]
@@ -41,6 +42,7 @@ class Qemu:
     state: bytes = b"state"
     capabilities: dict[str, bool] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    when_saved: Callable[[], object] = lambda: None
     under_way: int = 0
     """So many more looks find a migration still under way that somebody else began."""
 
@@ -61,6 +63,7 @@ class Qemu:
                 assert self.status != "postmigrate", "QEMU refuses that"
                 Path(arguments["uri"].removeprefix("file:")).write_bytes(self.state)
                 self.status = "postmigrate" if self.fate["status"] == "completed" else self.status
+                self.when_saved()
             case "migrate-incoming":
                 assert self.status == "inmigrate"
                 assert arguments["exit-on-error"] is False
@@ -113,8 +116,13 @@ class Lab:
     def folder(self) -> Path:
         return self.root / "saved" / "checkpoints" / "one" / "node01"
 
-    async def save(self, *, ram: Ram = "shared", disk: bool = True, timeout: float = 10.0) -> int:
-        return await self.machines.save(NODE, str(self.folder), ram=ram, disk=disk, timeout=timeout)
+    async def save(self, *, ram: Ram = "shared", disk: bool = True, fence: int = 1, timeout: float = 10.0) -> int:
+        return await self.machines.save(
+            NODE, str(self.folder), ram=ram, disk=disk, fence=self.fence(fence), timeout=timeout
+        )
+
+    def fence(self, number: int) -> Fence:
+        return Fence(str(self.root / "fence"), number)
 
     def left(self) -> list[str]:
         """All that lies beside and below the folder."""
@@ -248,12 +256,70 @@ async def test_what_a_killed_worker_left_is_cleared_away_with_the_next_save(lab:
     assert lab.left() == ["node01", "state"]
 
 
+async def test_whose_claim_is_anothers_by_now_changes_nothing(lab: Lab) -> None:
+    await lab.save(fence=2)
+    before, lab.qemu.state = lab.left(), b"later"
+    lab.qemu.asked.clear()
+    with pytest.raises(LeaseLost):
+        await lab.save(fence=1)
+    with pytest.raises(LeaseLost):
+        await lab.machines.discard(NODE, str(lab.folder.parent), fence=lab.fence(1))
+    assert lab.left() == before
+    assert (lab.folder / qemu.STATE).read_bytes() == b"state"
+    assert lab.qemu.asked == []
+
+
+async def test_what_was_begun_under_a_claim_that_is_lost_meanwhile_does_not_count(lab: Lab) -> None:
+    await lab.machines.discard(NODE, str(lab.folder), fence=lab.fence(1))
+    lab.qemu.when_saved = lambda: (lab.root / "fence").write_text("2\n")
+    with pytest.raises(LeaseLost):
+        await lab.save(fence=1)
+    assert lab.left() == []
+
+
+async def test_a_machine_that_somebody_lets_go_on_is_not_saved(lab: Lab) -> None:
+    lab.qemu.when_saved = lambda: setattr(lab.qemu, "status", "running")
+    with pytest.raises(CommandFailed, match="somebody let it go on"):
+        await lab.save()
+    assert lab.left() == []
+
+
 async def test_loaded_it_stands_still(lab: Lab) -> None:
     await lab.save(ram="whole")
     lab.qemu.status, lab.qemu.state = "inmigrate", b""
     await lab.machines.load(NODE, str(lab.folder), ram="whole", timeout=10)
     assert (await lab.machines.status(NODE), lab.qemu.state) == ("paused", b"state")
     assert lab.qemu.capabilities == {"x-ignore-shared": False, "mapped-ram": True}
+
+
+async def test_loaded_it_goes_on_when_all_else_is_done_however_long_that_takes(lab: Lab) -> None:
+    await lab.save(ram="whole")
+    lab.qemu.status = "inmigrate"
+    loaded, others = asyncio.Event(), asyncio.Event()
+
+    async def then() -> None:
+        loaded.set()
+        await others.wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(lab.machines.load(NODE, str(lab.folder), ram="whole", timeout=0.2, then=then))
+        await loaded.wait()
+        await asyncio.sleep(0.3)
+        assert lab.qemu.status == "paused"
+        others.set()
+    assert lab.qemu.status == "running"
+
+
+async def test_loaded_in_vain_it_does_not_go_on(lab: Lab) -> None:
+    await lab.save(ram="whole")
+    lab.qemu.status = "inmigrate"
+
+    async def then() -> None:
+        raise CommandFailed("another was not loaded")
+
+    with pytest.raises(CommandFailed, match="another"):
+        await lab.machines.load(NODE, str(lab.folder), ram="whole", timeout=10, then=then)
+    assert lab.qemu.status == "paused"
 
 
 async def test_nothing_goes_on_before_it_is_loaded(lab: Lab) -> None:
@@ -273,7 +339,7 @@ async def test_a_state_that_does_not_fit(lab: Lab) -> None:
 async def test_discarded_with_all_that_is_below_and_again(lab: Lab) -> None:
     await lab.save()
     for _ in range(2):
-        await lab.machines.discard(NODE, str(lab.folder.parent))
+        await lab.machines.discard(NODE, str(lab.folder.parent), fence=lab.fence(1))
         assert not lab.folder.parent.exists()
 
 

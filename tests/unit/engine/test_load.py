@@ -20,10 +20,9 @@ from dayfly.engine.load import Load
 from dayfly.engine.registry import Registry
 from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.saved import discard, save, save_registry
-from dayfly.engine.seed import seed_file
 from dayfly.engine.standstill import go_on, on_time, stand_still, standings
 from dayfly.engine.step import StepContext
-from dayfly.errors import CommandFailed, ContainerRemoved, SavedStateMissing, VmExited
+from dayfly.errors import CommandFailed, ContainerRemoved, LeaseLost, SavedStateMissing, VmExited
 from tests.support.clock import FakeClock
 from tests.support.specs import make_cluster, make_spec
 
@@ -40,7 +39,7 @@ class Lab:
         self.machines = FakeMachines(self.engine)
         made = make_cluster(SPEC)
         self.cluster = replace(
-            made, origin=origin, ready_at=None if origin == TEMPLATE else NOW, generation=1, template_id="t1"
+            made, origin=origin, ready_at=None if origin == TEMPLATE else NOW, generation=1, template_id="t1", fence=1
         )
         topology = compute_topology(
             made.id, SPEC, instance="default", accelerator="tcg", publication=Publication(), template_id="t1",
@@ -68,7 +67,7 @@ class Lab:
             await self.engine.ensure(container)
         await stand_still(self.machines, topology)
         ram = "shared" if origin == TEMPLATE else "whole"
-        await save(self.drivers, topology, origin.folder, ram=ram, disk=not origin.keeps_disks, timeout=1)  # type: ignore[arg-type]
+        await save(self.drivers, topology, origin, ram=ram, disk=not origin.keeps_disks, fence=1, timeout=1)  # type: ignore[arg-type]
         self.was = [(node.memory, node.disk) for node in self.nodes]
         for node in list(self.nodes):
             if origin.keeps_disks:
@@ -101,10 +100,11 @@ async def test_all_machines_go_on_where_they_were_saved_with_their_clocks_right(
     assert await Load().check(lab.context)
 
 
-async def test_a_later_start_is_a_boot_with_keys_of_its_own(lab: Lab) -> None:
+async def test_a_forks_first_start_takes_no_file(lab: Lab) -> None:
     await Load().apply(lab.context)
-    for node, container in zip(SPEC.nodes(), lab.nodes, strict=True):
-        assert container.files[qemu.SEED_FILE] == seed_file(lab.cluster.id, node, lab.context.secrets).content
+    for container in lab.nodes:
+        assert (qemu.START_FILE not in container.files) == (lab.context.origin == TEMPLATE)
+        assert (qemu.START_VARIABLE in container.spec.environment) == (lab.context.origin == TEMPLATE)
 
 
 @pytest.fixture(params=[CHECKPOINT, HIBERNATION], ids=str)
@@ -216,7 +216,7 @@ async def test_a_registry_that_cannot_be_copied_is_a_failure() -> None:
     lab = await Lab(CHECKPOINT).saved()
     lab.engine.on_exec(lambda container, argv, stdin: ExecResult(1, b"", b"cp: no space left"))
     with pytest.raises(CommandFailed) as caught:
-        await save_registry(lab.engine, lab.context.topology, CHECKPOINT.folder, timeout=1)
+        await save_registry(lab.engine, lab.context.topology, CHECKPOINT, fence=1, timeout=1)
     assert "no space left" in caught.value.evidence["stderr"]
 
 
@@ -225,7 +225,7 @@ async def test_all_go_on_that_can(lab: Lab) -> None:
     await stand_still(lab.machines, lab.context.topology)
     lab.machines.fail_next("go_on", CommandFailed("no"))
     with pytest.raises(CommandFailed):
-        await go_on(lab.machines, lab.context.topology)
+        await go_on(lab.machines, [container.name for container in lab.context.topology.nodes])
     assert sorted((await standings(lab.drivers, lab.context.topology, lab.cluster.id)).values()) == [
         "paused",
         "running",
@@ -244,9 +244,18 @@ async def test_a_guest_whose_agent_is_silent_is_not_on_time(itself: Lab) -> None
 async def test_what_was_saved_can_be_discarded(origin: Origin) -> None:
     lab = await Lab(origin).saved()
     await Load().apply(lab.context)
-    await discard(lab.machines, lab.context.topology, lab.context.origin.folder)
+    await discard(lab.machines, lab.context.topology, lab.context.origin, fence=1)
     for node in lab.nodes:
         assert not await lab.machines.saved(node.spec.name, f"{lab.context.origin.folder}/{node.spec.node}")
+
+
+async def test_who_comes_late_leaves_the_memory_of_what_hibernates_alone() -> None:
+    lab = await Lab(HIBERNATION).saved()
+    late = replace(lab.context, cluster=replace(lab.cluster, fence=0))
+    with pytest.raises(LeaseLost):
+        await Load().apply(late)
+    assert {node.vm_status for node in lab.nodes} == {"paused"}, "without the memory's end none goes on"
+    assert await lab.machines.saved(lab.nodes[0].spec.name, f"{HIBERNATION.folder}/node01")
 
 
 async def test_clear_takes_what_is_of_an_earlier_generation_but_for_the_network() -> None:

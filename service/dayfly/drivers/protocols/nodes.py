@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dayfly.clock import Clock
+from dayfly.domain.fence import Fence
 from dayfly.drivers.protocols.engine import File
 
 
@@ -54,11 +55,12 @@ class Machines(Protocol):
         """Let it go on, also after save() and load(). Its wall clock is late by the time it stood still."""
         ...
 
-    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, timeout: float) -> int:
+    async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, fence: Fence, timeout: float) -> int:
         """Save the machine into `folder`, whole or not at all, on stable storage; bytes on disk.
 
         One that was there is replaced. It stands still afterwards. `disk`: its overlay, too. A machine that ran just
-        before is saved as one that runs, but load() leaves all machines standing still.
+        before is saved as one that runs, but load() leaves all machines standing still. Raises LeaseLost where `fence`
+        holds.
         """
         ...
 
@@ -66,12 +68,27 @@ class Machines(Protocol):
         """Whether `folder` has a machine, whole."""
         ...
 
-    async def discard(self, container: str, folder: str) -> None:
-        """Remove a folder of saved machines, with all that is in it. No error when there is none."""
+    async def discard(self, container: str, folder: str, *, fence: Fence) -> None:
+        """Remove a folder of saved machines, with all that is in it. No error when there is none.
+
+        Raises LeaseLost where `fence` holds.
+        """
         ...
 
-    async def load(self, container: str, folder: str, *, ram: Ram, timeout: float) -> None:
-        """Load a machine that was started by qemu.fork or qemu.restore. It stands still afterwards."""
+    async def load(
+        self,
+        container: str,
+        folder: str,
+        *,
+        ram: Ram,
+        timeout: float,
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Load a machine that was started by qemu.fork or qemu.restore. It stands still afterwards.
+
+        With `then`, which may take longer than `timeout`, it goes on as soon as that has ended: as with go_on(), but
+        sooner. Nobody else talks with its QEMU meanwhile.
+        """
         ...
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
