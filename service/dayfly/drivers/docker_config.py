@@ -54,6 +54,11 @@ def one_shot_config(image: str, argv: Sequence[str], devices: Sequence[str], lab
     }
 
 
+def never_run_config(image: str) -> dict[str, Any]:
+    """A container that has files only. Unlabelled: an image that is made of it has its labels."""
+    return {"Image": image, "HostConfig": _least_privilege() | {"NetworkMode": "none"}}
+
+
 def _least_privilege() -> dict[str, Any]:
     return {
         "Privileged": False,

@@ -1,4 +1,4 @@
-"""ImageStore and ImageBuilder over Docker's API. How images are built stands in docker_build.py."""
+"""ImageStore and ImageBuilder over Docker's API. How images are made stands in docker_build.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, Final
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
-from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import whole
 from dayfly.domain.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build
@@ -35,12 +34,9 @@ class DockerImages:
     What `run` makes carries the label of `instance`, where that is given: it may outlive a process that is killed.
     """
 
-    def __init__(
-        self, docker_host: str | None = None, *, instance: str | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, docker_host: str | None = None, *, instance: str | None = None) -> None:
         self._client = DockerClient(docker_host)
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
-        self._clock = clock or SystemClock()
         self._ended: set[str] = set()
         """Names of one-shots that have ended and may be there still."""
 
@@ -122,8 +118,8 @@ class DockerImages:
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
         return await docker_build.import_rootfs(self._client.get(), tar, reference, changes)
 
-    async def build(self, context: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        return await docker_build.build(self._client.get(), context, reference, labels, self._clock)
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        return await docker_build.add_files(self._client.get(), base, folder, reference, labels)
 
     async def close(self) -> None:
         await self._client.close()

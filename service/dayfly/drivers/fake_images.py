@@ -95,9 +95,10 @@ class FakeImages(Faults):
         await self._enter("import_rootfs")
         return self.add(reference, {"tar": tar.name, "changes": "\n".join(changes)}).id
 
-    async def build(self, context: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        await self._enter("build")
-        return self.add(reference, {"context": context.name, **labels}).id
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        await self._enter("add_files")
+        self._get(base)
+        return self.add(reference, {"folder": folder.name, **labels}).id
 
     async def close(self) -> None:
         await self._enter("close")

@@ -180,12 +180,12 @@ class _Bake:
         return await self._cached("disk", f"{recipe.name}.disk", plan.keys.disk, disk)
 
     async def _image(self, toolbox: str, disk: Path, reference: str) -> str:
-        async with self.cache.scratch() as context:
+        async with self.cache.scratch() as scratch:
             return await build_image(
                 self.builder,
                 toolbox=toolbox,
                 disk=disk,
-                context=context,
+                scratch=scratch,
                 reference=reference,
                 manifest=self._manifest(),
             )

@@ -23,16 +23,16 @@ _KEEP: Final = 2
 
 
 async def build_image(
-    builder: ImageBuilder, *, toolbox: str, disk: Path, context: Path, reference: str, manifest: ImageManifest
+    builder: ImageBuilder, *, toolbox: str, disk: Path, scratch: Path, reference: str, manifest: ImageManifest
 ) -> str:
-    """Build `reference` on the image `toolbox` with the files of the folder `disk`; its content id.
+    """Make `reference` of the image `toolbox` and the files of the folder `disk`; its content id.
 
-    `context` is an empty folder on the file system of `disk`. Raises BakeFailed, DiskFull, DockerUnavailable.
+    `scratch` is an empty folder on the file system of `disk`. Raises as ImageBuilder.add_files.
     """
+    (scratch / "dayfly").mkdir()
     for name in FILES:
-        (context / name).hardlink_to(disk / name)
-    (context / "Dockerfile").write_text(f"FROM {toolbox}\nCOPY {' '.join(FILES)} /dayfly/\n")
-    return await builder.build(context, reference, labels={LABEL_IMAGE: manifest.model_dump_json()})
+        (scratch / "dayfly" / name).hardlink_to(disk / name)
+    return await builder.add_files(toolbox, scratch, reference, labels={LABEL_IMAGE: manifest.model_dump_json()})
 
 
 async def remove_former(images: ImageStore, repository: str, *, label: str, current: str) -> None:

@@ -7,14 +7,16 @@ import gzip
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiodocker import Docker
+from aiodocker.containers import DockerContainer
 
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
-from tests.support.engine import BUSYBOX_IMAGE, busybox, engine, images, instance, pack_busybox
+from tests.support.engine import busybox, engine, images, instance, pack_busybox
 from tests.support.socket_proxy import CuttableSocket
 
 __all__ = ["busybox", "engine", "images", "instance"]
@@ -38,16 +40,38 @@ async def _all_images(docker: Docker) -> set[str]:
     return {image["Id"] for image in await docker.images.list(all=True)}
 
 
-async def _ours(docker: Docker, label: str) -> list[str]:
-    """What carries a label of this test, intermediate and untagged ones included."""
-    found = await docker.images.list(all=True, filters={"label": [label]})
-    return [image["Id"] for image in found]
+async def _all_containers(docker: Docker) -> set[str]:
+    return {container.id for container in await docker.containers.list(all=True)}
 
 
-def _context(folder: Path, *lines: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "Dockerfile").write_text("\n".join([f"FROM {BUSYBOX_IMAGE}", *lines]) + "\n")
-    return folder
+@pytest.fixture
+async def base(images: DockerImages, tmp_path: Path) -> AsyncIterator[str]:
+    """An image with a shell and a command, as toolboxes have."""
+    name = f"dayfly-test/{secrets.token_hex(4)}:base"
+    pack_busybox(tmp_path / "base.tar")
+    await images.import_rootfs(tmp_path / "base.tar", name, changes=['CMD ["/bin/sh"]', "LABEL base=yes"])
+    yield name
+    await images.remove(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """To be added. Its own mode is not to become that of `/`."""
+    made = tmp_path / "added"
+    (made / "dayfly").mkdir(parents=True)
+    made.chmod(0o700)
+    (made / "dayfly" / "disk").write_text("the disk")
+    return made
+
+
+@pytest.fixture
+def slow_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs, and does not come to an end."""
+    program = tmp_path / "bin" / "tar"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n/bin/tar "$@"\nexec sleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
@@ -78,66 +102,113 @@ async def test_a_root_file_system_that_is_none(images: DockerImages, reference: 
         await images.inspect(reference)
 
 
-async def test_a_build_from_a_folder(images: DockerImages, busybox: str, reference: str, tmp_path: Path) -> None:
-    context = _context(tmp_path / "context", "COPY disk /dayfly/disk", "RUN echo made > /made")
+async def test_files_are_added_to_an_image(
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str
+) -> None:
+    before = await _all_containers(docker)
     # More than one chunk, so that it is seen to be streamed whole.
-    (context / "disk").write_bytes(b"d" * 5_000_000)
+    (folder / "dayfly" / "disk").write_bytes(b"d" * 5_000_000)
 
-    made = await images.build(context, reference, labels={"dayfly.image": '{"a": "b"}'})
+    made = await images.add_files(base, folder, reference, labels={"dayfly.image": '{"a": "b"}'})
 
     info = await images.inspect(reference)
     assert info.id == made
-    assert info.labels["dayfly.image"] == '{"a": "b"}'
-    ended = await images.run(reference, ["sh", "-c", "cat /made; cat /dayfly/disk | tail -c 3"], timeout=30)
-    assert ended is not None
-    assert ended.stdout == b"made\nddd"
-    assert reference in {name for image in await images.list(label="dayfly.image") for name in image.references}
-
-
-async def test_a_build_that_fails_says_why_and_leaves_nothing(
-    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
-) -> None:
-    mark = f"test.mark={secrets.token_hex(4)}"
-    context = _context(
-        tmp_path / "context", f"LABEL {mark}", "RUN echo one > /one", "RUN echo the reason; exit 9", "RUN true"
+    assert info.labels == {"dayfly.image": '{"a": "b"}', "base": "yes"}
+    ended = await images.run(
+        reference, ["sh", "-c", "cat /dayfly/disk | tail -c 3; stat -c ' %u %a' / /dayfly"], timeout=30
     )
-
-    with pytest.raises(BakeFailed) as failed:
-        await images.build(context, reference, labels={})
-
-    assert "returned a non-zero code: 9" in failed.value.message
-    assert "the reason" in failed.value.evidence["build"]
-    assert await _ours(docker, mark) == []
-    assert await docker.containers.list(all=True, filters={"label": [mark]}) == []
+    assert ended is not None
+    assert ended.stdout == b"ddd 0 755\n 0 755\n"
+    assert (await docker.images.inspect(reference))["Config"]["Cmd"] == ["/bin/sh"]
+    assert reference in {name for image in await images.list(label="dayfly.image") for name in image.references}
+    assert await _all_containers(docker) == before
 
 
-async def test_a_build_that_is_given_up_leaves_nothing(
-    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+@pytest.mark.usefixtures("slow_tar")
+async def test_adding_that_is_given_up_leaves_nothing(
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str
 ) -> None:
-    mark = f"test.mark={secrets.token_hex(4)}"
-    context = _context(tmp_path / "context", f"LABEL {mark}", "RUN echo one > /one", "RUN sleep 60")
-    building = asyncio.create_task(images.build(context, reference, labels={}))
+    before = await _all_images(docker), await _all_containers(docker)
+    adding = asyncio.create_task(images.add_files(base, folder, reference, labels={}))
     async with asyncio.timeout(30):
-        while not await docker.containers.list(filters={"label": [mark], "status": ["running"]}):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    # The step before has ended: its image is there.
-    assert await _ours(docker, mark) != []
+        while await _all_containers(docker) == before[1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    # The files are being sent by then.
+    await asyncio.sleep(0.5)
 
-    building.cancel()
+    adding.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await building
+        await adding
 
-    assert await _ours(docker, mark) == []
-    assert await docker.containers.list(all=True, filters={"label": [mark]}) == []
+    assert (await _all_images(docker), await _all_containers(docker)) == before
+
+
+async def test_adding_that_is_given_up_at_the_last_moment_leaves_what_has_its_name(
+    images: DockerImages,
+    docker: Docker,
+    base: str,
+    folder: Path,
+    reference: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = await _all_images(docker), await _all_containers(docker)
+    committing, commit = asyncio.Event(), DockerContainer.commit
+
+    async def noted(self: DockerContainer, **options: Any) -> dict[str, Any]:
+        committing.set()
+        return await commit(self, **options)
+
+    monkeypatch.setattr(DockerContainer, "commit", noted)
+    adding = asyncio.create_task(images.add_files(base, folder, reference, labels={}))
+    await committing.wait()
+
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+
+    # The engine completes it anyhow: it is there by now, not some time later.
+    await images.inspect(reference)
+    await images.remove(reference)
+    assert (await _all_images(docker), await _all_containers(docker)) == before
+
+
+@pytest.mark.usefixtures("slow_tar")
+async def test_what_was_left_by_who_was_killed_is_removed_by_the_next(
+    images: DockerImages,
+    docker: Docker,
+    base: str,
+    folder: Path,
+    reference: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = await _all_containers(docker)
+    with CuttableSocket(tmp_path / "engine.sock") as away:
+        killed = DockerImages(away.url)
+        adding = asyncio.create_task(killed.add_files(base, folder, reference, labels={}))
+        async with asyncio.timeout(30):
+            while await _all_containers(docker) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        away.cut()
+        adding.cancel()
+        await asyncio.gather(adding, return_exceptions=True)
+        await killed.close()
+    assert len(await _all_containers(docker) - before) == 1
+
+    monkeypatch.undo()
+    await images.add_files(base, folder, reference, labels={})
+
+    assert await _all_containers(docker) == before
 
 
 async def test_what_a_second_bake_replaces_is_deleted(
-    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str
 ) -> None:
     before = await _all_images(docker)
-    first = await images.build(_context(tmp_path / "context", "RUN echo 1 > /v"), reference, labels={})
+    first = await images.add_files(base, folder, reference, labels={})
+    (folder / "dayfly" / "disk").write_text("another")
 
-    second = await images.build(_context(tmp_path / "context", "RUN echo 2 > /v"), reference, labels={})
+    second = await images.add_files(base, folder, reference, labels={})
 
     assert (await images.inspect(reference)).id == second
     assert first not in await _all_images(docker)
@@ -145,32 +216,37 @@ async def test_what_a_second_bake_replaces_is_deleted(
     assert await _all_images(docker) - before == set()
 
 
-async def test_a_context_that_is_not_there(images: DockerImages, reference: str, tmp_path: Path) -> None:
-    with pytest.raises(BakeFailed):
-        await images.build(_context(tmp_path / "context", "COPY nothing /"), reference, labels={})
+async def test_what_cannot_be_added(
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str, slow_tar: None, tmp_path: Path
+) -> None:
+    before = await _all_images(docker), await _all_containers(docker)
+    with pytest.raises(ImageMissing):
+        await images.add_files("dayfly-test/none:v1", folder, reference, labels={})
+    (tmp_path / "bin" / "tar").write_text("#!/bin/sh\nseq 10000\n")
+    with pytest.raises(BakeFailed, match="archive/tar"):
+        await images.add_files(base, folder, reference, labels={})
     with pytest.raises(BakeFailed):
         await images.import_rootfs(tmp_path / "none.tar", reference)
+    assert (await _all_images(docker), await _all_containers(docker)) == before
 
 
-async def test_a_context_that_cannot_be_packed(
-    images: DockerImages, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_folder_that_cannot_be_packed(
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str, slow_tar: None, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "bin" / "tar"
-    broken.parent.mkdir()
-    broken.write_text("#!/bin/sh\necho cannot read >&2\nexit 2\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("PATH", str(broken.parent), prepend=":")
+    before = await _all_containers(docker)
+    (tmp_path / "bin" / "tar").write_text("#!/bin/sh\necho cannot read >&2\nexit 2\n")
 
     with pytest.raises(BakeFailed) as failed:
-        await images.build(_context(tmp_path / "context"), reference, labels={})
+        await images.add_files(base, folder, reference, labels={})
 
     assert failed.value.evidence == {"stderr": "cannot read\n"}
+    assert await _all_containers(docker) == before
 
 
 async def test_tags_come_and_go_and_the_image_with_the_last(
-    images: DockerImages, docker: Docker, busybox: str, reference: str, tmp_path: Path
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str
 ) -> None:
-    made = await images.build(_context(tmp_path / "context", "RUN echo t > /t"), reference, labels={})
+    made = await images.add_files(base, folder, reference, labels={})
     other = reference.replace(":v1", ":v2")
     await images.tag(reference, other)
     assert (await images.inspect(other)).id == made
@@ -288,7 +364,7 @@ async def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
         nowhere.remove("x"),
         nowhere.run("x", ["true"], timeout=1),
         nowhere.import_rootfs(tar, "x:y"),
-        nowhere.build(tmp_path, "x:y", labels={}),
+        nowhere.add_files("x:y", tmp_path, "x:y", labels={}),
         anext(nowhere.push("x:y")),
         anext(nowhere.pull("x:y")),
     ]

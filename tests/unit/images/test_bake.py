@@ -185,7 +185,7 @@ async def test_a_full_disk_is_called_by_its_name(kitchen: Kitchen) -> None:
 
 
 async def test_an_engine_that_is_gone_is_called_by_its_name(kitchen: Kitchen) -> None:
-    kitchen.images.fail_next("build", DockerUnavailable("no answer"))
+    kitchen.images.fail_next("add_files", DockerUnavailable("no answer"))
     with pytest.raises(DockerUnavailable, match="phase image: no answer"):
         await kitchen.bake()
 

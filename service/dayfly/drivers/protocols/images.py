@@ -61,10 +61,9 @@ class ImageStore(Protocol):
 
 
 class ImageBuilder(Protocol):
-    """What a bake needs of the engine beside ImageStore. No intermediate image or container is left behind.
+    """What a bake needs of the engine beside ImageStore. Nothing is left behind that `reference` does not name.
 
-    Both raise BakeFailed (with the engine's output as evidence), DiskFull or DockerUnavailable, and stream:
-    memory stays small.
+    Both raise BakeFailed, DiskFull or DockerUnavailable, and stream: memory stays small.
     """
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
@@ -74,6 +73,9 @@ class ImageBuilder(Protocol):
         """
         ...
 
-    async def build(self, context: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        """Build the Dockerfile in the folder (or tar file) `context`; the content id of the result."""
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        """Make an image of `base`, which has a command, and at its root of what is in `folder`; its content id.
+
+        It has the labels of `base`, too. One at a time for a `reference`. Raises ImageMissing for `base`.
+        """
         ...
