@@ -15,7 +15,7 @@ import pytest
 
 from dayfly.client import Client, Template
 from tests.e2e.lab import PATIENCE_SECONDS, Lab, living
-from tests.support.guest import FINGERPRINT, JUNK, ready_template, until
+from tests.support.guest import FINGERPRINT, JUNK, on_guest, ready_template, until
 from tests.support.service import Service, running_service
 
 pytestmark = pytest.mark.kubernetes
@@ -185,7 +185,10 @@ def assert_forked(fork: Lab, template: Template) -> None:
 
 
 def assert_undisturbed(fork: Lab) -> None:
-    """All nodes are Ready, and the pods of the template are those that run: none was evicted, none made anew."""
+    """All nodes are Ready, and the pods of the template are those that run: none was evicted, none made anew.
+
+    What stood still as it was saved goes on.
+    """
     nodes = json.loads(fork.kubectl("get", "nodes", "-o", "json"))["items"]
     conditions = {
         node["metadata"]["name"]: {one["type"]: one["status"] for one in node["status"]["conditions"]} for node in nodes
@@ -199,6 +202,9 @@ def assert_undisturbed(fork: Lab) -> None:
         assert pod["status"]["phase"] == "Running", pod["status"]
     told = json.loads(fork.kubectl("get", "events", "--all-namespaces", "-o", "json"))["items"]
     assert not [one["message"] for one in told if one["reason"] in {"Evicted", "TaintManagerEviction"}]
+    for node in NODES:
+        stopped = "grep -l '^State:.T' /proc/[0-9]*/status || true"
+        assert on_guest(fork.client, fork.cluster.id, stopped, node=node) == ""
 
 
 def containers_of(fork: Lab, namespace: str) -> set[tuple[str, str, int]]:

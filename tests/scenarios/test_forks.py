@@ -42,6 +42,7 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         container, saved = world.node(fork, node), volume.files[f"{TEMPLATE_DIR}/{node}"]
         assert (container.memory, container.vm_status) == (saved.memory, "running")  # type: ignore[attr-defined]
         assert container.disk == saved.disk  # type: ignore[attr-defined]
+        assert (container.hushed, saved.hushed) == (False, True)  # type: ignore[attr-defined]
         assert (container.identity, container.clock) == (fork.id, world.clock)
     assert (fork.template_id, fork.origin) == (template.id, None)
     assert await steps_of(world, fork) == {

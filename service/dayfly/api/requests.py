@@ -120,8 +120,9 @@ class ShapeRequest(Strict):
     readiness: Readiness | None = Field(
         default=None,
         description="What `ready` promises: a pod has run (`usable`, the default), all nodes are Ready (`nodes`), "
-        "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise). Of a fork: a pod "
-        "has run in its template; its own nodes are Ready, and their kubelets and SSH answer.",
+        "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise). Of a fork that "
+        "is not only to be booted: a pod has run in its template, and SSH has answered in that template's first fork; "
+        "its own nodes are Ready, and their kubelets answer.",
     )
     owner: str = Field(
         default="default",

@@ -40,7 +40,7 @@ def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: i
     # What a checkpoint has of the registry's content is given back with the machines.
     ground = registry if origin.kind == "checkpoint" else sandbox
     loaded = _loaded(spec, ground, origin)
-    if origin.kind == "template" and _wants_kubernetes(spec):
+    if origin.kind == "template" and wants_kubernetes(spec):
         # The processors are the control plane's first; nobody needs a registry before the cluster is ready.
         registry = PlannedStep("registry", None, frozenset({("identify", 1)}))
         return (*cleared, sandbox, *loaded, registry)
@@ -50,7 +50,7 @@ def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: i
 def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
     """All nodes boot at once; a join waits for the control plane and for its own node's boot, not for the others'."""
     boots = tuple(PlannedStep("boot", node.index, frozenset({sandbox.key})) for node in spec.nodes())
-    if not _wants_kubernetes(spec):
+    if not wants_kubernetes(spec):
         return boots
     first, *others = boots
     control_plane = PlannedStep("control_plane", 1, frozenset({first.key}))
@@ -69,10 +69,11 @@ def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: Origin) -> tuple[Pla
     if origin.kind == "template":
         last = [PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes()]
     steps = (load, *(step for step in last if step is not load))
-    if not _wants_kubernetes(spec):
+    if not wants_kubernetes(spec):
         return steps
     return (*steps, PlannedStep("ready", None, frozenset(step.key for step in last)))
 
 
-def _wants_kubernetes(spec: ClusterSpec) -> bool:
+def wants_kubernetes(spec: ClusterSpec) -> bool:
+    """Whether the cluster is ready only when its Kubernetes is."""
     return spec.manifest.kubernetes is not None and spec.readiness != "booted"

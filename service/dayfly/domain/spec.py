@@ -14,7 +14,8 @@ from dayfly.domain.naming import node_name
 Readiness = Literal["usable", "nodes", "booted"]
 """What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
 
-Of a fork: a pod has run in its template; its own nodes are Ready, and their kubelets and SSH answer.
+Of a fork that is not only to be booted: a pod has run in its template, and SSH has answered in that template's first
+fork; its own nodes are Ready, and their kubelets answer.
 """
 
 Restart = Literal["always", "never"]

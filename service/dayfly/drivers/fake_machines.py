@@ -24,6 +24,7 @@ class SavedMachine:
     disk: str | None
     ram: Ram
     identity: str
+    hushed: bool
     moves: int
     """How often the machine had gone on when it was saved: since then its disk may have moved on."""
 
@@ -89,7 +90,8 @@ class FakeMachines(Faults):
     ) -> int:
         found = await self._at("save", container)
         files = self._behind(fence, found, folder)
-        files[folder] = SavedMachine(found.memory, found.disk if disk else None, ram, found.identity, found.moves)
+        kept = found.disk if disk else None
+        files[folder] = SavedMachine(found.memory, kept, ram, found.identity, found.hushed, found.moves)
         found.vm_status, found.clock = "postmigrate", None
         return _SAVED_BYTES
 
@@ -117,7 +119,8 @@ class FakeMachines(Faults):
             raise CommandFailed(f"{container}: QEMU refused migrate-incoming: {found.vm_status}, {folder}: {saved}")
         if saved.disk is None and saved.moves != found.moves:
             self.torn.append(container)
-        found.memory, found.identity, found.vm_status = saved.memory, saved.identity, "paused"
+        found.memory, found.identity, found.hushed = saved.memory, saved.identity, saved.hushed
+        found.vm_status = "paused"
         found.disk = found.disk if saved.disk is None else saved.disk
         if then is not None:
             await then()
@@ -147,6 +150,8 @@ class FakeMachines(Faults):
         if path == "/proc/loadavg":
             self._busy = max(0, self._busy - 1)
             return f"{2.0**self._busy - 0.9:.2f} 0.30 0.20 1/120 4711\n"
+        if path.endswith("/boot_id"):
+            return "\n"  # as FakeSsh says
         if not found.identity:
             raise CommandFailed(f"{container}: there is no {path}")
         return f"{found.identity}\n"
@@ -168,8 +173,10 @@ class FakeMachines(Faults):
             case ["/bin/date", "+%s"]:
                 now = 0.0 if found.clock is None else found.clock.now().timestamp()
                 return CommandResult(0, f"{now:.0f}\n", "")
-            case ["/usr/bin/perl", "-e", _, _, cluster_id, _]:
-                found.identity = cluster_id
+            case ["/usr/bin/perl", "-e", _, _]:
+                found.hushed = True
+            case ["/usr/bin/perl", "-e", _, _, _, cluster_id, _]:
+                found.identity, found.hushed = cluster_id, False
         return CommandResult(0, "", "")
 
     def _agent(self, found: FakeContainer, timeout: float) -> None:

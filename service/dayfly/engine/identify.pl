@@ -1,11 +1,11 @@
 # Run in a fork's guest, as root, by its agent: it becomes itself. One process, without any library: each costs an emulated
 # guest that has just been loaded some tenths of a second. Only what Debian's perl-base has.
-# Arguments: the mark, the cluster's id, by how many seconds its clock is late. Standard input: what is its own, as a tar of
-# folders and small files; `entropy` among them is no file.
+# Arguments: who stands still since its template was saved (hush.pl), the mark, the cluster's id, by how many seconds its clock
+# is late. Standard input: what is its own, as a tar of folders and small files; `entropy` among them is no file.
 # Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
 use strict;
 
-my ($mark, $cluster, $late) = @ARGV;
+my ($hushed, $mark, $cluster, $late) = @ARGV;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
 # What has a name in libraries only.
@@ -77,3 +77,6 @@ for my $group ('', '/systemd', '/unified') {
 }
 
 put($mark, 0644, "$cluster\n");
+
+# They go on in a guest that is on time and has its own name.
+if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }

@@ -1,7 +1,7 @@
 """The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own; and on time.
 
 Done by the agent in its guest: over SSH it would answer as its template's other forks do.
-Not here: what its Kubernetes is told (nothing: it goes on as its template's did).
+Not here: what its Kubernetes is told (nothing: it goes on as its template's did, hush.py).
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import secrets
 from importlib.resources import files
 from typing import Final
 
+from dayfly.domain.cluster import Purpose
 from dayfly.domain.limits import TimeLimits
+from dayfly.domain.plan import wants_kubernetes
 from dayfly.drivers.protocols import File
 from dayfly.engine.alive import container_evidence, while_running
+from dayfly.engine.hush import HUSHED
 from dayfly.engine.seed import identity
 from dayfly.engine.step import StepContext
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
@@ -40,7 +43,8 @@ class Identify:
             mark = await drivers.machines.read(context.container.name, _MARK, timeout=_LOOK_SECONDS)
             if mark.strip() != context.cluster.id:
                 return False
-            await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
+            if _is_logged_in_to(context):
+                await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
         except (CommandFailed, SshTimeout, SshRefused):
             return False
         return True
@@ -60,7 +64,7 @@ class Identify:
         node, limit = context.this_node, context.limits.command
         entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
         own = identity(context.cluster.id, node, context.secrets, [entropy])
-        argv = ["/usr/bin/perl", "-e", _PROGRAM, _MARK, context.cluster.id]
+        argv = ["/usr/bin/perl", "-e", _PROGRAM, HUSHED, _MARK, context.cluster.id]
         ended = await context.drivers.machines.run(
             context.container.name, argv, stdin=own, clock=context.clock, timeout=limit
         )
@@ -70,5 +74,16 @@ class Identify:
         target = await context.ssh_target()
         # A connection to what was in its place before would stay silent.
         await context.drivers.ssh.forget(target)
-        await context.drivers.ssh.wait(target, timeout=limit)
-        context.progress(f"{node.name} answers with keys of its own")
+        context.progress(f"{node.name} has keys of its own")
+        if _is_logged_in_to(context):
+            await context.drivers.ssh.wait(target, timeout=limit)
+            context.progress(f"{node.name} answers with them")
+
+
+def _is_logged_in_to(context: StepContext) -> bool:
+    """A login takes an emulated guest a second and a half of its processors, which its Kubernetes needs.
+
+    Where that is to be ready, it shows that the guest and its network are well; that one can log in to forks of its
+    template, the first of them has shown.
+    """
+    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.TRIAL

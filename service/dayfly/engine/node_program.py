@@ -18,6 +18,7 @@ PROGRESS_PREFIX: Final = "dayfly: "
 
 _MARKS: Final = "/run/dayfly-"
 """In memory: what was true of one boot says nothing of the next."""
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _EVIDENCE_CHARACTERS: Final = 16 * 1024
 _LOOK_SECONDS: Final = 20.0
 
@@ -86,8 +87,12 @@ async def boot_ids(context: StepContext) -> dict[str, str]:
     """Node's name → id of the boot it is in now, as its kernel says. Raises SshTimeout, CommandFailed."""
 
     async def ask(node: Node) -> str:
+        if context.is_forked:
+            # Nobody has logged in to it yet, and to do so takes it long (identify.py).
+            container = context.of(node).container.name
+            return (await context.drivers.machines.read(container, _BOOT_ID, timeout=context.limits.command)).strip()
         result = await context.drivers.ssh.run(
-            await context.ssh_target(node), "cat /proc/sys/kernel/random/boot_id", timeout=context.limits.command
+            await context.ssh_target(node), f"cat {_BOOT_ID}", timeout=context.limits.command
         )
         if result.exit_code != 0:
             raise CommandFailed(f"{node.name} does not say its boot's id", evidence={"stderr": result.stderr})

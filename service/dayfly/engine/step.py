@@ -55,6 +55,11 @@ class StepContext:
         return self.cluster.origin
 
     @property
+    def is_forked(self) -> bool:
+        """Whether its machines come from a template now."""
+        return self.cluster.origin is not None and self.cluster.origin.kind == "template"
+
+    @property
     def was_ready(self) -> bool:
         """Whether somebody knows its ports, and may have saved something of it: neither is ever taken away again."""
         return self.cluster.ready_at is not None

@@ -19,6 +19,7 @@ from dayfly.domain.cluster import Cluster, NewEvent
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
 from dayfly.engine import saved
+from dayfly.engine.hush import hush
 from dayfly.engine.settle import settle
 from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
@@ -84,6 +85,8 @@ class Saving:
             await end_ssh(scene.drivers, cluster, secrets)
         await scene.clock.sleep(_SSH_ENDS_SECONDS)
         await scene.store.set_paused(claim, paused=True)
+        if cluster.spec.manifest.kubernetes is not None:
+            await hush(scene.drivers.machines, topology, timeout=limits.command)
         return await saved.save(
             scene.drivers,
             topology,

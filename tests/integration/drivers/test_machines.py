@@ -25,6 +25,7 @@ from dayfly.drivers.kvm import probe_kvm
 from dayfly.drivers.protocols import Memory
 from dayfly.drivers.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
+from dayfly.engine.hush import hush
 from dayfly.engine.identify import Identify
 from dayfly.errors import CommandFailed, SshTimeout
 from tests.support.real_machines import ANSWER_SECONDS, RealMachines, real_spec
@@ -262,6 +263,22 @@ async def test_a_busy_agent_leaves_others_their_turn(fork: RealMachines) -> None
         agent = group.create_task(fork.machines.run(fork.node, busy, timeout=120))
         await fork.shell("until [ -e /run/busy ]; do sleep 0.1; done; perl -e '" + burn % 0.3 + "'")
         assert not agent.done()
+
+
+async def test_who_was_hushed_goes_on_when_a_fork_becomes_itself(fork: RealMachines) -> None:
+    # What a `bare` node has of Kubernetes: a name.
+    kubelet = 'open my $file, ">", "/run/kubelet" or die; $0 = "kubelet"; print $file $$; close $file; sleep 600'
+    await fork.shell(f"setsid perl -e '{kubelet}' </dev/null >&0 2>&0 & until [ -s /run/kubelet ]; do sleep 0.1; done")
+    state = "awk '/^State/ { print $2 }' /proc/$(cat /run/kubelet)/status"
+
+    await hush(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
+    assert await fork.shell(state) == "T"
+    # What stands still is not taken for something else when it is looked for again.
+    await hush(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
+
+    await Identify().apply(fork.context(fork.spec.nodes()[0]))
+    assert await fork.shell(state) == "S"
+    await fork.shell("kill $(cat /run/kubelet)")
 
 
 async def counter(cluster: RealMachines) -> tuple[str, int]:

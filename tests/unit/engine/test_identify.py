@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 import pytest
 
 from dayfly.clock import SystemClock
+from dayfly.domain.cluster import Purpose
 from dayfly.domain.limits import EMULATED
 from dayfly.domain.network import ssh_forward_port
 from dayfly.domain.secrets import new_secrets
+from dayfly.domain.spec import Readiness
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
 from dayfly.drivers.protocols import CommandResult, Drivers
@@ -141,6 +143,30 @@ async def test_a_node_that_answers_as_somebody_else_is_not_itself(lab: Lab, monk
     assert not await Identify().check(lab.context)
     with pytest.raises(SshRefused):
         await Identify().apply(lab.context)
+
+
+@pytest.mark.parametrize(
+    ("readiness", "purpose", "is_logged_in_to"),
+    [
+        ("usable", Purpose.CLUSTER, False),
+        ("nodes", Purpose.MEMBER, False),
+        ("booted", Purpose.CLUSTER, True),
+        ("usable", Purpose.TRIAL, True),
+    ],
+)
+async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its_templates_first_one_is(
+    lab: Lab, readiness: Readiness, purpose: Purpose, is_logged_in_to: bool
+) -> None:
+    spec = make_spec(kubernetes=True, readiness=readiness)
+    context = replace(lab.context, cluster=replace(lab.context.cluster, spec=spec, purpose=purpose))
+    lab.ssh.never_answers()
+    if is_logged_in_to:
+        with pytest.raises(SshTimeout):
+            await Identify().apply(context)
+    else:
+        await Identify().apply(context)
+    assert lab.mark == f"{context.cluster.id}\n"
+    assert await Identify().check(context) is not is_logged_in_to
 
 
 async def test_a_machine_that_ends_meanwhile(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import pytest
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster import Endpoint
 from dayfly.domain.limits import EMULATED, TimeLimits
+from dayfly.domain.origin import TEMPLATE
 from dayfly.domain.secrets import new_secrets
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.protocols import (
@@ -110,6 +111,11 @@ class World:
         if self.ssh_error:
             raise self.ssh_error
         return self.result
+
+    # the agents
+    async def read(self, container: str, path: str, *, timeout: float) -> str:
+        assert path.endswith("/boot_id")
+        return f"boot-of-{container.rpartition('-')[-1]}\n"
 
     # the API server
     async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
@@ -309,6 +315,16 @@ async def test_ready_says_which_node_is() -> None:
     await Ready().apply(context)
     assert words[:2] == ["node01 is Ready", "node02 is Ready"]
     assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
+
+
+async def test_the_agents_of_a_fork_say_its_boots() -> None:
+    world = World(nodes_now=(said("node01"), said("node02")), ssh_error=SshTimeout("nobody logs in to it yet"))
+    context, _ = context_of(world)
+    forked = replace(context, cluster=replace(context.cluster, origin=TEMPLATE))
+    assert await Ready().check(forked)
+    await Ready().apply(forked)
+    assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
+    assert world.ran == []
 
 
 async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
