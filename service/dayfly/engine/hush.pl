@@ -26,5 +26,5 @@ my @hushed = grep { /^\d+$/ && is_hushed($_) } readdir $processes;
 
 # Noted first: it does no harm to let go on what does.
 open my $file, '>', $list or die "$list: $!\n";
-(print {$file} map { "$_\n" } @hushed and close $file) or die "$list: $!\n" if @hushed;
+(print {$file} map { "$_\n" } @hushed and close $file) or die "$list: $!\n";
 kill 'STOP', @hushed;

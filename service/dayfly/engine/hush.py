@@ -15,7 +15,7 @@ from dayfly.drivers.protocols import Machines
 from dayfly.errors import CommandFailed
 
 HUSHED: Final = "/run/dayfly-hushed"
-"""In a guest's memory: the processes that stand still, a line for each. Not there where none does."""
+"""In a guest's memory: the processes that stand still, a line for each. No such file where nobody looked for any."""
 
 HUSH: Final = files("dayfly.engine").joinpath("hush.pl").read_text()
 

@@ -76,7 +76,7 @@ for my $group ('', '/systemd', '/unified') {
     last;
 }
 
-put($mark, 0644, "$cluster\n");
-
 # They go on in a guest that is on time and has its own name.
 if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
+
+put($mark, 0644, "$cluster\n");

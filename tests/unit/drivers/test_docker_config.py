@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology
-from dayfly.drivers.docker_config import LABEL_PORTS, container_config, one_shot_config
+from dayfly.drivers.docker_config import LABEL_PORTS, container_config, never_run_config, one_shot_config
 from dayfly.drivers.docker_ports import ports_of
 from tests.support.specs import make_spec
 
@@ -96,3 +96,10 @@ def test_a_one_shot_has_neither_network_nor_capability() -> None:
     assert config["HostConfig"]["CapDrop"] == ["ALL"]
     assert "CapAdd" not in config["HostConfig"]
     assert config["HostConfig"]["Devices"][0]["PathOnHost"] == "/dev/kvm"
+
+
+def test_what_never_runs_has_neither_network_nor_capability_nor_a_label_that_an_image_of_it_would_have() -> None:
+    config = never_run_config("sha256:1")
+    host = config["HostConfig"]
+    assert (host["NetworkMode"], host["CapDrop"], host["Privileged"]) == ("none", ["ALL"], False)
+    assert config.keys() == {"Image", "HostConfig"}
