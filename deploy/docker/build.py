@@ -141,7 +141,7 @@ async def build(base: str | None, names: tuple[str, ...]) -> None:
     assert task is not None  # noqa: S101 - we are in one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     settings, clock = Settings(), SystemClock()
-    images = DockerImages(settings.docker_host, clock=clock)
+    images = DockerImages(settings.docker_host)
     try:
         with BakeView(Console()) as view:
             async with (
