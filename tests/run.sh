@@ -104,7 +104,7 @@ run_stage() {
 # All of them, so that one run shows all there is to mend.
 lint() {
     local check status=0
-    for check in "ruff check" "ruff format --check" mypy lint-imports \
+    for check in "ruff check" "ruff format --check" mypy "mypy deploy/docker/build.py" lint-imports \
         "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run"; do
         echo "--- $check"
         bash -c "$check" || status=1
