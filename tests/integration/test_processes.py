@@ -33,6 +33,8 @@ GIVE_UP_SECONDS = 60
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     with ExitStack() as stack:
         settings = {"lease_seconds": str(LEASE_SECONDS), "database_url": f"sqlite+aiosqlite:///{tmp_path}/dayfly.db"}
+        # Told, not tried: a /dev/kvm that does not work takes a worker up to ten seconds to find out, once.
+        settings["accelerator"] = "tcg"
         if request.param == "postgresql":
             server = stack.enter_context(postgres_server())
             settings["database_url"] = stack.enter_context(server.database())
