@@ -84,25 +84,25 @@ async def _pumped(stream: ByteStream) -> AsyncIterator[socket.socket]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=theirs)
-    # Not a task group: that would wrap the errors of the block, which callers tell apart by type.
-    pumps = [asyncio.create_task(_up(reader, stream)), asyncio.create_task(_down(stream, writer))]
-    try:
-        yield ours
-    except VmExited as error:
-        # An engine that broke away looks, from QMP's end, as a machine that is gone.
-        for pump in pumps:
-            if pump.done() and not pump.cancelled() and isinstance(cause := pump.exception(), DayflyError):
-                raise cause from error
-        raise
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        ours.close()
+    with ours:  # whoever gives up does so at any await, the first one too
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        # Not a task group: that would wrap the errors of the block, which callers tell apart by type.
+        pumps = [asyncio.create_task(_up(reader, stream)), asyncio.create_task(_down(stream, writer))]
+        try:
+            yield ours
+        except VmExited as error:
+            # An engine that broke away looks, from QMP's end, as a machine that is gone.
+            for pump in pumps:
+                if pump.done() and not pump.cancelled() and isinstance(cause := pump.exception(), DayflyError):
+                    raise cause from error
+            raise
+        finally:
+            writer.close()
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def _up(reader: asyncio.StreamReader, stream: ByteStream) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,33 @@ async def test_errors_of_the_block_come_through_as_they_are(engine: FakeEngine) 
     with pytest.raises(ZeroDivisionError):
         async with qmp(engine, NODE):
             1 / 0  # noqa: B018
+
+
+async def test_a_session_that_is_given_up_leaves_no_socket_open(engine: FakeEngine) -> None:
+    async def session() -> None:
+        async with qmp(engine, NODE) as session:
+            await session.status()
+
+    given_up = []
+    for turns in range(1000):
+        before = _open_files()
+        task = asyncio.create_task(session())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)  # transports close their sockets a turn later
+        # The task is kept: its traceback has what was open, and no collection closes it behind our back.
+        given_up.append(task)
+        assert _open_files() == before, f"given up after {turns} turns"
+    await task
+    assert len(given_up) > 10
+
+
+def _open_files() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").iterdir()}
 
 
 class _Ends:
