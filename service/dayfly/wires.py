@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -22,16 +22,15 @@ from dayfly.domain import naming, qemu
 from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
-from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import Accelerator
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import template_key
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
 from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
+from dayfly.drivers.ssh import SshConnections
 from dayfly.engine.diagnostics import collect
-from dayfly.engine.ssh_end import end_ssh
-from dayfly.errors import DockerUnavailable, EngineRefused, Failure, ImageMissing, Internal, NotANodeImage
+from dayfly.errors import EngineRefused, Failure, ImageMissing, Internal, NotANodeImage
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -161,12 +160,13 @@ class LiveDiagnostics:
             cluster.id, cluster.spec, instance=self._instance, accelerator="tcg", publication=Publication()
         )
         secrets = await self._store.secrets(cluster.id)
-        texts = await collect(self._drivers, topology, secrets, self._gauge, self._clock)
-        if secrets is not None and cluster.phase is Phase.READY:
-            # What is kept alive would count as somebody who uses the cluster (engine/traffic.py).
-            with suppress(DockerUnavailable):
-                await end_ssh(self._drivers, cluster, secrets)
-        return texts
+        # Connections of its own, which end with it: kept alive they would count as somebody who uses the cluster
+        # (engine/traffic.py), and nobody else could close them.
+        ssh = SshConnections()
+        try:
+            return await collect(replace(self._drivers, ssh=ssh), topology, secrets, self._gauge, self._clock)
+        finally:
+            await ssh.close()
 
 
 class EngineHost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
@@ -116,5 +116,6 @@ class _Duplex:
         return b""
 
     async def write(self, data: bytes) -> None:
-        with engine_errors(self._doing):
+        # The program may have ended, which aiodocker tells so; whoever reads learns it.
+        with suppress(AssertionError), engine_errors(self._doing):
             await self._stream.write_in(data)

@@ -77,7 +77,11 @@ class QemuMachines:
             if await session.status() == "inmigrate":
                 # QEMU would only note it, and a machine that is loaded later would run at once.
                 raise CommandFailed(f"{container}: nothing was loaded that could go on")
-            await self._give_up_saving(session)
+            try:
+                async with asyncio.timeout(_SHORT_SECONDS):
+                    await self._give_up_saving(session)
+            except TimeoutError as error:
+                raise CommandFailed(f"{container}: it does not stop being saved") from error
             await session.execute("cont")
 
     async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, fence: Fence, timeout: float) -> int:
@@ -102,6 +106,9 @@ class QemuMachines:
 
     async def saved(self, container: str, folder: str) -> bool:
         looked = await self._engine.exec(container, ["test", "-e", f"{folder}/{qemu.STATE}"], timeout=_SHORT_SECONDS)
+        if looked.exit_code not in {0, 1}:
+            # Killed with its container, for one: what is saved is not to be given up for that.
+            raise CommandFailed(f"{container}: nobody could look for {folder}: exit code {looked.exit_code}")
         return looked.exit_code == 0
 
     async def discard(self, container: str, folder: str, *, fence: Fence) -> None:

@@ -17,6 +17,9 @@ from dayfly.errors import CommandFailed, DayflyError, VmExited
 
 _SOCKET: Final = f"UNIX-CONNECT:{QMP_SOCKET}"
 _RETRY_SECONDS: Final = 0.02
+_SILENT_SECONDS: Final = 30.0
+"""QEMU serves one session at a time. One whose process stands still is ended after so long: less than it takes until
+another process has taken over and given up waiting for its turn."""
 _CHUNK_BYTES: Final = 65536
 
 
@@ -58,13 +61,14 @@ async def qmp(
 ) -> AsyncIterator[Qmp]:
     """A session with the machine in `container`; connecting, and each command, may take `timeout` seconds.
 
-    `starting`: its QEMU may not be there yet, and is waited for.
+    `starting`: its QEMU may not be there yet, and is waited for. Other sessions end when they are silent for too long.
     Raises VmExited when nobody answers on its socket, and what `engine.open` raises.
     """
     # The socket of an earlier start lies there until QEMU makes its own; nobody listens on it.
     patience = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
-    async with engine.open(container, ("socat", "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
-        client = QMPClient(container)
+    ending = () if starting else ("-T", f"{min(timeout, _SILENT_SECONDS):g}")
+    async with engine.open(container, ("socat", *ending, "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
+        client = QMPClient()  # without a name: it would have a logger made for it, which is kept for ever
         try:
             async with asyncio.timeout(timeout):
                 await client.connect(ours)

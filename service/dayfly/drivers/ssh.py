@@ -100,13 +100,17 @@ class SshConnections:
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _connection(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
-        if (kept := self._kept.get(target)) is None:
-            self._drop_dead()
-            kept = self._kept[target] = _Kept()
-        async with kept.lock:
-            if kept.connection is None or kept.connection.is_closed():
-                kept.connection = await self._connect(target, trouble)
-            return kept.connection
+        while True:
+            if (kept := self._kept.get(target)) is None:
+                self._drop_dead()
+                kept = self._kept[target] = _Kept()
+            async with kept.lock:
+                if kept.connection is None or kept.connection.is_closed():
+                    kept.connection = await self._connect(target, trouble)
+                if self._kept.get(target) is kept:
+                    return kept.connection
+                # Forgotten while it was made: nobody could close it later.
+                await _close(kept)
 
     def _drop_dead(self) -> None:
         """Clusters come and go; what is left of a gone one, its key above all, is not kept for ever."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dayfly.clock import Clock
+from dayfly.concurrency import first_failure_only
 from dayfly.domain.limits import TimeLimits
 from dayfly.domain.spec import ClusterSpec, Node
 from dayfly.domain.topology import Topology
@@ -50,8 +51,11 @@ def _is_busy(node: Node, load: float, before: float | None) -> bool:
 
 async def _loads(machines: Machines, topology: Topology, spec: ClusterSpec, timeout: float) -> Mapping[str, float]:
     nodes = spec.nodes()
-    found = await asyncio.gather(*(_load(machines, topology.node(node.index).name, timeout) for node in nodes))
-    return {node.name: load for node, load in zip(nodes, found, strict=True)}
+    async with first_failure_only(), asyncio.TaskGroup() as group:
+        found = {
+            node.name: group.create_task(_load(machines, topology.node(node.index).name, timeout)) for node in nodes
+        }
+    return {name: task.result() for name, task in found.items()}
 
 
 async def _load(machines: Machines, container: str, timeout: float) -> float:

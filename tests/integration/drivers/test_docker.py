@@ -114,6 +114,8 @@ async def test_a_command_that_ends_ends_the_talk(engine: DockerEngine, instance:
 
     async with asyncio.timeout(10), engine.open(spec.name, ["true"]) as stream:
         assert await stream.read() == b""
+        await stream.write(b"is anybody there?")
+        assert await stream.read() == b"", "who talks on learns it by reading"
 
 
 async def test_a_command_that_overruns(engine: DockerEngine, instance: str) -> None:

@@ -14,7 +14,7 @@ from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kvm import probe_kvm
 from dayfly.drivers.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
-from dayfly.errors import CommandFailed, ContainerExited
+from dayfly.errors import CommandFailed, ContainerExited, VmExited
 from tests.support.engine import cluster_id, engine, images, instance
 from tests.support.real_machines import RealMachines, real_spec
 
@@ -54,3 +54,16 @@ async def test_a_machine_is_asked_paused_and_ended(engine: DockerEngine, cluster
     with pytest.raises(ContainerExited):
         async with qmp(engine, cluster.node):
             pytest.fail("there is nobody to talk to")
+
+
+async def test_a_session_that_stands_still_does_not_keep_the_machine_for_ever(
+    engine: DockerEngine, cluster: RealMachines
+) -> None:
+    await cluster.start(qemu.boot)
+    async with qmp(engine, cluster.node, timeout=60, starting=True) as session:
+        await session.status()
+    # As that of a process that somebody has suspended: QEMU serves one session at a time.
+    async with qmp(engine, cluster.node, timeout=3) as idle, qmp(engine, cluster.node, timeout=60) as session:
+        assert await session.status() == "running"
+        with pytest.raises(VmExited):
+            await idle.status()

@@ -253,6 +253,21 @@ async def test_forget_closes_the_connection(server: Server, ssh: SshConnections)
         await server.connections[0].wait_closed()
 
 
+async def test_who_is_forgotten_while_it_logs_in_does_not_stay(server: Server, ssh: SshConnections) -> None:
+    proxy = Proxy(server.port, delay_seconds=0.3)
+    target = replace(server.target, port=await proxy.start())
+    running = asyncio.create_task(ssh.run(target, "true", timeout=20))
+    async with asyncio.timeout(10):
+        await proxy.met.wait()
+        await ssh.forget(target)
+        assert (await running).exit_code == 0
+        await ssh.forget(target)
+        for connection in server.connections:
+            await connection.wait_closed()
+    assert len(server.connections) == 2
+    await proxy.stop()
+
+
 class Proxy:
     """As docker-proxy: it accepts whether or not anybody is behind it."""
 
@@ -262,6 +277,7 @@ class Proxy:
         self.lost = lost
         self.delay_seconds = delay_seconds
         self.times: list[float] = []
+        self.met = asyncio.Event()
         self._frozen = False
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -294,6 +310,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         self.times.append(asyncio.get_running_loop().time())
+        self.met.set()
         try:
             if self.accepted <= self.hang_ups:
                 return

@@ -206,3 +206,21 @@ async def test_whoever_is_cancelled_still_fetches_the_reply(agent: Agent, engine
         await asking
     assert agent.pending == 0
     assert agent._out.empty()
+
+
+async def test_a_guest_that_freezes_while_it_reads_keeps_nobody(
+    agent: Agent, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dayfly.drivers.guest_agent._LAST_WAIT_SECONDS", 0.05)
+    agent.answers["guest-file-open"] = [{"return": 1000}]
+
+    async def read() -> None:
+        async with guest_agent(engine, NODE, timeout=0.3) as talk:
+            handle = talk.read("/proc/loadavg")
+            agent.delay = 0.1  # longer than it takes to begin, not longer than there is
+            asyncio.get_running_loop().call_later(0.15, setattr, agent, "silent", True)
+            await handle
+
+    async with asyncio.timeout(10):
+        with pytest.raises((SshTimeout, CommandFailed)):
+            await read()

@@ -349,3 +349,23 @@ async def test_memory_by_the_kernels_own_accounting(lab: Lab) -> None:
     (lab.root / "rollup").write_text("nothing\n")
     with pytest.raises(CommandFailed, match="accounting"):
         await lab.machines.memory(NODE)
+
+
+async def test_a_look_that_was_killed_does_not_say_that_nothing_is_saved(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(*_: object, **__: object) -> ExecResult:
+        return ExecResult(137, b"", b"")
+
+    monkeypatch.setattr(lab.engine, "exec", killed)
+    with pytest.raises(CommandFailed, match="exit code 137"):
+        await lab.machines.saved(NODE, str(lab.folder))
+
+
+async def test_one_whose_saving_never_ends_does_not_go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dayfly.drivers.machines._SHORT_SECONDS", 0.1)
+    lab.qemu.status, lab.qemu.under_way = "paused", 1
+    monkeypatch.setattr(lab.qemu, "fate", {"status": "cancelling"})
+    with pytest.raises(CommandFailed, match="does not stop being saved"):
+        await lab.machines.go_on(NODE)
+    assert "cont" not in lab.qemu.asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -95,3 +96,24 @@ async def test_packets_that_cannot_be_counted_are_an_error() -> None:
     guests.engine.on_exec(lambda container, argv, stdin: ExecResult(4, b"", b"iptables: Permission denied"))
     with pytest.raises(CommandFailed, match="Permission denied"):
         await packets_from_outside(guests.engine, guests.topology)
+
+
+async def test_a_look_that_fails_leaves_no_other_behind() -> None:
+    guests = Guests(make_spec(workers=1), 0.4)
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def read(container: str, path: str, *, timeout: float) -> str:
+        if container.endswith("node01"):
+            await begun.wait()
+            raise CommandFailed("it does not say")
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return path
+
+    guests.machines.read = read  # type: ignore[method-assign]
+    with pytest.raises(CommandFailed):
+        await guests.settle()
+    assert cancelled.is_set()
