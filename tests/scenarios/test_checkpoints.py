@@ -307,3 +307,16 @@ async def test_a_worker_that_was_suspended_while_it_saved_takes_nothing_away_whe
             await suspended
     assert files == made, "neither taken away nor replaced by another moment"
     assert hands.calls["save"] == 0
+
+
+async def test_a_reset_does_not_overtake_a_checkpoint_that_was_asked_for_before_it(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+    wanted = [world.node(cluster, name).memory for name in NODES]
+    await world.store.create_checkpoint(cluster.id, "before")
+    await world.store.request_reset(cluster.id, IMAGE)
+    async with world.working("next"):
+        await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > cluster.generation)
+        assert [world.node(cluster, name).memory for name in NODES] != wanted
+        await reset(world, cluster, BEFORE)
+        assert [world.node(cluster, name).memory for name in NODES] == wanted

@@ -10,7 +10,7 @@ from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import TEMPLATE_DIR
 from dayfly.domain.template import TemplatePhase
-from dayfly.errors import CommandFailed, DockerUnavailable, SshTimeout
+from dayfly.errors import CommandFailed, DockerUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -115,6 +115,17 @@ async def test_a_fork_that_fails_is_made_from_nothing_and_says_so(world: World, 
     assert own is not None
     assert own.pki["pki/ca.crt"] != shared.pki["pki/ca.crt"]
     assert len(world.engine.containers) == 4
+
+
+async def test_what_has_nothing_to_do_with_templates_is_tried_again_and_counts_against_none(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        world.engine.fail_next("ensure", PortsExhausted("no port is free"))
+        cluster = await world.until(await world.create(SPEC), Phase.READY, Phase.FAILED)
+        after = await world.store.get_template(template.id)
+    assert (cluster.phase, cluster.template_id) == (Phase.READY, template.id)
+    assert await events_of(world, cluster, "cluster.fallback") == []
+    assert after.failures == 0
 
 
 async def test_a_fork_that_works_clears_its_templates_record(world: World) -> None:

@@ -12,8 +12,8 @@ from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION
 from dayfly.domain.spec import ClusterSpec
 from dayfly.drivers.protocols import ExecResult
-from dayfly.errors import CommandFailed, DockerUnavailable
-from dayfly.store import Change, Store
+from dayfly.errors import CommandFailed, DatabaseUnavailable, DockerUnavailable
+from dayfly.store import Change, Claim, Store
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -349,3 +349,24 @@ async def test_cut_off_anywhere_it_hibernates_and_wakes_up_where_it_was(store: S
     assert marks(world, cluster) == was
     assert goes_on(world, cluster)
     assert "cluster.fallback" not in [event.type for event in await store.events(cluster.id)]
+
+
+async def test_a_database_that_fails_just_then_takes_no_wish_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        works, failed = world.store.set_paused, 0
+
+        async def set_paused(claim: Claim, paused: bool) -> Cluster:
+            nonlocal failed
+            if paused and not failed:
+                failed += 1
+                raise DatabaseUnavailable("it was busy")
+            return await works(claim, paused=paused)
+
+        monkeypatch.setattr(world.store, "set_paused", set_paused)
+        await world.store.request_hibernation(cluster.id)
+        await at_rest(world, cluster)
+    assert failed == 1
+    assert await codes_of(world, cluster, "cluster.hibernated") == [None]

@@ -75,7 +75,7 @@ async def walk(
 
     stagger = Stagger(FakePressure(), 60, clock)
     async with Journal.open(store, claim, clock) as journal:
-        await Walk(cast("dict[str, Step]", steps), context, journal, PATIENCE, stagger).run(plan, on_done)
+        await Walk(cast("dict[str, Step]", steps), context, journal, lambda _: PATIENCE, stagger).run(plan, on_done)
     return order
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -111,7 +113,20 @@ async def test_pages_hold_every_cluster_once_newest_first(store: Store) -> None:
     assert (await store.list_clusters(limit=7)).next_cursor is None
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "!!!!", "e30=", "WzEsIDJd", "\u00e9"])
+def cursor_of(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("", "x", "!!!!", "e30=", "WzEsIDJd", "\u00e9"),
+        cursor_of("2026-01-01T00:00:00", "a"),
+        cursor_of("0001-01-01T00:00:00+14:00", "a"),
+        cursor_of("2026-01-01T00:00:00+00:00", "a\0"),
+        cursor_of("2026-01-01T00:00:00+00:00", "\ud800"),
+    ],
+)
 async def test_a_made_up_cursor_is_refused(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         await store.list_clusters(cursor=cursor)

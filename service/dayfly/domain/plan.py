@@ -6,9 +6,13 @@ Not here: what a step does (engine/).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from dayfly.domain.origin import Origin
 from dayfly.domain.spec import ClusterSpec
+
+GROUND: Final = frozenset({"clear", "sandbox", "registry"})
+"""The steps that are the same wherever the machines come from."""
 
 
 @dataclass(frozen=True)

@@ -77,22 +77,24 @@ class Pool:
 
 
 def superfluous(
-    pool: Pool, shape: str, members: Collection[Cluster], now: datetime, *, retry_seconds: float
+    pool: Pool, shape: str, members: Collection[Cluster], now: datetime, *, retry_seconds: float, renewable: bool
 ) -> tuple[str, ...]:
-    """The ids of those members that are to go. `shape` is what the pool's spec comes to at `now`.
+    """The ids of those members that are to go. `shape` is what the pool's spec comes to at `now`; `renewable`: there is
+    what others can be forks of.
 
     At once: those of another shape, which nobody can ask for any more, and those above what is wanted, unfinished ones
     first. One that failed, too; but if it never was ready only after `retry_seconds`, for the next may fail likewise.
-    Those that are too old go one by one, each when all others wait ready: the pool is never empty for being renewed.
+    Those that have waited too long go one by one, each when all others wait ready, and while others can be made: of a
+    pool of several, some are always there.
     """
     present = [member for member in members if member.desired is not Desired.ABSENT]
     useless = [member for member in present if member.spec.shape != shape or _has_failed(member, now, retry_seconds)]
     left = [member for member in present if member not in useless and member.phase is not Phase.FAILED]
     spare = len(left) - pool.wanted(now)
     going = sorted(left, key=lambda member: (is_waiting(member), *_age(member)))[: max(spare, 0)]
-    if spare == 0 and all(map(is_waiting, left)):
-        born = now - timedelta(seconds=pool.max_age_seconds)
-        going = sorted((member for member in left if member.created_at < born), key=_age)[:1]
+    if renewable and spare == 0 and all(map(is_waiting, left)):
+        since = now - timedelta(seconds=pool.max_age_seconds)
+        going = sorted((member for member in left if (member.ready_at or now) < since), key=_age)[:1]
     return tuple(member.id for member in (*useless, *going))
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
+from dayfly.domain.plan import GROUND
 from dayfly.domain.secrets import ClusterSecrets, fork_secrets
 from dayfly.engine.standstill import stop_those_that_stand
 from dayfly.engine.teardown import remove_everything
@@ -72,7 +73,7 @@ class Origins:
         if origin.kind == "checkpoint":
             # Whoever asked for it would be misled by a cluster that is ready with something else in it.
             return _not_loaded(origin, error) if step == "load" else error
-        if cluster.template_id is not None:
+        if cluster.template_id is not None and step not in GROUND:
             await store.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
             return error  # whoever wanted it looks for another

@@ -7,8 +7,10 @@ from typing import Final
 
 from dayfly.clock import Clock
 from dayfly.drivers.protocols import ContainerEngine
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import DatabaseUnavailable, DockerUnavailable, LeaseLost
 
+NOT_ITS_FAULT: Final = (DockerUnavailable, DatabaseUnavailable, LeaseLost)
+"""What tells nothing of the cluster that it was met with: what was to be done is for another pass, or somebody else."""
 _FIRST_LOOK_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 

@@ -74,7 +74,15 @@ class Pools:
         spec, key = await self._shapes.now(pool.spec, pool.owner)
         now = self._clock.now()
         members = await self._store.members(pool.id)
-        going = superfluous(pool, spec.shape, members, now, retry_seconds=self._retry_seconds)
+        template = await self._store.find_template(key, pool.owner)
+        going = superfluous(
+            pool,
+            spec.shape,
+            members,
+            now,
+            retry_seconds=self._retry_seconds,
+            renewable=template is not None,
+        )
         if going:
             count = await self._store.dismiss(going)
             _log.info("pool members dismissed", pool=pool.name, count=count)
@@ -82,7 +90,7 @@ class Pools:
             return None
         wanted = pool.wanted(now)
         staying = [one for one in members if one.id not in going and one.desired is not Desired.ABSENT]
-        if await self._store.find_template(key, pool.owner) is None:
+        if template is None:
             awaited = await self._await_template(spec, pool.owner, key)
             return awaited if len(staying) < wanted else obstacle_of(staying, now)
         if len(staying) < wanted:

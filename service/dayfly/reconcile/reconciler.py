@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from dayfly.domain.cluster import Cluster, NewEvent
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION, TEMPLATE
-from dayfly.domain.plan import PlannedStep, plan_steps
+from dayfly.domain.plan import GROUND, PlannedStep, plan_steps
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.step import Step
@@ -105,7 +106,7 @@ class Reconciler:
                 await self.recovery.prepare(claim)
             async with Journal.open(store, claim, self.scene.clock) as journal:
                 contexts = self.scene.contexts(cluster, secrets)
-                walk = Walk(self.steps, contexts, journal, self._patience(cluster), self.stagger)
+                walk = Walk(self.steps, contexts, journal, partial(self._patience, cluster), self.stagger)
                 await walk.run(plan_steps(cluster.spec, cluster.origin, generation=cluster.generation), publish)
             if await self.recovery.lost_meanwhile(claim):
                 return 0.0
@@ -125,9 +126,10 @@ class Reconciler:
         cluster, store = claim.cluster, self.scene.store
         if cluster.ready_at is not None:
             await store.append_event(claim, _back_again(cluster))
-        if cluster.spec.idle_seconds is not None:
-            # From now on nothing is sent to it but by callers.
+        if cluster.spec.idle_seconds is not None or cluster.purpose is Purpose.TEMPLATE:
+            # From now on nothing is sent to it but by callers. Here, for another process may have its next pass.
             await end_ssh(self.scene.drivers, cluster, secrets)
+        if cluster.spec.idle_seconds is not None:
             await store.saw_traffic(claim, cluster.traffic, active=True)
         if cluster.origin == TEMPLATE and cluster.template_id is not None:
             await store.fork_ended(cluster.template_id, ok=True)
@@ -135,9 +137,10 @@ class Reconciler:
         # One that was ready before may have been asked for a checkpoint since, which its row does not show.
         return 0.0 if has_more_to_do(ready) or cluster.ready_at is not None else None
 
-    def _patience(self, cluster: Cluster) -> Patience:
+    def _patience(self, cluster: Cluster, planned: PlannedStep) -> Patience:
         """A fork that fails is made otherwise, which is sooner done than to try the same again."""
-        return replace(self.patience, attempts=1) if cluster.origin == TEMPLATE else self.patience
+        hasty = cluster.origin == TEMPLATE and planned.name not in GROUND
+        return replace(self.patience, attempts=1) if hasty else self.patience
 
     async def _otherwise(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> float | None:
         """Its machines from elsewhere, if they may be; else the cluster has failed."""

@@ -21,10 +21,10 @@ from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
 from dayfly.engine import saved
 from dayfly.engine.hush import hush
 from dayfly.engine.settle import settle
-from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
-from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.errors import DayflyError
 from dayfly.reconcile.origins import Origins
+from dayfly.reconcile.patience import NOT_ITS_FAULT
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
@@ -81,8 +81,6 @@ class Saving:
         if busy is not None:
             words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
             await scene.store.append_event(claim, NewEvent("step.progress", words, "save"))
-        if (secrets := await scene.store.secrets(cluster.id)) is not None:
-            await end_ssh(scene.drivers, cluster, secrets)
         await scene.clock.sleep(_SSH_ENDS_SECONDS)
         await scene.store.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:
@@ -110,7 +108,7 @@ class Saving:
         began = self.scene.clock.monotonic()
         try:
             size = await self._save(claim, origin, disk=True)
-        except DockerUnavailable:
+        except NOT_ITS_FAULT:
             raise
         except DayflyError as error:
             await self._tell(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} cannot be made", error)
@@ -129,7 +127,7 @@ class Saving:
         store, began = self.scene.store, self.scene.clock.monotonic()
         try:
             size = await self._save(claim, HIBERNATION, disk=False)
-        except DockerUnavailable:
+        except NOT_ITS_FAULT:
             raise
         except DayflyError as error:
             await self._tell(claim, "cluster.hibernated", "it cannot hibernate", error)
@@ -181,8 +179,7 @@ class Saving:
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
         """When it was told that a clock cannot be set; None: not since its machines last stood still."""
-        events = await self.scene.store.events(cluster.id)
-        told = next((event for event in reversed(events) if event.type in _GOES_ON), None)
+        told = await self.scene.store.last_event(cluster.id, _GOES_ON)
         return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:

@@ -18,7 +18,7 @@ from dayfly.engine.standstill import WAITS, standings
 from dayfly.engine.traffic import packets_from_outside
 from dayfly.errors import CommandFailed, Conflict, DayflyError, DockerUnavailable, Expired, VmExited
 from dayfly.reconcile.endings import Endings
-from dayfly.reconcile.patience import Patience, until_engine_answers
+from dayfly.reconcile.patience import NOT_ITS_FAULT, Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.saving import Saving
 from dayfly.reconcile.scene import Scene
@@ -113,6 +113,10 @@ class Standing:
     async def _next(self, claim: Claim) -> Claim | float | None:
         """The one thing that it is to do next."""
         cluster, store = claim.cluster, self.scene.store
+        # First: a reset may have been asked for after it, and what is to be kept is gone with that.
+        if due := await store.checkpoints_due(cluster.id):
+            await self.saving.checkpoint(claim, due[0])
+            return 0.0
         if cluster.reset_to is not None:
             return await self.saving.origins.reset(claim, cluster.reset_to)
         match cluster.purpose:
@@ -120,19 +124,14 @@ class Standing:
                 return await self._template(claim)
             case Purpose.TRIAL:
                 await store.template_verified(claim)
-            case Purpose.MEMBER if not cluster.paused:
-                return await self._pause(claim)
             case Purpose.MEMBER:
-                return await self._see_that_it_waits(claim)
+                return await (self._see_that_it_waits(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)
         return None
 
     async def _of_caller(self, claim: Claim) -> float | None:
         cluster = claim.cluster
-        if due := await self.scene.store.checkpoints_due(cluster.id):
-            await self.saving.checkpoint(claim, due[0])
-            return 0.0
         if cluster.desired is Desired.HIBERNATED:
             return await self._hibernate(claim)
         if must_hibernate(cluster, claim.at):
@@ -142,7 +141,7 @@ class Standing:
     async def _pause(self, claim: Claim) -> float | None:
         try:
             await self.saving.pause(claim)
-        except DockerUnavailable:
+        except NOT_ITS_FAULT:
             raise
         except DayflyError as error:
             return await self.endings.fail(claim, error)  # the pool gets another
@@ -153,7 +152,7 @@ class Standing:
         topology = self.scene.topology(claim.cluster)
         try:
             found = await standings(self.scene.drivers, topology, claim.cluster.id)
-        except DockerUnavailable:
+        except NOT_ITS_FAULT:
             raise
         except DayflyError as error:
             return await self.endings.fail(claim, error)
@@ -169,7 +168,7 @@ class Standing:
         while True:
             try:
                 size = await self.saving.template(claim)
-            except DockerUnavailable:
+            except NOT_ITS_FAULT:
                 raise
             except DayflyError as error:
                 if not error.retryable or attempt >= self.patience.attempts:

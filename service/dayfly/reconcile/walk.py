@@ -65,7 +65,7 @@ class Walk:
         steps: Mapping[str, Step],
         context: ContextFactory,
         journal: Journal,
-        patience: Patience,
+        patience: Callable[[PlannedStep], Patience],
         stagger: Stagger,
     ) -> None:
         self._steps, self._context, self._journal = steps, context, journal
@@ -172,10 +172,10 @@ class Walk:
     ) -> None:
         """Clear away and pause before another attempt, or give up by StepFailed."""
         await self._look_beneath(planned, journal, error)
-        if not error.retryable or attempt >= self._patience.attempts:
+        if not error.retryable or attempt >= self._patience(planned).attempts:
             journal.failed(error, again_in_seconds=None)
             raise StepFailed(planned, error) from error
-        pause = self._patience.backoff(attempt)
+        pause = self._patience(planned).backoff(attempt)
         journal.failed(error, again_in_seconds=pause)
         # A process that had stopped for a while may not be the cluster's worker any more, and must not destroy
         # what the next one has made.

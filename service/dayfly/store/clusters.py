@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, exists, insert, or_, select
@@ -123,6 +123,15 @@ class Clusters:
             return tuple(map(event_from, await connection.execute(query)))
 
     @whole
+    async def last_event(self, cluster_id: str, types: Collection[str]) -> Event | None:
+        """The latest of these types."""
+        table = tables.events
+        query = select(table).where(table.c.cluster_id == cluster_id, table.c.type.in_(sorted(types)))
+        async with self._database.read() as connection:
+            row = (await connection.execute(query.order_by(table.c.id.desc()).limit(1))).one_or_none()
+        return None if row is None else event_from(row)
+
+    @whole
     async def secrets(self, cluster_id: str) -> ClusterSecrets | None:
         """The cluster's secrets; None before they are made and after it is deleted."""
         query = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == cluster_id)
@@ -202,8 +211,9 @@ def _after(cursor: str) -> ColumnElement[bool]:
     try:
         created, cluster_id = json.loads(base64.urlsafe_b64decode(cursor))
         created_at = datetime.fromisoformat(created)
-        valid = created_at.tzinfo is not None and isinstance(cluster_id, str)
-    except (binascii.Error, ValueError, TypeError):
+        valid = created_at.tzinfo is not None and isinstance(cluster_id, str) and cluster_id.isalnum()
+        created_at = created_at.astimezone(UTC)
+    except (binascii.Error, ValueError, TypeError, OverflowError):
         valid = False
     if not valid:
         raise InvalidRequest("the cursor is none that a page gave")

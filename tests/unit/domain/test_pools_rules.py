@@ -25,17 +25,18 @@ def pool(size: int = 2, maximum: int = 8, *schedule: Period, spec: ClusterSpec =
 
 
 def member(number: int, *, minutes: float = 0, spec: ClusterSpec = SPEC, **changes: object) -> Cluster:
-    """One that waits, made so many minutes before MONDAY."""
+    """One that waits, made and ready so many minutes before MONDAY."""
     made = MONDAY - timedelta(minutes=minutes)
     waiting = replace(
         make_cluster(spec, cluster_id=f"{number:012x}"),
         purpose=Purpose.MEMBER, pool_id="p", phase=Phase.READY, paused=True, created_at=made, updated_at=made,
+        ready_at=made,
     )  # fmt: skip
     return replace(waiting, **changes)  # type: ignore[arg-type]
 
 
-def going(of: Pool, *members: Cluster) -> list[int]:
-    found = superfluous(of, SPEC.shape, members, MONDAY, retry_seconds=RETRY_SECONDS)
+def going(of: Pool, *members: Cluster, renewable: bool = True) -> list[int]:
+    found = superfluous(of, SPEC.shape, members, MONDAY, retry_seconds=RETRY_SECONDS, renewable=renewable)
     return [int(cluster_id, 16) for cluster_id in found]
 
 
@@ -87,7 +88,8 @@ def test_those_of_another_shape_go_at_once() -> None:
 
 
 def test_one_that_failed_goes_after_a_while() -> None:
-    failed = member(1, phase=Phase.FAILED, paused=False, failed_at=MONDAY - timedelta(seconds=RETRY_SECONDS - 1))
+    since = MONDAY - timedelta(seconds=RETRY_SECONDS - 1)
+    failed = member(1, phase=Phase.FAILED, paused=False, failed_at=since, ready_at=None)
     assert going(pool(), failed, member(2)) == []
     earlier = replace(failed, failed_at=MONDAY - timedelta(seconds=RETRY_SECONDS))
     assert going(pool(), earlier, member(2)) == [1]
@@ -99,6 +101,11 @@ def test_the_old_go_one_by_one_and_only_while_the_others_wait() -> None:
     assert going(pool(3), oldest, old, young) == [1]
     assert going(pool(3), oldest, old, replace(young, paused=False)) == []
     assert going(pool(4), oldest, old, young) == [], "another one is missing already"
+    assert going(pool(3), oldest, old, young, renewable=False) == [], "there would be none in its place"
+
+
+def test_how_long_one_was_in_the_queue_is_not_how_long_it_has_waited_ready() -> None:
+    assert going(pool(1), member(1, minutes=70, ready_at=MONDAY - timedelta(minutes=5))) == []
 
 
 def test_one_that_is_to_go_already_counts_no_more() -> None:
