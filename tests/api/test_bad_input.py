@@ -114,7 +114,7 @@ async def test_a_wish_that_cannot_be_granted(
         ({"image": "bare", "labels": {"": "x"}}, "labels"),
         ({"image": "bare", "labels": {"a b": "x"}}, "labels"),
         ({"image": "bare", "labels": {"a" * 64: "x"}}, "labels"),
-        ({"image": "bare", "labels": {"a": "x" * 257}}, "labels"),
+        ({"image": "bare", "labels": {"a": "x" * 256}}, "labels"),
         ({"image": "bare", "labels": {"a": "x\0"}}, "labels"),
         ({"image": "bare", "labels": {f"k{i}": "x" for i in range(33)}}, "labels"),
         ([], ""),

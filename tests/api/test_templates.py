@@ -51,6 +51,7 @@ async def test_the_same_shape_is_one_template(http: httpx.AsyncClient, worker: W
     assert again["id"] == first["id"]
     await worker.tend()
     assert (await create(http, status=200))["id"] == first["id"]
+    assert (await create(http, status=200, workers={"memory_mib": 900}))["id"] == first["id"], "it has no workers"
     assert (await create(http, owner="them"))["id"] != first["id"]
     assert (await create(http, control_plane={"memory_mib": 600}))["id"] != first["id"]
     assert len(await phases(http)) == 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.capacity import demand, demand_asleep
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION, IMAGE, Origin
@@ -28,6 +28,7 @@ from tests.store.test_pools import POOL
 from tests.support.specs import make_spec
 
 ONE = demand(make_spec())
+ASLEEP = demand_asleep(make_spec())
 
 
 async def test_a_reset_is_wished_for_and_due_at_once(store: Store) -> None:
@@ -164,9 +165,9 @@ async def test_who_hibernates_gives_back_what_it_does_not_use(store: Store) -> N
         asleep = await store.set_phase(claim, Phase.HIBERNATED)
         assert await watch.wait(5)
     assert asleep.reserved
-    assert (await store.queue()).in_use == Resources(0, 0, ONE.disk_gib)
+    assert (await store.queue()).in_use == ASLEEP
     [occupant] = await store.occupants()
-    assert occupant.needs == Resources(0, 0, ONE.disk_gib)
+    assert occupant.needs == ASLEEP
     [known] = await store.known()
     assert (known.containers, known.begun) == (0, True)
     await store.release(claim, due_in_seconds=None)
@@ -188,12 +189,13 @@ async def test_who_is_woken_up_waits_for_room_like_any_other(store: Store) -> No
     queue = await store.queue()
     [waiting] = queue.waiting
     assert (waiting.id, waiting.needs, waiting.background) == (ready.id, replace(ONE, disk_gib=0), False)
-    assert queue.in_use == Resources(0, 0, ONE.disk_gib), "its containers are there, and their disks"
+    assert queue.in_use == ASLEEP, "its containers are there, their disks, and what was saved"
     [known] = await store.known()
     assert (known.reserved, known.begun) == (False, True)
     assert await admit_all(store) == (ready.id,)
-    assert (await store.queue()).in_use == ONE
+    assert (await store.queue()).in_use == replace(ONE, disk_gib=ASLEEP.disk_gib)
     waking = await store.begin(await claim_one(store), HIBERNATION)
+    assert (await store.queue()).in_use == ONE
     assert waking.keeps_disks
     assert waking.reserved
 

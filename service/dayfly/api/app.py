@@ -126,7 +126,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses.add(404)
     if method in {"post", "patch"}:
         statuses |= {400, 409, 413, 415}
-    if path.endswith(("/kubeconfig", "/registry", "/ssh")):
+    if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (method == "delete" and "/checkpoints/" in path):
         statuses.add(409)
     if path.endswith("/console"):
         statuses.add(502)

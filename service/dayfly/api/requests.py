@@ -14,7 +14,7 @@ from dayfly.domain import naming
 from dayfly.domain.spec import Isolation, Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
-MAX_LABEL_VALUE: Final = 256
+MAX_LABEL_VALUE: Final = 255
 MAX_REASON: Final = 256
 MAX_OWNER: Final = 63
 MAX_NUMBER: Final = 2**31 - 1
@@ -35,7 +35,7 @@ class Strict(BaseModel):
 
 
 def check_labels(labels: dict[str, str]) -> dict[str, str]:
-    """At most 32; keys as in Kubernetes, 63 characters; values printable, 256 characters. Raises ValueError."""
+    """At most 32; keys as in Kubernetes, 63 characters; values printable, 255 characters. Raises ValueError."""
     if len(labels) > MAX_LABELS:
         raise ValueError(f"a cluster has at most {MAX_LABELS} labels")
     for key, value in labels.items():

@@ -51,17 +51,20 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
     reference = naming.image_reference(request.image)
     image_id, manifest = await services.images.resolve(reference)
+    control_plane = _size(request.control_plane, manifest.control_plane)
+    worker = _size(request.workers, manifest.worker)
+    for role, size in (("control_plane", control_plane), ("workers", worker)):
+        _check_against_image(role, size, manifest.minimum)
     spec = ClusterSpec(
         image=reference,
         image_id=image_id,
         manifest=manifest,
-        control_plane=_size(request.control_plane, manifest.control_plane),
-        worker=_size(request.workers, manifest.worker),
+        control_plane=control_plane,
+        # Of none the size is nobody's wish: clusters that are the same have the same shape.
+        worker=worker if request.workers.count else manifest.worker,
         workers=request.workers.count,
         readiness=_readiness(request.readiness, manifest),
     )
-    for role, size in (("control_plane", spec.control_plane), ("workers", spec.worker)):
-        _check_against_image(role, size, manifest.minimum)
     check_room(spec, await services.host.host(), services.rules)
     return spec
 

@@ -38,7 +38,13 @@ class Resources:
         return Resources(self.vcpus - other.vcpus, self.memory_mib - other.memory_mib, self.disk_gib - other.disk_gib)
 
     def fits(self, room: Resources) -> bool:
-        return self.vcpus <= room.vcpus and self.memory_mib <= room.memory_mib and self.disk_gib <= room.disk_gib
+        """Whether there is so much room. Of what is overdrawn already there is room for nothing, but for that there is:
+        who needs no more disk does not wait for any."""
+        return (
+            self.vcpus <= max(0, room.vcpus)
+            and self.memory_mib <= max(0, room.memory_mib)
+            and self.disk_gib <= max(0, room.disk_gib)
+        )
 
     def share_of(self, whole: Resources) -> float:
         """The largest of the three shares of `whole`."""
@@ -111,6 +117,12 @@ def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
         + CLUSTER_OVERHEAD_MIB,
         disk_gib=sum(size.disk_gib for size in sizes),
     )
+
+
+def demand_asleep(spec: ClusterSpec) -> Resources:
+    """What a hibernated cluster of `spec` takes: its disks, and disk for all the memory that may have been saved."""
+    memory_mib = sum(node.size.memory_mib for node in spec.nodes())
+    return Resources(disk_gib=demand(spec).disk_gib + math.ceil(memory_mib / 1024))
 
 
 def in_order(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:

@@ -21,6 +21,7 @@ from dayfly.domain.capacity import (
     Waiting,
     admissible,
     demand,
+    demand_asleep,
     in_order,
     outlook,
 )
@@ -152,3 +153,16 @@ def test_without_a_past_there_is_no_telling(past: Past) -> None:
     full = [Occupant(Resources(8, 512, 8), NOW, None)]
     queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
     assert start_of("1", queue, full, past) is None
+
+
+def test_who_needs_nothing_of_what_is_overdrawn_goes_on() -> None:
+    # Checkpoints, for one, are made without asking for room.
+    sleeper = Waiting("sleeper", "a", Resources(1, 512, 0))
+    queue = Queue((sleeper, waiting("new")), {"a": Resources(0, 0, 90)}, saved_gib=20)
+    assert ids(admissible(queue, HOST)) == "sleeper"
+    [(first, at), (second, never)] = outlook(queue, [], HOST, Past(), NOW)
+    assert ((first.id, at), (second.id, never)) == (("sleeper", NOW), ("new", None))
+
+
+def test_who_sleeps_has_its_disks_and_its_memory_on_disk() -> None:
+    assert demand_asleep(make_spec(workers=2)) == Resources(0, 0, 3 * SIZE.disk_gib + 2)
