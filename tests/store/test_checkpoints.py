@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.capacity import Resources
+from dayfly.domain.capacity import Resources, demand_asleep
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import IMAGE, Origin
@@ -152,10 +152,9 @@ async def test_they_go_when_all_of_a_cluster_that_failed_is_cleared_away(store: 
 async def test_they_take_room_while_their_cluster_waits_to_be_woken_up(store: Store) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
-    before = (await store.queue()).in_use
     await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
     queue = await store.queue()
-    assert queue.in_use == Resources(0, 0, before.disk_gib)
+    assert queue.in_use == demand_asleep(ready.spec) + Resources(disk_gib=8)
     assert queue.saved_gib == 8
 
 
