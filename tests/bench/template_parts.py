@@ -5,6 +5,7 @@ Not here: in which order, and what is made of the figures (template.py).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import threading
@@ -50,6 +51,7 @@ def made(ground: Ground, name: str, *, isolation: str | None = None) -> Iterator
 
     With Kubernetes `<name>_seconds` is until ready; and until the API answers, and all nodes are Ready.
     """
+    os.sync()  # what was written before is not this one's to wait for, whatever it is made from
     client, began = ground.client, time.monotonic()
     asked = client.create(image=ground.image, workers=ground.workers, isolation=isolation)
     try:
