@@ -71,7 +71,11 @@ def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: Origin) -> tuple[Pla
     load = PlannedStep("load", None, frozenset({ground.key}))
     last = [load]
     if origin.kind == "template":
-        last = [PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes()]
+        first, *others = (PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes())
+        if wants_kubernetes(spec):
+            # One after the other, for the processors are the control plane's first: its API answers sooner.
+            others = [PlannedStep("identify", one.node, frozenset({first.key})) for one in others]
+        last = [first, *others]
     steps = (load, *(step for step in last if step is not load))
     if not wants_kubernetes(spec):
         return steps

@@ -78,6 +78,12 @@ def test_a_forks_registry_leaves_the_processors_to_its_control_plane_first() -> 
         assert [step.after for step in steps if step.name == "registry"] == [{ground}]
 
 
+def test_of_a_forks_nodes_the_control_plane_is_itself_first() -> None:
+    for kubernetes, before in {True: ("identify", 1), False: ("load", None)}.items():
+        steps = plan_steps(make_spec(workers=2, kubernetes=kubernetes), TEMPLATE)
+        assert [step.after for step in steps if step.name == "identify"] == [{("load", None)}, {before}, {before}]
+
+
 def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_with_them() -> None:
     for origin in (None, IMAGE, TEMPLATE, HIBERNATION, CHECKPOINT):
         steps = plan_steps(make_spec(workers=1, kubernetes=True), origin)
