@@ -5,7 +5,6 @@ Not here: in which order, and what is made of the figures (template.py).
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import threading
@@ -29,7 +28,6 @@ _POD_IMAGE = "dayfly.local/smoke:1"
 _MIB = 2**20
 _TRY_EVERY_SECONDS = 0.1
 _HOLD_SECONDS = 5.0
-_REST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,6 @@ def made(ground: Ground, name: str, *, isolation: str | None = None) -> Iterator
 
     With Kubernetes `<name>_seconds` is until ready; and until the API answers, and all nodes are Ready.
     """
-    # What was made and removed before is not this one's to wait for, whatever it is made from.
-    os.sync()
-    time.sleep(_REST_SECONDS)
     client, began = ground.client, time.monotonic()
     asked = client.create(image=ground.image, workers=ground.workers, isolation=isolation)
     try:
