@@ -91,15 +91,15 @@ def measure(options: argparse.Namespace) -> Figures:
         Client(service.url) as client,
     ):
         ground = Ground(client, options.image, options.workers, options.image != "bare")
-        rounds = range(options.rounds)
-        figures = _told("from nothing", medians([parts.cold(ground) for _ in rounds]))
+        rounds = range(1, options.rounds + 1)
+        figures = medians([_told(f"from nothing, {number}", parts.cold(ground)) for number in rounds])
         figures |= _told("template", parts.template(ground))
-        figures |= _told("fork, reset, resume", medians([parts.fork(ground) for _ in rounds]))
+        figures |= medians([_told(f"fork, reset, resume, {number}", parts.fork(ground)) for number in rounds])
         if options.forks:
             figures |= _told("forks at once", parts.forks(ground, options.forks))
             figures["forks_memory_percent"] = 100 * figures["forks_mib"] / (options.forks * figures["booted_mib"])
         if not ground.kubernetes:
-            figures |= _told("claims", medians([parts.claim(ground) for _ in rounds]))
+            figures |= medians([_told(f"claim, {number}", parts.claim(ground)) for number in rounds])
     for what in ("api", "nodes_ready", "pod"):
         if (cold := figures.get(f"cold_{what}_seconds")) is not None:
             figures[f"fork_{what}_percent"] = 100 * figures[f"fork_{what}_seconds"] / cold
