@@ -14,7 +14,7 @@ from dayfly.domain.cluster import Cluster, Hold, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.pool import Obstacle, Period, Pool
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
-from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store
+from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store, members
 from dayfly.store.tables import clusters, labels
 from tests.store.helpers import admit_all, claim_one, create, make_members, move, set_back, spec_with
 from tests.support.specs import make_spec
@@ -173,7 +173,10 @@ async def test_what_does_not_fit_is_not_taken(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", ["making", "running", "leased", "leaving"])
-async def test_a_member_that_is_not_there_to_be_taken_is_not(store: Store, state: str) -> None:
+async def test_a_member_that_is_not_there_to_be_taken_is_not(
+    store: Store, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "WAIT_SECONDS", 0.1)  # for how long it stays leased
     pool = await store.create_pool(POOL)
     if state == "making":
         await store.refill(pool.id, 1, pool.spec)

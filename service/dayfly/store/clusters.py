@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,8 +23,9 @@ from dayfly.domain.secrets import ClusterSecrets
 from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
 from dayfly.store import tables
 from dayfly.store.creation import insert_cluster, new_cluster
+from dayfly.store.creation_locks import lock_key_and_name
 from dayfly.store.database import Database, Transaction
-from dayfly.store.members import some_wait, take_member
+from dayfly.store.members import member_pauses, members_left, take_member
 from dayfly.store.rows import cluster_from, event_from, step_from
 from dayfly.store.statements import named, not_found
 from dayfly.store.tables import clusters
@@ -42,21 +44,35 @@ class Clusters:
     async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Record the wish for a cluster, which then waits to be admitted: (cluster, whether it is new).
 
-        Where a pool's member waits for such a wish, the cluster is that member, ready (members.py).
+        Where a pool's member waits for such a wish, the cluster is that member, ready (members.py). Where each such
+        member is locked or leased at this moment, one is waited for, for at most members.WAIT_SECONDS.
         A key that was seen with the same fingerprint gives the cluster it made then; keys live as long as that row.
         Raises NameTaken, IdempotencyKeyReused, BadName.
         """
         if new.name is not None and not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is no cluster name")
+        pauses = member_pauses()
         for _ in range(_ATTEMPTS):
             try:
-                async with self._database.write() as transaction:
-                    if key is not None and (old := await _made_with(transaction.connection, key)):
-                        return old, False
-                    return await _record(transaction, new, key), True
+                return await self._create(new, key, pauses)
             except IntegrityError:
                 continue  # a row of the same key, name or id was committed meanwhile: the next look sees it
         raise Internal("a cluster could not be recorded: its key, name or id was taken time and again")
+
+    async def _create(
+        self, new: NewCluster, key: IdempotencyKey | None, pauses: Iterator[float | None]
+    ) -> tuple[Cluster, bool]:
+        """As create_cluster. Raises IntegrityError when another transaction was faster."""
+        while True:
+            pause = next(pauses)
+            async with self._database.write() as transaction:
+                await lock_key_and_name(transaction, key, new.name)
+                if key is not None and (old := await _made_with(transaction.connection, key)):
+                    return old, False
+                if made := await _record(transaction, new, key, may_wait=pause is not None):
+                    return made, True
+            # Outside of the transaction: nothing is locked meanwhile, so no deadlock is possible.
+            await asyncio.sleep(pause or 0.0)
 
     @whole
     async def made_with(self, key: IdempotencyKey) -> Cluster | None:
@@ -160,31 +176,38 @@ async def _made_with(connection: AsyncConnection, key: IdempotencyKey) -> Cluste
     return cluster_from(row)
 
 
-async def _record(transaction: Transaction, new: NewCluster, key: IdempotencyKey | None) -> Cluster:
-    """Raises NameTaken, or IntegrityError when another transaction was faster."""
+async def _record(
+    transaction: Transaction, new: NewCluster, key: IdempotencyKey | None, *, may_wait: bool
+) -> Cluster | None:
+    """As _insert_or_take. Raises NameTaken, or IntegrityError when another transaction was faster."""
     connection = transaction.connection
     if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
         raise NameTaken(f"a cluster named {new.name} exists")
-    cluster = await _insert_or_take(transaction, new)
-    if key is not None:
+    cluster = await _insert_or_take(transaction, new, may_wait=may_wait)
+    if cluster is not None and key is not None:
         used = {"key": key.key, "fingerprint": key.fingerprint, "cluster_id": cluster.id, "created_at": transaction.now}
         await connection.execute(insert(tables.idempotency_keys).values(used))
     return cluster
 
 
-async def _insert_or_take(transaction: Transaction, new: NewCluster) -> Cluster:
-    """A new cluster in the queue, or a pool's member that waits for such a wish."""
+async def _insert_or_take(transaction: Transaction, new: NewCluster, *, may_wait: bool) -> Cluster | None:
+    """A new cluster in the queue, or a pool's member that waits for such a wish.
+
+    None, with nothing written, only if `may_wait`: there are such members, and each is locked or leased.
+    """
     cluster = new_cluster(new.spec, transaction.now, name=new.name, owner=new.owner, hold=new.hold)
     if new.spec.isolation == "strict":
         await insert_cluster(transaction, cluster)
         return cluster
     needs = demand(new.spec, memory_factor=new.memory_factor)
-    if await insert_cluster(transaction, cluster, needs=needs, unless=some_wait(new.spec, new.owner)):
+    left = members_left(new.spec, new.owner)
+    if await insert_cluster(transaction, cluster, needs=needs, unless=left):
         return cluster
     if taken := await take_member(transaction, new):
         return taken
-    await insert_cluster(transaction, cluster, needs=needs)
-    return cluster
+    # Asked again: the members that were left may have been claimed by transactions that have committed since.
+    recorded = await insert_cluster(transaction, cluster, needs=needs, unless=left if may_wait else None)
+    return cluster if recorded else None
 
 
 def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy import ColumnElement, and_, delete, exists, select
 
@@ -18,19 +21,41 @@ from dayfly.store.tables import clusters
 from dayfly.store.values import NewCluster
 from dayfly.store.wakeups import QUEUE, WORK
 
+WAIT_SECONDS: Final = 5.0
+"""How long a request waits for a member while each that fits is locked or leased; then its cluster is provisioned.
 
-def some_wait(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
-    """Whether a member waits for a caller who wishes for this; somebody may just be taking it."""
+A row is locked for some milliseconds. A lease on a member lasts as long as a worker's pass, and longer only where the
+member is broken or its worker has died.
+"""
+_FIRST_PAUSE_SECONDS: Final = 0.005
+_LONGEST_PAUSE_SECONDS: Final = 0.25
+
+
+def member_pauses() -> Iterator[float | None]:
+    """Seconds before the next attempt to claim a member, growing; None, from WAIT_SECONDS on: no further attempt."""
+    clock = asyncio.get_running_loop().time
+    deadline, pause = clock() + WAIT_SECONDS, _FIRST_PAUSE_SECONDS
+    while clock() < deadline:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    while True:
+        yield None
+
+
+def members_left(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
+    """Whether a member that fits has not been claimed; it may be locked by another transaction, or leased."""
     return exists().where(_fits(spec, owner))
 
 
 async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | None:
-    """A member that waits for such a wish, ready and paused, as the caller's own cluster; None: there is none.
+    """A member that waits for such a wish, ready and paused, as the caller's own cluster; None: none can be locked.
 
     It is as new as any: its time begins now, and what is written of it before now is how it was made. Due at once, for
     its machines are to go on. Raises IntegrityError when the name is taken.
     """
-    query = select(clusters).where(_fits(new.spec, new.owner)).order_by(clusters.c.ready_at).limit(1)
+    # One that a worker is at is not whole, or about to go.
+    free = and_(_fits(new.spec, new.owner), tables.UNLEASED)
+    query = select(clusters).where(free).order_by(clusters.c.ready_at).limit(1)
     row = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).one_or_none()
     if row is None:
         return None
@@ -78,6 +103,5 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
 
 def _fits(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
     columns = clusters.c
-    # One that a worker is at is not whole, or about to go.
-    free = and_(tables.WARM, tables.UNLEASED, columns.desired == Desired.PRESENT)
-    return and_(free, columns.shape == spec.shape, columns.owner == owner)
+    same = and_(columns.shape == spec.shape, columns.owner == owner)
+    return and_(tables.WARM, columns.desired == Desired.PRESENT, same)
