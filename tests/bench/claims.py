@@ -19,10 +19,10 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
     taken = []
     async with connected(fleet.port) as http:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
-        await _waiting(http, members)
+        await until_ready(http, "bench", members)
         for turn in range(_WARM_UP + rounds):
             # Not only one: a worker is still at what has just become ready, and nobody is given that.
-            await _waiting(http, max(1, members // 2))
+            await until_ready(http, "bench", max(1, members // 2))
             answer = await http.request("POST", "/v1/clusters", WISH, expect=201)
             if turn >= _WARM_UP:
                 taken.append(answer.seconds)
@@ -30,9 +30,9 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
     return spread("claim", taken)
 
 
-async def _waiting(http: Connection, members: int) -> None:
+async def until_ready(http: Connection, pool: str, members: int) -> None:
     async with asyncio.timeout(GIVE_UP_SECONDS):
         while True:
-            if (await http.request("GET", "/v1/pools/bench")).json()["ready"] >= members:
+            if (await http.request("GET", f"/v1/pools/{pool}")).json()["ready"] >= members:
                 return
             await asyncio.sleep(_LOOK_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,18 +34,27 @@ class Connection:
     def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._port, self._reader, self._writer = port, reader, writer
 
-    async def request(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Answer:
-        """Raises RuntimeError for any other status than `expect`."""
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        expect: int | tuple[int, ...] = 200,
+    ) -> Answer:
+        """Raises RuntimeError for any status that is not in `expect`."""
         content = b"" if body is None else json.dumps(body).encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n{more}\r\n"
         )
         began = time.monotonic()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             self._writer.write(head.encode() + content)
             answer = await self._answer()
-        if answer[0] != expect:
+        if answer[0] not in (expect if isinstance(expect, tuple) else (expect,)):
             raise RuntimeError(f"{method} {path}: {answer[0]} {answer[1].decode(errors='replace')[:500]}")
         return Answer(*answer, time.monotonic() - began)
 

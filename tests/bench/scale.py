@@ -2,10 +2,10 @@
 
     .venv/bin/python -m tests.bench.scale --json result.json [--database sqlite|postgresql|both]
 
-Creation one by one and all at once, rest, deletion; claims from a pool; pages of very many records; the cost of each
-kind of pass against the number of clusters. Prints a table with the databases side by side, and ends with 1 where an
-aim is missed (--no-check: never). PostgreSQL is a server of our own that does not wait for its disk, as SQLite does not
-in its mode.
+Creation one by one and all at once, rest, deletion; claims from a pool, one by one and as many at once as it has
+members; pages of very many records; the cost of each kind of pass against the number of clusters. Prints a table with
+the databases side by side, and ends with 1 where an aim is missed (--no-check: never). PostgreSQL is a server of our
+own that does not wait for its disk, as SQLite does not in its mode.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dayfly.store import Store
-from tests.bench import claims, creation, idle, listing, passes
+from tests.bench import bursts, claims, creation, idle, listing, passes
 from tests.bench.figures import Figures, missed, table
 from tests.bench.fleet import fleet
 from tests.support.postgres import postgres_server
@@ -31,12 +31,13 @@ from tests.support.postgres import postgres_server
 AIMS = {
     "alone_first_step_p99_ms": 50.0,
     "claim_p99_ms": 100.0,
+    "_without_member": 0.0,
     "_core_percent": 1.0,
     **{f"list_{page}_p50_ms": 20.0 for page in listing.PAGES},
     "_growth": 1.1,
 }
 """End of a figure's name → the most that it may be."""
-PARTS = ("lives", "claims", "listing", "passes")
+PARTS = ("lives", "claims", "bursts", "listing", "passes")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,6 +64,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--alone", type=int, default=200, help="clusters created one by one")
     parser.add_argument("--claims", type=int, default=200, help="clusters taken from a pool, one by one")
     parser.add_argument("--members", type=int, default=10, help="of that pool, which refills itself meanwhile")
+    parser.add_argument("--burst", type=int, default=10, help="members of a pool, all claimed at once")
+    parser.add_argument("--bursts", type=int, default=20, help="how often")
+    parser.add_argument("--copies", type=int, default=4, help="of each request, with one key, in as many bursts more")
     parser.add_argument("--records", type=int, default=10_000, help="listed")
     parser.add_argument("--numbers", type=int, nargs="+", default=[100, 300, 1000, 3000], help="clusters about a pass")
     parser.add_argument("--rounds", type=int, default=50, help="of each page and each pass")
@@ -96,6 +100,7 @@ async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Fig
     parts: dict[str, Callable[[argparse.Namespace, Path, str], Awaitable[Figures]]] = {
         "lives": lives,
         "claims": claimed,
+        "bursts": burst,
         "listing": listed,
         "passes": passed,
     }
@@ -127,6 +132,11 @@ async def lives(options: argparse.Namespace, folder: Path, url: str) -> Figures:
 async def claimed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
     with fleet(folder, url, workers=options.workers) as running:
         return await claims.claims(running, options.claims, options.members)
+
+
+async def burst(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    with fleet(folder, url, workers=options.workers) as running:
+        return await bursts.bursts(running, options.bursts, options.burst, options.copies)
 
 
 async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.bench import scale
 
-FEW = {"clusters": 3, "callers": 2, "alone": 1, "claims": 2, "members": 4, "records": 40, "rounds": 2, "workers": 1}
+_FEW_CLAIMS = {"claims": 2, "members": 4, "burst": 2, "bursts": 1, "copies": 2}
+FEW = {"clusters": 3, "callers": 2, "alone": 1, **_FEW_CLAIMS, "records": 40, "rounds": 2, "workers": 1}
 
 
 def test_every_part_runs_and_is_reported(tmp_path: Path) -> None:
@@ -19,4 +20,5 @@ def test_every_part_runs_and_is_reported(tmp_path: Path) -> None:
     figures = told["figures"]["sqlite"]
     assert set(told["aims"]) == {end for end in told["aims"] if any(name.endswith(end) for name in figures)}
     assert figures["list_records"] == figures["list_all_found"] == 40
+    assert figures["burst_claims_rounds_all_served"] == figures["burst_keyed_claims_rounds_all_served"] == 1
     assert all(value >= 0 for name, value in figures.items() if not name.endswith("_growth"))

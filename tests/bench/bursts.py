@@ -1,0 +1,70 @@
+"""Claims that come all at once, as many as the pool has members: each is to get one.
+
+Not here: claims one after the other (claims.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from tests.bench.claims import until_ready
+from tests.bench.creation import WISH
+from tests.bench.figures import Figures, spread
+from tests.bench.fleet import Fleet
+from tests.bench.lean_http import Answer, Connection, connected
+
+_POOL = {"name": "burst", "image": WISH["image"], "workers": WISH["workers"]}
+_CLAIMED = 201
+_QUEUED = 202
+
+
+@dataclass(frozen=True)
+class Burst:
+    """`without_member`: requests whose copies were not all answered with one cluster out of the pool."""
+
+    seconds: list[float]
+    without_member: int
+
+
+async def bursts(fleet: Fleet, rounds: int, members: int, copies: int) -> Figures:
+    """`rounds` bursts of `members` requests; then as many in which each is sent `copies` times with one key."""
+    figures: Figures = {}
+    async with connected(fleet.port) as http:
+        await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
+    for name, times in (("burst_claims", 1), ("burst_keyed_claims", copies)):
+        done = []
+        for turn in range(rounds):
+            async with connected(fleet.port) as http:
+                await until_ready(http, "burst", members)
+            done.append(await _burst(fleet, f"{name}-{turn}", members, times))
+        figures |= spread(name, [seconds for burst in done for seconds in burst.seconds])
+        figures[f"{name}_rounds_all_served"] = sum(burst.without_member == 0 for burst in done)
+        figures[f"{name}_without_member"] = sum(burst.without_member for burst in done)
+    return figures
+
+
+async def _burst(fleet: Fleet, key: str, requests: int, copies: int) -> Burst:
+    """`requests` requests at once, `copies` of each with one key, each over its own connection; then all deleted."""
+    async with AsyncExitStack() as stack:
+        # Opened anew for each burst: the API closes those that are idle while the pool refills itself.
+        opened = [await stack.enter_async_context(connected(fleet.port)) for _ in range(requests * copies)]
+        posts = [_post(http, f"{key}-{number // copies}") for number, http in enumerate(opened)]
+        answers = await asyncio.gather(*posts)
+        bodies = [answer.json() for answer in answers]
+        for cluster_id in {body["id"] for body in bodies}:
+            await opened[0].request("DELETE", f"/v1/clusters/{cluster_id}", expect=202)
+    # By request: copies that got different clusters are not well served.
+    outcomes: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)
+    for number, (answer, body) in enumerate(zip(answers, bodies, strict=True)):
+        outcomes[number // copies].add((answer.status, body["id"]))
+    served = sum([status for status, _ in outcome] == [_CLAIMED] for outcome in outcomes.values())
+    return Burst([answer.seconds for answer in answers], len(outcomes) - served)
+
+
+async def _post(http: Connection, key: str) -> Answer:
+    return await http.request(
+        "POST", "/v1/clusters", WISH, headers={"Idempotency-Key": key}, expect=(_CLAIMED, _QUEUED)
+    )
