@@ -47,16 +47,27 @@ new_root() {
     echo "$root"
 }
 
-# add_program ROOT FILE…: with the libraries each needs (ldd lists none for a static program, and says so by failing).
+# add_program ROOT FILE…: with the libraries each needs. ldd fails for a static program, which needs none.
 add_program() {
     root=$1
     shift
     for file in "$@"; do
         install -D "$(readlink -f "$file")" "$root$(usr "$file")"
-        ldd "$file" 2> /dev/null | grep -o '/[^ ]*' | while read -r library; do
+        libraries=$(LC_ALL=C ldd "$file" 2>&1) || case $libraries in
+            *"not a dynamic executable"*) continue ;;
+            *) die "$libraries" ;;
+        esac
+        case $libraries in *"not found"*) die "$file: $libraries" ;; esac
+        # Where a shared object needs nothing, grep finds nothing.
+        for library in $(echo "$libraries" | grep -o '/[^ ]*'); do
             [ -e "$root$(usr "$library")" ] || install -D "$(readlink -f "$library")" "$root$(usr "$library")"
         done
     done
+}
+
+die() {
+    echo "images-debian: $*" >&2
+    exit 1
 }
 
 # /lib/x is /usr/lib/x.
@@ -69,7 +80,8 @@ usr() {
 
 add_shell() {
     add_program "$1" /bin/busybox
-    for applet in $(busybox --list); do
+    applets=$(busybox --list)
+    for applet in $applets; do
         [ "$applet" = busybox ] || ln -s busybox "$1/usr/bin/$applet"
     done
 }
