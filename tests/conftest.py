@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
+from types import FrameType
 
 import pytest
 
@@ -14,11 +15,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A time limit from outside ends a run as Ctrl-C does, so that fixtures still clean up.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt_once)
     # What a developer has set for a service of their own must not reach the tests.
     for name in [name for name in os.environ if name.startswith("DAYFLY_") and name != "DAYFLY_CACHE_DIR"]:
         del os.environ[name]
+
+
+def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
+    """A time limit from outside ends a run as Ctrl-C does, so that fixtures still clean up.
+
+    `timeout` sends SIGTERM to its child and to the child's group: the second one must not interrupt the clean-up.
+    It is not set to SIG_IGN, which programs started by the clean-up would inherit.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    raise KeyboardInterrupt
 
 
 @pytest.hookimpl(wrapper=True)
