@@ -1,90 +1,226 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 (root; apt and PyPI are enough) to a running service and a Ready cluster.
+# From a bare Debian 12 or 13 (root; apt and PyPI are enough) to a running service and a Ready cluster.
 #
 #   deploy/quickstart.sh                a Kubernetes cluster called `demo`: one control plane, one worker
 #   deploy/quickstart.sh --image bare   the quick path: two plain virtual machines, `demo-bare`, no Kubernetes
+#   deploy/quickstart.sh --image bare --pull REGISTRY/REFERENCE    the image from a registry instead of a bake
 #
+# An ordinary user may run it, too, and so may root where there is no apt: nothing is installed then. What is missing is
+# listed with the commands that install it, before anything else is done (exit code 3).
+# Exit codes: 0, the cluster is ready; 1, a part failed; 3, something has to be installed first; 129, 130, 143, a signal.
 # May be run again at any time: what is there is kept, what is missing is made.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=python.sh
+source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
+# shellcheck source-path=SCRIPTDIR source=engine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
 IMAGE=k8s-debian
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --image) IMAGE=${2:?--image takes the name of a recipe}; shift 2 ;;
-        -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-done
+PULL=
+STARTING=   # the pid of a service that was started and has not answered yet
 
-NAME=demo
-[[ $IMAGE == k8s-debian ]] || NAME=demo-$IMAGE
-export DAYFLY_URL=${DAYFLY_URL:-http://${DAYFLY_LISTEN_ADDRESS:-127.0.0.1}:${DAYFLY_LISTEN_PORT:-8700}}
-PID_FILE=$STATE_DIR/serve.pid
-LOG=$STATE_DIR/serve.log
-KUBECONFIG_FILE=$HOME/.kube/dayfly-$NAME.yaml
+parse() {
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --image) IMAGE=${2:?--image takes the name of a recipe}; shift 2 ;;
+            --pull) PULL=${2:?--pull takes REGISTRY/REFERENCE of an image}; shift 2 ;;
+            -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+            *) die "unknown option $1; see --help" ;;
+        esac
+    done
+    NAME=demo
+    [[ $IMAGE == k8s-debian ]] || NAME=demo-$IMAGE
+    export DAYFLY_URL=${DAYFLY_URL:-http://${DAYFLY_LISTEN_ADDRESS:-127.0.0.1}:${DAYFLY_LISTEN_PORT:-8700}}
+    PID_FILE=$STATE_DIR/serve.pid
+    LOG=$STATE_DIR/serve.log
+    KUBECONFIG_FILE=$HOME/.kube/dayfly-$NAME.yaml
+}
 
 main() {
-    need_root
-    say "Dayfly: packages, a container engine, $VENV, the image $IMAGE, a service on $DAYFLY_URL, a cluster called $NAME."
+    parse "$@"
+    trap 'on_exit $?' EXIT
+    exit_on_signals
+    say "Dayfly: a container engine, $VENV, the image $IMAGE, a service on $DAYFLY_URL, a cluster called $NAME."
+    can_install || check_what_is_there
     (umask 077; mkdir -p "$STATE_DIR" "$CACHE_DIR")
-    part "system packages" install_packages "${RUNTIME_PACKAGES[@]}" "${BAKE_PACKAGES[@]}"
-    part "kubectl" install_kubectl
+    if can_install; then part "system packages" install_system_packages; fi
     part "container engine" ensure_engine "$STATE_DIR/dockerd.log"
     part "virtual environment" ensure_venv
     PATH=$VENV/bin:$PATH
-    part "doctor" timeout 300 dayfly doctor
-    if [[ $IMAGE == k8s-debian ]]; then
-        say "Next, the node image. Kubernetes is compiled from Debian's source the first time, which takes some 10 minutes" \
-            "on two cores; after that it comes from $CACHE_DIR."
-    fi
-    part "image $IMAGE" timeout 5400 dayfly image bake "$IMAGE"
+    part "doctor" ask_doctor
+    part "image $IMAGE" get_image
     part "service" start_service
     part "cluster $NAME" create_cluster
     part "access" show_access
     summary
 }
 
-service_answers() {
-    python - "$DAYFLY_URL/healthz" <<'PYTHON' 2>/dev/null
+on_exit() {
+    local status=$1
+    set +e   # a step of the clean-up that fails says so, and the next one is taken
+    trap - EXIT
+    trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
+    if [[ -n $SIGNAL ]]; then say "error: interrupted by $SIGNAL${PART:+ during: $PART}" >&2; fi
+    end_child
+    # What has not answered yet is of no use to anybody; what has answered keeps running.
+    if [[ -n $STARTING ]]; then end_process "$STARTING" 20; rm -f "$PID_FILE"; fi
+    if [[ -z $ENGINE_IS_UP ]]; then stop_own_engine; fi
+    exit "$status"
+}
+
+# --- without root, or without apt
+
+can_install() { is_root && command -v apt-get >/dev/null; }
+
+# Lists what only root can install, in one command; ends the script where it cannot do without.
+check_what_is_there() {
+    local missing=() needed=() wanted=() packages=() commands=()
+    if ! look_for_python; then missing+=("Python 3.11 or newer with venv"); needed+=(python3 python3-venv); fi
+    if ! command -v docker >/dev/null || ! engine_answers; then
+        has_engine || missing+=("a container engine")
+        command -v docker >/dev/null || missing+=("Docker's command")
+        mapfile -t packages < <(engine_packages)
+        needed+=("${packages[@]}")
+        check_access
+    fi
+    if [[ $IMAGE == bare ]]; then
+        command -v ssh >/dev/null || wanted+=(openssh-client)
+    else
+        command -v kubectl >/dev/null || wanted+=(kubernetes-client)
+    fi
+    packages=("${needed[@]}" "${wanted[@]}")
+    if [[ ${#packages[@]} -gt 0 ]]; then commands=("$(install_command "${packages[@]}")" "${commands[@]}"); fi
+    if [[ ! -w $REPO && ! -x $VENV/bin/dayfly ]]; then
+        missing+=("a clone that $(id -un) may write to: $REPO is not one")
+    fi
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        {
+            say "error: missing:" "${missing[@]/#/  - }"
+            if [[ ${#commands[@]} -gt 0 ]]; then say "nothing was done yet; this helps:" "${commands[@]/#/  }"; fi
+            say "then start this again"
+        } >&2
+        exit 3
+    fi
+    if [[ ${#wanted[@]} -gt 0 ]]; then say "    not needed, but useful afterwards: ${commands[*]}"; fi
+}
+
+# Adds to `missing` and `commands` what keeps this user from an engine that does not answer.
+check_access() {
+    local socket
+    socket=$(engine_socket)
+    if [[ $ENGINE_SAYS == *"permission denied"* || ( -S $socket && ! -w $socket ) ]]; then
+        missing+=("the right to open the engine's socket $socket")
+        commands+=("$(group_command "$(socket_group)")")
+    elif ! has_engine; then
+        # The engine's package lets the members of this group open its socket.
+        is_root || [[ " $(id -nG) " == *" docker "* ]] || commands+=("$(group_command docker)")
+    elif command -v docker >/dev/null; then
+        missing+=("an engine that answers")
+        explain_engine
+        if [[ -z ${DOCKER_HOST:-} ]] && command -v dockerd >/dev/null; then
+            if has_systemd; then commands+=("sudo systemctl start docker"); else commands+=("sudo dockerd &"); fi
+        fi
+    fi
+}
+
+install_command() {
+    if command -v apt-get >/dev/null; then
+        say "sudo apt-get install $*"
+    else
+        say "install, as this system calls them: $*"
+    fi
+}
+
+# --- the parts
+
+install_system_packages() {
+    local packages=("${RUNTIME_PACKAGES[@]}")
+    if [[ -z $PULL ]]; then packages+=("${BAKE_PACKAGES[@]}"); fi
+    install_packages "${packages[@]}" || return
+    if [[ $IMAGE != bare ]]; then install_kubectl; fi
+}
+
+ask_doctor() {
+    local status=0
+    limited 300 dayfly doctor || status=$?
+    if [[ $status -ne 0 ]]; then
+        say "this machine cannot run clusters yet: see the lines that begin with fail" >&2
+    elif [[ -n $PULL ]] || image_is_here; then
+        say "    (no image is baked now: what is said about bakes matters later)"
+    fi
+    return "$status"
+}
+
+image_is_here() { [[ -n $(docker image ls --quiet "dayfly/$IMAGE:latest") ]]; }
+
+get_image() {
+    if [[ -n $PULL ]]; then
+        limited 3600 dayfly image pull "$PULL" || return
+        if image_is_here; then return; fi
+        say "$PULL is no image of the recipe $IMAGE: --image takes the name of its recipe" >&2
+        return 1
+    fi
+    if ! can_install && image_is_here; then
+        say "    dayfly/$IMAGE:latest is on the engine and is used as it is; dayfly image bake $IMAGE would renew it"
+        return
+    fi
+    if [[ $IMAGE == k8s-debian ]]; then
+        say "    Kubernetes is compiled from Debian's source the first time, which takes some 10 minutes on two cores;" \
+            "    after that it comes from $CACHE_DIR."
+    fi
+    limited 5400 dayfly image bake "$IMAGE"
+}
+
+# What it prints is the reason why the service does not answer.
+ask_service() {
+    "$VENV/bin/python" - "$DAYFLY_URL/healthz" 2>&1 <<'PYTHON'
 import sys, urllib.request
-urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=5)
+try:
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=5)
+except OSError as error:
+    sys.exit(str(error))
 PYTHON
 }
 
 start_service() {
-    local tries pid
-    if service_answers; then say "    one answers already at $DAYFLY_URL"; return; fi
+    local tries reason
+    if ask_service >/dev/null; then say "    one answers already at $DAYFLY_URL"; return; fi
     setsid dayfly serve >>"$LOG" 2>&1 </dev/null &
-    pid=$!
-    echo "$pid" >"$PID_FILE" || return
+    STARTING=$!
+    echo "$STARTING" >"$PID_FILE" || return
+    say "    waiting until the service answers (log: $LOG)"
     for ((tries = 0; tries < 120; tries++)); do
-        if service_answers; then return; fi
-        kill -0 "$pid" 2>/dev/null || break
+        if reason=$(ask_service); then STARTING=; return; fi
+        # Hidden is only "no such process": the log says why it ended.
+        kill -0 "$STARTING" 2>/dev/null || break
         sleep 0.5
     done
     tail -n 20 "$LOG" >&2
-    say "the service does not answer at $DAYFLY_URL" >&2
+    say "the service does not answer at $DAYFLY_URL ($reason); its last words are above" >&2
     return 1
 }
 
 create_cluster() {
+    # Whatever the reason why there is nothing to show: creation says it, too.
     if dayfly cluster show "$NAME" >/dev/null 2>&1; then
-        timeout 1800 dayfly cluster show "$NAME" --wait ready
+        limited 1800 dayfly cluster show "$NAME" --wait ready
     else
-        timeout 1800 dayfly cluster create "$NAME" --image "$IMAGE" --workers 1 --wait
+        limited 1800 dayfly cluster create "$NAME" --image "$IMAGE" --workers 1 --wait
     fi
 }
 
 show_access() {
     if [[ $IMAGE == bare ]]; then
-        timeout 300 dayfly cluster ssh "$NAME" node01 -- uname -a
+        if ! command -v ssh >/dev/null; then say "    there is no ssh here to try the cluster with"; return; fi
+        limited 300 dayfly cluster ssh "$NAME" node01 -- uname -a
         return
     fi
-    timeout 60 dayfly cluster kubeconfig "$NAME" --output "$KUBECONFIG_FILE" || return
-    kubectl --kubeconfig "$KUBECONFIG_FILE" --request-timeout 60s get nodes -o wide
+    limited 60 dayfly cluster kubeconfig "$NAME" --output "$KUBECONFIG_FILE" || return
+    if ! command -v kubectl >/dev/null; then say "    there is no kubectl here to try the cluster with"; return; fi
+    limited 90 kubectl --kubeconfig "$KUBECONFIG_FILE" --request-timeout 60s get nodes -o wide
 }
 
 summary() {
@@ -97,4 +233,4 @@ summary() {
     say "  docker image rm dayfly/$IMAGE" "  rm -rf $CACHE_DIR $STATE_DIR $VENV $KUBECONFIG_FILE"
 }
 
-main
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

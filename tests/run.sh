@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Runs everything that can be checked, from a bare Debian 12 (root, apt, PyPI) to real Kubernetes clusters.
+# Runs everything that can be checked, from a bare Debian 12 or 13 (root, apt, PyPI) to real Kubernetes clusters.
 #
 #   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: some 20 minutes)
 #   tests/run.sh --fast              no Kubernetes
 #   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
 #
 # Bakes run beside the stages that boot no machine; stages that do run alone. Nothing that the tests make may stay.
+# SIGINT, SIGTERM and SIGHUP end what runs: it has two minutes to clean up.
 set -uo pipefail
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 # shellcheck source-path=SCRIPTDIR source=../deploy/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../deploy/python.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
+# shellcheck source-path=SCRIPTDIR source=../deploy/engine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
 SHARED_STAGES=(unit store api scenarios)                 # their tests are shared among processes, one a core
@@ -23,14 +28,14 @@ main() {
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/dayfly-tests.XXXXXX")
     say "logs: $WORK"
     trap 'on_exit $?' EXIT
-    trap 'exit 130' INT TERM HUP
+    exit_on_signals
     setup
-    list_docker_objects >"$WORK/before"
+    list_docker_objects >"$WORK/before" || die "the engine does not list what is there"
     local stage
     start_bakes
     for stage in "${QUIET_STAGES[@]}"; do run_stage "$stage"; done
     finish_bakes
-    list_images >"$WORK/images-before"
+    list_images >"$WORK/images-before" || die "the engine does not list its images"
     for stage in "${VM_STAGES[@]}"; do run_stage "$stage"; done
     check_nothing_is_left
 }
@@ -71,24 +76,32 @@ setup() {
 # --- stages
 
 NAMES=() SECONDS_TAKEN=() RESULTS=() FAILED=
+STAGE='' BEGAN=''   # the stage that runs, and since when
+CLEANUP=120     # seconds that what is interrupted, or takes too long, has to clean up
 
 record() { # name, seconds, exit code
     local result=ok
-    if [[ $3 -eq 124 || $3 -eq 137 ]]; then result="FAILED (time limit)"; elif [[ $3 -ne 0 ]]; then result="FAILED ($3)"; fi
+    case $3 in
+        0) ;;
+        124) result="FAILED (time limit)" ;;
+        137) result="FAILED (killed: time limit, or no memory)" ;;
+        *) result="FAILED ($3)" ;;
+    esac
+    if [[ $1 == "$STAGE" && -n $SIGNAL ]]; then result="INTERRUPTED ($SIGNAL)"; fi
     NAMES+=("$1"); SECONDS_TAKEN+=("$2"); RESULTS+=("$result")
     [[ $3 -eq 0 ]] || FAILED+=" $1"
     say "--- $1: $result, $2 s"
 }
 
 run_stage() {
-    local stage=$1 began status=0 sharing=()
+    local stage=$1 status=0 sharing=()
     wanted "$stage" || return 0
     if [[ " ${SHARED_STAGES[*]} " == *" $stage "* ]]; then
         # Each process starts servers of its own: many cores would make more of them than they save.
         sharing=(-n "$(nproc)" --maxprocesses 4 --dist worksteal)
     fi
     say "" "=== $stage"
-    began=$(clock)
+    STAGE=$stage BEGAN=$(clock)
     case $stage in
         lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
@@ -97,7 +110,8 @@ run_stage() {
     esac
     # pytest's 5: the caller's own filter left no test of this stage.
     if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
-    record "$stage" "$(since "$began")" "$status"
+    STAGE=
+    record "$stage" "$(since "$BEGAN")" "$status"
     if [[ $stage == lint && $status -ne 0 ]]; then die "lint failed: mend it first"; fi
 }
 
@@ -105,7 +119,9 @@ run_stage() {
 lint() {
     local check status=0
     for check in "ruff check" "ruff format --check" mypy "mypy deploy/docker/build.py" lint-imports \
-        "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run"; do
+        "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run" \
+        "shellcheck provisioning/base/{enter,mount,trim} provisioning/base/initrd/{init,udhcpc}" \
+        "shellcheck provisioning/kubernetes/* provisioning/toolbox/{net,node,registry,trim}"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done
@@ -114,19 +130,21 @@ lint() {
 
 # follow STAGE COMMAND…: run it within the stage's limit, shown while it runs and kept in the stage's log.
 follow() {
-    local log=$WORK/$1.log tail status
+    local log=$WORK/$1.log status=0
     local limit=${LIMIT[$1]}; shift
     : >"$log"
-    timeout --kill-after=120 "$limit" "$@" >"$log" 2>&1 </dev/null &
+    timeout --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
     CHILD=$!
     tail -n +1 -f -s 0.2 --pid="$CHILD" "$log" &
-    tail=$!
-    wait "$CHILD"; status=$?
-    wait "$tail"
+    TAIL=$!
+    # In the background, because a signal to us interrupts only a `wait`.
+    wait "$CHILD" || status=$?
     CHILD=
+    wait "$TAIL"   # ends with the command; its own exit code says nothing about that
+    TAIL=
     return "$status"
 }
-CHILD=
+TAIL=
 
 # --- bakes: nothing is done where an image of the same content is there; `lab` is the service's own (deploy/docker)
 
@@ -156,41 +174,55 @@ bake_all() {
 }
 
 finish_bakes() {
-    local recipe seconds status tail
+    local recipe seconds status
     [[ -n $BAKER ]] || return 0
     say "" "=== images"
     tail -n +1 -f -s 0.5 --pid="$BAKER" "$WORK/bake.log" &
-    tail=$!
-    wait "$BAKER"; wait "$tail"
-    BAKER=
+    TAIL=$!
+    wait "$BAKER"; wait "$TAIL"   # each bake's own exit code lies in a file
+    BAKER='' TAIL=''
     for recipe in "${BAKES[@]}"; do
-        read -r seconds status <"$WORK/baked-$recipe" || { seconds=0; status=1; }
+        if [[ -s $WORK/baked-$recipe ]]; then
+            read -r seconds status <"$WORK/baked-$recipe"
+        else
+            say "the bake of $recipe was cut off: see $WORK/bake.log"
+            seconds=0 status=1
+        fi
         record "image $recipe" "$seconds" "$status"
     done
 }
 
 # --- what must not stay
 
+# Fails where the engine does not answer: a list that is empty for that reason would say that nothing is left.
 list_docker_objects() {
-    {
-        docker ps --all --quiet --no-trunc | sed 's/^/container /'
-        docker volume ls --quiet | sed 's/^/volume /'
-        docker network ls --quiet --no-trunc | sed 's/^/network /'
-    } | sort
+    local containers volumes networks
+    containers=$(docker ps --all --quiet --no-trunc) || return
+    volumes=$(docker volume ls --quiet) || return
+    networks=$(docker network ls --quiet --no-trunc) || return
+    sed -n 's/^./container &/p' <<<"$containers" >"$WORK/objects"
+    sed -n 's/^./volume &/p' <<<"$volumes" >>"$WORK/objects"
+    sed -n 's/^./network &/p' <<<"$networks" >>"$WORK/objects"
+    sort "$WORK/objects"
 }
 
 # Without the few tiny images that tests keep for the next run.
 list_images() {
-    comm -23 <(docker images --quiet --no-trunc | sort -u) \
-        <(docker images --quiet --no-trunc --filter label=dayfly.test | sort -u)
+    local all kept
+    all=$(docker images --quiet --no-trunc) || return
+    kept=$(docker images --quiet --no-trunc --filter label=dayfly.test) || return
+    comm -23 <(sort -u <<<"$all") <(sort -u <<<"$kept")
 }
 
 check_nothing_is_left() {
     local kind id format began status=0
     began=$(clock)
     say "" "=== nothing is left"
-    list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"
-    list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"
+    { list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"; } || status=1
+    # A run that was interrupted before its bakes had ended does not know which images are the tests'.
+    if [[ -e $WORK/images-before ]]; then
+        { list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"; } || status=1
+    fi
     while read -r kind id; do
         status=1
         case $kind in
@@ -201,7 +233,7 @@ check_nothing_is_left() {
         say "left behind: $kind $id $(docker inspect --type "$kind" --format "$format" "$id")"
         # Only what carries our label is removed: others may use this engine, too.
         if [[ $kind == container && -n $(docker inspect --format '{{index .Config.Labels "dayfly.instance"}}' "$id") ]]; then
-            docker rm --force --volumes "$id" >/dev/null
+            docker rm --force --volumes "$id" >/dev/null || say "container $id stays: the reason is above"
         fi
     done <"$WORK/left"
     record "nothing is left" "$(since "$began")" "$status"
@@ -209,21 +241,39 @@ check_nothing_is_left() {
 
 on_exit() {
     local status=$1 i
-    trap - EXIT INT TERM HUP
-    if [[ -n $CHILD ]]; then kill "$CHILD" 2>/dev/null; wait "$CHILD" 2>/dev/null; fi
-    if [[ -n $BAKER ]]; then
-        kill -- "-$BAKER" 2>/dev/null
-        for ((i = 0; i < 100; i++)); do kill -0 -- "-$BAKER" 2>/dev/null || break; sleep 0.1; done
-        kill -KILL -- "-$BAKER" 2>/dev/null
-    fi
+    trap - EXIT
+    trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
+    if [[ -n $SIGNAL ]]; then say "" "=== $SIGNAL during ${STAGE:-${PART:-the bakes}}: it has $CLEANUP s to clean up"; fi
+    end_child
+    end_bakes
+    if [[ -n $TAIL ]]; then wait "$TAIL"; fi
+    if [[ -n $STAGE ]]; then record "$STAGE" "$(since "$BEGAN")" "$status"; fi
+    # An engine that did not answer was listed nowhere.
+    if [[ -n $SIGNAL && -s $WORK/before ]]; then check_nothing_is_left; fi
     stop_own_engine || status=1
     if [[ ${#NAMES[@]} -gt 0 ]]; then
         say "" "stage                 seconds  result"
         for i in "${!NAMES[@]}"; do printf '%-20s %8s  %s\n' "${NAMES[$i]}" "${SECONDS_TAKEN[$i]}" "${RESULTS[$i]}"; done
         say "total $SECONDS s; logs: $WORK"
     fi
-    if [[ -n $FAILED ]]; then say "FAILED:$FAILED"; status=1; elif [[ $status -eq 0 ]]; then say "all passed"; fi
+    if [[ -n $FAILED ]]; then say "FAILED:$FAILED"; fi
+    if [[ -n $SIGNAL ]]; then say "interrupted by $SIGNAL"; elif [[ -n $FAILED ]]; then status=1; fi
+    if [[ $status -eq 0 ]]; then say "all passed"; fi
     exit "$status"
 }
 
-main "$@"
+# The bakes are a process group of their own (bake_all).
+end_bakes() {
+    local i
+    [[ -n $BAKER ]] || return 0
+    # Hidden is only that there is no such group: the bakes have ended.
+    kill -- "-$BAKER" 2>/dev/null
+    for ((i = 0; i < CLEANUP * 10; i++)); do
+        kill -0 -- "-$BAKER" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$BAKER" 2>/dev/null
+    BAKER=
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

@@ -1,0 +1,76 @@
+# Python as the shell scripts need it: an interpreter, and .venv with Dayfly in it. To be sourced after lib.sh.
+# Not here: what is installed into it (pyproject.toml).
+# shellcheck shell=bash
+
+# Whether a Python will do. Nothing is hidden that find_python does not say.
+_python_fits() { "$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+PYTHONS=(python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11)   # which Pythons are tried, in this order
+
+# Sets PYTHON to a Python 3.11 or newer that can make virtual environments; fails silently where there is none.
+look_for_python() {
+    for PYTHON in "${PYTHONS[@]}"; do
+        if _python_fits "$PYTHON"; then return; fi
+    done
+    PYTHON=
+    return 1
+}
+
+find_python() {
+    local found
+    if look_for_python; then return; fi
+    install_packages python3 python3-venv || return
+    hash -r
+    if look_for_python; then return; fi
+    found=$(python3 --version 2>&1) || true   # what it says is shown, a failure as well
+    say "no Python 3.11 or newer with the modules venv and ensurepip is here (python3: $found):" \
+        "install one, and put the folder of its python3 first in PATH" >&2
+    return 1
+}
+
+# ensure_venv [--group dev]: .venv with Dayfly itself (editable), its server and its bake tools; pip's options are added.
+ensure_venv() {
+    local stamp wanted
+    stamp=$VENV/.dayfly-${2:-server}
+    wanted="$(sha256sum <"$REPO/pyproject.toml") $REPO"
+    if [[ -x $VENV/bin/dayfly && -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
+    if ! _python_fits "$VENV/bin/python"; then
+        find_python || return
+        limited 300 "$PYTHON" -m venv --clear "$VENV" || return
+    fi
+    say "    installing Dayfly and what it needs into $VENV"
+    # Debian's pip knows no dependency groups.
+    pip_install --upgrade 'pip>=25.1' || return
+    pip_install --editable "${REPO}[server,bake]" "$@" || return
+    printf '%s' "$wanted" >"$stamp"
+}
+
+# pip with -qq would hide its warnings, and only they say why a registry cannot be reached. Dependency groups are read from
+# the pyproject.toml of the current folder.
+pip_install() {
+    local log status=0
+    log=$(mktemp) || return
+    limited 1800 env --chdir="$REPO" "$VENV/bin/python" -m pip install -q "$@" >"$log" 2>&1 || status=$?
+    if [[ $status -eq 0 ]]; then rm -f "$log"; return; fi
+    tail -n 20 "$log" >&2
+    say "(pip's whole output: $log)" >&2
+    explain_pip "$(<"$log")" >&2
+    return "$status"
+}
+
+explain_pip() {
+    case $1 in
+        *"No space left on device"*)
+            say "the disk is full: free some space ($(free_space "$VENV"), $(free_space "${TMPDIR:-/tmp}")), then start again" ;;
+        *ProxyError* | *"Tunnel connection failed"* | *"407 Proxy"*)
+            say "the proxy refuses pip: see https_proxy, http_proxy and no_proxy in the environment" ;;
+        *NewConnectionError* | *ConnectTimeout* | *ReadTimeout* | *"onnection refused"* | *"name resolution"* \
+            | *"Name or service not known"* | *"Network is unreachable"* | *"Connection reset"*)
+            say "the registry of Python packages cannot be reached: see the address (pip config list; PIP_INDEX_URL names" \
+                "another) and this machine's network; where a proxy is needed, set https_proxy" ;;
+        *CERTIFICATE_VERIFY_FAILED* | *SSLError*)
+            say "the registry's certificate is not trusted here: PIP_CERT names a file of the authorities that are" ;;
+        *"No matching distribution"*)
+            say "the registry of Python packages has no version that fits: see its address (pip config list)" ;;
+    esac
+}

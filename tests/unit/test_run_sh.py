@@ -1,0 +1,104 @@
+"""tests/run.sh itself: a signal ends the stage that runs and lets it clean up; what is left is not overlooked."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.shell import REPO, Shell, is_alive, make_shell
+
+SOURCES = ("tests/run.sh",)
+SETUP = "TMPDIR=$PWD/tmp; need_root() { true; }; setup() { true; };"
+SLOW = 'trap "echo mended >mended; exit 2" TERM; echo $$ >pid; while true; do sleep 0.05; done'
+BLOCKS = """
+import os, pathlib, threading
+import pytest
+
+@pytest.fixture
+def place():
+    yield pathlib.Path(os.environ["PLACE"])
+    (pathlib.Path(os.environ["PLACE"]) / "mended").write_text("yes")
+
+def test_that_waits(place):
+    (place / "pid").write_text(str(os.getpid()))
+    threading.Event().wait(60)
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    shell = make_shell(tmp_path)
+    shell.stand_in("docker", "case $1 in network) echo bridge ;; volume) cat volumes 2>/dev/null ;; esac; true")
+    return shell
+
+
+def test_a_signal_ends_the_stage_and_the_summary_names_it(shell: Shell) -> None:
+    shell.stand_in("python", SLOW)
+    with shell.start(f"{SETUP} main --only unit", sources=SOURCES) as process:
+        pid = shell.pid("pid")
+        process.terminate()
+        said, _ = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert (shell.folder / "mended").exists()
+    assert not is_alive(pid)
+    assert "=== SIGTERM during unit" in said
+    assert any(line.split()[0::2] == ["unit", "INTERRUPTED"] for line in said.splitlines() if "INTERR" in line), said
+    assert "nothing is left: ok" in said
+    assert said.endswith("interrupted by SIGTERM\n")
+
+
+def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
+    """With this project's own conftest.py, as a stage that is shared among processes."""
+    stage = shell.folder / "tests" / "unit"
+    stage.mkdir(parents=True)
+    shutil.copy(REPO / "tests" / "conftest.py", stage.parent)
+    (stage / "test_slow.py").write_text(BLOCKS)
+    # Hardly any plugin: most of what this takes is to load them, once a process.
+    alone = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin"
+    script = f"export {alone} PLACE=$PWD; {SETUP} main --only unit"
+    shell.stand_in("python", f'exec {sys.executable} "$@"')
+    with shell.start(script, sources=SOURCES) as process:
+        worker = shell.pid("pid")
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert (shell.folder / "mended").exists(), said
+    assert not is_alive(worker)
+
+
+def test_a_signal_ends_the_bakes(shell: Shell) -> None:
+    shell.stand_in("nice", 'shift 2; exec "$@"')
+    shell.stand_in("dayfly", f'[ "$1" != image ] || {{ {SLOW}; }}')
+    with shell.start(f"{SETUP} main --only doctor", sources=SOURCES) as process:
+        pid = shell.pid("pid")
+        process.terminate()
+        said, _ = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert "=== SIGTERM during the bakes" in said
+    assert (shell.folder / "mended").exists()
+    assert not is_alive(pid)
+
+
+def test_what_is_left_fails_the_run(shell: Shell) -> None:
+    shell.stand_in("python", "echo left >volumes")
+    result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
+    assert result.code == 1
+    assert "left behind: volume left" in result.said
+
+
+def test_an_engine_that_does_not_answer_is_not_taken_for_one_with_nothing_left(shell: Shell) -> None:
+    shell.stand_in("python", "touch away")
+    shell.stand_in("docker", '[ "$1" != ps ] || [ ! -e away ] || { echo no answer >&2; exit 1; }; echo some')
+    result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
+    assert result.code == 1
+    assert "nothing is left: FAILED" in result.said
+    assert "no answer" in result.said
+
+
+def test_a_run_without_a_fault_passes(shell: Shell) -> None:
+    shell.stand_in("python", "")
+    result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
+    assert (result.code, result.said.splitlines()[-1]) == (0, "all passed")
