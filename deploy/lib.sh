@@ -75,12 +75,15 @@ exit_on_signals() {
     trap 'SIGNAL=SIGHUP; exit 129' HUP
 }
 
-# For EXIT traps: ends what `limited` waits for. timeout hands SIGTERM on, and sends SIGKILL after GRACE seconds.
+# For EXIT traps: ends what `limited` waits for. timeout hands SIGTERM on, and sends SIGKILL after GRACE seconds. Its process
+# group has what the command started; whatever of that outlives the command is killed.
 end_child() {
     [[ -n $CHILD ]] || return 0
     # Hidden is only that it has ended by itself meanwhile. How it ends is of no interest: we ended it.
     kill "$CHILD" 2>/dev/null || true
     wait "$CHILD" || true
+    # Hidden is only that nothing is left of the group.
+    kill -KILL -- "-$CHILD" 2>/dev/null || true
     CHILD=
 }
 
@@ -169,7 +172,7 @@ explain_apt() {
         *"Could not get lock"* | *"Unable to acquire the dpkg"*)
             say "another program installs packages: wait until it has ended, then start again" ;;
         *"Proxy Authentication"* | *"from proxy"* | *" 407 "*)
-            say "the proxy refuses apt: set Acquire::http::Proxy in /etc/apt/apt.conf.d, with its user and password" ;;
+            say "apt cannot use its proxy: set Acquire::http::Proxy in /etc/apt/apt.conf.d, with its user and password" ;;
         *"emporary failure resolving"* | *"ould not resolve"* | *"ould not connect"* | *"nable to connect"* \
             | *"onnection failed"* | *"onnection timed out"* | *"onnection refused"* | *"Failed to fetch"*)
             say "apt's archive cannot be reached: see the sources in /etc/apt, and this machine's network;" \

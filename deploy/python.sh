@@ -63,7 +63,7 @@ explain_pip() {
         *"No space left on device"*)
             say "the disk is full: free some space ($(free_space "$VENV"), $(free_space "${TMPDIR:-/tmp}")), then start again" ;;
         *ProxyError* | *"Tunnel connection failed"* | *"407 Proxy"*)
-            say "the proxy refuses pip: see https_proxy, http_proxy and no_proxy in the environment" ;;
+            say "pip cannot use its proxy: see https_proxy, http_proxy and no_proxy in the environment" ;;
         *NewConnectionError* | *ConnectTimeout* | *ReadTimeout* | *"onnection refused"* | *"name resolution"* \
             | *"Name or service not known"* | *"Network is unreachable"* | *"Connection reset"*)
             say "the registry of Python packages cannot be reached: see the address (pip config list; PIP_INDEX_URL names" \

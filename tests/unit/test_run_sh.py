@@ -50,6 +50,16 @@ def test_a_signal_ends_the_stage_and_the_summary_names_it(shell: Shell) -> None:
     assert said.endswith("interrupted by SIGTERM\n")
 
 
+def test_what_a_stage_started_and_did_not_end_is_killed(shell: Shell) -> None:
+    server = '(trap "" TERM; echo $BASHPID >server; exec sleep 60) & until [ -s server ]; do sleep 0.02; done'
+    shell.stand_in("python", f"{server}\n{SLOW}")
+    with shell.start(f"{SETUP} main --only unit", sources=SOURCES) as process:
+        shell.pid("pid")
+        process.terminate()
+        process.communicate(timeout=10)
+    assert not is_alive(shell.pid("server"))
+
+
 def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     """With this project's own conftest.py, as a stage that is shared among processes."""
     stage = shell.folder / "tests" / "unit"
