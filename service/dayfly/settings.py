@@ -6,6 +6,7 @@ Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/v
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -49,6 +50,14 @@ class Settings(BaseSettings):
     """The host name callers reach `publish_address` by; unset: `publish_address` itself."""
     port_range: str | None = None
     """`40000-40999`: publish clusters' ports only there; unset: 20000-29999, where the kernel picks none by itself."""
+
+    debian_mirror: str | None = None
+    """The URI, as in an apt source, of the Debian mirror that bakes take suites, updates, backports and sources from.
+    Unset: the machine's apt sources where they have the suite, else the mirror of its other Debian suites, else
+    mmdebstrap's own default. How it is reached (proxy, certificates, credentials) is apt's configuration."""
+    debian_security_mirror: str | None = None
+    """The URI that bakes take <suite>-security from. Unset beside `debian_mirror`: the folder debian-security beside a
+    folder debian, else the mirror itself; where neither has it, bakes say so and do without."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
@@ -124,6 +133,13 @@ class Settings(BaseSettings):
         first, dash, last = value.partition("-")
         if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
             raise ValueError("a port range is two numbers with a dash: 40000-40999")
+        return value
+
+    @field_validator("debian_mirror", "debian_security_mirror")
+    @classmethod
+    def _check_mirror(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+", value):
+            raise ValueError("a mirror is a URI as in an apt source: https://mirror.example/debian, file:/srv/debian")
         return value
 
     @property

@@ -22,6 +22,7 @@ from dayfly.domain.topology import Publication
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DayflyError
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake as bake_image
 from dayfly.images.progress import OnLine
 from dayfly.images.recipe import load_recipe, recipe_names
@@ -77,6 +78,7 @@ async def _bake(recipe: str, settings: Settings) -> None:
                 cache_dir=settings.cache_dir,
                 report=view.show,
                 verify=tools.verify,
+                mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
             )
     typer.echo(f"dayfly/{recipe}:latest is {image_id}")
 

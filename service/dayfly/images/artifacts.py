@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.process import SANDBOX, run
 from dayfly.images.recipe import Artifact, RootFileSystem
 from dayfly.images.rootfs import OnLine, make_rootfs
@@ -18,6 +19,7 @@ async def make_artifact(
     *,
     root: Path,
     needs: Mapping[str, Path],
+    mirrors: Mirrors | None = None,
     on_line: OnLine | None = None,
 ) -> None:
     """Fill `target`/out with what `artifact`'s script makes; `needs` are the results it builds upon.
@@ -27,7 +29,8 @@ async def make_artifact(
     build, out = target / "rootfs", target / "out"
     out.mkdir()
     packages = tuple(sorted({*artifact.packages, "ca-certificates"}))
-    await make_rootfs(RootFileSystem(suite=suite, packages=packages), build, building=True, on_line=on_line)
+    what = RootFileSystem(suite=suite, packages=packages)
+    await make_rootfs(what, build, building=True, mirrors=mirrors, on_line=on_line)
     (build / "build").mkdir()
     copy_inputs(root, (artifact.script, *artifact.inputs), build / "inputs")
     argv: list[str | Path] = [*SANDBOX, root / "base" / "enter", build, "--bind", out, "/out"]

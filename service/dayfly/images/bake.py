@@ -24,6 +24,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import ImageBuilder, ImageStore
 from dayfly.errors import ImageMissing
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
 from dayfly.images.container import LABEL_TOOLBOX, TAG_LENGTH, build_image, remove_former
@@ -57,10 +58,12 @@ async def bake(
     verify: Verify,
     clock: Clock | None = None,
     provisioning: Path | None = None,
+    mirrors: Mirrors | None = None,
 ) -> str:
     """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
 
-    `provisioning` is where recipes and roles lie, if elsewhere than with this installation. Needs root.
+    `provisioning` is where recipes and roles lie, if elsewhere than with this installation; `mirrors` are those of
+    the settings. Needs root.
     Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines as
     evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
     and no process behind; what was whole stays in the cache.
@@ -69,7 +72,7 @@ async def bake(
     check_host()
     clock = clock or SystemClock()
     async with Cache(cache_dir, clock) as cache:
-        job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify)
+        job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors)
         return await job.run()
 
 
@@ -81,6 +84,7 @@ class _Bake:
     cache: Cache
     reporter: Reporter
     verify: Verify
+    mirrors: Mirrors | None
 
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
@@ -132,7 +136,8 @@ class _Bake:
 
         async def make(folder: Path, on_line: OnLine) -> None:
             tar = folder / "rootfs.tar"
-            await make_rootfs(self.plan.toolbox, tar, hook=self.plan.root / "toolbox" / "trim", on_line=on_line)
+            hook = self.plan.root / "toolbox" / "trim"
+            await make_rootfs(self.plan.toolbox, tar, hook=hook, mirrors=self.mirrors, on_line=on_line)
 
         async with self.cache.alone("toolbox.image", partial(self.reporter.waiting, "toolbox")):
             if (existing := await self._find(reference)) is not None:
@@ -151,7 +156,8 @@ class _Bake:
         what = RootFileSystem(suite=base.suite, packages=packages, backports=base.backports)
 
         async def make(folder: Path, on_line: OnLine) -> None:
-            await make_rootfs(what, folder / "rootfs", hook=self.plan.root / "base" / "trim", on_line=on_line)
+            hook = self.plan.root / "base" / "trim"
+            await make_rootfs(what, folder / "rootfs", hook=hook, mirrors=self.mirrors, on_line=on_line)
 
         return await self._cached("base", f"{recipe.name}.base", self.plan.keys.base, make) / "rootfs"
 
@@ -160,8 +166,15 @@ class _Bake:
         recipe, plan = self.plan.recipe, self.plan
 
         async def make(folder: Path, on_line: OnLine) -> None:
-            artifact = recipe.artifacts[name]
-            await make_artifact(plan.base.suite, artifact, folder, root=plan.root, needs=built, on_line=on_line)
+            await make_artifact(
+                plan.base.suite,
+                recipe.artifacts[name],
+                folder,
+                root=plan.root,
+                needs=built,
+                mirrors=self.mirrors,
+                on_line=on_line,
+            )
 
         return await self._cached(f"artifact {name}", f"{recipe.name}.{name}", plan.keys.artifacts[name], make) / "out"
 

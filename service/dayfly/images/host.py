@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from dayfly.errors import BakeFailed
@@ -22,16 +24,55 @@ TOOLS: Final[Mapping[str, str]] = {
 }
 """Program → the Debian package that has it."""
 
+KEYRING_PACKAGE: Final = "debian-archive-keyring"
+_KEYRINGS: Final = tuple(Path(f"/usr/share/keyrings/{KEYRING_PACKAGE}.{ending}") for ending in ("gpg", "pgp"))
+"""The package's file had only the first name, then both."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that a bake needs and this machine lacks."""
+
+    what: str
+    advice: str
+
+
+def find_keyring(root: Path = Path("/")) -> Path | None:
+    """Debian's keys as apt reads them, below `root`; None where their package is not installed."""
+    return next((path for path in _KEYRINGS if (root / path.relative_to("/")).exists()), None)
+
+
+def missing(
+    *,
+    which: Callable[[str], str | None] | None = None,
+    has_module: Callable[[str], bool] | None = None,
+    user_id: int | None = None,
+    root: Path = Path("/"),
+) -> tuple[Missing, ...]:
+    """Everything that is missing; by default on this machine, for the user that runs this."""
+    found = []
+    if (os.geteuid() if user_id is None else user_id) != 0:
+        found.append(
+            Missing("root", "root file systems are made with their owners and device nodes (run it with sudo)")
+        )
+    tools = {tool: package for tool, package in TOOLS.items() if (which or shutil.which)(tool) is None}
+    packages = set(tools.values())
+    lacking = sorted(tools)
+    if find_keyring(root) is None:
+        packages.add(KEYRING_PACKAGE)
+        lacking.append("Debian's keyring")
+    if packages:
+        found.append(Missing(", ".join(lacking), f"apt-get install {' '.join(sorted(packages))}"))
+    if not (has_module or _has_module)("ansible"):
+        found.append(Missing("ansible-core", "pip install 'dayfly[bake]'"))
+    return tuple(found)
+
 
 def check_host() -> None:
     """Raises BakeFailed with everything that is missing, and how to get it."""
-    problems = []
-    if os.geteuid() != 0:
-        problems.append("root: root file systems are made with their owners and device nodes (run it with sudo)")
-    packages = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
-    if packages:
-        problems.append(f"programs: apt-get install {' '.join(packages)}")
-    if importlib.util.find_spec("ansible") is None:
-        problems.append("ansible-core: pip install 'dayfly[bake]'")
-    if problems:
-        raise BakeFailed("a bake needs " + "; ".join(problems))
+    if problems := missing():
+        raise BakeFailed("a bake needs " + "; ".join(f"{problem.what}: {problem.advice}" for problem in problems))
+
+
+def _has_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

@@ -1,4 +1,4 @@
-"""Where packages come from: this machine's apt, and nothing of it in what is shipped."""
+"""What mmdebstrap is asked for, and that nothing of a mirror stays in what is shipped."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.errors import BakeFailed
 from dayfly.images import rootfs
+from dayfly.images.apt import Source, Sources
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.recipe import RootFileSystem
 
-TARGETS = """\
-http://mirror.invalid/debian/|bookworm|main
-http://mirror.invalid/debian/|bookworm-updates|main
-http://mirror.invalid/security/|bookworm-security|main
-http://mirror.invalid/debian/|bookworm|main
-http://other.invalid/|stable|main
-"""
+URI = "http://mirror.invalid/debian"
 
 
 class Commands:
     """Stands for the host: remembers what mmdebstrap was asked."""
 
-    def __init__(self, targets: str) -> None:
-        self.targets = targets
+    def __init__(self) -> None:
         self.argv: list[str] = []
         self.sources: list[str] = []
+        self.uri, self.missing = URI, ("bookworm-security",)
+        self.searched: list[tuple[str, bool, Mirrors | None]] = []
+
+    async def find(self, suite: str, *, backports: bool, mirrors: Mirrors | None) -> Sources:
+        self.searched.append((suite, backports, mirrors))
+        found = (Source(self.uri, suite), Source(self.uri, f"{suite}-updates"))
+        options = ('Acquire::http::Proxy "http://proxy.invalid"',)
+        return Sources(found, self.missing, "this machine's apt sources", Path("/keys.gpg"), options)
 
     async def run(self, argv: Sequence[str | Path], **options: object) -> str:
-        if argv[0] == "apt-get":
-            return self.targets
-        if argv[0] == "apt-config":
-            return 'Acquire::http::Proxy "http://proxy.invalid";\nAcquire::http "";\nDir "/";\n'
         self.argv = [str(word) for word in argv]
         self.sources = str(options["stdin"]).splitlines()
         return ""
@@ -40,27 +38,36 @@ class Commands:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    commands = Commands(TARGETS)
+    commands = Commands()
     monkeypatch.setattr(rootfs, "run", commands.run)
-    monkeypatch.setattr(rootfs, "_KEYRING", Path("/nowhere"))
+    monkeypatch.setattr(rootfs, "find_sources", commands.find)
     return commands
 
 
-async def test_the_suite_comes_from_the_machine_with_updates_and_security(host: Commands, tmp_path: Path) -> None:
-    await rootfs.make_rootfs(RootFileSystem(suite="bookworm", packages=("curl",)), tmp_path / "r")
+async def test_the_packages_come_from_what_was_found_with_its_signatures_verified(
+    host: Commands, tmp_path: Path
+) -> None:
+    mirrors = Mirrors(URI)
+    await rootfs.make_rootfs(RootFileSystem(suite="bookworm", packages=("curl",)), tmp_path / "r", mirrors=mirrors)
+    assert host.searched == [("bookworm", False, mirrors)]
     assert host.sources == [
-        "deb http://mirror.invalid/debian/ bookworm main",
-        "deb http://mirror.invalid/debian/ bookworm-updates main",
-        "deb http://mirror.invalid/security/ bookworm-security main",
+        f"deb [signed-by=/keys.gpg] {URI} bookworm main",
+        f"deb [signed-by=/keys.gpg] {URI} bookworm-updates main",
     ]
     assert '--aptopt=Acquire::http::Proxy "http://proxy.invalid"' in host.argv
-    assert not any("Dir" in word for word in host.argv)
+    assert "--include=curl" in host.argv
+    assert not any("file-mirror" in word for word in host.argv)
 
 
-async def test_backports_are_derived_and_pinned(host: Commands, tmp_path: Path) -> None:
+async def test_a_root_file_system_without_packages_of_its_own_names_none(host: Commands, tmp_path: Path) -> None:
+    await rootfs.make_rootfs(RootFileSystem(suite="bookworm"), tmp_path / "r")
+    assert not any(word.startswith("--include") for word in host.argv)
+
+
+async def test_backports_are_searched_and_pinned(host: Commands, tmp_path: Path) -> None:
     what = RootFileSystem(suite="bookworm", packages=("qemu",), backports=("qemu*",))
     await rootfs.make_rootfs(what, tmp_path / "r.tar")
-    assert "deb http://mirror.invalid/debian/ bookworm-backports main" in host.sources
+    assert host.searched == [("bookworm", True, None)]
     assert any("release n=bookworm-backports" in word and "Package: qemu*" in word for word in host.argv)
 
 
@@ -69,9 +76,21 @@ async def test_sources_stay_only_where_something_is_built(host: Commands, tmp_pa
     assert any("rm -f" in word and "sources.list" in word for word in host.argv)
     await rootfs.make_rootfs(RootFileSystem(suite="bookworm"), tmp_path / "r", building=True)
     assert not any("sources.list" in word for word in host.argv)
-    assert "deb-src http://mirror.invalid/debian/ bookworm main" in host.sources
+    assert f"deb-src [signed-by=/keys.gpg] {URI} bookworm main" in host.sources
 
 
-async def test_a_machine_without_the_suite_is_told_what_to_do(host: Commands, tmp_path: Path) -> None:
-    with pytest.raises(BakeFailed, match=r"trixie main.*apt-get update"):
-        await rootfs.make_rootfs(RootFileSystem(suite="trixie"), tmp_path / "r")
+async def test_a_mirror_that_is_a_folder_is_shown_to_what_is_made(host: Commands, tmp_path: Path) -> None:
+    host.uri = "file:/srv/debian"
+    await rootfs.make_rootfs(RootFileSystem(suite="bookworm"), tmp_path / "r")
+    assert any(word.startswith("--hook-dir=") and word.endswith("file-mirror-automount") for word in host.argv)
+
+
+async def test_whoever_bakes_is_told_where_packages_come_from_and_what_is_missing(
+    host: Commands, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    await rootfs.make_rootfs(RootFileSystem(suite="bookworm"), tmp_path / "r", on_line=lines.append)
+    assert lines == [
+        "packages: bookworm, bookworm-updates of this machine's apt sources",
+        "packages: no mirror has bookworm-security: made without it",
+    ]
