@@ -143,6 +143,15 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def engine_address(self) -> tuple[str, str | None]:
+        """The engine's URL, and the environment variable that it is from (None for Docker's own default)."""
+        if self.docker_host is not None:
+            return self.docker_host, "DAYFLY_DOCKER_HOST"
+        if given := os.environ.get("DOCKER_HOST"):
+            return given, "DOCKER_HOST"
+        return "unix:///var/run/docker.sock", None
+
+    @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite+aiosqlite:///{self.state_dir}/dayfly.db"

@@ -26,8 +26,9 @@ def services() -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["api", "worker"])
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
-    # Nothing is baked in a container, so that nothing is cached there.
-    assert set(services[service]["environment"]) == SETTINGS - {"DAYFLY_CACHE_DIR"}
+    # Nothing is baked in a container, so that nothing is cached there, and no mirror is asked.
+    bakes = {"DAYFLY_CACHE_DIR", "DAYFLY_DEBIAN_MIRROR", "DAYFLY_DEBIAN_SECURITY_MIRROR"}
+    assert set(services[service]["environment"]) == SETTINGS - bakes
 
 
 def test_the_unit_names_only_settings_that_exist() -> None:

@@ -56,11 +56,13 @@ def healthy(tmp_path: Path) -> Subject:
         "proc/sys/net/netfilter",
         "sys/class/net/docker0/bridge",
         "var/lib/docker",
+        "usr/share/keyrings",
     ):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "dev/net/tun").touch()
     (tmp_path / "proc/sys/net/ipv4/ip_forward").write_text("1\n")
     (tmp_path / "proc/sys/net/netfilter/nf_conntrack_max").write_text("65536\n")
+    (tmp_path / "usr/share/keyrings/debian-archive-keyring.gpg").touch()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 16777216 kB\n")
 
     async def kvm() -> Acceleration:
@@ -78,7 +80,14 @@ def healthy(tmp_path: Path) -> Subject:
         wanted="auto",
         state_dir=Path("/state"),
         cache_dir=Path("/cache/dayfly"),
-        host=Host(root=tmp_path, which=lambda tool: f"/usr/bin/{tool}", disk_free=lambda _: 50 * GIB, cores=lambda: 2),
+        host=Host(
+            root=tmp_path,
+            which=lambda tool: f"/usr/bin/{tool}",
+            disk_free=lambda _: 50 * GIB,
+            cores=lambda: 2,
+            user_id=lambda: 0,
+            has_module=lambda _: True,
+        ),
     )
 
 
@@ -98,8 +107,12 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
 
 async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: Subject) -> None:
     checks = await report(replace(healthy, engine=FakeEngine(DockerUnavailable("no engine at /run/x.sock"))))
-    assert (checks["engine"].status, checks["engine"].found) == ("fail", "no engine at /run/x.sock")
-    assert "docker.io" in checks["engine"].advice
+    assert (checks["engine"].status, checks["engine"].found) == (
+        "fail",
+        "there is no /var/run/docker.sock: the engine does not run",
+    )
+    assert "systemctl start docker" in checks["engine"].advice
+    assert (checks["accelerator"].status, checks["accelerator"].advice) == ("warn", "mend the engine first")
     assert checks["tun"].status == "ok"
     assert "node images" not in checks
 
@@ -187,6 +200,16 @@ async def test_what_is_missing_is_named_with_its_package(healthy: Subject) -> No
     assert check.advice.endswith("apt-get install qemu-utils")
 
 
+async def test_a_bake_needs_root_ansible_and_debians_keyring_beside_its_programs(healthy: Subject) -> None:
+    healthy.host.path("/usr/share/keyrings/debian-archive-keyring.gpg").unlink()
+    host = replace(healthy.host, user_id=lambda: 1000, has_module=lambda _: False)
+    check = (await report(replace(healthy, host=host)))["bake tools"]
+    assert (check.status, check.found) == ("warn", "missing: root, Debian's keyring, ansible-core")
+    assert "sudo" in check.advice
+    assert "apt-get install debian-archive-keyring" in check.advice
+    assert "pip install 'dayfly[bake]'" in check.advice
+
+
 async def test_no_node_image_says_how_to_make_one(healthy: Subject) -> None:
     check = (await report(replace(healthy, images=FakeImages())))["node images"]
     assert check.status == "warn"
@@ -219,5 +242,5 @@ async def test_unloaded_kernel_modules_are_named(healthy: Subject) -> None:
 def test_the_scripts_install_every_package_that_bakes_need() -> None:
     library = (Path(__file__).parents[2] / "deploy" / "lib.sh").read_text()
     listed = library.partition("BAKE_PACKAGES=(")[2].partition(")")[0].split()
-    on_every_debian = {"apt", "coreutils", "util-linux"}
-    assert set(TOOLS.values()) - on_every_debian == set(listed)
+    on_every_debian = {"apt", "coreutils", "util-linux", "debian-archive-keyring"}
+    assert set(TOOLS.values()) - on_every_debian == set(listed) - on_every_debian

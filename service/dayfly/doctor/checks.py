@@ -5,6 +5,7 @@ Not here: how the facts of an engine, a database or an accelerator are asked for
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dayfly.drivers.protocols import EngineInfo
-from dayfly.images.host import TOOLS
+from dayfly.images.host import missing
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -44,6 +45,8 @@ class Host:
     which: Callable[[str], str | None] = shutil.which
     disk_free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
     cores: Callable[[], int] = lambda: len(os.sched_getaffinity(0))
+    user_id: Callable[[], int] = os.geteuid
+    has_module: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None
 
     def path(self, absolute: str | Path) -> Path:
         return self.root / str(absolute).lstrip("/")
@@ -152,11 +155,12 @@ def writable(name: str, host: Host, folder: Path) -> Check:
 
 
 def bake_tools(host: Host) -> Check:
-    missing = {tool: package for tool, package in TOOLS.items() if host.which(tool) is None}
-    if not missing:
-        return Check("bake tools", "ok", "all there")
-    advice = f"to bake images: apt-get install {' '.join(sorted(set(missing.values())))}"
-    return Check("bake tools", "warn", f"missing: {', '.join(sorted(missing))}", advice)
+    """What a bake needs of this host itself; where its packages come from is asked by packages.py."""
+    lacking = missing(which=host.which, has_module=host.has_module, user_id=host.user_id(), root=host.root)
+    if not lacking:
+        return Check("bake tools", "ok", "programs, Debian's keyring, root")
+    found = f"missing: {', '.join(one.what for one in lacking)}"
+    return Check("bake tools", "warn", found, f"to bake images: {'; '.join(one.advice for one in lacking)}")
 
 
 def _meminfo(host: Host, field: str) -> int | None:

@@ -13,12 +13,15 @@ from typing import Final, Literal, Protocol
 
 from dayfly.doctor import checks
 from dayfly.doctor.checks import Check, Host
+from dayfly.doctor.engine_down import EngineAddress, engine_down
+from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import EngineInfo, ImageInfo
 from dayfly.errors import DayflyError
 
 PATIENCE_SECONDS: Final = 15.0
 PROBE_PATIENCE_SECONDS: Final = 120.0
+_UNTRIED: Final = Check("accelerator", "warn", "not tried: it takes a container", "mend the engine first")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Subject:
 
     `probe` finds the accelerator, None where nothing is there to boot; `ping_database` raises DayflyError.
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
+    `find_sources` looks for what bakes take (raises DayflyError); None: nothing is looked for.
     """
 
     engine: Engine
@@ -57,19 +61,22 @@ class Subject:
     wanted: Literal["auto", "kvm", "tcg"]
     state_dir: Path
     cache_dir: Path
+    engine_address: EngineAddress = field(default_factory=EngineAddress)
+    needed_suites: tuple[NeededSuite, ...] = ()
+    find_sources: FindSources | None = None
     host: Host = field(default_factory=Host)
 
 
 async def examine(subject: Subject) -> tuple[Check, ...]:
     """All checks, in the order a person would mend them. Raises nothing: what cannot be asked is a failed check."""
     host = subject.host
-    info, engine = await _ask_engine(subject.engine)
+    info, engine = await _ask_engine(subject)
     found = [engine]
     if info is not None:
         found += [checks.storage_driver(info), checks.cgroups(info), await _check_images(subject.images)]
     found += [
         checks.tun(host),
-        await _check_accelerator(subject),
+        await _check_accelerator(subject) if info is not None or subject.wanted == "tcg" else _UNTRIED,
         checks.cores(info.cpus if info else host.cores()),
         checks.memory(host, info),
         checks.forwarding(host, info),
@@ -80,19 +87,19 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
         await _check_database(subject),
         checks.bake_tools(host),
     ]
+    # Without apt nothing is taken from a mirror on this host itself.
+    if subject.find_sources is not None and host.which("apt-get") is not None:
+        found += await check_packages(subject.needed_suites, subject.find_sources)
     return tuple(found)
 
 
-async def _ask_engine(engine: Engine) -> tuple[EngineInfo | None, Check]:
+async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            info = await engine.info()
+            info = await subject.engine.info()
     except (DayflyError, TimeoutError) as error:
-        advice = (
-            "install it (apt-get install docker.io) and start it (systemctl start docker, or dockerd); "
-            "DAYFLY_DOCKER_HOST names one that listens elsewhere"
-        )
-        return None, Check("engine", "fail", _text(error, "the engine does not answer"), advice)
+        said = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
+        return None, engine_down(subject.host, subject.engine_address, said)
     return info, Check("engine", "ok", f"Docker {info.version} on Linux {info.kernel}")
 
 

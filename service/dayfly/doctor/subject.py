@@ -8,8 +8,12 @@ from pathlib import Path
 
 from dayfly.app import Outside, open_outside
 from dayfly.clock import SystemClock
+from dayfly.doctor.engine_down import EngineAddress
 from dayfly.doctor.examine import Acceleration, Subject
+from dayfly.doctor.packages import needed_suites
 from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.images.apt import find_sources
+from dayfly.images.apt_sources import Mirrors
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.wires import Accelerators
@@ -26,6 +30,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
         finally:
             await store.close()
 
+    mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
     async with open_outside(settings, SystemClock()) as outside:
         yield Subject(
             engine=outside.engine,
@@ -36,6 +41,9 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             wanted=settings.accelerator,
             state_dir=settings.state_dir,
             cache_dir=settings.cache_dir,
+            engine_address=EngineAddress(*settings.engine_address),
+            needed_suites=needed_suites(),
+            find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
         )
 
 
