@@ -12,6 +12,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--resets", type=int, default=3, help="how often tests/e2e resets a Kubernetes cluster in a row")
+    parser.addoption("--long", action="store_true", help="try all hosts, not only one")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 #
 #   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: some 20 minutes)
 #   tests/run.sh --fast              no Kubernetes
+#   tests/run.sh --long              on all hosts of tests/hosts, not only on one; before a release
 #   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
 #
 # Bakes run beside the stages that boot no machine; stages that do run alone. Nothing that the tests make may stay.
@@ -18,9 +19,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
 SHARED_STAGES=(unit store api scenarios)                 # their tests are shared among processes, one a core
-VM_STAGES=(doctor integration e2e)
+VM_STAGES=(doctor integration hosts e2e)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
-    [packaging]=1200 [integration]=2700 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
+    [packaging]=1200 [integration]=2700 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
 
 main() {
     parse "$@"
@@ -41,10 +42,11 @@ main() {
 }
 
 parse() {
-    FAST=; ONLY=(); PYTEST_ARGS=()
+    FAST=; LONG=; ONLY=(); PYTEST_ARGS=()
     while [[ $# -gt 0 ]]; do
         case $1 in
             --fast) FAST=yes ;;
+            --long) LONG=yes; LIMIT[hosts]=9000 ;;
             --only) [[ " ${QUIET_STAGES[*]} ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
                     || die "--only takes one of: ${QUIET_STAGES[*]} ${VM_STAGES[*]}"
                 ONLY+=("$2"); shift ;;
@@ -62,7 +64,7 @@ wanted() {
 
 setup() {
     local packages=("${RUNTIME_PACKAGES[@]}" "${TEST_PACKAGES[@]}")
-    if wanted integration || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
+    if wanted integration || wanted hosts || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
     if wanted integration; then packages+=("${LAB_PACKAGES[@]}"); fi
     part "system packages" install_packages "${packages[@]}"
     if wanted e2e; then part "kubectl" install_kubectl; fi
@@ -106,7 +108,7 @@ run_stage() {
         lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
         *) follow "$stage" python -m pytest -p no:cacheprovider --durations=5 "${sharing[@]}" "tests/$stage" \
-               ${FAST:+-m "not kubernetes"} "${PYTEST_ARGS[@]}" || status=$? ;;
+               ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}" || status=$? ;;
     esac
     # pytest's 5: the caller's own filter left no test of this stage.
     if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
@@ -121,7 +123,7 @@ lint() {
     for check in "ruff check" "ruff format --check" mypy "mypy deploy/docker/build.py" lint-imports \
         "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run" \
         "shellcheck provisioning/base/{enter,mount,trim} provisioning/base/initrd/{init,udhcpc}" \
-        "shellcheck provisioning/kubernetes/* provisioning/toolbox/{net,node,registry,trim}"; do
+        "shellcheck provisioning/kubernetes/* provisioning/toolbox/{net,node,registry,trim} tests/hosts/pivot"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done
@@ -151,7 +153,7 @@ TAIL=
 BAKES=() BAKER=
 
 start_bakes() {
-    if wanted integration || wanted e2e || wanted doctor; then BAKES+=(bare); fi
+    if wanted integration || wanted hosts || wanted e2e || wanted doctor; then BAKES+=(bare); fi
     if wanted integration; then BAKES+=(lab); fi
     if wanted e2e; then BAKES+=(k8s-debian); fi
     [[ ${#BAKES[@]} -gt 0 ]] || return 0
