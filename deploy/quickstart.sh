@@ -148,7 +148,7 @@ ask_doctor() {
     limited 300 dayfly doctor || status=$?
     if [[ $status -ne 0 ]]; then
         say "this machine cannot run clusters yet: see the lines that begin with fail" >&2
-    elif [[ -n $PULL ]] || image_is_here; then
+    elif [[ -n $PULL ]] || { ! can_install && image_is_here; }; then
         say "    (no image is baked now: what is said about bakes matters later)"
     fi
     return "$status"
