@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from aiodocker import Docker
@@ -38,6 +39,12 @@ class DockerClient:
                 where = self._docker_host or "DOCKER_HOST, the current context or /var/run/docker.sock"
                 raise DockerUnavailable(f"no engine at {where}: is docker running?") from error
         return self._docker
+
+    @property
+    def socket(self) -> Path | None:
+        """The engine's socket on this host; None where it is reached in another way."""
+        self.get()
+        return Path(self._connector.path) if self._connector is not None else None
 
     @asynccontextmanager
     async def changing(self, doing: str) -> AsyncIterator[Docker]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from dayfly.domain.topology import ContainerSpec, Volume
+from dayfly.drivers.protocols import ToolContainer
 
 LABEL_PORTS: Final = "dayfly.ports"
 """The host ports that a container was made with, `20017,23456`: one list of the engine shows those of all, running or
@@ -54,6 +56,45 @@ def one_shot_config(image: str, argv: Sequence[str], devices: Sequence[str], lab
     }
 
 
+def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) -> dict[str, Any]:
+    """A container of a bake. `socket` is the engine's, on the host. It is removed when its program ends."""
+    # `mount` is denied by AppArmor's docker-default and, for volumes and the socket, by SELinux' container label.
+    # Seccomp's default profile stays: it allows what the capabilities allow.
+    unconfined = ["apparmor=unconfined", "label=disable"] if tool.mounts_file_systems else []
+    mounts = [_bind(folder, str(folder), read_only=True) for folder in tool.folders]
+    mounts += [
+        {"Type": "volume", "Source": name, "Target": path, "VolumeOptions": {"Labels": dict(labels), "NoCopy": True}}
+        for name, path in tool.volumes.items()
+    ]
+    if tool.engine_socket is not None:
+        mounts.append(_bind(socket, tool.engine_socket, read_only=False))
+    return {
+        "Image": tool.image,
+        "Cmd": list(tool.command),
+        "Entrypoint": [],
+        "User": "0:0",
+        "Env": [f"{name}={value}" for name, value in tool.environment.items()],
+        "Labels": dict(labels),
+        # The program's input ends with our connection: so it learns that we are gone.
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "HostConfig": _least_privilege()
+        | {
+            "AutoRemove": True,
+            "CapAdd": list(tool.capabilities),
+            "SecurityOpt": ["no-new-privileges", *unconfined],
+            # Package archives and proxies, also those on the host's loopback, and clusters' published ports.
+            "NetworkMode": "host",
+            # Files get the owners that they have on a node also where the engine shifts user ids.
+            "UsernsMode": "host",
+            "Mounts": mounts,
+        },
+    }
+
+
 def never_run_config(image: str) -> dict[str, Any]:
     """A container that has files only. Unlabelled: an image that is made of it has its labels."""
     return {"Image": image, "HostConfig": _least_privilege() | {"NetworkMode": "none"}}
@@ -79,6 +120,10 @@ def _mount(volume: Volume) -> dict[str, Any]:
         "ReadOnly": volume.read_only,
         "VolumeOptions": {"Labels": dict(volume.labels), "NoCopy": True},
     }
+
+
+def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}
 
 
 def _device(path: str) -> dict[str, str]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology
-from dayfly.drivers.docker_config import LABEL_PORTS, container_config, never_run_config, one_shot_config
+from dayfly.drivers.docker_config import (
+    LABEL_PORTS,
+    container_config,
+    never_run_config,
+    one_shot_config,
+    tool_config,
+)
 from dayfly.drivers.docker_ports import ports_of
+from dayfly.drivers.protocols import ToolContainer
 from tests.support.specs import make_spec
 
 
@@ -103,3 +113,48 @@ def test_what_never_runs_has_neither_network_nor_capability_nor_a_label_that_an_
     host = config["HostConfig"]
     assert (host["NetworkMode"], host["CapDrop"], host["Privileged"]) == ("none", ["ALL"], False)
     assert config.keys() == {"Image", "HostConfig"}
+
+
+BAKE = ToolContainer(
+    image="dayfly/baker:1",
+    command=("python", "-m", "x"),
+    capabilities=("SYS_ADMIN", "CHOWN"),
+    environment={"A": "b"},
+    folders=(Path("/srv/wheels"),),
+    volumes={"cache": "/var/cache/dayfly"},
+    engine_socket="/run/dayfly/engine.sock",
+    mounts_file_systems=True,
+)
+
+
+def test_a_bakes_container_is_not_privileged() -> None:
+    host = tool_config(BAKE, Path("/run/docker.sock"), {})["HostConfig"]
+    assert host["Privileged"] is False
+    assert host["CapDrop"] == ["ALL"]
+    assert host["CapAdd"] == ["SYS_ADMIN", "CHOWN"]
+    # No word of seccomp: the engine's default profile holds.
+    assert host["SecurityOpt"] == ["no-new-privileges", "apparmor=unconfined", "label=disable"]
+    without = tool_config(replace(BAKE, mounts_file_systems=False), Path("/run/docker.sock"), {})["HostConfig"]
+    assert without["SecurityOpt"] == ["no-new-privileges"]
+
+
+def test_a_bakes_container_sees_of_the_host_what_it_was_given() -> None:
+    config = tool_config(BAKE, Path("/run/docker.sock"), {"dayfly.role": "bake"})
+    mounts = {mount["Source"]: mount for mount in config["HostConfig"]["Mounts"]}
+    assert mounts.keys() == {"/srv/wheels", "cache", "/run/docker.sock"}
+    assert mounts["/srv/wheels"] == {
+        "Type": "bind",
+        "Source": "/srv/wheels",
+        "Target": "/srv/wheels",
+        "ReadOnly": True,
+    }
+    assert mounts["/run/docker.sock"]["Target"] == "/run/dayfly/engine.sock"
+    assert mounts["cache"]["VolumeOptions"]["Labels"] == {"dayfly.role": "bake"}
+    alone = tool_config(replace(BAKE, engine_socket=None, folders=(), volumes={}), Path("/run/docker.sock"), {})
+    assert alone["HostConfig"]["Mounts"] == []
+
+
+def test_a_bakes_container_ends_with_us_and_leaves_nothing() -> None:
+    config = tool_config(BAKE, Path("/run/docker.sock"), {})
+    assert config["OpenStdin"] is config["StdinOnce"] is config["AttachStdin"] is True
+    assert config["HostConfig"]["AutoRemove"] is True

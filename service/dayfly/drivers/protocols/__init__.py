@@ -42,6 +42,12 @@ from dayfly.drivers.protocols.nodes import (
     Ssh,
     SshTarget,
 )
+from dayfly.drivers.protocols.tools import (
+    OutputLine,
+    ToolContainer,
+    ToolRun,
+    ToolRunner,
+)
 
 __all__ = [
     "ByteStream",
@@ -63,11 +69,15 @@ __all__ = [
     "KubePod",
     "Machines",
     "Memory",
+    "OutputLine",
     "Pressure",
     "PressureGauge",
     "Ram",
     "Ssh",
     "SshTarget",
+    "ToolContainer",
+    "ToolRun",
+    "ToolRunner",
     "TransferProgress",
 ]
 
