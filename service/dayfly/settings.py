@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     debian_security_mirror: str | None = None
     """The URI that bakes take <suite>-security from. Unset beside `debian_mirror`: the folder debian-security beside a
     folder debian, else the mirror itself; where neither has it, bakes say so and do without."""
+    bake_base: str = "debian:bookworm-slim"
+    """The Debian image (12 or newer) that bakes in a container run on; pulled where the engine does not have it."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
@@ -150,6 +152,11 @@ class Settings(BaseSettings):
         if given := os.environ.get("DOCKER_HOST"):
             return given, "DOCKER_HOST"
         return "unix:///var/run/docker.sock", None
+
+    def environment(self, *names: str) -> dict[str, str]:
+        """The variables that give another process these settings, where they are set."""
+        values = ((name, getattr(self, name)) for name in names)
+        return {f"DAYFLY_{name.upper()}": str(value) for name, value in values if value is not None}
 
     @property
     def database(self) -> str:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from contextlib import aclosing
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
-from dayfly.app import STEPS, open_outside
 from dayfly.cli.bake_view import BakeView
+from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.transfer_view import TransferView
 from dayfly.cli.values import format_age, format_table
 from dayfly.clock import SystemClock
-from dayfly.domain.image import ImageManifest
-from dayfly.domain.topology import Publication
-from dayfly.drivers.docker_images import DockerImages
-from dayfly.drivers.protocols import Drivers
-from dayfly.errors import DayflyError
+from dayfly.drivers.docker_tools import DockerTools
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake as bake_image
-from dayfly.images.progress import OnLine
+from dayfly.images.bake import is_baked
+from dayfly.images.container_bake import CACHE_VOLUME, CAPABILITIES, bake_in_container
+from dayfly.images.host import missing, reason_for_container
+from dayfly.images.progress import Report
 from dayfly.images.recipe import load_recipe, recipe_names
 from dayfly.images.transfer import NodeImage, list_images, pull_image, push_image
 from dayfly.settings import Settings
-from dayfly.verification import Verifier
-from dayfly.wires import Accelerators
+
+_CAPABILITIES_HELP: Final = "\n\n".join(f"{name}: {reason}" for name, reason in CAPABILITIES.items())
+_BAKE_HELP: Final = f"""\
+Bake a node image, verify it by a boot, and tag it dayfly/RECIPE:latest.
+
+Runs on this host where it can: as root, on a Debian with the tools of a bake. Otherwise it runs in a container of the
+engine, from the Debian image that DAYFLY_BAKE_BASE names (debian:bookworm-slim unless set), with this host's mirror,
+proxies, pip configuration and certificate authorities.
+
+The container is not privileged: no new privileges, Docker's default seccomp profile. AppArmor's and SELinux' profiles
+for containers, which deny mounts, are not used. Its network is the host's, the volume {CACHE_VOLUME} is its cache, and
+the engine's socket is mounted, for import and verification: so it may do what this user may do with the engine.
+
+Its capabilities:
+
+{_CAPABILITIES_HELP}
+"""
 
 app = typer.Typer(no_args_is_help=True, help="Bake node images, list, push and pull them.", add_completion=False)
 
 
-@app.command()
-def bake(recipe: Annotated[str, typer.Argument(help="A recipe's name; `dayfly image recipes` lists them.")]) -> None:
-    """Bake a node image, verify it by a boot, and tag it dayfly/RECIPE:latest. Needs root and a container engine."""
-    _run(_bake(recipe, Settings()))
+@app.command(help=_BAKE_HELP)
+def bake(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name; `dayfly image recipes` lists them.")],
+    in_container: Annotated[
+        bool | None, typer.Option("--in-container/--on-host", help="Where to bake; unset: on the host if it can.")
+    ] = None,
+) -> None:
+    """As _BAKE_HELP says."""
+    run_command(_bake(recipe, in_container, Settings()))
 
 
 @app.command()
@@ -50,7 +65,7 @@ def recipes() -> None:
 @app.command("list")
 def list_() -> None:
     """The node images on this engine."""
-    _run(_list(Settings()))
+    run_command(_list(Settings()))
 
 
 @app.command()
@@ -59,32 +74,59 @@ def push(
     target: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="Where to: host:5000/dayfly/bare:1")],
 ) -> None:
     """Push a node image to a registry."""
-    _run(_push(image, target, Settings()))
+    run_command(_push(image, target, Settings()))
 
 
 @app.command()
 def pull(source: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="host:5000/dayfly/bare:1")]) -> None:
     """Pull a node image from a registry, and give it the names that its bake gave it."""
-    _run(_pull(source, Settings()))
+    run_command(_pull(source, Settings()))
 
 
-async def _bake(recipe: str, settings: Settings) -> None:
-    with BakeView(Console()) as view:
-        async with _open_tools(settings) as tools:
-            image_id = await bake_image(
-                recipe,
-                images=tools.images,
-                builder=tools.images,
-                cache_dir=settings.cache_dir,
-                report=view.show,
-                verify=tools.verify,
-                mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
-            )
+async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> None:
+    async with open_tools(settings) as tools:
+        reason = reason_for_container(missing(), in_container)
+        if reason is not None and in_container is None and await is_baked(recipe, tools.images):
+            reason = None  # It only has to be named.
+        if reason is not None:
+            typer.echo(f"baking in a container: {reason}")
+        with BakeView(Console()) as view:
+            if reason is None:
+                image_id = await _bake_on_host(recipe, tools, view.show, settings)
+            else:
+                image_id = await _bake_in_container(recipe, tools, view.show, settings)
     typer.echo(f"dayfly/{recipe}:latest is {image_id}")
 
 
+async def _bake_on_host(recipe: str, tools: ImageTools, report: Report, settings: Settings) -> str:
+    return await bake_image(
+        recipe,
+        images=tools.images,
+        builder=tools.images,
+        cache_dir=settings.cache_dir,
+        report=report,
+        verify=tools.verify,
+        mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
+    )
+
+
+async def _bake_in_container(recipe: str, tools: ImageTools, report: Report, settings: Settings) -> str:
+    async with aclosing(DockerTools(settings.docker_host)) as runner:
+        return await bake_in_container(
+            recipe,
+            base=settings.bake_base,
+            images=tools.images,
+            tools=runner,
+            report=report,
+            clock=SystemClock(),
+            settings=settings.environment(
+                "instance", "accelerator", "publish_address", "port_range", "debian_mirror", "debian_security_mirror"
+            ),
+        )
+
+
 async def _list(settings: Settings) -> None:
-    async with _open_tools(settings) as tools:
+    async with open_tools(settings) as tools:
         found = await list_images(tools.images)
     typer.echo(format_table(("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "AGE", "ID"), [_row(image) for image in found]))
 
@@ -103,58 +145,13 @@ def _row(image: NodeImage) -> tuple[str, ...]:
 
 async def _push(image: str, target: str, settings: Settings) -> None:
     with TransferView(Console()) as view:
-        async with _open_tools(settings) as tools:
+        async with open_tools(settings) as tools:
             await push_image(tools.images, image, target, view.show)
     typer.echo(f"pushed {target}")
 
 
 async def _pull(source: str, settings: Settings) -> None:
     with TransferView(Console()) as view:
-        async with _open_tools(settings) as tools:
+        async with open_tools(settings) as tools:
             pulled = await pull_image(tools.images, source, view.show)
     typer.echo(f"dayfly/{pulled.manifest.recipe}:latest is {pulled.info.id}")
-
-
-@dataclass(frozen=True)
-class _Tools:
-    """What these commands work with."""
-
-    settings: Settings
-    images: DockerImages
-    drivers: Drivers
-
-    async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
-        """images.bake.Verify, on what this machine's VMs run on."""
-        accelerator = await Accelerators(self.settings, self.images).accelerator(image_id)
-        progress(f"nodes run on {accelerator}")
-        publication = Publication(self.settings.publish_address, self.settings.port_range)
-        verifier = Verifier(self.settings.instance, self.drivers, STEPS, accelerator, publication, SystemClock())
-        await verifier(image_id, manifest, progress)
-
-
-@asynccontextmanager
-async def _open_tools(settings: Settings) -> AsyncIterator[_Tools]:
-    # An installation of its own: a service on this engine takes what it does not know for left over.
-    own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
-    async with open_outside(own, SystemClock()) as outside:
-        yield _Tools(own, outside.images, outside.drivers)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; SIGTERM ends it as Ctrl-C does: cancelled, with everything cleaned up."""
-
-    async def main() -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in one
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await work
-
-    try:
-        asyncio.run(main())
-    except DayflyError as error:
-        for name, text in error.evidence.items():
-            typer.echo(f"--- {name}\n{text}", err=True)
-        raise
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("interrupted; nothing half-made was left", err=True)
-        raise typer.Exit(130) from None

@@ -63,17 +63,22 @@ async def bake(
     """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
 
     `provisioning` is where recipes and roles lie, if elsewhere than with this installation; `mirrors` are those of
-    the settings. Needs root.
+    the settings. Needs root, unless the image is there already.
     Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines as
     evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
     and no process behind; what was whole stays in the cache.
     """
     plan = make_plan(recipe_name, provisioning or assets.provisioning())
-    check_host()
     clock = clock or SystemClock()
     async with Cache(cache_dir, clock) as cache:
         job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors)
         return await job.run()
+
+
+async def is_baked(recipe_name: str, images: ImageStore, provisioning: Path | None = None) -> bool:
+    """Whether the image that a bake of the recipe would make is on the engine. Raises NotFound, InvalidRequest."""
+    plan = make_plan(recipe_name, provisioning or assets.provisioning())
+    return await _find(images, _final(plan)) is not None
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,14 @@ class _Bake:
 
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
-        final = f"{repository}:{self.plan.keys.image[:TAG_LENGTH]}"
+        final = _final(self.plan)
         unfinished = f"{repository}:unfinished"
         # One at a time for a recipe: so an unfinished image that is there now was left by a bake that was killed.
         async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
-            if (image_id := await self._find(final)) is not None:
+            if (image_id := await _find(self.images, final)) is not None:
                 self.reporter.cached("image", f"{final} is there, and was verified")
             else:
+                check_host()
                 toolbox, disk = await self._parts()
                 image_id = await self._verified(unfinished, toolbox, disk)
                 await self.images.tag(image_id, final)
@@ -140,7 +146,7 @@ class _Bake:
             await make_rootfs(self.plan.toolbox, tar, hook=hook, mirrors=self.mirrors, on_line=on_line)
 
         async with self.cache.alone("toolbox.image", partial(self.reporter.waiting, "toolbox")):
-            if (existing := await self._find(reference)) is not None:
+            if (existing := await _find(self.images, reference)) is not None:
                 self.reporter.cached("toolbox", f"{reference} is on the engine")
                 return existing
             folder = await self._cached("toolbox", "toolbox", key, make)
@@ -215,11 +221,17 @@ class _Bake:
             on_wait=partial(self.reporter.waiting, phase),
         )
 
-    async def _find(self, reference: str) -> str | None:
-        try:
-            return (await self.images.inspect(reference)).id
-        except ImageMissing:
-            return None
-
     def _manifest(self) -> ImageManifest:
         return self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
+
+
+def _final(plan: BakePlan) -> str:
+    """What the image is called once it was verified."""
+    return f"dayfly/{plan.recipe.name}:{plan.keys.image[:TAG_LENGTH]}"
+
+
+async def _find(images: ImageStore, reference: str) -> str | None:
+    try:
+        return (await images.inspect(reference)).id
+    except ImageMissing:
+        return None

@@ -16,7 +16,7 @@ from typing import Final
 
 from dayfly.errors import BakeFailed, DiskFull
 
-_EVIDENCE_LINES: Final = 60
+EVIDENCE_LINES: Final = 60
 _LINE_BYTES: Final = 1 << 20
 _NO_SPACE: Final = ("No space left on device", "ENOSPC", "You don't have enough free space")
 
@@ -62,7 +62,7 @@ async def run(
     finally:
         await _end(process)
     if code != 0:
-        raise _failure(name or Path(command[0]).name, code, list(lines)[-_EVIDENCE_LINES:])
+        raise failure(name or Path(command[0]).name, code, list(lines)[-EVIDENCE_LINES:])
     return "\n".join(lines)
 
 
@@ -98,8 +98,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _failure(name: str, code: int, tail: Sequence[str]) -> BakeFailed | DiskFull:
+def failure(name: str, code: int | None, tail: Sequence[str]) -> BakeFailed | DiskFull:
+    """What `name`, which ended with `code` (None: not known) after it printed `tail`, is raised as."""
     evidence = {"output": "\n".join(tail)}
     if any(sign in line for line in tail for sign in _NO_SPACE):
         return DiskFull(f"no space left while {name} ran", evidence=evidence)
-    return BakeFailed(f"{name} ended with exit code {code}", evidence=evidence)
+    how = "ended, its exit code is not known" if code is None else f"ended with exit code {code}"
+    return BakeFailed(f"{name} {how}", evidence=evidence)

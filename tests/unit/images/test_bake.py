@@ -137,6 +137,22 @@ async def test_an_image_that_was_removed_comes_from_the_cache_and_is_verified_ag
     assert kitchen.states("disk")[-1] == "cached"
 
 
+async def test_an_image_that_is_there_needs_no_host_that_can_bake(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_bake() -> None:
+        raise BakeFailed("this user is not root")
+
+    monkeypatch.setattr(module, "check_host", cannot_bake)
+    with pytest.raises(BakeFailed, match="not root"):
+        await kitchen.bake()
+    assert not await module.is_baked("bare", kitchen.images)
+    kitchen.images.add(FINAL)
+    assert await module.is_baked("bare", kitchen.images)
+    await kitchen.bake()
+    assert kitchen.references() == {FINAL, LATEST}
+
+
 @pytest.mark.parametrize("phase", ["toolbox", "base", "node", "disk", "verify"])
 async def test_a_failing_phase_is_named_with_its_evidence_and_the_next_bake_goes_on(
     kitchen: Kitchen, phase: str

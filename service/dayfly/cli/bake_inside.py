@@ -1,0 +1,65 @@
+"""What runs in the container of a bake: the bake that a host would run, told in JSON lines to whoever started it.
+
+Not a command for people. It ends, and cleans up, when its standard input ends: then nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from dayfly.cli.image_tools import open_tools
+from dayfly.errors import DayflyError
+from dayfly.images.bake import bake
+from dayfly.images.container_bake import error_line, progress_line, result_line
+from dayfly.settings import Settings
+
+
+def main() -> None:
+    """`python -m dayfly.cli.bake_inside RECIPE`."""
+    try:
+        asyncio.run(_main(sys.argv[1]))
+    except DayflyError as error:
+        _print(error_line(error))
+        raise SystemExit(1) from None
+    except asyncio.CancelledError:
+        raise SystemExit(130) from None
+
+
+async def _main(recipe: str) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - we are in one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    watch = asyncio.create_task(_cancel_at_end_of_input(task))
+    try:
+        settings = Settings()
+        async with open_tools(settings) as tools:
+            image_id = await bake(
+                recipe,
+                images=tools.images,
+                builder=tools.images,
+                cache_dir=settings.cache_dir,
+                report=lambda progress: _print(progress_line(progress)),
+                verify=tools.verify,
+            )
+    finally:
+        watch.cancel()
+    _print(result_line(image_id))
+
+
+async def _cancel_at_end_of_input(task: asyncio.Task[Any]) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(1024):
+        pass
+    task.cancel()
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

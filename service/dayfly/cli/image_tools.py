@@ -1,0 +1,69 @@
+"""What the image commands work with, and how they run: interrupted, they clean up. Not here: any command."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from dayfly.app import STEPS, open_outside
+from dayfly.clock import SystemClock
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.topology import Publication
+from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.protocols import Drivers
+from dayfly.errors import DayflyError
+from dayfly.images.progress import OnLine
+from dayfly.settings import Settings
+from dayfly.verification import Verifier
+from dayfly.wires import Accelerators
+
+
+@dataclass(frozen=True)
+class ImageTools:
+    """The engine's images, and the drivers that verify one."""
+
+    settings: Settings
+    images: DockerImages
+    drivers: Drivers
+
+    async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
+        """images.bake.Verify, on what this machine's VMs run on."""
+        accelerator = await Accelerators(self.settings, self.images).accelerator(image_id)
+        progress(f"nodes run on {accelerator}")
+        publication = Publication(self.settings.publish_address, self.settings.port_range)
+        verifier = Verifier(self.settings.instance, self.drivers, STEPS, accelerator, publication, SystemClock())
+        await verifier(image_id, manifest, progress)
+
+
+@asynccontextmanager
+async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
+    # An installation of its own: a service on this engine takes what it does not know for left over.
+    own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
+    async with open_outside(own, SystemClock()) as outside:
+        yield ImageTools(own, outside.images, outside.drivers)
+
+
+def run_command(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`; SIGTERM ends it as Ctrl-C does: cancelled, with everything cleaned up."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await work
+
+    try:
+        asyncio.run(main())
+    except DayflyError as error:
+        for name, text in error.evidence.items():
+            typer.echo(f"--- {name}\n{text}", err=True)
+        raise
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("interrupted; nothing half-made was left", err=True)
+        raise typer.Exit(130) from None

@@ -1,0 +1,165 @@
+"""A bake in a container of the engine: for users who are not root, and hosts that are not a Debian.
+
+The container runs the very bake that a host would (cli/bake_inside.py), with the engine's socket and a volume as its
+cache, and prints JSON lines, which are turned back into progress and errors here. It ends when we end: its input does.
+Not here: the image that it runs from (baker.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import dayfly
+from dayfly import assets
+from dayfly.clock import Clock
+from dayfly.drivers.protocols import File, ImageStore, ToolContainer, ToolRun, ToolRunner
+from dayfly.errors import BakeFailed, DayflyError, Internal
+from dayfly.images.baker import CA_BUNDLE, PYTHON, access_files, ensure_baker
+from dayfly.images.host_access import HostAccess, look_at_host
+from dayfly.images.process import EVIDENCE_LINES, failure
+from dayfly.images.progress import Progress, Report, Reporter
+
+CACHE_VOLUME: Final = "dayfly-bake-cache"
+"""Shared by all bakes in containers on an engine. May be deleted at any time, as a cache's folder may."""
+CAPABILITIES: Final[Mapping[str, str]] = {
+    "SYS_ADMIN": "mount /proc, /sys and /dev in root file systems, in namespaces of their own (unshare)",
+    "SYS_CHROOT": "install and run packages in root file systems",
+    "MKNOD": "make a root file system's /dev/null and its like",
+    "CHOWN": "give files the owners that they have on a node",
+    "DAC_OVERRIDE": "read and write files of all owners",
+    "FOWNER": "set modes and times of files of all owners",
+    "FSETID": "keep setuid and setgid bits",
+    "SETUID": "apt downloads, and packages set up their services, as users of their own",
+    "SETGID": "the same for groups",
+    "SETFCAP": "keep programs' capabilities, such as ping's",
+    "NET_ADMIN": "bring up the loopback of the empty network that offline steps run in",
+}
+"""What the container may do, and why. Each was left out once: without it a bake fails or makes another image."""
+
+_HOME: Final = "/opt/dayfly"
+_DATA: Final = "/var/cache/dayfly"
+_SOCKET: Final = "/run/dayfly/engine.sock"
+_CLEAN_UP_SECONDS: Final = 120.0
+
+
+async def bake_in_container(
+    recipe_name: str,
+    *,
+    base: str,
+    images: ImageStore,
+    tools: ToolRunner,
+    report: Report,
+    clock: Clock,
+    settings: Mapping[str, str],
+) -> str:
+    """As images.bake.bake, but on the Debian image `base`; the image's content id.
+
+    `settings` are DAYFLY_* variables for the bake. Raises what a bake on the host raises, with the same codes, messages
+    and evidence, and BakeFailed for an engine that cannot run it.
+    """
+    access = await asyncio.to_thread(look_at_host)
+    async with Reporter(report, clock).phase("baker") as on_line:
+        baker = await ensure_baker(base, access, images=images, tools=tools, on_line=on_line)
+    async with tools.run(bake_tool(recipe_name, baker, access, settings)) as run:
+        return await follow(run, report)
+
+
+def bake_tool(recipe_name: str, baker: str, access: HostAccess, settings: Mapping[str, str]) -> ToolContainer:
+    """The container that bakes."""
+    environment = {
+        **access.proxies,
+        **settings,
+        "DAYFLY_DOCKER_HOST": f"unix://{_SOCKET}",
+        "DAYFLY_CACHE_DIR": f"{_DATA}/bake",
+        "DAYFLY_STATE_DIR": f"{_DATA}/state",
+        "PATH": f"{Path(PYTHON).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": f"{_HOME}/service",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+    }
+    if access.ca_bundle is not None:
+        environment["SSL_CERT_FILE"] = CA_BUNDLE
+    return ToolContainer(
+        image=baker,
+        command=(PYTHON, "-m", "dayfly.cli.bake_inside", recipe_name),
+        capabilities=tuple(CAPABILITIES),
+        files=(*access_files(access), *own_files()),
+        environment=environment,
+        volumes={CACHE_VOLUME: _DATA},
+        engine_socket=_SOCKET,
+        mounts_file_systems=True,
+        grace_seconds=_CLEAN_UP_SECONDS,
+    )
+
+
+def own_files() -> tuple[File, ...]:
+    """This installation's package and provisioning/, laid out as in a checkout (assets.py finds them)."""
+    package = Path(dayfly.__file__).parent
+    return (
+        *_files(package, f"{_HOME}/service/dayfly", skip=package / "_assets"),
+        *_files(assets.provisioning(), f"{_HOME}/provisioning"),
+    )
+
+
+def progress_line(progress: Progress) -> str:
+    """One line of what `follow` reads."""
+    return json.dumps({"kind": "progress", **vars(progress)})
+
+
+def result_line(image_id: str) -> str:
+    return json.dumps({"kind": "result", "image_id": image_id})
+
+
+def error_line(error: DayflyError) -> str:
+    return json.dumps({"kind": "error", "code": error.code, "message": error.message, "evidence": error.evidence})
+
+
+async def follow(run: ToolRun, report: Report) -> str:
+    """Report what the bake in the container reports, and give or raise what it ends with."""
+    tail: deque[str] = deque(maxlen=EVIDENCE_LINES)
+    async for line in run.lines():
+        event = _event(line.text) if line.stream == "stdout" else None
+        match event:
+            case {"kind": "progress", "phase": phase, "state": state, "seconds": seconds, "message": message}:
+                report(Progress(phase, state, seconds, message))
+            case {"kind": "result", "image_id": image_id}:
+                return str(image_id)
+            case {"kind": "error", "code": code, "message": message, "evidence": evidence}:
+                raise _class_of(str(code))(message, evidence=evidence)
+            case _:
+                tail.append(line.text)
+    raise failure("the bake in the container", await run.exit_code(), tail)
+
+
+def _event(text: str) -> Mapping[str, Any] | None:
+    try:
+        event = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _class_of(code: str) -> type[DayflyError]:
+    """The error that has `code`; BakeFailed where none has."""
+    if code == Internal.code:
+        return Internal
+    return next((kind for kind in _subclasses(DayflyError) if kind.code == code), BakeFailed)
+
+
+def _subclasses(kind: type[DayflyError]) -> Iterator[type[DayflyError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _files(folder: Path, target: str, *, skip: Path | None = None) -> Iterator[File]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and (skip is None or not path.is_relative_to(skip)):
+            mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
+            yield File(f"{target}/{path.relative_to(folder)}", path.read_bytes(), mode)

@@ -1,0 +1,156 @@
+"""How this host reaches its archives of packages, in a form that a container can be given.
+
+A bake in a container uses the host's mirror, proxies, pip configuration and certificate authorities. Not here: what is
+installed (baker.py).
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+_CA_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS
+)
+_PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+_PIP_LISTS: Final = frozenset({"constraint", "extra-index-url", "find-links", "trusted-host"})
+"""Options with several values."""
+_PIP_OPTIONS: Final = _PIP_LISTS | {
+    "client-cert",
+    "default-timeout",
+    "index-url",
+    "no-index",
+    "proxy",
+    "retries",
+    "timeout",
+}
+"""What says where packages come from. `cert` is not among them: the container has the host's authorities."""
+_APT_OPTIONS: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
+_APT_FORMAT: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+_SUFFIXES: Final = ("", "-updates", "-security")
+_LIMIT_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class HostAccess:
+    """Credentials may be among it: it goes to the container in files that no image keeps, or in its environment."""
+
+    apt_sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """A suite's suffix (``, `-updates`, `-security`) → the mirror's URI. Empty: this host is not a Debian."""
+    apt_options: tuple[str, ...] = field(default=(), repr=False)
+    pip_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Options of pip → values, as in a section `global` of its configuration."""
+    folders: tuple[Path, ...] = ()
+    """Files and folders of this host that `pip_options` name."""
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_bundle: bytes | None = field(default=None, repr=False)
+
+
+def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
+    """Everything that this user may read of it. `environment` is this process's, unless given."""
+    environment = os.environ if environment is None else environment
+    pip_options = dict(_pip_options(environment))
+    debian = _os_release().get("ID") == "debian" and shutil.which("apt-get") is not None
+    return HostAccess(
+        apt_sources=_apt_sources(_os_release().get("VERSION_CODENAME", "")) if debian else {},
+        apt_options=_apt_options() if debian else (),
+        pip_options=pip_options,
+        folders=tuple(sorted(set(_local_paths(pip_options)))),
+        proxies={name: value for name, value in environment.items() if value and name.lower() in _PROXIES},
+        ca_bundle=_ca_bundle(environment),
+    )
+
+
+def choose_mirrors(targets: str, codename: str) -> dict[str, str]:
+    """Of the output of `apt-get indextargets`: for each suffix, the mirror of the host's own release, else the first.
+
+    Only Debian's names of suites count: other archives' packages are nothing that a bake needs.
+    """
+    found: dict[str, str] = {}
+    entries = [tuple(line.split("|")) for line in targets.splitlines() if line.count("|") == 2]
+    for suffix in _SUFFIXES:
+        for uri, release, component in entries:
+            if component == "main" and release == f"{codename}{suffix}":
+                found.setdefault(suffix, uri)
+    return found
+
+
+def _apt_sources(codename: str) -> dict[str, str]:
+    # A release that is not out yet has two names in the archive.
+    return choose_mirrors(_output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages"), codename)
+
+
+def _apt_options() -> tuple[str, ...]:
+    dump = _output("apt-config", "dump")
+    return tuple(line for line in dump.splitlines() if line.startswith(_APT_OPTIONS) and not line.endswith('"";'))
+
+
+def _output(*argv: str) -> str:
+    """Raises CalledProcessError."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=_LIMIT_SECONDS)
+    return done.stdout
+
+
+def _os_release() -> Mapping[str, str]:
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _ca_bundle(environment: Mapping[str, str]) -> bytes | None:
+    for path in filter(None, (environment.get("SSL_CERT_FILE"), *_CA_BUNDLES)):
+        if Path(path).is_file():
+            return Path(path).read_bytes()
+    return None
+
+
+def _pip_options(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """As pip itself reads them: system, user, this virtual environment, PIP_CONFIG_FILE, PIP_*; the last one holds."""
+    for path in _pip_files(environment):
+        parser = configparser.RawConfigParser()
+        parser.read(path)  # A file that is not there is no error.
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                for name, value in parser.items(section):
+                    key = name.replace("_", "-")
+                    if key in _PIP_OPTIONS:
+                        yield key, " ".join(value.split())
+    for name, value in environment.items():
+        key = name.removeprefix("PIP_").lower().replace("_", "-")
+        if name.startswith("PIP_") and key in _PIP_OPTIONS:
+            yield key, value
+
+
+def _pip_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    chosen = environment.get("PIP_CONFIG_FILE")
+    if chosen == os.devnull:
+        return ()
+    home = Path(environment.get("HOME") or Path.home())
+    system = [Path(folder) / "pip" for folder in environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if folder]
+    user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "pip"
+    files = [*(folder / "pip.conf" for folder in system), Path("/etc/pip.conf")]
+    files += [home / ".pip" / "pip.conf", user / "pip.conf", Path(sys.prefix) / "pip.conf"]
+    return (*files, *([Path(chosen)] if chosen else []))
+
+
+def _local_paths(options: Mapping[str, str]) -> Iterator[Path]:
+    """What an option names of this host's files: paths, and URLs of the kind file://."""
+    for name, value in options.items():
+        for word in value.split() if name in _PIP_LISTS else [value]:
+            path = Path(url2pathname(urlsplit(word).path)) if word.startswith("file:") else Path(word)
+            if path.is_absolute() and path.exists():
+                yield path
