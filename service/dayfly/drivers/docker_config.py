@@ -58,9 +58,13 @@ def one_shot_config(image: str, argv: Sequence[str], devices: Sequence[str], lab
 
 def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) -> dict[str, Any]:
     """A container of a bake. `socket` is the engine's, on the host. It is removed when its program ends."""
-    # `mount` is denied by AppArmor's docker-default and, for volumes and the socket, by SELinux' container label.
-    # Seccomp's default profile stays: it allows what the capabilities allow.
-    unconfined = ["apparmor=unconfined", "label=disable"] if tool.mounts_file_systems else []
+    # Seccomp's default profile stays: it allows what the capabilities allow. AppArmor's docker-default denies `mount`
+    # to everybody, and SELinux' label for containers keeps them from the host's files and from the engine's socket.
+    security = ["no-new-privileges"]
+    if tool.mounts_file_systems:
+        security.append("apparmor=unconfined")
+    if tool.mounts_file_systems or tool.folders or tool.engine_socket:
+        security.append("label=disable")
     mounts = [_bind(folder, str(folder), read_only=True) for folder in tool.folders]
     mounts += [
         {"Type": "volume", "Source": name, "Target": path, "VolumeOptions": {"Labels": dict(labels), "NoCopy": True}}
@@ -85,7 +89,7 @@ def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) ->
         | {
             "AutoRemove": True,
             "CapAdd": list(tool.capabilities),
-            "SecurityOpt": ["no-new-privileges", *unconfined],
+            "SecurityOpt": security,
             # Package archives and proxies, also those on the host's loopback, and clusters' published ports.
             "NetworkMode": "host",
             # Files get the owners that they have on a node also where the engine shifts user ids.

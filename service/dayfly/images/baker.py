@@ -86,6 +86,7 @@ async def ensure_baker(base: str, access: HostAccess, *, images: ImageStore, too
     try:
         await images.inspect(reference)
     except ImageMissing:
+        on_line("packages come from " + ("this host's mirror" if access.apt_sources else "the base's own sources"))
         image_id = await _make(base_id, reference, key, setup_files(access, needed), access, tools, on_line)
         await remove_former(images, _REPOSITORY, label=LABEL_BAKER, current=image_id)
     return reference

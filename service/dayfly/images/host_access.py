@@ -18,6 +18,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dayfly.errors import BakeFailed
+
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
@@ -40,6 +42,7 @@ _PIP_OPTIONS: Final = _PIP_LISTS | {
 _APT_OPTIONS: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 _APT_FORMAT: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
 _SUFFIXES: Final = ("", "-updates", "-security")
+_STATES: Final = ("stable", "testing", "unstable", "sid")
 _LIMIT_SECONDS: Final = 60.0
 
 
@@ -59,7 +62,7 @@ class HostAccess:
 
 
 def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
-    """Everything that this user may read of it. `environment` is this process's, unless given."""
+    """Everything that this user may read of it. `environment` is this process's, unless given. Raises BakeFailed."""
     environment = os.environ if environment is None else environment
     pip_options = dict(_pip_options(environment))
     debian = _os_release().get("ID") == "debian" and shutil.which("apt-get") is not None
@@ -74,21 +77,23 @@ def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
 
 
 def choose_mirrors(targets: str, codename: str) -> dict[str, str]:
-    """Of the output of `apt-get indextargets`: for each suffix, the mirror of the host's own release, else the first.
+    """Of the output of `apt-get indextargets`: for each suffix, the mirror of the host's own release.
 
-    Only Debian's names of suites count: other archives' packages are nothing that a bake needs.
+    `codename` is that release's; the archive calls it by the name of its state, too. Other archives are left out: their
+    packages are nothing that a bake needs.
     """
     found: dict[str, str] = {}
+    names = (codename, *_STATES)
     entries = [tuple(line.split("|")) for line in targets.splitlines() if line.count("|") == 2]
     for suffix in _SUFFIXES:
+        wanted = {f"{name}{suffix}" for name in names}
         for uri, release, component in entries:
-            if component == "main" and release == f"{codename}{suffix}":
+            if component == "main" and release in wanted:
                 found.setdefault(suffix, uri)
     return found
 
 
 def _apt_sources(codename: str) -> dict[str, str]:
-    # A release that is not out yet has two names in the archive.
     return choose_mirrors(_output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages"), codename)
 
 
@@ -98,8 +103,14 @@ def _apt_options() -> tuple[str, ...]:
 
 
 def _output(*argv: str) -> str:
-    """Raises CalledProcessError."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=_LIMIT_SECONDS)
+    """What a command of the host's prints. Raises BakeFailed."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise BakeFailed(f"{' '.join(argv[:2])} did not end within {_LIMIT_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        evidence = {"output": done.stderr}
+        raise BakeFailed(f"{' '.join(argv[:2])} ended with exit code {done.returncode}", evidence=evidence)
     return done.stdout
 
 
@@ -122,7 +133,10 @@ def _pip_options(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """As pip itself reads them: system, user, this virtual environment, PIP_CONFIG_FILE, PIP_*; the last one holds."""
     for path in _pip_files(environment):
         parser = configparser.RawConfigParser()
-        parser.read(path)  # A file that is not there is no error.
+        try:
+            parser.read(path)  # A file that is not there is no error.
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise BakeFailed(f"pip's configuration {path} cannot be read: {error}") from error
         for section in ("global", "install"):
             if parser.has_section(section):
                 for name, value in parser.items(section):

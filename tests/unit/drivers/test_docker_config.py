@@ -134,8 +134,13 @@ def test_a_bakes_container_is_not_privileged() -> None:
     assert host["CapAdd"] == ["SYS_ADMIN", "CHOWN"]
     # No word of seccomp: the engine's default profile holds.
     assert host["SecurityOpt"] == ["no-new-privileges", "apparmor=unconfined", "label=disable"]
-    without = tool_config(replace(BAKE, mounts_file_systems=False), Path("/run/docker.sock"), {})["HostConfig"]
-    assert without["SecurityOpt"] == ["no-new-privileges"]
+    quiet = replace(BAKE, mounts_file_systems=False)
+    assert _security(quiet) == ["no-new-privileges", "label=disable"]
+    assert _security(replace(quiet, folders=(), engine_socket=None)) == ["no-new-privileges"]
+
+
+def _security(tool: ToolContainer) -> list[str]:
+    return list(tool_config(tool, Path("/run/docker.sock"), {})["HostConfig"]["SecurityOpt"])
 
 
 def test_a_bakes_container_sees_of_the_host_what_it_was_given() -> None:

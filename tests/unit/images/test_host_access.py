@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dayfly.errors import BakeFailed
 from dayfly.images import host_access
 from dayfly.images.host_access import choose_mirrors, look_at_host
 
@@ -27,6 +28,18 @@ def test_mirrors_are_those_of_the_hosts_own_release() -> None:
         "-security": "http://mirror.example/security",
     }
     assert choose_mirrors(TARGETS, "forky") == {}
+    unstable = "http://mirror.example/debian|unstable|main\nhttp://mirror.example/debian|experimental|main\n"
+    assert choose_mirrors(unstable, "forky") == {"": "http://mirror.example/debian"}
+
+
+def test_what_the_host_cannot_say_fails_with_the_reason(home: Path) -> None:
+    with pytest.raises(BakeFailed, match="ls --no-such-option ended with exit code 2") as caught:
+        host_access._output("ls", "--no-such-option")
+    assert "no-such-option" in caught.value.evidence["output"]
+    (home / ".pip").mkdir()
+    (home / ".pip" / "pip.conf").write_text("index-url = x\n")
+    with pytest.raises(BakeFailed, match=r"pip's configuration .*pip\.conf cannot be read"):
+        look(home)
 
 
 def test_a_host_that_is_not_a_debian_gives_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:

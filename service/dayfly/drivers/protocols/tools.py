@@ -31,7 +31,7 @@ class ToolContainer:
     engine_socket: str | None = None
     """Where the engine's own socket is mounted."""
     mounts_file_systems: bool = False
-    """The program mounts: AppArmor's profile and SELinux' label for containers, which deny it, are not used."""
+    """The program mounts: AppArmor's profile for containers, which denies it, is not used."""
     grace_seconds: float = 0.0
     """How long the program may clean up when the caller leaves early."""
 
