@@ -26,8 +26,8 @@ def services() -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["api", "worker"])
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
-    # Nothing is baked in a container, so that nothing is cached there, and no mirror is asked.
-    bakes = {"DAYFLY_CACHE_DIR", "DAYFLY_DEBIAN_MIRROR", "DAYFLY_DEBIAN_SECURITY_MIRROR"}
+    # The stack bakes nothing: it has no cache, and asks no mirror.
+    bakes = {f"DAYFLY_{name}" for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR")}
     assert set(services[service]["environment"]) == SETTINGS - bakes
 
 
