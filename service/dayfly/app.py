@@ -65,7 +65,7 @@ from dayfly.wires import (
     MachineMemory,
     SerialConsoles,
     TemplateKeys,
-    processor_model,
+    host_processor,
 )
 
 _log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)
         host = EngineHost(engine, images, capacity_rules(settings))
-        drivers = Drivers(engine, ssh, KubeClient(), QemuMachines(engine))
+        drivers = Drivers(engine, ssh, KubeClient(), QemuMachines(engine, processor=host_processor()))
         yield Outside(engine, images, drivers, host, KernelPressure(), Accelerators(settings, images))
 
 
@@ -148,7 +148,7 @@ def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -
         publication=Publication(settings.publish_address, settings.port_range),
         advertised=settings.advertised,
         boot_limit_seconds=settings.boot_limit_seconds,
-        processor=processor_model(),
+        processor=host_processor(),
     )
     return Scene(store, outside.drivers, installation, outside.accelerators.accelerator, outside.gauge, clock)
 

@@ -35,6 +35,7 @@
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
         ├── SavedStateMissing     what was saved of a machine is not there      saved_state_missing
+        ├── SavedElsewhere        saved on another processor or accelerator     saved_elsewhere
         ├── CheckpointNotLoaded   a checkpoint cannot be gone back to           checkpoint_not_loaded
         ├── StepTimeout           a step took longer than its limit             step_timeout
         ├── ImageBroken           a node image misses what its manifest names   image_broken
@@ -277,6 +278,12 @@ class SavedStateMissing(Failure):
     """What was saved of a machine is not there, or not any more."""
 
     code = "saved_state_missing"
+
+
+class SavedElsewhere(Failure):
+    """A machine was saved with another accelerator, processor, microcode or host kernel than there is now."""
+
+    code = "saved_elsewhere"
 
 
 class CheckpointNotLoaded(Failure):

@@ -6,6 +6,7 @@ Not here: how the processes are put together (app.py).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import platform
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -37,6 +38,8 @@ from dayfly.store import Store
 _log = structlog.get_logger(__name__)
 
 _DISK_SECONDS: Final = 30.0
+_SEEN_BY_MACHINES: Final = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
+"""Fields of /proc/cpuinfo."""
 
 
 class Accelerators:
@@ -74,15 +77,26 @@ class TemplateKeys:
 
     async def __call__(self, spec: ClusterSpec, owner: str) -> str:
         """Raises ImageMissing, DockerUnavailable."""
-        return template_key(spec, owner, await self._accelerators.accelerator(spec.image_id), processor_model())
+        return template_key(spec, owner, await self._accelerators.accelerator(spec.image_id), host_processor())
 
 
 @cache
-def processor_model() -> str:
-    """The host's processor, as its kernel names it. Under KVM machines see it, and saved ones depend on it."""
-    with Path("/proc/cpuinfo").open() as told:
-        lines = (line.partition(":") for line in told)
-        return next((value.strip() for name, _, value in lines if name.strip() == "model name"), platform.machine())
+def host_processor() -> str:
+    """processor_of() this host."""
+    return processor_of(Path("/proc/cpuinfo").read_text(), platform.release())
+
+
+def processor_of(cpuinfo: str, kernel: str) -> str:
+    """What machines on KVM see of a host, as a short hash: its processor with microcode and flags, and its kernel.
+
+    `-cpu host` gives a machine what both have; QEMU loads a saved one safely only where neither has changed.
+    """
+    told = {}
+    for line in cpuinfo.partition("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        told[name.strip()] = value.strip()
+    seen = [f"{name}={told.get(name, '')}" for name in _SEEN_BY_MACHINES]
+    return hashlib.sha256("\n".join([*seen, kernel, platform.machine()]).encode()).hexdigest()[:16]
 
 
 class Catalog:

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "step_timeout": "takes real time: test_walk.py",
     "internal": "our own defect: test_walk.py",
     "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",
+    "saved_elsewhere": "of machines on KVM after their host changed: tests/unit/drivers/test_machines_kvm.py",
     "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",

@@ -17,7 +17,7 @@ from dayfly.errors import (
     NotANodeImage,
     VmExited,
 )
-from dayfly.wires import Catalog, MachineMemory
+from dayfly.wires import Catalog, MachineMemory, host_processor, processor_of
 from tests.support.specs import make_cluster, make_manifest
 
 CLUSTER = make_cluster()
@@ -59,3 +59,33 @@ async def test_one_that_does_not_run_has_none(error: type[DayflyError]) -> None:
 async def test_a_defect_stays_one() -> None:
     with pytest.raises(Internal):
         await MachineMemory(Machines(Internal("x"))).read(CLUSTER, "node01")  # type: ignore[arg-type]
+
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 85
+model name\t: Intel(R) Xeon(R) Gold 6230
+stepping\t: 7
+microcode\t: 0x5003604
+cpu MHz\t\t: 2100.000
+flags\t\t: fpu vme avx2 rtm
+
+processor\t: 1
+microcode\t: 0x1
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0x5003604", "0x5003707"), (" rtm", ""), ("Gold 6230", "Gold 6240"), ("stepping\t: 7", "stepping\t: 6")],
+)
+def test_saved_machines_on_kvm_depend_on_microcode_and_flags_beside_the_model(before: str, after: str) -> None:
+    assert processor_of(CPUINFO, "6.1.0") != processor_of(CPUINFO.replace(before, after), "6.1.0")
+
+
+def test_and_on_the_hosts_kernel_but_not_on_its_speed_of_the_moment() -> None:
+    assert processor_of(CPUINFO, "6.1.0") != processor_of(CPUINFO, "6.12.0")
+    assert processor_of(CPUINFO, "6.1.0") == processor_of(CPUINFO.replace("2100.000", "800.000"), "6.1.0")
+    assert len(host_processor()) == 16

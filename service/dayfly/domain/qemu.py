@@ -35,6 +35,15 @@ DISK: Final = "disk.qcow2"
 the machine keeps it."""
 
 
+def state_name(accelerator: Accelerator, processor: str) -> str:
+    """The file of a saved machine's state: on KVM it names the host's `processor`, which the machine sees.
+
+    A machine that is loaded asks for the name that fits this host, so no other host's state is ever given to it: QEMU
+    promises nothing for `-cpu host` where CPU, microcode or kernel differ, and may load it all the same.
+    """
+    return f"{STATE}-kvm-{processor}" if accelerator == "kvm" else STATE
+
+
 @dataclass(frozen=True)
 class Machine:
     """One virtual machine. Memory in MiB; paths are inside the node's container."""

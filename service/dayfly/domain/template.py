@@ -61,7 +61,8 @@ class Template:
 def template_key(spec: ClusterSpec, owner: str, accelerator: Accelerator, processor: str) -> str:
     """What a cluster and a template must have in common: its shape, its owner, and what runs it.
 
-    QEMU's version is the image's, which the shape names. `processor`: the host's model where machines see it (KVM).
+    QEMU's version is the image's, which the shape names. `processor`: the host's, with microcode and
+    kernel, where machines see it (KVM).
     """
     parts = (str(FORMAT), spec.shape, owner, accelerator, processor if accelerator == "kvm" else "")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -19,7 +19,7 @@ from dayfly.domain.fence import PASS, REFUSED, Fence
 from dayfly.drivers.guest_agent import GuestAgent, guest_agent
 from dayfly.drivers.protocols import CommandResult, ContainerEngine, Memory, Ram
 from dayfly.drivers.qmp import Qmp, qmp
-from dayfly.errors import CommandFailed, DayflyError, DiskFull, LeaseLost, SshTimeout
+from dayfly.errors import CommandFailed, DayflyError, DiskFull, LeaseLost, SavedElsewhere, SshTimeout
 
 _CAPABILITIES: Final[Mapping[Ram, str]] = {"shared": "x-ignore-shared", "whole": "mapped-ram"}
 """`shared`: RAM that lies in a file of its own is left out. `whole`: RAM within the state, each page at its place."""
@@ -50,6 +50,8 @@ sync "${{1%/*}}"
 rm -rf "$1.old"
 du --summarize --block-size=1 "$1"
 """
+# Whatever the state is called (qemu.state_name).
+_SAVED_THERE: Final = f"""for one in "$1/{qemu.STATE}"*; do [ ! -e "$one" ] || exit 0; done; exit 1"""
 _DISCARD: Final = f"""{PASS}
 rm -rf "$1".new-* "$1.old"
 [ ! -e "$1" ] || {{ mv "$1" "$1.old" && rm -rf "$1.old"; }}
@@ -58,10 +60,11 @@ _ROLLUP: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
 class QemuMachines:
-    """Machines in containers of `engine`."""
+    """Machines in containers of `engine`. `processor` identifies the host's, as machines on KVM see it."""
 
-    def __init__(self, engine: ContainerEngine, *, clock: Clock | None = None) -> None:
+    def __init__(self, engine: ContainerEngine, *, processor: str = "", clock: Clock | None = None) -> None:
         self._engine = engine
+        self._processor = processor
         self._clock = clock or SystemClock()
 
     async def status(self, container: str) -> str:
@@ -105,7 +108,8 @@ class QemuMachines:
         return int(told.split()[0])
 
     async def saved(self, container: str, folder: str) -> bool:
-        looked = await self._engine.exec(container, ["test", "-e", f"{folder}/{qemu.STATE}"], timeout=_SHORT_SECONDS)
+        look = ["sh", "-c", _SAVED_THERE, "sh", folder]
+        looked = await self._engine.exec(container, look, timeout=_SHORT_SECONDS)
         if looked.exit_code not in {0, 1}:
             # Killed with its container, for one: what is saved is not to be given up for that.
             raise CommandFailed(f"{container}: nobody could look for {folder}: exit code {looked.exit_code}")
@@ -130,8 +134,7 @@ class QemuMachines:
             ):
                 if await self._migration(session) not in _MOVING:  # else somebody began, and died
                     await self._choose(session, ram)
-                    where = {"uri": f"file:{folder}/{qemu.STATE}", "exit-on-error": False}
-                    await session.execute("migrate-incoming", where)
+                    await self._begin_loading(session, container, folder)
                 await self._migrated(session, container)
                 if then is not None:
                     limit.reschedule(None)
@@ -181,9 +184,28 @@ class QemuMachines:
                 await session.execute("cont")
                 await session.execute("stop")
             await self._choose(session, ram)
-            await session.execute("migrate", {"uri": f"file:{draft}/{qemu.STATE}"})
+            await session.execute("migrate", {"uri": f"file:{draft}/{await self._state_name(session)}"})
             await self._migrated(session, container)
         return ram_file
+
+    async def _begin_loading(self, session: Qmp, container: str, folder: str) -> None:
+        """Raises SavedElsewhere where `folder` has a state, but none for this host."""
+        name = await self._state_name(session)
+        try:
+            await session.execute("migrate-incoming", {"uri": f"file:{folder}/{name}", "exit-on-error": False})
+        except CommandFailed as error:
+            # Looked for only now: before each load it would cost a tenth of a second.
+            fits = await self._engine.exec(container, ["test", "-e", f"{folder}/{name}"], timeout=_SHORT_SECONDS)
+            if fits.exit_code == 1 and await self.saved(container, folder):
+                raise SavedElsewhere(
+                    f"{container}: it was saved with another accelerator, processor, microcode or kernel of the host"
+                ) from error
+            raise
+
+    async def _state_name(self, session: Qmp) -> str:
+        told = await session.execute("query-kvm")
+        on_kvm = isinstance(told, Mapping) and told.get("enabled") is True
+        return qemu.state_name("kvm" if on_kvm else "tcg", self._processor)
 
     async def _ram_file(self, session: Qmp, container: str) -> str:
         """Where the machine's RAM is a file that others can map."""

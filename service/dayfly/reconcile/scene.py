@@ -23,7 +23,8 @@ from dayfly.store import Claim, Store
 class Installation:
     """What every cluster of this installation has in common.
 
-    `advertised` is the host part of endpoints for callers; `processor` the host's model, as machines see it under KVM.
+    `advertised` is the host part of endpoints for callers; `processor` identifies the host's, as machines on KVM
+    see it.
     """
 
     instance: str
