@@ -163,6 +163,11 @@ def bake_tools(host: Host) -> Check:
     return Check("bake tools", "warn", found, f"to bake images: {'; '.join(one.advice for one in lacking)}")
 
 
+def total_memory(host: Host) -> int | None:
+    """All that the machine has, in bytes; None where its kernel does not tell."""
+    return _meminfo(host, "MemTotal")
+
+
 def _meminfo(host: Host, field: str) -> int | None:
     for line in (host.read("/proc/meminfo") or "").splitlines():
         name, _, value = line.partition(":")

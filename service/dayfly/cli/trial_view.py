@@ -1,0 +1,68 @@
+"""What a full examination looks like: on a terminal a live line; elsewhere a line for each trial. A table in the end.
+
+Everything but the table goes to standard error, for standard output may be JSON.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dayfly.cli.live_view import LiveView
+from dayfly.doctor.full.report import Report, TrialResult
+
+_STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}
+
+
+class TrialView(LiveView):
+    """Shows how an examination goes on, for as long as it is entered (doctor.full.examination.View)."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._trial = self._said = ""
+        self._began = time.monotonic()
+
+    def began(self, trial: str) -> None:
+        self._trial, self._said, self._began = trial, "", time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(Text(f"… {trial}"), soft_wrap=True)
+
+    def says(self, text: str) -> None:
+        self._said = text
+
+    def ended(self, result: TrialResult) -> None:
+        self._trial = ""
+        code = f"[{result.code}] " if result.code and result.verdict == "failed" else ""
+        line = Text(f"{result.verdict:<8}", _STYLES[result.verdict])
+        line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{result.detail}", "default")
+        self.console.print(line, soft_wrap=True)
+
+    def render(self) -> Text:
+        if not self._trial:
+            return Text("")
+        elapsed = time.monotonic() - self._began
+        line = Text(f"•       {self._trial:<22}{elapsed:7.1f} s  ", "cyan", no_wrap=True, overflow="ellipsis")
+        return line.append(self._said, "dim")
+
+
+def render_report(report: Report, console: Console) -> None:
+    """The host in two lines, and a line for each trial."""
+    host, engine = report.host, report.engine
+    console.print(Text(f"{host['system']}, Linux {host['kernel']}, Python {host['python']}, {host['cores']} cores"))
+    if engine:
+        name, version = engine.get("name", "engine"), engine.get("version", "?")
+        on = report.accelerator.get("accelerator", "an unknown accelerator")
+        console.print(Text(f"{name} {version}, {engine.get('storage_driver', '?')}; machines run on {on}"))
+    table = Table("trial", "verdict", "seconds", "detail", box=None, pad_edge=False)
+    for trial in report.trials:
+        code = f"[{trial.code}] " if trial.code and trial.verdict == "failed" else ""
+        seconds = f"{trial.seconds:.1f}" if trial.verdict != "not run" else "-"
+        told = Text(f"{code}{trial.detail}")
+        table.add_row(trial.name, Text(trial.verdict, _STYLES[trial.verdict]), Text(seconds, justify="right"), told)
+    console.print(table)
+    passed = sum(trial.verdict == "ok" for trial in report.trials)
+    console.print(Text(f"{passed} of {len(report.trials)} trials ok in {report.seconds:.0f} s"))

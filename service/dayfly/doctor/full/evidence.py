@@ -1,0 +1,51 @@
+"""What is known of failures, written to a folder: a subfolder for each trial that failed, and the service's log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dayfly.client import ClientError
+from dayfly.doctor.full.faults import Fault
+from dayfly.errors import DayflyError
+
+_COLLECT_SECONDS: Final = 180.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`folder` None: nothing is kept. `collect` gives what is to be known of the service now: file name → content."""
+
+    folder: Path | None
+    collect: Callable[[], Awaitable[Mapping[str, bytes]]]
+
+    async def keep(self, trial: str, fault: Fault) -> None:
+        """The fault and its surroundings. What cannot be collected is told in a file of its own: a report is due."""
+        if self.folder is None:
+            return
+        folder = self.folder / trial.replace(" ", "-")
+        _write(folder / "fault.txt", f"{fault.code}: {fault.message}\n".encode())
+        for name, text in fault.evidence.items():
+            _write(folder / f"{name.replace('/', '-')}.txt", text.encode())
+        try:
+            async with asyncio.timeout(_COLLECT_SECONDS):
+                collected = await self.collect()
+        except (TimeoutError, ClientError, DayflyError) as error:
+            collected = {"not-collected.txt": f"{type(error).__name__}: {error}\n".encode()}
+        for name, content in collected.items():
+            _write(folder / name, content)
+
+    def keep_log(self, log: str) -> None:
+        """The service's, whether anything failed or not."""
+        if self.folder is not None:
+            _write(self.folder / "service.log", log.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """For its owner's eyes: diagnostics tell much of a host."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_bytes(content)

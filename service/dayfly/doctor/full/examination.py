@@ -1,0 +1,158 @@
+"""The full examination: a service of its own, all trials in their order, and the report.
+
+Not here: what a trial does (trials/), and how trials are run (runner.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from dayfly.app import open_outside
+from dayfly.client import AsyncClient
+from dayfly.clock import Clock, SystemClock
+from dayfly.doctor.checks import Host, total_memory
+from dayfly.doctor.full.evidence import Evidence
+from dayfly.doctor.full.report import Report, TrialResult
+from dayfly.doctor.full.runner import Runner, Trial, Watcher
+from dayfly.doctor.full.service import TrialService, trial_settings
+from dayfly.doctor.full.session import Session
+from dayfly.doctor.full.trials import cold, end, saved, start, transfer
+from dayfly.domain.limits import TEARDOWN_SECONDS
+from dayfly.drivers.docker_names import EngineNames
+from dayfly.settings import Settings
+
+_CHECK_SECONDS: Final = 300.0
+_BAKE_SECONDS: Final = 2 * 3600.0
+_START_SECONDS: Final = 60.0
+_TRANSFER_SECONDS: Final = 900.0
+
+
+class View(Watcher, Protocol):
+    """Who is shown how the examination goes on, and what the present trial waits for."""
+
+    def says(self, text: str) -> None: ...
+
+
+@dataclass
+class _Said:
+    """Hands on what is said, and keeps the last."""
+
+    show: Callable[[str], None]
+    last: str = ""
+
+    def __call__(self, text: str) -> None:
+        self.last = text
+        self.show(text)
+
+
+async def examine_fully(
+    settings: Settings, image: str, *, view: View, stop: asyncio.Event, evidence: Path | None = None
+) -> Report:
+    """Everything that Dayfly promises, tried once on this host with `settings`; `image` is a recipe, or a reference.
+
+    Leaves nothing behind: not when a trial fails, and not when `stop` is set or the caller is cancelled. `evidence`:
+    the folder that what is known of failures is written to.
+    """
+    clock = SystemClock()
+    began = clock.monotonic()
+    said = _Said(view.says)
+    async with _session(settings, image, clock, said) as session:
+        kept = Evidence(evidence, session.evidence)
+        runner = Runner(clock, view, stop, session.service.ended_unasked, lambda: said.last, kept.keep)
+        results = await runner.run(trials_of(session), cleaning_of(session))
+        kept.keep_log(session.service.log())
+        return report_of(session, results, clock.monotonic() - began, interrupted=stop.is_set())
+
+
+def trials_of(session: Session) -> Sequence[Trial]:
+    """In their order."""
+
+    def trial(
+        name: str, run: Callable[[Session], Coroutine[Any, Any, str]], limit: Callable[[], float], *needs: str
+    ) -> Trial:
+        return Trial(name, partial(run, session), limit, needs)
+
+    def commands() -> float:
+        return 12 * session.limits.command
+
+    def loads() -> float:
+        return session.save_limit() + session.load_limit() + commands()
+
+    def deletes() -> float:
+        return 3 * TEARDOWN_SECONDS
+
+    return (
+        trial("host", start.check_host, lambda: _CHECK_SECONDS),
+        trial("image", start.find_image, lambda: _BAKE_SECONDS, "host"),
+        trial("service", start.start_service, lambda: _START_SECONDS, "image"),
+        trial("cold cluster", cold.make_cluster, session.boot_limit, "service"),
+        trial("ssh", cold.log_in, commands, "cold cluster"),
+        trial("network", cold.reach_each_other, commands, "ssh"),
+        trial("registry", cold.use_registry, commands, "ssh"),
+        trial("cluster deletion", cold.delete_cluster, deletes, "cold cluster"),
+        trial("template", saved.make_template, lambda: session.boot_limit() + loads(), "cold cluster"),
+        trial("fork", saved.fork, lambda: 2 * loads(), "template"),
+        trial("reset", saved.reset, loads, "fork"),
+        trial("checkpoint", saved.checkpoint, lambda: 2 * loads(), "fork"),
+        trial("hibernate and resume", saved.sleep_and_wake, lambda: 2 * loads(), "fork"),
+        trial("image transfer", transfer.transfer_image, lambda: _TRANSFER_SECONDS, "fork"),
+        trial("deletion", end.delete_all, deletes, "service"),
+        trial("gc", end.look_for_strays, lambda: _START_SECONDS, "deletion"),
+        trial("nothing left", end.look_for_rest, lambda: _START_SECONDS, "deletion"),
+    )
+
+
+def cleaning_of(session: Session) -> Trial:
+    """The trial that runs in every case."""
+    return Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
+
+
+def report_of(session: Session, results: tuple[TrialResult, ...], seconds: float, *, interrupted: bool) -> Report:
+    """Of what the session knows by the end."""
+    return Report(
+        host=host_facts(Host()),
+        engine=asdict(session.engine) if session.engine else {},
+        accelerator=asdict(session.accelerator) if session.accelerator else {},
+        checks=session.checks,
+        trials=results,
+        seconds=round(seconds, 1),
+        interrupted=interrupted,
+    )
+
+
+def host_facts(host: Host) -> Mapping[str, object]:
+    """Of the machine that the examination runs on, which need not be the engine's."""
+    release = dict(line.split("=", 1) for line in (host.read("/etc/os-release") or "").splitlines() if "=" in line)
+    memory = total_memory(host)
+    return {
+        "system": release.get("PRETTY_NAME", "").strip('"') or platform.system(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cores": host.cores(),
+        "memory_mib": None if memory is None else memory >> 20,
+    }
+
+
+@asynccontextmanager
+async def _session(operator: Settings, image: str, clock: Clock, says: Callable[[str], None]) -> AsyncIterator[Session]:
+    state_dir = Path(tempfile.mkdtemp(prefix="dayfly-doctor-"))  # mode 0700
+    try:
+        settings = trial_settings(operator, state_dir)
+        service = TrialService(settings)
+        async with AsyncExitStack() as stack:
+            outside = await stack.enter_async_context(open_outside(settings, clock))
+            names = EngineNames(settings.docker_host)
+            stack.push_async_callback(names.close)
+            api = await stack.enter_async_context(AsyncClient(service.url))
+            yield Session(operator, settings, image, outside, names, api, service, clock, says)
+    finally:
+        shutil.rmtree(state_dir)

@@ -1,0 +1,31 @@
+"""What runs in the process of service.py: API and worker, with the settings that standard input gives as JSON.
+
+Ends on SIGTERM, and when standard input ends: an examination that was killed leaves no service behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from dayfly import app
+from dayfly.settings import Settings
+
+
+async def _serve(settings: Settings) -> None:
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def on_input() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(descriptor, on_input)
+    await app.run(settings, api=True, worker=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Settings(**json.loads(sys.stdin.readline()))))

@@ -1,0 +1,184 @@
+"""What the trials of one examination share: connections, and what earlier trials found and made.
+
+Not here: any trial, and the order of trials (examination.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from dayfly.app import Outside
+from dayfly.client import AsyncClient, Cluster, ClusterFailed, Template
+from dayfly.client.calls import Wait, is_over
+from dayfly.clock import Clock
+from dayfly.doctor.checks import Check
+from dayfly.doctor.full.report import TrialFailed
+from dayfly.doctor.full.service import TrialService
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.limits import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
+from dayfly.drivers.docker_names import EngineNames
+from dayfly.drivers.kvm import AcceleratorAnswer
+from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.settings import Settings
+
+T = TypeVar("T")
+
+_HOLD_SECONDS: Final = 2.0
+"""How long one request waits: as often it is shown what is waited for."""
+_POLL_SECONDS: Final = 0.5
+WORKERS: Final = 1
+PURPOSES: Final = ("cluster", "template", "trial", "member")
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """The image under trial: its reference, and how the engine had it before any trial pushed or pulled it."""
+
+    reference: str
+    info: ImageInfo
+    manifest: ImageManifest
+
+
+@dataclass
+class Session:
+    """`operator` are the settings of whoever asked, `settings` those of the service under trial; both of one engine.
+
+    `outside` are this process's own drivers, with the service's instance. `says` takes what is waited for.
+    """
+
+    operator: Settings
+    settings: Settings
+    wanted_image: str
+    outside: Outside
+    names: EngineNames
+    api: AsyncClient
+    service: TrialService
+    clock: Clock
+    says: Callable[[str], None]
+
+    checks: tuple[Check, ...] = ()
+    engine: EngineInfo | None = None
+    accelerator: AcceleratorAnswer | None = None
+    limits: TimeLimits = ACCELERATED
+    found_image: NodeImage | None = None
+    cluster: str = ""
+    cold_host_keys: tuple[str, ...] = ()
+    template: str = ""
+    fork: str = ""
+    volumes: set[str] = field(default_factory=set)
+    """Every volume that a container of this instance was seen to use, anonymous ones too."""
+    references: set[str] = field(default_factory=set)
+    """Image references that a trial made, and that are to be gone in the end."""
+
+    @property
+    def image(self) -> NodeImage:
+        if self.found_image is None:
+            raise TypeError("no trial has found the image yet")
+        return self.found_image
+
+    @property
+    def has_kubernetes(self) -> bool:
+        return self.image.manifest.kubernetes is not None
+
+    def boot_limit(self) -> float:
+        """Seconds for a cluster from nothing to ready, one failed attempt of a step included."""
+        limits = self.limits
+        kubernetes = limits.control_plane + limits.join + limits.nodes_ready + limits.pod if self.has_kubernetes else 0
+        return 2 * (limits.sandbox + limits.boot) + kubernetes
+
+    def load_limit(self) -> float:
+        """Seconds for a cluster out of saved machines to ready, and some commands on its nodes."""
+        limits = self.limits
+        kubernetes = limits.nodes_ready + limits.pod if self.has_kubernetes else 0
+        return limits.sandbox + limits.load + 6 * limits.command + kubernetes
+
+    def save_limit(self) -> float:
+        """Seconds to save all machines, and stop their containers."""
+        return self.limits.save + TEARDOWN_SECONDS + self.limits.command
+
+    async def until(self, cluster_id: str, wanted: Wait) -> Cluster:
+        """The cluster, once it is as wanted. Raises ClusterFailed where it can no more become so.
+
+        Has no limit of its own: a trial has.
+        """
+        while True:
+            seen = await self.api.get(cluster_id, wait=wanted, timeout_seconds=_HOLD_SECONDS)
+            self.says(f"cluster {seen.name}: {_present(seen)}")
+            if is_over(seen, wanted):
+                break
+        if seen.phase != wanted or (wanted == "ready" and seen.desired != "present"):
+            raise ClusterFailed(seen)
+        return seen
+
+    async def poll(self, look: Callable[[], Awaitable[T | None]]) -> T:
+        """The first thing that `look` returns. Has no limit of its own."""
+        while (found := await look()) is None:
+            await self.clock.sleep(_POLL_SECONDS)
+        return found
+
+    async def until_template_ready(self, template_id: str) -> Template:
+        """The template, once its first fork has verified it. Raises TrialFailed with the template's own code."""
+
+        async def look() -> Template | None:
+            seen = await self.api.template(template_id)
+            working = await self.api.list(purposes=("template", "trial"))
+            self.says(f"template: {seen.phase}" + "".join([f", {await self._steps(one.id)}" for one in working[:1]]))
+            if seen.phase in {"making", "verifying"}:
+                return None
+            if seen.phase != "ready":
+                error = seen.error
+                code, message = (error.code, error.message) if error else ("template_not_ready", "")
+                raise TrialFailed(code, f"the template is {seen.phase}: {message}")
+            return seen
+
+        return await self.poll(look)
+
+    async def last_event(self, cluster_id: str) -> int:
+        """The id of the cluster's newest event; 0 where it has none."""
+        events = await self.api.all_events(cluster_id)
+        return events[-1].id if events else 0
+
+    async def require_no_fallback(self, cluster_id: str, *, after: int = 0) -> None:
+        """Raises TrialFailed where the cluster's machines were booted instead of loaded."""
+        for event in await self.api.all_events(cluster_id):
+            if event.id > after and event.type == "cluster.fallback":
+                raise TrialFailed(event.code or "fallback", f"the cluster is ready, but {event.message}")
+
+    async def note_volumes(self) -> None:
+        """Remember which volumes containers use now, to look for them after their deletion."""
+        self.volumes |= await self.names.volumes_in_use(self.settings.instance)
+
+    async def evidence(self) -> Mapping[str, bytes]:
+        """What is to be known of the service and its clusters now; what cannot be had is told instead."""
+        found = {"service.log": self.service.log().encode()}
+        if not self.service.running:
+            return found
+        for one in await self.api.list(purposes=PURPOSES):
+            events = await self.api.all_events(one.id)
+            lines = (f"{event.at.isoformat()} {event.type} {event.code or ''} {event.message}\n" for event in events)
+            found[f"{one.id}-events.txt"] = "".join(lines).encode()
+            found[f"{one.id}.json"] = one.model_dump_json(indent=2).encode()
+            found[f"{one.id}-diagnostics.tar.gz"] = await self.api.diagnostics(one.id)
+        return found
+
+    async def _steps(self, cluster_id: str) -> str:
+        return _present(await self.api.get(cluster_id))
+
+
+def _present(cluster: Cluster) -> str:
+    """What a cluster is at: its phase, and the steps that run."""
+    running = [
+        f"{step.name}{f' of {step.node}' if step.node else ''} ({step.seconds:.0f} s{': ' if step.detail else ''}"
+        f"{step.detail})"
+        for step in cluster.steps
+        if step.state in {"running", "waiting"}
+    ]
+    return f"{cluster.phase}, {', '.join(running)}" if running else cluster.phase
+
+
+async def all_of(*work: Awaitable[T]) -> list[T]:
+    """Results of what is awaited at the same time."""
+    return list(await asyncio.gather(*work))

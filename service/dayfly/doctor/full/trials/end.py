@@ -1,0 +1,157 @@
+"""The trials of the end: everything deleted, nothing for `gc`, nothing on the engine; and cleaning up."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.app import sweeper_of
+from dayfly.client import ApiError
+from dayfly.doctor.full.report import TrialFailed
+from dayfly.doctor.full.session import PURPOSES, Session
+from dayfly.doctor.full.trials.saved import CHECKPOINT
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.drivers.protocols import Holding
+from dayfly.errors import DayflyError
+from dayfly.store import Store
+
+_ORDER: Final = ("container", "network", "volume")
+
+
+async def delete_all(session: Session) -> str:
+    """Checkpoint, clusters, template, by the API: those of trials that failed, too."""
+    api = session.api
+    if session.fork:
+        await _delete_checkpoint(session)
+    living = await api.list(purposes=PURPOSES)
+    for one in await api.list():
+        await api.delete(one.id)
+    for one in await api.list():
+        await session.until(one.id, "deleted")
+    templates = [one.id for one in await api.templates()]
+    for template_id in templates:
+        await api.delete_template(template_id)
+
+    async def gone() -> bool | None:
+        left = [f"template {one.id} is {one.phase}" for one in await api.templates() if one.phase != "failed"]
+        left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
+        session.says("; ".join(left))
+        return None if left else True
+
+    await session.poll(gone)
+    return f"{len(living)} clusters and {len(templates)} templates are deleted"
+
+
+async def look_for_strays(session: Session) -> str:
+    """What `dayfly gc --dry-run` would list."""
+    store = await Store.open(session.settings.database)
+    try:
+        sweeper = sweeper_of(session.settings, store, session.outside, session.clock)
+        strays = await sweeper.strays()
+    finally:
+        await store.close()
+    if strays:
+        listed = ", ".join(f"{stray.holding.kind} {stray.holding.name} ({stray.why})" for stray in strays)
+        raise TrialFailed("strays", f"`dayfly gc` would remove {listed}")
+    return "`dayfly gc --dry-run` lists nothing"
+
+
+async def look_for_rest(session: Session) -> str:
+    """On the engine, by label and by name; and the node image as it was before."""
+    labelled = [f"{holding.kind} {holding.name}" for holding in await session.outside.engine.survey()]
+    if labelled:
+        raise TrialFailed("left_over", f"by label, the engine still has {', '.join(sorted(labelled))}")
+    named = await _named(session)
+    if named:
+        raise TrialFailed("left_over", f"by name, the engine still has {', '.join(named)}")
+    own = session.image.info
+    same = [
+        one for one in await session.outside.images.list(label=LABEL_IMAGE) if _of_same_bake(own.labels, one.labels)
+    ]
+    if [(one.id, set(one.references)) for one in same] != [(own.id, set(own.references))]:
+        found = "; ".join(f"{one.id} {', '.join(one.references)}" for one in same)
+        raise TrialFailed("image_left_over", f"the engine has the node image as {found}; before only as {own.id}")
+    return "no container, volume, network or image more than before, by label and by name"
+
+
+async def clean_up(session: Session) -> str:
+    """Ends the service, and removes all that carries its label, whatever failed before."""
+    session.says("the service's end")
+    trouble, removed = "", 0
+    try:
+        ended = await session.service.end()
+    except TrialFailed as error:
+        ended, trouble = "", f"{error.message}; "
+    for reference in tuple(session.references):
+        await session.outside.images.remove(reference)
+    while holdings := await session.outside.engine.survey():
+        session.says(f"{len(holdings)} things on the engine are removed")
+        removed += await _discard(session, holdings)
+    named = await _named(session)
+    if named:
+        trouble += f"the engine still has {', '.join(named)}, without this instance's label: remove it by hand"
+    if trouble:
+        raise TrialFailed("not_cleaned_up", trouble.rstrip("; "))
+    rest = f"{removed} things that trials had left were removed" if removed else "trials had left nothing"
+    return f"{ended}; {rest}"
+
+
+async def _discard(session: Session, holdings: tuple[Holding, ...]) -> int:
+    """How many were removed. Raises TrialFailed where none could be."""
+    removed, refused = 0, []
+    for holding in sorted(holdings, key=lambda one: _ORDER.index(one.kind)):
+        try:
+            await session.outside.engine.discard(holding)
+            removed += 1
+        except DayflyError as error:
+            refused.append(f"{holding.kind} {holding.name}: {error.message}")
+    if not removed:
+        raise TrialFailed("not_cleaned_up", f"the engine keeps {'; '.join(refused)}")
+    return removed
+
+
+async def _delete_checkpoint(session: Session) -> None:
+    try:
+        await session.api.delete_checkpoint(session.fork, CHECKPOINT)
+    except ApiError as error:
+        if error.code not in {"not_found", "conflict", "not_ready"}:
+            raise
+        return  # a trial before failed: it goes with its cluster
+
+    async def gone() -> bool | None:
+        found = await session.api.checkpoints(session.fork)
+        session.says("; ".join(f"checkpoint {one.name} is {one.phase}" for one in found))
+        return None if found else True
+
+    await session.poll(gone)
+
+
+async def _named(session: Session) -> list[str]:
+    """`kind name` of what has the id of a cluster or template of this service in its name, or was a volume of one."""
+    ids = await _ids(session)
+    present = await session.names.all_names()
+    return sorted(
+        name for name in present if any(one in name for one in ids) or name.removeprefix("volume ") in session.volumes
+    )
+
+
+async def _ids(session: Session) -> frozenset[str]:
+    """Of all clusters and templates that were ever on the service's record."""
+    if not (session.settings.state_dir / "dayfly.db").exists():
+        return frozenset()
+    store = await Store.open(session.settings.database)
+    try:
+        page = await store.list_clusters(phases=tuple(Phase), purposes=tuple(Purpose), limit=1000)
+        templates = await store.list_templates(gone=True)
+    finally:
+        await store.close()
+    return frozenset({*(one.id for one in page.clusters), *(one.id for one in templates)})
+
+
+def _of_same_bake(own: object, other: object) -> bool:
+    match own, other:
+        case {"dayfly.image": mine}, {"dayfly.image": theirs}:
+            return bool(mine == theirs)
+        case _:
+            return False

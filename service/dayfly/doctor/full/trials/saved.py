@@ -1,0 +1,181 @@
+"""The trials of saved machines: template, fork, reset, checkpoint, hibernation, resumption."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.client import Checkpoint
+from dayfly.doctor.full.guest import Guest, guest
+from dayfly.doctor.full.report import TrialFailed
+from dayfly.doctor.full.session import WORKERS, Session
+from dayfly.doctor.full.trials.cold import NODES, kubernetes
+from dayfly.domain.naming import node_name
+
+CHECKPOINT: Final = "doctor"
+_FILE: Final = "/root/dayfly-doctor"
+_IDENTITY: Final = "cat /etc/machine-id; head -c 32 /dev/urandom | sha256sum"
+
+
+async def make_template(session: Session) -> str:
+    """Until its first fork has verified it."""
+    asked = await session.api.create_template(image=session.image.reference, workers=WORKERS)
+    session.template = asked.id
+    made = await session.until_template_ready(asked.id)
+    await session.note_volumes()
+    return f"verified by a first fork, {made.size_bytes >> 20} MiB on disk"
+
+
+async def fork(session: Session) -> str:
+    """Two forks, one after the other: a host of its size may carry one at a time. Each is somebody of its own."""
+    first = await _fork(session)
+    identities = [await _identities(session, first)]
+    await session.api.delete(first)
+    await session.until(first, "deleted")
+    session.fork = await _fork(session)
+    seconds = await _seconds(session, session.fork)
+    identities.append(await _identities(session, session.fork))
+    for what, one, other in zip(("host key", "machine id", "random numbers"), *identities, strict=True):
+        if one & other or (what == "host key" and (one | other) & set(session.cold_host_keys)):
+            raise TrialFailed("forks_alike", f"two clusters have the same {what} on a node")
+    clocks = await _clocks(session)
+    said = await kubernetes(session, session.fork)
+    return f"ready {seconds:.1f} s after the request; host keys, machine ids, random numbers differ; {clocks}{said}"
+
+
+async def reset(session: Session) -> str:
+    """To the pristine state: a file that was written before is gone, and the machines come from the template."""
+    before, after = await session.api.get(session.fork), await session.last_event(session.fork)
+    for node in NODES:
+        async with guest(session, session.fork, node) as shell:
+            await shell.run(f"echo written >{_FILE} && sync")
+    await session.api.reset(session.fork)
+    seen = await session.until(session.fork, "ready")
+    await session.require_no_fallback(session.fork, after=after)
+    if seen.generation != before.generation + 1 or seen.endpoints != before.endpoints:
+        raise TrialFailed("reset_differs", "after the reset the cluster has other ports, or was not counted as reset")
+    for node in NODES:
+        async with guest(session, session.fork, node) as shell:
+            if await shell.run(f"test -e {_FILE} && echo there || echo gone") != "gone":
+                raise TrialFailed("file_kept", f"after the reset, a file that was written before is on {node} still")
+    return f"a file that was written before is gone, the ports are the same; {await _clocks(session)}"
+
+
+async def checkpoint(session: Session) -> str:
+    """Back to it: files and memory are as they were when it was made."""
+    async with guest(session, session.fork, node_name(1)) as shell:
+        boot_id, process = await _leave_mark(shell)
+    after = await session.last_event(session.fork)
+    await session.api.create_checkpoint(session.fork, CHECKPOINT)
+    made = await session.poll(lambda: _made(session, after))
+    await session.note_volumes()
+    async with guest(session, session.fork, node_name(1)) as shell:
+        await shell.run(f"kill {process}; echo changed >{_FILE}; echo new >{_FILE}.new; sync")
+    await session.api.reset(session.fork, checkpoint=CHECKPOINT)
+    await session.until(session.fork, "ready")
+    await session.require_no_fallback(session.fork, after=after)
+    async with guest(session, session.fork, node_name(1)) as shell:
+        await _require_mark(shell, boot_id, process)
+        if await shell.run(f"test -e {_FILE}.new && echo there || echo gone") != "gone":
+            raise TrialFailed(
+                "file_kept", "a file that was written after the checkpoint is there after going back to it"
+            )
+    return f"{made.size_bytes >> 20} MiB; files and processes are as they were then; {await _clocks(session)}"
+
+
+async def hibernate(session: Session) -> str:
+    """No container of it runs any more."""
+    await session.api.hibernate(session.fork)
+    await session.until(session.fork, "hibernated")
+    running = [one.name for one in await session.outside.engine.observe(session.fork) if one.state == "running"]
+    if running:
+        raise TrialFailed("still_running", f"the cluster is hibernated, and still runs: {', '.join(sorted(running))}")
+    return "no container of it runs"
+
+
+async def sleep_and_wake(session: Session) -> str:
+    """Hibernated and resumed: files, processes and ports are as they were."""
+    before = await session.api.get(session.fork)
+    async with guest(session, session.fork, node_name(1)) as shell:
+        boot_id, process = await _leave_mark(shell)
+    after = await session.last_event(session.fork)
+    await hibernate(session)
+    began = session.clock.monotonic()
+    await session.api.resume(session.fork)
+    seen = await session.until(session.fork, "ready")
+    seconds = session.clock.monotonic() - began
+    await session.require_no_fallback(session.fork, after=after)
+    if seen.endpoints != before.endpoints:
+        raise TrialFailed("ports_differ", "after hibernation the cluster has other ports")
+    async with guest(session, session.fork, node_name(1)) as shell:
+        await _require_mark(shell, boot_id, process)
+    clocks = await _clocks(session)
+    return f"ready {seconds:.1f} s after resume; files, processes, ports as before; {clocks}" + await kubernetes(
+        session, session.fork
+    )
+
+
+async def _fork(session: Session) -> str:
+    asked = await session.api.create(image=session.image.reference, workers=WORKERS)
+    session.fork = asked.id
+    seen = await session.until(asked.id, "ready")
+    if seen.template != session.template:
+        raise TrialFailed(
+            "not_forked", f"the cluster was to be a fork of {session.template}, and is of {seen.template}"
+        )
+    await session.require_no_fallback(asked.id)
+    await session.note_volumes()
+    return asked.id
+
+
+async def _seconds(session: Session, cluster_id: str) -> float:
+    seen = await session.api.get(cluster_id)
+    assert seen.ready_at is not None  # noqa: S101 - it was ready
+    return (seen.ready_at - seen.created_at).total_seconds()
+
+
+async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[str], set[str]]:
+    """Host keys, machine ids, and what the kernel's random numbers are, of all nodes."""
+    keys, machines, numbers = set(), set(), set()
+    for node in NODES:
+        async with guest(session, cluster_id, node) as shell:
+            keys.add(await shell.host_key())
+            machine, number = (await shell.run(_IDENTITY)).splitlines()
+            machines.add(machine)
+            numbers.add(number)
+    return keys, machines, numbers
+
+
+async def _clocks(session: Session) -> str:
+    told = []
+    for node in NODES:
+        async with guest(session, session.fork, node) as shell:
+            told.append(await shell.check_clock())
+    return ", ".join(told)
+
+
+async def _leave_mark(shell: Guest) -> tuple[str, str]:
+    """A file, and a process; → the boot's id, and the process's."""
+    process = await shell.run(f"echo mark >{_FILE}; sync; nohup sleep 86400 >/dev/null 2>&1 </dev/null & echo $!")
+    return await shell.boot_id(), process
+
+
+async def _require_mark(shell: Guest, boot_id: str, process: str) -> None:
+    """Raises TrialFailed where file, process or boot are not those of _leave_mark()."""
+    if await shell.boot_id() != boot_id:
+        raise TrialFailed("memory_lost", f"{shell.node} was booted anew: its memory was lost")
+    if await shell.run(f"cat {_FILE} || true") != "mark":
+        raise TrialFailed("file_lost", f"a file on {shell.node} is not as it was")
+    if await shell.run(f"cat /proc/{process}/comm || true") != "sleep":
+        raise TrialFailed("process_lost", f"a process on {shell.node} does not run any more")
+
+
+async def _made(session: Session, after: int) -> Checkpoint | None:
+    """The checkpoint, once it is ready. Raises TrialFailed where it could not be made."""
+    found = [one for one in await session.api.checkpoints(session.fork) if one.name == CHECKPOINT]
+    if not found:
+        events = await session.api.all_events(session.fork)
+        told = [event for event in events if event.id > after and event.type == "cluster.checkpoint"]
+        code, why = (told[-1].code, told[-1].message) if told else (None, "no event says why")
+        raise TrialFailed(code or "checkpoint_lost", f"the checkpoint is not there: {why}")
+    session.says(f"checkpoint: {found[0].phase}")
+    return found[0] if found[0].phase == "ready" else None

@@ -1,0 +1,100 @@
+"""The trials before any cluster: the host's checks, the node image and what machines run on, the service."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections import deque
+from typing import Final
+
+from dayfly.client import Unreachable
+from dayfly.doctor.examine import examine
+from dayfly.doctor.full.report import TrialFailed
+from dayfly.doctor.full.session import NodeImage, Session
+from dayfly.doctor.subject import open_subject
+from dayfly.domain.limits import limits_for
+from dayfly.domain.naming import image_reference
+from dayfly.errors import ImageMissing
+from dayfly.images.recipe import recipe_names
+from dayfly.wires import Catalog
+
+_POLL_SECONDS: Final = 0.2
+_LINES_KEPT: Final = 200
+_ERROR_LINE: Final = re.compile(r"^error \[(\w+)\]: (.*)$")
+
+
+async def check_host(session: Session) -> str:
+    """The checks that `dayfly doctor` makes; none may fail."""
+    async with open_subject(session.operator) as subject:
+        session.checks = await examine(subject)
+    failed = [f"{check.name}: {check.found}" for check in session.checks if check.status == "fail"]
+    if failed:
+        raise TrialFailed("host_check_failed", "; ".join(failed))
+    session.engine = await session.outside.engine.info()
+    warnings = [check.name for check in session.checks if check.status == "warn"]
+    return f"{len(session.checks)} checks" + (f", warnings: {', '.join(warnings)}" if warnings else ", no warning")
+
+
+async def find_image(session: Session) -> str:
+    """The node image, baked where the engine has none; and whether machines run on KVM with it."""
+    reference = image_reference(session.wanted_image)
+    catalog, images = Catalog(session.outside.images), session.outside.images
+    try:
+        image_id, manifest = await catalog.resolve(reference)
+        how = "was on the engine"
+    except ImageMissing:
+        if session.wanted_image not in recipe_names():
+            raise
+        await _bake(session)
+        image_id, manifest = await catalog.resolve(reference)
+        how = "was baked"
+    session.found_image = NodeImage(reference, await images.inspect(image_id), manifest)
+    session.says("booting a kernel on KVM")
+    session.accelerator = await session.outside.accelerators.probe(image_id)
+    session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)
+    size = session.image.info.size_bytes / 1e6
+    runs_on = f"{session.accelerator.accelerator} ({session.accelerator.reason})"
+    return f"{reference} {how}, {size:.0f} MB; machines run on {runs_on}"
+
+
+async def start_service(session: Session) -> str:
+    """API and worker in a process of their own, until the API answers."""
+    await session.service.start()
+    while True:
+        session.says(f"the API at {session.service.url}")
+        try:
+            version = await session.api.version()
+        except Unreachable:
+            await session.clock.sleep(_POLL_SECONDS)
+        else:
+            return f"Dayfly {version.version} answers at {session.service.url}, instance {session.settings.instance}"
+
+
+async def _bake(session: Session) -> None:
+    """`dayfly image bake`, as a person would run it. Cut off, it is told to clean up, and waited for."""
+    command = ("-m", "dayfly.cli.main", "image", "bake", session.wanted_image)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
+    )
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    lines: deque[str] = deque(maxlen=_LINES_KEPT)
+    try:
+        async for line in process.stdout:
+            lines.append(line.decode(errors="replace").rstrip())
+            session.says(f"bake: {lines[-1]}")
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.send_signal(signal.SIGTERM)
+        async for _ in process.stdout:
+            pass
+        await process.wait()
+        raise
+    if code != 0:
+        told = next((found for line in reversed(lines) if (found := _ERROR_LINE.match(line))), None)
+        why = (told[1], told[2]) if told else ("bake_failed", lines[-1] if lines else "it printed nothing")
+        raise TrialFailed(
+            why[0], f"the bake ended with exit code {code}: {why[1]}", evidence={"bake": "\n".join(lines)}
+        )
