@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dayfly.client import ClientError
-from dayfly.doctor.full.faults import Fault
+from dayfly.doctor.full.faults import INTERRUPTED, Fault
 from dayfly.errors import DayflyError
 
 _COLLECT_SECONDS: Final = 180.0
@@ -30,6 +30,8 @@ class Evidence:
         _write(folder / "fault.txt", f"{fault.code}: {fault.message}\n".encode())
         for name, text in fault.evidence.items():
             _write(folder / f"{name.replace('/', '-')}.txt", text.encode())
+        if fault == INTERRUPTED:
+            return  # whoever interrupted waits for the end
         try:
             async with asyncio.timeout(_COLLECT_SECONDS):
                 collected = await self.collect()

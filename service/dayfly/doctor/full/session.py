@@ -5,13 +5,12 @@ Not here: any trial, and the order of trials (examination.py).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from dayfly.app import Outside
-from dayfly.client import AsyncClient, Cluster, ClusterFailed, Template
+from dayfly.client import AsyncClient, ClientError, Cluster, ClusterFailed, Template
 from dayfly.client.calls import Wait, is_over
 from dayfly.clock import Clock
 from dayfly.doctor.checks import Check
@@ -19,9 +18,10 @@ from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.service import TrialService
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.limits import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.docker_names import EngineNames
 from dayfly.drivers.kvm import AcceleratorAnswer
-from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.drivers.protocols import EngineInfo, ImageInfo, ImageStore
 from dayfly.settings import Settings
 
 T = TypeVar("T")
@@ -35,11 +35,21 @@ PURPOSES: Final = ("cluster", "template", "trial", "member")
 
 @dataclass(frozen=True)
 class NodeImage:
-    """The image under trial: its reference, and how the engine had it before any trial pushed or pulled it."""
+    """The image under trial. `before`: how the engine had it before any trial pushed or pulled it (images_of_bake)."""
 
     reference: str
     info: ImageInfo
     manifest: ImageManifest
+    manifest_text: str
+    before: Mapping[str, tuple[str, ...]]
+
+
+async def images_of_bake(
+    images: ImageStore, manifest_text: str, *, besides: Collection[str] = ()
+) -> Mapping[str, tuple[str, ...]]:
+    """Content id → references, of all images with this manifest; references `besides` are left out."""
+    found = [one for one in await images.list(label=LABEL_IMAGE) if one.labels.get(LABEL_IMAGE) == manifest_text]
+    return {one.id: tuple(sorted(set(one.references) - set(besides))) for one in found}
 
 
 @dataclass
@@ -157,11 +167,16 @@ class Session:
         if not self.service.running:
             return found
         for one in await self.api.list(purposes=PURPOSES):
-            events = await self.api.all_events(one.id)
-            lines = (f"{event.at.isoformat()} {event.type} {event.code or ''} {event.message}\n" for event in events)
-            found[f"{one.id}-events.txt"] = "".join(lines).encode()
             found[f"{one.id}.json"] = one.model_dump_json(indent=2).encode()
-            found[f"{one.id}-diagnostics.tar.gz"] = await self.api.diagnostics(one.id)
+            try:
+                events = await self.api.all_events(one.id)
+                lines = (
+                    f"{event.at.isoformat()} {event.type} {event.code or ''} {event.message}\n" for event in events
+                )
+                found[f"{one.id}-events.txt"] = "".join(lines).encode()
+                found[f"{one.id}-diagnostics.tar.gz"] = await self.api.diagnostics(one.id)
+            except ClientError as error:
+                found[f"{one.id}-not-collected.txt"] = f"{error}\n".encode()
         return found
 
     async def _steps(self, cluster_id: str) -> str:
@@ -177,8 +192,3 @@ def _present(cluster: Cluster) -> str:
         if step.state in {"running", "waiting"}
     ]
     return f"{cluster.phase}, {', '.join(running)}" if running else cluster.phase
-
-
-async def all_of(*work: Awaitable[T]) -> list[T]:
-    """Results of what is awaited at the same time."""
-    return list(await asyncio.gather(*work))

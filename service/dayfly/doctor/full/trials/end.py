@@ -9,9 +9,9 @@ from dayfly.client import ApiError
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import PURPOSES, Session
 from dayfly.doctor.full.trials.saved import CHECKPOINT
+from dayfly.doctor.full.trials.transfer import require_images
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Phase
-from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import DayflyError
 from dayfly.store import Store
@@ -65,13 +65,7 @@ async def look_for_rest(session: Session) -> str:
     named = await _named(session)
     if named:
         raise TrialFailed("left_over", f"by name, the engine still has {', '.join(named)}")
-    own = session.image.info
-    same = [
-        one for one in await session.outside.images.list(label=LABEL_IMAGE) if _of_same_bake(own.labels, one.labels)
-    ]
-    if [(one.id, set(one.references)) for one in same] != [(own.id, set(own.references))]:
-        found = "; ".join(f"{one.id} {', '.join(one.references)}" for one in same)
-        raise TrialFailed("image_left_over", f"the engine has the node image as {found}; before only as {own.id}")
+    await require_images(session, "in the end")
     return "no container, volume, network or image more than before, by label and by name"
 
 
@@ -147,11 +141,3 @@ async def _ids(session: Session) -> frozenset[str]:
     finally:
         await store.close()
     return frozenset({*(one.id for one in page.clusters), *(one.id for one in templates)})
-
-
-def _of_same_bake(own: object, other: object) -> bool:
-    match own, other:
-        case {"dayfly.image": mine}, {"dayfly.image": theirs}:
-            return bool(mine == theirs)
-        case _:
-            return False

@@ -13,10 +13,10 @@ from typing import Final
 from dayfly.client import Unreachable
 from dayfly.doctor.examine import examine
 from dayfly.doctor.full.report import TrialFailed
-from dayfly.doctor.full.session import NodeImage, Session
+from dayfly.doctor.full.session import NodeImage, Session, images_of_bake
 from dayfly.doctor.subject import open_subject
 from dayfly.domain.limits import limits_for
-from dayfly.domain.naming import image_reference
+from dayfly.domain.naming import LABEL_IMAGE, image_reference
 from dayfly.errors import ImageMissing
 from dayfly.images.recipe import recipe_names
 from dayfly.wires import Catalog
@@ -51,7 +51,9 @@ async def find_image(session: Session) -> str:
         await _bake(session)
         image_id, manifest = await catalog.resolve(reference)
         how = "was baked"
-    session.found_image = NodeImage(reference, await images.inspect(image_id), manifest)
+    info = await images.inspect(image_id)
+    text = info.labels[LABEL_IMAGE]
+    session.found_image = NodeImage(reference, info, manifest, text, await images_of_bake(images, text))
     session.says("booting a kernel on KVM")
     session.accelerator = await session.outside.accelerators.probe(image_id)
     session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from dayfly.doctor.full.registry_api import RegistryApi
 from dayfly.doctor.full.report import TrialFailed
-from dayfly.doctor.full.session import Session
+from dayfly.doctor.full.session import Session, images_of_bake
 from dayfly.domain.naming import LABEL_IMAGE, split_tag
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.images.transfer import push_image
 
 SLOW_SECONDS: Final = 60.0
 """A push that takes longer is told of."""
+
+
+async def require_images(session: Session, when: str, *, besides: Collection[str] = ()) -> None:
+    """Raises TrialFailed where the engine has the image under trial otherwise than before; but for names `besides`."""
+    now = await images_of_bake(session.outside.images, session.image.manifest_text, besides=besides)
+    if now != session.image.before:
+        raise TrialFailed(
+            "images_differ", f"{when} the engine has the image as {now}, before as {session.image.before}"
+        )
 
 
 async def transfer_image(session: Session) -> str:
@@ -22,7 +32,7 @@ async def transfer_image(session: Session) -> str:
     target = f"{registry.push}/doctor/{session.settings.instance.rpartition('-')[2]}:1"
     session.references.add(target)
     began = session.clock.monotonic()
-    await push_image(images, image.info.id, target, lambda progress: session.says(_words("push", progress)))
+    await push_image(images, image.reference, target, lambda progress: session.says(_words("push", progress)))
     push_seconds = session.clock.monotonic() - began
     repository, tag = split_tag(target.removeprefix(f"{registry.push}/"))
     async with RegistryApi(f"http://{registry.push}") as api:
@@ -31,7 +41,7 @@ async def transfer_image(session: Session) -> str:
     async for progress in images.pull(target):
         session.says(_words("pull", progress))
     pulled = await images.inspect(target)
-    if pulled.labels.get(LABEL_IMAGE) != image.info.labels[LABEL_IMAGE]:
+    if pulled.labels.get(LABEL_IMAGE) != image.manifest_text:
         raise TrialFailed("image_differs", "what was pulled has another manifest than the image that was pushed")
     same = "the same" if pulled.id == image.info.id else "another"
     await images.remove(target)
@@ -45,14 +55,8 @@ async def transfer_image(session: Session) -> str:
 
 
 async def _require_names(session: Session, done: str) -> None:
-    """Raises TrialFailed where the image has other names than before, or another of its kind is on the engine."""
-    own = session.image.info
-    now = await session.outside.images.inspect(own.id)
-    if set(now.references) != set(own.references):
-        raise TrialFailed(
-            "image_names_differ",
-            f"after it was {done} the image has the names {sorted(now.references)}, before {sorted(own.references)}",
-        )
+    """Raises TrialFailed where the image has other names than before, or another of the same bake is on the engine."""
+    await require_images(session, f"after it was {done}", besides=session.references)
 
 
 def _words(what: str, progress: TransferProgress) -> str:
