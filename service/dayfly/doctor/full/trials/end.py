@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from dayfly.app import sweeper_of
-from dayfly.client import ApiError
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import PURPOSES, Session
 from dayfly.doctor.full.trials.saved import CHECKPOINT
@@ -106,12 +105,11 @@ async def _discard(session: Session, holdings: tuple[Holding, ...]) -> int:
 
 
 async def _delete_checkpoint(session: Session) -> None:
-    try:
-        await session.api.delete_checkpoint(session.fork, CHECKPOINT)
-    except ApiError as error:
-        if error.code not in {"not_found", "conflict", "not_ready"}:
-            raise
-        return  # a trial before failed: it goes with its cluster
+    """Of a fork that is ready and has one; after a failed trial it goes with its cluster."""
+    seen = await session.api.get(session.fork)
+    if seen.phase != "ready" or not await session.api.checkpoints(session.fork):
+        return
+    await session.api.delete_checkpoint(session.fork, CHECKPOINT)
 
     async def gone() -> bool | None:
         found = await session.api.checkpoints(session.fork)

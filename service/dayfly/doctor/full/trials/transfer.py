@@ -8,6 +8,7 @@ from typing import Final
 from dayfly.doctor.full.registry_api import RegistryApi
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import Session, images_of_bake
+from dayfly.doctor.full.trials.saved import ready_fork
 from dayfly.domain.naming import LABEL_IMAGE, split_tag
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.images.transfer import push_image
@@ -27,6 +28,7 @@ async def require_images(session: Session, when: str, *, besides: Collection[str
 
 async def transfer_image(session: Session) -> str:
     """To the registry of the fork, whole; back again; and the image's own names are as before."""
+    await ready_fork(session)
     image, images = session.image, session.outside.images
     registry = await session.api.registry(session.fork)
     target = f"{registry.push}/doctor/{session.settings.instance.rpartition('-')[2]}:1"
