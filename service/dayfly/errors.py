@@ -19,6 +19,8 @@
         ├── DatabaseUnavailable   the database does not answer      (HTTP 503)  database_unavailable
         ├── DockerUnavailable     the engine does not answer        (HTTP 503)  docker_unavailable
         ├── EngineRefused         the engine answered: no                       engine_refused
+        ├── NotRemoved            still there after its removal                 not_removed
+        ├── RegistryRefused       a registry's login or TLS is not in order     registry_refused
         ├── PortsExhausted        no host port is free                          ports_exhausted
         ├── DiskFull              no space left on the device                   disk_full
         ├── ContainerExited       a container ended by itself                   container_exited
@@ -173,6 +175,19 @@ class EngineRefused(Failure):
     """The engine answered with an error of its own."""
 
     code = "engine_refused"
+    retryable = True
+
+
+class RegistryRefused(Failure):
+    """A registry of images refused, or its login on this machine cannot be read."""
+
+    code = "registry_refused"
+
+
+class NotRemoved(Failure):
+    """The engine accepted a removal, and the container, volume, network or image is still there."""
+
+    code = "not_removed"
     retryable = True
 
 

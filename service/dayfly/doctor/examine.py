@@ -100,7 +100,9 @@ async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
     except (DayflyError, TimeoutError) as error:
         said = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
         return None, engine_down(subject.host, subject.engine_address, said)
-    return info, Check("engine", "ok", f"Docker {info.version} on Linux {info.kernel}")
+    found = f"{info.name} {info.version} on Linux {info.kernel}; API {info.api_version}, oldest {info.min_api_version}"
+    found += f"; image store: {info.image_store}"
+    return info, Check("engine", "ok", "; ".join([found, *(f"it {limit}" for limit in info.limitations)]))
 
 
 async def _check_accelerator(subject: Subject) -> Check:

@@ -23,6 +23,8 @@ CLUSTER_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 """A DNS label of at most 40 characters that starts with a letter; so no name can be mistaken for an id."""
 
 _IMAGE_REPOSITORY: Final = "dayfly"
+_SAVED_VOLUME: Final = re.compile(r"dayfly-(.+)-saved")
+_TEMPLATE_VOLUME: Final = re.compile(r"dayfly-template-(.+)")
 
 
 def container_name(cluster_id: str, part: str) -> str:
@@ -38,6 +40,18 @@ def saved_volume(cluster_id: str) -> str:
 def template_volume(template_id: str) -> str:
     """The volume that a template lies in."""
     return f"dayfly-template-{template_id}"
+
+
+def volume_owner(name: str) -> tuple[str, str] | None:
+    """The cluster's and the template's id (one of them "") of which `name` is exactly the volume; None: it is of none.
+
+    For volumes without labels. Only a record of that id makes the volume Dayfly's.
+    """
+    if template := _TEMPLATE_VOLUME.fullmatch(name):
+        return "", template[1]
+    if saved := _SAVED_VOLUME.fullmatch(name):
+        return saved[1], ""
+    return None
 
 
 def node_name(index: int) -> str:

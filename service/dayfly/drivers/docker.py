@@ -12,12 +12,20 @@ from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
 from dayfly.domain.topology import ContainerSpec
-from dayfly.drivers import docker_events, docker_exec, docker_start, docker_survey
+from dayfly.drivers import docker_events, docker_exec, docker_info, docker_start, docker_survey
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_errors import engine_errors, is_status
-from dayfly.drivers.docker_objects import delete_all, delete_networks_and_volumes, label_of, look, name_of
+from dayfly.drivers.docker_objects import (
+    carries,
+    delete_all,
+    delete_networks_and_volumes,
+    label_of,
+    look,
+    name_of,
+    still_there,
+)
 from dayfly.drivers.docker_start import CHANGE_SECONDS
 from dayfly.drivers.protocols import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File, Holding
 from dayfly.errors import ContainerExited
@@ -25,6 +33,8 @@ from dayfly.errors import ContainerExited
 _LOOK_SECONDS: Final = 30.0
 """The limit of one look at the engine: aiodocker itself would wait for ever."""
 _GONE_POLL_SECONDS: Final = 0.1
+_GONE_SECONDS: Final = 60.0
+"""How long containers may still be seen after their removal: a busy disk takes its time."""
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
@@ -61,7 +71,8 @@ class DockerEngine:
     async def survey(self) -> tuple[Holding, ...]:
         with engine_errors("survey"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                return await docker_survey.survey(self._client.get(), self._instance)
+                unlabelled = await self._client.is_podman()
+                return await docker_survey.survey(self._client.get(), self._instance, unlabelled=unlabelled)
 
     async def discard(self, holding: Holding) -> None:
         """Raises EngineRefused when it is in use, or does not carry our labels any more."""
@@ -98,15 +109,11 @@ class DockerEngine:
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         async with self._client.changing(f"removing {cluster_id}") as docker:
             async with asyncio.timeout(CHANGE_SECONDS):
-                while found := await self._list(cluster_id, only=only):
-                    # The namespace's owner last: what joined it would lose its network while it still runs.
-                    joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
-                    await delete_all(joined)
-                    await delete_all([c for c in found if c not in joined])
-                    if await self._list(cluster_id, only=only):
-                        await self._clock.sleep(_GONE_POLL_SECONDS)
+                await self._remove_containers(cluster_id, only)
                 if only is None:
-                    await delete_networks_and_volumes(docker, self._labels(cluster_id))
+                    # What an earlier version made on Podman has a name and no label.
+                    unlabelled = [saved_volume(cluster_id)] if await self._client.is_podman() else []
+                    await delete_networks_and_volumes(docker, self._labels(cluster_id), unlabelled)
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
         return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout, clock=self._clock)
@@ -150,9 +157,12 @@ class DockerEngine:
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
         with engine_errors(f"ports of {cluster_id}"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                found = await self._list(cluster_id, f"{LABEL_ROLE}=net")
+                found = await self._list(cluster_id, role="net")
         published: dict[int, Endpoint] = {}
         for container in found:
+            # Podman lists the ports of stopped ones as well.
+            if container["State"] not in {"running", "paused"}:
+                continue
             for port in container["Ports"]:
                 # An engine with IPv6 lists a wildcard binding twice; the first is IPv4's.
                 if "PublicPort" in port:
@@ -167,30 +177,36 @@ class DockerEngine:
     async def info(self) -> EngineInfo:
         with engine_errors("engine info"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                raw = await self._client.get().system.info()
-        return EngineInfo(
-            version=str(raw["ServerVersion"]),
-            kernel=str(raw["KernelVersion"]),
-            cpus=int(raw["NCPU"]),
-            memory_bytes=int(raw["MemTotal"]),
-            storage_driver=str(raw["Driver"]),
-            cgroup_version=int(raw.get("CgroupVersion") or 1),
-            cgroup_driver=str(raw["CgroupDriver"]),
-            root=str(raw["DockerRootDir"]),
-            ipv4_forwarding=bool(raw["IPv4Forwarding"]),
-        )
+                docker = self._client.get()
+                return docker_info.engine_info(await docker.version(), await docker.system.info())
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _list(self, cluster_id: str, *more: str, only: Collection[str] | None = None) -> list[DockerContainer]:
-        filters = {"label": [*self._labels(cluster_id), *more]}
-        found = await self._client.get().containers.list(all=True, filters=filters)
-        return found if only is None else [container for container in found if name_of(container) in only]
+    async def _remove_containers(self, cluster_id: str, only: Collection[str] | None) -> None:
+        began = self._clock.monotonic()
+        while found := await self._list(cluster_id, only=only):
+            if self._clock.monotonic() - began > _GONE_SECONDS:
+                raise still_there(f"container {name_of(found[0])}")
+            # The namespace's owner last: what joined it would lose its network while it still runs.
+            joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
+            await delete_all(joined)
+            await delete_all([c for c in found if c not in joined])
+            if await self._list(cluster_id, only=only):
+                await self._clock.sleep(_GONE_POLL_SECONDS)
 
-    def _labels(self, cluster_id: str | None) -> list[str]:
-        of_cluster = [f"{LABEL_CLUSTER}={cluster_id}"] if cluster_id is not None else []
-        return [*of_cluster, f"{LABEL_INSTANCE}={self._instance}"]
+    async def _list(
+        self, cluster_id: str, *, role: str | None = None, only: Collection[str] | None = None
+    ) -> list[DockerContainer]:
+        labels = self._labels(cluster_id) | ({LABEL_ROLE: role} if role else {})
+        filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+        found = await self._client.get().containers.list(all=True, filters=filters)
+        ours = [container for container in found if carries(container._container, labels)]  # noqa: SLF001
+        return ours if only is None else [container for container in ours if name_of(container) in only]
+
+    def _labels(self, cluster_id: str | None) -> dict[str, str]:
+        of_cluster = {LABEL_CLUSTER: cluster_id} if cluster_id is not None else {}
+        return {**of_cluster, LABEL_INSTANCE: self._instance}
 
     def _host(self, bound: str) -> str:
         return self._advertised_host or ("127.0.0.1" if bound in _WILDCARDS else bound)

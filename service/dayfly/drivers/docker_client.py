@@ -15,6 +15,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from aiohttp import UnixConnector
 
+from dayfly.drivers import docker_info
 from dayfly.drivers.docker_errors import engine_errors
 from dayfly.errors import DockerUnavailable, EngineRefused
 
@@ -28,6 +29,7 @@ class DockerClient:
         self._docker_host = docker_host
         self._docker: Docker | None = None
         self._connector: UnixConnector | None = None
+        self._is_podman: bool | None = None
 
     def get(self) -> Docker:
         """The client. Raises DockerUnavailable when there is no engine to talk to at all."""
@@ -45,6 +47,13 @@ class DockerClient:
         """The engine's socket on this host; None where it is reached in another way."""
         self.get()
         return Path(self._connector.path) if self._connector is not None else None
+
+    async def is_podman(self) -> bool:
+        """Whether Podman answers at this socket. Asked once."""
+        if self._is_podman is None:
+            async with asyncio.timeout(_PING_SECONDS):
+                self._is_podman = docker_info.is_podman(await self.get().version())
+        return self._is_podman
 
     @asynccontextmanager
     async def changing(self, doing: str) -> AsyncIterator[Docker]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from dayfly.domain.topology import ContainerSpec, Volume
 from dayfly.drivers.protocols import ToolContainer
 
+STOP_SECONDS: Final = 0
+"""Podman sends SIGTERM to what it removes by force, and waits for so long; Docker kills at once."""
 LABEL_PORTS: Final = "dayfly.ports"
 """The host ports that a container was made with, `20017,23456`: one list of the engine shows those of all, running or
 not. The configuration itself would have to be asked for one by one."""
@@ -40,6 +42,7 @@ def container_config(container: ContainerSpec, host_ports: Mapping[int, int] | N
         "Env": [f"{name}={value}" for name, value in container.environment.items()],
         "Labels": dict(container.labels) | _port_label(host_ports),
         "ExposedPorts": {f"{port}/tcp": {} for port in container.ports},
+        "StopTimeout": STOP_SECONDS,
         "HostConfig": host,
     }
 
@@ -52,6 +55,7 @@ def one_shot_config(image: str, argv: Sequence[str], devices: Sequence[str], lab
         "Entrypoint": [],
         "Labels": labels,
         "NetworkDisabled": True,
+        "StopTimeout": STOP_SECONDS,
         "HostConfig": _least_privilege() | {"Devices": [_device(path) for path in devices], "NetworkMode": "none"},
     }
 

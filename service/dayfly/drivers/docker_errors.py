@@ -71,7 +71,7 @@ def translate(error: Exception, doing: str) -> DayflyError:
     if isinstance(error, DockerError):
         if error.status == _CANNOT_CONNECT or error.status in _NOT_NOW:
             return DockerUnavailable(f"{doing}: {error.message.strip()}")
-        return refusal(error.message, doing)
+        return refusal(message_in(error.message), doing)
     if isinstance(error, TimeoutError):
         return DockerUnavailable(f"{doing}: the engine did not answer in time")
     text = str(error) or type(error).__name__
@@ -87,9 +87,24 @@ def refusal(message: str, doing: str) -> DayflyError:
     return kind(f"{doing}: {message.strip()}")
 
 
+def message_in(message: str) -> str:
+    """The sentence in `message`, where that is JSON: so it is when an engine failed before a stream began."""
+    try:
+        told = json.loads(message)
+    except ValueError:
+        return message
+    found = (told.get("error") or told.get("message")) if isinstance(told, dict) else None
+    return found if isinstance(found, str) else message
+
+
 def is_port_taken(error: DockerError) -> bool:
     """Whether the engine refused because somebody else has a host port."""
     return isinstance(refusal(error.message, ""), PortsExhausted)
+
+
+def is_name_taken(error: DockerError) -> bool:
+    """Whether a container of that name is there already. Docker answers 409; Podman 500, and tells it in words."""
+    return is_status(error, 409) or "that name is already in use" in error.message
 
 
 def is_status(error: DockerError, *statuses: int) -> bool:

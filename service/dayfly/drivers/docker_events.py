@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from aiodocker import Docker
 from aiodocker.events import DockerEvents
@@ -15,20 +15,23 @@ from dayfly.drivers.docker_errors import translate
 from dayfly.drivers.protocols import EngineEvent
 from dayfly.errors import DockerUnavailable
 
+_ACTIONS: Final[Mapping[str, str]] = {"remove": "destroy"}
+"""Podman's word → Docker's."""
 
-async def follow(docker: Docker, labels: Sequence[str], since: datetime) -> AsyncIterator[EngineEvent]:
-    """Container events since `since` of what carries all `labels` (each `key=value`).
+
+async def follow(docker: Docker, labels: Mapping[str, str], since: datetime) -> AsyncIterator[EngineEvent]:
+    """Container events since `since` of what carries all `labels`.
 
     Raises DockerUnavailable when the stream ends.
     """
     source = DockerEvents(docker)  # type: ignore[no-untyped-call]
     inbox = source.subscribe(create_task=False)  # type: ignore[no-untyped-call]
-    filters = {"type": ["container"], "label": list(labels)}
+    filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in labels.items()]}
     # A task group must not be held open across a yield (the consumer may stop there): the task is ended by hand.
     pump = asyncio.create_task(source.run(filters=filters, since=f"{since.timestamp():.6f}"))
     try:
         while (raw := await inbox.get()) is not None:
-            if (event := _event(raw)) is not None:
+            if (event := _event(raw, labels)) is not None:
                 yield event
         await asyncio.wait([pump])
         cause = None if pump.cancelled() else pump.exception()
@@ -40,16 +43,19 @@ async def follow(docker: Docker, labels: Sequence[str], since: datetime) -> Asyn
         await asyncio.gather(pump, return_exceptions=True)
 
 
-def _event(raw: Mapping[str, Any]) -> EngineEvent | None:
-    """None for events about commands in containers: our own looking would wake whoever watches."""
+def _event(raw: Mapping[str, Any], labels: Mapping[str, str]) -> EngineEvent | None:
+    """None for what lacks `labels`, and for events about commands in containers: our own looking makes those."""
     action = str(raw.get("Action", ""))
-    if raw.get("Type") != "container" or action.startswith("exec_"):
+    # `exec_create: …` and `exec_start: …` of Docker, `exec` of Podman, `exec_died` of both.
+    if raw.get("Type") != "container" or action.startswith("exec"):
         return None
     attributes: Mapping[str, str] = raw["Actor"]["Attributes"]
+    if not labels.items() <= attributes.items():
+        return None
     code = attributes.get("exitCode")
     return EngineEvent(
         at=datetime.fromtimestamp(raw["timeNano"] / 1e9, UTC),
-        action=action,
+        action=_ACTIONS.get(action, action),
         container=attributes.get("name", ""),
         cluster_id=attributes.get(LABEL_CLUSTER, ""),
         exit_code=int(code) if code is not None else None,

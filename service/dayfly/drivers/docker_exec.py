@@ -18,6 +18,8 @@ from dayfly.errors import CommandFailed, ContainerExited, EngineRefused
 
 _STDOUT = 1
 _POLL_SECONDS = 0.02
+_NOT_RUNNING = ("is not running", "container state improper")
+"""Docker's words, and Podman's."""
 
 
 async def run(
@@ -65,7 +67,7 @@ async def _create(docker: Docker, name: str, argv: Sequence[str], *, stdin: bool
     try:
         return await docker.containers.container(name).exec(list(argv), stdin=stdin)
     except DockerError as error:
-        if is_status(error, 404) or (is_status(error, 409) and "not running" in error.message):
+        if is_status(error, 404) or any(words in error.message for words in _NOT_RUNNING):
             raise ContainerExited(f"{name} is not running") from error
         raise
 

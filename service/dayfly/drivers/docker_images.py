@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
 
 from dayfly.concurrency import whole
 from dayfly.domain.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
-from dayfly.drivers import docker_build
+from dayfly.drivers import docker_build, docker_transfer
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import one_shot_config
-from dayfly.drivers.docker_errors import engine_errors, is_status
-from dayfly.drivers.docker_objects import delete
+from dayfly.drivers.docker_errors import engine_errors
+from dayfly.drivers.docker_objects import delete, shown_or_none, still_there, unless
 from dayfly.drivers.protocols import ExecResult, ImageInfo, TransferProgress
 
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image keeps a slow disk busy."""
-_SILENCE_SECONDS: Final = 300.0
-"""A transfer that says nothing for so long is over."""
 
 
 class DockerImages:
@@ -46,7 +43,7 @@ class DockerImages:
                 raw = await self._client.get().images.inspect(reference)
         return ImageInfo(
             id=raw["Id"],
-            references=tuple(raw["RepoTags"] or ()),
+            references=_references(raw),
             labels=raw["Config"]["Labels"] or {},
             size_bytes=int(raw["Size"]),
             created_at=datetime.fromisoformat(raw["Created"]),
@@ -59,16 +56,18 @@ class DockerImages:
         return tuple(_listed(raw) for raw in found)
 
     async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
-        repository, tag = split_tag(reference)
-        stream = self._client.get().images.push(repository, tag=tag, stream=True)
-        async for progress in _transfer(stream, f"pushing {reference}"):
+        podman = await self._is_podman(f"pushing {reference}")
+        async for progress in docker_transfer.push(self._client.get(), reference, podman=podman):
             yield progress
 
     async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
-        repository, tag = split_tag(reference)
-        stream = self._client.get().images.pull(repository, tag=tag, stream=True)
-        async for progress in _transfer(stream, f"pulling {reference}"):
+        podman = await self._is_podman(f"pulling {reference}")
+        async for progress in docker_transfer.pull(self._client.get(), reference, podman=podman):
             yield progress
+
+    async def _is_podman(self, doing: str) -> bool:
+        with engine_errors(doing):
+            return await self._client.is_podman()
 
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)
@@ -79,11 +78,10 @@ class DockerImages:
     async def remove(self, reference: str) -> None:
         with engine_errors(f"removing {reference}"):
             async with asyncio.timeout(_CHANGE_SECONDS):
-                try:
-                    await self._client.get().images.delete(reference)
-                except DockerError as error:
-                    if not is_status(error, 404):
-                        raise
+                images = self._client.get().images
+                await unless(images.delete(reference), 404)
+                if await shown_or_none(images.inspect(reference)) is not None:
+                    raise still_there(f"image {reference}")
 
     async def run(
         self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
@@ -137,29 +135,17 @@ async def _result(container: DockerContainer, timeout: float) -> ExecResult | No
     return ExecResult(int(ended["StatusCode"]), "".join(stdout).encode(), "".join(stderr).encode())
 
 
-async def _transfer(stream: AsyncIterator[dict[str, Any]], doing: str) -> AsyncIterator[TransferProgress]:
-    with engine_errors(doing):
-        while True:
-            try:
-                # The engine reports a failure as a line of the stream; aiodocker raises it.
-                async with asyncio.timeout(_SILENCE_SECONDS):
-                    line = await anext(stream)
-            except StopAsyncIteration:
-                return
-            detail = line.get("progressDetail") or {}
-            yield TransferProgress(
-                layer=str(line.get("id", "")),
-                status=str(line.get("status", "")),
-                current_bytes=int(detail.get("current") or 0),
-                total_bytes=int(detail.get("total") or 0),
-            )
-
-
 def _listed(raw: Mapping[str, Any]) -> ImageInfo:
     return ImageInfo(
         id=raw["Id"],
-        references=tuple(tag for tag in raw["RepoTags"] or () if tag != "<none>:<none>"),
+        references=_references(raw),
         labels=raw["Labels"] or {},
         size_bytes=int(raw["Size"]),
         created_at=datetime.fromtimestamp(raw["Created"], UTC),
     )
+
+
+def _references(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """In Docker's short form: Podman writes `docker.io/dayfly/bare:latest`."""
+    tags = (tag for tag in raw["RepoTags"] or () if tag != "<none>:<none>")
+    return tuple(tag.removeprefix("docker.io/").removeprefix("library/") for tag in tags)

@@ -13,12 +13,12 @@ from aiodocker.exceptions import DockerError
 
 from dayfly.concurrency import whole
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.topology import ContainerSpec, Volume
 from dayfly.drivers import docker_ports
 from dayfly.drivers.archive import archive
 from dayfly.drivers.docker_config import container_config
-from dayfly.drivers.docker_errors import is_port_taken, is_status
-from dayfly.drivers.docker_objects import delete
+from dayfly.drivers.docker_errors import is_name_taken, is_port_taken, is_status
+from dayfly.drivers.docker_objects import State, delete, has_our_labels, labels_of, state_of
 from dayfly.drivers.protocols import File
 from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
 
@@ -29,10 +29,10 @@ _PORT_TRIES: Final = 50
 
 @dataclass(frozen=True)
 class _Found:
-    """A container as it stands: its state in Docker's words, and the host ports it was made with."""
+    """A container as it stands, and the host ports it was made with."""
 
     handle: DockerContainer
-    state: str
+    state: State
     host_ports: frozenset[int]
 
 
@@ -41,7 +41,7 @@ async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File]
     avoid: frozenset[int] = frozenset()
     for _ in range(_PORT_TRIES):
         found = await (_adopt(docker, container) if again else _make_or_adopt(docker, container, avoid))
-        if found.state in {"exited", "dead"}:
+        if found.state == "exited":
             return await _start_again(found, container.name, files, again=again)
         if found.state != "created":
             return None
@@ -65,7 +65,7 @@ async def _make_or_adopt(docker: Docker, container: ContainerSpec, avoid: frozen
         made = await _create(docker, container, host_ports)
         return _Found(made, "created", frozenset(host_ports.values()))
     except DockerError as error:
-        if not is_status(error, 409):
+        if not is_name_taken(error):
             raise
     existing = await _existing(docker, container)
     if existing is None:
@@ -95,14 +95,27 @@ async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
         if labels.get(label) != container.labels.get(label):
             raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
     handle = docker.containers.container(shown["Id"])
-    return _Found(handle, shown["State"]["Status"], docker_ports.ports_of(labels))
+    return _Found(handle, state_of(shown), docker_ports.ports_of(labels))
 
 
 @whole
 async def _create(docker: Docker, container: ContainerSpec, host_ports: Mapping[int, int]) -> DockerContainer:
     """Not to be cut off: a deletion that follows must see what the engine is making."""
     async with asyncio.timeout(CHANGE_SECONDS):
+        for volume in container.volumes:
+            await _make_volume(docker, volume)
         return await docker.containers.create(container_config(container, host_ports), name=container.name)
+
+
+async def _make_volume(docker: Docker, volume: Volume) -> None:
+    """Before the container: Podman ignores the labels that a mount gives to a volume that is made with it."""
+    config = {"Name": volume.name, "Labels": dict(volume.labels)}
+    # The engine answers with the one that is there, if there is one.
+    made = await docker.volumes.create(config)  # type: ignore[no-untyped-call]
+    labels = labels_of(await made.show())
+    # Without any label of ours it was made by an earlier version on Podman.
+    if has_our_labels(labels) and not volume.labels.items() <= labels.items():
+        raise EngineRefused(f"volume {volume.name} exists and belongs to somebody else")
 
 
 async def _start_first(container: DockerContainer, files: Sequence[File]) -> None:

@@ -6,70 +6,89 @@ Here a mistake would cost somebody else's work: labels are compared once more in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
 from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
-from dayfly.drivers.docker_errors import is_status
-from dayfly.drivers.docker_objects import delete, name_of, unless
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, volume_owner
+from dayfly.drivers.docker_objects import (
+    delete,
+    delete_network,
+    delete_volume,
+    has_our_labels,
+    labels_of,
+    name_of,
+    shown_or_none,
+    still_there,
+)
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused
 
+_GONE_LOOKS: Final = 50
+_GONE_POLL_SECONDS: Final = 0.1
 
-async def survey(docker: Docker, instance: str) -> tuple[Holding, ...]:
-    """Three calls, however many there are."""
+
+async def survey(docker: Docker, instance: str, *, unlabelled: bool) -> tuple[Holding, ...]:
+    """Three calls, however many there are.
+
+    `unlabelled`: also volumes that have no label of ours, but a name of ours: the engine loses labels.
+    """
     filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
     async with asyncio.TaskGroup() as group:
         containers = group.create_task(docker.containers.list(all=True, filters=filters))
-        volumes = group.create_task(docker.volumes.list(filters=filters))  # type: ignore[no-untyped-call]
+        volumes = group.create_task(docker.volumes.list(filters=None if unlabelled else filters))  # type: ignore[no-untyped-call]
         networks = group.create_task(docker.networks.list(filters=filters))
     listed = (
         *map(_container, containers.result()),
         *map(_volume, volumes.result()["Volumes"] or ()),
         *map(_network, networks.result()),
     )
-    return tuple(holding for holding, labels in listed if labels.get(LABEL_INSTANCE) == instance)
+    return tuple(
+        holding for holding, labels in listed if not holding.labelled or labels.get(LABEL_INSTANCE) == instance
+    )
 
 
 async def discard(docker: Docker, instance: str, holding: Holding) -> None:
-    """Remove `holding`. Raises EngineRefused when it is in use, or not what survey() showed any more."""
+    """Remove `holding`, and look afterwards. Raises EngineRefused, NotRemoved."""
     match holding.kind:
         case "container":
             container = docker.containers.container(holding.id)
-            if (shown := await _shown(container.show())) is not None:
-                _check(holding, instance, _labels(shown["Config"]))
+            if (shown := await shown_or_none(container.show())) is not None:
+                _check(holding, instance, labels_of(shown["Config"]))
                 await delete(container)
+                await _until_gone(container, holding.name)
         case "volume":
             volume = DockerVolume(docker, holding.id)  # type: ignore[no-untyped-call]
-            if (shown := await _shown(volume.show())) is not None:  # type: ignore[no-untyped-call]
-                _check(holding, instance, _labels(shown))
-                await unless(volume.delete(), 404)  # type: ignore[no-untyped-call]
+            if (shown := await shown_or_none(volume.show())) is not None:  # type: ignore[no-untyped-call]
+                _check(holding, instance, labels_of(shown))
+                await delete_volume(docker, holding.id)
         case "network":
             network = DockerNetwork(docker, holding.id)  # type: ignore[no-untyped-call]
-            if (shown := await _shown(network.show())) is not None:
-                _check(holding, instance, _labels(shown))
-                await unless(network.delete(), 404)
+            if (shown := await shown_or_none(network.show())) is not None:
+                _check(holding, instance, labels_of(shown))
+                await delete_network(docker, holding.id, holding.name)
+
+
+async def _until_gone(container: DockerContainer, name: str) -> None:
+    """A container may be seen for a while after its removal, when another caller removes it as well."""
+    for _ in range(_GONE_LOOKS):
+        if await shown_or_none(container.show()) is None:
+            return
+        await asyncio.sleep(_GONE_POLL_SECONDS)
+    raise still_there(f"container {name}")
 
 
 def _check(holding: Holding, instance: str, labels: Mapping[str, str]) -> None:
+    if not holding.labelled:
+        if has_our_labels(labels):
+            raise EngineRefused(f"{holding.kind} {holding.name} is not what was seen: it is left alone")
+        return
     if (labels.get(LABEL_INSTANCE), *_of(labels)) != (instance, holding.cluster_id, holding.template_id):
         raise EngineRefused(f"{holding.kind} {holding.name} is not what was seen: it is left alone")
-
-
-async def _shown(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """None when it is gone."""
-    try:
-        return await look
-    except DockerError as error:
-        if is_status(error, 404):
-            return None
-        raise
 
 
 def _container(found: DockerContainer) -> tuple[Holding, Mapping[str, str]]:
@@ -80,13 +99,14 @@ def _container(found: DockerContainer) -> tuple[Holding, Mapping[str, str]]:
 
 
 def _volume(found: Mapping[str, Any]) -> tuple[Holding, Mapping[str, str]]:
-    labels = _labels(found)
-    cluster_id, template_id = _of(labels)
-    return Holding("volume", found["Name"], found["Name"], cluster_id, template_id=template_id), labels
+    name, labels = found["Name"], labels_of(found)
+    owner = None if has_our_labels(labels) else volume_owner(name)
+    cluster_id, template_id = owner or _of(labels)
+    return Holding("volume", name, name, cluster_id, template_id=template_id, labelled=owner is None), labels
 
 
 def _network(found: Mapping[str, Any]) -> tuple[Holding, Mapping[str, str]]:
-    labels = _labels(found)
+    labels = labels_of(found)
     cluster_id, template_id = _of(labels)
     return Holding("network", found["Id"], found["Name"], cluster_id, template_id=template_id), labels
 
@@ -94,8 +114,3 @@ def _network(found: Mapping[str, Any]) -> tuple[Holding, Mapping[str, str]]:
 def _of(labels: Mapping[str, str]) -> tuple[str, str]:
     """The cluster and the template that something belongs to, "" where it does to none."""
     return labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")
-
-
-def _labels(found: Mapping[str, Any]) -> Mapping[str, str]:
-    labels: Mapping[str, str] = found["Labels"] or {}
-    return labels

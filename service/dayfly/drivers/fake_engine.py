@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
 from dayfly.domain.qemu import QMP_SOCKET
 from dayfly.domain.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
@@ -22,6 +22,7 @@ from dayfly.errors import (
     DockerUnavailable,
     EngineRefused,
     ImageMissing,
+    NotRemoved,
     PortsExhausted,
 )
 
@@ -71,6 +72,7 @@ class FakeEngine(FakeHost):
                 for name, found in self.volumes.items()
                 if self._is_ours(found.labels)
             ),
+            *self._unlabelled(),
             *(
                 Holding("network", found.id, name, found.labels.get(LABEL_CLUSTER, ""))
                 for name, found in self.networks.items()
@@ -84,7 +86,7 @@ class FakeEngine(FakeHost):
             container = self.containers.get(holding.name)
             if container is not None and container.id == holding.id:
                 self._check(holding, container.spec.labels)
-                self._delete(container)
+                self._remove(container)
             return
         things = self.volumes if holding.kind == "volume" else self.networks
         thing = things.get(holding.name)
@@ -112,12 +114,15 @@ class FakeEngine(FakeHost):
         await self._enter("remove")
         for container in sorted(self._of(cluster_id), key=lambda found: found.spec.role == "net"):
             if only is None or container.spec.name in only:
-                self._delete(container)
+                self._remove(container)
         if only is None:
             for things in (self.networks, self.volumes):
                 for thing in list(things.values()):
                     if self._is_ours(thing.labels) and thing.labels.get(LABEL_CLUSTER) == cluster_id:
                         self._take_away(things, thing)
+            for holding in self._unlabelled():
+                if holding.name == saved_volume(cluster_id):
+                    self._take_away(self.volumes, self.volumes[holding.name])
 
     async def exec(
         self,
@@ -178,6 +183,8 @@ class FakeEngine(FakeHost):
         return labels.get(LABEL_INSTANCE) == self.instance
 
     def _check(self, holding: Holding, labels: Mapping[str, str]) -> None:
+        if not holding.labelled and not labels:
+            return
         seen = (holding.cluster_id, holding.template_id)
         if not self._is_ours(labels) or (labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")) != seen:
             raise EngineRefused(f"{holding.kind} {holding.name} is not what was seen: it is left alone")
@@ -186,8 +193,28 @@ class FakeEngine(FakeHost):
         used = any(volume.name == thing.name for found in self.containers.values() for volume in found.spec.volumes)
         if thing.name in self.in_use or (used and things is self.volumes):
             raise EngineRefused(f"{thing.name} is in use")
+        self._see_it_go(thing.name)
         del things[thing.name]
         self.removed.append(thing.name)
+
+    def _remove(self, container: FakeContainer) -> None:
+        self._see_it_go(container.spec.name)
+        self._delete(container)
+
+    def _see_it_go(self, name: str) -> None:
+        if name in self.survivors:
+            raise NotRemoved(f"{name} is still there after its removal")
+
+    def _unlabelled(self) -> tuple[Holding, ...]:
+        """As an earlier version left them on Podman."""
+        if self.host.name != "Podman":
+            return ()
+        owned = [(name, volume_owner(name)) for name, found in self.volumes.items() if not found.labels]
+        return tuple(
+            Holding("volume", name, name, owner[0], template_id=owner[1], labelled=False)
+            for name, owner in owned
+            if owner is not None
+        )
 
     def _running(self, name: str) -> FakeContainer:
         container = self.containers.get(name)

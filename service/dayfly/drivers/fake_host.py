@@ -41,6 +41,8 @@ class FakeHost(Faults):
         self.networks: dict[str, FakeObject] = {}
         self.in_use: set[str] = set()
         """Names of volumes and networks that cannot be removed now."""
+        self.survivors: set[str] = set()
+        """Names of containers, volumes and networks that the engine claims to remove, and that stay."""
         self.created: list[str] = []
         """The names of all containers ever created, in order."""
         self.removed: list[str] = []

@@ -10,7 +10,10 @@ from dayfly.errors import DockerUnavailable
 
 
 async def remove_everything(engine: ContainerEngine, cluster_id: str) -> None:
-    """Remove all of a cluster's objects and wait until they are gone. Raises DockerUnavailable, EngineRefused."""
+    """Remove all of a cluster's objects and wait until they are gone.
+
+    Raises DockerUnavailable, EngineRefused, NotRemoved.
+    """
     try:
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await engine.remove(cluster_id)

@@ -23,6 +23,7 @@ from dayfly.store import Claim
 _log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5.0
+_LONGEST_RETRY_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,18 @@ class Endings:
             return 0.0
         except DayflyError as error:
             await self._tell(claim, error)
-            return _RETRY_SECONDS
+            return _backoff(claim)
         return None
 
     async def _tell(self, claim: Claim, error: DayflyError) -> None:
         message = f"cannot be removed yet: {error.message}"
         await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
+
+
+def _backoff(claim: Claim) -> float:
+    """As long as the removal has been tried for so far: the pause doubles each time."""
+    cluster = claim.cluster
+    if cluster.phase not in {Phase.DELETING, Phase.FAILED}:
+        return _RETRY_SECONDS
+    tried = (claim.at - cluster.updated_at).total_seconds()
+    return min(max(tried, _RETRY_SECONDS), _LONGEST_RETRY_SECONDS)

@@ -58,7 +58,8 @@ def find_strays(
             stray = _of_template(holding, templates.get(holding.template_id))
         else:
             stray = _of_cluster(holding, living.get(holding.cluster_id), gone)
-        if stray is not None:
+        # A name alone is no evidence: a volume without labels goes only when its owner is on record as gone.
+        if stray is not None and (holding.labelled or stray.on_record):
             strays.append(stray)
     return tuple(sorted(strays, key=lambda stray: (_ORDER[stray.holding.kind], stray.holding.name)))
 

@@ -39,7 +39,12 @@ class Ground:
             return
         self._planted.append((kind, name))
         if kind == "container":
-            config: JSONObject = {"Image": BUSYBOX_IMAGE, "Cmd": ["sleep", "3600"], "Labels": dict(labels)}
+            config: JSONObject = {
+                "Image": BUSYBOX_IMAGE,
+                "Cmd": ["sleep", "3600"],
+                "Labels": dict(labels),
+                "StopTimeout": 0,
+            }
             await (await self.docker.containers.create(config, name=name)).start()
         elif kind == "volume":
             await self.docker.volumes.create({"Name": name, "Labels": dict(labels)})  # type: ignore[no-untyped-call]

@@ -53,7 +53,8 @@ class Holding:
     """Something on the engine that carries this installation's label: enough to tell whose it is, and to remove it.
 
     `id` is the engine's own. `cluster_id` is "" where that label is missing; `template_id` is that of a template's
-    volume. `running` is only true of containers.
+    volume. `running` is only true of containers. `labelled`: False for a volume without any label of Dayfly's, as
+    versions before 0.3 left them on Podman; then the ids are read from its name, and only records can confirm them.
     """
 
     kind: Literal["container", "volume", "network"]
@@ -62,6 +63,7 @@ class Holding:
     cluster_id: str
     running: bool = False
     template_id: str = ""
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ class EngineEvent:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """The host that the engine runs on. Sizes in bytes; `root` is where it keeps its data."""
+    """The engine and the host that it runs on. Sizes in bytes; `root` is where it keeps its data.
+
+    `name` is `Docker` or `Podman`. `limitations`: what this engine does not do, each to be read after its name.
+    """
 
     version: str
     kernel: str
@@ -88,6 +93,11 @@ class EngineInfo:
     cgroup_driver: str
     root: str
     ipv4_forwarding: bool
+    name: str = "Docker"
+    api_version: str = ""
+    min_api_version: str = ""
+    image_store: str = ""
+    limitations: tuple[str, ...] = ()
 
 
 class ByteStream(Protocol):
@@ -117,11 +127,17 @@ class ContainerEngine(Protocol):
         ...
 
     async def survey(self) -> tuple[Holding, ...]:
-        """All that this installation has on the engine, by exact label, in one cheap look whatever their number."""
+        """All that this installation has on the engine, by exact label, in one cheap look whatever their number.
+
+        On an engine that loses volumes' labels: volumes without any label whose names are those of Dayfly's, too.
+        """
         ...
 
     async def discard(self, holding: Holding) -> None:
-        """Remove one thing that survey() showed, a container with its anonymous volumes. No error when it is gone."""
+        """Remove one thing that survey() showed, a container with its anonymous volumes. No error when it is gone.
+
+        Looks afterwards. Raises NotRemoved when it is still there, EngineRefused when it is in use or another one.
+        """
         ...
 
     async def stop(self, name: str) -> None:
@@ -135,7 +151,8 @@ class ContainerEngine(Protocol):
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         """Remove a cluster's containers, anonymous volumes with them, by exact label; its networks and volumes, too.
 
-        `only` these containers, by name, and nothing else of it. Returns when they are gone.
+        `only` these containers, by name, and nothing else of it. Returns when they are gone; raises NotRemoved when
+        one is still there.
         """
         ...
 
