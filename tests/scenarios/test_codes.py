@@ -30,6 +30,8 @@ ELSEWHERE = {
     "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",
+    "not_removed": "of no failure: the deletion is tried again (test_lives.py)",
+    "registry_refused": "an image's push or pull: tests/unit/drivers",
     "command_failed": "a step's own: test_walk.py",
 }
 """Codes under Failure that no cluster fails with by what is done here, and where they are reached."""

@@ -40,7 +40,7 @@ async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequ
     with engine_errors(doing):
         replaced = await _id_of(docker, reference)
         output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
-        made = str(output[-1]["status"])
+        made = _content_id(str(output[-1]["status"]))
         await _drop_replaced(docker, replaced, made)
     return made
 
@@ -79,7 +79,12 @@ async def _commit(container: DockerContainer, reference: str, labels: Mapping[st
     async with asyncio.timeout(_SILENCE_SECONDS):
         # What is not said here, it takes from the container, which has it from `base`.
         made = await container.commit(repository=repository, tag=tag, config={"Labels": dict(labels)}, pause=False)
-    return str(made["Id"])
+    return _content_id(str(made["Id"]))
+
+
+def _content_id(told: str) -> str:
+    """As Docker tells it; Podman leaves out what the digest is made with."""
+    return told if ":" in told else f"sha256:{told}"
 
 
 async def _delete(container: DockerContainer) -> None:

@@ -33,6 +33,7 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("address already in use", PortsExhausted),
     ("no such image", ImageMissing),
     ("image does not exist locally", ImageMissing),
+    ("image not known", ImageMissing),
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
     # An engine that is going down still answers for a while; its helpers are gone before it is.

@@ -41,9 +41,10 @@ class DockerImages:
         with engine_errors(f"image {reference}"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 raw = await self._client.get().images.inspect(reference)
+                podman = await self._client.is_podman()
         return ImageInfo(
             id=raw["Id"],
-            references=_references(raw),
+            references=_references(raw, podman=podman),
             labels=raw["Config"]["Labels"] or {},
             size_bytes=int(raw["Size"]),
             created_at=datetime.fromisoformat(raw["Created"]),
@@ -53,7 +54,8 @@ class DockerImages:
         with engine_errors("images"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 found = await self._client.get().images.list(filters={"label": [label]})
-        return tuple(_listed(raw) for raw in found)
+                podman = await self._client.is_podman()
+        return tuple(_listed(raw, podman=podman) for raw in found if label in (raw["Labels"] or {}))
 
     async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
         podman = await self._is_podman(f"pushing {reference}")
@@ -135,17 +137,19 @@ async def _result(container: DockerContainer, timeout: float) -> ExecResult | No
     return ExecResult(int(ended["StatusCode"]), "".join(stdout).encode(), "".join(stderr).encode())
 
 
-def _listed(raw: Mapping[str, Any]) -> ImageInfo:
+def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
     return ImageInfo(
         id=raw["Id"],
-        references=_references(raw),
+        references=_references(raw, podman=podman),
         labels=raw["Labels"] or {},
         size_bytes=int(raw["Size"]),
         created_at=datetime.fromtimestamp(raw["Created"], UTC),
     )
 
 
-def _references(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """In Docker's short form: Podman writes `docker.io/dayfly/bare:latest`."""
-    tags = (tag for tag in raw["RepoTags"] or () if tag != "<none>:<none>")
-    return tuple(tag.removeprefix("docker.io/").removeprefix("library/") for tag in tags)
+def _references(raw: Mapping[str, Any], *, podman: bool) -> tuple[str, ...]:
+    """In Docker's short form. Podman writes `docker.io/dayfly/bare:latest`, and `localhost/…` of what it loaded."""
+    tags = [str(tag) for tag in raw["RepoTags"] or () if tag != "<none>:<none>"]
+    if podman:
+        tags = [tag.removeprefix("docker.io/").removeprefix("library/").removeprefix("localhost/") for tag in tags]
+    return tuple(dict.fromkeys(tags))
