@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from dayfly.domain.lifecycle import Phase
+from dayfly.domain.naming import container_name, saved_volume
 from dayfly.errors import DockerUnavailable, EngineRefused, PortsExhausted
 from dayfly.store import Store
 from tests.support.specs import make_spec
@@ -157,6 +158,23 @@ async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None
         await world.until(cluster, Phase.DELETING)
         await world.until_event(cluster, lambda event: event.code == "docker_unavailable")
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
+
+
+@pytest.mark.parametrize("kind", ["container", "volume"])
+async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, kind: str) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec()), Phase.READY)
+        survivor = saved_volume(cluster.id) if kind == "volume" else container_name(cluster.id, "net")
+        world.engine.survivors.add(survivor)
+        await world.store.request_deletion(cluster.id)
+        await world.until_event(cluster, lambda event: event.code == "not_removed")
+        assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
+        assert survivor in (world.engine.volumes if kind == "volume" else world.engine.containers)
+        world.engine.survivors.clear()
+        await world.store.nudge([cluster.id])
+        await world.until(cluster, Phase.DELETED)
+    assert not world.engine.containers
+    assert not world.engine.volumes
 
 
 async def test_a_worker_that_stops_gives_its_cluster_to_the_next(world: World) -> None:

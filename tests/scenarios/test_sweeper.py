@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, template_volume
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.drivers.protocols import Holding
-from dayfly.errors import EngineRefused
+from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.reconcile.sweeper import find_damaged
 from dayfly.store import Known, Store
 from tests.support.curators import Company
@@ -216,3 +217,40 @@ async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
     sweeper._history_seconds = 0.0
     await sweeper.look()
     assert not (await world.store.list_clusters(phases=list(Phase))).clusters
+
+
+async def test_what_survives_its_removal_is_tried_again(world: World) -> None:
+    world.engine.plant("volume", "ours", {**OURS, LABEL_CLUSTER: "0123456789ab"})
+    world.engine.survivors.add("ours")
+    sweeper = world.sweeper()
+    (stray,) = await sweeper.strays()
+    with pytest.raises(NotRemoved):
+        await sweeper.remove(stray)
+    await sweeper.look()
+    assert "ours" in world.engine.volumes
+    world.engine.survivors.clear()
+    await sweeper.look()
+    assert "ours" not in world.engine.volumes
+
+
+async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_gone(world: World) -> None:
+    """As versions before 0.3 left them on Podman."""
+    world.engine.host = replace(world.engine.host, name="Podman")
+    async with world.working():
+        living = await world.until(await world.create(make_spec()), Phase.READY)
+        gone = await world.until(await world.create(make_spec()), Phase.READY)
+        await world.store.request_deletion(gone.id)
+        await world.until(gone, Phase.DELETED)
+    decoys: dict[str, dict[str, str]] = {
+        saved_volume(living.id): {},
+        saved_volume("0123456789ab"): {},
+        f"{saved_volume(gone.id)}-2": {},
+        f"my-{saved_volume(gone.id)}": {},
+        template_volume("0123456789ab"): {},
+    }
+    for name, labels in {**decoys, saved_volume(gone.id): {}}.items():
+        world.engine.plant("volume", name, labels)
+    sweeper = world.sweeper()
+    assert {stray.holding.name for stray in await sweeper.strays()} == {saved_volume(gone.id)}
+    await sweeper.look()
+    assert set(world.engine.volumes) == set(decoys)

@@ -25,6 +25,9 @@ INFO = EngineInfo(
     cgroup_driver="cgroupfs",
     root="/var/lib/docker",
     ipv4_forwarding=True,
+    api_version="1.41",
+    min_api_version="1.12",
+    image_store="overlay2 graph driver",
 )
 IMAGE = ImageInfo("sha256:1", ("dayfly/bare:latest",), {}, 1, datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -103,6 +106,14 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
     assert {check.advice for check in checks.values()} == {""}
     assert "20.10.24" in checks["engine"].found
     assert "version 1" in checks["cgroups"].found
+
+
+async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy: Subject) -> None:
+    podman = replace(
+        INFO, name="Podman", version="5.4.2", image_store="containers/storage, overlay", limitations=("x",)
+    )
+    found = (await report(replace(healthy, engine=FakeEngine(podman))))["engine"].found
+    assert found == ("Podman 5.4.2 on Linux 6.1.0; API 1.41, oldest 1.12; image store: storage; it x")
 
 
 async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: Subject) -> None:
