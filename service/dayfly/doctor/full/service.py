@@ -19,6 +19,8 @@ from dayfly.doctor.full.report import TrialFailed
 from dayfly.settings import Settings
 
 _END_SECONDS: Final = 30.0
+_SURVEY_SECONDS: Final = 5.0
+"""Volumes of templates that are gone are removed so much later at most, and waited for."""
 _TAIL_BYTES: Final = 20_000
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -34,6 +36,7 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
         "host_names": (),
         "default_ttl_seconds": None,
         "template_auto": False,
+        "survey_seconds": min(operator.survey_seconds, _SURVEY_SECONDS),
         "log_format": "console",
         "log_level": "info",
     }

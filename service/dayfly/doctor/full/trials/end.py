@@ -35,6 +35,8 @@ async def delete_all(session: Session) -> str:
     async def gone() -> bool | None:
         left = [f"template {one.id} is {one.phase}" for one in await api.templates() if one.phase != "failed"]
         left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
+        # A template's volume goes with the next survey.
+        left += [f"{one.kind} {one.name} is there" for one in await session.outside.engine.survey()]
         session.says("; ".join(left))
         return None if left else True
 

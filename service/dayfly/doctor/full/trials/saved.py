@@ -114,11 +114,13 @@ async def _fork(session: Session) -> str:
     asked = await session.api.create(image=session.image.reference, workers=WORKERS)
     session.fork = asked.id
     seen = await session.until(asked.id, "ready")
+    await session.require_no_fallback(asked.id)
+    if seen.image_id != session.image.info.id:
+        raise TrialFailed("image_changed", f"{session.image.reference} was baked anew while this went on: try again")
     if seen.template != session.template:
         raise TrialFailed(
             "not_forked", f"the cluster was to be a fork of {session.template}, and is of {seen.template}"
         )
-    await session.require_no_fallback(asked.id)
     await session.note_volumes()
     return asked.id
 

@@ -18,6 +18,7 @@ from dayfly.doctor.subject import open_subject
 from dayfly.domain.limits import limits_for
 from dayfly.domain.naming import LABEL_IMAGE, image_reference
 from dayfly.errors import ImageMissing
+from dayfly.images.container import TAG_LENGTH
 from dayfly.images.recipe import recipe_names
 from dayfly.wires import Catalog
 
@@ -53,7 +54,9 @@ async def find_image(session: Session) -> str:
         how = "was baked"
     info = await images.inspect(image_id)
     text = info.labels[LABEL_IMAGE]
-    session.found_image = NodeImage(reference, info, manifest, text, await images_of_bake(images, text))
+    # By the tag that its digest is: the other one may be given to a new bake while this goes on.
+    own = next((name for name in info.references if name.endswith(f":{manifest.digest[:TAG_LENGTH]}")), reference)
+    session.found_image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
     session.says("booting a kernel on KVM")
     session.accelerator = await session.outside.accelerators.probe(image_id)
     session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)
