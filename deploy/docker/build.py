@@ -1,7 +1,8 @@
 """Builds the lab's images, `dayfly/service` and `dayfly/postgres`, on Debian bases of our own: nothing is pulled.
 
-Run by build.sh, which sees to what it needs: root, mmdebstrap, an engine. Everything is named by the content that it
-was made of, so a second run does nothing. With `--base` an image is built on that base instead.
+Run by build.sh, which sees to what it needs: root, mmdebstrap, an engine. What is built is the same on every host
+(base.yaml says of what), and named by the content that it was made of, so a second run does nothing. With `--base` an
+image is built on that base instead, which must be the same Debian.
 Not here: node images (`dayfly image bake`).
 """
 
@@ -13,12 +14,13 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import yaml
 from rich.console import Console
 
 from dayfly.cli.bake_view import BakeView
@@ -26,6 +28,7 @@ from dayfly.clock import SystemClock
 from dayfly.concurrency import first_failure_only
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import DayflyError, ImageMissing
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.cache import Cache
 from dayfly.images.container import TAG_LENGTH, remove_former
 from dayfly.images.fingerprint import fingerprint
@@ -38,12 +41,8 @@ from dayfly.settings import Settings
 REPO: Final = Path(__file__).resolve().parents[2]
 HERE: Final = "deploy/docker"
 LABEL: Final = "dayfly.lab"
-PYTHON: Final = Path("/usr/bin/python3")
-"""Debian's own: the wheels are for the Python of the base, which is the same Debian as this machine."""
-PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "service": ("passwd", "python3", "python3-venv"),
-    "postgres": ("passwd", "postgresql"),
-}
+BASE: Final = yaml.safe_load((Path(__file__).parent / "base.yaml").read_text())
+PACKAGES: Final[Mapping[str, Sequence[str]]] = BASE["packages"]
 DISTRIBUTION: Final = ("pyproject.toml", "README.md", "LICENSE", "service", "migrations", "provisioning")
 """What a wheel of ours is made of."""
 
@@ -56,12 +55,14 @@ class Lab:
     cache: Cache
     reporter: Reporter
     base: str | None
+    mirrors: Mirrors
 
     async def build(self, name: str) -> None:
         """Make dayfly/`name`:latest what the checkout says."""
         repository = f"dayfly/{name}"
-        rootfs = RootFileSystem(suite=platform.freedesktop_os_release()["VERSION_CODENAME"], packages=PACKAGES[name])
-        sources = (f"{HERE}/{name}", f"{HERE}/build.py", *(DISTRIBUTION if name == "service" else ()))
+        rootfs = RootFileSystem(suite=BASE["suite"], packages=tuple(PACKAGES[name]))
+        ours = (f"{HERE}/pip_for.py", f"{HERE}/base.yaml", *DISTRIBUTION) if name == "service" else ()
+        sources = (f"{HERE}/{name}", f"{HERE}/build.py", *ours)
         key = fingerprint(REPO, rootfs, self.base, files=sources)
         final = f"{repository}:{key[:TAG_LENGTH]}"
         async with self.cache.alone(f"lab.{name}", partial(self.reporter.waiting, name)):
@@ -85,7 +86,8 @@ class Lab:
 
         async def make(folder: Path) -> None:
             async with self.reporter.phase(f"{name} base") as on_line:
-                await make_rootfs(rootfs, folder / "rootfs.tar", hook=REPO / HERE / "trim", on_line=on_line)
+                hook = REPO / HERE / "trim"
+                await make_rootfs(rootfs, folder / "rootfs.tar", hook=hook, mirrors=self.mirrors, on_line=on_line)
 
         folder = await self.cache.get(f"lab.{name}-base", key, make)
         async with self.reporter.phase(f"{name} import"):
@@ -101,15 +103,8 @@ class Lab:
                 async with self.reporter.phase("wheels") as on_line:
                     await _make_wheels(context, on_line)
             async with self.reporter.phase(f"{name} image") as on_line:
-                await run(
-                    [
-                        *("docker", "build", "--force-rm", "--build-arg", f"BASE={base}"),
-                        *("--label", f"{LABEL}={key}", "--tag", reference, context),
-                    ],
-                    name="docker build",
-                    # The engine of Debian 12 has this builder, and its command needs no plugin for it.
-                    environment={"DOCKER_BUILDKIT": "0"},
-                    on_line=on_line,
+                await self.images.build(
+                    context, reference, arguments={"BASE": base}, labels={LABEL: key}, on_line=on_line
                 )
 
     async def _find(self, reference: str) -> str | None:
@@ -120,19 +115,28 @@ class Lab:
 
 
 async def _make_wheels(context: Path, on_line: OnLine) -> None:
-    """Through the machine's own pip configuration: what the server needs into wheels/, Dayfly itself into dist/."""
+    """Through the machine's own pip configuration: Dayfly itself into dist/, what the server needs into wheels/.
+
+    Whatever Python this machine has, the wheels are for the base's, and for its C library or an older one.
+    """
     wheels, dist = context / "wheels", context / "dist"
+    quiet = ("--disable-pip-version-check", "--no-input")
+    wheel = ("wheel", *quiet, "--no-deps", "--wheel-dir", dist, REPO)
+    await run([sys.executable, "-m", "pip", *wheel], name="pip wheel", on_line=on_line)
+    (ours,) = dist.glob("dayfly-*.whl")
+    version, machine = BASE["python"], platform.machine()
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(BASE["glibc"], 4, -1)]
     await run(
         [
-            *(sys.executable, "-m", "pip", "--python", PYTHON, "--disable-pip-version-check", "--no-input"),
-            *("wheel", "--wheel-dir", wheels, f"{REPO}[server]"),
+            *(sys.executable, REPO / HERE / "pip_for.py", version, "download", *quiet, "--dest", wheels),
+            *("--only-binary", ":all:", "--implementation", "cp", "--python-version", version),
+            *(f"--platform={name}" for name in (*platforms, f"manylinux2014_{machine}")),
+            f"{ours}[server]",
         ],
-        name="pip wheel",
+        name="pip download",
         on_line=on_line,
     )
-    dist.mkdir()
-    (ours,) = wheels.glob("dayfly-*.whl")
-    ours.rename(dist / ours.name)
+    (wheels / ours.name).unlink()
 
 
 async def build(base: str | None, names: tuple[str, ...]) -> None:
@@ -149,7 +153,8 @@ async def build(base: str | None, names: tuple[str, ...]) -> None:
                 first_failure_only(),
                 asyncio.TaskGroup() as group,
             ):
-                lab = Lab(images, cache, Reporter(view.show, clock), base)
+                mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
+                lab = Lab(images, cache, Reporter(view.show, clock), base, mirrors)
                 for name in names:
                     group.create_task(lab.build(name))
     finally:

@@ -5,7 +5,6 @@ It gets the one capability that systemd needs to set up its services' sandboxes,
 
 from __future__ import annotations
 
-import platform
 import secrets
 import subprocess
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from dayfly.clock import SystemClock
 from dayfly.drivers.docker_images import DockerImages
@@ -35,6 +36,10 @@ _OPTIONS = (
 )
 
 
+_SUITE: str = yaml.safe_load((REPO / "deploy/docker/base.yaml").read_text())["suite"]
+"""The Debian of dayfly/service, for Dayfly is taken out of that image: with its virtual environment, its Python."""
+
+
 @dataclass(frozen=True)
 class SystemdHost:
     """A running one. `container` is its name."""
@@ -52,9 +57,7 @@ class SystemdHost:
 
 async def systemd_image() -> str:
     """The reference of the image; made when it is missing, and kept."""
-    rootfs = RootFileSystem(
-        suite=platform.freedesktop_os_release()["VERSION_CODENAME"], packages=("python3", "systemd")
-    )
+    rootfs = RootFileSystem(suite=_SUITE, packages=("python3", "systemd"))
     key = fingerprint(REPO, rootfs)
     reference = f"dayfly/test-systemd:{key[:12]}"
     images = DockerImages()
