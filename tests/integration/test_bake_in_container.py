@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.bake]
 
 NOBODY = 65534
 BASE = "dayfly-test/bake-base:latest"
-WHAT = RootFileSystem(suite="bookworm")
+WHAT = RootFileSystem(suite="bookworm", packages=("debian-archive-keyring",))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,8 @@ def fingerprint(root: Path, *values: object, files: Iterable[str] = ()) -> str:
     for path in sorted(set(files)):
         for file in _walk(root / path):
             content = str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
-            mode = "x" if os.access(file, os.X_OK) else "-"
+            # Its bits, and not whether this user may: a bake in a container is another user.
+            mode = "x" if file.exists() and file.stat().st_mode & 0o111 else "-"
             head = f"\0{file.relative_to(root)}\0{mode}\0{len(content)}\0"
             digest.update(head.encode() + content)
     return digest.hexdigest()
