@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dayfly.cli.interruptible import run_interruptible
 from dayfly.cli.server_settings import server_settings
 from dayfly.cli.trial_view import TrialView, render_report
 from dayfly.doctor import Check, examine
@@ -50,7 +51,7 @@ def doctor(
     settings = server_settings()
     if full:
         raise typer.Exit(_examine_fully(settings, image, evidence, as_json=as_json))
-    checks = asyncio.run(_examine(settings))
+    checks = run_interruptible(_examine(settings))
     healthy = all(check.status != "fail" for check in checks)
     if as_json:
         print(json.dumps({"healthy": healthy, "checks": [asdict(check) for check in checks]}, indent=2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import typer
 
 from dayfly.app import STEPS, open_outside
+from dayfly.cli.interruptible import run_interruptible
 from dayfly.clock import SystemClock
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.topology import Publication
@@ -50,20 +49,10 @@ async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
 
 
 def run_command(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; SIGTERM ends it as Ctrl-C does: cancelled, with everything cleaned up."""
-
-    async def main() -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in one
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await work
-
+    """Run `work`; a failure's evidence is printed before the failure is."""
     try:
-        asyncio.run(main())
+        run_interruptible(work, "interrupted; nothing half-made was left")
     except DayflyError as error:
         for name, text in error.evidence.items():
             typer.echo(f"--- {name}\n{text}", err=True)
         raise
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("interrupted; nothing half-made was left", err=True)
-        raise typer.Exit(130) from None
