@@ -109,9 +109,7 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
 
 
 async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy: Subject) -> None:
-    podman = replace(
-        INFO, name="Podman", version="5.4.2", image_store="containers/storage, overlay", limitations=("x",)
-    )
+    podman = replace(INFO, name="Podman", version="5.4.2", image_store="storage", limitations=("x",))
     found = (await report(replace(healthy, engine=FakeEngine(podman))))["engine"].found
     assert found == ("Podman 5.4.2 on Linux 6.1.0; API 1.41, oldest 1.12; image store: storage; it x")
 

@@ -23,7 +23,7 @@ from dayfly.concurrency import whole
 from dayfly.domain.naming import split_tag
 from dayfly.drivers.docker_config import never_run_config
 from dayfly.drivers.docker_errors import engine_errors, is_status, refusal
-from dayfly.drivers.docker_objects import delete
+from dayfly.drivers.docker_objects import delete, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
@@ -39,7 +39,12 @@ async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequ
     doing = f"importing {reference}"
     with engine_errors(doing):
         replaced = await _id_of(docker, reference)
-        output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
+        try:
+            output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
+        except (BakeFailed, DiskFull):
+            # containerd's image store has named what it could not unpack.
+            await _drop_unfinished(docker, reference, replaced)
+            raise
         made = _content_id(str(output[-1]["status"]))
         await _drop_replaced(docker, replaced, made)
     return made
@@ -181,6 +186,13 @@ async def _id_of(docker: Docker, reference: str) -> str | None:
             if is_status(error, 404):
                 return None
             raise
+
+
+async def _drop_unfinished(docker: Docker, reference: str, replaced: str | None) -> None:
+    """Delete what `reference` names now, unless that is what it named before."""
+    if (unfinished := await _id_of(docker, reference)) is not None and unfinished != replaced:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            await unless(docker.images.delete(reference), 404)
 
 
 async def _drop_replaced(docker: Docker, replaced: str | None, made: str) -> None:

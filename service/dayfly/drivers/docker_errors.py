@@ -34,6 +34,7 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("no such image", ImageMissing),
     ("image does not exist locally", ImageMissing),
     ("image not known", ImageMissing),
+    ("tag does not exist", ImageMissing),
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
     # An engine that is going down still answers for a while; its helpers are gone before it is.
