@@ -127,7 +127,7 @@ def user(base: str, tmp_path: Path) -> Iterator[User]:
 def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User) -> None:
     done = user.bake()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("baking in a container: this user is not root")
+    assert done.stdout.startswith("baking in a container: a bake on this host lacks root")
     assert "✓ verify" in done.stdout
     made = docker("image", "inspect", "--format", "{{.Id}}", f"dayfly/{user.recipe}:latest").strip()
     assert made in done.stdout
