@@ -12,6 +12,7 @@ import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ class NamespacedHost:
     def files(self) -> Path:
         return Path(f"/proc/{self.pid}/root")
 
+    @property
+    def socket(self) -> Path:
+        """The engine's socket, seen from this machine."""
+        return self.files / self.kind.socket.lstrip("/")
+
     def command(self, *argv: str, **environment: str) -> list[str]:
         """The argv that runs `argv` on the host, as root. Of our environment it gets only how to reach registries."""
         variables = {
@@ -70,7 +76,7 @@ class NamespacedHost:
     @contextmanager
     def engine_api(self) -> Iterator[httpx.Client]:
         """The engine's own API, by paths without a version."""
-        transport = httpx.HTTPTransport(uds=str(self.files / self.kind.socket.lstrip("/")))
+        transport = httpx.HTTPTransport(uds=str(self.socket))
         with httpx.Client(transport=transport, base_url="http://engine", timeout=120) as client:
             yield client
 
@@ -208,14 +214,22 @@ def _engine(host: NamespacedHost, log: Path) -> Iterator[None]:
 def _wait_for_engine(host: NamespacedHost, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + ENGINE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        try:
+        if _accepts(host.socket):
             with host.engine_api() as api:
-                if api.get("/_ping").status_code == 200:
-                    return
-        except httpx.TransportError:
-            pass
+                api.get("/_ping").raise_for_status()
+            return
         time.sleep(0.2)
     raise RuntimeError(f"the engine of {host.kind.name} does not answer:\n{log.read_text()[-4000:]}")
+
+
+def _accepts(path: Path) -> bool:
+    """Whether somebody listens; httpx would leave a socket open where nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
 
 
 def _run(*argv: str) -> None:
