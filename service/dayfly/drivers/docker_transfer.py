@@ -20,7 +20,7 @@ from dayfly.domain.naming import split_tag
 from dayfly.drivers.docker_errors import engine_errors, message_in
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.drivers.registry_credentials import credentials_for, registry_of
-from dayfly.errors import EngineRefused, RegistryRefused
+from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
 
 _SILENCE_SECONDS: Final = 300.0
 """A transfer that says nothing for so long is over."""
@@ -74,7 +74,7 @@ async def _transfer(
                 async for line in response.content:
                     if line.strip():
                         yield _progress(json.loads(line))
-    except EngineRefused as error:
+    except (EngineRefused, ImageMissing) as error:
         raise _explained(error, registry, podman=podman) from error
 
 
@@ -116,7 +116,7 @@ def is_loopback(registry: str) -> bool:
         return False
 
 
-def _explained(error: EngineRefused, registry: str, *, podman: bool) -> EngineRefused | RegistryRefused:
+def _explained(error: EngineRefused | ImageMissing, registry: str, *, podman: bool) -> DayflyError:
     """`error` with what to do, where the registry is what refuses."""
     if _NO_TLS in error.message:
         where = (
@@ -127,7 +127,9 @@ def _explained(error: EngineRefused, registry: str, *, podman: bool) -> EngineRe
         return RegistryRefused(
             f"{error.message}. The registry {registry} has no TLS: allow it on the engine's host by {where}"
         )
-    if any(words in error.message.lower() for words in _NO_LOGIN):
+    # containerd says as well that the repository may not exist; that alone may be so.
+    no_login = _NO_LOGIN[:1] if isinstance(error, ImageMissing) else _NO_LOGIN
+    if any(words in error.message.lower() for words in no_login):
         return RegistryRefused(
             f"{error.message}. The registry {registry} wants a login, or refuses the one that there is: "
             f"run `docker login {registry}` as the user who runs this command"

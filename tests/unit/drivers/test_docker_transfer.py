@@ -135,6 +135,8 @@ async def test_a_registry_without_tls_on_podman(podman: RecordedEngine) -> None:
     "told",
     [
         "no basic auth credentials",
+        "push access denied, repository does not exist or may require authorization: authorization failed: "
+        "no basic auth credentials",
         "trying to reuse blob sha256:94 at destination: checking whether a blob exists in x: authentication required",
         "unauthorized: access to the requested resource is not authorized",
     ],
