@@ -49,13 +49,14 @@ async def bursts(fleet: Fleet, rounds: int, members: int, copies: int) -> Figure
 async def _burst(fleet: Fleet, key: str, requests: int, copies: int) -> Burst:
     """`requests` requests at once, `copies` of each with one key, each over its own connection; then all deleted."""
     async with AsyncExitStack() as stack:
-        # Opened anew for each burst: the API closes those that are idle while the pool refills itself.
+        # Opened anew for each burst: the API closes those that are idle for some seconds.
         opened = [await stack.enter_async_context(connected(fleet.port)) for _ in range(requests * copies)]
         posts = [_post(http, f"{key}-{number // copies}") for number, http in enumerate(opened)]
         answers = await asyncio.gather(*posts)
-        bodies = [answer.json() for answer in answers]
+    bodies = [answer.json() for answer in answers]
+    async with connected(fleet.port) as http:
         for cluster_id in {body["id"] for body in bodies}:
-            await opened[0].request("DELETE", f"/v1/clusters/{cluster_id}", expect=202)
+            await http.request("DELETE", f"/v1/clusters/{cluster_id}", expect=202)
     # By request: copies that got different clusters are not well served.
     outcomes: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)
     for number, (answer, body) in enumerate(zip(answers, bodies, strict=True)):
