@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -72,6 +72,30 @@ async def add_files(docker: Docker, base: str, folder: Path, reference: str, lab
     return made
 
 
+async def build(
+    docker: Docker,
+    context: Path,
+    reference: str,
+    *,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str],
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """An image made by the engine's own builder of the folder `context` with its Dockerfile, called `reference`."""
+    doing = f"building {reference}"
+
+    def tell(line: Mapping[str, Any]) -> None:
+        if on_line is not None and (said := str(line.get("stream", "")).strip()):
+            on_line(said)
+
+    params = [
+        *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
+        *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
+    ]
+    with engine_errors(doing):
+        await _send(docker, "POST", "build", params, _folder(context), doing, tell)
+
+
 @whole
 async def _create(docker: Docker, base: str, container: DockerContainer) -> None:
     async with asyncio.timeout(_LOOK_SECONDS):
@@ -98,7 +122,13 @@ async def _delete(container: DockerContainer) -> None:
 
 
 async def _send(
-    docker: Docker, method: str, path: str, params: Sequence[tuple[str, str]], body: AsyncIterator[bytes], doing: str
+    docker: Docker,
+    method: str,
+    path: str,
+    params: Sequence[tuple[str, str]],
+    body: AsyncIterator[bytes],
+    doing: str,
+    on_line: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
     """Send `body`, a tar; the lines of the answer."""
     output: list[Mapping[str, Any]] = []
@@ -115,6 +145,8 @@ async def _send(
                 raise _failure(json.loads(await response.text())["message"], doing)
             async for line in _lines(response):
                 output.append(line)
+                if on_line is not None:
+                    on_line(line)
                 if "error" in line:
                     raise _failure(str(line["error"]), doing)
     except ClientError as error:

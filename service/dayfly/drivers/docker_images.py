@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -120,6 +120,20 @@ class DockerImages:
 
     async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
         return await docker_build.add_files(self._client.get(), base, folder, reference, labels)
+
+    async def build(
+        self,
+        context: Path,
+        reference: str,
+        *,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Make `reference` of the folder `context` by its Dockerfile. Raises as ImageBuilder.add_files."""
+        await docker_build.build(
+            self._client.get(), context, reference, arguments=arguments, labels=labels, on_line=on_line
+        )
 
     async def close(self) -> None:
         await self._client.close()
