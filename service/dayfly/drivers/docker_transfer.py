@@ -17,7 +17,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import ClientTimeout
 
 from dayfly.domain.naming import split_tag
-from dayfly.drivers.docker_errors import engine_errors, message_in
+from dayfly.drivers.docker_errors import engine_errors
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.drivers.registry_credentials import credentials_for, registry_of
 from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
@@ -81,7 +81,7 @@ async def _transfer(
 def _progress(line: Mapping[str, Any]) -> TransferProgress:
     """Raises DockerError for a line that tells a failure: the status was sent before."""
     if error := line.get("error"):
-        raise DockerError(500, message_in(str(error)))
+        raise DockerError(500, str(error))
     detail = line.get("progressDetail") or {}
     # Podman's own pull tells what it does in `stream`.
     return TransferProgress(

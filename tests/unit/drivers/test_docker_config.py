@@ -163,3 +163,9 @@ def test_a_bakes_container_ends_with_us_and_leaves_nothing() -> None:
     config = tool_config(BAKE, Path("/run/docker.sock"), {})
     assert config["OpenStdin"] is config["StdinOnce"] is config["AttachStdin"] is True
     assert config["HostConfig"]["AutoRemove"] is True
+
+
+def test_what_is_removed_by_force_ends_at_once() -> None:
+    """Podman would wait ten seconds for what does not heed SIGTERM."""
+    assert all(container_config(spec, _ports(spec))["StopTimeout"] == 0 for spec in _all(_topology()))
+    assert one_shot_config("i", ["x"], (), {})["StopTimeout"] == 0

@@ -13,6 +13,7 @@ import pytest
 
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE
 from dayfly.drivers.docker import DockerEngine
+from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.docker_info import engine_info
 from dayfly.errors import ContainerExited, EngineRefused
 from tests.support.recorded_engine import DOCKER_26, PODMAN_5, RecordedEngine, recorded_engine
@@ -143,3 +144,19 @@ async def test_podmans_events(podman: RecordedEngine, engine: DockerEngine) -> N
                 break
 
     assert seen == [("die", 137), ("destroy", None)]
+
+
+async def test_an_image_that_podman_makes_has_its_whole_id(podman: RecordedEngine, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "disk").write_text("x")
+    shown = {"Id": "sha256:5d98", "RepoTags": ["dayfly/x:1"]}
+    podman.answers["POST", "containers/create"] = (201, {"Id": "0f", "Warnings": []})
+    podman.answers["PUT", "containers/dayfly-making-dayfly-x-1/archive"] = (200, None)
+    podman.answers["POST", "commit"] = (201, {"Id": "5d98"})
+    podman.answers["GET", "images/sha256:5d98/json"] = (200, shown)
+    images = DockerImages(podman.url)
+    try:
+        made = await images.add_files("base", tmp_path / "files", "dayfly/x:1", labels={})
+    finally:
+        await images.close()
+    assert made == "sha256:5d98"
