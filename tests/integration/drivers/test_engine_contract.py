@@ -10,7 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from dayfly.domain.topology import ContainerSpec, Publication
+from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
+from dayfly.domain.topology import ContainerSpec, Publication, Volume
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
@@ -254,6 +255,24 @@ async def test_remove_takes_one_node_or_all_and_nothing_of_others(
         assert [status.state for status in await engine.observe(other)] == ["running"]
     finally:
         await engine.remove(other)
+
+
+async def test_a_volume_has_its_labels_and_goes_with_its_cluster(
+    engine: ContainerEngine, instance: str, net: ContainerSpec
+) -> None:
+    cluster, template = cluster_id(instance), f"t{cluster_id(instance)}"
+    saved = Volume(saved_volume(cluster), "/saved", {LABEL_CLUSTER: cluster, LABEL_INSTANCE: instance})
+    shared = Volume(template_volume(template), "/template", {LABEL_TEMPLATE: template, LABEL_INSTANCE: instance})
+    await engine.ensure(replace(net, volumes=(saved, shared)))
+    volumes = {each.name: each for each in await engine.survey() if each.kind == "volume"}
+    assert (volumes[saved.name].cluster_id, volumes[saved.name].labelled) == (cluster, True)
+    assert (volumes[shared.name].template_id, volumes[shared.name].labelled) == (template, True)
+
+    await engine.remove(cluster)
+
+    assert [each.name for each in await engine.survey()] == [shared.name], "a template outlives its forks"
+    await engine.discard(volumes[shared.name])
+    assert await engine.survey() == ()
 
 
 async def test_two_removals_at_once(
