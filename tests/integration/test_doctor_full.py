@@ -1,0 +1,140 @@
+"""`dayfly doctor --full` on the real engine: where all holds, where a promise is broken, and interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.images import variant
+from tests.support.service import docker
+
+pytestmark = pytest.mark.vm
+
+IMAGE = "dayfly/bare:latest"
+FULL_SECONDS = 1500
+BROKEN_SECONDS = 400
+BEGUN_SECONDS = 180
+END_SECONDS = 120
+ALL = [
+    *("host", "image", "service", "cold cluster", "ssh", "network", "registry", "cluster deletion", "template", "fork"),
+    *("reset", "checkpoint", "hibernate and resume", "image transfer", "deletion", "gc", "nothing left", "clean-up"),
+]
+
+
+def start(folder: Path, instance: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DAYFLY_STATE_DIR": str(folder), "DAYFLY_INSTANCE": instance}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dayfly.cli.main", "doctor", "--full", "--json", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def report_of(process: subprocess.Popen[str], seconds: float) -> tuple[dict[str, Any], str]:
+    """Its JSON, and what it showed meanwhile."""
+    try:
+        told, shown = process.communicate(timeout=seconds)
+    except BaseException:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=END_SECONDS)
+        raise
+    assert told, shown
+    report = json.loads(told)
+    assert isinstance(report, dict)
+    return report, shown
+
+
+def verdicts(report: dict[str, Any]) -> dict[str, str]:
+    return {trial["name"]: trial["verdict"] for trial in report["trials"]}
+
+
+def present(instance: str) -> set[str]:
+    """What the engine has of examinations made for `instance`, by label."""
+    form = '{{.Label "dayfly.instance"}}'
+    listed = [docker(*argv, "--format", form) for argv in (("ps", "-a"), ("volume", "ls"), ("network", "ls"))]
+    return {name for name in "\n".join(listed).split() if name.startswith(f"{instance}.doctor-")}
+
+
+def node_images() -> list[str]:
+    """Those of the image under trial, and whatever bears a name that an examination gives."""
+    listed = docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    return sorted(line for line in listed if line.startswith("dayfly/bare:") or "/doctor/" in line)
+
+
+def test_everything_holds_here_and_nothing_is_left(tmp_path: Path) -> None:
+    evidence, images = tmp_path / "evidence", node_images()
+    report, shown = report_of(start(tmp_path, "test-full", "--keep-evidence", str(evidence)), FULL_SECONDS)
+    print(shown)
+    assert {name: verdict for name, verdict in verdicts(report).items() if verdict != "ok"} == {}, report["trials"]
+    assert (report["healthy"], list(verdicts(report))) == (True, ALL)
+    assert report["accelerator"]["accelerator"] in {"kvm", "tcg"}
+    assert report["engine"]["version"]
+    assert report["host"]["system"]
+    assert all(trial["code"] is None and trial["detail"] for trial in report["trials"])
+    assert report["seconds"] >= sum(trial["seconds"] for trial in report["trials"]) - len(ALL)
+    assert present("test-full") == set()
+    assert node_images() == images
+    assert [path.name for path in evidence.iterdir()] == ["service.log"], "nothing failed"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == [], "the operator's state is not used"
+
+
+def test_an_image_whose_machines_do_not_boot_fails_where_it_fails_and_is_cleared_away(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    with variant(IMAGE, kernel="/dayfly/no-kernel") as reference:
+        process = start(tmp_path, "test-broken", "--image", reference, "--keep-evidence", str(evidence))
+        report, shown = report_of(process, BROKEN_SECONDS)
+    print(shown)
+    assert (process.returncode, report["healthy"]) == (1, False)
+    broken = next(trial for trial in report["trials"] if trial["verdict"] == "failed")
+    assert (broken["name"], broken["code"]) == ("cold cluster", "vm_exited")
+    ok = {"host", "image", "service", "deletion", "gc", "nothing left", "clean-up"}
+    assert {name for name, verdict in verdicts(report).items() if verdict == "ok"} == ok
+    assert {name for name, verdict in verdicts(report).items() if verdict == "not run"} == set(ALL) - ok - {
+        "cold cluster"
+    }
+    kept = {path.name for path in (evidence / "cold-cluster").iterdir()}
+    assert {"fault.txt", "service.log"} <= kept
+    assert any(name.endswith("-events.txt") for name in kept)
+    assert present("test-broken") == set()
+
+
+def begun(process: subprocess.Popen[str], instance: str) -> None:
+    """Returns when the examination has made something on the engine."""
+    deadline = time.monotonic() + BEGUN_SECONDS
+    while not present(instance):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_told_to_end_it_clears_away_what_it_has_begun(tmp_path: Path) -> None:
+    process = start(tmp_path, "test-ended")
+    begun(process, "test-ended")
+    process.send_signal(signal.SIGTERM)
+    report, _ = report_of(process, END_SECONDS)
+    assert (process.returncode, report["interrupted"], report["healthy"]) == (130, True, False)
+    assert verdicts(report)["clean-up"] == "ok"
+    assert "interrupted" in {trial["code"] for trial in report["trials"]}
+    assert present("test-ended") == set()
+
+
+def test_a_service_that_is_killed_is_told_and_what_it_made_is_cleared_away(tmp_path: Path) -> None:
+    process = start(tmp_path, "test-killed")
+    begun(process, "test-killed")
+    service = f"pgrep --parent {process.pid} --full service_process"
+    os.kill(int(subprocess.run(service.split(), capture_output=True, check=True).stdout), signal.SIGKILL)
+    report, _ = report_of(process, END_SECONDS)
+    codes = {trial["name"]: trial["code"] for trial in report["trials"]}
+    assert (process.returncode, codes["cold cluster"], codes["template"]) == (1, "service_exited", "not_run")
+    assert verdicts(report)["clean-up"] == "ok"
+    assert present("test-killed") == set()
