@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final
 
 from dayfly.clock import Clock
+from dayfly.errors import BakeFailed
 
 _KEEP: Final = 2
 _LOCK_POLL_SECONDS: Final = 0.5
@@ -37,8 +38,13 @@ class Cache:
 
     async def __aenter__(self) -> Cache:
         # Root file systems with setuid programs lie in here: nobody else may look in.
-        (self._root / "locks").mkdir(parents=True, exist_ok=True)
-        self._root.chmod(0o700)
+        try:
+            (self._root / "locks").mkdir(parents=True, exist_ok=True)
+            self._root.chmod(0o700)
+        except OSError as error:
+            raise BakeFailed(
+                f"the cache {self._root} cannot be used ({error.strerror}): DAYFLY_CACHE_DIR names another folder"
+            ) from error
         await asyncio.to_thread(self._remove_leftovers)
         return self
 

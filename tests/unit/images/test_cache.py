@@ -144,3 +144,12 @@ async def test_scratch_is_gone_at_the_end_and_safe_until_then(tmp_path: Path) ->
             async with Cache(tmp_path, FakeClock()):
                 assert (folder / "file").exists()
         assert entries(tmp_path) == set()
+
+
+async def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        BakeFailed, match=r"the cache .*/file/cache cannot be used \(Not a directory\).*DAYFLY_CACHE_DIR"
+    ):
+        async with Cache(tmp_path / "file" / "cache", FakeClock()):
+            pass
