@@ -89,7 +89,7 @@ class User:
             argv, env=environment, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def bake(self, limit: float = 900.0) -> subprocess.CompletedProcess[str]:
+    def bake(self, limit: float = 1500.0) -> subprocess.CompletedProcess[str]:
         process = self.start()
         try:
             out, errors = process.communicate(timeout=limit)
@@ -133,7 +133,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User) -> None:
     assert made in done.stdout
     user.assert_nothing_half_made()
     # What is there is found without a container; what is only cached, with one.
-    again = user.bake(60)
+    again = user.bake(300)
     assert again.returncode == 0, again.stderr
     assert made in again.stdout
     assert "container" not in again.stdout
