@@ -12,7 +12,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--resets", type=int, default=3, help="how often tests/e2e resets a Kubernetes cluster in a row")
-    parser.addoption("--long", action="store_true", help="try all hosts, not only one")
+    parser.addoption("--long", action="store_true", help="all that takes long: every host, rare endings")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +30,13 @@ def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     raise KeyboardInterrupt
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long is another command's work: it is not collected, rather than skipped."""
+    if not config.getoption("long"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,7 @@
 #
 #   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: some 20 minutes)
 #   tests/run.sh --fast              no Kubernetes
-#   tests/run.sh --long              on all hosts of tests/hosts, not only on one; before a release
+#   tests/run.sh --long              and what takes long: all hosts of tests/hosts, rare endings; before a release
 #   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
 #
 # Bakes run beside the stages that boot no machine; stages that do run alone. Nothing that the tests make may stay.
@@ -46,7 +46,7 @@ parse() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             --fast) FAST=yes ;;
-            --long) LONG=yes; LIMIT[hosts]=9000 ;;
+            --long) LONG=yes; LIMIT[hosts]=9000; LIMIT[integration]=5400 ;;
             --only) [[ " ${QUIET_STAGES[*]} ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
                     || die "--only takes one of: ${QUIET_STAGES[*]} ${VM_STAGES[*]}"
                 ONLY+=("$2"); shift ;;

@@ -145,7 +145,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User) -> None:
     assert "✓ verify" in cached.stdout
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_an_interrupted_bake_leaves_nothing(user: User, by: signal.Signals) -> None:
     process = user.start()
     assert process.stdout is not None
@@ -163,6 +163,7 @@ def test_an_interrupted_bake_leaves_nothing(user: User, by: signal.Signals) -> N
     user.assert_nothing_half_made()
 
 
+@pytest.mark.long
 def test_a_bake_whose_user_is_gone_ends_by_itself(user: User) -> None:
     process = user.start()
     assert process.stdout is not None
@@ -177,6 +178,7 @@ def test_a_bake_whose_user_is_gone_ends_by_itself(user: User) -> None:
     user.assert_nothing_half_made()
 
 
+@pytest.mark.long
 def test_a_failure_has_the_code_and_the_evidence_of_a_bake_on_the_host(user: User) -> None:
     with (user.folder / "provisioning" / "recipes" / f"{user.recipe}.yaml").open("a") as file:
         file.write("packages: [no-such-package-at-all]\n")

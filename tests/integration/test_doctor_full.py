@@ -1,4 +1,4 @@
-"""`dayfly doctor --full` on the real engine: where a promise is broken, and interrupted. Not here: where all holds (hosts)."""
+"""`dayfly doctor --full` where a promise is broken, and interrupted. Not here: where all holds (tests/hosts)."""
 
 from __future__ import annotations
 
