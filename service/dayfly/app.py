@@ -104,7 +104,7 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
     async with AsyncExitStack() as stack:
         engine = DockerEngine(settings.docker_host, instance=settings.instance, clock=clock)
         stack.push_async_callback(engine.close)
-        images = DockerImages(settings.docker_host, instance=settings.instance)
+        images = DockerImages(settings.docker_host, instance=settings.instance, logins=settings.docker_config)
         stack.push_async_callback(images.close)
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
 
     docker_host: str | None = None
     """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""
+    docker_config: Path = Field(
+        default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    )
+    """Where `docker login` keeps the logins of registries, for pushes and pulls of images."""
     publish_address: str = "127.0.0.1"
     """The host address that clusters' ports are bound to. Anything but loopback shows them to the network."""
     advertise_host: str | None = None

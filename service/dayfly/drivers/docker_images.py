@@ -26,13 +26,16 @@ _CHANGE_SECONDS: Final = 300.0
 
 
 class DockerImages:
-    """The images on one Docker engine. `docker_host` as in DockerClient.
+    """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
 
     What `run` makes carries the label of `instance`, where that is given: it may outlive a process that is killed.
     """
 
-    def __init__(self, docker_host: str | None = None, *, instance: str | None = None) -> None:
+    def __init__(
+        self, docker_host: str | None = None, *, instance: str | None = None, logins: Path | None = None
+    ) -> None:
         self._client = DockerClient(docker_host)
+        self._logins = logins
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._ended: set[str] = set()
         """Names of one-shots that have ended and may be there still."""
@@ -59,12 +62,12 @@ class DockerImages:
 
     async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
         podman = await self._is_podman(f"pushing {reference}")
-        async for progress in docker_transfer.push(self._client.get(), reference, podman=podman):
+        async for progress in docker_transfer.push(self._client.get(), reference, podman=podman, logins=self._logins):
             yield progress
 
     async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
         podman = await self._is_podman(f"pulling {reference}")
-        async for progress in docker_transfer.pull(self._client.get(), reference, podman=podman):
+        async for progress in docker_transfer.pull(self._client.get(), reference, podman=podman, logins=self._logins):
             yield progress
 
     async def _is_podman(self, doing: str) -> bool:

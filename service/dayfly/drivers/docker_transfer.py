@@ -10,6 +10,8 @@ import base64
 import ipaddress
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from aiodocker import Docker
@@ -36,40 +38,50 @@ _NO_LOGIN: Final = (
 )
 
 
-async def push(docker: Docker, reference: str, *, podman: bool) -> AsyncIterator[TransferProgress]:
+async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
     """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
     repository, tag = split_tag(reference)
     params = {"tag": tag} | _without_tls(reference, podman=podman)
-    async for progress in _transfer(docker, f"images/{repository}/push", params, reference, "pushing", podman=podman):
+    transfer = _Transfer("pushing", reference, f"images/{repository}/push", params, podman)
+    async for progress in _run(docker, transfer, logins):
         yield progress
 
 
-async def pull(docker: Docker, reference: str, *, podman: bool) -> AsyncIterator[TransferProgress]:
+async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
     """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
     repository, tag = split_tag(reference)
     if podman:
         path, params = _PULL_OF_PODMAN, {"reference": f"{repository}:{tag}"} | _without_tls(reference, podman=True)
     else:
         path, params = "images/create", {"fromImage": repository, "tag": tag}
-    async for progress in _transfer(docker, path, params, reference, "pulling", podman=podman):
+    async for progress in _run(docker, _Transfer("pulling", reference, path, params, podman), logins):
         yield progress
 
 
-async def _transfer(
-    docker: Docker, path: str, params: Mapping[str, str], reference: str, verb: str, *, podman: bool
-) -> AsyncIterator[TransferProgress]:
-    registry, doing = registry_of(reference), f"{verb} {reference}"
-    headers = _header(await credentials_for(registry), podman=podman)
+@dataclass(frozen=True)
+class _Transfer:
+    """One call, and what it is for."""
+
+    verb: str
+    reference: str
+    path: str
+    params: Mapping[str, str]
+    podman: bool
+
+
+async def _run(docker: Docker, transfer: _Transfer, logins: Path | None) -> AsyncIterator[TransferProgress]:
+    registry, path, podman = registry_of(transfer.reference), transfer.path, transfer.podman
+    credentials = None if logins is None else await credentials_for(registry, logins)
     call = docker._query(  # noqa: SLF001
         path,
         "POST",
-        params=params,
-        headers=headers,
+        params=transfer.params,
+        headers=_header(credentials, podman=podman),
         timeout=ClientTimeout(total=None, sock_read=_SILENCE_SECONDS),
         versioned_api=path != _PULL_OF_PODMAN,
     )
     try:
-        with engine_errors(doing):
+        with engine_errors(f"{transfer.verb} {transfer.reference}"):
             async with call as response:
                 async for line in response.content:
                     if line.strip():

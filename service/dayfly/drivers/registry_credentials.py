@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,21 +30,19 @@ def registry_of(reference: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
-async def credentials_for(registry: str, config: Path | None = None) -> Mapping[str, str] | None:
+async def credentials_for(registry: str, config: Path) -> Mapping[str, str] | None:
     """What Docker's API calls an AuthConfig, for `registry` (`host:port`); None where nothing is kept for it.
 
-    `config`: docker's configuration file; None: where docker has it. Raises RegistryRefused when what is kept cannot
-    be read.
+    `config`: docker's configuration file. Raises RegistryRefused when what is kept cannot be read.
     """
-    path = config or _config_file()
     try:
-        kept = json.loads(await asyncio.to_thread(path.read_text))
+        kept = json.loads(await asyncio.to_thread(config.read_text))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         # Not the error itself: a decoder's message may quote the file.
         raise RegistryRefused(
-            f"{path}, where docker keeps its logins, cannot be read: {type(error).__name__}"
+            f"{config}, where docker keeps its logins, cannot be read: {type(error).__name__}"
         ) from None
     names = _names(registry)
     helpers: Mapping[str, str] = kept.get("credHelpers") or {}
@@ -54,12 +51,7 @@ async def credentials_for(registry: str, config: Path | None = None) -> Mapping[
         return await _ask_helper(helper, _HUB if registry == "docker.io" else registry)
     auths: Mapping[str, Mapping[str, Any]] = kept.get("auths") or {}
     entry = next((auths[name] for name in names if name in auths), None)
-    return _decoded(entry, registry, path) if entry else None
-
-
-def _config_file() -> Path:
-    folder = os.environ.get("DOCKER_CONFIG")
-    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    return _decoded(entry, registry, config) if entry else None
 
 
 def _names(registry: str) -> tuple[str, ...]:

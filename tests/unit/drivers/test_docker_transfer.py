@@ -21,26 +21,25 @@ PULL_OF_PODMAN = ("POST", "libpod/images/pull")
 
 
 @pytest.fixture
-def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def login(tmp_path: Path) -> Path:
     """Docker's configuration, which is not there yet."""
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     return tmp_path / "config.json"
 
 
 @pytest.fixture
-async def docker(tmp_path: Path, login: Path) -> AsyncIterator[RecordedEngine]:
+async def docker(tmp_path: Path) -> AsyncIterator[RecordedEngine]:
     async with recorded_engine(tmp_path, DOCKER_26) as engine:
         yield engine
 
 
 @pytest.fixture
-async def podman(tmp_path: Path, login: Path) -> AsyncIterator[RecordedEngine]:
+async def podman(tmp_path: Path) -> AsyncIterator[RecordedEngine]:
     async with recorded_engine(tmp_path, PODMAN_5) as engine:
         yield engine
 
 
-async def transfer(engine: RecordedEngine, verb: str, reference: str) -> list[str]:
-    images = DockerImages(engine.url)
+async def transfer(engine: RecordedEngine, verb: str, reference: str, logins: Path | None = None) -> list[str]:
+    images = DockerImages(engine.url, logins=logins)
     try:
         steps = images.push(reference) if verb == "push" else images.pull(reference)
         return [step.status async for step in steps]
@@ -58,10 +57,10 @@ def log_in(config: Path, registry: str) -> None:
     config.write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
 
 
-async def test_a_push_without_a_login(docker: RecordedEngine) -> None:
+async def test_a_push_without_a_login(docker: RecordedEngine, login: Path) -> None:
     docker.answers["POST", "images/127.0.0.1:5000/x/push"] = (200, PUSHED)
 
-    assert (await transfer(docker, "push", LOCAL))[-1] == "1: digest: sha256:25 size: 343"
+    assert (await transfer(docker, "push", LOCAL, login))[-1] == "1: digest: sha256:25 size: 343"
 
     assert sent(docker) == {}, "Docker 20.10 refuses a push without the header"
     assert docker.asked[-1].query == {"tag": "1"}
@@ -93,7 +92,7 @@ async def test_the_login_that_docker_keeps_is_sent(docker: RecordedEngine, login
     docker.answers["POST", "images/create"] = (200, PUSHED)
     log_in(login, "lab.example:5000")
 
-    await transfer(docker, verb, FAR)
+    await transfer(docker, verb, FAR, login)
 
     assert sent(docker) == {"username": "user", "password": SECRET, "serveraddress": "lab.example:5000"}
 
@@ -104,7 +103,7 @@ async def test_the_login_that_docker_keeps_is_sent_to_podman(podman: RecordedEng
     podman.answers[PULL_OF_PODMAN] = (200, PUSHED)
     log_in(login, "lab.example:5000")
 
-    await transfer(podman, verb, FAR)
+    await transfer(podman, verb, FAR, login)
 
     assert sent(podman) == {"username": "user", "password": SECRET, "serveraddress": "lab.example:5000"}
 
@@ -146,7 +145,7 @@ async def test_a_wrong_login_is_named_and_not_shown(docker: RecordedEngine, logi
     log_in(login, "lab.example:5000")
 
     with pytest.raises(RegistryRefused, match=r"docker login lab\.example:5000") as refused:
-        await transfer(docker, "push", FAR)
+        await transfer(docker, "push", FAR, login)
 
     encoded = base64.b64encode(f"user:{SECRET}".encode()).decode()
     assert SECRET not in repr(refused.value)

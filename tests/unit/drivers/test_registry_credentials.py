@@ -10,6 +10,7 @@ import pytest
 
 from dayfly.drivers.registry_credentials import credentials_for, registry_of
 from dayfly.errors import RegistryRefused
+from dayfly.settings import Settings
 
 AUTH = base64.b64encode(b"user:pass:word").decode()
 FOUND = {"username": "user", "password": "pass:word", "serveraddress": "lab:5000"}
@@ -57,14 +58,6 @@ async def test_where_nothing_is_kept(tmp_path: Path) -> None:
     for empty in ("{}", '{"auths": {}}', '{"auths": {"lab:5000": {}}}'):
         config.write_text(empty)
         assert await credentials_for("lab:5000", config) is None
-
-
-async def test_the_configuration_is_where_docker_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".docker").mkdir()
-    (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": {"lab:5000": {"auth": AUTH}}}))
-    assert await credentials_for("lab:5000") == FOUND
 
 
 @pytest.mark.parametrize("broken", ["{not json: hunter2", '{"auths": {"lab:5000": {"auth": "hunter2!"}}}'])
@@ -118,3 +111,11 @@ async def test_a_helper_that_fails(helper: Path, tmp_path: Path, script: str | N
         await credentials_for("lab:5000", tmp_path / "config.json")
     assert "docker-credential-safe" in refused.value.message
     assert "hunter2" not in refused.value.message
+
+
+def test_the_logins_are_where_docker_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    assert Settings().docker_config == tmp_path / ".docker" / "config.json"
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "elsewhere"))
+    assert Settings().docker_config == tmp_path / "elsewhere" / "config.json"
