@@ -26,9 +26,12 @@ def services() -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["api", "worker"])
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
-    # The stack bakes nothing: it has no cache, and asks no mirror.
-    bakes = {f"DAYFLY_{name}" for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR")}
-    assert set(services[service]["environment"]) == SETTINGS - bakes
+    # The stack bakes, pushes and pulls no image: it has no cache, and asks no mirror and no registry.
+    images = {
+        f"DAYFLY_{name}"
+        for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
+    }
+    assert set(services[service]["environment"]) == SETTINGS - images
 
 
 def test_the_unit_names_only_settings_that_exist() -> None:
