@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +30,27 @@ ALL = [
 ]
 
 
-def start(folder: Path, instance: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DAYFLY_STATE_DIR": str(folder), "DAYFLY_INSTANCE": instance}
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, instance: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """An examination, which is told to end where the test does not see its end."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "dayfly.cli.main", "doctor", "--full", "--json", *arguments],
-        env=environment,
+        env={**os.environ, "DAYFLY_STATE_DIR": str(folder), "DAYFLY_INSTANCE": instance},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=END_SECONDS)
 
 
 def report_of(process: subprocess.Popen[str], seconds: float) -> tuple[dict[str, Any], str]:
     """Its JSON, and what it showed meanwhile."""
-    try:
-        told, shown = process.communicate(timeout=seconds)
-    except BaseException:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=END_SECONDS)
-        raise
+    told, shown = process.communicate(timeout=seconds)
     assert told, shown
     report = json.loads(told)
     assert isinstance(report, dict)
@@ -66,8 +70,10 @@ def present(instance: str) -> set[str]:
 
 def test_an_image_whose_machines_do_not_boot_fails_where_it_fails_and_is_cleared_away(tmp_path: Path) -> None:
     evidence = tmp_path / "evidence"
-    with variant(IMAGE, kernel="/dayfly/no-kernel") as reference:
-        process = start(tmp_path, "test-broken", "--image", reference, "--keep-evidence", str(evidence))
+    with (
+        variant(IMAGE, kernel="/dayfly/no-kernel") as reference,
+        started(tmp_path, "test-broken", "--image", reference, "--keep-evidence", str(evidence)) as process,
+    ):
         report, shown = report_of(process, BROKEN_SECONDS)
     print(shown)
     assert (process.returncode, report["healthy"]) == (1, False)
@@ -85,31 +91,44 @@ def test_an_image_whose_machines_do_not_boot_fails_where_it_fails_and_is_cleared
 
 
 def begun(process: subprocess.Popen[str], instance: str) -> None:
-    """Returns when the examination has made something on the engine."""
+    """Returns when the examination has made a container of a cluster."""
     deadline = time.monotonic() + BEGUN_SECONDS
-    while not present(instance):
+    form = '{{.Label "dayfly.instance"}}'
+    while f"{instance}.doctor-" not in docker("ps", "--filter", "label=dayfly.cluster", "--format", form):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
 def test_told_to_end_it_clears_away_what_it_has_begun(tmp_path: Path) -> None:
-    process = start(tmp_path, "test-ended")
-    begun(process, "test-ended")
-    process.send_signal(signal.SIGTERM)
-    report, _ = report_of(process, END_SECONDS)
+    with started(tmp_path, "test-ended") as process:
+        begun(process, "test-ended")
+        process.send_signal(signal.SIGTERM)
+        report, _ = report_of(process, END_SECONDS)
     assert (process.returncode, report["interrupted"], report["healthy"]) == (130, True, False)
     assert verdicts(report)["clean-up"] == "ok"
-    assert "interrupted" in {trial["code"] for trial in report["trials"]}
+    assert next(trial["code"] for trial in report["trials"] if trial["name"] == "cold cluster") == "interrupted"
     assert present("test-ended") == set()
 
 
+def test_though_its_terminal_is_gone_it_clears_away_what_it_has_begun(tmp_path: Path) -> None:
+    with started(tmp_path, "test-gone") as process:
+        begun(process, "test-gone")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+        process.send_signal(signal.SIGHUP)
+        process.wait(timeout=END_SECONDS)
+    assert present("test-gone") == set()
+
+
 def test_a_service_that_is_killed_is_told_and_what_it_made_is_cleared_away(tmp_path: Path) -> None:
-    process = start(tmp_path, "test-killed")
-    begun(process, "test-killed")
-    service = f"pgrep --parent {process.pid} --full service_process"
-    os.kill(int(subprocess.run(service.split(), capture_output=True, check=True).stdout), signal.SIGKILL)
-    report, _ = report_of(process, END_SECONDS)
+    with started(tmp_path, "test-killed") as process:
+        begun(process, "test-killed")
+        service = f"pgrep --parent {process.pid} --full service_process"
+        os.kill(int(subprocess.run(service.split(), capture_output=True, check=True).stdout), signal.SIGKILL)
+        report, _ = report_of(process, END_SECONDS)
     codes = {trial["name"]: trial["code"] for trial in report["trials"]}
     assert (process.returncode, codes["cold cluster"], codes["template"]) == (1, "service_exited", "not_run")
     assert verdicts(report)["clean-up"] == "ok"

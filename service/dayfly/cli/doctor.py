@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dayfly.cli.interruptible import run_interruptible
 from dayfly.cli.server_settings import server_settings
-from dayfly.cli.trial_view import TrialView, render_report
+from dayfly.cli.trial_view import LastingConsole, TrialView, render_report
 from dayfly.doctor import Check, examine
 from dayfly.doctor.full.examination import examine_fully
 from dayfly.doctor.full.report import Report
@@ -61,7 +61,7 @@ def doctor(
 
 
 def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_json: bool) -> int:
-    with TrialView(Console(stderr=True)) as view:
+    with TrialView(LastingConsole(stderr=True)) as view:
         report = asyncio.run(_until_stopped(settings, image, view, evidence))
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
@@ -71,14 +71,14 @@ def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_
 
 
 async def _until_stopped(settings: Settings, image: str, view: TrialView, evidence: Path | None) -> Report:
-    """Ctrl-C and SIGTERM interrupt the trials, not the cleaning up."""
+    """Ctrl-C, SIGTERM and the terminal's end interrupt the trials, not the cleaning up."""
     stop = asyncio.Event()
 
     def on_signal() -> None:
-        view.console.print("interrupted: cleaning up" if not stop.is_set() else "still cleaning up")
+        view.tell(Text("interrupted: cleaning up" if not stop.is_set() else "still cleaning up"))
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return await examine_fully(settings, image, view=view, stop=stop, evidence=evidence)
 

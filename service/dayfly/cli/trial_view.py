@@ -6,6 +6,7 @@ Everything but the table goes to standard error, for standard output may be JSON
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final
 
 from rich.console import Console
@@ -16,6 +17,13 @@ from dayfly.cli.live_view import LiveView
 from dayfly.doctor.full.report import Report, TrialResult
 
 _STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}
+
+
+class LastingConsole(Console):
+    """Falls silent when its reader is gone, where rich would end the process before anything is cleaned up."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class TrialView(LiveView):
@@ -29,7 +37,7 @@ class TrialView(LiveView):
     def began(self, trial: str) -> None:
         self._trial, self._said, self._began = trial, "", time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(Text(f"… {trial}"), soft_wrap=True)
+            self.tell(Text(f"… {trial}"))
 
     def says(self, text: str) -> None:
         self._said = text
@@ -39,7 +47,12 @@ class TrialView(LiveView):
         code = f"[{result.code}] " if result.code and result.verdict == "failed" else ""
         line = Text(f"{result.verdict:<8}", _STYLES[result.verdict])
         line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{result.detail}", "default")
-        self.console.print(line, soft_wrap=True)
+        self.tell(line)
+
+    def tell(self, text: Text) -> None:
+        """A line of its own. A terminal that is gone must not keep the examination from cleaning up."""
+        with suppress(OSError):
+            self.console.print(text, soft_wrap=True)
 
     def render(self) -> Text:
         if not self._trial:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dayfly.cli.trial_view import TrialView, render_report
+from dayfly.cli.trial_view import LastingConsole, TrialView, render_report
 from dayfly.doctor import Check, Host
 from dayfly.doctor.full.evidence import Evidence
 from dayfly.doctor.full.examination import host_facts
@@ -94,6 +94,17 @@ def test_without_a_terminal_a_line_when_a_trial_begins_and_one_when_it_ends() ->
     begun, ended = console.file.getvalue().splitlines()
     assert begun == "… cold cluster"
     assert ended.split() == ["failed", "cold", "cluster", "12.5", "s", "[ssh_timeout]", "node01", "never", "answered"]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "Input/output error")])
+def test_a_terminal_that_is_gone_keeps_nothing_from_going_on(error: OSError) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    with TrialView(LastingConsole(file=Gone())) as view:
+        view.began("clean-up")
+        view.ended(OK)
 
 
 def test_facts_of_a_host(tmp_path: Path) -> None:
