@@ -1,4 +1,4 @@
-"""A Debian 13 host where systemd is the first process and control groups are version 2: tried with `--long` only."""
+"""A Debian 13 host where systemd is the first process and control groups are version 2."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from tests.hosts.namespaced_host import namespaced_host
 from tests.hosts.roots import host_folders
 from tests.hosts.systemd.disk import KIND, make_disk
 from tests.hosts.systemd.machine import Trial, run_trial
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without `--long` there is nothing to collect, and so nothing to skip. A file that is named runs all the same."""
-    return None if config.getoption("long") else True
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tests.hosts import results
 from tests.hosts.systemd.disk import KIND
 from tests.hosts.systemd.machine import Trial
 
-pytestmark = [pytest.mark.docker, pytest.mark.vm]
+pytestmark = [pytest.mark.docker, pytest.mark.vm, pytest.mark.long]
 
 
 def test_the_host_has_systemd_and_control_groups_of_version_2(trial: Trial) -> None:
