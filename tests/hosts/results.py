@@ -54,7 +54,8 @@ def main() -> None:
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
     for path in sorted((Settings().cache_dir / "host-results").glob("*.json")):
         results[path.stem] = json.loads(path.read_text())
-    FILE.write_text(json.dumps(dict(sorted(results.items())), indent=2) + "\n")
+    results = dict(sorted(results.items()))
+    FILE.write_text(json.dumps(results, indent=2) + "\n")
     text = README.read_text()
     README.write_text(text.replace(in_readme(text), table(results)))
 
