@@ -21,7 +21,7 @@ QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
 SHARED_STAGES=(unit store api scenarios)                 # their tests are shared among processes, one a core
 VM_STAGES=(doctor integration hosts e2e)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
-    [packaging]=1200 [integration]=2700 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
+    [packaging]=1200 [integration]=3000 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
 
 main() {
     parse "$@"
