@@ -60,7 +60,7 @@ async def base(clean: None, tmp_path: Path) -> str:
     images = DockerImages()
     async with Cache(Settings().cache_dir, SystemClock()) as cache:
         made = await cache.get("test-bake-base", fingerprint(tmp_path, WHAT), make)
-        await images.import_rootfs(made / "rootfs.tar", BASE)
+        await images.import_rootfs(made / "rootfs.tar", BASE, changes=["LABEL dayfly.test=bake-base"])
     await images.close()
     return BASE
 
