@@ -11,8 +11,13 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--resets", type=int, default=3, help="how often tests/e2e resets a Kubernetes cluster in a row")
-    parser.addoption("--long", action="store_true", help="all that takes long: every host, rare endings")
+    parser.addoption("--long", action="store_true", help="all that takes long: every host, rare endings, repetitions")
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether this run has the time to repeat: `--long`, before a release."""
+    return bool(pytestconfig.getoption("long"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,7 +18,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
-SHARED_STAGES=(unit store api scenarios)                 # their tests are shared among processes, one a core
+# Their tests are shared among processes, one a core.
+SHARED_STAGES=(unit store api scenarios integration)
 VM_STAGES=(doctor integration hosts e2e)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
     [packaging]=1200 [integration]=3000 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
@@ -107,7 +108,7 @@ run_stage() {
     case $stage in
         lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
-        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=5 "${sharing[@]}" "tests/$stage" \
+        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "tests/$stage" \
                ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}" || status=$? ;;
     esac
     # pytest's 5: the caller's own filter left no test of this stage.
@@ -256,12 +257,18 @@ on_exit() {
     if [[ ${#NAMES[@]} -gt 0 ]]; then
         say "" "stage                 seconds  result"
         for i in "${!NAMES[@]}"; do printf '%-20s %8s  %s\n' "${NAMES[$i]}" "${SECONDS_TAKEN[$i]}" "${RESULTS[$i]}"; done
-        say "total $SECONDS s; logs: $WORK"
+        say "total $SECONDS s; logs: $WORK" "the slowest:"
+        list_slowest
     fi
     if [[ -n $FAILED ]]; then say "FAILED:$FAILED"; fi
     if [[ -n $SIGNAL ]]; then say "interrupted by $SIGNAL"; elif [[ -n $FAILED ]]; then status=1; fi
     if [[ $status -eq 0 ]]; then say "all passed"; fi
     exit "$status"
+}
+
+# The twenty tests, fixtures included, that took longest, of all stages.
+list_slowest() {
+    grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 20
 }
 
 # The bakes are a process group of their own (bake_all).

@@ -1,32 +1,79 @@
-"""One real Kubernetes cluster for all end-to-end tests of a module: it takes minutes to make under emulation."""
+"""One template of a Kubernetes cluster for all end-to-end tests: a cold cluster takes minutes to make under emulation.
+
+Its builder is the cold cluster; every other cluster is a fork. All of them live on a host of the tests' own, because
+test_recovery.py kills the engine.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.lab import Lab, engine_lists, lab_of
+from dayfly.client import Client, Template
+from tests.e2e.lab import PATIENCE_SECONDS, PROCESSES, Lab, engine_lists, living
+from tests.support.guest import ready_template
+from tests.support.host import Host, own_host
 from tests.support.postgres import postgres_server
-from tests.support.service import running_service
+from tests.support.service import Service, running_service
+
+REMOVAL_SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A control plane and a worker, made by an API and two workers on PostgreSQL; at the end not a trace of them."""
-    before = engine_lists()
-    processes = ("api", "worker", "worker")
+@pytest.fixture(scope="session")
+def host() -> Iterator[Host]:
+    with own_host("dayfly/k8s-debian:latest") as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def service(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An API and two workers on PostgreSQL; at the end nothing is left of what they made."""
+    before = engine_lists(host.engine)
+    # To the worker of another time (tests/support/later_worker.py) the template is older than a template may be.
+    settings = {"template_max_age_seconds": "1e8", "template_unused_seconds": "1e8", "survey_seconds": "5"}
     with (
         postgres_server() as server,
         server.database() as url,
-        running_service(tmp_path_factory.mktemp("e2e"), commands=processes, database_url=url) as service,
-        lab_of(service, "e2e") as lab,
+        running_service(
+            tmp_path_factory.mktemp("e2e"), commands=PROCESSES, database_url=url, **settings, **host.settings
+        ) as service,
     ):
+        yield service
+        host.revive()
+        service.restart(*PROCESSES)
+        with Client(service.url) as client:
+            for template in client.templates():
+                client.delete_template(template.id)
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        while service.objects():
+            assert time.monotonic() < deadline, service.objects()
+            time.sleep(1)
+        assert engine_lists(host.engine) == before
+
+
+@pytest.fixture(scope="session")
+def template(service: Service) -> Template:
+    with Client(service.url) as client:
+        asked = client.create_template(image="k8s-debian", workers=1)
+        made = ready_template(client, asked.id, seconds=2 * PATIENCE_SECONDS)
+    assert made.ready_at is not None
+    print(f"template: {(made.ready_at - made.created_at).total_seconds():.0f} s, {made.size_bytes >> 20} MiB")
+    return made
+
+
+@pytest.fixture(scope="module")
+def lab(service: Service, template: Template) -> Iterator[Lab]:
+    """A control plane and a worker."""
+    with living(service, "lab") as lab:
         yield lab
-    assert engine_lists() == before
 
 
 @pytest.fixture(scope="module")
 def web(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A Deployment with a pod on each node: node → pod's address."""
-    return lab.deploy_web(tmp_path_factory.mktemp("web"))
+    began = time.monotonic()
+    web = lab.deploy_web(tmp_path_factory.mktemp("web"))
+    print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")
+    return web

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from dayfly.client import Client, Cluster
+from dayfly.client import Client, Cluster, Template
 from tests.support.engine import pack_busybox
+from tests.support.guest import on_guest
 from tests.support.service import Service, docker
 
 PATIENCE_SECONDS: Final = 1200
 """For a cold cluster of two nodes without KVM. How long it takes is for tests/bench to say."""
+NODES: Final = ("node01", "node02")
+PROCESSES: Final = ("api", "worker", "worker")
+"""What the service consists of."""
 REQUEST_TIMEOUT: Final = "--request-timeout=60s"
 
 
@@ -63,6 +69,10 @@ class Lab:
         """The name of the container `part`: net, registry or a node."""
         return f"dayfly-{self.cluster.id}-{part}"
 
+    def docker(self, *arguments: str) -> str:
+        """The docker command's output, of the service's engine."""
+        return docker(*arguments, engine=self.service.engine)
+
     def deploy_web(self, folder: Path) -> dict[str, str]:
         """A Deployment of an image that the host pushes to the cluster, a pod on each node: node → pod's address."""
         self._push_web_image(folder)
@@ -88,24 +98,16 @@ class Lab:
         archive = folder / "web.tar"
         pack_busybox(archive)
         name = f"{self.client.registry(self.cluster.id).push}/web:1"
-        docker("import", str(archive), name, engine=self.service.engine)
+        self.docker("import", str(archive), name)
         try:
-            docker("push", name, engine=self.service.engine)
+            self.docker("push", name)
         finally:
-            docker("image", "rm", name, engine=self.service.engine)
-
-
-@contextmanager
-def lab_of(service: Service, name: str) -> Iterator[Lab]:
-    """A cluster of two nodes, ready; at the end deleted, and nothing of it is left."""
-    with living(service, name) as lab:
-        yield lab
-    assert service.objects() == set()
+            self.docker("image", "rm", name)
 
 
 @contextmanager
 def living(service: Service, name: str) -> Iterator[Lab]:
-    """A cluster of two nodes, ready; a fork where there is a template. At the end deleted."""
+    """A ready cluster of two nodes, a fork where there is a template. At the end nothing of it is left."""
     with Client(service.url) as client:
         asked = client.create(name, image="k8s-debian", workers=1)
         try:
@@ -117,12 +119,42 @@ def living(service: Service, name: str) -> Iterator[Lab]:
         finally:
             client.delete(asked.id)
             client.wait_deleted(asked.id)
+            assert {name for name in service.objects() if asked.id in name} == set()
 
 
-def engine_lists() -> dict[str, set[str]]:
+def engine_lists(engine: str) -> dict[str, set[str]]:
     """All there is on the engine: containers, volumes and networks, whoever owns them."""
     return {
-        "containers": set(docker("ps", "--all", "--quiet", "--no-trunc").split()),
-        "volumes": set(docker("volume", "ls", "--quiet").split()),
-        "networks": set(docker("network", "ls", "--quiet", "--no-trunc").split()),
+        "containers": set(docker("ps", "--all", "--quiet", "--no-trunc", engine=engine).split()),
+        "volumes": set(docker("volume", "ls", "--quiet", engine=engine).split()),
+        "networks": set(docker("network", "ls", "--quiet", "--no-trunc", engine=engine).split()),
     }
+
+
+def assert_forked(lab: Lab, template: Template) -> None:
+    events = lab.client.all_events(lab.cluster.id)
+    assert lab.cluster.template == template.id, [(event.type, event.message) for event in events]
+    assert "cluster.fallback" not in {event.type for event in events}
+
+
+def assert_undisturbed(lab: Lab) -> None:
+    """All nodes are Ready, and the pods of the template are those that run: none was evicted, none made anew.
+
+    What stood still as it was saved goes on.
+    """
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    conditions = {
+        node["metadata"]["name"]: {one["type"]: one["status"] for one in node["status"]["conditions"]} for node in nodes
+    }
+    assert {name: found["Ready"] for name, found in conditions.items()} == dict.fromkeys(NODES, "True")
+    pods = json.loads(lab.kubectl("-n", "kube-system", "get", "pods", "-o", "json"))["items"]
+    assert pods
+    for pod in pods:
+        made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+        assert made < lab.cluster.created_at, pod["metadata"]["name"]
+        assert pod["status"]["phase"] == "Running", pod["status"]
+    told = json.loads(lab.kubectl("get", "events", "--all-namespaces", "-o", "json"))["items"]
+    assert not [one["message"] for one in told if one["reason"] in {"Evicted", "TaintManagerEviction"}]
+    for node in NODES:
+        stopped = "grep -l '^State:.T' /proc/[0-9]*/status || true"
+        assert on_guest(lab.client, lab.cluster.id, stopped, node=node) == ""

@@ -1,4 +1,4 @@
-"""What a caller of Dayfly is promised of a Kubernetes cluster, on a real one."""
+"""What a caller of Dayfly is promised of a Kubernetes cluster, on a fork."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dayfly.client import Client, Template
 from dayfly.domain.kubeconfig import client_identity
 from dayfly.domain.pki import issue_pki
-from tests.e2e.lab import Lab
-from tests.support.service import docker
+from tests.e2e.lab import NODES, Lab
+from tests.support.service import Service
 from tests.support.specs import make_spec
 
 pytestmark = pytest.mark.kubernetes
 
-NODES = ("node01", "node02")
 
-
-def test_it_says_what_took_how_long(lab: Lab) -> None:
-    assert lab.cluster.phase == "ready"
-    assert lab.cluster.ready_at is not None
-    print(f"ready after {(lab.cluster.ready_at - lab.cluster.created_at).total_seconds():.0f} s")
-    done = {(e.step, e.node): e.seconds for e in lab.client.all_events(lab.cluster.id) if e.type == "step.done"}
+def test_a_cold_cluster_says_what_took_how_long(service: Service, template: Template) -> None:
+    with Client(service.url) as client:
+        events = client.all_events(template.parents.builder)
+    done = {(e.step, e.node): e.seconds for e in events if e.type == "step.done"}
     steps = {("boot", "node01"), ("boot", "node02"), ("control_plane", "node01"), ("join", "node02")}
     assert steps | {("sandbox", None), ("registry", None), ("ready", None), ("smoke", None)} <= done.keys()
     assert all(seconds is not None and seconds > 0 for seconds in done.values())
@@ -106,10 +104,10 @@ def test_a_worker_holds_no_key_that_is_not_its_own(lab: Lab) -> None:
 def test_no_container_is_privileged_and_a_nodes_can_do_nothing(lab: Lab) -> None:
     for part in ("net", "registry", *NODES):
         name = lab.container(part)
-        privileged = docker("inspect", "--format", "{{.HostConfig.Privileged}}", name).strip()
+        privileged = lab.docker("inspect", "--format", "{{.HostConfig.Privileged}}", name).strip()
         assert privileged == "false", name
     for node in NODES:
-        status = docker("exec", lab.container(node), "cat", "/proc/1/status")
+        status = lab.docker("exec", lab.container(node), "cat", "/proc/1/status")
         effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
         assert effective is not None
         assert int(effective.group(1), 16) == 0

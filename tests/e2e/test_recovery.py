@@ -1,42 +1,19 @@
-"""A Kubernetes cluster whose engine is killed comes back, with what ran in it: on a host of the tests' own.
-
-Its service is two processes on SQLite. The last module, and after the other's cluster is gone: two Kubernetes clusters
-at once are too much for a small machine that emulates.
-"""
+"""A Kubernetes cluster whose engine is killed comes back, with what ran in it."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.lab import PATIENCE_SECONDS, Lab, lab_of
-from tests.support.host import Host, own_host
-from tests.support.service import running_service
+from tests.e2e.lab import NODES, PATIENCE_SECONDS, Lab
+from tests.support.host import Host
 
 pytestmark = pytest.mark.kubernetes
 
-NODES = ("node01", "node02")
 PODS_SECONDS = 300
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with own_host("dayfly/k8s-debian:latest") as host:
-        yield host
-
-
-@pytest.fixture
-def lab(host: Host, tmp_path: Path) -> Iterator[Lab]:
-    with running_service(tmp_path, commands=("serve", "worker"), **host.settings) as service:
-        try:
-            with lab_of(service, "recovery") as lab:
-                yield lab
-        finally:
-            host.revive()
 
 
 def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(

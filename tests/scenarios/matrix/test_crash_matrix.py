@@ -21,9 +21,10 @@ from tests.scenarios.matrix.playing import THEMES, play_many, play_on
 from tests.support.postgres import postgres_server
 from tests.support.virtual_postgres import virtual_postgres
 
-SCHEDULES: Final = {"deaths": 1000, "harm": 1200, "everything": 1500, "saved": 1500}
-"""How many of each theme: at least 5000 in all."""
-ON_POSTGRES: Final = {"deaths": 60, "harm": 60, "everything": 120, "saved": 60}
+SCHEDULES: Final = {"deaths": 500, "harm": 600, "everything": 750, "saved": 750}
+"""How many of each theme in a run; `--long` plays more, at least 5000 in all."""
+ON_POSTGRES: Final = {"deaths": 30, "harm": 30, "everything": 60, "saved": 30}
+LONG_TIMES: Final = 4
 LONGEST_FIRST: Final = tuple(reversed(THEMES))
 PARTS: Final = 5
 """Each theme is played in so many parts, for processes that share them (pytest -n) to end at about the same time."""
@@ -36,6 +37,11 @@ def seed(pytestconfig: pytest.Config) -> int:
     return int(asked) if asked is not None and str(asked).isdigit() else secrets.randbits(32)
 
 
+@pytest.fixture
+def times(long: bool) -> int:
+    return LONG_TIMES if long else 1
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[tuple[asyncio.Runner, Store]]:
     with postgres_server() as server, virtual_postgres(server) as found:
@@ -43,21 +49,22 @@ def postgres() -> Iterator[tuple[asyncio.Runner, Store]]:
 
 
 @pytest.mark.parametrize("theme", LONGEST_FIRST)
-def test_the_same_on_postgresql(postgres: tuple[asyncio.Runner, Store], theme: str, seed: int) -> None:
-    played = play_on(*postgres, theme, ON_POSTGRES[theme], seed, shrink=False)
+def test_the_same_on_postgresql(postgres: tuple[asyncio.Runner, Store], theme: str, seed: int, times: int) -> None:
+    count = ON_POSTGRES[theme] * times
+    played = play_on(*postgres, theme, count, seed, shrink=False)
     assert played.failure is None, played.failure
-    assert played.schedules >= ON_POSTGRES[theme]
+    assert played.schedules >= count
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("theme", LONGEST_FIRST)
-def test_every_schedule_ends_well(theme: str, part: int, seed: int) -> None:
+def test_every_schedule_ends_well(theme: str, part: int, seed: int, times: int) -> None:
     """Part 0 of a theme is what `--hypothesis-seed` with the seed of a failure plays again."""
-    count = SCHEDULES[theme] // PARTS
+    count = SCHEDULES[theme] // PARTS * times
     played = play_many(theme, count, seed + part)
     assert played.failure is None, played.failure
     assert played.schedules >= count
 
 
 def test_there_are_enough_of_them() -> None:
-    assert sum(SCHEDULES[theme] // PARTS * PARTS for theme in THEMES) >= 5000
+    assert sum(SCHEDULES[theme] // PARTS * PARTS for theme in THEMES) * LONG_TIMES >= 5000
