@@ -115,8 +115,8 @@ async def _serve(store: Store, reconciler: Reconciler) -> None:
     """The one cluster that is due, as a worker would."""
     claim: Claim
     (claim,) = await store.claim("bench", lease_seconds=LEASE_SECONDS, limit=1)
-    due = await reconciler.reconcile(claim)
-    await store.release(claim, due_in_seconds=due)
+    outcome = await reconciler.reconcile(claim)
+    await store.release(claim, due_in_seconds=outcome.seconds)
 
 
 async def _add(world: World, numbers: range) -> None:

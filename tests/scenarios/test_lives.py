@@ -12,6 +12,7 @@ from dayfly.domain.lifecycle import Phase
 from dayfly.domain.naming import container_name, saved_volume
 from dayfly.errors import DockerUnavailable, EngineRefused, NotRemoved, PortsExhausted
 from dayfly.reconcile.endings import Endings
+from dayfly.reconcile.outcome import RequeueAfter
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
@@ -185,12 +186,12 @@ async def test_a_removal_that_goes_on_failing_is_tried_less_and_less_often(world
     await world.store.request_deletion((await world.create(make_spec())).id)
     (claim,) = await world.store.claim("tester", lease_seconds=60, limit=1)
     endings = Endings(world.scene())
-    assert await endings.delete(claim) == 5.0
+    assert await endings.delete(claim) == RequeueAfter(5.0)
 
     async def pause_after(seconds: float) -> float | None:
         began = claim.at - timedelta(seconds=seconds)
         waiting = replace(claim.cluster, phase=Phase.DELETING, updated_at=began)
-        return await endings.delete(replace(claim, cluster=waiting))
+        return (await endings.delete(replace(claim, cluster=waiting))).seconds
 
     assert [await pause_after(seconds) for seconds in (0, 5, 40, 3600)] == [5.0, 5.0, 40.0, 300.0]
 

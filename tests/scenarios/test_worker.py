@@ -9,6 +9,7 @@ import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.errors import DatabaseUnavailable
+from dayfly.reconcile.outcome import Done, Outcome
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.clock import FakeClock
@@ -20,7 +21,7 @@ OPTIONS = WorkerOptions("worker", concurrency=1, lease_seconds=0.6, poll_seconds
 class Nothing:
     """A reconciler that is never asked."""
 
-    async def reconcile(self, claim: Claim) -> float | None:
+    async def reconcile(self, claim: Claim) -> Outcome:
         raise AssertionError("nothing was to be reconciled")
 
 
@@ -52,8 +53,8 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
 class Once:
     """A reconciler that has nothing to do."""
 
-    async def reconcile(self, claim: Claim) -> float | None:
-        return None
+    async def reconcile(self, claim: Claim) -> Outcome:
+        return Done()
 
 
 async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(

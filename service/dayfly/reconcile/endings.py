@@ -16,6 +16,7 @@ from dayfly.domain.lifecycle import Phase
 from dayfly.engine.diagnostics import collect
 from dayfly.engine.teardown import remove_everything
 from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.reconcile.outcome import Done, Outcome, RequeueAfter
 from dayfly.reconcile.patience import until_engine_answers
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
@@ -28,10 +29,10 @@ _LONGEST_RETRY_SECONDS: Final = 300.0
 
 @dataclass(frozen=True)
 class _LeftOver:
-    """What the engine still has of a cluster: nothing, or something; then when to look again, if not by the clock."""
+    """Whether the engine still has something of a cluster, and when to look again."""
 
-    nothing: bool = False
-    due: float | None = None
+    nothing: bool
+    then: Outcome
 
 
 class Endings:
@@ -42,11 +43,8 @@ class Endings:
 
     async def fail(
         self, claim: Claim, error: DayflyError, *, step: str | None = None, node: str | None = None
-    ) -> float | None:
-        """Keep the evidence and name the failure; then clear away, unless a hold keeps the machines.
-
-        As reconcile(): the seconds until another pass is due.
-        """
+    ) -> Outcome:
+        """Keep the evidence and name the failure; then clear away, unless a hold keeps the machines."""
         cluster = claim.cluster
         secrets = await self._store.secrets(cluster.id)
         scene = self._scene
@@ -60,43 +58,43 @@ class Endings:
         # Its room goes back with the same write: without it, a pass after a crash between two would make it again.
         await self._store.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
-        return left_over.due
+        return left_over.then
 
-    async def tend_failed(self, claim: Claim) -> float | None:
+    async def tend_failed(self, claim: Claim) -> Outcome:
         """See to what a failed cluster still has on the engine."""
         if not claim.cluster.reserved:
-            return None
+            return Done()
         left_over = await self._keep_or_clear(claim)
         if left_over.nothing:
             await self._store.free(claim)
-        return left_over.due
+        return left_over.then
 
-    async def delete(self, claim: Claim) -> float | None:
+    async def delete(self, claim: Claim) -> Outcome:
         """Remove all that the engine has of the cluster; afterwards its name and its share of the host are free."""
         cluster = claim.cluster
         if cluster.phase is Phase.DELETED:
-            return None
+            return Done()
         if cluster.phase is not Phase.DELETING:
             end = expiry(cluster)
             if end is not None and end.at <= claim.at:
                 await self._store.append_event(claim, NewEvent("cluster.expired", end.story))
             await self._store.set_phase(claim, Phase.DELETING)
         began = self._scene.clock.monotonic()
-        if (pause := await self._remove(claim)) is not None:
-            return pause
+        if (again := await self._remove(claim)) is not None:
+            return again
         seconds = round(self._scene.clock.monotonic() - began, 3)
         done = NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
         await self._store.append_event(claim, done)
         await self._store.set_phase(claim, Phase.DELETED)
-        return None
+        return Done()
 
     async def _keep_or_clear(self, claim: Claim) -> _LeftOver:
         cluster = claim.cluster
         if cluster.held(claim.at):
             await self._hold(claim, cluster)
-            return _LeftOver()
-        pause = await self._remove(claim)
-        return _LeftOver(nothing=pause is None, due=pause)
+            return _LeftOver(nothing=False, then=Done())
+        again = await self._remove(claim)
+        return _LeftOver(nothing=again is None, then=again or Done())
 
     async def _hold(self, claim: Claim, cluster: Cluster) -> None:
         hold = cluster.hold
@@ -110,8 +108,8 @@ class Endings:
             words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {how}: {hold.reason}"
             await self._store.append_event(claim, NewEvent("cluster.held", words))
 
-    async def _remove(self, claim: Claim) -> float | None:
-        """None when nothing is left, else the pause before another attempt.
+    async def _remove(self, claim: Claim) -> RequeueAfter | None:
+        """None when nothing is left, else when to try again.
 
         While the engine is away: waits, with the reason in the events.
         """
@@ -120,10 +118,10 @@ class Endings:
         except DockerUnavailable as error:
             await self._tell(claim, error)
             await until_engine_answers(self._engine, self._scene.clock)
-            return 0.0
+            return RequeueAfter(0.0)
         except DayflyError as error:
             await self._tell(claim, error)
-            return _backoff(claim)
+            return RequeueAfter(_backoff(claim))
         return None
 
     async def _tell(self, claim: Claim, error: DayflyError) -> None:

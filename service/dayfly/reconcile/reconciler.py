@@ -18,6 +18,7 @@ from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.journal import Journal
 from dayfly.reconcile.origins import Origins
+from dayfly.reconcile.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.reconcile.patience import Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.scene import Scene
@@ -40,30 +41,37 @@ class Reconciler:
     stagger: Stagger
     patience: Patience
 
-    async def reconcile(self, claim: Claim) -> float | None:
-        """One pass; the seconds until another is due, or None when one is due only if somebody wants something.
+    async def reconcile(self, claim: Claim) -> Outcome:
+        """One pass, until nothing is left to do now. Raises LeaseLost.
 
-        Raises LeaseLost. May be cancelled at any await: the next pass goes on from what is so in the world.
+        May be cancelled at any await: the next pass goes on from what is so in the world.
         """
+        result = await self._act(claim)
+        while isinstance(result, Provision):
+            result = await self._provision(result.claim, result.new_secrets)
+        return result
+
+    async def _act(self, claim: Claim) -> Outcome | Provision:  # noqa: PLR0911 - a table: a row, a return
+        """The table: phase → action. What a ready cluster needs next is a table of its own (standing.py)."""
         cluster = claim.cluster
         if cluster.desired is Desired.ABSENT:
             return await self.endings.delete(claim)
         await self._warn(claim)
-        due: float | None = None
         match cluster.phase:
             case Phase.PENDING if cluster.reserved:
-                # Before that its turn comes by the queue (admission.py).
-                due = await self._begin(claim)
+                return await self._begin(claim)
+            case Phase.PENDING:
+                return Done()  # it waits for room in the queue (admission.py)
             case Phase.PROVISIONING:
-                due = await self._provision(claim)
+                return Provision(claim)
             case Phase.READY:
-                then = await self.standing.tend(claim)
-                due = await self._provision(then) if isinstance(then, Claim) else then
+                return await self.standing.tend(claim)
             case Phase.HIBERNATED:
-                due = await self.standing.tend_hibernated(claim)
+                return await self.standing.tend_hibernated(claim)
             case Phase.FAILED:
-                due = await self.endings.tend_failed(claim)
-        return due
+                return await self.endings.tend_failed(claim)
+            case Phase.DELETING | Phase.DELETED:
+                return await self.endings.delete(claim)
 
     async def _warn(self, claim: Claim) -> None:
         """Tell ahead of a cluster's end, once."""
@@ -76,17 +84,17 @@ class Reconciler:
         words = f"expires in {left:.0f} s, at {end.at:%Y-%m-%d %H:%M:%S} UTC ({why}){held}"
         await self.scene.store.warned(claim, NewEvent("cluster.expiring", words))
 
-    async def _begin(self, claim: Claim) -> float | None:
+    async def _begin(self, claim: Claim) -> Outcome | Provision:
         try:
             begun, secrets = await self.origins.begin(claim)
         except DockerUnavailable as error:
             told = NewEvent("step.waiting", f"cannot begin yet: {error.message}", code=error.code)
             await self.scene.store.append_event(claim, told)
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return 0.0
-        return await self._provision(begun, secrets)
+            return RequeueAfter(0.0)
+        return Provision(begun, secrets)
 
-    async def _provision(self, claim: Claim, new: ClusterSecrets | None = None) -> float | None:
+    async def _provision(self, claim: Claim, new: ClusterSecrets | None) -> Outcome | Provision:
         """Until it is ready, from wherever its machines come from; or it has failed. `new`: of one that just begins."""
         cluster, store = claim.cluster, self.scene.store
         secrets = new or await self.scene.secrets(claim)
@@ -109,7 +117,7 @@ class Reconciler:
                 walk = Walk(self.steps, contexts, journal, partial(self._patience, cluster), self.stagger)
                 await walk.run(plan_steps(cluster.spec, cluster.origin, generation=cluster.generation), publish)
             if await self.recovery.lost_meanwhile(claim):
-                return 0.0
+                return RequeueAfter(0.0)
         except Undermined as trouble:
             return await self._again(claim, trouble.failure)
         except StepFailed as failure:
@@ -119,10 +127,10 @@ class Reconciler:
         except (EngineAway, DockerUnavailable):
             # A wait with a reason, which the step has told. Afterwards from the start: what was done may be undone.
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return 0.0
+            return RequeueAfter(0.0)
         return await self._become_ready(claim, secrets)
 
-    async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> float | None:
+    async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> Outcome:
         cluster, store = claim.cluster, self.scene.store
         if cluster.ready_at is not None:
             await store.append_event(claim, _back_again(cluster))
@@ -135,25 +143,27 @@ class Reconciler:
             await store.fork_ended(cluster.template_id, ok=True)
         ready = await store.set_phase(claim, Phase.READY)
         # One that was ready before may have been asked for a checkpoint since, which its row does not show.
-        return 0.0 if has_more_to_do(ready) or cluster.ready_at is not None else None
+        return RequeueAfter(0.0) if has_more_to_do(ready) or cluster.ready_at is not None else Done()
 
     def _patience(self, cluster: Cluster, planned: PlannedStep) -> Patience:
         """A fork that fails is made otherwise, which is sooner done than to try the same again."""
         hasty = cluster.origin == TEMPLATE and planned.name not in GROUND
         return replace(self.patience, attempts=1) if hasty else self.patience
 
-    async def _otherwise(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> float | None:
+    async def _otherwise(
+        self, claim: Claim, error: DayflyError, step: str | None, node: str | None
+    ) -> Outcome | Provision:
         """Its machines from elsewhere, if they may be; else the cluster has failed."""
         try:
             found = await self.origins.other(claim, error, step, node)
         except DockerUnavailable:
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return 0.0
+            return RequeueAfter(0.0)
         if isinstance(found, DayflyError):
             return await self.endings.fail(claim, found, step=step, node=node)
-        return await self._provision(found)
+        return Provision(found)
 
-    async def _again(self, claim: Claim, failure: StepFailed) -> float | None:
+    async def _again(self, claim: Claim, failure: StepFailed) -> Outcome | Provision:
         """Another pass from the start, unless there were too many of late."""
         try:
             await self.recovery.undermined(claim, failure.error)
@@ -161,7 +171,7 @@ class Reconciler:
             return await self._otherwise(claim, lost.error, failure.step, lost.node or failure.node)
         except DockerUnavailable:
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-        return 0.0
+        return RequeueAfter(0.0)
 
 
 def _back_again(cluster: Cluster) -> NewEvent:

@@ -18,6 +18,7 @@ from dayfly.engine.standstill import WAITS, standings
 from dayfly.engine.traffic import packets_from_outside
 from dayfly.errors import CommandFailed, Conflict, DayflyError, DockerUnavailable, Expired, VmExited
 from dayfly.reconcile.endings import Endings
+from dayfly.reconcile.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.reconcile.patience import NOT_ITS_FAULT, Patience, until_engine_answers
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.saving import Saving
@@ -46,8 +47,8 @@ class Standing:
     saving: Saving
     patience: Patience
 
-    async def tend(self, claim: Claim) -> Claim | float | None:
-        """A ready cluster. A claim: it is being provisioned from here on. Else as reconcile()."""
+    async def tend(self, claim: Claim) -> Outcome | Provision:
+        """A ready cluster."""
         try:
             return await self._tend(claim)
         except Lost as lost:
@@ -55,25 +56,25 @@ class Standing:
         except DockerUnavailable:
             # In the middle of something: its machines may stand still.
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return 0.0
+            return RequeueAfter(0.0)
 
-    async def tend_hibernated(self, claim: Claim) -> float | None:
+    async def tend_hibernated(self, claim: Claim) -> Outcome:
         """What still runs of it is stopped; woken up, it waits for room. Raises LeaseLost."""
         try:
             await self.saving.stop(claim)
         except DockerUnavailable:
             await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return 0.0
+            return RequeueAfter(0.0)
         if claim.cluster.desired is Desired.PRESENT:
             await self.scene.store.set_phase(claim, Phase.PENDING)
-        return None
+        return Done()
 
-    async def _tend(self, claim: Claim) -> Claim | float | None:
+    async def _tend(self, claim: Claim) -> Outcome | Provision:
         # First: machines that stand still look, to whoever asks them, like machines that are broken.
         if claim.cluster.purpose is not Purpose.MEMBER and await self._stands_still(claim.cluster):
             claim = await self.saving.thaw(claim)
             if claim.cluster.phase is not Phase.READY:
-                return claim
+                return Provision(claim)
         cluster = claim.cluster
         if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
             return await self.endings.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
@@ -83,22 +84,22 @@ class Standing:
             if has_more_to_do(cluster) or await self.scene.store.checkpoints_due(cluster.id):
                 raise
             # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
-            return None
+            return Done()
         if recovering is not None:
-            return recovering
+            return Provision(recovering)
         then = await self._next(claim)
-        if cluster.purpose is Purpose.MEMBER or not cluster.paused or isinstance(then, Claim):
+        if cluster.purpose is Purpose.MEMBER or not cluster.paused or isinstance(then, Provision):
             return then
         return await self._before_clocks(claim, then)
 
-    async def _before_clocks(self, claim: Claim, then: float | None) -> float:
+    async def _before_clocks(self, claim: Claim, then: Outcome) -> RequeueAfter:
         """When a cluster is due whose machines run and whose clocks are late: nothing else waits for that."""
         seconds = [await self.saving.seconds_until_clocks(claim)]
-        if then is not None:
-            seconds.append(then)
+        if then.seconds is not None:
+            seconds.append(then.seconds)
         if (planned := next_look(replace(claim.cluster, paused=False), claim.at)) is not None:
             seconds.append(max(0.0, (planned - claim.at).total_seconds()))
-        return min(seconds)
+        return RequeueAfter(min(seconds))
 
     async def _stands_still(self, cluster: Cluster) -> bool:
         """On record, or because a call came late of a worker that has lost the cluster meanwhile."""
@@ -110,15 +111,15 @@ class Standing:
             return False  # what is known then is told below
         return not _STANDING.isdisjoint(found.values())
 
-    async def _next(self, claim: Claim) -> Claim | float | None:
+    async def _next(self, claim: Claim) -> Outcome | Provision:
         """The one thing that it is to do next."""
         cluster, store = claim.cluster, self.scene.store
         # First: a reset may have been asked for after it, and what is to be kept is gone with that.
         if due := await store.checkpoints_due(cluster.id):
             await self.saving.checkpoint(claim, due[0])
-            return 0.0
+            return RequeueAfter(0.0)
         if cluster.reset_to is not None:
-            return await self.saving.origins.reset(claim, cluster.reset_to)
+            return Provision(await self.saving.origins.reset(claim, cluster.reset_to))
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
@@ -128,9 +129,9 @@ class Standing:
                 return await (self._see_that_it_waits(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)
-        return None
+        return Done()
 
-    async def _of_caller(self, claim: Claim) -> float | None:
+    async def _of_caller(self, claim: Claim) -> Outcome:
         cluster = claim.cluster
         if cluster.desired is Desired.HIBERNATED:
             return await self._hibernate(claim)
@@ -138,16 +139,16 @@ class Standing:
             return await self._wish_hibernation(claim)
         return await self._look_whether_idle(claim)
 
-    async def _pause(self, claim: Claim) -> float | None:
+    async def _pause(self, claim: Claim) -> Outcome:
         try:
             await self.saving.pause(claim)
         except NOT_ITS_FAULT:
             raise
         except DayflyError as error:
             return await self.endings.fail(claim, error)  # the pool gets another
-        return None
+        return Done()
 
-    async def _see_that_it_waits(self, claim: Claim) -> float | None:
+    async def _see_that_it_waits(self, claim: Claim) -> Outcome:
         """A member's containers may all run with a machine in one that nobody could use."""
         topology = self.scene.topology(claim.cluster)
         try:
@@ -160,9 +161,9 @@ class Standing:
             if (standing := found[container.name]) != WAITS:
                 broken = VmExited(f"{container.name}: it is {standing}, and was to wait, {WAITS}, for a caller")
                 return await self.endings.fail(claim, broken, node=container.node)  # the pool gets another
-        return None
+        return Done()
 
-    async def _template(self, claim: Claim) -> float | None:
+    async def _template(self, claim: Claim) -> Outcome:
         """Save it as the template that it was made for: with patience, and then it has failed."""
         attempt = 1
         while True:
@@ -180,38 +181,38 @@ class Standing:
                 attempt += 1
             else:
                 await self.scene.store.template_saved(claim, size)
-                return None
+                return Done()
 
-    async def _hibernate(self, claim: Claim) -> float | None:
+    async def _hibernate(self, claim: Claim) -> Outcome:
         if await self.saving.hibernate(claim):
-            return None
+            return Done()
         # The next pass lets it go on. What was wished for is not wished for any more: it would fail again.
         if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
             words = f"{end.story}; it cannot hibernate, so a hold keeps its machines stopped"
             return await self.endings.fail(claim, Expired(words))
         await self.scene.store.saw_traffic(claim, claim.cluster.traffic, active=True)
         await self.scene.store.request_resume(claim.cluster.id)
-        return 0.0
+        return RequeueAfter(0.0)
 
-    async def _wish_hibernation(self, claim: Claim) -> float | None:
+    async def _wish_hibernation(self, claim: Claim) -> Outcome:
         try:
             await self.scene.store.request_hibernation(claim.cluster.id)
         except Conflict as conflict:
             # Somebody wants something else of it just now; that comes first.
             _log.info("not hibernated", cluster=claim.cluster.id, reason=conflict.message)
-        return 0.0
+        return RequeueAfter(0.0)
 
-    async def _look_whether_idle(self, claim: Claim) -> float | None:
+    async def _look_whether_idle(self, claim: Claim) -> Outcome:
         """Hibernate it when nobody has sent it anything for long enough; else the seconds until the next look."""
         cluster, store, idle = claim.cluster, self.scene.store, claim.cluster.spec.idle_seconds
         if idle is None:
-            return None
+            return Done()
         try:
             packets = await packets_from_outside(self.scene.drivers.engine, self.scene.topology(cluster))
         except CommandFailed as error:
             # Neither idle nor in use: nobody knows until the next look.
             _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.message)
-            return idle / IDLE_LOOKS
+            return RequeueAfter(idle / IDLE_LOOKS)
         if packets is None:
             _log.warning("traffic is not counted: it never is idle", cluster=cluster.id)
         if packets is None or packets != cluster.traffic:
@@ -222,6 +223,6 @@ class Standing:
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()
         if quiet < idle:
-            return min(idle - max(0.0, quiet), idle / IDLE_LOOKS)
+            return RequeueAfter(min(idle - max(0.0, quiet), idle / IDLE_LOOKS))
         await store.append_event(claim, NewEvent("cluster.idle", f"nobody has sent it anything for {quiet:.0f} s"))
         return await self._wish_hibernation(claim)

@@ -14,6 +14,7 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.errors import DatabaseUnavailable, DayflyError, LeaseLost
+from dayfly.reconcile.outcome import Outcome, RequeueAfter
 from dayfly.store import Claim, Store, Watch
 
 _log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ _AWAY_SECONDS: Final = 0.5
 class Reconciles(Protocol):
     """What a worker has done with a claim (reconcile/reconciler.py)."""
 
-    async def reconcile(self, claim: Claim) -> float | None: ...
+    async def reconcile(self, claim: Claim) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -79,32 +80,32 @@ class Worker:
             # A database that fails just now must not turn our end into another look.
             with suppress(DayflyError):
                 for claim in await claiming:
-                    await self._give_back(claim, 0.0, 0.0)
+                    await self._give_back(claim, RequeueAfter(0.0), 0.0)
             raise
         return claims[0] if claims else None
 
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass beside the lease's renewal; then the lease goes back."""
-        due: float | None = 0.0
+        outcome: Outcome = RequeueAfter(0.0)
         patience = self._options.lease_seconds
         try:
-            due = await self._pass(claim)
+            outcome = await self._pass(claim)
         except LeaseLost:
             _log.warning("lease lost", cluster=claim.cluster.id)
             await self._have_looked_at(claim)
             return
         except DayflyError as error:
             _log.warning("a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.message)
-            due = self._options.defect_pause_seconds
+            outcome = RequeueAfter(self._options.defect_pause_seconds)
         except Exception:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
-            due = self._options.defect_pause_seconds
+            outcome = RequeueAfter(self._options.defect_pause_seconds)
         except asyncio.CancelledError:
             patience = 0.0  # we are told to stop: a database that is away must not hold that up
             raise
         finally:
             slots.release()
-            await self._give_back(claim, due, patience)
+            await self._give_back(claim, outcome, patience)
 
     async def _have_looked_at(self, claim: Claim) -> None:
         """A call of ours may have had its effect late, after the next worker had seen that all is well."""
@@ -113,12 +114,12 @@ class Worker:
         except DayflyError as error:
             _log.warning("cannot have a cluster looked at", cluster=claim.cluster.id, code=error.code)
 
-    async def _give_back(self, claim: Claim, due: float | None, patience_seconds: float) -> None:
+    async def _give_back(self, claim: Claim, outcome: Outcome, patience_seconds: float) -> None:
         """Tried again for so long: a database that was away for a second must not cost the cluster a whole lease."""
         given_up_at = self._clock.monotonic() + patience_seconds
         while True:
             try:
-                await self._store.release(claim, due_in_seconds=due)
+                await self._store.release(claim, due_in_seconds=outcome.seconds)
             except DatabaseUnavailable as error:
                 if self._clock.monotonic() >= given_up_at:
                     # It runs out by itself.
@@ -131,7 +132,7 @@ class Worker:
             else:
                 return
 
-    async def _pass(self, claim: Claim) -> float | None:
+    async def _pass(self, claim: Claim) -> Outcome:
         """One reconciliation, cut off when the caller's wish changes under it; then another is due at once."""
         work = asyncio.ensure_future(self._reconciler.reconcile(claim))
         keeper = asyncio.ensure_future(self._keep(claim))
@@ -140,7 +141,7 @@ class Worker:
             if work in done:
                 return work.result()
             keeper.result()  # LeaseLost, or the wish has changed
-            return 0.0
+            return RequeueAfter(0.0)
         finally:
             for task in (work, keeper):
                 task.cancel()
