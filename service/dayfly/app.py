@@ -41,6 +41,7 @@ from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.checkup import Checkup
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.origins import Origins
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.pools import pools_of
 from dayfly.reconcile.reconciler import Reconciler
@@ -153,12 +154,12 @@ def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -
     return Scene(store, outside.drivers, installation, outside.accelerators.accelerator, outside.gauge, clock)
 
 
-def worker_of(settings: Settings, store: Store, reconciler: Reconciler, clock: Clock) -> Worker:
+def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages: Outages, clock: Clock) -> Worker:
     """The claim loop of this process."""
     options = WorkerOptions(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
     )
-    return Worker(store, reconciler, options, clock)
+    return Worker(store, reconciler, options, outages, clock)
 
 
 def sweeper_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -> Sweeper:
@@ -242,11 +243,14 @@ def worker_jobs(
     scene = scene_of(settings, store, outside, clock)
     reconciler = reconciler_of(settings, scene, clock, steps=steps)
     sweeper = sweeper_of(settings, store, outside, clock)
+    outages = Outages(store)
     shapes = Shapes(Catalog(outside.images).resolve, TemplateKeys(outside.accelerators))
     return [
-        worker_of(settings, store, reconciler, clock).run(),
+        worker_of(settings, store, reconciler, outages, clock).run(),
         Admission(store, outside.host.offered, settings.poll_seconds).run(),
-        Watcher(store, outside.engine, sweeper, Checkup(scene), clock, survey_seconds=settings.survey_seconds).run(),
+        Watcher(
+            store, outside.engine, sweeper, Checkup(scene), outages, clock, survey_seconds=settings.survey_seconds
+        ).run(),
         templates_of(settings, store, shapes, clock).run(),
         pools_of(settings, store, shapes, clock).run(),
     ]

@@ -15,9 +15,10 @@
     │   ├── NameTaken             a living cluster has the name                 name_taken
     │   └── NotReady              asked for what only a ready cluster has       not_ready
     ├── LeaseLost                 another worker has the cluster now            lease_lost
+    ├── InfrastructureError       no cluster's fault: it is waited for                          (HTTP 503)
+    │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
+    │   └── DockerUnavailable     the engine does not answer                    docker_unavailable
     └── Failure                   the world did not do as asked
-        ├── DatabaseUnavailable   the database does not answer      (HTTP 503)  database_unavailable
-        ├── DockerUnavailable     the engine does not answer        (HTTP 503)  docker_unavailable
         ├── EngineRefused         the engine answered: no                       engine_refused
         ├── NotRemoved            still there after its removal                 not_removed
         ├── RegistryRefused       a registry's login or TLS is not in order     registry_refused
@@ -153,22 +154,37 @@ class LeaseLost(DayflyError):
     code = "lease_lost"
 
 
-class Failure(DayflyError):
-    """The world did not do as asked."""
+class InfrastructureError(DayflyError):
+    """What every cluster needs does not answer.
+
+    No cluster fails by it: the worker requeues the cluster (reconcile/outages.py). `needed` names what is away.
+    """
+
+    retryable = True
+    needed: ClassVar[str] = "infrastructure"
+
+    @property
+    def waiting(self) -> str:
+        """One sentence of a cluster that waits for it."""
+        return f"waiting for the {self.needed}: {self.message}"
 
 
-class DatabaseUnavailable(Failure):
+class DatabaseUnavailable(InfrastructureError):
     """The database does not answer, or not in time."""
 
     code = "database_unavailable"
-    retryable = True
+    needed = "database"
 
 
-class DockerUnavailable(Failure):
+class DockerUnavailable(InfrastructureError):
     """The engine does not answer."""
 
     code = "docker_unavailable"
-    retryable = True
+    needed = "engine"
+
+
+class Failure(DayflyError):
+    """The world did not do as asked."""
 
 
 class EngineRefused(Failure):

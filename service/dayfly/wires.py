@@ -31,7 +31,7 @@ from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
 from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
 from dayfly.drivers.ssh import SshConnections
 from dayfly.engine.diagnostics import collect
-from dayfly.errors import EngineRefused, Failure, ImageMissing, Internal, NotANodeImage
+from dayfly.errors import EngineRefused, Failure, ImageMissing, InfrastructureError, Internal, NotANodeImage
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -153,7 +153,7 @@ class MachineMemory:
     async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
         try:
             found = await self._machines.memory(naming.container_name(cluster.id, node))
-        except Failure as error:
+        except (Failure, InfrastructureError) as error:
             if isinstance(error, Internal):
                 raise
             _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.message)

@@ -16,7 +16,7 @@ from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMi
 from dayfly.reconcile.journal import Journal
 from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.stagger import Stagger
-from dayfly.reconcile.walk import EngineAway, StepFailed, Walk
+from dayfly.reconcile.walk import StepFailed, Walk
 from dayfly.store import Claim, Store
 from tests.support.clock import FakeClock
 
@@ -150,7 +150,7 @@ async def test_an_engine_that_is_away_ends_the_walk_with_the_reason_and_costs_no
     store: Store, claim: Claim, clock: FakeClock
 ) -> None:
     step = Scripted(DockerUnavailable("nobody there"))
-    with pytest.raises(EngineAway):
+    with pytest.raises(DockerUnavailable):
         await walk(store, claim, clock, ONE, one=step)
     assert "undo" not in step.calls
     (waiting,) = [e for e in await store.events(claim.cluster.id) if e.type == "step.waiting"]

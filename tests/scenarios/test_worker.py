@@ -9,6 +9,7 @@ import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.errors import DatabaseUnavailable
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.outcome import Done, Outcome
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.store import Claim, NewCluster, Store
@@ -36,7 +37,7 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
         raise DatabaseUnavailable("gone")
 
     monkeypatch.setattr(store, "claim", claim)
-    running = asyncio.create_task(Worker(store, Nothing(), OPTIONS, SystemClock()).run())
+    running = asyncio.create_task(Worker(store, Nothing(), OPTIONS, Outages(store), SystemClock()).run())
     async with asyncio.timeout(5):
         await asked.wait()
     running.cancel()
@@ -73,7 +74,7 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
     monkeypatch.setattr(store, "release", unsteady)
     clock = FakeClock()
     options = replace(OPTIONS, lease_seconds=30)
-    running = asyncio.create_task(Worker(store, Once(), options, clock).run())
+    running = asyncio.create_task(Worker(store, Once(), options, Outages(store), clock).run())
     async with asyncio.timeout(10):
         await released.wait()
     running.cancel()

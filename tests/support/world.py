@@ -22,6 +22,7 @@ from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DockerUnavailable
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.checkup import Checkup
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.reconciler import Reconciler
 from dayfly.reconcile.scene import Installation, Scene
 from dayfly.reconcile.sweeper import Sweeper
@@ -61,6 +62,7 @@ class World:
     ssh: FakeSsh = field(default_factory=FakeSsh)
     kube: FakeKube = field(default_factory=FakeKube)
     machines: FakeMachines = field(init=False)
+    outages: Outages = field(init=False)
     _called: asyncio.Event = field(default_factory=asyncio.Event)
     pressure: FakePressure = field(default_factory=FakePressure)
     lease_seconds: float = 30
@@ -71,6 +73,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.machines = FakeMachines(self.engine)
+        self.outages = Outages(self.store, first_seconds=0.01)
         for fake in (self.engine, self.ssh, self.kube, self.machines):
             fake.calls = _HeardCalls(self._called)
 
@@ -88,7 +91,8 @@ class World:
         return reconciler_of(self.settings, self.scene(), self.clock)
 
     def worker(self, name: str = "worker") -> Worker:
-        return Worker(self.store, self.reconciler(), WorkerOptions(name, 8, self.lease_seconds, 5, 0.05), self.clock)
+        options = WorkerOptions(name, 8, self.lease_seconds, 5, 0.05)
+        return Worker(self.store, self.reconciler(), options, self.outages, self.clock)
 
     def admission(self) -> Admission:
         async def offered() -> Resources:
@@ -102,7 +106,13 @@ class World:
     def watcher(self) -> Watcher:
         # On real time: a pause between two surveys that takes no time would leave none for anything else.
         return Watcher(
-            self.store, self.engine, self.sweeper(), self.checkup(), SystemClock(), survey_seconds=NEVER_SECONDS
+            self.store,
+            self.engine,
+            self.sweeper(),
+            self.checkup(),
+            self.outages,
+            SystemClock(),
+            survey_seconds=NEVER_SECONDS,
         )
 
     def checkup(self) -> Checkup:

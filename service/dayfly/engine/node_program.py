@@ -11,7 +11,7 @@ from dayfly.domain.image import KubernetesNode
 from dayfly.domain.spec import Node
 from dayfly.engine.alive import while_running
 from dayfly.engine.step import StepContext
-from dayfly.errors import CommandFailed, Failure, ImageBroken, SshTimeout
+from dayfly.errors import CommandFailed, Failure, ImageBroken, InfrastructureError, SshTimeout
 
 PROGRESS_PREFIX: Final = "dayfly: "
 """A program's lines that begin so are sentences for people; all else is evidence, should it fail."""
@@ -78,7 +78,7 @@ async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[
                 timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
             )
             evidence[f"kubelet/{node.name}"] = context.secrets.redact(journal.stdout[-_EVIDENCE_CHARACTERS:])
-        except Failure as error:
+        except (Failure, InfrastructureError) as error:
             evidence[f"kubelet/{node.name}"] = f"not to be had: {error.code}: {error.message}"
     return evidence
 

@@ -14,7 +14,7 @@ from dayfly.concurrency import first_failure_only
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.pool import is_waiting
 from dayfly.engine.standstill import WAITS, standings
-from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.errors import Failure
 from dayfly.reconcile.scene import Scene
 
 _log = structlog.get_logger(__name__)
@@ -43,9 +43,7 @@ class Checkup:
         async with slots:
             try:
                 found = await standings(self._scene.drivers, self._scene.topology(member), member.id)
-            except DockerUnavailable:
-                raise
-            except DayflyError as error:
+            except Failure as error:
                 _log.warning("a pool's member does not say how it is", cluster=member.id, code=error.code)
                 return False
         return set(found.values()) == {WAITS}

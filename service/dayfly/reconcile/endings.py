@@ -15,9 +15,8 @@ from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Phase
 from dayfly.engine.diagnostics import collect
 from dayfly.engine.teardown import remove_everything
-from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.errors import DayflyError, Failure, InfrastructureError
 from dayfly.reconcile.outcome import Done, Outcome, RequeueAfter
-from dayfly.reconcile.patience import until_engine_answers
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
@@ -53,7 +52,10 @@ class Endings:
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
         await self._store.save_evidence(claim, {**left, **own})
         # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
-        left_over = await self._keep_or_clear(claim)
+        try:
+            left_over = await self._keep_or_clear(claim)
+        except InfrastructureError:
+            left_over = _LeftOver(nothing=False, then=RequeueAfter(0.0))  # it has failed all the same
         fault = Fault(error.code, error.message, step, node)
         # Its room goes back with the same write: without it, a pass after a crash between two would make it again.
         await self._store.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
@@ -109,24 +111,14 @@ class Endings:
             await self._store.append_event(claim, NewEvent("cluster.held", words))
 
     async def _remove(self, claim: Claim) -> RequeueAfter | None:
-        """None when nothing is left, else when to try again.
-
-        While the engine is away: waits, with the reason in the events.
-        """
+        """None when nothing is left, else when to try again."""
         try:
             await remove_everything(self._engine, claim.cluster.id)
-        except DockerUnavailable as error:
-            await self._tell(claim, error)
-            await until_engine_answers(self._engine, self._scene.clock)
-            return RequeueAfter(0.0)
-        except DayflyError as error:
-            await self._tell(claim, error)
+        except Failure as error:
+            message = f"cannot be removed yet: {error.message}"
+            await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
             return RequeueAfter(_backoff(claim))
         return None
-
-    async def _tell(self, claim: Claim, error: DayflyError) -> None:
-        message = f"cannot be removed yet: {error.message}"
-        await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
 
 
 def _backoff(claim: Claim) -> float:

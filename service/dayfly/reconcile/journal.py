@@ -83,8 +83,8 @@ class StepJournal:
         """Takes one sentence for a person."""
         return lambda sentence: self._tell(StepState.RUNNING, "step.progress", sentence)
 
-    def waiting(self, reason: str) -> None:
-        self._tell(StepState.WAITING, "step.waiting", reason)
+    def waiting(self, reason: str, code: str | None = None) -> None:
+        self._tell(StepState.WAITING, "step.waiting", reason, code)
 
     def done(self, *, already: bool) -> None:
         words = f"{self._label} was so already" if already else f"{self._label} is done"

@@ -15,7 +15,7 @@ from dayfly.domain.plan import GROUND
 from dayfly.domain.secrets import ClusterSecrets, fork_secrets
 from dayfly.engine.standstill import stop_those_that_stand
 from dayfly.engine.teardown import remove_everything
-from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, DockerUnavailable
+from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
@@ -112,9 +112,7 @@ class Origins:
             return None
         try:
             key = await self.scene.template_key(cluster.spec, cluster.owner)
-        except DockerUnavailable:
-            raise
-        except DayflyError as error:
+        except (Failure, InvalidRequest) as error:
             # What is wrong with its image is told by the step that meets it.
             _log.info("no template is looked for", cluster=cluster.id, code=error.code)
             return None

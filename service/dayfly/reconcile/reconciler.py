@@ -14,17 +14,17 @@ from dayfly.domain.plan import GROUND, PlannedStep, plan_steps
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.step import Step
-from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable
+from dayfly.errors import ContainerExited, DayflyError
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.journal import Journal
 from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.outcome import Done, Outcome, Provision, RequeueAfter
-from dayfly.reconcile.patience import Patience, until_engine_answers
+from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.scene import Scene
 from dayfly.reconcile.stagger import Stagger
 from dayfly.reconcile.standing import Standing, has_more_to_do
-from dayfly.reconcile.walk import EngineAway, StepFailed, Undermined, Walk
+from dayfly.reconcile.walk import StepFailed, Undermined, Walk
 from dayfly.store import Claim
 
 
@@ -42,7 +42,7 @@ class Reconciler:
     patience: Patience
 
     async def reconcile(self, claim: Claim) -> Outcome:
-        """One pass, until nothing is left to do now. Raises LeaseLost.
+        """One pass, until nothing is left to do now. Raises LeaseLost, InfrastructureError.
 
         May be cancelled at any await: the next pass goes on from what is so in the world.
         """
@@ -59,7 +59,7 @@ class Reconciler:
         await self._warn(claim)
         match cluster.phase:
             case Phase.PENDING if cluster.reserved:
-                return await self._begin(claim)
+                return Provision(*await self.origins.begin(claim))
             case Phase.PENDING:
                 return Done()  # it waits for room in the queue (admission.py)
             case Phase.PROVISIONING:
@@ -83,16 +83,6 @@ class Reconciler:
         why = "time to live" if end.reason == "ttl" else "missing heartbeat"
         words = f"expires in {left:.0f} s, at {end.at:%Y-%m-%d %H:%M:%S} UTC ({why}){held}"
         await self.scene.store.warned(claim, NewEvent("cluster.expiring", words))
-
-    async def _begin(self, claim: Claim) -> Outcome | Provision:
-        try:
-            begun, secrets = await self.origins.begin(claim)
-        except DockerUnavailable as error:
-            told = NewEvent("step.waiting", f"cannot begin yet: {error.message}", code=error.code)
-            await self.scene.store.append_event(claim, told)
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return RequeueAfter(0.0)
-        return Provision(begun, secrets)
 
     async def _provision(self, claim: Claim, new: ClusterSecrets | None) -> Outcome | Provision:
         """Until it is ready, from wherever its machines come from; or it has failed. `new`: of one that just begins."""
@@ -124,10 +114,6 @@ class Reconciler:
             return await self._otherwise(claim, failure.error, failure.step, failure.node)
         except Lost as lost:
             return await self._otherwise(claim, lost.error, None, lost.node)
-        except (EngineAway, DockerUnavailable):
-            # A wait with a reason, which the step has told. Afterwards from the start: what was done may be undone.
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return RequeueAfter(0.0)
         return await self._become_ready(claim, secrets)
 
     async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> Outcome:
@@ -154,11 +140,7 @@ class Reconciler:
         self, claim: Claim, error: DayflyError, step: str | None, node: str | None
     ) -> Outcome | Provision:
         """Its machines from elsewhere, if they may be; else the cluster has failed."""
-        try:
-            found = await self.origins.other(claim, error, step, node)
-        except DockerUnavailable:
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return RequeueAfter(0.0)
+        found = await self.origins.other(claim, error, step, node)
         if isinstance(found, DayflyError):
             return await self.endings.fail(claim, found, step=step, node=node)
         return Provision(found)
@@ -169,8 +151,6 @@ class Reconciler:
             await self.recovery.undermined(claim, failure.error)
         except Lost as lost:
             return await self._otherwise(claim, lost.error, failure.step, lost.node or failure.node)
-        except DockerUnavailable:
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
         return RequeueAfter(0.0)
 
 

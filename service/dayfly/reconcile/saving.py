@@ -22,9 +22,8 @@ from dayfly.engine import saved
 from dayfly.engine.hush import hush
 from dayfly.engine.settle import settle
 from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
-from dayfly.errors import DayflyError
+from dayfly.errors import DayflyError, Failure, InvalidRequest
 from dayfly.reconcile.origins import Origins
-from dayfly.reconcile.patience import NOT_ITS_FAULT
 from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
@@ -41,7 +40,7 @@ _LATEST_SECONDS: Final = 300.0
 
 @dataclass(frozen=True)
 class Saving:
-    """Every method may raise LeaseLost, and DockerUnavailable: then another pass is due when the engine answers."""
+    """Every method may raise LeaseLost and InfrastructureError."""
 
     scene: Scene
     origins: Origins
@@ -108,9 +107,7 @@ class Saving:
         began = self.scene.clock.monotonic()
         try:
             size = await self._save(claim, origin, disk=True)
-        except NOT_ITS_FAULT:
-            raise
-        except DayflyError as error:
+        except (Failure, InvalidRequest) as error:
             await self._tell(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} cannot be made", error)
             await self._try_discard(claim.cluster, origin)
             await self.scene.store.checkpoint_gone(claim, checkpoint.name)
@@ -127,9 +124,7 @@ class Saving:
         store, began = self.scene.store, self.scene.clock.monotonic()
         try:
             size = await self._save(claim, HIBERNATION, disk=False)
-        except NOT_ITS_FAULT:
-            raise
-        except DayflyError as error:
+        except (Failure, InvalidRequest) as error:
             await self._tell(claim, "cluster.hibernated", "it cannot hibernate", error)
             await self._try_discard(claim.cluster, HIBERNATION)
             return False

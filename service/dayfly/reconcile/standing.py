@@ -16,10 +16,10 @@ from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.standstill import WAITS, standings
 from dayfly.engine.traffic import packets_from_outside
-from dayfly.errors import CommandFailed, Conflict, DayflyError, DockerUnavailable, Expired, VmExited
+from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
 from dayfly.reconcile.endings import Endings
 from dayfly.reconcile.outcome import Done, Outcome, Provision, RequeueAfter
-from dayfly.reconcile.patience import NOT_ITS_FAULT, Patience, until_engine_answers
+from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.recovery import Lost, Recovery
 from dayfly.reconcile.saving import Saving
 from dayfly.reconcile.scene import Scene
@@ -53,18 +53,10 @@ class Standing:
             return await self._tend(claim)
         except Lost as lost:
             return await self.endings.fail(claim, lost.error, node=lost.node)
-        except DockerUnavailable:
-            # In the middle of something: its machines may stand still.
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return RequeueAfter(0.0)
 
     async def tend_hibernated(self, claim: Claim) -> Outcome:
         """What still runs of it is stopped; woken up, it waits for room. Raises LeaseLost."""
-        try:
-            await self.saving.stop(claim)
-        except DockerUnavailable:
-            await until_engine_answers(self.scene.drivers.engine, self.scene.clock)
-            return RequeueAfter(0.0)
+        await self.saving.stop(claim)
         if claim.cluster.desired is Desired.PRESENT:
             await self.scene.store.set_phase(claim, Phase.PENDING)
         return Done()
@@ -142,9 +134,7 @@ class Standing:
     async def _pause(self, claim: Claim) -> Outcome:
         try:
             await self.saving.pause(claim)
-        except NOT_ITS_FAULT:
-            raise
-        except DayflyError as error:
+        except Failure as error:
             return await self.endings.fail(claim, error)  # the pool gets another
         return Done()
 
@@ -153,9 +143,7 @@ class Standing:
         topology = self.scene.topology(claim.cluster)
         try:
             found = await standings(self.scene.drivers, topology, claim.cluster.id)
-        except NOT_ITS_FAULT:
-            raise
-        except DayflyError as error:
+        except Failure as error:
             return await self.endings.fail(claim, error)
         for container in topology.nodes:
             if (standing := found[container.name]) != WAITS:
@@ -169,9 +157,7 @@ class Standing:
         while True:
             try:
                 size = await self.saving.template(claim)
-            except NOT_ITS_FAULT:
-                raise
-            except DayflyError as error:
+            except (Failure, InvalidRequest) as error:
                 if not error.retryable or attempt >= self.patience.attempts:
                     return await self.endings.fail(claim, error, step="save")
                 told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "save", code=error.code)

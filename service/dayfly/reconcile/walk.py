@@ -16,7 +16,17 @@ from dayfly.concurrency import first_failure_only
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
-from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, Internal, LeaseLost, StepTimeout, VmExited
+from dayfly.errors import (
+    ContainerExited,
+    DayflyError,
+    Failure,
+    InfrastructureError,
+    Internal,
+    InvalidRequest,
+    LeaseLost,
+    StepTimeout,
+    VmExited,
+)
 from dayfly.reconcile.journal import Journal, StepJournal
 from dayfly.reconcile.patience import Patience
 from dayfly.reconcile.stagger import Stagger
@@ -45,10 +55,6 @@ class StepFailed(Exception):
         self.error = error
 
 
-class EngineAway(Exception):
-    """The engine stopped answering in the middle of a walk, which is no failure of any step."""
-
-
 class Undermined(Exception):
     """A step failed because what it stands on is no more: what was done before must be looked at again."""
 
@@ -75,7 +81,7 @@ class Walk:
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
         """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
 
-        Raises StepFailed for the first step that was given up, Undermined, EngineAway, LeaseLost.
+        Raises StepFailed for the first step that was given up, Undermined, InfrastructureError, LeaseLost.
         """
         finished = {planned.key: asyncio.Event() for planned in plan}
 
@@ -92,26 +98,32 @@ class Walk:
 
     async def _step(self, planned: PlannedStep) -> None:
         """One step, until it holds or is given up."""
-        step = self._steps[planned.name]
-        attempt = 1
-        while True:
+        attempt, holds = 1, False
+        while not holds:
             journal = self._journal.step(planned, attempt)
-            context: StepContext | None = None
             try:
-                context = await self._context(planned, journal.progress)
-                already = await self._attempt(planned, step, context, journal)
-                if not already:
-                    self._made.add(planned.key)
-                journal.done(already=already)
-                return  # noqa: TRY300 - the happy end reads best here
-            except LeaseLost:
+                holds = await self._try(planned, journal, attempt)
+            except InfrastructureError as error:
+                journal.waiting(error.waiting, error.code)
                 raise
-            except DockerUnavailable as error:
-                journal.waiting(f"waiting for the engine: {error.message}")
-                raise EngineAway(error.message) from error
-            except DayflyError as error:
-                await self._after_failure(planned, step, context, journal, error, attempt)
             attempt += 1
+
+    async def _try(self, planned: PlannedStep, journal: StepJournal, attempt: int) -> bool:
+        """Whether it holds now. Raises StepFailed when there is to be no further attempt."""
+        step = self._steps[planned.name]
+        context: StepContext | None = None
+        try:
+            context = await self._context(planned, journal.progress)
+            already = await self._attempt(planned, step, context, journal)
+        except (InfrastructureError, LeaseLost):
+            raise
+        except DayflyError as error:
+            await self._after_failure(planned, step, context, journal, error, attempt)
+            return False
+        if not already:
+            self._made.add(planned.key)
+        journal.done(already=already)
+        return True
 
     async def _attempt(self, planned: PlannedStep, step: Step, context: StepContext, journal: StepJournal) -> bool:
         """True when it was so already."""
@@ -152,10 +164,7 @@ class Walk:
                 context = await self._context(beneath, journal.progress)
                 async with asyncio.timeout(self._steps[name].limit(context.limits)):
                     holds = await self._steps[name].check(context)
-            except DockerUnavailable as trouble:
-                journal.waiting(f"waiting for the engine: {trouble.message}")
-                raise EngineAway(trouble.message) from trouble
-            except (DayflyError, TimeoutError):
+            except (Failure, InvalidRequest, TimeoutError):
                 holds = False
             if not holds:
                 journal.waiting(f"{error.message}; {name}{f' of {node_name(node)}' if node else ''} holds no more")
@@ -183,8 +192,6 @@ class Walk:
         try:
             if context is not None:
                 await step.undo(context)
-        except DockerUnavailable as trouble:
-            raise EngineAway(trouble.message) from trouble
-        except (DayflyError, TimeoutError) as trouble:
+        except (Failure, TimeoutError) as trouble:
             journal.waiting(f"could not be cleared away before the next attempt: {trouble}")
         await self._journal.clock.sleep(pause)

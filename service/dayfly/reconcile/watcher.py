@@ -16,6 +16,7 @@ from dayfly.concurrency import first_failure_only
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable
 from dayfly.reconcile.checkup import Checkup
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.sweeper import Sweeper
 from dayfly.store import Store
 
@@ -35,12 +36,13 @@ class Watcher:
         engine: ContainerEngine,
         sweeper: Sweeper,
         checkup: Checkup,
+        outages: Outages,
         clock: Clock,
         *,
         survey_seconds: float,
     ) -> None:
         self._store, self._engine, self._sweeper, self._checkup = store, engine, sweeper, checkup
-        self._clock, self._survey_seconds = clock, survey_seconds
+        self._outages, self._clock, self._survey_seconds = outages, clock, survey_seconds
 
     async def run(self) -> None:
         """Until cancelled. While the engine or the database is away: says so once, and begins anew when it is back."""
@@ -50,6 +52,7 @@ class Watcher:
                 # Subscribed before the first comparison: what happens in between is not lost.
                 events = self._engine.events()
                 await self._sweeper.look()
+                await self._outages.wake()
                 if away:
                     _log.info("watching the engine again")
                 away = False

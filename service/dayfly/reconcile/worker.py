@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.errors import DatabaseUnavailable, DayflyError, LeaseLost
+from dayfly.errors import DatabaseUnavailable, DayflyError, InfrastructureError, LeaseLost
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.outcome import Outcome, RequeueAfter
 from dayfly.store import Claim, Store, Watch
 
@@ -42,8 +43,11 @@ class WorkerOptions:
 class Worker:
     """One claim loop. Cancel `run()` to stop it: running passes are cut off and their leases given back."""
 
-    def __init__(self, store: Store, reconciler: Reconciles, options: WorkerOptions, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, reconciler: Reconciles, options: WorkerOptions, outages: Outages, clock: Clock
+    ) -> None:
         self._store, self._reconciler, self._options, self._clock = store, reconciler, options, clock
+        self._outages = outages
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -89,7 +93,7 @@ class Worker:
         outcome: Outcome = RequeueAfter(0.0)
         patience = self._options.lease_seconds
         try:
-            outcome = await self._pass(claim)
+            outcome = await self._result(claim)
         except LeaseLost:
             _log.warning("lease lost", cluster=claim.cluster.id)
             await self._have_looked_at(claim)
@@ -106,6 +110,16 @@ class Worker:
         finally:
             slots.release()
             await self._give_back(claim, outcome, patience)
+
+    async def _result(self, claim: Claim) -> Outcome:
+        """Of one pass. An InfrastructureError ends it, and is caught here for every cluster."""
+        try:
+            outcome = await self._pass(claim)
+        except InfrastructureError as error:
+            _log.warning("a cluster waits", cluster=claim.cluster.id, code=error.code, reason=error.message)
+            return await self._outages.requeue(claim, error)
+        self._outages.end(claim.cluster.id)
+        return outcome
 
     async def _have_looked_at(self, claim: Claim) -> None:
         """A call of ours may have had its effect late, after the next worker had seen that all is well."""

@@ -139,10 +139,12 @@ class Clusters:
             return tuple(map(event_from, await connection.execute(query)))
 
     @whole
-    async def last_event(self, cluster_id: str, types: Collection[str]) -> Event | None:
-        """The latest of these types."""
+    async def last_event(self, cluster_id: str, types: Collection[str] = ()) -> Event | None:
+        """The latest of these types (none: of all)."""
         table = tables.events
-        query = select(table).where(table.c.cluster_id == cluster_id, table.c.type.in_(sorted(types)))
+        query = select(table).where(table.c.cluster_id == cluster_id)
+        if types:
+            query = query.where(table.c.type.in_(sorted(types)))
         async with self._database.read() as connection:
             row = (await connection.execute(query.order_by(table.c.id.desc()).limit(1))).one_or_none()
         return None if row is None else event_from(row)

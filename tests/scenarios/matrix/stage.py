@@ -26,6 +26,7 @@ from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachine
 from dayfly.drivers.protocols import Drivers
 from dayfly.reconcile.admission import Admission
 from dayfly.reconcile.checkup import Checkup
+from dayfly.reconcile.outages import Outages
 from dayfly.reconcile.pools import pools_of
 from dayfly.reconcile.scene import Installation, Scene
 from dayfly.reconcile.shapes import Shapes
@@ -173,6 +174,7 @@ class Stage:
         installation = Installation("default", Publication(), "127.0.0.1")
         scene = Scene(store, drivers, installation, _accelerator, FakePressure(), self.clock)
         reconciler = reconciler_of(settings(), scene, self.clock)
+        outages = Outages(store)
         options = WorkerOptions(process.name, 8, LEASE_SECONDS, RARELY_SECONDS)
 
         async def offered() -> Resources:
@@ -182,13 +184,14 @@ class Stage:
         return (
             templates_of(settings(), store, shapes, self.clock).run(),
             pools_of(settings(), store, shapes, self.clock).run(),
-            Worker(store, reconciler, options, self.clock).run(),
+            Worker(store, reconciler, options, outages, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
             Watcher(
                 store,
                 engine,
                 self.sweeper(store, engine),
                 Checkup(scene),
+                outages,
                 self.clock,
                 survey_seconds=RARELY_SECONDS,
             ).run(),

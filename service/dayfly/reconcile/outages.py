@@ -1,0 +1,47 @@
+"""Requeues clusters whose pass met an InfrastructureError: with back-off, and at once when the engine answers again.
+
+Not here: how that is found out (watcher.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.domain.cluster import NewEvent
+from dayfly.errors import DatabaseUnavailable, InfrastructureError
+from dayfly.reconcile.outcome import RequeueAfter
+from dayfly.store import Claim, Store
+
+_LONGEST_SECONDS: Final = 15.0
+"""The back-off's end: a worker that has taken the cluster over from another process is not told to wake it."""
+
+
+class Outages:
+    """The clusters of one process that wait for the engine or the database, and the last pause of each in seconds."""
+
+    def __init__(self, store: Store, *, first_seconds: float = 0.25) -> None:
+        self._store, self._first_seconds = store, first_seconds
+        self._pauses: dict[str, float] = {}
+
+    async def requeue(self, claim: Claim, error: InfrastructureError) -> RequeueAfter:
+        """When the cluster is due again; an event says why, once an outage. Raises LeaseLost, DatabaseUnavailable."""
+        cluster_id = claim.cluster.id
+        before = self._pauses.get(cluster_id)
+        pause = self._first_seconds if before is None else min(2 * before, _LONGEST_SECONDS)
+        self._pauses[cluster_id] = pause
+        if not isinstance(error, DatabaseUnavailable):
+            last = await self._store.last_event(cluster_id)
+            if last is None or (last.type, last.code) != ("step.waiting", error.code):
+                await self._store.append_event(claim, NewEvent("step.waiting", error.waiting, code=error.code))
+        return RequeueAfter(pause)
+
+    def end(self, cluster_id: str) -> None:
+        """A pass on the cluster ended otherwise: the next outage begins with the shortest pause."""
+        self._pauses.pop(cluster_id, None)
+
+    async def wake(self) -> None:
+        """The engine answers: whoever waits is due now. Raises DatabaseUnavailable."""
+        waiting = tuple(self._pauses)
+        await self._store.nudge(waiting)
+        for cluster_id in waiting:
+            self.end(cluster_id)
