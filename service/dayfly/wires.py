@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from dayfly.api.services import HostCapacity, MemoryUse
+from dayfly.api.services import HostCapacity, MemoryUse, Orphan
 from dayfly.clock import Clock
 from dayfly.domain import naming, qemu
 from dayfly.domain.capacity import CapacityRules, Resources
@@ -32,6 +32,7 @@ from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machi
 from dayfly.drivers.ssh import SshConnections
 from dayfly.engine.diagnostics import collect
 from dayfly.errors import EngineRefused, Failure, ImageMissing, InfrastructureError, Internal, NotANodeImage
+from dayfly.reconcile.sweeper import Stray, Sweeper
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -181,6 +182,31 @@ class LiveDiagnostics:
             return await collect(replace(self._drivers, ssh=ssh), topology, secrets, self._gauge, self._clock)
         finally:
             await ssh.close()
+
+
+class Orphans:
+    """Garbage collection on the engine (api.services.OrphanCollector)."""
+
+    def __init__(self, sweeper: Sweeper) -> None:
+        self._sweeper = sweeper
+
+    async def find(self) -> tuple[Orphan, ...]:
+        return tuple(_orphan(stray, None) for stray in await self._sweeper.strays())
+
+    async def remove(self) -> tuple[Orphan, ...]:
+        return tuple([_orphan(stray, await self._failure(stray)) for stray in await self._sweeper.strays()])
+
+    async def _failure(self, stray: Stray) -> str | None:
+        try:
+            await self._sweeper.remove(stray)
+        except Failure as error:
+            return error.message
+        return None
+
+
+def _orphan(stray: Stray, error: str | None) -> Orphan:
+    found = stray.holding
+    return Orphan(found.kind, found.name, found.cluster_id or None, found.template_id or None, stray.why, error)
 
 
 class EngineHost:

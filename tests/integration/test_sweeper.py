@@ -14,6 +14,7 @@ import pytest
 from dayfly.domain.lifecycle import Phase
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.engine import BUSYBOX_IMAGE, busybox, images
+from tests.support.postgres import postgres_server
 from tests.support.service import Service, docker, running_service
 from tests.support.specs import make_spec
 
@@ -93,14 +94,18 @@ def decoys(things: Things, service: Service) -> set[str]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A database and an instance, and no process."""
-    with running_service(tmp_path, commands=()) as service:
+    """An API without a worker, which would sweep by itself."""
+    with (
+        postgres_server() as server,
+        server.database() as url,
+        running_service(tmp_path, commands=("api",), database_url=url) as service,
+    ):
         yield service
 
 
 async def a_cluster(service: Service, phase: Phase) -> str:
     """The id of a cluster on record that has come as far as `phase`."""
-    store = await Store.open(f"sqlite+aiosqlite:///{service.folder}/dayfly.db")
+    store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
         cluster, _ = await store.create_cluster(NewCluster(None, make_spec()))
         await store.admit(lambda queue: queue.waiting)
@@ -113,7 +118,7 @@ async def a_cluster(service: Service, phase: Phase) -> str:
 
 async def a_template(service: Service, *, gone: bool) -> str:
     """The id of a template on record: one that is being made, or one that is gone."""
-    store = await Store.open(f"sqlite+aiosqlite:///{service.folder}/dayfly.db")
+    store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
         template, _ = await store.create_template(make_spec(), "default", f"gone={gone}")
         if gone:
@@ -156,10 +161,10 @@ async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: 
     listed = json.loads(shown.stdout)
     assert listed["dry_run"] is True
     for why, strays in reasons.items():
-        assert {f"{one['kind']} {one['name']}" for one in listed["strays"] if one["why"] == why} == strays
-    assert len(listed["strays"]) == sum(map(len, reasons.values()))
+        assert {f"{one['kind']} {one['name']}" for one in listed["orphans"] if one["why"] == why} == strays
+    assert len(listed["orphans"]) == sum(map(len, reasons.values()))
     assert things.present() == everything
-    assert "would be removed" in service.cli("gc", "--dry-run").stdout
+    assert "WOULD BE REMOVED" in service.cli("gc", "--dry-run").stdout
 
     removed = service.cli("gc")
     assert removed.returncode == 0, removed.stderr
@@ -175,7 +180,7 @@ def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Servi
     things.made.add(("container", user))
     tried = service.cli("gc", "--json")
     assert tried.returncode == 1
-    (stray,) = json.loads(tried.stdout)["strays"]
+    (stray,) = json.loads(tried.stdout)["orphans"]
     assert "in use" in stray["error"]
     assert things.present() == {volume, f"container {user}"}
 

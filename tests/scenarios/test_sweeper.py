@@ -15,6 +15,7 @@ from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.reconcile.sweeper import find_damaged
 from dayfly.store import Known, Store
+from dayfly.wires import Orphans
 from tests.support.curators import Company
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -68,6 +69,22 @@ async def test_decoys_stay_and_strays_go(world: World) -> None:
     assert not set(strays) & everything(world)
     assert await sweeper.strays() == ()
     assert len([name for name in world.engine.containers if living.id in name]) == 3 + 1
+
+
+async def test_an_operator_removes_orphans_without_grace_and_is_told_of_those_that_stay(world: World) -> None:
+    for name in ("unknown", "stuck"):
+        world.engine.plant("container", name, {**OURS, LABEL_CLUSTER: "0123456789ab"})
+    world.engine.survivors.add("stuck")
+    orphans = Orphans(world.sweeper(grace_seconds=600))
+    found = await orphans.find()
+    assert {(one.name, one.cluster_id, one.template_id, one.error) for one in found} == {
+        ("unknown", "0123456789ab", None, None),
+        ("stuck", "0123456789ab", None, None),
+    }
+    removed = {one.name: one.error for one in await orphans.remove()}
+    assert removed["unknown"] is None
+    assert "stuck" in str(removed["stuck"])
+    assert everything(world) == {("container", "stuck")}
 
 
 async def test_what_was_never_on_record_is_left_alone_for_a_while(world: World) -> None:

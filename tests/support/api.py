@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 
 from dayfly.api import ApiServices, HostCapacity, MemoryUse, create_api
+from dayfly.api.services import Orphan
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
@@ -102,6 +103,25 @@ class Memory:
 
 
 @dataclass
+class Orphans:
+    """A volume that is removed, and one that is `used` and cannot be. `broken` is raised instead."""
+
+    broken: Exception | None = None
+
+    async def find(self) -> tuple[Orphan, ...]:
+        if self.broken is not None:
+            raise self.broken
+        return (
+            Orphan("volume", "gone-data", "0123456789ab", None, "cluster 0123456789ab is deleted"),
+            Orphan("volume", "used", None, "feedfeedfeed", "template feedfeedfeed is gone"),
+        )
+
+    async def remove(self) -> tuple[Orphan, ...]:
+        removed, used = await self.find()
+        return removed, replace(used, error="volume is in use")
+
+
+@dataclass
 class Checks:
     """A readiness check that can be told to fail."""
 
@@ -122,6 +142,7 @@ class Outside:
     host: Host = field(default_factory=Host)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     memory: Memory = field(default_factory=Memory)
+    orphans: Orphans = field(default_factory=Orphans)
 
     def services(self, store: Store, **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
@@ -131,6 +152,7 @@ class Outside:
             "host": self.host,
             "diagnostics": self.diagnostics,
             "memory": self.memory,
+            "orphans": self.orphans,
             "template_key_of": template_key_of,
             "rules": RULES,
             "clock": SystemClock(),

@@ -21,6 +21,7 @@ from dayfly.api.routes import (
     events,
     metrics,
     nodes,
+    orphans,
     pools,
     states,
     system,
@@ -54,7 +55,7 @@ one file.
 """
 _ROUTES: Final = (
     *(clusters, changes, states, checkpoints, access, diagnostics, nodes, events),
-    *(templates, pools, system, metrics),
+    *(templates, pools, orphans, system, metrics),
 )
 _PROBLEMS: Final = {
     400: "`malformed_json`",
@@ -120,7 +121,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools")):
+    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans")):
         statuses |= {422, 503}
     if "{" in path:
         statuses.add(404)

@@ -96,6 +96,33 @@ class MemoryGauge(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Orphan:
+    """A container, network or volume with this installation's label that no living cluster or template owns.
+
+    `why` is how that is known. `error` is why it could not be removed.
+    """
+
+    kind: str
+    name: str
+    cluster_id: str | None
+    template_id: str | None
+    why: str
+    error: str | None = None
+
+
+class OrphanCollector(Protocol):
+    """Garbage collection on the engine."""
+
+    async def find(self) -> tuple[Orphan, ...]:
+        """All orphans, now. Raises DockerUnavailable."""
+        ...
+
+    async def remove(self) -> tuple[Orphan, ...]:
+        """Removes all orphans; those with an `error` are still there. Raises DockerUnavailable."""
+        ...
+
+
 TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
 """(a specification, its owner) → domain.template.template_key of it on this host.
 
@@ -121,6 +148,7 @@ class ApiServices:
     host: Host
     diagnostics: Diagnostics
     memory: MemoryGauge
+    orphans: OrphanCollector
     template_key_of: TemplateKey
     clock: Clock
     rules: CapacityRules

@@ -211,6 +211,24 @@ class Events(Answer):
     phase: str
 
 
+class Orphan(Answer):
+    """A container, network or volume that no living cluster or template owns, and how that is known.
+
+    `cluster` or `template` is whose it was. `error`: why it could not be removed.
+    """
+
+    kind: str
+    name: str
+    cluster: str | None = None
+    template: str | None = None
+    why: str
+    error: str | None = None
+
+
+class OrphanList(Answer):
+    orphans: tuple[Orphan, ...]
+
+
 class Version(Answer):
     """The server's release and the API versions it speaks."""
 

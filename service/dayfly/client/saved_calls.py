@@ -1,15 +1,19 @@
-"""Calls that reset, hibernate and resume clusters, and those about checkpoints, templates and pools (see calls.py)."""
+"""Calls that reset, hibernate and resume clusters, and those about checkpoints, templates, pools and orphans."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote
 
 from dayfly.client.calls import Call, Flow, model, path_of, wait_until
 from dayfly.client.errors import ClusterFailed
-from dayfly.client.models import Cluster
+from dayfly.client.models import Cluster, Orphan, OrphanList
 from dayfly.client.saved_models import Checkpoint, CheckpointList, Pool, PoolList, Template, TemplateList
 from dayfly.client.wishes import PoolChanges, PoolWish, ShapeWish
+
+_REMOVAL_SECONDS: Final = 600.0
+"""The engine removes one orphan after the other."""
 
 
 def reset(cluster: str, checkpoint: str | None) -> Call[Cluster]:
@@ -86,3 +90,13 @@ def change_pool(name: str, changes: PoolChanges) -> Call[Pool]:
 
 def delete_pool(name: str) -> Call[Pool]:
     return Call("DELETE", f"/v1/pools/{quote(name, safe='')}", model(Pool))
+
+
+def orphans() -> Call[tuple[Orphan, ...]]:
+    parse = model(OrphanList)
+    return Call("GET", "/v1/orphans", lambda response: parse(response).orphans)
+
+
+def remove_orphans() -> Call[tuple[Orphan, ...]]:
+    parse = model(OrphanList)
+    return Call("DELETE", "/v1/orphans", lambda response: parse(response).orphans, hold_seconds=_REMOVAL_SECONDS)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from dayfly.client import saved_calls as saved
 from dayfly.client.calls import HIBERNATED_SECONDS, Call, Flow
-from dayfly.client.models import Cluster, SizeRequest
+from dayfly.client.models import Cluster, Orphan, SizeRequest
 from dayfly.client.saved_models import Checkpoint, Period, Pool, Template
 from dayfly.client.wishes import IMAGE_SIZES, PoolChanges, PoolWish, ShapeWish
 
@@ -127,3 +127,11 @@ class SavedStates(ABC):
     def delete_pool(self, name: str) -> Pool:
         """No pool any more; members that wait are removed, those that became somebody's cluster stay."""
         return self._send(saved.delete_pool(name))
+
+    def orphans(self) -> tuple[Orphan, ...]:
+        """What on the engine no living cluster or template owns."""
+        return self._send(saved.orphans())
+
+    def remove_orphans(self) -> tuple[Orphan, ...]:
+        """Remove all orphans; those with an `error` are still there."""
+        return self._send(saved.remove_orphans())

@@ -168,3 +168,16 @@ def test_one_that_is_to_be_reset_is_waited_for(url: str) -> None:
     with Client(transport=httpx.MockTransport(answer)) as client:
         assert client.wait_ready("demo").generation == 3
     assert answers == []
+
+
+def test_orphans_are_listed_and_removed(client: Client) -> None:
+    assert [(one.kind, one.name, one.cluster, one.error) for one in client.orphans()] == [
+        ("volume", "gone-data", "0123456789ab", None),
+        ("volume", "used", None, None),
+    ]
+    assert [one.error for one in client.remove_orphans()] == [None, "volume is in use"]
+
+
+async def test_both_clients_agree_on_orphans(client: Client, async_client: AsyncClient) -> None:
+    assert await async_client.orphans() == await asyncio.to_thread(client.orphans)
+    assert await async_client.remove_orphans() == await asyncio.to_thread(client.remove_orphans)

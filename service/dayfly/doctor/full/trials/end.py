@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.app import sweeper_of
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import PURPOSES, Session
 from dayfly.doctor.full.trials.saved import CHECKPOINT
@@ -46,14 +45,9 @@ async def delete_all(session: Session) -> str:
 
 async def look_for_strays(session: Session) -> str:
     """What `dayfly gc --dry-run` would list."""
-    store = await Store.open(session.settings.database)
-    try:
-        sweeper = sweeper_of(session.settings, store, session.outside, session.clock)
-        strays = await sweeper.strays()
-    finally:
-        await store.close()
-    if strays:
-        listed = ", ".join(f"{stray.holding.kind} {stray.holding.name} ({stray.why})" for stray in strays)
+    orphans = await session.api.orphans()
+    if orphans:
+        listed = ", ".join(f"{orphan.kind} {orphan.name} ({orphan.why})" for orphan in orphans)
         raise TrialFailed("strays", f"`dayfly gc` would remove {listed}")
     return "`dayfly gc --dry-run` lists nothing"
 
@@ -132,6 +126,10 @@ async def _named(session: Session) -> list[str]:
 
 async def _ids(session: Session) -> frozenset[str]:
     """Of all clusters and templates that were ever on the service's record."""
+    if session.service.running:
+        clusters = await session.api.list(phases=tuple(Phase), purposes=PURPOSES)
+        templates_on_record = await session.api.templates(gone=True)
+        return frozenset({*(one.id for one in clusters), *(one.id for one in templates_on_record)})
     if not (session.settings.state_dir / "dayfly.db").exists():
         return frozenset()
     store = await Store.open(session.settings.database)
