@@ -225,13 +225,14 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
 async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
     """The store, as soon as its database answers; None when told to stop before.
 
-    A database server may start after us, or be restarted just then. A file is there or it is not: DatabaseUnavailable.
+    A database server may start after us, or be restarted just then. A file is there or it is not: DatabaseUnavailable;
+    and it is free or it is not: DatabaseInUse.
     """
     while not stop.is_set():
         try:
             return await Store.open(settings.database)
         except DatabaseUnavailable as error:
-            if settings.database.startswith("sqlite"):
+            if settings.database_file is not None:
                 raise
             _log.warning("waiting for the database", reason=error.message)
             await clock.sleep(_DATABASE_PAUSE_SECONDS)

@@ -19,6 +19,7 @@
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
     │   └── DockerUnavailable     the engine does not answer                    docker_unavailable
     └── Failure                   the world did not do as asked
+        ├── DatabaseInUse         another process has the SQLite file           database_in_use
         ├── EngineRefused         the engine answered: no                       engine_refused
         ├── NotRemoved            still there after its removal                 not_removed
         ├── RegistryRefused       a registry's login or TLS is not in order     registry_refused
@@ -185,6 +186,12 @@ class DockerUnavailable(InfrastructureError):
 
 class Failure(DayflyError):
     """The world did not do as asked."""
+
+
+class DatabaseInUse(Failure):
+    """Another process has the SQLite database open."""
+
+    code = "database_in_use"
 
 
 class EngineRefused(Failure):

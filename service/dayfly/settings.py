@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
     """Where bakes keep what is expensive to make, named by content hash. May be deleted at any time."""
     database_url: str | None = None
-    """`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; unset: SQLite under `state_dir`."""
+    """`postgresql+asyncpg://…`, or `sqlite+aiosqlite:///…` for one process; unset: SQLite under `state_dir`."""
     instance: str = "default"
     """Which installation owns what it makes: two on one engine need two names."""
 
@@ -166,6 +166,12 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite+aiosqlite:///{self.state_dir}/dayfly.db"
+
+    @property
+    def database_file(self) -> Path | None:
+        """SQLite's file; None for a database server."""
+        scheme, _, path = self.database.partition(":///")
+        return Path(path) if scheme.startswith("sqlite") else None
 
     @property
     def advertised(self) -> str:

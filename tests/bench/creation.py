@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
+from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import select
-
-from dayfly.domain.lifecycle import Phase
-from dayfly.store import Store, tables
 from tests.bench.figures import Figures, spread
 from tests.bench.fleet import Fleet
 from tests.bench.lean_http import Connection, connected
 from tests.bench.process import IMAGE
-from tests.bench.records import count
 
 WISH = {
     "image": IMAGE,
@@ -27,9 +24,12 @@ WISH = {
 GIVE_UP_SECONDS = 540.0
 _WARM_UP = 5
 _LOOK_SECONDS = 0.1
+_HOLD_SECONDS = 50
+_PAGE = 500
+_NOT_READY = "&phase=pending&phase=provisioning"
 
 
-async def one_by_one(fleet: Fleet, store: Store, rounds: int) -> Figures:
+async def one_by_one(fleet: Fleet, rounds: int) -> Figures:
     """From POST to the first step's event, each time on an otherwise idle service.
 
     `first_step`: until the client can read that event. `first_step_in_database`: between the two rows' times.
@@ -39,14 +39,14 @@ async def one_by_one(fleet: Fleet, store: Store, rounds: int) -> Figures:
         for turn in range(_WARM_UP + rounds):
             began = time.monotonic()
             answer = await http.request("POST", "/v1/clusters", WISH, expect=202)
-            made = await store.get_cluster(answer.json()["id"])
-            event = await _event(store, made.id, "step.started")
+            made = answer.json()
+            event = await _event(http, made["id"], "step.started")
             noticed = time.monotonic() - began
-            await _until_ready(store, made.id)
+            await _until_ready(http, made["id"])
             if turn >= _WARM_UP:
                 posts.append(answer.seconds)
                 seen.append(noticed)
-                between.append((event - made.created_at).total_seconds())
+                between.append((event - _time(made["created_at"])).total_seconds())
                 ready.append(time.monotonic() - began)
     return {
         **spread("alone_post", posts),
@@ -56,32 +56,29 @@ async def one_by_one(fleet: Fleet, store: Store, rounds: int) -> Figures:
     }
 
 
-async def at_once(fleet: Fleet, store: Store, clusters: int, callers: int) -> Figures:
+async def at_once(fleet: Fleet, clusters: int, callers: int) -> Figures:
     """`clusters` POSTs by `callers` connections, as fast as they are answered, until the last is ready."""
-    before = (await count(store)).get(Phase.READY, 0)
     used, began = fleet.cpu_seconds(), time.monotonic()
     taken = await _all(fleet, callers, (("POST", "/v1/clusters", WISH) for _ in range(clusters)))
     posted = time.monotonic() - began
-    await _until_phases(fleet, store, lambda phases: phases.get(Phase.READY, 0) == before + clusters)
+    await _until_none(fleet, _NOT_READY)
     seconds = time.monotonic() - began
     return {
         **spread("burst_post", taken),
         "burst_posted_s": posted,
         "burst_all_ready_s": seconds,
         "burst_creations_per_s": clusters / seconds,
-        **await _waits(store, clusters),
+        **await _waits(fleet, clusters),
         **_cpu("burst", used, fleet.cpu_seconds(), clusters),
     }
 
 
-async def end_all(fleet: Fleet, store: Store, callers: int) -> Figures:
+async def end_all(fleet: Fleet, callers: int) -> Figures:
     """DELETE for every living cluster at once, until the last is gone."""
-    condition = select(tables.clusters.c.id).where(tables.LIVING)
-    async with store._database.read() as connection:
-        ids = list((await connection.execute(condition)).scalars())
+    ids = [one["id"] for one in await _list(fleet)]
     used, began = fleet.cpu_seconds(), time.monotonic()
     taken = await _all(fleet, callers, (("DELETE", f"/v1/clusters/{one}", None) for one in ids))
-    await _until_phases(fleet, store, lambda phases: set(phases) == {Phase.DELETED})
+    await _until_none(fleet, "")
     seconds = time.monotonic() - began
     return {
         **spread("end_delete", taken),
@@ -109,41 +106,59 @@ async def _together(calls: Iterator[Awaitable[None]]) -> None:
     await asyncio.gather(*calls)
 
 
-async def _event(store: Store, cluster_id: str, type_: str) -> datetime:
+async def _event(http: Connection, cluster_id: str, type_: str) -> datetime:
     """When the first event of that type was written, once it is."""
+    after = 0
     async with asyncio.timeout(GIVE_UP_SECONDS):
-        with store.watch(cluster_id) as watch:
-            while True:
-                for event in await store.events(cluster_id):
-                    if event.type == type_:
-                        return event.at
-                await watch.wait(1)
+        while True:
+            path = f"/v1/clusters/{cluster_id}/events?after={after}&wait={_HOLD_SECONDS}"
+            found = (await http.request("GET", path)).json()
+            for event in found["events"]:
+                if event["type"] == type_:
+                    return _time(event["at"])
+            after = found["next_after"]
 
 
-async def _until_ready(store: Store, cluster_id: str) -> None:
+async def _until_ready(http: Connection, cluster_id: str) -> None:
     async with asyncio.timeout(GIVE_UP_SECONDS):
-        with store.watch(cluster_id) as watch:
-            while (await store.get_cluster(cluster_id)).phase is not Phase.READY:
-                await watch.wait(1)
+        path = f"/v1/clusters/{cluster_id}?wait=ready&timeout={_HOLD_SECONDS}"
+        while (await http.request("GET", path)).json()["phase"] != "ready":
+            pass
 
 
-async def _until_phases(fleet: Fleet, store: Store, wanted: Callable[[Mapping[Phase, int]], bool]) -> None:
-    async with asyncio.timeout(GIVE_UP_SECONDS):
-        while not wanted(await count(store)):
+async def _until_none(fleet: Fleet, query: str) -> None:
+    """Until a list with `query` is empty: of living clusters, where it names no phase."""
+    async with asyncio.timeout(GIVE_UP_SECONDS), connected(fleet.port) as http:
+        while (await http.request("GET", f"/v1/clusters?limit=1{query}")).json()["clusters"]:
             fleet.check()
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _waits(store: Store, clusters: int) -> Figures:
+async def _list(fleet: Fleet) -> list[dict[str, Any]]:
+    """All living clusters, the latest first."""
+    found: list[dict[str, Any]] = []
+    path: str | None = f"/v1/clusters?limit={_PAGE}"
+    async with connected(fleet.port) as http:
+        while path is not None:
+            page = (await http.request("GET", path)).json()
+            found += page["clusters"]
+            cursor = page["next_cursor"]
+            path = None if cursor is None else f"/v1/clusters?limit={_PAGE}&cursor={quote(cursor)}"
+    return found
+
+
+async def _waits(fleet: Fleet, clusters: int) -> Figures:
     """Of the latest clusters: how long they waited to be admitted, and to be ready, by the database's clock."""
-    columns = tables.clusters.c
-    query = select(columns.created_at, columns.admitted_at, columns.ready_at).order_by(columns.created_at.desc())
-    async with store._database.read() as connection:
-        rows = (await connection.execute(query.limit(clusters))).all()
+    made = await _list(fleet)
+    times = [{name: _time(one[name]) for name in ("created_at", "admitted_at", "ready_at")} for one in made[:clusters]]
     return {
-        **spread("burst_admitted", [(row.admitted_at - row.created_at).total_seconds() for row in rows]),
-        **spread("burst_ready", [(row.ready_at - row.created_at).total_seconds() for row in rows]),
+        **spread("burst_admitted", [(one["admitted_at"] - one["created_at"]).total_seconds() for one in times]),
+        **spread("burst_ready", [(one["ready_at"] - one["created_at"]).total_seconds() for one in times]),
     }
+
+
+def _time(told: str) -> datetime:
+    return datetime.fromisoformat(told)
 
 
 def _cpu(name: str, before: Mapping[str, float], after: Mapping[str, float], clusters: int) -> Figures:

@@ -1,4 +1,6 @@
-"""A whole service for benchmarks: one API and some workers as processes, one database, one fake engine that all share.
+"""A whole service for benchmarks: its processes, one database, one fake engine that all share.
+
+On PostgreSQL one API and some workers; SQLite serves one process, which is both.
 
 Not here: what a process consists of (process.py), and what is measured.
 """
@@ -24,10 +26,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Fleet:
-    """`processes` by name: `engine`, `api`, `worker1`, …"""
+    """`processes` by name: `engine`; `api`, `worker1`, …, or `serve`."""
 
     port: int
-    database_url: str
     folder: Path
     processes: Mapping[str, subprocess.Popen[bytes]]
 
@@ -48,7 +49,10 @@ class Fleet:
 
 @contextmanager
 def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str) -> Iterator[Fleet]:
-    """Runs within the block; logs and state lie in `folder`. `settings` as in DAYFLY_<NAME>."""
+    """Runs within the block; logs and state lie in `folder`. Without `workers` an API alone, on SQLite, too.
+
+    `settings` as in DAYFLY_<NAME>.
+    """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAYFLY_")} | {
         "DAYFLY_STATE_DIR": str(folder),
@@ -60,11 +64,11 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
     }
     socket = folder / "engine.sock"
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    running = Fleet(port, database_url, folder, processes)
+    running = Fleet(port, folder, processes)
     try:
         processes["engine"] = _start("engine", socket, folder / "engine.log", environment)
         _until(running, socket.exists)
-        for name in ("api", *(f"worker{number}" for number in range(1, workers + 1))):
+        for name in _names(database_url, workers):
             processes[name] = _start(name.rstrip("0123456789"), socket, folder / f"{name}.log", environment)
         _until(running, lambda: _answers(port))
         yield running
@@ -77,6 +81,12 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
     finally:
         for process in reversed(processes.values()):
             _end(process)
+
+
+def _names(database_url: str, workers: int) -> tuple[str, ...]:
+    if workers and database_url.startswith("sqlite"):
+        return ("serve",)
+    return ("api", *(f"worker{number}" for number in range(1, workers + 1)))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -29,9 +29,13 @@ PAGES = {
 """Name → what is asked for; `deep` asks for the page in the middle of all."""
 
 
-async def pages(fleet: Fleet, store: Store, number: int, rounds: int) -> Figures:
-    """Writes `number` records, then reads pages of 100. Only an API must run: workers would see to these clusters."""
+async def write(store: Store, number: int) -> None:
+    """The records that are read."""
     await records.write(store, [records.cluster(i, records.mixed(i)) for i in range(number)])
+
+
+async def pages(fleet: Fleet, number: int, rounds: int) -> Figures:
+    """Reads pages of 100, of `number` records."""
     figures: Figures = {"list_records": number}
     async with connected(fleet.port) as http:
         cursor = await _cursor_after(http, number // 2)

@@ -1,6 +1,6 @@
-"""One process of a benchmark's service: `dayfly api` or `dayfly worker` as it is, but for the drivers; or the engine.
+"""One process of a benchmark's service: `dayfly serve`, `api` or `worker` with other drivers; or the engine.
 
-    python -m tests.bench.process engine|api|worker SOCKET
+    python -m tests.bench.process engine|serve|api|worker SOCKET
 
 All else is the service's own: settings from DAYFLY_…, signals, wiring (dayfly/app.py). Run by fleet.py.
 """
@@ -51,7 +51,7 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         await engine.close()
 
     with patch.object(app, "open_outside", outside):
-        asyncio.run(app.run(settings, api=role == "api", worker=role == "worker"))
+        asyncio.run(app.run(settings, api=role != "worker", worker=role != "api"))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ Not here: clusters that a worker makes (creation.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, insert, text
 
 from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Endpoint
@@ -85,14 +85,6 @@ async def erase(store: Store, clusters: Sequence[Cluster]) -> None:
         for batch in _batches(clusters):
             gone = delete(tables.clusters).where(tables.clusters.c.id.in_([one.id for one in batch]))
             await transaction.connection.execute(gone)
-
-
-async def count(store: Store) -> Mapping[Phase, int]:
-    """How many clusters are in each phase."""
-    phase = tables.clusters.c.phase
-    async with store._database.read() as connection:
-        rows = (await connection.execute(select(phase, func.count()).group_by(phase))).all()
-    return {Phase(name): number for name, number in rows}
 
 
 def _batches(clusters: Sequence[Cluster]) -> Iterator[Sequence[Cluster]]:

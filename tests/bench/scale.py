@@ -1,4 +1,4 @@
-"""What the service costs at scale, with a fake engine: an API and two workers as processes, on both databases.
+"""What the service costs at scale, with a fake engine: one process on SQLite; an API and two workers on PostgreSQL.
 
     .venv/bin/python -m tests.bench.scale --json result.json [--database sqlite|postgresql|both]
 
@@ -70,7 +70,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--records", type=int, default=10_000, help="listed")
     parser.add_argument("--numbers", type=int, nargs="+", default=[100, 300, 1000, 3000], help="clusters about a pass")
     parser.add_argument("--rounds", type=int, default=50, help="of each page and each pass")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes, on PostgreSQL")
     parser.add_argument("--idle-seconds", type=float, default=60.0)
     parser.add_argument("--no-check", dest="check", action="store_false")
     return parser.parse_args(argv)
@@ -117,16 +117,12 @@ async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Fig
 
 async def lives(options: argparse.Namespace, folder: Path, url: str) -> Figures:
     with fleet(folder, url, workers=options.workers) as running:
-        store = await Store.open(url)
-        try:
-            return {
-                **await creation.one_by_one(running, store, options.alone),
-                **await creation.at_once(running, store, options.clusters, options.callers),
-                **await idle.at_rest(running, options.idle_seconds),
-                **await creation.end_all(running, store, options.callers),
-            }
-        finally:
-            await store.close()
+        return {
+            **await creation.one_by_one(running, options.alone),
+            **await creation.at_once(running, options.clusters, options.callers),
+            **await idle.at_rest(running, options.idle_seconds),
+            **await creation.end_all(running, options.callers),
+        }
 
 
 async def claimed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
@@ -140,12 +136,14 @@ async def burst(options: argparse.Namespace, folder: Path, url: str) -> Figures:
 
 
 async def listed(options: argparse.Namespace, folder: Path, url: str) -> Figures:
+    store = await Store.open(url)
+    try:
+        await listing.write(store, options.records)
+    finally:
+        await store.close()
+    # Only an API: workers would see to these clusters.
     with fleet(folder, url, workers=0) as running:
-        store = await Store.open(url)
-        try:
-            return await listing.pages(running, store, options.records, options.rounds)
-        finally:
-            await store.close()
+        return await listing.pages(running, options.records, options.rounds)
 
 
 async def passed(options: argparse.Namespace, folder: Path, url: str) -> Figures:

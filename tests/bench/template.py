@@ -87,7 +87,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def measure(options: argparse.Namespace) -> Figures:
     with (
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,
-        running_service(Path(folder), commands=("api", "worker"), accelerator=options.accelerator) as service,
+        running_service(Path(folder), accelerator=options.accelerator) as service,
         Client(service.url) as client,
     ):
         ground = Ground(client, options.image, options.workers, options.image != "bare")

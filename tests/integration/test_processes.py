@@ -1,4 +1,4 @@
-"""Several processes on one database: an API and workers, of which any may be told to stop, or die."""
+"""Several processes on one PostgreSQL database: an API and workers, of which any may be told to stop, or die."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +28,17 @@ WAKE_SECONDS = 2.0
 GIVE_UP_SECONDS = 60
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    with ExitStack() as stack:
-        settings = {"lease_seconds": str(LEASE_SECONDS), "database_url": f"sqlite+aiosqlite:///{tmp_path}/dayfly.db"}
-        # Told, not tried: a /dev/kvm that does not work takes a worker up to ten seconds to find out, once.
-        settings["accelerator"] = "tcg"
-        if request.param == "postgresql":
-            server = stack.enter_context(postgres_server())
-            settings["database_url"] = stack.enter_context(server.database())
-        yield stack.enter_context(running_service(tmp_path, commands=("api", "worker", "worker", "worker"), **settings))
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    # The accelerator is given: a /dev/kvm that does not work takes a worker up to ten seconds to find out, once.
+    settings = {"lease_seconds": str(LEASE_SECONDS), "accelerator": "tcg"}
+    commands = ("api", "worker", "worker", "worker")
+    with (
+        postgres_server() as server,
+        server.database() as url,
+        running_service(tmp_path, commands=commands, database_url=url, **settings) as service,
+    ):
+        yield service
 
 
 @pytest.fixture

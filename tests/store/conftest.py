@@ -42,19 +42,34 @@ def migrated(postgres: PostgresServer) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def server_url(postgres: PostgresServer, migrated: str) -> str:
+    """A PostgreSQL database with the newest schema and nothing in it: for what takes several processes."""
+    empty_again(postgres, migrated)
+    return migrated
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with the newest schema and nothing in it, of each kind in turn."""
     if request.param == "sqlite":
         return new_sqlite(tmp_path / "state/dayfly.db")
-    found: str = request.getfixturevalue("migrated")
-    empty_again(request.getfixturevalue("postgres"), found)
+    found: str = request.getfixturevalue("server_url")
     return found
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
     opened = await Store.open(url)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def server_store(server_url: str) -> AsyncIterator[Store]:
+    opened = await Store.open(server_url)
     try:
         yield opened
     finally:

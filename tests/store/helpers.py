@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy import Column, update
@@ -13,6 +15,7 @@ from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template
 from dayfly.store import Claim, NewCluster, Store
+from dayfly.store.database import Database
 from dayfly.store.tables import clusters
 from tests.support.specs import make_spec
 
@@ -22,6 +25,17 @@ LEASE_SECONDS = 60.0
 def spec_with(**fields: object) -> ClusterSpec:
     """`ttl_seconds`, `labels`, `heartbeat_interval_seconds`, …"""
     return make_spec().model_copy(update=fields)
+
+
+@asynccontextmanager
+async def several_stores(url: str, count: int) -> AsyncIterator[tuple[Store, ...]]:
+    """Stores on one database: of several processes on PostgreSQL, all of one process on SQLite."""
+    databases = [await Database.open(url) for _ in range(1 if url.startswith("sqlite") else count)]
+    try:
+        yield tuple(Store(databases[index % len(databases)]) for index in range(count))
+    finally:
+        for database in databases:
+            await database.close()
 
 
 async def create(

@@ -24,6 +24,7 @@ from tests.store.helpers import (
     move,
     provision,
     set_back,
+    several_stores,
 )
 from tests.support.specs import make_spec
 
@@ -161,10 +162,11 @@ async def _admitter(url: str) -> list[str]:
     return stdout.decode().split()
 
 
-async def test_processes_that_admit_at_once_never_give_more_than_there_is(store: Store, url: str) -> None:
+async def test_processes_that_admit_at_once_never_give_more_than_there_is(server_store: Store, server_url: str) -> None:
+    store = server_store
     made = {(await create(store, owner=f"owner-{i % 3}")).id for i in range(WAITING)}
     async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as group:
-        runs = [group.create_task(_admitter(url)) for _ in range(PROCESSES)]
+        runs = [group.create_task(_admitter(server_url)) for _ in range(PROCESSES)]
     admitted = [cluster_id for run in runs for cluster_id in run.result()]
     assert len(admitted) == len(set(admitted)) == ROOM_FOR
     assert set(admitted) <= made
@@ -175,22 +177,18 @@ async def test_processes_that_admit_at_once_never_give_more_than_there_is(store:
 
 
 async def test_stores_that_admit_at_once_see_what_the_others_decided(url: str) -> None:
-    stores = [await Store.open(url) for _ in range(4)]
     offered = sum([ONE] * ROOM_FOR, Resources())
 
     def decide(queue: Queue) -> tuple[Waiting, ...]:
         return admissible(queue, offered)[:1]
 
-    try:
+    async with several_stores(url, 4) as stores:
         for _ in range(WAITING):
             await create(stores[0])
         rounds = await asyncio.gather(*(store.admit(decide) for store in stores for _ in range(ROOM_FOR)))
         admitted = [cluster_id for found in rounds for cluster_id in found]
         assert len(admitted) == len(set(admitted)) == ROOM_FOR
         assert (await stores[0].queue()).in_use == offered
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_admitting_nobody_changes_nothing(store: Store) -> None:

@@ -17,7 +17,7 @@ from dayfly.store import IdempotencyKey, NewCluster, NewPool, Store, members
 from dayfly.store import clusters as queries
 from dayfly.store.database import Database, Transaction
 from dayfly.store.tables import clusters
-from tests.store.helpers import claim_one, make_members
+from tests.store.helpers import claim_one, make_members, several_stores
 from tests.support.specs import make_spec
 
 KEY: Final = IdempotencyKey("key", "fingerprint")
@@ -50,10 +50,8 @@ class Unfinished:
 
 @pytest.fixture
 async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
-    opened = (await Store.open(url), await Store.open(url))
-    yield opened
-    for store in opened:
-        await store.close()
+    async with several_stores(url, 2) as (first, second):
+        yield first, second
 
 
 @pytest.fixture

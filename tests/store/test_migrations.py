@@ -40,8 +40,8 @@ async def test_partial_indices_are_partial(store: Store) -> None:
     assert "due_at is not null" in definitions["ix_clusters_due_at"]
 
 
-async def test_stores_that_open_one_new_database_at_once_agree(empty_url: str) -> None:
-    stores = await asyncio.gather(*(Store.open(empty_url) for _ in range(4)))
+async def test_stores_that_open_one_new_database_at_once_agree(postgres_url: str) -> None:
+    stores = await asyncio.gather(*(Store.open(postgres_url) for _ in range(4)))
     try:
         made = await create(stores[0], "demo")
         for store in stores:

@@ -16,7 +16,7 @@ from dayfly.domain.pool import Obstacle, Period, Pool
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store, members
 from dayfly.store.tables import clusters, labels
-from tests.store.helpers import admit_all, claim_one, create, make_members, move, set_back, spec_with
+from tests.store.helpers import admit_all, claim_one, create, make_members, move, set_back, several_stores, spec_with
 from tests.support.specs import make_spec
 
 POOL = NewPool("warm", "default", make_spec(), size=2, maximum=4)
@@ -98,15 +98,11 @@ async def test_a_pool_is_filled_up_once(store: Store) -> None:
 
 
 async def test_a_pool_is_filled_up_once_though_many_do_it_at_once(url: str) -> None:
-    stores = [await Store.open(url) for _ in range(3)]
-    try:
+    async with several_stores(url, 3) as stores:
         pool = await stores[0].create_pool(POOL)
         counts = await asyncio.gather(*(s.refill(pool.id, 4, make_spec()) for s in stores for _ in range(3)))
         assert sum(counts) == 4
         assert len(await stores[0].members(pool.id)) == 4
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> None:
@@ -224,8 +220,7 @@ async def test_an_idempotency_key_gives_the_member_that_it_took(store: Store) ->
 
 async def test_nobody_gets_what_another_has(url: str) -> None:
     """More callers than members: who comes too late waits in the queue."""
-    stores = [await Store.open(url) for _ in range(3)]
-    try:
+    async with several_stores(url, 3) as stores:
         _, members = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))
         made = await asyncio.gather(
             *(s.create_cluster(NewCluster(None, make_spec())) for s in stores for _ in range(4))
@@ -233,14 +228,10 @@ async def test_nobody_gets_what_another_has(url: str) -> None:
         assert len({cluster.id for cluster, _ in made}) == 12
         assert {cluster.id for cluster, _ in made if cluster.phase is Phase.READY} == {member.id for member in members}
         assert len((await stores[0].queue()).waiting) == 6
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_one_key_takes_one_member_though_it_is_sent_by_many_at_once(url: str) -> None:
-    stores = [await Store.open(url) for _ in range(3)]
-    try:
+    async with several_stores(url, 3) as stores:
         pool, _ = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))
         key = IdempotencyKey("key", "fingerprint")
         wishes = (store.create_cluster(NewCluster(None, make_spec()), key) for store in stores * 4)
@@ -248,9 +239,6 @@ async def test_one_key_takes_one_member_though_it_is_sent_by_many_at_once(url: s
         assert len({cluster.id for cluster, _ in made}) == 1
         assert sum(created for _, created in made) == 1
         assert len(await stores[0].members(pool.id)) == 5
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_members_are_dismissed_and_callers_are_not(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Several processes on one database: every cluster is finished exactly once, those of a dead worker too."""
+"""Several processes on one PostgreSQL database: every cluster is finished exactly once, those of a dead worker too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ async def _run(url: str, owner: str) -> list[str]:
     return stdout.decode().split()
 
 
-async def test_every_cluster_is_finished_exactly_once(store: Store, url: str) -> None:
+async def test_every_cluster_is_finished_exactly_once(server_store: Store, server_url: str) -> None:
+    store = server_store
     made = [(await create(store)).id for _ in range(CLUSTERS)]
     await admit_all(store)
     abandoned = await store.claim("dead", lease_seconds=60, limit=ABANDONED)
@@ -43,7 +44,7 @@ async def test_every_cluster_is_finished_exactly_once(store: Store, url: str) ->
         await set_back(store, claim.cluster.id, clusters.c.lease_expires_at)
 
     async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as group:
-        runs = [group.create_task(_run(url, f"worker-{i}")) for i in range(PROCESSES)]
+        runs = [group.create_task(_run(server_url, f"worker-{i}")) for i in range(PROCESSES)]
 
     finished = Counter(cluster_id for run in runs for cluster_id in run.result())
     assert finished == Counter(made)

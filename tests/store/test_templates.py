@@ -13,7 +13,17 @@ from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
 from dayfly.store.tables import clusters
-from tests.store.helpers import admit_all, claim_new, claim_one, make_template, move, provision, set_back, spec_with
+from tests.store.helpers import (
+    admit_all,
+    claim_new,
+    claim_one,
+    make_template,
+    move,
+    provision,
+    set_back,
+    several_stores,
+    spec_with,
+)
 from tests.support.specs import make_spec
 
 FAULT = Fault("not_usable", "no pod ran", evidence={"console": "text"})
@@ -67,15 +77,11 @@ async def test_there_is_one_a_key(store: Store) -> None:
 
 
 async def test_one_a_key_though_many_ask_at_once(url: str) -> None:
-    stores = [await Store.open(url) for _ in range(3)]
-    try:
+    async with several_stores(url, 3) as stores:
         made = await asyncio.gather(*(s.create_template(make_spec(), "me", "key") for s in stores for _ in range(3)))
         assert len({template.id for template, _ in made}) == 1
         assert sum(created for _, created in made) == 1
         assert len((await stores[0].queue()).waiting) == 1
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_a_template_that_is_saved_is_tried(store: Store) -> None:
@@ -219,8 +225,7 @@ async def test_what_templates_are_made_of_is_listed_only_when_asked_for(store: S
 
 async def test_a_template_is_retired_while_it_moves_on(url: str) -> None:
     """Whatever comes first, nothing is left that would make it."""
-    stores = [await Store.open(url) for _ in range(2)]
-    try:
+    async with several_stores(url, 2) as stores:
         for _ in range(5):
             claim = await _build(stores[0])
             assert claim.cluster.template_id is not None
@@ -239,9 +244,6 @@ async def test_a_template_is_retired_while_it_moves_on(url: str) -> None:
                     [other] = await stores[0].claim("worker", lease_seconds=60, limit=1)
                     await move(stores[0], other, Phase.DELETING, Phase.DELETED)
             assert await stores[0].close_templates() == (template.id,)
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_one_is_renewed_as_a_whole(store: Store) -> None:

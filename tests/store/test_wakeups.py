@@ -89,8 +89,8 @@ async def test_what_makes_nothing_due_wakes_no_worker(store: Store) -> None:
         assert not await queue.wait(QUIET)
 
 
-async def test_a_pause_that_a_worker_asks_for_is_planned_by_its_own_process_only(url: str) -> None:
-    here, there = await Store.open(url), await Store.open(url)
+async def test_a_pause_that_a_worker_asks_for_is_planned_by_its_own_process_only(server_url: str) -> None:
+    here, there = await Store.open(server_url), await Store.open(server_url)
     try:
         claim = await claim_new(here)
         with here.watch_work() as ours, there.watch_work() as theirs:
@@ -136,8 +136,8 @@ async def test_a_watch_ends_with_its_block(store: Store) -> None:
     assert not await watch.wait(QUIET)
 
 
-async def test_other_processes_are_heard(url: str) -> None:
-    here, there = await Store.open(url), await Store.open(url)
+async def test_other_processes_are_heard(server_url: str) -> None:
+    here, there = await Store.open(server_url), await Store.open(server_url)
     try:
         with here.watch_queue() as watch:
             made = await create(there, "demo")

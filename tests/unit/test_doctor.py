@@ -12,7 +12,7 @@ import pytest
 from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
 from dayfly.domain.limits import Accelerator
 from dayfly.drivers.protocols import EngineInfo, ImageInfo
-from dayfly.errors import DockerUnavailable, Failure
+from dayfly.errors import DatabaseInUse, DockerUnavailable, Failure
 from dayfly.images.host import TOOLS
 
 INFO = EngineInfo(
@@ -231,6 +231,16 @@ async def test_a_database_that_does_not_answer_fails(healthy: Subject) -> None:
 
     check = (await report(replace(healthy, database_file=None, ping_database=refuses)))["database"]
     assert (check.status, check.found) == ("fail", "PostgreSQL: connection refused")
+
+
+async def test_a_sqlite_file_that_the_service_has_open_is_in_order(healthy: Subject) -> None:
+    async def refuses() -> None:
+        raise DatabaseInUse("another process has it")
+
+    healthy.host.path("/state").mkdir(parents=True, exist_ok=True)
+    healthy.host.path("/state/dayfly.db").touch()
+    check = (await report(replace(healthy, ping_database=refuses)))["database"]
+    assert (check.status, check.found) == ("ok", "SQLite: another process has it")
 
 
 async def test_a_sqlite_file_that_is_not_there_yet_is_not_asked(healthy: Subject) -> None:

@@ -29,9 +29,9 @@ class _Lazy:
 
 _COMMANDS: Final = {
     "serve": _Lazy("dayfly.cli.serve", "serve", "Run the service: API and worker in one process."),
-    "api": _Lazy("dayfly.cli.serve", "api", "Run the API alone."),
-    "worker": _Lazy("dayfly.cli.serve", "worker", "Run a worker alone."),
-    "gc": _Lazy("dayfly.cli.gc", "gc", "Remove what nobody owns any more."),
+    "api": _Lazy("dayfly.cli.serve", "api", "Run the API alone, on PostgreSQL."),
+    "worker": _Lazy("dayfly.cli.serve", "worker", "Run a worker alone, on PostgreSQL."),
+    "gc": _Lazy("dayfly.cli.gc", "gc", "Remove containers, volumes and networks that nothing owns any more."),
     "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
     "template": _Lazy("dayfly.cli.template", "app", "Make, look at and delete templates of clusters."),
     "pool": _Lazy("dayfly.cli.pool", "app", "Keep clusters warm for whoever asks next."),

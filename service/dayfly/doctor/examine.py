@@ -17,7 +17,7 @@ from dayfly.doctor.engine_down import EngineAddress, engine_down
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import EngineInfo, ImageInfo
-from dayfly.errors import DayflyError
+from dayfly.errors import DatabaseInUse, DayflyError
 
 PATIENCE_SECONDS: Final = 15.0
 PROBE_PATIENCE_SECONDS: Final = 120.0
@@ -139,6 +139,8 @@ async def _check_database(subject: Subject) -> Check:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await subject.ping_database()
+    except DatabaseInUse as error:
+        return Check("database", "ok", f"SQLite: {error.message}")
     except (DayflyError, TimeoutError) as error:
         return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", "see DAYFLY_DATABASE_URL")
     return Check("database", "ok", what)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from dayfly.app import Outside, open_outside
 from dayfly.clock import SystemClock
@@ -37,7 +36,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             images=outside.images,
             probe=lambda: _probe(settings, outside),
             ping_database=ping_database,
-            database_file=_sqlite_file(settings.database),
+            database_file=settings.database_file,
             wanted=settings.accelerator,
             state_dir=settings.state_dir,
             cache_dir=settings.cache_dir,
@@ -54,8 +53,3 @@ async def _probe(settings: Settings, outside: Outside) -> Acceleration | None:
         return None
     answer = await Accelerators(settings, outside.images).probe(images[0].id)
     return Acceleration(answer.accelerator, answer.reason)
-
-
-def _sqlite_file(url: str) -> Path | None:
-    scheme, _, path = url.partition(":///")
-    return Path(path) if scheme.startswith("sqlite") else None

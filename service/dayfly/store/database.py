@@ -2,15 +2,16 @@
 
 `read` only reads. `write` is a transaction: it is told the time by the database and, when it commits, wakes who watches
 what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never fails half-way
-for having read first; writers queue for it in order instead of polling (turns.py).
+for having read first; writers queue for it in order, within the one process that has the file (sqlite_file.py).
 Errors never show a statement's parameters: some are secrets.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +23,12 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dayfly.clock import Clock
-from dayfly.errors import DatabaseUnavailable, InvalidRequest
-from dayfly.store.bell import Bell
+from dayfly.errors import InvalidRequest
 from dayfly.store.columns import DatabaseNow
 from dayfly.store.failures import translated
 from dayfly.store.listener import Listener
 from dayfly.store.migrate import migrate
-from dayfly.store.turns import Turns
+from dayfly.store.sqlite_file import open_sqlite_file
 from dayfly.store.wakeups import Wakeups
 
 TRANSACTION_SECONDS: Final = 30.0
@@ -75,53 +74,44 @@ class Database:
     """One database and the watches on it."""
 
     def __init__(
-        self,
-        engine: AsyncEngine,
-        wakeups: Wakeups,
-        *,
-        listener: Listener | None = None,
-        bell: Bell | None = None,
-        turns: Turns | None = None,
+        self, engine: AsyncEngine, wakeups: Wakeups, *, listener: Listener | None = None, file_lock: int | None = None
     ) -> None:
         self.wakeups = wakeups
         self._engine = engine
         self._listener = listener
-        self._bell = bell
-        # To begin and end a transaction would take PostgreSQL twice as long as most of what is read.
+        self._file_lock = file_lock
         sqlite = engine.dialect.name == "sqlite"
+        # To begin and end a transaction would take PostgreSQL twice as long as most of what is read.
         self._reading = engine if sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turns = turns
+        # Left to SQLite, writers poll for its one write lock, with pauses that grow to a tenth of a second.
+        self._write_turn: AbstractAsyncContextManager[None] = asyncio.Lock() if sqlite else nullcontext()
 
     @classmethod
-    async def open(cls, url: str, clock: Clock) -> Database:
+    async def open(cls, url: str) -> Database:
         """See Store.open."""
-        address = _parse(url)
+        address, wakeups = _parse(url), Wakeups()
         async with translated(TRANSACTION_SECONDS):
-            engine = _sqlite_engine(address) if address.get_backend_name() == "sqlite" else _postgresql_engine(address)
-        wakeups = Wakeups()
-        if engine.dialect.name == "postgresql":
-            wakeups.remote = listener = Listener(address, wakeups)
-            database = cls(engine, wakeups, listener=listener)
-        else:
-            bell = Bell(Path(f"{address.database}.wake"), wakeups)
-            async with translated(TRANSACTION_SECONDS):
-                database = cls(engine, wakeups, bell=bell, turns=Turns(Path(f"{address.database}.turns")))
+            if address.get_backend_name() == "sqlite":
+                engine = _sqlite_engine(address)
+                database = cls(engine, wakeups, file_lock=open_sqlite_file(Path(str(address.database))))
+            else:
+                wakeups.remote = listener = Listener(address, wakeups)
+                database = cls(_postgresql_engine(address), wakeups, listener=listener)
         try:
-            await database._prepare(clock)
+            await database._prepare()
         except BaseException:
             await database.close()
             raise
         return database
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Give all connections back. May be called again."""
         if self._listener is not None:
             await self._listener.close()
-        if self._bell is not None:
-            self._bell.close()
         await self._engine.dispose()
-        if self._turns is not None:
-            self._turns.close()
+        file_lock, self._file_lock = self._file_lock, None
+        if file_lock is not None:
+            os.close(file_lock)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -137,7 +127,7 @@ class Database:
         try:
             async with (
                 translated(seconds),
-                self._turns.turn() if self._turns is not None else nullcontext(),
+                self._write_turn,
                 self._engine.connect() as plain,
             ):
                 connection = await plain.execution_options(**{_WRITE: True})
@@ -151,37 +141,23 @@ class Database:
             # Whatever the outcome: a commit whose answer was lost, or not waited for, is a commit.
             for topic in topics | own_topics:
                 self.wakeups.wake(topic)
-            if self._bell is not None:
-                self._bell.ring(topics)
 
-    async def _prepare(self, clock: Clock) -> None:
+    async def _prepare(self) -> None:
         async with translated(MIGRATION_SECONDS):
-            if self._turns is not None:
-                await self._use_wal(clock)
+            if self._engine.dialect.name == "sqlite":
+                await self._use_wal()
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
                     await migrate(connection, seconds=MIGRATION_SECONDS)
         if self._listener is not None:
             await self._listener.connect()
-        if self._bell is not None:
-            async with translated(TRANSACTION_SECONDS):
-                self._bell.open()
 
-    async def _use_wal(self, clock: Clock) -> None:
+    async def _use_wal(self) -> None:
         """Readers and the writer do not wait for each other. The mode stays with the file."""
-        while True:
-            try:
-                # Two processes that both switch a new file meet a lock that SQLite's busy handler does not cover.
-                async with translated(TRANSACTION_SECONDS), self._engine.connect() as plain:
-                    connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-                    mode = (await connection.exec_driver_sql("PRAGMA journal_mode = WAL")).scalar_one()
-                    if mode == "wal":
-                        return
-            except DatabaseUnavailable as error:
-                if "locked" not in error.message:
-                    raise
-            await clock.sleep(0.05)
+        async with self._engine.connect() as plain:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
 def _parse(url: str) -> URL:
@@ -199,11 +175,6 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite_engine(address: URL) -> AsyncEngine:
-    path = Path(str(address.database))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives its -wal and -shm files the mode of the database itself.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    path.chmod(0o600)
     engine = create_async_engine(
         address, pool_size=8, max_overflow=0, pool_timeout=TRANSACTION_SECONDS, hide_parameters=True
     )

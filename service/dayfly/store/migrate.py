@@ -1,7 +1,7 @@
 """Brings a database's schema up to date: alembic, run from code. The steps themselves are in migrations/.
 
-Processes that open one database at once take turns: on SQLite by the write lock that the transaction began with,
-on PostgreSQL by an advisory lock. The whole way is one transaction, so there is no half-migrated database.
+Processes that open one PostgreSQL database at once take turns by an advisory lock; a SQLite file has one process.
+The whole way is one transaction, so there is no half-migrated database.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 
-from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import whole
 from dayfly.store.admission import Admission
 from dayfly.store.beginnings import Beginnings
@@ -45,13 +44,14 @@ class Store(
         self._database = database
 
     @classmethod
-    async def open(cls, url: str, *, clock: Clock | None = None) -> Store:
+    async def open(cls, url: str) -> Store:
         """Connect, bring the schema up to date, and be ready.
 
         `sqlite+aiosqlite:///path` (folder and file are made, modes 0700 and 0600) or `postgresql+asyncpg://…`.
-        Raises InvalidRequest for any other URL. Close it in the event loop that opened it.
+        Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. Close it in the
+        event loop that opened it.
         """
-        return cls(await Database.open(url, clock or SystemClock()))
+        return cls(await Database.open(url))
 
     async def close(self) -> None:
         """Give all connections back. May be called again."""
@@ -74,7 +74,7 @@ class Store(
     def watch(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """`with store.watch(id) as watch:` look, then `await watch.wait(timeout)`: no commit in between is lost.
 
-        Seen are commits through this store and those of every other process on the same database.
+        Seen are commits through this store and, on PostgreSQL, those of every other process.
         """
         return self._database.wakeups.watch(cluster_id)
 

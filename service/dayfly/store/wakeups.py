@@ -1,4 +1,4 @@
-"""Who is told of a commit, so that nobody has to poll: watches of this process, and those of every other.
+"""Who is told of a commit, so that nobody has to poll: watches of this process; on PostgreSQL those of others, too.
 
 A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come
 without need; it is never lost: a watch is set from the moment it is entered, and whenever other processes could not be
@@ -30,7 +30,7 @@ RETRY_SECONDS: Final = 1.0
 
 
 class Remote(Protocol):
-    """Where wake-ups of other processes come from (listener.py)."""
+    """Where wake-ups of other processes come from: PostgreSQL (listener.py)."""
 
     async def heard(self) -> bool:
         """Whether other processes are heard, after an attempt to make it so."""

@@ -1,0 +1,25 @@
+"""A process that has a database open, until its input ends or it is killed: run by test_sqlite_file.py.
+
+`holder.py URL`: opens the store and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from dayfly.store import Store
+
+
+async def hold(url: str) -> None:
+    store = await Store.open(url)
+    try:
+        sys.stdout.write("open\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+    finally:
+        await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(hold(sys.argv[1]))
