@@ -1,7 +1,8 @@
-"""The crash matrix: a worker is SIGKILLed at every step of a cluster's life, each time another one goes on.
+"""Workers are SIGKILLed at the steps of a cluster's life, each time another one goes on; and a service is, on SQLite.
 
-Real machines, real processes, both databases. What a kill may leave, and at how many more moments, is for the matrix
-on fakes (tests/scenarios); here it is shown that an engine and a database behave as the fakes do.
+Real machines, real processes, PostgreSQL. At how many more moments a kill leaves no trace is for the matrix on fakes
+(tests/scenarios/matrix), which kills before, within and after every call; here it is shown that an engine, machines
+and a database behave as the fakes do: mostly within a request or a command. `--long`: at all moments there are.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -40,7 +40,7 @@ class Life:
 
 
 # Each point must still lie ahead after the deaths at those before it: what was begun is finished behind the dead.
-BY_STEPS = Life(
+ALL_STEPS: Final = Life(
     nodes=2,
     creation=(
         "claim:after",
@@ -73,7 +73,7 @@ BY_STEPS = Life(
         "phase:deleted:after",
     ),
 )
-BY_REQUESTS = Life(
+ALL_REQUESTS: Final = Life(
     nodes=1,
     creation=(
         "oneshot:within",
@@ -96,67 +96,130 @@ BY_REQUESTS = Life(
     ),
 )
 # The registry's container is made beside the machine's: which of their requests come first is nobody's to say.
-BY_THE_REGISTRYS_REQUESTS = Life(
+ALL_REQUESTS_OF_THE_REGISTRY: Final = Life(
     nodes=1,
     creation=("create:registry:before", "create:registry:after", "start:registry:after"),
     deletion=("delete:registry:before", "delete:registry:within"),
 )
-
-
-# Of one that is saved. The point `load` is the step; `load:node01` what the step does to a machine.
-TEMPLATE: Final = (
-    "save:node01:before",
-    "save:node01:within",
-    "save:node01:after",
-    "template_saved:before",
-    "template_saved:after",
-    # From here on it is the trial that is worked on.
-    "begin:before",
-    "begin:after",
-    "load:before",
-    "load:node01:within",
-    "go_on:node01:before",
-    "go_on:node01:after",
-    "identify:node01:within",
-    "identify:node01:after",
-    "template_verified:before",
-    "template_verified:after",
+STEPS: Final = Life(
+    nodes=2,
+    creation=(
+        "claim:after",
+        "sandbox:within",
+        "endpoints:after",
+        "registry:within",
+        "boot:node01:within",
+        "boot:node02:within",
+        "boot:node02:after",
+        "phase:ready:before",
+    ),
+    deletion=("phase:deleting:after", "remove:within", "remove:after"),
 )
-FORK: Final = ("begin:before", "begin:after", "load:node01:within", "go_on:node01:before", "identify:node01:before")
-RESET: Final = (
-    "begin:before",
-    "begin:after",
-    "clear:after",
-    "load:within",
-    "identify:node01:within",
-    "phase:ready:before",
+REQUESTS: Final = Life(
+    nodes=1,
+    creation=(
+        "oneshot:within",
+        "create:net:within",
+        "start:net:within",
+        "create:node01:within",
+        "put:node01:within",
+        "put:node01:after",
+        "start:node01:after",
+    ),
+    deletion=("delete:node01:within", "delete:net:within"),
 )
-CHECKPOINT: Final = (
-    "paused:before",
-    "paused:after",
-    "pause:node01:after",
-    "save:node01:within",
-    "checkpoint_made:before",
-)
-HIBERNATION: Final = ("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before")
-RESUMPTION: Final = ("begin:after", "load:within", "go_on:node01:before", "go_on:node01:after", "phase:ready:before")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """An API alone; who works is for the test to say."""
-    with ExitStack() as stack:
-        settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0", "survey_seconds": "5"}
-        if request.param == "postgresql":
-            server = stack.enter_context(postgres_server())
-            settings["database_url"] = stack.enter_context(server.database())
-        yield stack.enter_context(running_service(tmp_path, commands=("api",), **settings))
+@dataclass(frozen=True)
+class SavedLife:
+    """Where workers die of what is saved. The point `load` is the step; `load:node01` what it does to a machine."""
+
+    template: tuple[str, ...]
+    fork: tuple[str, ...]
+    checkpoint: tuple[str, ...]
+    hibernation: tuple[str, ...]
+    resumption: tuple[str, ...]
+    reset: tuple[str, ...]
+
+
+ALL_SAVED: Final = SavedLife(
+    template=(
+        "save:node01:before",
+        "save:node01:within",
+        "save:node01:after",
+        "template_saved:before",
+        "template_saved:after",
+        # From here on it is the trial that is worked on.
+        "begin:before",
+        "begin:after",
+        "load:before",
+        "load:node01:within",
+        "go_on:node01:before",
+        "go_on:node01:after",
+        "identify:node01:within",
+        "identify:node01:after",
+        "template_verified:before",
+        "template_verified:after",
+    ),
+    fork=("begin:before", "begin:after", "load:node01:within", "go_on:node01:before", "identify:node01:before"),
+    checkpoint=(
+        "paused:before",
+        "paused:after",
+        "pause:node01:after",
+        "save:node01:within",
+        "checkpoint_made:before",
+    ),
+    hibernation=("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before"),
+    resumption=("begin:after", "load:within", "go_on:node01:before", "go_on:node01:after", "phase:ready:before"),
+    reset=(
+        "begin:before",
+        "begin:after",
+        "clear:after",
+        "load:within",
+        "identify:node01:within",
+        "phase:ready:before",
+    ),
+)
+SAVED: Final = SavedLife(
+    template=(
+        "save:node01:within",
+        "template_saved:before",
+        # From here on it is the trial that is worked on.
+        "load:node01:within",
+        "go_on:node01:after",
+        "identify:node01:within",
+        "template_verified:before",
+    ),
+    fork=("load:node01:within", "identify:node01:before"),
+    checkpoint=("paused:after", "save:node01:within", "checkpoint_made:before"),
+    hibernation=("save:node01:within", "save:node01:after"),
+    resumption=("load:within", "go_on:node01:after"),
+    reset=("clear:after", "load:within", "identify:node01:within"),
+)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """An API alone; which workers there are is the test's."""
+    settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0", "survey_seconds": "5"}
+    with (
+        postgres_server() as server,
+        server.database() as url,
+        running_service(tmp_path, commands=("api",), database_url=url, **settings) as service,
+    ):
+        yield service
 
 
 @pytest.mark.parametrize(
-    ("service", "life"),
-    [("sqlite", BY_STEPS), ("postgresql", BY_REQUESTS), ("sqlite", BY_THE_REGISTRYS_REQUESTS)],
-    indirect=["service"],
+    "life",
+    [
+        STEPS,
+        REQUESTS,
+        pytest.param(ALL_STEPS, marks=pytest.mark.long),
+        pytest.param(ALL_REQUESTS, marks=pytest.mark.long),
+        pytest.param(ALL_REQUESTS_OF_THE_REGISTRY, marks=pytest.mark.long),
+    ],
+    ids=["steps", "requests", "all_steps", "all_requests", "all_requests_of_the_registry"],
 )
 def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
     began = time.monotonic()
@@ -171,9 +234,6 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
             assert service.on_node("phoenix", f"node{index + 1:02d}", "hostname") == f"node{index + 1:02d}"
         names = [name for name in service.objects() if cluster.id in name]
         assert len(names) == 2 + life.nodes + 1, "nothing was made twice; one is the volume"
-        # On SQLite processes hear of each other by sockets beside the database: whoever writes next removes those of
-        # the dead. This worker does when the last one's lease is over.
-        until(lambda: len(list(service.folder.glob("dayfly.db.wake/*"))) <= 2)
         last.end()
 
         client.delete(cluster.id)
@@ -186,17 +246,17 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
     assert set(docker("volume", "ls", "-q").split()) <= volumes
 
 
-@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-def test_what_is_saved_outlives_whoever_saves_it(service: Service) -> None:
+@pytest.mark.parametrize("life", [SAVED, pytest.param(ALL_SAVED, marks=pytest.mark.long)], ids=["some", "all"])
+def test_what_is_saved_outlives_whoever_saves_it(service: Service, life: SavedLife) -> None:
     """A template, its trial, a fork, a checkpoint, hibernation, resumption, a reset: each over dead workers."""
     began = time.monotonic()
     with Client(service.url) as client:
         template = client.create_template(image="bare")
-        die_at(service, None, TEMPLATE)
+        die_at(service, None, life.template)
         over_the_dead(service, lambda: until(lambda: client.template(template.id).phase == "ready"))
 
         cluster = client.create("phoenix", image="bare")
-        die_at(service, cluster.id, FORK)
+        die_at(service, cluster.id, life.fork)
         ready = over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
         assert ready.template == template.id
         assert not [event for event in client.all_events(cluster.id) if event.type == "cluster.fallback"]
@@ -204,20 +264,20 @@ def test_what_is_saved_outlives_whoever_saves_it(service: Service) -> None:
         machine_id = service.on_node("phoenix", "node01", "cat /etc/machine-id")
 
         client.create_checkpoint(cluster.id, "kept")
-        die_at(service, cluster.id, CHECKPOINT)
+        die_at(service, cluster.id, life.checkpoint)
         over_the_dead(service, lambda: until(lambda: client.checkpoint(cluster.id, "kept").phase == "ready"))
 
         client.hibernate(cluster.id)
-        die_at(service, cluster.id, HIBERNATION)
+        die_at(service, cluster.id, life.hibernation)
         over_the_dead(service, lambda: until(lambda: not running(service, cluster.id)))
         assert client.get(cluster.id).phase == "hibernated"
         client.resume(cluster.id)
-        die_at(service, cluster.id, RESUMPTION)
+        die_at(service, cluster.id, life.resumption)
         over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
         assert service.on_node("phoenix", "node01", "cat /root/kept /etc/machine-id") == f"kept\n{machine_id}"
 
         client.reset(cluster.id)
-        die_at(service, cluster.id, RESET)
+        die_at(service, cluster.id, life.reset)
         over_the_dead(service, lambda: client.wait_ready(cluster.id, timeout_seconds=120))
         assert service.on_node("phoenix", "node01", "ls -A /root | grep -c kept || true") == "0"
         client.reset(cluster.id, checkpoint="kept")
@@ -231,8 +291,26 @@ def test_what_is_saved_outlives_whoever_saves_it(service: Service) -> None:
         until(lambda: client.template(template.id).phase == "gone")
         until(lambda: service.objects() == set())
         last.end()
-    kills = len((*TEMPLATE, *FORK, *CHECKPOINT, *HIBERNATION, *RESUMPTION, *RESET))
+    kills = sum(map(len, astuple(life)))
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, nothing left")
+
+
+def test_a_service_on_sqlite_that_is_killed_goes_on_after_its_start(tmp_path: Path) -> None:
+    with running_service(tmp_path, lease_seconds=LEASE_SECONDS) as service, Client(service.url) as client:
+        cluster = client.create("phoenix", image="bare")
+        boot = next(e for e in client.follow(cluster.id) if e.type == "step.started" and e.step == "boot")
+        assert (tmp_path / "dayfly.db.lock").read_text() == str(service.processes[0].popen.pid)
+        # SIGKILL, then a start on the same file: the lock of the dead process is free.
+        service.restart("serve")
+        again = next(e for e in client.follow(cluster.id, after=boot.id) if e.type == "step.started" and not e.node)
+        assert again.step == "sandbox", "from the first step on, by looking"
+        assert client.wait_ready(cluster.id, timeout_seconds=300).error is None
+        assert service.on_node("phoenix", "node01", "hostname") == "node01"
+        names = [name for name in service.objects() if cluster.id in name]
+        assert len(names) == 3 + 1, "nothing was made twice; one is the volume"
+        client.delete(cluster.id)
+        client.wait_deleted(cluster.id, timeout_seconds=60)
+        assert service.objects() == set()
 
 
 def over_the_dead(service: Service, wait: Callable[[], T]) -> T:
