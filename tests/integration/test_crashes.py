@@ -223,7 +223,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
 )
 def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
     began = time.monotonic()
-    volumes = set(docker("volume", "ls", "-q").split())
     with Client(service.url) as client:
         cluster = client.create("phoenix", image="bare", workers=life.nodes - 1)
         die_at(service, cluster.id, life.creation)
@@ -243,7 +242,6 @@ def test_whoever_dies_another_goes_on(service: Service, life: Life) -> None:
     kills = len(life.creation) + len(life.deletion)
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, nothing left")
     assert service.objects() == set()
-    assert set(docker("volume", "ls", "-q").split()) <= volumes
 
 
 @pytest.mark.parametrize("life", [SAVED, pytest.param(ALL_SAVED, marks=pytest.mark.long)], ids=["some", "all"])
