@@ -25,7 +25,7 @@ from rich.console import Console
 
 from dayfly.cli.bake_view import BakeView
 from dayfly.clock import SystemClock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import DayflyError, ImageMissing
 from dayfly.images.apt_sources import Mirrors
@@ -150,7 +150,7 @@ async def build(base: str | None, names: tuple[str, ...]) -> None:
         with BakeView(Console()) as view:
             async with (
                 Cache(settings.cache_dir, clock) as cache,
-                first_failure_only(),
+                unwrap_exception_group(),
                 asyncio.TaskGroup() as group,
             ):
                 mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def whole(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def uncancellable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """The method runs to its end even if who waits for it is cancelled; the cancellation goes on after that."""
 
     @wraps(method)
@@ -33,7 +33,7 @@ def whole(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
 
 
 @asynccontextmanager
-async def first_failure_only() -> AsyncIterator[None]:
+async def unwrap_exception_group() -> AsyncIterator[None]:
     """Around a task group: raises the first failure itself, in place of the group that holds it.
 
     The others were cancelled because of it, so there is rarely more than one.

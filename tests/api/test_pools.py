@@ -54,7 +54,7 @@ async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> Non
 async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, store: Store) -> None:
     pool = await create(http)
     assert pool["waiting"] is None
-    await store.tell_pool(pool["id"], Obstacle("template_making", "its template 1 is being made"))
+    await store.set_pool_condition(pool["id"], Obstacle("template_making", "its template 1 is being made"))
     waiting = {"code": "template_making", "message": "its template 1 is being made"}
     assert (await http.get("/v1/pools/ci")).json()["waiting"] == waiting
     assert [one["waiting"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]

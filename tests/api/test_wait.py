@@ -121,4 +121,4 @@ async def test_following_a_deleted_cluster_ends(http: httpx.AsyncClient, identit
 
 async def test_nobody_is_left_watching(http: httpx.AsyncClient, identity: str, worker: Worker, store: Store) -> None:
     await held(http, "/v1/clusters/demo?wait=ready&timeout=60", worker.make())
-    assert not store._database.wakeups._watches
+    assert not store._database.notifier._watches

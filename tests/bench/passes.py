@@ -90,7 +90,7 @@ def _passes(world: World) -> dict[str, Pass]:
         await sweeper.look()
 
     async def tend() -> None:
-        await store.nudge([tended])
+        await store.requeue([tended])
         await _serve(store, reconciler)
 
     async def create_and_delete() -> None:

@@ -16,8 +16,9 @@ from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Endpoint
 from dayfly.domain.expiry import expiry, next_look
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.store import Store, tables
-from dayfly.store.rows import needs_columns
+from dayfly.store import Store
+from dayfly.store.db import tables
+from dayfly.store.db.mapping import needs_columns
 from tests.support.specs import make_spec
 
 OWNERS = 20

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from dayfly.client import Client
 from dayfly.store import Store
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.support.postgres import postgres_server
 from tests.support.service import Process, Service, running_service
 

@@ -17,7 +17,7 @@ from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
 from dayfly.reconcile.origins import Origins
 from dayfly.reconcile.saving import Saving
 from dayfly.store import Store
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.store.helpers import set_back
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World

@@ -231,7 +231,7 @@ async def test_what_a_hold_keeps_hibernated_runs_once_somebody_resumes_it(world:
         was = marks(world, cluster)
         await world.store.request_resume(cluster.id)
         await world.until(cluster, Phase.READY)
-        await world.store.nudge([cluster.id])
+        await world.store.requeue([cluster.id])
         await asyncio.sleep(0.3)
         after = await world.store.get_cluster(cluster.id)
         assert (after.phase, after.desired) == (Phase.READY, Desired.PRESENT)
@@ -293,7 +293,7 @@ async def test_one_that_is_to_no_more_does_not(world: World) -> None:
         cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 2}))
         await world.store.change_cluster(cluster.id, Change(idle_seconds=None))
         await asyncio.sleep(2.2)
-        await world.store.nudge([cluster.id])
+        await world.store.requeue([cluster.id])
         await asyncio.sleep(0.1)
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
 
@@ -305,7 +305,7 @@ async def test_one_that_is_used_does_not(world: World) -> None:
         for _ in range(8):
             traffic.packets += 1
             await asyncio.sleep(0.25)
-            await world.store.nudge([cluster.id])
+            await world.store.requeue([cluster.id])
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
 
 
@@ -325,7 +325,7 @@ async def test_an_image_that_counts_nothing_never_lets_a_cluster_hibernate_by_it
     async with world.working():
         cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 1}))
         await asyncio.sleep(1.2)
-        await world.store.nudge([cluster.id])
+        await world.store.requeue([cluster.id])
         await asyncio.sleep(0.1)
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
 

@@ -13,7 +13,7 @@ from dayfly.domain.cluster import Cluster, Hold
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.spec import VmsUnderHold
 from dayfly.store import Change, Store
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -44,7 +44,7 @@ async def pass_time(world: World, cluster: Cluster, seconds: int) -> None:
     times = {"ready_at": row.ready_at - past, "expires_at": row.expires_at - past}
     async with world.store._database.write() as transaction:
         await transaction.connection.execute(update(clusters).where(clusters.c.id == cluster.id).values(times))
-    await world.store.nudge([cluster.id])
+    await world.store.requeue([cluster.id])
 
 
 async def test_time_to_live_ends_a_cluster_after_a_warning(world: World) -> None:

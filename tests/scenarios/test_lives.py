@@ -175,7 +175,7 @@ async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, k
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
         assert survivor in (world.engine.volumes if kind == "volume" else world.engine.containers)
         world.engine.survivors.clear()
-        await world.store.nudge([cluster.id])
+        await world.store.requeue([cluster.id])
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
     assert not world.engine.volumes

@@ -107,7 +107,7 @@ async def test_one_whose_clock_cannot_be_set_yet_is_its_callers_all_the_same(wor
         await until_late(world, mine)
         assert {world.node(mine, name).vm_status for name in NODES} == {"running"}
         for _ in range(2):
-            await world.store.nudge([mine.id])
+            await world.store.requeue([mine.id])
             await asyncio.sleep(0.1)
         after = await goes_on(world, mine)
     assert (after.generation, after.restarts) == (1, 0)
@@ -124,10 +124,10 @@ async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_
         await until_late(world, mine)
         memories = [world.node(mine, name).memory for name in NODES]
         world.machines.fail_next("go_on", CommandFailed("no"))
-        await world.store.nudge([mine.id])
+        await world.store.requeue([mine.id])
         await world.until_event(mine, lambda event: event.type == "cluster.fallback")
         await until_late(world, mine)
-        await world.store.nudge([mine.id])
+        await world.store.requeue([mine.id])
         after = await goes_on(world, mine)
     assert after.generation == 1
     assert [world.node(after, name).memory for name in NODES] == memories
@@ -159,7 +159,7 @@ async def test_the_clocks_of_those_that_go_on_are_right_though_another_cannot(wo
         world.node(mine, "node02").vm_status = "inmigrate"
         if late:
             world.machines.fail_next("set_clock", SshTimeout("no agent"))
-        await world.store.nudge([mine.id])
+        await world.store.requeue([mine.id])
         await world.until_event(mine, lambda event: event.type == "cluster.fallback")
         assert late or world.node(mine, "node01").clock is world.clock, "it does not wait for the other to boot"
         await world.until_event(mine, lambda event: event.type == "cluster.recovered")
@@ -269,7 +269,7 @@ async def test_a_call_that_comes_late_of_a_worker_without_a_lease_is_put_right(w
         gate.open()
         with pytest.raises(LeaseLost):
             await ghost
-        await world.store.nudge([mine.id])  # as its worker does
+        await world.store.requeue([mine.id])  # as its worker does
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while {world.node(mine, name).vm_status for name in NODES} != {"running"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

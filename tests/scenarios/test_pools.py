@@ -80,8 +80,8 @@ async def test_what_is_told_of_a_pool_is_written_when_it_changes(
         told.append(waiting)
         await write(_, waiting)
 
-    write = company.store.tell_pool
-    monkeypatch.setattr(company.store, "tell_pool", tell)
+    write = company.store.set_pool_condition
+    monkeypatch.setattr(company.store, "set_pool_condition", tell)
     for _ in range(3):
         await company.pools().look()
         await company.pools().look()
@@ -156,7 +156,7 @@ async def test_a_claimed_member_is_not_dismissed(company: Company) -> None:
     await fill(company)
     members = await waiting(company, pool)
     mine, _ = await company.store.create_cluster(NewCluster(None, make_spec()))
-    assert await company.store.dismiss([member.id for member in members]) == 1
+    assert await company.store.remove_members([member.id for member in members]) == 1
     await company.work()
     assert (await company.store.get_cluster(mine.id)).phase is Phase.READY
 

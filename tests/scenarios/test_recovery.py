@@ -132,7 +132,7 @@ async def test_an_engine_that_is_away_changes_no_phase(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         world.engine.engine_down()
-        await world.store.nudge([cluster.id])
+        await world.store.requeue([cluster.id])
         during = await world.store.get_cluster(cluster.id)
         world.engine.engine_up()
         assert during.phase is Phase.READY

@@ -80,7 +80,7 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert len(clock.slept) == 3
-    await store.nudge([admitted])
+    await store.requeue([admitted])
     assert [claim.cluster.id for claim in await store.claim("next", lease_seconds=60, limit=1)] == [admitted]
 
 

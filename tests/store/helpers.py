@@ -15,8 +15,8 @@ from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template
 from dayfly.store import Claim, NewCluster, Store
-from dayfly.store.database import Database
-from dayfly.store.tables import clusters
+from dayfly.store.db.database import Database
+from dayfly.store.db.tables import clusters
 from tests.support.specs import make_spec
 
 LEASE_SECONDS = 60.0

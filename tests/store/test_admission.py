@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.capacity import Past, Queue, Resources, Waiting, admissible, demand
+from dayfly.domain.capacity import DurationStats, Queue, Resources, Waiting, admissible, demand
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.store import Store
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.store.helpers import (
     admit_all,
     claim_new,
@@ -116,7 +116,7 @@ async def test_a_deleted_cluster_has_no_share(store: Store) -> None:
 
 
 async def test_the_past_tells_what_is_typical(store: Store) -> None:
-    assert await store.past() == Past(None, None)
+    assert await store.past() == DurationStats(None, None)
     for seconds in (100, 300, 900):
         await create_due(store)
         claim = await claim_one(store)

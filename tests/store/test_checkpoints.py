@@ -11,7 +11,7 @@ from dayfly.domain.origin import IMAGE, Origin
 from dayfly.errors import BadName, Conflict, LeaseLost, NotFound, NotReady
 from dayfly.store import Claim, Store
 from dayfly.store.checkpoints import MOST
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.store.helpers import claim_one, create, make_ready, move, set_back
 
 

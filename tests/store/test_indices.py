@@ -17,7 +17,7 @@ from tests.store.helpers import create
 from tests.support.specs import make_spec
 
 QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
-    "by ids": (lambda store: store.nudge(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
+    "by ids": (lambda store: store.requeue(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
     "by name": (lambda store: store.get_cluster("demo"), {"uq_clusters_living_name"}),
     "a page": (lambda store: store.list_clusters(), {"ix_clusters_living_created_at_id"}),
     "a page of one phase": (
@@ -53,7 +53,7 @@ QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
         {"uq_templates_serving_key", "ix_clusters_template_id"},
     ),
     "templates without forks": (lambda store: store.close_templates(), {"ix_clusters_template_id"}),
-    "whom to forget": (lambda store: store.forget(60, limit=10), {"ix_clusters_deleted_at"}),
+    "whom to forget": (lambda store: store.purge_deleted(60, limit=10), {"ix_clusters_deleted_at"}),
 }
 
 

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from dayfly.store import Store
-from dayfly.store.migrate import configuration
-from dayfly.store.tables import metadata
+from dayfly.store.db.migrate import configuration
+from dayfly.store.db.tables import metadata
 from tests.store.helpers import create
 
 

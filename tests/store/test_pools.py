@@ -14,8 +14,9 @@ from dayfly.domain.cluster import Cluster, Hold, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.pool import Obstacle, Period, Pool
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
-from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store, members
-from dayfly.store.tables import clusters, labels
+from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store
+from dayfly.store.clusters import pool_claims as members
+from dayfly.store.db.tables import clusters, labels
 from tests.store.helpers import admit_all, claim_one, create, make_members, move, set_back, several_stores, spec_with
 from tests.support.specs import make_spec
 
@@ -48,16 +49,16 @@ async def test_a_pool_is_changed_where_something_else_is_wanted(store: Store) ->
 async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store: Store) -> None:
     pool = await store.create_pool(POOL)
     waiting = Obstacle("image_missing", "no such image: b\ufffdre")
-    await store.tell_pool(pool.id, Obstacle("image_missing", "no such image: b\0re"))
+    await store.set_pool_condition(pool.id, Obstacle("image_missing", "no such image: b\0re"))
     assert (await store.get_pool("warm")).waiting == waiting
     assert (await store.change_pool("warm", PoolChange(size=1))).waiting == waiting
     assert [one.waiting for one in await store.list_pools()] == [waiting]
-    await store.tell_pool(pool.id, None)
+    await store.set_pool_condition(pool.id, None)
     assert (await store.get_pool("warm")).waiting is None
     async with store._database.read() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM pools WHERE waiting IS NULL"))).scalar() == 1
     await store.delete_pool(pool.id)
-    await store.tell_pool(pool.id, waiting)
+    await store.set_pool_condition(pool.id, waiting)
     assert await store.list_pools() == ()
 
 
@@ -153,7 +154,7 @@ async def test_who_waits_longest_is_taken_first(store: Store) -> None:
 
 async def test_the_pool_hears_that_a_member_was_taken(store: Store) -> None:
     [member] = (await _fill(store, 1))[1]
-    with store.watch_queue() as queue, store.watch_work() as work, store.watch_wish(member.id) as wish:
+    with store.watch_queue() as queue, store.watch_work() as work, store.watch_requests(member.id) as wish:
         await create(store)
         assert all([await watch.wait(5) for watch in (queue, work, wish)])
 
@@ -178,14 +179,14 @@ async def test_a_member_that_is_not_there_to_be_taken_is_not(
         await store.refill(pool.id, 1, pool.spec)
     else:
         [member] = await make_members(store, pool, 1)
-        await store.nudge([member.id])
+        await store.requeue([member.id])
         claim = await claim_one(store)
         if state == "running":
             await store.set_paused(claim, paused=False)
         if state != "leased":
             await store.release(claim, due_in_seconds=60)
         if state == "leaving":
-            await store.dismiss([member.id])
+            await store.remove_members([member.id])
     cluster = await create(store)
     assert (cluster.phase, cluster.pool_id) == (Phase.PENDING, None)
     assert len(await store.members(pool.id)) == 1
@@ -245,8 +246,8 @@ async def test_members_are_dismissed_and_callers_are_not(store: Store) -> None:
     pool, members = await _fill(store, 3)
     cluster = await create(store)
     left = [member.id for member in members if member.id != cluster.id]
-    assert await store.dismiss([cluster.id, left[0], "0123456789ab"]) == 1
-    assert await store.dismiss([left[0]]) == 0
+    assert await store.remove_members([cluster.id, left[0], "0123456789ab"]) == 1
+    assert await store.remove_members([left[0]]) == 0
     assert (await store.get_cluster(cluster.id)).desired is Desired.PRESENT
     assert (await store.get_cluster(left[0])).desired is Desired.ABSENT
     assert await store.refill(pool.id, 2, pool.spec) == 1, "who is to go is none that stays"

@@ -12,7 +12,7 @@ from dayfly.domain.origin import TEMPLATE
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
-from dayfly.store.tables import clusters
+from dayfly.store.db.tables import clusters
 from tests.store.helpers import (
     admit_all,
     claim_new,
@@ -148,7 +148,7 @@ async def test_what_is_reported_of_a_retired_template_comes_too_late(store: Stor
 async def test_a_template_retired_on_trial_has_its_trial_removed(store: Store) -> None:
     claim = await _try(store)
     assert claim.cluster.template_id is not None
-    with store.watch_wish(claim.cluster.id) as watch:
+    with store.watch_requests(claim.cluster.id) as watch:
         await store.retire_template(claim.cluster.template_id)
         assert await watch.wait(5)
     assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
@@ -177,9 +177,9 @@ async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
     [gone] = await store.list_templates(gone=True)
     assert (gone.phase, gone.forks, gone.uses) == (TemplatePhase.GONE, 0, 1)
     assert await store.retire_template(template.id) == gone
-    assert await store.forget(3600, limit=10) == 0
+    assert await store.purge_deleted(3600, limit=10) == 0
     assert await store.known_templates() != {}
-    assert await store.forget(-1, limit=10) > 0
+    assert await store.purge_deleted(-1, limit=10) > 0
     assert await store.known_templates() == {}
 
 

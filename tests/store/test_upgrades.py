@@ -20,8 +20,9 @@ from dayfly.domain.capacity import Resources, demand
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
-from dayfly.store import Change, IdempotencyKey, NewCluster, Store, migrate
-from dayfly.store.migrate import configuration
+from dayfly.store import Change, IdempotencyKey, NewCluster, Store
+from dayfly.store.db import migrate
+from dayfly.store.db.migrate import configuration
 from tests.store.helpers import admit_all, move
 from tests.support.specs import make_spec
 
@@ -128,10 +129,10 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             listed = await store.list_clusters(labels=wanted, phases=set(Phase), purposes=set(Purpose))
             assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
         for key in rows["idempotency_keys"]:
-            made = await store.made_with(IdempotencyKey(key["key"], key["fingerprint"]))
+            made = await store.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"]))
             assert made == found[key["cluster_id"]]
             with pytest.raises(IdempotencyKeyReused):
-                await store.made_with(IdempotencyKey(key["key"], "another"))
+                await store.find_by_idempotency_key(IdempotencyKey(key["key"], "another"))
     finally:
         await store.close()
 
@@ -175,7 +176,7 @@ async def test_the_living_are_finished(old_url: str) -> None:
             await move(store, claim, Phase.DELETED)
         assert await store.known() == ()
         everybody = (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters
-        assert await store.forget(-1, limit=100) == len(everybody)
+        assert await store.purge_deleted(-1, limit=100) == len(everybody)
         assert (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters == ()
     finally:
         await store.close()

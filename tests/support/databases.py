@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dayfly.store import Store
-from dayfly.store.tables import metadata
+from dayfly.store.db.tables import metadata
 from tests.support.postgres import PostgresServer
 
 _END_SESSIONS: Final = """

@@ -1,7 +1,7 @@
 """A store on SQLite in memory, in virtual time, for thousands of lives: all of its SQL, and none of its connections.
 
 One connection, without threads, pools and locks, so each transaction happens at one instant, as it does for everybody
-else on a real database. How connections are kept stands in dayfly.store.database, and its own tests try it.
+else on a real database. How connections are kept stands in dayfly.store.db.database, and its own tests try it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
 
 from dayfly.store import Store
-from dayfly.store.database import Database, Transaction
-from dayfly.store.tables import metadata
-from dayfly.store.wakeups import Wakeups
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.tables import metadata
+from dayfly.store.notify.commit_notifier import CommitNotifier
 from tests.support.virtual_time import running_loop
 
 _TRANSACTION_SECONDS: Final = 0.001
@@ -44,7 +44,7 @@ class _InlineDatabase:
     """What the store uses of its Database."""
 
     def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
-        self.wakeups = Wakeups()
+        self.notifier = CommitNotifier()
         self._connection = cast("AsyncConnection", _InlineConnection(connection))
         self._raw = raw
 
@@ -64,7 +64,7 @@ class _InlineDatabase:
             raise
         self._raw.execute("COMMIT")
         for topic in transaction.topics:
-            self.wakeups.wake(topic)
+            self.notifier.wake(topic)
 
     async def close(self) -> None:
         """The connection is closed by who opened it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from dayfly.store import Store
-from dayfly.store.database import Database
+from dayfly.store.db.database import Database
 from tests.support.postgres import PostgresServer
 from tests.support.virtual_time import VirtualLoop
 
@@ -47,7 +47,7 @@ class _Counted:
     """A database that says while somebody waits for it."""
 
     def __init__(self, database: Database, waiting: list[int]) -> None:
-        self.wakeups = database.wakeups
+        self.notifier = database.notifier
         self._database, self._waiting = database, waiting
 
     @asynccontextmanager

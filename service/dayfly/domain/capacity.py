@@ -166,7 +166,7 @@ def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Re
 
 
 @dataclass(frozen=True)
-class Past:
+class DurationStats:
     """Typical durations, in seconds, from what was: from admission to ready, and to the end. None: nothing was yet."""
 
     provisioning_seconds: float | None = None
@@ -183,7 +183,7 @@ class Occupant:
 
 
 def outlook(
-    queue: Queue, occupants: Sequence[Occupant], offered: Resources, past: Past, now: datetime
+    queue: Queue, occupants: Sequence[Occupant], offered: Resources, past: DurationStats, now: datetime
 ) -> tuple[tuple[Waiting, datetime | None], ...]:
     """The queue as it will be served, each with when it will be admitted if all goes as it did in the past."""
     ends: list[tuple[datetime, int, Resources]] = []
@@ -207,7 +207,7 @@ def outlook(
     return tuple(zip_longest(order, starts))
 
 
-def _likely_end(occupant: Occupant, past: Past, now: datetime) -> datetime | None:
+def _likely_end(occupant: Occupant, past: DurationStats, now: datetime) -> datetime | None:
     """The sooner of its expiry and the end of a typical life; one that has outlived that may end any moment."""
     ends = [end for end in (occupant.expires_at,) if end is not None]
     if past.life_seconds is not None:

@@ -19,7 +19,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.naming import split_tag
 from dayfly.drivers.docker_config import never_run_config
 from dayfly.drivers.docker_errors import engine_errors, is_status, refusal
@@ -96,13 +96,13 @@ async def build(
         await _send(docker, "POST", "build", params, _folder(context), doing, tell)
 
 
-@whole
+@uncancellable
 async def _create(docker: Docker, base: str, container: DockerContainer) -> None:
     async with asyncio.timeout(_LOOK_SECONDS):
         await docker.containers.create(never_run_config(base), name=container.id)
 
 
-@whole
+@uncancellable
 async def _commit(container: DockerContainer, reference: str, labels: Mapping[str, str]) -> str:
     repository, tag = split_tag(reference)
     async with asyncio.timeout(_SILENCE_SECONDS):

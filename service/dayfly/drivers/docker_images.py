@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiodocker.containers import DockerContainer
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build, docker_transfer
 from dayfly.drivers.docker_client import DockerClient
@@ -113,7 +113,7 @@ class DockerImages:
                 await delete(self._client.get().containers.container(name))
             self._ended.discard(name)
 
-    @whole
+    @uncancellable
     async def _create(self, config: dict[str, Any], name: str) -> None:
         async with asyncio.timeout(_CHANGE_SECONDS):
             await self._client.get().containers.create(config, name=name)

@@ -11,7 +11,7 @@ from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.topology import ContainerSpec, Volume
 from dayfly.drivers import docker_ports
@@ -98,7 +98,7 @@ async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
     return _Found(handle, state_of(shown), docker_ports.ports_of(labels))
 
 
-@whole
+@uncancellable
 async def _create(docker: Docker, container: ContainerSpec, host_ports: Mapping[int, int]) -> DockerContainer:
     """Not to be cut off: a deletion that follows must see what the engine is making."""
     async with asyncio.timeout(CHANGE_SECONDS):

@@ -14,7 +14,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.naming import LABEL_ROLE, split_tag
 from dayfly.drivers.archive import archive
 from dayfly.drivers.docker_client import DockerClient
@@ -105,7 +105,7 @@ class DockerToolRun:
                     return None
                 raise
 
-    @whole
+    @uncancellable
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
         repository, tag = split_tag(reference)
         config = {"Labels": dict(labels), "Cmd": ["/bin/sh"]}
@@ -119,7 +119,7 @@ def _line(name: str, raw: bytes) -> OutputLine:
     return OutputLine("stdout" if name == "stdout" else "stderr", raw.decode(errors="replace").rstrip("\r"))
 
 
-@whole
+@uncancellable
 async def _create(docker: Docker, name: str, tool: ToolContainer, socket: Path) -> None:
     async with asyncio.timeout(_CHANGE_SECONDS):
         await docker.containers.create(tool_config(tool, socket, _LABELS), name=name)
@@ -133,7 +133,7 @@ async def _start(container: DockerContainer, stream: Stream, tool: ToolContainer
         await container.start()
 
 
-@whole
+@uncancellable
 async def _end(container: DockerContainer, stream: Stream, grace_seconds: float) -> None:
     """Let the program clean up, then remove what is left. Runs to its end when it is cancelled, too."""
     # aiodocker asserts that the connection is still there.

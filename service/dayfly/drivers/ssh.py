@@ -14,7 +14,7 @@ from typing import Final
 import asyncssh
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.archive import archive
 from dayfly.drivers.protocols import CommandResult, File, SshTarget
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
@@ -160,7 +160,7 @@ class SshConnections:
 async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[str], None] | None) -> CommandResult:
     stdout, stderr = bytearray(), bytearray()
     try:
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             group.create_task(_drain(process.stdout, stdout, on_line))
             group.create_task(_drain(process.stderr, stderr, on_line))
         await process.wait_closed()

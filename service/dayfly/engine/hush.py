@@ -9,7 +9,7 @@ import asyncio
 from importlib.resources import files
 from typing import Final
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.topology import Topology
 from dayfly.drivers.protocols import Machines
 from dayfly.errors import CommandFailed
@@ -28,6 +28,6 @@ async def hush(machines: Machines, topology: Topology, *, timeout: float) -> Non
         if ended.exit_code != 0:
             raise CommandFailed(f"{container} is not to be hushed", evidence={"stderr": ended.stderr})
 
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         for container in topology.nodes:
             group.create_task(one(container.name))

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain import qemu
 from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.topology import ContainerSpec
@@ -54,7 +54,7 @@ class Load:
             await all_loaded.wait()
             await may_go_on.wait()
 
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             for one in missing:
                 group.create_task(self._load(one, found[one.container.name], with_all))
             await all_loaded.wait()

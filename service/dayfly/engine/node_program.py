@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.image import KubernetesNode
 from dayfly.domain.spec import Node
 from dayfly.engine.alive import while_running
@@ -98,7 +98,7 @@ async def boot_ids(context: StepContext) -> dict[str, str]:
             raise CommandFailed(f"{node.name} does not say its boot's id", evidence={"stderr": result.stderr})
         return result.stdout.strip()
 
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         asked = {node.name: group.create_task(ask(node)) for node in context.spec.nodes()}
     return {name: task.result() for name, task in asked.items()}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.limits import TimeLimits
 from dayfly.drivers.protocols import KubeAccess, KubeNode
 from dayfly.engine.alive import while_running
@@ -29,7 +29,7 @@ class Ready:
         kube, patience = context.drivers.kube, context.limits.api_request
         # Side by side: an emulated API server takes some tenths of a second for each connection.
         try:
-            async with first_failure_only(), asyncio.TaskGroup() as group:
+            async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 booting = group.create_task(boot_ids(context))
                 looking = group.create_task(kube.nodes(access, timeout=patience))
         except (NodeNotReady, SshTimeout):
@@ -39,7 +39,7 @@ class Ready:
         if not booted.items() <= ready.items():
             return False
         try:
-            async with first_failure_only(), asyncio.TaskGroup() as group:
+            async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 group.create_task(kube.wait_kubelets(access, booted, timeout=patience))
                 group.create_task(kube.wait_service_account(access, timeout=patience))
         except (NodeNotReady, NotUsable):

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.fence import PASS, REFUSED
 from dayfly.domain.origin import Origin
 from dayfly.domain.topology import ContainerSpec, Topology
@@ -51,7 +51,7 @@ async def save(
     Raises as Machines.save; then some may be saved, and any may stand still.
     """
     machines, around = drivers.machines, origin.fence(fence)
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         saving = [
             group.create_task(
                 machines.save(

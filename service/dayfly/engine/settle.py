@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.limits import TimeLimits
 from dayfly.domain.spec import ClusterSpec, Node
 from dayfly.domain.topology import Topology
@@ -51,7 +51,7 @@ def _is_busy(node: Node, load: float, before: float | None) -> bool:
 
 async def _loads(machines: Machines, topology: Topology, spec: ClusterSpec, timeout: float) -> Mapping[str, float]:
     nodes = spec.nodes()
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         found = {
             node.name: group.create_task(_load(machines, topology.node(node.index).name, timeout)) for node in nodes
         }

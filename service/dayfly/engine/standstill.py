@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.topology import Topology
 from dayfly.drivers.protocols import Drivers, Machines
 from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
@@ -49,14 +49,14 @@ async def standings(drivers: Drivers, topology: Topology, cluster_id: str) -> Ma
         except VmExited:
             return SILENT
 
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         looks = {container.name: group.create_task(look(container.name)) for container in topology.nodes}
     return {name: task.result() for name, task in looks.items()}
 
 
 async def stand_still(machines: Machines, topology: Topology) -> None:
     """Let all machines stand still. Raises as Machines.pause; others may stand still then."""
-    async with first_failure_only(), asyncio.TaskGroup() as group:
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         for container in topology.nodes:
             group.create_task(machines.pause(container.name))
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import ImageBuilder, ImageStore
@@ -112,7 +112,7 @@ class _Bake:
     async def _parts(self) -> tuple[str, Path]:
         """The toolbox image's id, and the folder of the node's disk, kernel and initrd."""
         recipe, keys = self.plan.recipe, self.plan.keys
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             toolbox = group.create_task(self._toolbox())
             base = group.create_task(self._base())
             artifacts: dict[str, asyncio.Task[Path]] = {}

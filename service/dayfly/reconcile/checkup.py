@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.pool import is_waiting
 from dayfly.engine.standstill import WAITS, standings
@@ -34,9 +34,9 @@ class Checkup:
         store = self._scene.store
         members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
         slots = asyncio.Semaphore(_AT_ONCE)
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             looks = {member.id: group.create_task(self._waits(member, slots)) for member in members}
-        await store.nudge([member_id for member_id, look in looks.items() if not look.result()])
+        await store.requeue([member_id for member_id, look in looks.items() if not look.result()])
 
     async def _waits(self, member: Cluster, slots: asyncio.Semaphore) -> bool:
         """Whether every machine of it is as whoever gets it needs it."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Self
 
 from dayfly.clock import Clock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster import NewEvent, StepReport, StepState
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
@@ -32,7 +32,7 @@ class Journal:
     async def open(cls, store: Store, claim: Claim, clock: Clock) -> AsyncIterator[Self]:
         """A journal whose writer runs within the block; leaving the block writes what is still queued."""
         journal = cls(store, claim, clock)
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             writer = group.create_task(journal._write())
             try:
                 yield journal

@@ -42,6 +42,6 @@ class Outages:
     async def wake(self) -> None:
         """The engine answers: whoever waits is due now. Raises DatabaseUnavailable."""
         waiting = tuple(self._pauses)
-        await self._store.nudge(waiting)
+        await self._store.requeue(waiting)
         for cluster_id in waiting:
             self.end(cluster_id)

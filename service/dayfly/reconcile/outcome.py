@@ -11,7 +11,9 @@ from dayfly.store import Claim
 
 @dataclass(frozen=True)
 class Done:
-    """No further pass is needed, unless a caller changes the cluster or time makes it due (store/due.py)."""
+    """No further pass is needed, unless a caller changes the cluster or time makes it due
+    (store/clusters/schedule.py).
+    """
 
     seconds: ClassVar[None] = None
 

@@ -84,7 +84,7 @@ class Pools:
             renewable=template is not None,
         )
         if going:
-            count = await self._store.dismiss(going)
+            count = await self._store.remove_members(going)
             _log.info("pool members dismissed", pool=pool.name, count=count)
         if pool.largest == 0:
             return None
@@ -110,7 +110,7 @@ class Pools:
         """Record and log what keeps the pool from being filled: when it has changed."""
         if waiting == pool.waiting:
             return
-        await self._store.tell_pool(pool.id, waiting)
+        await self._store.set_pool_condition(pool.id, waiting)
         if waiting is None:
             _log.info("pool can be filled again", pool=pool.name)
         else:

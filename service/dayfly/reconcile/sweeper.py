@@ -118,11 +118,11 @@ class Sweeper:
         """One comparison, and all that follows from it. Raises DockerUnavailable, DatabaseUnavailable."""
         holdings = await self._engine.survey()
         known = await self._store.known()
-        await self._store.nudge(find_damaged(holdings, known))
+        await self._store.requeue(find_damaged(holdings, known))
         strays = await self._without_owner(holdings, known)
         await self._remove([stray for stray in strays if self._ripe(stray)])
         self._forget_seen(strays)
-        while await self._store.forget(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
+        while await self._store.purge_deleted(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
             pass
 
     async def strays(self) -> tuple[Stray, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
@@ -92,7 +92,7 @@ class Walk:
             await on_done(planned)
             finished[planned.key].set()
 
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             for planned in plan:
                 group.create_task(one(planned), name=f"{planned.name}:{planned.node}")
 

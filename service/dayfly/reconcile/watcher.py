@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.concurrency import first_failure_only
+from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable
 from dayfly.reconcile.checkup import Checkup
@@ -67,7 +67,7 @@ class Watcher:
         """Raises DockerUnavailable when the stream of events ends."""
         harmed: set[str] = set()
         news = asyncio.Event()
-        async with first_failure_only(), asyncio.TaskGroup() as group:
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             group.create_task(self._look_now_and_then())
             group.create_task(self._pass_on(harmed, news))
             async for event in events:
@@ -83,7 +83,7 @@ class Watcher:
             news.clear()
             clusters = tuple(harmed)
             harmed.clear()
-            await self._store.nudge(clusters)
+            await self._store.requeue(clusters)
 
     async def _look_now_and_then(self) -> None:
         while True:

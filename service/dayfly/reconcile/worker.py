@@ -124,7 +124,7 @@ class Worker:
     async def _have_looked_at(self, claim: Claim) -> None:
         """A call of ours may have had its effect late, after the next worker had seen that all is well."""
         try:
-            await self._store.nudge([claim.cluster.id])
+            await self._store.requeue([claim.cluster.id])
         except DayflyError as error:
             _log.warning("cannot have a cluster looked at", cluster=claim.cluster.id, code=error.code)
 
@@ -164,7 +164,7 @@ class Worker:
     async def _keep(self, claim: Claim) -> None:
         """Renew the lease until the wish differs from what the pass was begun for. Raises LeaseLost."""
         wish = claim.cluster.desired
-        with self._store.watch_wish(claim.cluster.id) as watch:
+        with self._store.watch_requests(claim.cluster.id) as watch:
             # What was wished for after the claim and before the watch.
             fresh = await self._store.get_cluster(claim.cluster.id)
             renew_at = self._clock.monotonic() + self._options.lease_seconds / 3

@@ -1,15 +1,16 @@
 """The store: what is wanted and what was reported, and the only SQL of the project.
 
-`Store` has two halves: the API writes wishes (clusters.py, changes.py, wishes.py), the worker admits and claims
-clusters and reports on them (admission.py, leases.py, reports.py, beginnings.py, making.py). A topic of its own has
-both in one file (templates.py, checkpoints.py, pools.py); so has what is about all clusters (history.py, counts.py).
-Not here: deciding what happens next (reconcile/), or what is true of the world (drivers/ are asked for that).
+`Store` has two halves: the API writes wishes (clusters/queries.py, clusters/updates.py,
+clusters/lifecycle_requests.py), the worker admits and claims clusters and reports on them (admission.py,
+clusters/leases.py, clusters/status_updates.py, clusters/provisioning_status.py, clusters/template_builds.py). A topic
+of its own has both in one file (templates.py, checkpoints.py, pools.py); so has what is about all clusters
+(maintenance.py, statistics.py). Not here: deciding what happens next (reconcile/), or what is true of the world
+(drivers/ are asked for that).
 """
 
 from __future__ import annotations
 
-from dayfly.store.store import Store
-from dayfly.store.values import (
+from dayfly.store.commands import (
     UNSET,
     Change,
     Claim,
@@ -21,7 +22,8 @@ from dayfly.store.values import (
     PoolChange,
     Unset,
 )
-from dayfly.store.wakeups import Watch
+from dayfly.store.notify.commit_notifier import Watch
+from dayfly.store.store import Store
 
 __all__ = [
     "UNSET",

@@ -12,21 +12,21 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dayfly.concurrency import whole
-from dayfly.domain.capacity import Occupant, Past, Queue, Resources, Waiting
+from dayfly.concurrency import uncancellable
+from dayfly.domain.capacity import DurationStats, Occupant, Queue, Resources, Waiting
 from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Desired
 from dayfly.domain.template import TemplatePhase
-from dayfly.store import tables
-from dayfly.store.columns import DatabaseNow
-from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import event_columns, needs_columns, needs_from
-from dayfly.store.statements import batches, is_over
-from dayfly.store.tables import checkpoints, clusters, templates
-from dayfly.store.wakeups import QUEUE, WORK
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
+from dayfly.store.db.shared_queries import batches, is_over
+from dayfly.store.db.tables import checkpoints, clusters, templates
+from dayfly.store.db.types import DatabaseNow
+from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79_01
-"""One admission at a time; migrate.py has a lock of its own."""
+"""One admission at a time; db/migrate.py has a lock of its own."""
 
 _LATEST: Final = 50
 """How many clusters tell what is typical: enough for a median, few enough to follow a change."""
@@ -37,7 +37,7 @@ class Admission:
 
     _database: Database
 
-    @whole
+    @uncancellable
     async def queue(self) -> Queue:
         """Who waits, in the order of arrival, and what each owner's clusters have.
 
@@ -46,7 +46,7 @@ class Admission:
         async with self._database.read() as connection:
             return await _read_queue(connection)
 
-    @whole
+    @uncancellable
     async def occupants(self) -> tuple[Occupant, ...]:
         """Every cluster that has a share of the host."""
         began = func.coalesce(clusters.c.admitted_at, clusters.c.created_at).label("began")
@@ -55,8 +55,8 @@ class Admission:
             rows = (await connection.execute(query)).all()
         return tuple(Occupant(needs_from(row), row.began, row.expires_at) for row in rows)
 
-    @whole
-    async def past(self) -> Past:
+    @uncancellable
+    async def past(self) -> DurationStats:
         """Medians of the latest of the callers' clusters that came so far."""
         columns = clusters.c
         callers = columns.purpose == Purpose.CLUSTER
@@ -69,9 +69,9 @@ class Admission:
         async with self._database.read() as connection:
             provisioning = await _typical(connection, ready.order_by(columns.created_at.desc()))
             life = await _typical(connection, ended.order_by(columns.deleted_at.desc()))
-        return Past(provisioning, life)
+        return DurationStats(provisioning, life)
 
-    @whole
+    @uncancellable
     async def admit(self, decide: Callable[[Queue], Sequence[Waiting]]) -> tuple[str, ...]:
         """Give those whom `decide` picks from the queue their share, due at once; their ids.
 
@@ -187,6 +187,6 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[st
         waited = (now - row.created_at).total_seconds()
         event = NewEvent("cluster.admitted", f"it has its share of the host: {needs[row.id]}", seconds=waited)
         events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
-        transaction.touch(row.id)
+        transaction.notify_cluster(row.id)
     await connection.execute(insert(tables.events), events)
     return ids

@@ -1,6 +1,6 @@
 """A cluster's checkpoints: what callers wish for, and what the workers report of it.
 
-Not here: resets to one (wishes.py, beginnings.py).
+Not here: resets to one (clusters/lifecycle_requests.py, clusters/provisioning_status.py).
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, update
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.origin import CHECKPOINT_NAME, Origin
 from dayfly.errors import BadName, Conflict, NotFound
-from dayfly.store import due, wakeups
-from dayfly.store.database import Transaction
-from dayfly.store.leases import Leases
-from dayfly.store.rows import checkpoint_from
-from dayfly.store.statements import lock_named, present, write_cluster
-from dayfly.store.tables import checkpoints
-from dayfly.store.values import Claim
-from dayfly.store.wakeups import QUEUE, WORK
-from dayfly.store.wishes import usable
+from dayfly.store.clusters import schedule
+from dayfly.store.clusters.leases import Leases
+from dayfly.store.clusters.lifecycle_requests import require_ready
+from dayfly.store.commands import Claim
+from dayfly.store.db.database import Transaction
+from dayfly.store.db.mapping import checkpoint_from
+from dayfly.store.db.shared_queries import lock_named, require_active, write_cluster
+from dayfly.store.db.tables import checkpoints
+from dayfly.store.notify import commit_notifier
+from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 MOST: Final = 16
 """Checkpoints of one cluster: each takes as much of the disk as the cluster's memory and more."""
@@ -30,7 +31,7 @@ MOST: Final = 16
 class Checkpoints(Leases):
     """Saved states that a cluster can be reset to."""
 
-    @whole
+    @uncancellable
     async def create_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
         """Record the wish for one, due at once.
 
@@ -41,7 +42,7 @@ class Checkpoints(Leases):
             raise BadName(f"{name!r} is no checkpoint's name")
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
-            cluster = usable(row)
+            cluster = require_ready(row)
             there = await _of(transaction, cluster.id)
             if name in {checkpoint.name for checkpoint in there}:
                 raise Conflict(f"cluster {cluster.name} has a checkpoint {name}")
@@ -58,13 +59,13 @@ class Checkpoints(Leases):
             await _ask(transaction, row)
             return made
 
-    @whole
+    @uncancellable
     async def list_checkpoints(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Oldest first."""
         async with self._database.read() as connection:
             return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id))))
 
-    @whole
+    @uncancellable
     async def delete_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
         """Record the wish that it be gone; so it is as soon as the cluster is ready. May be repeated.
 
@@ -72,7 +73,7 @@ class Checkpoints(Leases):
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
-            cluster = present(row)
+            cluster = require_active(row)
             found = {checkpoint.name: checkpoint for checkpoint in await _of(transaction, cluster.id)}.get(name)
             if found is None:
                 raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
@@ -85,14 +86,14 @@ class Checkpoints(Leases):
             await _ask(transaction, row)
             return checkpoint_from(gone)
 
-    @whole
+    @uncancellable
     async def checkpoints_due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Those that are to be made, or to be discarded, oldest first."""
         unfinished = checkpoints.c.phase != CheckpointPhase.READY
         async with self._database.read() as connection:
             return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id).where(unfinished))))
 
-    @whole
+    @uncancellable
     async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
         """It can be reset to, if nobody wished it gone meanwhile. Raises LeaseLost."""
         making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.MAKING)
@@ -100,7 +101,7 @@ class Checkpoints(Leases):
         async with self._guarded(claim) as (transaction, _):
             await transaction.connection.execute(update(checkpoints).where(making).values(ready))
 
-    @whole
+    @uncancellable
     async def checkpoint_gone(self, claim: Claim, name: str) -> None:
         """It could not be made, or was discarded: the name is free. Raises LeaseLost."""
         async with self._guarded(claim) as (transaction, _):
@@ -122,6 +123,6 @@ async def _of(transaction: Transaction, cluster_id: str) -> tuple[Checkpoint, ..
 
 
 async def _ask(transaction: Transaction, row: Row[Any]) -> None:
-    transaction.touch(row.id)
-    transaction.wake(WORK, wakeups.wish(row.id))
-    await write_cluster(transaction, row.id, {"due_at": due.asked(row.due_at, transaction.now)})
+    transaction.notify_cluster(row.id)
+    transaction.wake(WORK, commit_notifier.request_topic(row.id))
+    await write_cluster(transaction, row.id, {"due_at": schedule.asked(row.due_at, transaction.now)})

@@ -1,6 +1,7 @@
 """Pools: what operators want of them, and how their members come and go.
 
-Not here: how a member becomes a caller's cluster (members.py), nor how many there should be (domain/pool.py).
+Not here: how a member becomes a caller's cluster (clusters/pool_claims.py), nor how many there should be
+(domain/pool.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired
@@ -20,24 +21,25 @@ from dayfly.domain.naming import CLUSTER_NAME
 from dayfly.domain.pool import Obstacle, Pool
 from dayfly.domain.spec import ClusterSpec
 from dayfly.errors import BadName, NameTaken, NotFound
-from dayfly.store import names, tables
-from dayfly.store.creation import insert_cluster, own_cluster
-from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import cluster_from, pool_columns, pool_from, storable
-from dayfly.store.statements import batches, remove_clusters
-from dayfly.store.tables import clusters, pools
-from dayfly.store.values import UNSET, NewPool, PoolChange
-from dayfly.store.wakeups import QUEUE
+from dayfly.store.clusters.create import insert_cluster, own_cluster
+from dayfly.store.commands import UNSET, NewPool, PoolChange
+from dayfly.store.db import ids as names
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, storable
+from dayfly.store.db.shared_queries import batches, remove_clusters
+from dayfly.store.db.tables import clusters, pools
+from dayfly.store.notify.commit_notifier import QUEUE
 
 _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.MEMBER)
 
 
-class Pools:
+class PoolQueries:
     """Warm clusters, and who keeps them."""
 
     _database: Database
 
-    @whole
+    @uncancellable
     async def create_pool(self, new: NewPool) -> Pool:
         """Raises BadName, NameTaken."""
         if not CLUSTER_NAME.fullmatch(new.name):
@@ -61,13 +63,13 @@ class Pools:
         except IntegrityError as error:
             raise NameTaken(f"a pool named {new.name} exists") from error
 
-    @whole
+    @uncancellable
     async def list_pools(self) -> tuple[Pool, ...]:
         """All of them, by name."""
         async with self._database.read() as connection:
             return tuple(map(pool_from, await connection.execute(select(pools).order_by(pools.c.name))))
 
-    @whole
+    @uncancellable
     async def get_pool(self, id_or_name: str) -> Pool:
         """Raises NotFound."""
         async with self._database.read() as connection:
@@ -76,7 +78,7 @@ class Pools:
             raise _not_found(id_or_name)
         return pool_from(row)
 
-    @whole
+    @uncancellable
     async def change_pool(self, id_or_name: str, change: PoolChange) -> Pool:
         """Make it so, as a whole. Raises NotFound."""
         async with self._database.write() as transaction:
@@ -93,7 +95,7 @@ class Pools:
             transaction.wake(QUEUE)
             return new
 
-    @whole
+    @uncancellable
     async def delete_pool(self, id_or_name: str) -> Pool:
         """It is gone at once, and its members are to be. Raises NotFound."""
         async with self._database.write() as transaction:
@@ -103,7 +105,7 @@ class Pools:
             transaction.wake(QUEUE)
             return pool
 
-    @whole
+    @uncancellable
     async def members(self, pool_id: str) -> tuple[Cluster, ...]:
         """Clusters that were made for it and that nobody has, oldest first; those that are to go, too."""
         query = select(clusters).where(_MEMBER, clusters.c.pool_id == pool_id)
@@ -111,15 +113,15 @@ class Pools:
             rows = await connection.execute(query.order_by(clusters.c.created_at, clusters.c.id))
             return tuple(map(cluster_from, rows))
 
-    @whole
-    async def tell_pool(self, pool_id: str, waiting: Obstacle | None) -> None:
+    @uncancellable
+    async def set_pool_condition(self, pool_id: str, waiting: Obstacle | None) -> None:
         """Why it is not filled, for whoever looks at it; of one that is gone nothing is told. Nobody is woken."""
         told = None if waiting is None else {"code": waiting.code, "message": storable(waiting.message)}
         async with self._database.write() as transaction:
             values = {"waiting": null() if told is None else told}
             await transaction.connection.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
-    @whole
+    @uncancellable
     async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
         """Wish for members of `spec` until there are `wanted` that are to stay; for how many it was.
 
@@ -137,8 +139,8 @@ class Pools:
                 await insert_cluster(transaction, member, needs=needs)
             return max(0, wanted - there)
 
-    @whole
-    async def dismiss(self, cluster_ids: Collection[str]) -> int:
+    @uncancellable
+    async def remove_members(self, cluster_ids: Collection[str]) -> int:
         """These members are to go; how many it are. Those that are a caller's by now are left alone."""
         count = 0
         async with self._database.write() as transaction:

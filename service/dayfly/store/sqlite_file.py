@@ -1,7 +1,7 @@
 """A SQLite database's file and its lock: one process at a time has the database open.
 
-Commits are notified and writers are queued within the process (notification: wakeups.py, queue: database.py): a second
-process would take part in neither. Not here: SQLite's own locks, which protect the data.
+Commits are notified and writers are queued within the process (notification: notify/commit_notifier.py, queue:
+db/database.py): a second process would take part in neither. Not here: SQLite's own locks, which protect the data.
 """
 
 from __future__ import annotations

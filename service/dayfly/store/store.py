@@ -6,37 +6,37 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.store.admission import Admission
-from dayfly.store.beginnings import Beginnings
-from dayfly.store.changes import Changes
 from dayfly.store.checkpoints import Checkpoints
-from dayfly.store.clusters import Clusters
-from dayfly.store.columns import DatabaseNow
-from dayfly.store.counts import Counts
-from dayfly.store.database import Database
-from dayfly.store.history import History
-from dayfly.store.making import Making
-from dayfly.store.pools import Pools
-from dayfly.store.reports import Reports
-from dayfly.store.templates import Templates
-from dayfly.store.wakeups import QUEUE, WORK, Watch, wish
-from dayfly.store.wishes import Wishes
+from dayfly.store.clusters.lifecycle_requests import LifecycleRequests
+from dayfly.store.clusters.provisioning_status import ProvisioningStatus
+from dayfly.store.clusters.queries import ClusterQueries
+from dayfly.store.clusters.status_updates import StatusUpdates
+from dayfly.store.clusters.template_builds import TemplateBuilds
+from dayfly.store.clusters.updates import ClusterUpdates
+from dayfly.store.db.database import Database
+from dayfly.store.db.types import DatabaseNow
+from dayfly.store.maintenance import Maintenance
+from dayfly.store.notify.commit_notifier import QUEUE, WORK, Watch, request_topic
+from dayfly.store.pools import PoolQueries
+from dayfly.store.statistics import Statistics
+from dayfly.store.templates import TemplateQueries
 
 
 class Store(
-    Clusters,
-    Changes,
-    Wishes,
+    ClusterQueries,
+    ClusterUpdates,
+    LifecycleRequests,
     Admission,
-    Reports,
-    Beginnings,
-    Templates,
-    Making,
+    StatusUpdates,
+    ProvisioningStatus,
+    TemplateQueries,
+    TemplateBuilds,
     Checkpoints,
-    Pools,
-    Counts,
-    History,
+    PoolQueries,
+    Statistics,
+    Maintenance,
 ):
     """All that Dayfly knows. Every method may raise DatabaseUnavailable."""
 
@@ -57,7 +57,7 @@ class Store(
         """Give all connections back. May be called again."""
         await self._database.close()
 
-    @whole
+    @uncancellable
     async def ping(self) -> None:
         """One round trip."""
         async with self._database.read() as connection:
@@ -76,16 +76,16 @@ class Store(
 
         Seen are commits through this store and, on PostgreSQL, those of every other process.
         """
-        return self._database.wakeups.watch(cluster_id)
+        return self._database.notifier.watch(cluster_id)
 
-    def watch_wish(self, cluster_id: str) -> AbstractContextManager[Watch]:
+    def watch_requests(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """As `watch`, for who has the claim: callers want something else. Its own reports wake it not."""
-        return self._database.wakeups.watch(wish(cluster_id))
+        return self._database.notifier.watch(request_topic(cluster_id))
 
     def watch_work(self) -> AbstractContextManager[Watch]:
         """As `watch`, for workers: something became due."""
-        return self._database.wakeups.watch(WORK)
+        return self._database.notifier.watch(WORK)
 
     def watch_queue(self) -> AbstractContextManager[Watch]:
         """As `watch`, for admission: the queue changed, or the room."""
-        return self._database.wakeups.watch(QUEUE)
+        return self._database.notifier.watch(QUEUE)

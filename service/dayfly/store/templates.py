@@ -1,6 +1,6 @@
 """Templates, for callers and for who decides what to fork from: made, found, counted, retired.
 
-Not here: what the workers report of one that is being made (making.py).
+Not here: what the workers report of one that is being made (clusters/template_builds.py).
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, delete, exists, func, insert, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.secrets import ClusterSecrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import Internal, NotFound
-from dayfly.store import names, tables
-from dayfly.store.creation import insert_cluster, own_cluster
-from dayfly.store.database import Database, Transaction
-from dayfly.store.rows import template_from
-from dayfly.store.statements import remove_clusters
-from dayfly.store.tables import clusters, template_secrets, templates
-from dayfly.store.wakeups import QUEUE
+from dayfly.store.clusters.create import insert_cluster, own_cluster
+from dayfly.store.clusters.template_builds import remove_builders
+from dayfly.store.db import ids as names
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.mapping import template_from
+from dayfly.store.db.tables import clusters, template_secrets, templates
+from dayfly.store.notify.commit_notifier import QUEUE
 
 _ATTEMPTS: Final = 5
 """How often a change looks again that met another one half-way."""
 _UNFINISHED: Final = (TemplatePhase.MAKING, TemplatePhase.VERIFYING)
 
 
-class Templates:
+class TemplateQueries:
     """What there is to fork from."""
 
     _database: Database
 
-    @whole
+    @uncancellable
     async def create_template(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
         """A template of `spec`, and in the queue the cluster that it is to be made from: (template, whether it is new).
 
@@ -53,7 +54,7 @@ class Templates:
                 continue  # one of the same key was committed meanwhile: the next look sees it
         raise Internal("a template could not be recorded: its key or id was taken time and again")
 
-    @whole
+    @uncancellable
     async def get_template(self, template_id: str) -> Template:
         """One that is gone, too, while it is remembered. Raises NotFound."""
         async with self._database.read() as connection:
@@ -62,7 +63,7 @@ class Templates:
             raise _not_found(template_id)
         return template_from(row)
 
-    @whole
+    @uncancellable
     async def list_templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
         """Those of `owner` (None: of all), newest first; those that are gone only with `gone`."""
         query = _templates().order_by(templates.c.created_at.desc(), templates.c.id.desc())
@@ -73,7 +74,7 @@ class Templates:
         async with self._database.read() as connection:
             return tuple(map(template_from, await connection.execute(query)))
 
-    @whole
+    @uncancellable
     async def find_template(self, key: str, owner: str) -> Template | None:
         """The ready one of this key, if there is one."""
         ready = (tables.SERVING, templates.c.key == key, templates.c.phase == TemplatePhase.READY)
@@ -81,7 +82,7 @@ class Templates:
             row = (await connection.execute(_templates().where(*ready, templates.c.owner == owner))).one_or_none()
         return None if row is None else template_from(row)
 
-    @whole
+    @uncancellable
     async def template_secrets(self, template_id: str) -> ClusterSecrets | None:
         """The secrets of the cluster that it was made from; None before it is saved, and once it is gone."""
         query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
@@ -89,14 +90,14 @@ class Templates:
             content = (await connection.execute(query)).scalar_one_or_none()
         return None if content is None else ClusterSecrets.model_validate(content)
 
-    @whole
+    @uncancellable
     async def known_templates(self) -> Mapping[str, TemplatePhase]:
         """All on record, those that are gone included."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(templates.c.id, templates.c.phase))).all()
         return {row.id: TemplatePhase(row.phase) for row in rows}
 
-    @whole
+    @uncancellable
     async def fork_ended(self, template_id: str, *, ok: bool) -> None:
         """A fork of it became ready, or failed before it was."""
         failures = 0 if ok else templates.c.failures + 1
@@ -104,7 +105,7 @@ class Templates:
             counted = update(templates).where(templates.c.id == template_id).values(failures=failures)
             await transaction.connection.execute(counted)
 
-    @whole
+    @uncancellable
     async def retire_template(self, template_id: str) -> Template:
         """No new forks from now on; what it is being made from is to be removed. May be repeated. Raises NotFound."""
         for _ in range(_ATTEMPTS):
@@ -114,7 +115,7 @@ class Templates:
             async with self._database.write() as transaction:
                 same = and_(templates.c.id == template_id, templates.c.phase == template.phase)
                 if template.phase in _UNFINISHED:
-                    await remove_makers(transaction, template_id)
+                    await remove_builders(transaction, template_id)
                 retired = update(templates).where(same).values(phase=TemplatePhase.RETIRED)
                 if (await transaction.connection.execute(retired)).rowcount:
                     transaction.wake(QUEUE)
@@ -123,7 +124,7 @@ class Templates:
                 # It has moved on: there may be another cluster by now that is to be removed.
         raise Internal(f"template {template_id} changed time and again while it was to be retired")
 
-    @whole
+    @uncancellable
     async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
         """Retire a ready template, and have one of `spec` and `key` made in its place, both or neither: that one.
 
@@ -146,7 +147,7 @@ class Templates:
                 continue  # one of the same key was committed meanwhile: the next look sees it
         raise Internal("a template could not be recorded: its key or id was taken time and again")
 
-    @whole
+    @uncancellable
     async def close_templates(self) -> tuple[str, ...]:
         """Declare those gone that were retired and of which nothing lives any more; their ids."""
         alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
@@ -164,12 +165,6 @@ class Templates:
             if ids:
                 transaction.wake(QUEUE)  # there is more room on the disk
             return ids
-
-
-async def remove_makers(transaction: Transaction, template_id: str) -> None:
-    """The clusters that a template is made and tried with are to go."""
-    makers = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.TRIAL])
-    await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, makers))
 
 
 def _templates() -> Select[Any]:

@@ -17,7 +17,7 @@ from dayfly.domain.naming import LABEL_CLUSTER
 from dayfly.domain.recovery import damage
 from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeContainer
-from dayfly.store.tables import clusters as table
+from dayfly.store.db.tables import clusters as table
 from tests.scenarios.matrix.saved_invariants import check_hibernated, check_machines, check_saved
 from tests.scenarios.matrix.stage import Stage, recorded, settings
 

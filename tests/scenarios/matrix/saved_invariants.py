@@ -14,7 +14,7 @@ from dayfly.domain.origin import HIBERNATION, TEMPLATE
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.drivers.fake import FakeContainer
-from dayfly.store.tables import clusters as table
+from dayfly.store.db.tables import clusters as table
 from tests.scenarios.matrix.stage import Stage, recorded
 
 

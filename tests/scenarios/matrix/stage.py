@@ -36,8 +36,8 @@ from dayfly.reconcile.watcher import Watcher
 from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import Store
-from dayfly.store.tables import clusters as table
-from dayfly.store.tables import pools, templates
+from dayfly.store.db.tables import clusters as table
+from dayfly.store.db.tables import pools, templates
 from tests.scenarios.matrix.schedule import Deed, Schedule
 from tests.support.mortal import Process, Traffic
 from tests.support.specs import IMAGE_ID, make_manifest

@@ -14,8 +14,8 @@ from dayfly.domain.capacity import (
     CLUSTER_OVERHEAD_MIB,
     NODE_OVERHEAD_MIB,
     CapacityRules,
+    DurationStats,
     Occupant,
-    Past,
     Queue,
     Resources,
     Waiting,
@@ -125,7 +125,7 @@ def test_never_more_than_is_offered_and_nobody_is_lost(
         assert sum((one.needs for one in begun), queue.in_use).fits(HOST)
 
 
-def start_of(name: str, queue: Queue, occupants: Sequence[Occupant], past: Past) -> datetime | None:
+def start_of(name: str, queue: Queue, occupants: Sequence[Occupant], past: DurationStats) -> datetime | None:
     """When the one of that name is likely to begin."""
     return {waiting.id: start for waiting, start in outlook(queue, occupants, HOST, past, NOW)}.get(name)
 
@@ -133,7 +133,7 @@ def start_of(name: str, queue: Queue, occupants: Sequence[Occupant], past: Past)
 def test_an_estimate_follows_ends_and_typical_lives() -> None:
     full = [Occupant(Resources(4, 512, 8), NOW - timedelta(seconds=50), None) for _ in range(2)]
     queue = Queue([waiting("1", vcpus=4), waiting("2", vcpus=4)], {"c": Resources(8, 1024, 16)})
-    past = Past(life_seconds=100.0)
+    past = DurationStats(life_seconds=100.0)
 
     assert start_of("1", queue, full, past) == start_of("2", queue, full, past) == NOW + timedelta(seconds=50)
     third = Queue([*queue.waiting, waiting("3")], queue.held)
@@ -144,12 +144,12 @@ def test_an_expiry_is_believed_before_a_typical_life() -> None:
     soon = NOW + timedelta(seconds=5)
     full = [Occupant(Resources(8, 512, 8), NOW, soon)]
     queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
-    assert start_of("1", queue, full, Past(life_seconds=3600.0)) == soon
-    assert start_of("1", queue, full, Past()) == soon
+    assert start_of("1", queue, full, DurationStats(life_seconds=3600.0)) == soon
+    assert start_of("1", queue, full, DurationStats()) == soon
 
 
-@pytest.mark.parametrize("past", [Past(), Past(provisioning_seconds=3.0)])
-def test_without_a_past_there_is_no_telling(past: Past) -> None:
+@pytest.mark.parametrize("past", [DurationStats(), DurationStats(provisioning_seconds=3.0)])
+def test_without_a_past_there_is_no_telling(past: DurationStats) -> None:
     full = [Occupant(Resources(8, 512, 8), NOW, None)]
     queue = Queue([waiting("1")], {"c": Resources(8, 512, 8)})
     assert start_of("1", queue, full, past) is None
@@ -160,7 +160,7 @@ def test_who_needs_nothing_of_what_is_overdrawn_goes_on() -> None:
     sleeper = Waiting("sleeper", "a", Resources(1, 512, 0))
     queue = Queue((sleeper, waiting("new")), {"a": Resources(0, 0, 90)}, saved_gib=20)
     assert ids(admissible(queue, HOST)) == "sleeper"
-    [(first, at), (second, never)] = outlook(queue, [], HOST, Past(), NOW)
+    [(first, at), (second, never)] = outlook(queue, [], HOST, DurationStats(), NOW)
     assert ((first.id, at), (second.id, never)) == (("sleeper", NOW), ("new", None))
 
 

@@ -80,7 +80,7 @@ async def create_cluster(
 ) -> Cluster | Response:
     """Ask for a cluster. It is answered at once; wait with `GET /v1/clusters/{cluster}?wait=ready`."""
     key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
-    if key is not None and not dry_run and (made := await services.store.made_with(key)) is not None:
+    if key is not None and not dry_run and (made := await services.store.find_by_idempotency_key(key)) is not None:
         # Before anything is checked: a retry gets its cluster even if the image has gone since.
         return await _accepted(made, response, services, created=False)
     hold = allowed_hold(wanted.hold, services)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from dayfly.clock import Clock
-from dayfly.concurrency import whole
+from dayfly.concurrency import uncancellable
 from dayfly.doctor.full.faults import INTERRUPTED, Fault, fault_of
 from dayfly.doctor.full.report import TrialResult
 
@@ -75,7 +75,7 @@ class Runner:
         self.watcher.ended(result)
         return result
 
-    @whole
+    @uncancellable
     async def _clean(self, cleaning: Trial) -> TrialResult:
         result = await self._timed(cleaning, self._limited)
         self.watcher.ended(result)

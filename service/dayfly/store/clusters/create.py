@@ -1,0 +1,122 @@
+"""How a cluster comes onto record, whoever wishes for it. Not here: who may have which name or key (queries.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, insert, literal, not_, select
+
+from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.cluster import Cluster, Hold, Purpose
+from dayfly.domain.expiry import expiry
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import without_wishes
+from dayfly.store.clusters import schedule
+from dayfly.store.db import ids, tables
+from dayfly.store.db.database import Transaction
+from dayfly.store.db.mapping import hold_columns, needs_columns
+from dayfly.store.db.tables import clusters
+from dayfly.store.notify.commit_notifier import QUEUE
+
+
+def new_cluster(
+    spec: ClusterSpec, now: datetime, *, name: str | None = None, owner: str = "default", hold: Hold | None = None
+) -> Cluster:
+    """A caller's cluster, as it is when it was just wished for."""
+    cluster = Cluster(
+        id=ids.new_id(),
+        name=name or ids.new_name(),
+        spec=spec,
+        desired=Desired.PRESENT,
+        phase=Phase.PENDING,
+        created_at=now,
+        updated_at=now,
+        owner=owner,
+        heartbeat_at=None if spec.heartbeat_interval_seconds is None else now,
+        hold=hold,
+    )
+    return with_end(cluster)
+
+
+def own_cluster(
+    spec: ClusterSpec,
+    now: datetime,
+    *,
+    owner: str,
+    purpose: Purpose,
+    template_id: str | None = None,
+    pool_id: str | None = None,
+) -> Cluster:
+    """One of Dayfly's own: of `spec` it has what shapes a cluster, and nothing that callers want besides."""
+    made = new_cluster(without_wishes(spec), now, owner=owner)
+    # Nobody knows the name before: it is free.
+    name = f"{purpose}-{made.id}"
+    return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
+
+
+def with_end(cluster: Cluster) -> Cluster:
+    """With the end that its spec, and what is known of it, give it."""
+    end = expiry(cluster)
+    return replace(cluster, expires_at=end.at if end else None)
+
+
+async def insert_cluster(
+    transaction: Transaction,
+    cluster: Cluster,
+    *,
+    needs: Resources | None = None,
+    unless: ColumnElement[bool] | None = None,
+) -> bool:
+    """Record it, and let admission know; False, with nothing done, where `unless` holds.
+
+    `needs`: what it takes of the host, if that is not what its spec says. Raises IntegrityError when its name or id
+    is taken.
+    """
+    values = _columns(cluster, needs or demand(cluster.spec))
+    if unless is None:
+        await transaction.connection.execute(insert(clusters).values(values))
+    else:
+        # One statement, so that what nearly never holds does not cost everybody a round trip.
+        row = select(*(literal(value, clusters.c[name].type) for name, value in values.items())).where(not_(unless))
+        result = await transaction.connection.execute(insert(clusters).from_select(list(values), row))
+        if result.rowcount == 0:
+            return False
+    await insert_labels(transaction, cluster)
+    transaction.notify_cluster(cluster.id)
+    transaction.wake(QUEUE)
+    return True
+
+
+async def insert_labels(transaction: Transaction, cluster: Cluster) -> None:
+    """The labels of a cluster that has none on record."""
+    if cluster.spec.labels:
+        pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
+        await transaction.connection.execute(insert(tables.labels), pairs)
+
+
+def _columns(cluster: Cluster, needs: Resources) -> dict[str, Any]:
+    """A new cluster's row."""
+    return {
+        "id": cluster.id,
+        "name": cluster.name,
+        "spec": cluster.spec.model_dump(mode="json"),
+        "shape": cluster.spec.shape,
+        "desired": cluster.desired,
+        "phase": cluster.phase,
+        "generation": cluster.generation,
+        "endpoints": {},
+        "created_at": cluster.created_at,
+        "updated_at": cluster.updated_at,
+        "owner": cluster.owner,
+        "purpose": cluster.purpose,
+        "template_id": cluster.template_id,
+        "pool_id": cluster.pool_id,
+        "heartbeat_at": cluster.heartbeat_at,
+        "expires_at": cluster.expires_at,
+        "due_at": schedule.look(cluster, cluster.created_at),
+        **hold_columns(cluster.hold),
+        **needs_columns(needs),
+    }

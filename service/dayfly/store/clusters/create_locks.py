@@ -1,0 +1,41 @@
+"""Locks on an idempotency key and on a cluster name, taken before any row is locked or written.
+
+Two requests with the same key or name are decided here: the later request waits for the earlier transaction to end.
+Without these locks the later request locks a pool member, waits at the unique index, and is rolled back; meanwhile
+other requests find that member locked and get a cluster that has to be provisioned.
+The unique indices remain the guarantee: an older Dayfly on the same database does not take these locks.
+Not here: SQLite, where a transaction holds the only write lock from its beginning.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import func, select
+
+from dayfly.store.commands import IdempotencyKey
+from dayfly.store.db.database import Transaction
+
+_KEYS: Final = 0x6466_6B01
+_NAMES: Final = 0x6466_6E01
+"""First halves of PostgreSQL's advisory locks with two halves; those of store/admission.py and store/db/migrate.py
+have one part.
+"""
+
+
+async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None, name: str | None) -> None:
+    """Lock both until the transaction ends; on PostgreSQL the next statement sees what the previous holder committed.
+
+    The key first, always: a transaction that holds a name never waits for a key, so two transactions cannot deadlock.
+    """
+    locks = [(_KEYS, key.key)] if key is not None else []
+    locks += [(_NAMES, name)] if name is not None else []
+    if transaction.connection.dialect.name == "postgresql":
+        for kind, text in locks:
+            await transaction.connection.execute(select(func.pg_advisory_xact_lock(kind, _number(text))))
+
+
+def _number(text: str) -> int:
+    """A signed number of 32 bits. Two texts with the same number only wait for each other."""
+    return int.from_bytes(sha256(text.encode()).digest()[:4], signed=True)

@@ -1,0 +1,162 @@
+"""The worker's half of the store: claims. What the holder of a claim reports is in status_updates.py.
+
+A claim is a lease on a row: owner, token, end. Every write first locks the row by id and token; no such row means that
+the lease is another's by now, and nothing is written. (One that ended, but that nobody took, still holds.)
+The row lock also keeps a cluster's events in the order of their ids.
+"""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.errors import LeaseLost
+from dayfly.store.clusters import schedule
+from dayfly.store.commands import Claim
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.mapping import cluster_from
+from dayfly.store.db.shared_queries import is_over, write_cluster
+from dayfly.store.db.tables import clusters
+from dayfly.store.db.types import DatabaseNow, UtcDateTime
+from dayfly.store.notify.commit_notifier import WORK
+
+NO_LEASE: Final[Mapping[str, None]] = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
+
+
+_LOCK: Final = (
+    select(clusters)
+    .where(clusters.c.id == bindparam("id"), clusters.c.lease_token == bindparam("token"))
+    .with_for_update()
+)
+"""Made once: it begins nearly every transaction of a worker."""
+
+
+class Leases:
+    """Claims, and how they end. Whatever takes one raises LeaseLost when the lease is another's by now."""
+
+    _database: Database
+
+    @uncancellable
+    async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
+        """Take up to `limit` clusters that are due and that nobody holds, longest overdue first.
+
+        A cluster past its `expires_at` that no hold keeps comes with `desired` absent: its end was wished for before.
+        """
+        token = random.token_hex(16)
+        async with self._database.write() as transaction:
+            now = transaction.now
+            free = or_(clusters.c.lease_expires_at.is_(None), clusters.c.lease_expires_at <= now)
+            overdue = (
+                select(clusters.c.id)
+                .where(clusters.c.due_at <= now, free)
+                .order_by(clusters.c.due_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+                .cte("overdue")
+                # Inlined, the planner might run it once per row, and so claim more than `limit`.
+                .prefix_with("MATERIALIZED", dialect="postgresql")
+            )
+            statement = (
+                update(clusters)
+                .where(clusters.c.id.in_(select(overdue.c.id)))
+                .values(
+                    lease_owner=owner,
+                    lease_token=token,
+                    lease_expires_at=now + timedelta(seconds=lease_seconds),
+                    desired=_desired(transaction),
+                    fence=clusters.c.fence + 1,
+                )
+                .returning(clusters)
+            )
+            rows = (await transaction.connection.execute(statement)).all()
+        # RETURNING promises no order.
+        return tuple(
+            Claim(cluster_from(row), token, owner, now, row.due_at) for row in sorted(rows, key=lambda row: row.due_at)
+        )
+
+    @uncancellable
+    async def seconds_until_due(self) -> float | None:
+        """Until the next cluster can be claimed (0: now), on the database's clock; None: nothing is planned."""
+        columns = clusters.c
+        free = select(columns.due_at).where(tables.PLANNED, tables.UNLEASED).order_by(columns.due_at).limit(1)
+        later = case((columns.lease_expires_at > columns.due_at, columns.lease_expires_at), else_=columns.due_at)
+        held = select(func.min(later, type_=UtcDateTime())).where(tables.LEASED)
+        # Apart, for the index of the few that are held, and the first of the index of all that are planned.
+        query = select(DatabaseNow(), free.scalar_subquery(), held.scalar_subquery())
+        async with self._database.read() as connection:
+            now, *times = (await connection.execute(query)).one()
+        first = schedule.sooner(*times)
+        return None if first is None else max(0.0, (first - now).total_seconds())
+
+    @uncancellable
+    async def renew(self, claim: Claim, *, lease_seconds: float) -> Cluster:
+        """Hold on for `lease_seconds` more; the cluster as it is now, so that a changed wish is seen."""
+        async with self._database.write() as transaction:
+            values = {
+                "lease_expires_at": transaction.now + timedelta(seconds=lease_seconds),
+                "desired": _desired(transaction),
+            }
+            statement = update(clusters).where(_held(claim)).values(values).returning(clusters)
+            row = (await transaction.connection.execute(statement)).one_or_none()
+            if row is None:
+                raise _lost(claim)
+            return cluster_from(row)
+
+    @uncancellable
+    async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
+        """Let go. Due again after `due_in_seconds`, or (None) when time alone makes it so, if ever.
+
+        Sooner for what was asked for under the claim. No error when the cluster was deleted under it: that ended it.
+        """
+        async with self._database.write() as transaction:
+            row = await _lock(transaction, claim)
+            if row is None:
+                query = select(clusters.c.phase).where(clusters.c.id == claim.cluster.id)
+                if (await transaction.connection.execute(query)).scalar_one_or_none() in {Phase.DELETED, None}:
+                    return
+                raise _lost(claim)
+            now = transaction.now
+            due_at = schedule.after_claim(claim, cluster_from(row), row.due_at, now, due_in_seconds)
+            if due_at is not None and due_at <= now:
+                transaction.wake(WORK)
+            elif due_at is not None:
+                transaction.wake_here(WORK)  # the loop that slept through this claim must plan for it
+            transaction.notify_cluster(row.id)
+            await write_cluster(transaction, row.id, {"due_at": due_at, **NO_LEASE})
+
+    @asynccontextmanager
+    async def _guarded(self, claim: Claim) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
+        """A transaction that holds the claim's row. Raises LeaseLost."""
+        async with self._database.write() as transaction:
+            row = await _lock(transaction, claim)
+            if row is None:
+                raise _lost(claim)
+            transaction.notify_cluster(claim.cluster.id)
+            yield transaction, row
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    return and_(clusters.c.id == claim.cluster.id, clusters.c.lease_token == claim.token)
+
+
+def _desired(transaction: Transaction) -> ColumnElement[str]:
+    return case((is_over(transaction.now), Desired.ABSENT.value), else_=clusters.c.desired)
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(f"cluster {claim.cluster.id} is not {claim.owner}'s any more")
+
+
+async def _lock(transaction: Transaction, claim: Claim) -> Row[Any] | None:
+    # FOR UPDATE is left out on SQLite, where the transaction holds the one write lock already.
+    same = {"id": claim.cluster.id, "token": claim.token}
+    return (await transaction.connection.execute(_LOCK, same)).one_or_none()

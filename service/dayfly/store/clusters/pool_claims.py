@@ -1,0 +1,108 @@
+"""How a member of a pool becomes a caller's cluster. Not here: how a pool comes by its members (store/pools.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, delete, exists, select
+
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
+from dayfly.domain.lifecycle import Desired
+from dayfly.domain.spec import ClusterSpec
+from dayfly.store.clusters.create import insert_labels, with_end
+from dayfly.store.commands import NewCluster
+from dayfly.store.db import ids, tables
+from dayfly.store.db.database import Transaction
+from dayfly.store.db.mapping import cluster_from, hold_columns
+from dayfly.store.db.shared_queries import append_events, write_cluster
+from dayfly.store.db.tables import clusters
+from dayfly.store.notify import commit_notifier
+from dayfly.store.notify.commit_notifier import QUEUE, WORK
+
+WAIT_SECONDS: Final = 5.0
+"""How long a request waits for a member while each that fits is locked or leased; then its cluster is provisioned.
+
+A row is locked for some milliseconds. A lease on a member lasts as long as a worker's pass, and longer only where the
+member is broken or its worker has died.
+"""
+_FIRST_PAUSE_SECONDS: Final = 0.005
+_LONGEST_PAUSE_SECONDS: Final = 0.25
+
+
+def member_pauses() -> Iterator[float | None]:
+    """Seconds before the next attempt to claim a member, growing; None, from WAIT_SECONDS on: no further attempt."""
+    clock = asyncio.get_running_loop().time
+    deadline, pause = clock() + WAIT_SECONDS, _FIRST_PAUSE_SECONDS
+    while clock() < deadline:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    while True:
+        yield None
+
+
+def members_left(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
+    """Whether a member that fits has not been claimed; it may be locked by another transaction, or leased."""
+    return exists().where(_fits(spec, owner))
+
+
+async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | None:
+    """A member that waits for such a wish, ready and paused, as the caller's own cluster; None: none can be locked.
+
+    It is as new as any: its time begins now, and what is written of it before now is how it was made. Due at once, for
+    its machines are to go on. Raises IntegrityError when the name is taken.
+    """
+    # One that a worker is at is not whole, or about to go.
+    free = and_(_fits(new.spec, new.owner), tables.UNLEASED)
+    query = select(clusters).where(free).order_by(clusters.c.ready_at).limit(1)
+    row = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).one_or_none()
+    if row is None:
+        return None
+    now, member = transaction.now, cluster_from(row)
+    taken = with_end(
+        replace(
+            member,
+            name=new.name or ids.new_name(),
+            spec=new.spec,
+            created_at=now,
+            ready_at=now,
+            heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
+            hold=new.hold,
+        )
+    )
+    values = {
+        "name": taken.name,
+        "spec": taken.spec.model_dump(mode="json"),
+        "purpose": Purpose.CLUSTER,
+        "pool_id": None,
+        "created_at": now,
+        "admitted_at": now,
+        "ready_at": now,
+        "updated_at": now,
+        "active_at": now,
+        "due_at": now,
+        "heartbeat_at": taken.heartbeat_at,
+        "expires_at": taken.expires_at,
+        "warned_at": None,
+        **hold_columns(taken.hold),
+    }
+    claimed = cluster_from(await write_cluster(transaction, taken.id, values))
+    # What somebody may have labelled it with before is none of its caller's.
+    await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == claimed.id))
+    await insert_labels(transaction, claimed)
+    waited = (now - member.created_at).total_seconds()
+    await append_events(
+        transaction, claimed.id, NewEvent("cluster.claimed", f"it waited in pool {member.pool_id}", seconds=waited)
+    )
+    transaction.notify_cluster(claimed.id)
+    # The pool is to have another one.
+    transaction.wake(WORK, QUEUE, commit_notifier.request_topic(claimed.id))
+    return claimed
+
+
+def _fits(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
+    columns = clusters.c
+    same = and_(columns.shape == spec.shape, columns.owner == owner)
+    return and_(tables.WARM, columns.desired == Desired.PRESENT, same)

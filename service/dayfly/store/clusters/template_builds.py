@@ -1,0 +1,86 @@
+"""What the workers report of a template that is being made: saved, and tried. It fails with what it is made from.
+
+Every method raises LeaseLost as those of Leases do, and may be repeated. What comes too late, for the template was
+retired meanwhile, only has the cluster removed that reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, select, update
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster import Fault, Purpose
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import TemplatePhase
+from dayfly.errors import Conflict
+from dayfly.store.clusters.create import insert_cluster, own_cluster
+from dayfly.store.clusters.leases import Leases
+from dayfly.store.commands import Claim
+from dayfly.store.db import tables
+from dayfly.store.db.database import Transaction
+from dayfly.store.db.mapping import fault_columns
+from dayfly.store.db.shared_queries import remove_clusters
+from dayfly.store.db.tables import clusters, templates
+from dayfly.store.notify.commit_notifier import QUEUE
+
+
+class TemplateBuilds(Leases):
+    """The way of a template to ready."""
+
+    @uncancellable
+    async def template_saved(self, claim: Claim, size_bytes: int) -> None:
+        """Its builder was saved and is to go; a fork of it goes into the queue, for a trial."""
+        async with self._guarded(claim) as (transaction, row):
+            await remove_clusters(transaction, clusters.c.id == row.id)
+            values = {"phase": TemplatePhase.VERIFYING, "size_bytes": size_bytes}
+            if await _move(transaction, row, TemplatePhase.MAKING, values):
+                await _keep_secrets(transaction, row)
+                spec = ClusterSpec.model_validate(row.spec)
+                trial = own_cluster(
+                    spec, transaction.now, owner=row.owner, purpose=Purpose.TRIAL, template_id=row.template_id
+                )
+                await insert_cluster(transaction, trial)
+
+    @uncancellable
+    async def template_verified(self, claim: Claim) -> None:
+        """Its trial passed, and is to go: it may be forked from now on."""
+        async with self._guarded(claim) as (transaction, row):
+            await remove_clusters(transaction, clusters.c.id == row.id)
+            values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
+            await _move(transaction, row, TemplatePhase.VERIFYING, values)
+
+
+async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
+    """The cluster that a template is made or tried with failed, or is deleted: so the template failed, if it needed it.
+
+    Without a `fault`, somebody has taken it away.
+    """
+    await remove_clusters(transaction, clusters.c.id == row.id)
+    fault = fault or Fault(Conflict.code, f"cluster {row.id}, which it was made or tried with, was deleted before")
+    stage = TemplatePhase.MAKING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
+    values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault), "failed_cluster": row.id}
+    if await _move(transaction, row, stage, values):
+        await remove_builders(transaction, row.template_id)
+
+
+async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, values: Mapping[str, object]) -> bool:
+    """Whether the template was `old`, and so is now as `values` have it."""
+    moved = update(templates).where(templates.c.id == row.template_id, templates.c.phase == old).values(values)
+    transaction.wake(QUEUE)
+    return bool((await transaction.connection.execute(moved)).rowcount)
+
+
+async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
+    """Forks of the template begin with its builder's secrets, which go with that."""
+    own, kept = tables.secrets, tables.template_secrets
+    content = (await transaction.connection.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
+    await transaction.connection.execute(insert(kept).values(template_id=row.template_id, content=content))
+
+
+async def remove_builders(transaction: Transaction, template_id: str) -> None:
+    """The clusters that a template is made and tried with are to go."""
+    makers = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.TRIAL])
+    await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, makers))

@@ -1,0 +1,172 @@
+"""The API's half of the store, second part: what callers want otherwise of a cluster that is there.
+
+Not here: what they may want (api/ has the limits, and hands them in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster import Cluster, Hold, NewEvent
+from dayfly.domain.expiry import expiry
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.errors import Conflict
+from dayfly.store.clusters import schedule
+from dayfly.store.commands import UNSET, Change
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.mapping import cluster_from, hold_columns
+from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
+from dayfly.store.notify import commit_notifier
+from dayfly.store.notify.commit_notifier import QUEUE, WORK
+
+
+class ClusterUpdates:
+    """A wish changed, renewed, or taken back."""
+
+    _database: Database
+
+    @uncancellable
+    async def change_cluster(
+        self, id_or_name: str, change: Change, allow: Callable[[Cluster], None] = lambda _: None
+    ) -> Cluster:
+        """Make it so, at once and as a whole, with an event that says what; the cluster as it is then.
+
+        `allow` is shown the cluster as it would be, and raises what it likes if that is too much.
+        Raises NotFound, and Conflict when the cluster is to be removed, or is, or is no caller's.
+        """
+        async with self._database.write() as transaction:
+            row = await lock_named(transaction, id_or_name)
+            old = require_active(row)
+            new = _changed(old, change)
+            allow(new)
+            story = _story(old, new)
+            if not story:
+                return old
+            if old.spec.labels != new.spec.labels:
+                await _replace_labels(transaction, new)
+            values = {
+                "spec": new.spec.model_dump(mode="json"),
+                "expires_at": new.expires_at,
+                "warned_at": new.warned_at,
+                "updated_at": transaction.now,
+                # What was quiet before somebody asked for this does not count.
+                **({"active_at": transaction.now} if old.spec.idle_seconds != new.spec.idle_seconds else {}),
+                "due_at": _due_after(row, old, new, transaction),
+                **hold_columns(new.hold),
+            }
+            await append_events(transaction, new.id, NewEvent("cluster.changed", story))
+            transaction.notify_cluster(new.id)
+            return cluster_from(await write_cluster(transaction, new.id, values))
+
+    @uncancellable
+    async def heartbeat(self, id_or_name: str) -> Cluster:
+        """The caller is there still: the cluster's end moves on. No event, and nobody is woken.
+
+        Raises NotFound, and Conflict when the cluster needs no heartbeat, is to be removed, or is, or is no caller's.
+        """
+        async with self._database.write() as transaction:
+            row = await lock_named(transaction, id_or_name)
+            old, now = require_active(row), transaction.now
+            if old.spec.heartbeat_interval_seconds is None:
+                raise Conflict(f"cluster {old.name} was made without a heartbeat interval")
+            new = _with_end(replace(old, heartbeat_at=now, warned_at=None))
+            values = {
+                "heartbeat_at": now,
+                "expires_at": new.expires_at,
+                "warned_at": None,
+                "due_at": schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now)),
+            }
+            return cluster_from(await write_cluster(transaction, new.id, values))
+
+    @uncancellable
+    async def request_deletion(self, id_or_name: str) -> Cluster:
+        """Record the wish that a cluster be gone, due at once. May be repeated. Raises NotFound."""
+        async with self._database.write() as transaction:
+            row = await lock_named(transaction, id_or_name)
+            if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
+                return cluster_from(row)
+            now = transaction.now
+            wish = {"desired": Desired.ABSENT, "due_at": now, "updated_at": now}
+            transaction.notify_cluster(row.id)
+            transaction.wake(WORK, commit_notifier.request_topic(row.id))
+            if row.phase == Phase.PENDING and row.admitted_at is None:
+                transaction.wake(QUEUE)
+            return cluster_from(await write_cluster(transaction, row.id, wish))
+
+
+def _changed(old: Cluster, change: Change) -> Cluster:
+    update: dict[str, object] = {}
+    if change.ttl_seconds is not UNSET:
+        update["ttl_seconds"] = change.ttl_seconds
+    if change.labels is not UNSET:
+        update["labels"] = dict(change.labels)
+    if change.idle_seconds is not UNSET:
+        update["idle_seconds"] = change.idle_seconds
+    hold = old.hold if change.hold is UNSET else change.hold
+    new = replace(old, spec=old.spec.model_copy(update=update), hold=hold)
+    if change.ttl_seconds is UNSET:
+        return new
+    new = _with_end(new)
+    return replace(new, warned_at=None) if _is_later(new.expires_at, old.expires_at) else new
+
+
+def _with_end(cluster: Cluster) -> Cluster:
+    end = expiry(cluster)
+    return replace(cluster, expires_at=end.at if end else None)
+
+
+def _is_later(new: datetime | None, old: datetime | None) -> bool:
+    return old is not None and (new is None or new > old)
+
+
+def _leased(row: Row[Any], now: datetime) -> bool:
+    return row.lease_expires_at is not None and row.lease_expires_at > now
+
+
+def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transaction) -> datetime | None:
+    """What `due_at` becomes; wakes the workers when that is sooner than it was."""
+    now = transaction.now
+    due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
+    if due_at is not None and (row.due_at is None or due_at < row.due_at):
+        transaction.wake(WORK)
+    return due_at
+
+
+async def _replace_labels(transaction: Transaction, cluster: Cluster) -> None:
+    table = tables.labels
+    await transaction.connection.execute(delete(table).where(table.c.cluster_id == cluster.id))
+    if cluster.spec.labels:
+        pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
+        await transaction.connection.execute(insert(table), pairs)
+
+
+def _story(old: Cluster, new: Cluster) -> str:
+    """What is different, as a sentence; empty when nothing is."""
+    parts = []
+    if old.spec.ttl_seconds != new.spec.ttl_seconds:
+        parts.append(f"time to live: {_seconds(old.spec.ttl_seconds)} → {_seconds(new.spec.ttl_seconds)}")
+    if old.spec.idle_seconds != new.spec.idle_seconds:
+        parts.append(f"hibernated when idle for: {_seconds(old.spec.idle_seconds)} → {_seconds(new.spec.idle_seconds)}")
+    if old.spec.labels != new.spec.labels:
+        parts.append(f"labels: {', '.join(f'{k}={v}' for k, v in sorted(new.spec.labels.items())) or 'none'}")
+    if old.hold != new.hold:
+        parts.append(hold_story(new.hold))
+    return "; ".join(parts)
+
+
+def _seconds(span: int | None) -> str:
+    return "none" if span is None else f"{span} s"
+
+
+def hold_story(hold: Hold | None) -> str:
+    """A hold, or that there is none, as a sentence."""
+    if hold is None:
+        return "no hold any more"
+    return f"hold until {hold.until:%Y-%m-%d %H:%M:%S} UTC, its machines {hold.vms}: {hold.reason}"

@@ -1,0 +1,224 @@
+"""Connections and transactions, on SQLite and on PostgreSQL. Not here: tables (tables.py), migrations (migrate.py).
+
+`read` only reads. `write` is a transaction: it is told the time by the database and, when it commits, wakes who watches
+what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never fails half-way
+for having read first; writers queue for it in order, within the one process that has the file (store/sqlite_file.py).
+Errors never show a statement's parameters: some are secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+from sqlalchemy import URL, Connection, event, make_url, select
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dayfly.errors import InvalidRequest
+from dayfly.store.db.migrate import migrate
+from dayfly.store.db.types import DatabaseNow
+from dayfly.store.driver_errors import translated
+from dayfly.store.notify.commit_notifier import CommitNotifier
+from dayfly.store.notify.postgresql_listen import PostgresqlListener
+from dayfly.store.sqlite_file import open_sqlite_file
+
+TRANSACTION_SECONDS: Final = 30.0
+"""No transaction of ours takes a second; one that takes this long meets a database that does not answer."""
+MIGRATION_SECONDS: Final = 300.0
+
+_BUSY_MILLISECONDS: Final = 10_000
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_WRITE: Final = "dayfly_write"
+_NOW: Final = select(DatabaseNow())
+_POSTGRESQL_SETTINGS: Final = {
+    "application_name": "dayfly",
+    "statement_timeout": "15s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A write under way. `now` is the database's clock, read after the locks that begin it were taken."""
+
+    connection: AsyncConnection
+    now: datetime
+    topics: set[str] = field(default_factory=set)
+    own_topics: set[str] = field(default_factory=set)
+
+    def wake(self, *topics: str) -> None:
+        """Wake, when this commits, whoever watches one of `topics`: WORK, QUEUE."""
+        self.topics.update(topics)
+
+    def wake_here(self, *topics: str) -> None:
+        """As `wake`, for this store only: what others need not know."""
+        self.own_topics.update(topics)
+
+    def notify_cluster(self, cluster_id: str) -> None:
+        """Wake, when this commits, whoever watches the cluster; and nobody else."""
+        self.topics.add(cluster_id)
+
+
+class Database:
+    """One database and the watches on it."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        notifier: CommitNotifier,
+        *,
+        listener: PostgresqlListener | None = None,
+        file_lock: int | None = None,
+    ) -> None:
+        self.notifier = notifier
+        self._engine = engine
+        self._listener = listener
+        self._file_lock = file_lock
+        sqlite = engine.dialect.name == "sqlite"
+        # To begin and end a transaction would take PostgreSQL twice as long as most of what is read.
+        self._reading = engine if sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Left to SQLite, writers poll for its one write lock, with pauses that grow to a tenth of a second.
+        self._write_turn: AbstractAsyncContextManager[None] = asyncio.Lock() if sqlite else nullcontext()
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """See Store.open."""
+        address, notifier = _parse(url), CommitNotifier()
+        async with translated(TRANSACTION_SECONDS):
+            if address.get_backend_name() == "sqlite":
+                engine = _sqlite_engine(address)
+                database = cls(engine, notifier, file_lock=open_sqlite_file(Path(str(address.database))))
+            else:
+                notifier.remote = listener = PostgresqlListener(address, notifier)
+                database = cls(_postgresql_engine(address), notifier, listener=listener)
+        try:
+            await database._prepare()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Give all connections back. May be called again."""
+        if self._listener is not None:
+            await self._listener.close()
+        await self._engine.dispose()
+        file_lock, self._file_lock = self._file_lock, None
+        if file_lock is not None:
+            os.close(file_lock)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read from. There is no transaction: each statement sees what is committed by then."""
+        async with translated(TRANSACTION_SECONDS), self._reading.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the end of its block, or not at all when the block raises."""
+        topics: set[str] = set()
+        own_topics: set[str] = set()
+        try:
+            async with (
+                translated(seconds),
+                self._write_turn,
+                self._engine.connect() as plain,
+            ):
+                connection = await plain.execution_options(**{_WRITE: True})
+                async with connection.begin():
+                    now = (await connection.execute(_NOW)).scalar_one()
+                    yield Transaction(connection, now, topics, own_topics)
+                    if topics and self._listener is not None:
+                        # Within the transaction: it is heard if, and only if, the write is.
+                        await self._listener.notify(connection, topics)
+        finally:
+            # Whatever the outcome: a commit whose answer was lost, or not waited for, is a commit.
+            for topic in topics | own_topics:
+                self.notifier.wake(topic)
+
+    async def _prepare(self) -> None:
+        async with translated(MIGRATION_SECONDS):
+            if self._engine.dialect.name == "sqlite":
+                await self._use_wal()
+            async with self._engine.connect() as plain:
+                connection = await plain.execution_options(**{_WRITE: True})
+                async with connection.begin():
+                    await migrate(connection, seconds=MIGRATION_SECONDS)
+        if self._listener is not None:
+            await self._listener.connect()
+
+    async def _use_wal(self) -> None:
+        """Readers and the writer do not wait for each other. The mode stays with the file."""
+        async with self._engine.connect() as plain:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+
+def _parse(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        # Not even as the cause is the text repeated: it may hold a password.
+        raise InvalidRequest("the database's URL cannot be understood") from None
+    backend = address.get_backend_name()
+    if backend not in _DRIVERS:
+        raise InvalidRequest(f"no support for {backend}: use sqlite+aiosqlite or postgresql+asyncpg")
+    if backend == "sqlite" and address.database in (None, "", ":memory:"):
+        raise InvalidRequest("a SQLite database needs a file: sqlite+aiosqlite:///path")
+    return address.set(drivername=_DRIVERS[backend])
+
+
+def _sqlite_engine(address: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        address, pool_size=8, max_overflow=0, pool_timeout=TRANSACTION_SECONDS, hide_parameters=True
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        # In WAL mode a crash of the process loses nothing, one of the host the last commits, but never the file.
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get(_WRITE):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(address: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        address,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=TRANSACTION_SECONDS,
+        hide_parameters=True,
+        connect_args={"timeout": 10.0, "server_settings": _POSTGRESQL_SETTINGS},
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checked_out(connection: Any, _: ConnectionPoolEntry, __: object) -> None:
+        # As the pool's own ping, but that takes three round trips: it makes a transaction for the sake of proxies.
+        try:
+            connection.run_async(lambda driver: driver.fetchrow(";"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            raise DisconnectionError("the server closed this connection") from error
+
+    return engine

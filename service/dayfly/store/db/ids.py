@@ -1,0 +1,34 @@
+"""Ids and names of clusters, made at random. Not here: whether a name is free (store/clusters/queries.py asks the
+database).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+_ADJECTIVES: Final = (
+    "amber", "brave", "brisk", "calm", "clever", "coral", "crisp", "daring", "dusty", "early", "fabled", "gentle",
+    "golden", "hidden", "humble", "jolly", "keen", "lively", "lucky", "mellow", "misty", "nimble", "noble", "proud",
+    "quick", "quiet", "rapid", "silver", "sunny", "swift", "tidy", "vivid",
+)  # fmt: skip
+_ANIMALS: Final = (
+    "badger", "beetle", "bison", "cicada", "condor", "cricket", "curlew", "dayfly", "dolphin", "falcon", "ferret",
+    "finch", "gecko", "heron", "hornet", "ibex", "jackal", "kestrel", "lemur", "lynx", "marten", "moth", "newt",
+    "otter", "petrel", "plover", "puffin", "raven", "shrew", "stoat", "toad", "weasel",
+)  # fmt: skip
+
+
+def new_id() -> str:
+    """12 hexadecimal characters, the first a digit: no name, which starts with a letter, can be mistaken for an id."""
+    return f"{secrets.randbelow(10)}{secrets.token_hex(6)[1:]}"
+
+
+def is_id(id_or_name: str) -> bool:
+    """Whether `id_or_name` can only be an id."""
+    return id_or_name[:1].isdigit()
+
+
+def new_name() -> str:
+    """`quiet-otter-4f2a`."""
+    return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_ANIMALS)}-{secrets.token_hex(2)}"

@@ -1,0 +1,217 @@
+"""Rows to domain values and back. Not here: which rows (store/clusters/queries.py, store/clusters/leases.py, …)."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Any
+
+from sqlalchemy import Row
+
+from dayfly.domain.capacity import Resources, demand
+from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
+from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.origin import Origin
+from dayfly.domain.pool import Obstacle, Period, Pool
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import Template, TemplatePhase
+
+
+def cluster_from(row: Row[Any]) -> Cluster:
+    """A row of `clusters`. The fault comes without its evidence, which has a table of its own."""
+    return Cluster(
+        id=row.id,
+        name=row.name,
+        spec=ClusterSpec.model_validate(row.spec),
+        desired=Desired(row.desired),
+        phase=Phase(row.phase),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        ready_at=row.ready_at,
+        deleted_at=row.deleted_at,
+        expires_at=row.expires_at,
+        endpoints={int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
+        fault=Fault(**row.fault) if row.fault else None,
+        generation=row.generation,
+        owner=row.owner,
+        admitted_at=row.admitted_at,
+        reserved=row.reserved,
+        failed_at=row.failed_at,
+        heartbeat_at=row.heartbeat_at,
+        hold=None if row.hold_until is None else Hold(row.hold_until, row.hold_reason, row.hold_vms),
+        warned_at=row.warned_at,
+        restarts=row.restarts,
+        restarted_at=row.restarted_at,
+        purpose=Purpose(row.purpose),
+        template_id=row.template_id,
+        pool_id=row.pool_id,
+        origin=Origin.parse(row.origin) if row.origin else None,
+        reset_to=Origin.parse(row.reset_to) if row.reset_to else None,
+        paused=row.paused,
+        traffic=row.traffic,
+        active_at=row.active_at,
+        fence=row.fence,
+    )
+
+
+def hold_columns(hold: Hold | None) -> dict[str, object]:
+    """What a hold, or none, makes of its columns."""
+    if hold is None:
+        return {"hold_until": None, "hold_reason": None, "hold_vms": None}
+    return {"hold_until": hold.until, "hold_reason": storable(hold.reason), "hold_vms": hold.vms}
+
+
+def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
+    """What a row of `clusters` takes of its host: told by its spec where it was written before there were columns."""
+    needs = Resources(row.vcpus, row.memory_mib, row.disk_gib)
+    # One that hibernates has no vCPUs and no memory either, but its disk.
+    if needs == Resources() and row.spec is not None:
+        return demand(ClusterSpec.model_validate(row.spec))
+    return needs
+
+
+def needs_columns(needs: Resources) -> dict[str, int]:
+    """What a cluster takes of its host, as columns."""
+    return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
+
+
+def step_from(row: Row[Any]) -> StepReport:
+    """A row of `steps`."""
+    return StepReport(
+        name=row.name,
+        node=row.node or None,
+        state=StepState(row.state),
+        attempt=row.attempt,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        detail=row.detail,
+        error_code=row.error_code,
+    )
+
+
+def event_from(row: Row[Any]) -> Event:
+    """A row of `events`."""
+    return Event(
+        id=row.id,
+        at=row.at,
+        type=row.type,
+        message=row.message,
+        step=row.step,
+        node=row.node,
+        seconds=row.seconds,
+        code=row.code,
+    )
+
+
+def template_from(row: Row[Any]) -> Template:
+    """A row of `templates`, with its `forks` counted."""
+    return Template(
+        id=row.id,
+        key=row.key,
+        owner=row.owner,
+        spec=ClusterSpec.model_validate(row.spec),
+        phase=TemplatePhase(row.phase),
+        builder=row.builder,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        last_used_at=row.last_used_at,
+        size_bytes=row.size_bytes,
+        uses=row.uses,
+        forks=row.forks,
+        failures=row.failures,
+        fault=Fault(**row.fault) if row.fault else None,
+        failed_cluster=row.failed_cluster,
+    )
+
+
+def checkpoint_from(row: Row[Any]) -> Checkpoint:
+    """A row of `checkpoints`."""
+    return Checkpoint(row.cluster_id, row.name, CheckpointPhase(row.phase), row.created_at, row.size_bytes)
+
+
+def pool_from(row: Row[Any]) -> Pool:
+    """A row of `pools`."""
+    return Pool(
+        id=row.id,
+        name=row.name,
+        owner=row.owner,
+        spec=ClusterSpec.model_validate(row.spec),
+        size=row.size,
+        maximum=row.maximum,
+        created_at=row.created_at,
+        schedule=tuple(map(_period_from, row.schedule)),
+        max_age_seconds=row.max_age_seconds,
+        waiting=Obstacle(**row.waiting) if row.waiting else None,
+    )
+
+
+def pool_columns(pool: Pool) -> dict[str, object]:
+    """A pool's row, but for what workers tell of it."""
+    return {
+        "id": pool.id,
+        "name": pool.name,
+        "owner": pool.owner,
+        "spec": pool.spec.model_dump(mode="json"),
+        "size": pool.size,
+        "maximum": pool.maximum,
+        "created_at": pool.created_at,
+        "schedule": [
+            {
+                "days": sorted(period.days),
+                "since": period.since.isoformat(),
+                "until": period.until.isoformat(),
+                "size": period.size,
+            }
+            for period in pool.schedule
+        ],
+        "max_age_seconds": pool.max_age_seconds,
+    }
+
+
+def _period_from(kept: dict[str, Any]) -> Period:
+    since, until = time.fromisoformat(kept["since"]), time.fromisoformat(kept["until"])
+    return Period(frozenset(kept["days"]), since, until, kept["size"])
+
+
+def fault_columns(fault: Fault) -> dict[str, str | None]:
+    """A fault as JSON, without its evidence."""
+    return {
+        "code": fault.code,
+        "message": storable(fault.message),
+        "step": fault.step,
+        "node": fault.node,
+    }
+
+
+def step_columns(report: StepReport) -> dict[str, object]:
+    """What a report changes of its row; the step's name and node identify the row."""
+    return {
+        "state": report.state,
+        "attempt": report.attempt,
+        "started_at": report.started_at,
+        "finished_at": report.finished_at,
+        "detail": storable(report.detail),
+        "error_code": report.error_code,
+    }
+
+
+def event_columns(event: NewEvent) -> dict[str, object]:
+    """An event without its cluster and its time."""
+    return {
+        "type": event.type,
+        "message": storable(event.message),
+        "step": event.step,
+        "node": event.node,
+        "seconds": event.seconds,
+        "code": event.code,
+    }
+
+
+def storable(text: str) -> str:
+    """`text` with U+FFFD for what PostgreSQL refuses: NUL, which serial consoles do print, and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable_tail(text: str, limit_bytes: int) -> str:
+    """The last `limit_bytes` of `text` in UTF-8, from the first whole character on."""
+    return storable(text).encode()[-limit_bytes:].decode(errors="ignore")

@@ -1,0 +1,105 @@
+"""Conditions and statements that more than one part of the store needs. Not here: what only one of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Table, and_, insert, or_, select, update
+
+from dayfly.domain.cluster import Cluster, NewEvent, Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.errors import Conflict, NotFound
+from dayfly.store.db import ids as names
+from dayfly.store.db import tables
+from dayfly.store.db.database import Transaction
+from dayfly.store.db.mapping import cluster_from, event_columns
+from dayfly.store.db.tables import clusters
+from dayfly.store.db.types import DatabaseNow
+from dayfly.store.notify import commit_notifier
+from dayfly.store.notify.commit_notifier import QUEUE, WORK
+
+_NEW_EVENT: Final = insert(tables.events)
+_BATCH: Final = 1000
+"""Ids in one statement: databases bound the number of parameters."""
+
+
+def named(id_or_name: str) -> ColumnElement[bool]:
+    """By name the living cluster; by id a deleted one too."""
+    if names.is_id(id_or_name):
+        return clusters.c.id == id_or_name
+    return and_(clusters.c.name == id_or_name, tables.LIVING)
+
+
+def not_found(id_or_name: str) -> NotFound:
+    return NotFound(f"no cluster {id_or_name}")
+
+
+def is_over(now: datetime | DatabaseNow) -> ColumnElement[bool]:
+    """Whether the cluster has come to an end that no hold puts off: domain/expiry.is_over, as SQL."""
+    lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
+    return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
+
+
+def batches(ids: Collection[str]) -> Iterator[list[str]]:
+    """In one order for everybody, so that two who lock many rows never wait for each other."""
+    ordered = sorted(set(ids))
+    return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
+
+
+async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
+    """The row of a cluster, locked until the transaction ends. Raises NotFound."""
+    # FOR UPDATE is left out on SQLite, where the transaction holds the one write lock already.
+    query = select(clusters).where(named(id_or_name)).with_for_update()
+    row: Row[Any] | None = (await transaction.connection.execute(query)).one_or_none()
+    if row is None:
+        raise not_found(id_or_name)
+    return row
+
+
+def require_active(row: Row[Any]) -> Cluster:
+    """The cluster, if it is a caller's, and to stay. Raises Conflict."""
+    if row.purpose != Purpose.CLUSTER:
+        # Whatever was wished of it now would be there, unasked for, for who gets it or what is made of it.
+        raise Conflict(f"cluster {row.name} is nobody's yet: its purpose is {row.purpose}")
+    if row.phase == Phase.DELETED:
+        raise Conflict(f"cluster {row.name} is deleted")
+    if row.desired == Desired.ABSENT:
+        raise Conflict(f"cluster {row.name} is being deleted")
+    return cluster_from(row)
+
+
+async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:
+    """Change the row of one cluster; the row as it is then."""
+    statement = update(clusters).where(clusters.c.id == cluster_id).values(values).returning(clusters)
+    row: Row[Any] = (await transaction.connection.execute(statement)).one()
+    return row
+
+
+async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) -> int:
+    """Those of Dayfly's own that are to go from now on, due at once, and whoever is at one hears of it; how many."""
+    # Locked in one order, so that two who remove many never wait for each other.
+    query = select(clusters.c.id).where(which, clusters.c.desired != Desired.ABSENT).order_by(clusters.c.id)
+    ids = (await transaction.connection.execute(query.with_for_update())).scalars().all()
+    wish = {"desired": Desired.ABSENT, "due_at": transaction.now, "updated_at": transaction.now}
+    for some in batches(ids):
+        await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(wish))
+    for cluster_id in ids:
+        transaction.notify_cluster(cluster_id)
+        transaction.wake(WORK, QUEUE, commit_notifier.request_topic(cluster_id))
+    return len(ids)
+
+
+async def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
+    """Add events at the transaction's time. The cluster's row is locked by now: that keeps its events in order."""
+    rows = [{"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events]
+    await transaction.connection.execute(_NEW_EVENT, rows)
+
+
+async def put(transaction: Transaction, table: Table, key: Mapping[str, str], values: Mapping[str, object]) -> None:
+    """Update the one row with `key`, or insert it; nobody else can meanwhile, for the row it belongs to is locked."""
+    same = and_(*(table.c[name] == value for name, value in key.items()))
+    result = await transaction.connection.execute(update(table).where(same).values(**values))
+    if result.rowcount == 0:
+        await transaction.connection.execute(insert(table).values(**key, **values))

@@ -1,0 +1,240 @@
+"""The tables, as code sees them; migrations/ makes them, and a test compares the two. Not here: any query.
+
+Times are the database's, in UTC. What a caller filters or a worker orders by is a column; the rest is JSON.
+The texts below are the conditions of partial indices: a query that uses such an index repeats the condition word for
+word, because SQLite does not look into parameters when it chooses an index.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
+from dayfly.store.db.types import UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    }
+)
+
+LIVING: Final = condition("phase <> 'deleted'")
+PLANNED: Final = condition("due_at IS NOT NULL")
+QUEUED: Final = condition("phase = 'pending' AND admitted_at IS NULL")
+RESERVED: Final = condition("reserved")
+LEASED: Final = condition("lease_expires_at IS NOT NULL")
+UNLEASED: Final = condition("lease_expires_at IS NULL")
+GONE: Final = condition("deleted_at IS NOT NULL")
+OF_TEMPLATES: Final = condition("template_id IS NOT NULL AND phase <> 'deleted'")
+OF_POOLS: Final = condition("pool_id IS NOT NULL AND phase <> 'deleted'")
+WARM: Final = condition("purpose = 'member' AND phase = 'ready' AND paused")
+"""What a caller may be given at once; whoever asks for one looks at its lease and at its wish besides."""
+SERVING: Final = condition("phase IN ('making', 'verifying', 'ready')")
+"""Of templates: one a key."""
+RECORDED: Final = condition("phase <> 'gone'")
+"""Of templates."""
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
+    Column("desired", String(16), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("endpoints", PLAIN_JSON, nullable=False),
+    Column("fault", PLAIN_JSON),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("ready_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    # When a worker should look next; NULL: not before somebody wants something.
+    Column("due_at", UtcDateTime),
+    Column("lease_owner", String(255)),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("owner", String(63), nullable=False, server_default="default"),
+    # What it takes of its host (domain/capacity.py).
+    Column("vcpus", Integer, nullable=False, server_default="0"),
+    Column("memory_mib", Integer, nullable=False, server_default="0"),
+    Column("disk_gib", Integer, nullable=False, server_default="0"),
+    Column("admitted_at", UtcDateTime),
+    Column("reserved", Boolean, nullable=False, server_default=false()),
+    Column("failed_at", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("hold_until", UtcDateTime),
+    Column("hold_reason", Text),
+    Column("hold_vms", String(16)),
+    Column("warned_at", UtcDateTime),
+    Column("restarts", Integer, nullable=False, server_default="0"),
+    Column("restarted_at", UtcDateTime),
+    Column("purpose", String(16), nullable=False, server_default="cluster"),
+    Column("template_id", String(12)),
+    Column("pool_id", String(12)),
+    Column("origin", String(64)),
+    Column("reset_to", String(64)),
+    Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("traffic", BIG, nullable=False, server_default="0"),
+    Column("active_at", UtcDateTime),
+    # spec.shape, by which a pool's member is found. NULL: recorded by an older Dayfly.
+    Column("shape", String(64)),
+    # Counts its claims (domain/fence.py).
+    Column("fence", BIG, nullable=False, server_default="0"),
+    partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
+    partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
+    partial("ix_clusters_due_at", "due_at", where=PLANNED),
+    partial("ix_clusters_lease_expires_at", "lease_expires_at", where=LEASED),
+    partial("ix_clusters_queue", "created_at", "id", where=QUEUED),
+    partial("ix_clusters_reserved", "owner", "vcpus", "memory_mib", "disk_gib", where=RESERVED),
+    partial("ix_clusters_deleted_at", "deleted_at", where=GONE),
+    partial("ix_clusters_template_id", "template_id", where=OF_TEMPLATES),
+    partial("ix_clusters_pool_id", "pool_id", where=OF_POOLS),
+    partial("ix_clusters_warm", "shape", "owner", "ready_at", where=WARM),
+    Index("ix_clusters_created_at_id", "created_at", "id"),
+    Index("ix_clusters_owner_created_at_id", "owner", "created_at", "id"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    cluster_id(primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("value", String(255), nullable=False),
+    Index("ix_labels_key_value_cluster_id", "key", "value", "cluster_id"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    # Grows with the first report of a step: the order in which steps began.
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    cluster_id(),
+    Column("name", String(64), nullable=False),
+    # "" for a step of the whole cluster: NULLs are never equal, so a unique constraint would not hold.
+    Column("node", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("detail", Text, nullable=False),
+    Column("error_code", String(64)),
+    UniqueConstraint("cluster_id", "name", "node"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    cluster_id(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("step", String(64)),
+    Column("node", String(64)),
+    Column("seconds", Float),
+    Column("code", String(64)),
+    Index("ix_events_cluster_id_id", "cluster_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    cluster_id(primary_key=True),
+    Column("content", PLAIN_JSON, nullable=False),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    cluster_id(primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("content", Text, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    cluster_id(),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_idempotency_keys_cluster_id", "cluster_id"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("owner", String(63), nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
+    Column("phase", String(16), nullable=False),
+    # The cluster that it was made from: forgotten before it.
+    Column("builder", String(12), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ready_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("gone_at", UtcDateTime),
+    Column("size_bytes", BIG, nullable=False, server_default="0"),
+    Column("uses", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("fault", PLAIN_JSON),
+    # The cluster that failed, and has the evidence: the builder, or the trial. Forgotten before the template.
+    Column("failed_cluster", String(12)),
+    partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
+    partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
+)
+
+template_secrets = Table(
+    "template_secrets",
+    metadata,
+    Column("template_id", String(12), ForeignKey("templates.id", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("content", PLAIN_JSON, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    cluster_id(primary_key=True),
+    Column("name", String(40), primary_key=True),
+    Column("phase", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("size_bytes", BIG, nullable=False, server_default="0"),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("owner", String(63), nullable=False),
+    Column("spec", PLAIN_JSON, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("maximum", Integer, nullable=False),
+    Column("schedule", PLAIN_JSON, nullable=False),
+    Column("max_age_seconds", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Why it is not filled, as a worker found it; NULL: nothing is known to be in its way.
+    Column("waiting", PLAIN_JSON),
+    UniqueConstraint("name"),
+)

@@ -1,0 +1,97 @@
+"""The store for what looks at many clusters at once: the sweeper, the engine's events, the end of history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select, update
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.store.commands import Known
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database
+from dayfly.store.db.shared_queries import batches
+from dayfly.store.db.tables import clusters, templates
+from dayfly.store.db.types import DatabaseNow
+from dayfly.store.notify.commit_notifier import WORK
+
+
+class Maintenance:
+    """All that is known, what must be looked at, and what is forgotten."""
+
+    _database: Database
+
+    @uncancellable
+    async def known(self) -> tuple[Known, ...]:
+        """Every cluster that is not deleted."""
+        columns = clusters.c
+        workers = columns.spec["workers"].as_integer().label("workers")
+        told = (columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, columns.ready_at)
+        query = select(*told, workers).where(tables.LIVING)
+        async with self._database.read() as connection:
+            now = (await connection.execute(select(DatabaseNow()))).scalar_one()
+            rows = (await connection.execute(query)).all()
+        return tuple(
+            Known(
+                id=row.id,
+                phase=Phase(row.phase),
+                desired=Desired(row.desired),
+                reserved=row.reserved,
+                held=row.hold_until is not None and row.hold_until > now,
+                begun=row.ready_at is not None,
+                containers=0 if row.phase == Phase.HIBERNATED else 2 + 1 + row.workers,
+            )
+            for row in rows
+        )
+
+    @uncancellable
+    async def deleted(self, cluster_ids: Collection[str]) -> frozenset[str]:
+        """Those that are on record as deleted; the others were never recorded, are forgotten, or live."""
+        found: set[str] = set()
+        async with self._database.read() as connection:
+            for ids in batches(cluster_ids):
+                query = select(clusters.c.id).where(clusters.c.id.in_(ids), tables.GONE)
+                found |= set((await connection.execute(query)).scalars())
+        return frozenset(found)
+
+    @uncancellable
+    async def requeue(self, cluster_ids: Collection[str]) -> None:
+        """Make clusters due at once, whoever holds them, because something happened to them. Deleted ones stay so."""
+        if not cluster_ids:
+            return
+        async with self._database.write() as transaction:
+            now, columns = transaction.now, clusters.c
+            # One that is claimed was due before, and must be looked at again after.
+            idle = or_(columns.due_at.is_(None), columns.due_at > now, columns.lease_expires_at > now)
+            for ids in batches(cluster_ids):
+                query = select(columns.id).where(columns.id.in_(ids), tables.LIVING, idle)
+                rows = await transaction.connection.execute(query.order_by(columns.id).with_for_update())
+                found = list(rows.scalars())
+                if found:
+                    await transaction.connection.execute(
+                        update(clusters).where(columns.id.in_(found)).values(due_at=now)
+                    )
+                    transaction.wake(WORK)
+
+    @uncancellable
+    async def purge_deleted(self, older_than_seconds: float, limit: int) -> int:
+        """Remove up to `limit` clusters, with all of theirs, that were deleted so long ago; how many it were.
+
+        And all templates that have been gone for so long.
+        """
+        async with self._database.write() as transaction:
+            before = transaction.now - timedelta(seconds=older_than_seconds)
+            await transaction.connection.execute(delete(templates).where(templates.c.gone_at < before))
+            old = (
+                select(clusters.c.id)
+                .where(tables.GONE, clusters.c.deleted_at < before)
+                .order_by(clusters.c.deleted_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            ids = list((await transaction.connection.execute(old)).scalars())
+            for batch in batches(ids):
+                await transaction.connection.execute(delete(clusters).where(clusters.c.id.in_(batch)))
+            return len(ids)

@@ -1,0 +1,1 @@
+"""Notification of commits, within a process and between processes, so that nothing has to poll."""

@@ -1,0 +1,104 @@
+"""Who is told of a commit, so that nobody has to poll: watches of this process; on PostgreSQL those of others, too.
+
+A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come
+without need; it is never lost: a watch is set from the moment it is entered, and whenever other processes could not be
+heard for a while, everybody is told to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+WORK: Final = "work"
+"""Something became due for a worker."""
+QUEUE: Final = "queue"
+"""Somebody came into the queue or left it, or there is more room."""
+
+
+def request_topic(cluster_id: str) -> str:
+    """The topic of what is wanted of one cluster, for who acts on it; the cluster's id is the topic of all of it."""
+    return f"{cluster_id} wish"
+
+
+RETRY_SECONDS: Final = 1.0
+"""While other processes cannot be heard: the pause before the next attempt, in which our own commits still wake."""
+
+
+class Remote(Protocol):
+    """Where wake-ups of other processes come from: PostgreSQL (postgresql_listen.py)."""
+
+    async def heard(self) -> bool:
+        """Whether other processes are heard, after an attempt to make it so."""
+        ...
+
+
+class Watch:
+    """Remembers that something changed since the last `wait`."""
+
+    def __init__(self, remote: Remote | None) -> None:
+        self._remote = remote
+        self._changed = asyncio.Event()
+
+    async def wait(self, timeout: float) -> bool:
+        """True once something changed; False after `timeout` seconds.
+
+        At once, if it changed since the watch began or was last waited for.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._changed.is_set():
+                    heard = self._remote is None or await self._remote.heard()
+                    await self._until_changed(None if heard else RETRY_SECONDS)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+    async def _until_changed(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        """Make the present or next `wait` return."""
+        self._changed.set()
+
+
+class CommitNotifier:
+    """The watches of one store."""
+
+    def __init__(self) -> None:
+        self.remote: Remote | None = None
+        self.origin = secrets.token_hex(8)
+        """Tells our own notifications from those of other stores."""
+        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+
+    @contextmanager
+    def watch(self, topic: str) -> Iterator[Watch]:
+        """Be told of every commit that concerns `topic`."""
+        watch = Watch(self.remote)
+        self._watches[topic].add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[topic].discard(watch)
+            if not self._watches[topic]:
+                del self._watches[topic]
+
+    def wake(self, topic: str) -> None:
+        """Tell those who watch `topic`."""
+        for watch in self._watches.get(topic, ()):
+            watch.wake()
+
+    def wake_all(self) -> None:
+        """Tell everybody: what happened meanwhile is not known."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.wake()

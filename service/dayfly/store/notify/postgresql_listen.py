@@ -1,0 +1,99 @@
+"""Hears of other processes' commits, by PostgreSQL's LISTEN, on a connection of its own.
+
+It has no task: whoever waits for a change looks after it. When the connection breaks everybody is woken, looks, and
+the next wait connects again; and is woken again, for what happened in between was not heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, URL, Text, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from dayfly.errors import DatabaseUnavailable
+from dayfly.store.driver_errors import translated
+from dayfly.store.notify.commit_notifier import CommitNotifier
+
+CHANNEL: Final = "dayfly_cluster"
+"""Payload: the sending store's origin, a space, the topic."""
+
+_CONNECT_SECONDS: Final = 10.0
+
+
+class PostgresqlListener:
+    """One connection that listens, and comes back."""
+
+    def __init__(self, address: URL, notifier: CommitNotifier) -> None:
+        # No pool: this connection is never shared, and a broken one is of no use to anybody.
+        self._engine = create_async_engine(
+            address,
+            poolclass=NullPool,
+            connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "dayfly-listen"}},
+        )
+        self._notifier = notifier
+        self._connection: AsyncConnection | None = None
+        self._alive = False
+        self._closed = False
+        self._connecting = asyncio.Lock()
+
+    async def heard(self) -> bool:
+        """Whether the connection stands, after an attempt to make it so."""
+        if not self._alive and not self._closed:
+            try:
+                await self.connect()
+            except DatabaseUnavailable:
+                return False  # whoever waits looks at the database next, and is told there
+        return self._alive
+
+    async def notify(self, connection: AsyncConnection, topics: Collection[str]) -> None:
+        """Tell every other process, if and when the transaction of `connection` commits."""
+        payloads = func.unnest(cast([f"{self._notifier.origin} {topic}" for topic in sorted(topics)], ARRAY(Text)))
+        await connection.execute(select(func.pg_notify(CHANNEL, payloads.column_valued("payload"))))
+
+    async def connect(self) -> None:
+        """Connect, unless that stands already. Raises DatabaseUnavailable."""
+        async with self._connecting:
+            if self._alive or self._closed:
+                return
+            await self._drop()
+            async with translated(_CONNECT_SECONDS):
+                connection = await self._engine.connect()
+                try:
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
+                    driver.add_termination_listener(self._terminated)
+                    await driver.add_listener(CHANNEL, self._heard)
+                except BaseException:
+                    await connection.close()
+                    raise
+            self._connection, self._alive = connection, True
+        self._notifier.wake_all()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._closed = True
+        self._alive = False
+        async with self._connecting:
+            await self._drop()
+            await self._engine.dispose()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.remove_termination_listener(self._terminated)
+            # Not back to a pool, and with no more talk on a wire that may be dead.
+            await connection.invalidate()
+            await connection.close()
+
+    def _heard(self, connection: object, pid: int, channel: str, payload: str) -> None:  # noqa: ARG002
+        origin, _, topic = payload.partition(" ")
+        if origin != self._notifier.origin:
+            self._notifier.wake(topic)
+
+    def _terminated(self, connection: object) -> None:  # noqa: ARG002
+        self._alive = False
+        self._notifier.wake_all()

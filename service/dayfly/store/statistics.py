@@ -1,0 +1,96 @@
+"""The store for who looks at the whole: how many there are of what, and of what was made from nothing of late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, case, func, select
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.template import TemplatePhase
+from dayfly.store.db import tables
+from dayfly.store.db.database import Database
+from dayfly.store.db.tables import clusters, pools, templates
+from dayfly.store.db.types import DatabaseNow, UtcDateTime
+
+
+class Statistics:
+    """Figures for metrics, and for the curators of templates and pools (reconcile/)."""
+
+    _database: Database
+
+    @uncancellable
+    async def count_members(self) -> Mapping[tuple[str, str], int]:
+        """(pool's name, state) → members: those that are `ready` to be taken, in the `making`, `failed`, or `leaving`.
+
+        Every pool has every state.
+        """
+        columns = clusters.c
+        state = case(
+            (columns.desired == Desired.ABSENT, "leaving"),
+            (columns.phase == Phase.FAILED, "failed"),
+            ((columns.phase == Phase.READY) & columns.paused, "ready"),
+            else_="making",
+        ).label("state")
+        members = (
+            select(columns.pool_id, state, func.count().label("number"))
+            .where(tables.OF_POOLS, columns.purpose == Purpose.MEMBER)
+            .group_by(columns.pool_id, state)
+        )
+        async with self._database.read() as connection:
+            names = {row.id: row.name for row in await connection.execute(select(pools.c.id, pools.c.name))}
+            found = (await connection.execute(members)).all()
+        none = {(name, state): 0 for name in names.values() for state in ("ready", "making", "failed", "leaving")}
+        return none | {(names[row.pool_id], row.state): row.number for row in found if row.pool_id in names}
+
+    @uncancellable
+    async def count_templates(self) -> Mapping[TemplatePhase, int]:
+        """How many templates there are in each phase but `gone`."""
+        query = select(templates.c.phase, func.count().label("number")).where(tables.RECORDED)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.group_by(templates.c.phase))).all()
+        present = {TemplatePhase(row.phase): int(row.number) for row in rows}
+        return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.GONE}
+
+    @uncancellable
+    async def count_forks(self) -> int:
+        """How many clusters live that are forks, whoever has them."""
+        columns = clusters.c
+        query = select(func.count()).where(tables.OF_TEMPLATES, columns.purpose != Purpose.TEMPLATE)
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    @uncancellable
+    async def cold_shapes(self, seconds: float, limit: int) -> tuple[tuple[ClusterSpec, str, datetime], ...]:
+        """Of which shapes callers' clusters were made from nothing of late: (spec, owner, ready at), the latest each.
+
+        Those that a template could have served, ready within so many `seconds`; at most `limit`, the latest first.
+        """
+        columns = clusters.c
+        async with self._database.read() as connection:
+            now = (await connection.execute(select(DatabaseNow()))).scalar_one()
+            cold = and_(
+                tables.LIVING,
+                columns.purpose == Purpose.CLUSTER,
+                columns.template_id.is_(None),
+                columns.shape.is_not(None),
+                columns.spec["isolation"].as_string() == "shared",
+                columns.ready_at > now - timedelta(seconds=seconds),
+            )
+            last = func.max(columns.ready_at, type_=UtcDateTime()).label("last")
+            shapes = select(columns.shape, columns.owner, last).where(cold).group_by(columns.shape, columns.owner)
+            latest = shapes.order_by(last.desc()).limit(limit).subquery()
+            same = and_(
+                columns.shape == latest.c.shape,
+                columns.owner == latest.c.owner,
+                columns.ready_at == latest.c.last,
+            )
+            query = select(columns.spec, columns.owner, columns.shape, columns.ready_at).join(latest, same).where(cold)
+            rows = (await connection.execute(query.order_by(columns.ready_at.desc()))).all()
+        # Two of a shape may have been ready in the same moment.
+        told = {(row.shape, row.owner): row for row in rows}
+        return tuple((ClusterSpec.model_validate(row.spec), row.owner, row.ready_at) for row in told.values())

@@ -1,0 +1,162 @@
+"""Where a cluster's machines come from, as recorded by who has the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from dayfly.domain.capacity import demand
+from dayfly.domain.lifecycle import Phase
+from dayfly.domain.origin import IMAGE, TEMPLATE
+from dayfly.domain.secrets import new_secrets
+from dayfly.errors import Conflict, Internal, LeaseLost
+from dayfly.store import NewCluster, Store
+from dayfly.store.db.tables import clusters
+from tests.store.helpers import admit_all, claim_new, claim_one, make_ready, make_template, move, reported, set_back
+from tests.support.specs import make_spec
+
+
+async def test_a_fork_gets_its_template_its_secrets_and_its_phase_at_once(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    secrets = new_secrets(claim.cluster.spec, claim.at)
+    forked = await store.begin(claim, TEMPLATE, secrets=secrets, template_id=template.id)
+    assert (forked.phase, forked.origin, forked.template_id) == (Phase.PROVISIONING, TEMPLATE, template.id)
+    assert await store.secrets(claim.cluster.id) == secrets
+    used = await store.get_template(template.id)
+    assert (used.uses, used.forks) == (1, 1)
+    assert used.last_used_at is not None
+    [event] = await reported(store, claim.cluster.id)
+    assert (event.type, event.message) == ("phase", "pending → provisioning")
+
+
+async def test_a_fork_that_falls_back_is_none_any_more(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    own = new_secrets(claim.cluster.spec, claim.at)
+    cold = await store.begin(claim, IMAGE, secrets=own)
+    assert (cold.phase, cold.origin, cold.template_id, cold.generation) == (Phase.PROVISIONING, IMAGE, None, 1)
+    assert await store.secrets(claim.cluster.id) == own
+    used = await store.get_template(template.id)
+    assert (used.uses, used.forks) == (1, 0)
+    assert [event.type for event in await reported(store, claim.cluster.id)] == ["phase"]
+
+
+async def test_a_fork_that_begins_again_uses_its_template_once(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    for _ in range(2):
+        await store.begin(claim, TEMPLATE, template_id=template.id)
+    assert (await store.get_template(template.id)).uses == 1
+
+
+async def test_a_template_that_is_retired_takes_no_new_forks_but_its_own(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await store.retire_template(template.id)
+    reset = await store.begin(claim, TEMPLATE, template_id=template.id, reset=True)
+    assert reset.generation == 2
+    other = await claim_new(store)
+    with pytest.raises(Conflict, match="no forks"):
+        await store.begin(other, TEMPLATE, template_id=template.id)
+    assert (await store.get_cluster(other.cluster.id)).phase is Phase.PENDING
+    assert await reported(store, other.cluster.id) == ()
+
+
+async def test_a_recovery_keeps_what_it_is_a_fork_of(store: Store) -> None:
+    template = await make_template(store)
+    claim = await claim_new(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    ready = await store.set_phase(claim, Phase.READY)
+    assert (ready.origin, ready.template_id) == (None, template.id)
+    recovering = await store.begin(claim, None, template_id=template.id)
+    assert (recovering.origin, recovering.template_id) == (None, template.id)
+    assert recovering.keeps_disks
+
+
+async def test_nothing_begins_that_is_over(store: Store) -> None:
+    claim = await claim_new(store)
+    await move(store, claim, Phase.PROVISIONING, Phase.FAILED)
+    with pytest.raises(Internal):
+        await store.begin(claim, IMAGE)
+
+
+async def test_only_who_has_the_claim_may_write(store: Store) -> None:
+    claim = await claim_new(store)
+    await set_back(store, claim.cluster.id, clusters.c.lease_expires_at)
+    await claim_one(store, "heir")
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.begin(claim, IMAGE),
+        lambda: store.set_paused(claim, paused=True),
+        lambda: store.saw_traffic(claim, 7, active=True),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLost):
+            await write()
+
+
+async def test_a_cluster_that_was_just_claimed_is_paused_and_due(store: Store) -> None:
+    ready = await make_ready(store)
+    await store.requeue([ready.id])
+    claim = await claim_one(store)
+    paused = await store.set_paused(claim, paused=True)
+    assert paused.paused
+    await store.release(claim, due_in_seconds=None)
+    claim = await claim_one(store)
+    assert not (await store.set_paused(claim, paused=False)).paused
+    await store.release(claim, due_in_seconds=None)
+    assert await store.seconds_until_due() is None
+
+
+async def test_machines_that_begin_again_do_not_stand_still(store: Store) -> None:
+    claim = await claim_new(store)
+    await move(store, claim, Phase.PROVISIONING, Phase.READY)
+    await store.set_paused(claim, paused=True)
+    assert not (await store.begin(claim, None)).paused
+
+
+async def test_traffic_is_remembered_and_when_there_was_some(store: Store) -> None:
+    claim = await claim_new(store, idle_seconds=400)
+    await move(store, claim, Phase.PROVISIONING, Phase.READY)
+    quiet = await store.saw_traffic(claim, 7, active=False)
+    assert (quiet.traffic, quiet.active_at) == (7, None)
+    busy = await store.saw_traffic(claim, 2**40, active=True)
+    assert busy.traffic == 2**40
+    assert busy.active_at is not None
+    await store.release(claim, due_in_seconds=None)
+    seconds = await store.seconds_until_due()
+    assert seconds is not None
+    assert 90 <= seconds <= 100, "it is looked at again, for it may be idle"
+
+
+async def test_who_may_be_a_fork_counts_with_less_memory_until_it_is_none(store: Store) -> None:
+    spec = make_spec()
+    await store.create_cluster(NewCluster("shared", spec, memory_factor=2.0))
+    await store.create_cluster(NewCluster("strict", spec.model_copy(update={"isolation": "strict"}), memory_factor=2.0))
+    needs = {waiting.id: waiting.needs for waiting in (await store.queue()).waiting}
+    shared = await store.get_cluster("shared")
+    assert needs[shared.id] == demand(spec, memory_factor=2.0)
+    assert needs[(await store.get_cluster("strict")).id] == demand(spec)
+    await admit_all(store)
+    claims = {claim.cluster.name: claim for claim in await store.claim("worker", lease_seconds=60, limit=2)}
+    await store.begin(claims["shared"], IMAGE)
+    occupants = await store.occupants()
+    assert [occupant.needs for occupant in occupants] == [demand(spec), demand(spec)]
+
+
+async def test_a_fork_that_recovers_counts_with_all_its_memory(store: Store) -> None:
+    spec = make_spec()
+    template = await make_template(store)
+    await store.create_cluster(NewCluster("shared", spec, memory_factor=2.0))
+    await admit_all(store)
+    claim = await claim_one(store)
+    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await move(store, claim, Phase.READY)
+    [occupant] = await store.occupants()
+    assert occupant.needs == demand(spec, memory_factor=2.0)
+    await move(store, claim, Phase.PROVISIONING)
+    [occupant] = await store.occupants()
+    assert occupant.needs == demand(spec), "it boots: nothing is shared any more"
