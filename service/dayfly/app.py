@@ -15,6 +15,24 @@ import uvicorn
 from dayfly.api.app import create_api
 from dayfly.api.services import ApiServices
 from dayfly.clock import Clock, SystemClock
+from dayfly.controllers.admission import Admission
+from dayfly.controllers.cluster.boot_source import BootSources
+from dayfly.controllers.cluster.boot_throttle import BootThrottle
+from dayfly.controllers.cluster.context import ClusterContext, Installation
+from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.cluster.ready import ReadyController
+from dayfly.controllers.cluster.reconciler import Reconciler
+from dayfly.controllers.cluster.recovery import Recovery
+from dayfly.controllers.cluster.retry import RetryPolicy
+from dayfly.controllers.cluster.snapshots import Snapshots
+from dayfly.controllers.cluster.worker import Worker, WorkerOptions
+from dayfly.controllers.engine_events import EngineEventWatcher
+from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.pools.controller import pool_controller
+from dayfly.controllers.pools.health import PoolHealth
+from dayfly.controllers.spec_refresh import SpecRefresher
+from dayfly.controllers.templates import template_controller
 from dayfly.domain.capacity import CapacityRules
 from dayfly.domain.recovery import RestartRules
 from dayfly.domain.topology import Publication
@@ -37,24 +55,6 @@ from dayfly.engine.sandbox import Sandbox
 from dayfly.engine.smoke import Smoke
 from dayfly.engine.step import Step
 from dayfly.errors import DatabaseUnavailable
-from dayfly.reconcile.admission import Admission
-from dayfly.reconcile.checkup import Checkup
-from dayfly.reconcile.endings import Endings
-from dayfly.reconcile.origins import Origins
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.patience import Patience
-from dayfly.reconcile.pools import pools_of
-from dayfly.reconcile.reconciler import Reconciler
-from dayfly.reconcile.recovery import Recovery
-from dayfly.reconcile.saving import Saving
-from dayfly.reconcile.scene import Installation, Scene
-from dayfly.reconcile.shapes import Shapes
-from dayfly.reconcile.stagger import Stagger
-from dayfly.reconcile.standing import Standing
-from dayfly.reconcile.sweeper import Sweeper
-from dayfly.reconcile.templates import templates_of
-from dayfly.reconcile.watcher import Watcher
-from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
@@ -89,7 +89,7 @@ STEPS: Final[Mapping[str, Step]] = {
 
 
 @dataclass(frozen=True)
-class Outside:
+class Infrastructure:
     """The drivers of one process."""
 
     engine: DockerEngine
@@ -101,7 +101,7 @@ class Outside:
 
 
 @asynccontextmanager
-async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outside]:
+async def open_infrastructure(settings: Settings, clock: Clock) -> AsyncIterator[Infrastructure]:
     """Connections to the outside world; made on first use, closed at the end."""
     async with AsyncExitStack() as stack:
         engine = DockerEngine(settings.docker_host, instance=settings.instance, clock=clock)
@@ -112,7 +112,7 @@ async def open_outside(settings: Settings, clock: Clock) -> AsyncIterator[Outsid
         stack.push_async_callback(ssh.close)
         host = EngineHost(engine, images, capacity_rules(settings))
         drivers = Drivers(engine, ssh, KubeClient(), QemuMachines(engine, processor=host_processor()))
-        yield Outside(engine, images, drivers, host, KernelPressure(), Accelerators(settings, images))
+        yield Infrastructure(engine, images, drivers, host, KernelPressure(), Accelerators(settings, images))
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
@@ -126,24 +126,26 @@ def capacity_rules(settings: Settings) -> CapacityRules:
     )
 
 
-def reconciler_of(settings: Settings, scene: Scene, clock: Clock, *, steps: Mapping[str, Step] = STEPS) -> Reconciler:
+def reconciler_of(
+    settings: Settings, context: ClusterContext, clock: Clock, *, steps: Mapping[str, Step] = STEPS
+) -> Reconciler:
     """A reconciler of this process."""
     rules = RestartRules(settings.restart_limit, settings.restart_backoff_seconds, settings.restart_window_seconds)
-    endings, recovery, origins = Endings(scene), Recovery(scene, rules), Origins(scene)
-    patience = Patience(settings.step_attempts, settings.retry_backoff_seconds)
+    finalizer, recovery, boot_sources = Finalizer(context), Recovery(context, rules), BootSources(context)
+    retry_policy = RetryPolicy(settings.step_attempts, settings.retry_backoff_seconds)
     return Reconciler(
-        scene=scene,
+        context=context,
         steps=steps,
-        endings=endings,
+        finalizer=finalizer,
         recovery=recovery,
-        origins=origins,
-        standing=Standing(scene, endings, recovery, Saving(scene, origins), patience),
-        stagger=Stagger(scene.gauge, settings.pressure_limit_percent, clock),
-        patience=patience,
+        boot_sources=boot_sources,
+        ready=ReadyController(context, finalizer, recovery, Snapshots(context, boot_sources), retry_policy),
+        boot_throttle=BootThrottle(context.gauge, settings.pressure_limit_percent, clock),
+        retry_policy=retry_policy,
     )
 
 
-def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -> Scene:
+def cluster_context(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ClusterContext:
     """What all clusters of this installation are made of."""
     installation = Installation(
         instance=settings.instance,
@@ -152,7 +154,14 @@ def scene_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -
         boot_limit_seconds=settings.boot_limit_seconds,
         processor=host_processor(),
     )
-    return Scene(store, outside.drivers, installation, outside.accelerators.accelerator, outside.gauge, clock)
+    return ClusterContext(
+        store,
+        infrastructure.drivers,
+        installation,
+        infrastructure.accelerators.accelerator,
+        infrastructure.gauge,
+        clock,
+    )
 
 
 def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages: Outages, clock: Clock) -> Worker:
@@ -163,35 +172,37 @@ def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages:
     return Worker(store, reconciler, options, outages, clock)
 
 
-def sweeper_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -> Sweeper:
+def garbage_collector(
+    settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock
+) -> GarbageCollector:
     """The sweeper of this installation."""
-    return Sweeper(
+    return GarbageCollector(
         store,
-        outside.engine,
+        infrastructure.engine,
         clock,
         grace_seconds=settings.stray_grace_seconds,
         history_seconds=settings.history_seconds,
     )
 
 
-def services_of(settings: Settings, store: Store, outside: Outside, clock: Clock) -> ApiServices:
+def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     """What the API is handed."""
     return ApiServices(
         store=store,
-        images=Catalog(outside.images),
-        consoles=SerialConsoles(outside.engine, store),
-        diagnostics=LiveDiagnostics(outside.drivers, store, settings.instance, outside.gauge, clock),
-        memory=MachineMemory(outside.drivers.machines),
-        orphans=Orphans(sweeper_of(settings, store, outside, clock)),
-        template_key_of=TemplateKeys(outside.accelerators),
-        host=outside.host,
-        rules=outside.host.rules,
+        images=Catalog(infrastructure.images),
+        consoles=SerialConsoles(infrastructure.engine, store),
+        diagnostics=LiveDiagnostics(infrastructure.drivers, store, settings.instance, infrastructure.gauge, clock),
+        memory=MachineMemory(infrastructure.drivers.machines),
+        orphans=Orphans(garbage_collector(settings, store, infrastructure, clock)),
+        template_key_of=TemplateKeys(infrastructure.accelerators),
+        host=infrastructure.host,
+        rules=infrastructure.host.rules,
         clock=clock,
         max_ttl_seconds=settings.max_ttl_seconds,
         default_ttl_seconds=settings.default_ttl_seconds,
         max_hold_seconds=settings.max_hold_seconds,
         fork_memory_overcommit=settings.fork_memory_overcommit,
-        checks={"database": store.ping, "engine": outside.host.answers},
+        checks={"database": store.ping, "engine": infrastructure.host.answers},
         allowed_hosts=settings.allowed_hosts,
     )
 
@@ -211,12 +222,12 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
         if store is None:
             return
         stack.push_async_callback(store.close)
-        outside = await stack.enter_async_context(open_outside(settings, clock))
+        infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
         jobs: list[Coroutine[Any, Any, None]] = []
         if worker:
-            jobs += worker_jobs(settings, store, outside, clock)
+            jobs += worker_jobs(settings, store, infrastructure, clock)
         if api:
-            jobs.append(_serve(settings, services_of(settings, store, outside, clock)))
+            jobs.append(_serve(settings, services_of(settings, store, infrastructure, clock)))
         _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
         await _until(stop, jobs)
         _log.info("stopped")
@@ -240,22 +251,28 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
 
 
 def worker_jobs(
-    settings: Settings, store: Store, outside: Outside, clock: Clock, *, steps: Mapping[str, Step] = STEPS
+    settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> list[Coroutine[Any, Any, None]]:
     """What a worker process does, side by side."""
-    scene = scene_of(settings, store, outside, clock)
-    reconciler = reconciler_of(settings, scene, clock, steps=steps)
-    sweeper = sweeper_of(settings, store, outside, clock)
+    context = cluster_context(settings, store, infrastructure, clock)
+    reconciler = reconciler_of(settings, context, clock, steps=steps)
+    collector = garbage_collector(settings, store, infrastructure, clock)
     outages = Outages(store)
-    shapes = Shapes(Catalog(outside.images).resolve, TemplateKeys(outside.accelerators))
+    specs = SpecRefresher(Catalog(infrastructure.images).resolve, TemplateKeys(infrastructure.accelerators))
     return [
         worker_of(settings, store, reconciler, outages, clock).run(),
-        Admission(store, outside.host.offered, settings.poll_seconds).run(),
-        Watcher(
-            store, outside.engine, sweeper, Checkup(scene), outages, clock, survey_seconds=settings.survey_seconds
+        Admission(store, infrastructure.host.offered, settings.poll_seconds).run(),
+        EngineEventWatcher(
+            store,
+            infrastructure.engine,
+            collector,
+            PoolHealth(context),
+            outages,
+            clock,
+            survey_seconds=settings.survey_seconds,
         ).run(),
-        templates_of(settings, store, shapes, clock).run(),
-        pools_of(settings, store, shapes, clock).run(),
+        template_controller(settings, store, specs, clock).run(),
+        pool_controller(settings, store, specs, clock).run(),
     ]
 
 

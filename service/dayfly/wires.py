@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from dayfly.api.services import HostCapacity, MemoryUse, Orphan
 from dayfly.clock import Clock
+from dayfly.controllers.gc import GarbageCollector, Orphan
 from dayfly.domain import naming, qemu
 from dayfly.domain.capacity import CapacityRules, Resources
 from dayfly.domain.cluster import Cluster
@@ -32,7 +33,6 @@ from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machi
 from dayfly.drivers.ssh import SshConnections
 from dayfly.engine.diagnostics import collect
 from dayfly.errors import EngineRefused, Failure, ImageMissing, InfrastructureError, Internal, NotANodeImage
-from dayfly.reconcile.sweeper import Stray, Sweeper
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -187,7 +187,7 @@ class LiveDiagnostics:
 class Orphans:
     """Garbage collection on the engine (api.services.OrphanCollector)."""
 
-    def __init__(self, sweeper: Sweeper) -> None:
+    def __init__(self, sweeper: GarbageCollector) -> None:
         self._sweeper = sweeper
 
     async def find(self) -> tuple[Orphan, ...]:
@@ -196,7 +196,7 @@ class Orphans:
     async def remove(self) -> tuple[Orphan, ...]:
         return tuple([_orphan(stray, await self._failure(stray)) for stray in await self._sweeper.strays()])
 
-    async def _failure(self, stray: Stray) -> str | None:
+    async def _failure(self, stray: Orphan) -> str | None:
         try:
             await self._sweeper.remove(stray)
         except Failure as error:
@@ -204,7 +204,7 @@ class Orphans:
         return None
 
 
-def _orphan(stray: Stray, error: str | None) -> Orphan:
+def _orphan(stray: Orphan, error: str | None) -> Orphan:
     found = stray.holding
     return Orphan(found.kind, found.name, found.cluster_id or None, found.template_id or None, stray.why, error)
 

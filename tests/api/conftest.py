@@ -29,7 +29,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def outside() -> Outside:
+def infrastructure() -> Outside:
     return Outside()
 
 
@@ -39,6 +39,6 @@ def worker(store: Store) -> Worker:
 
 
 @pytest.fixture
-async def http(store: Store, outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(outside.services(store)) as client:
+async def http(store: Store, infrastructure: Outside) -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client(infrastructure.services(store)) as client:
         yield client

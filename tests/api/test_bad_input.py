@@ -266,15 +266,15 @@ async def test_bad_event_parameters(http: httpx.AsyncClient, query: str) -> None
     check_problem(await http.get(f"/v1/clusters/{cluster['id']}/events?{query}"), 422, "invalid_request")
 
 
-async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, outside: Outside) -> None:
-    outside.images.broken = DockerUnavailable("the engine does not answer")
+async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+    infrastructure.images.broken = DockerUnavailable("the engine does not answer")
     answer = await http.post("/v1/clusters", json={"image": "bare"})
     check_problem(answer, 503, "docker_unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, outside: Outside) -> None:
-    outside.images.broken = RuntimeError("secret detail")
+async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+    infrastructure.images.broken = RuntimeError("secret detail")
     answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"X-Request-Id": "ask-me-1"})
     problem = check_problem(answer, 500, "internal")
     assert problem["request_id"] == "ask-me-1"
@@ -291,8 +291,8 @@ async def test_a_request_for_loopback(http: httpx.AsyncClient, host: str) -> Non
     assert (await http.get("/v1/clusters", headers={"Host": host})).status_code == 200
 
 
-async def test_a_service_for_all_hosts(store: Store, outside: Outside) -> None:
-    async with http_client(outside.services(store, allowed_hosts=None)) as http:
+async def test_a_service_for_all_hosts(store: Store, infrastructure: Outside) -> None:
+    async with http_client(infrastructure.services(store, allowed_hosts=None)) as http:
         assert (await http.get("/healthz", headers={"Host": "lab.example"})).status_code == 200
 
 

@@ -99,11 +99,11 @@ async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient
 
 
 async def test_a_repeated_wish_is_answered_even_when_its_image_has_gone(
-    http: httpx.AsyncClient, outside: Outside
+    http: httpx.AsyncClient, infrastructure: Outside
 ) -> None:
     headers = {"Idempotency-Key": "job-17"}
     first = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
-    outside.images.broken = ImageMissing("removed meanwhile")
+    infrastructure.images.broken = ImageMissing("removed meanwhile")
     again = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
 

@@ -84,17 +84,19 @@ async def test_it_has_no_secrets(http: httpx.AsyncClient, store: Store, worker: 
     assert secrets.bootstrap_token.encode() not in content
 
 
-async def test_an_engine_that_is_away_is_told_and_does_no_harm(http: httpx.AsyncClient, outside: Outside) -> None:
+async def test_an_engine_that_is_away_is_told_and_does_no_harm(
+    http: httpx.AsyncClient, infrastructure: Outside
+) -> None:
     await create(http)
-    outside.diagnostics.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.diagnostics.broken = DockerUnavailable("the engine does not answer")
     files = await fetch(http, "demo")
     assert files["demo/now/not-collected.txt"] == b"[docker_unavailable] the engine does not answer\n"
     assert json.loads(files["demo/cluster.json"])["phase"] == "pending"
 
 
-async def test_one_that_takes_too_long_is_told(http: httpx.AsyncClient, outside: Outside) -> None:
+async def test_one_that_takes_too_long_is_told(http: httpx.AsyncClient, infrastructure: Outside) -> None:
     await create(http)
-    outside.diagnostics.broken = TimeoutError()
+    infrastructure.diagnostics.broken = TimeoutError()
     assert b"took longer" in (await fetch(http, "demo"))["demo/now/not-collected.txt"]
 
 

@@ -11,8 +11,8 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.spec import ClusterSpec
 from dayfly.store import Store
 from tests.support.api import Images, Outside, http_client
-from tests.support.curators import Company
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company
 
 BODY = {"image": "bare", "readiness": "booted"}
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import httpx
 
 from dayfly.store import NewPool, Store
-from tests.support.curators import Company
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company
 
 
 async def figures(http: httpx.AsyncClient) -> Mapping[str, float]:

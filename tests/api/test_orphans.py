@@ -1,4 +1,4 @@
-"""/v1/orphans: what nothing owns is listed and removed. Which that is: tests/scenarios/test_sweeper.py."""
+"""/v1/orphans: what nothing owns is listed and removed. Which that is: tests/scenarios/test_gc.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_what_could_not_be_removed_is_told(http: httpx.AsyncClient) -> Non
     assert (answer.status_code, answer.json()) == (200, {"orphans": [GONE, {**USED, "error": "volume is in use"}]})
 
 
-async def test_an_engine_that_does_not_answer_is_a_problem(http: httpx.AsyncClient, outside: Outside) -> None:
-    outside.orphans.broken = DockerUnavailable("the engine does not answer")
+async def test_an_engine_that_does_not_answer_is_a_problem(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+    infrastructure.orphans.broken = DockerUnavailable("the engine does not answer")
     for method in ("GET", "DELETE"):
         check_problem(await http.request(method, "/v1/orphans"), 503, "docker_unavailable")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.domain.pool import Obstacle
+from dayfly.domain.pool import PoolCondition
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.api.test_wait import held
@@ -54,7 +54,7 @@ async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> Non
 async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, store: Store) -> None:
     pool = await create(http)
     assert pool["waiting"] is None
-    await store.set_pool_condition(pool["id"], Obstacle("template_making", "its template 1 is being made"))
+    await store.set_pool_condition(pool["id"], PoolCondition("template_making", "its template 1 is being made"))
     waiting = {"code": "template_making", "message": "its template 1 is being made"}
     assert (await http.get("/v1/pools/ci")).json()["waiting"] == waiting
     assert [one["waiting"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]
@@ -151,7 +151,7 @@ async def test_what_is_given_is_changed(http: httpx.AsyncClient) -> None:
     assert (changed["size"], changed["schedule"], changed["max_age_seconds"], changed["wanted"]) == (3, [], 60, 1)
 
 
-async def test_the_schedule_says_how_many_wait(store: Store, outside: Outside) -> None:
+async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Outside) -> None:
     class Fixed(SystemClock):
         """A Saturday, then a Monday."""
 
@@ -161,7 +161,7 @@ async def test_the_schedule_says_how_many_wait(store: Store, outside: Outside) -
             return self.moment
 
     clock = Fixed()
-    async with http_client(outside.services(store, clock=clock)) as http:
+    async with http_client(infrastructure.services(store, clock=clock)) as http:
         assert (await create(http, schedule=SCHEDULE))["wanted"] == 0
         clock.moment = datetime(2026, 1, 5, 12, tzinfo=UTC)
         assert await counts(http) == (4, 0, 0)

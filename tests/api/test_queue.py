@@ -63,12 +63,12 @@ async def test_all_that_would_fit_does(http: httpx.AsyncClient) -> None:
     assert (await http.post("/v1/clusters", json=body)).status_code == 202
 
 
-async def test_a_host_with_room_for_nothing(store: Store, outside: Outside) -> None:
+async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Outside) -> None:
     class Tiny:
         async def host(self) -> HostCapacity:
             return HostCapacity(cpus=2, memory_mib=RULES.reserve_memory_mib, disk_gib=100)
 
-    async with http_client(outside.services(store, host=Tiny())) as http:
+    async with http_client(infrastructure.services(store, host=Tiny())) as http:
         problem = check_problem(await http.post("/v1/clusters", json={"image": "bare"}), 422, "capacity")
     assert "too little for any cluster" in problem["detail"]
 
@@ -122,7 +122,7 @@ async def test_one_that_fits_begins_now(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_long_queue_is_read_now_and_then(
-    store: Store, outside: Outside, monkeypatch: pytest.MonkeyPatch
+    store: Store, infrastructure: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(SystemClock):
         seconds = 0.0
@@ -132,7 +132,7 @@ async def test_a_long_queue_is_read_now_and_then(
 
     monkeypatch.setattr(queue, "LONG_QUEUE", 2)
     clock = Stopped()
-    async with http_client(outside.services(store, clock=clock)) as http:
+    async with http_client(infrastructure.services(store, clock=clock)) as http:
         made = [(await create(http, f"demo-{number}"))["queue_position"] for number in range(4)]
         assert made == [1, 2, 3, None]
         await http.delete("/v1/clusters/demo-0")
@@ -142,9 +142,9 @@ async def test_a_long_queue_is_read_now_and_then(
 
 
 async def test_while_the_host_is_not_known_clusters_are_shown_without_a_place(
-    http: httpx.AsyncClient, outside: Outside
+    http: httpx.AsyncClient, infrastructure: Outside
 ) -> None:
     await create(http, "demo")
-    outside.host.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.host.broken = DockerUnavailable("the engine does not answer")
     assert (await http.get("/v1/clusters/demo")).json()["queue_position"] is None
     assert await positions(http) == {"demo": None}

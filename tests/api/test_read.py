@@ -131,7 +131,7 @@ async def test_the_nodes(http: httpx.AsyncClient, worker: Worker) -> None:
     assert [step["node"] for step in second["steps"]] == ["node02"]
 
 
-async def test_the_memory_of_what_runs(http: httpx.AsyncClient, outside: Outside, worker: Worker) -> None:
+async def test_the_memory_of_what_runs(http: httpx.AsyncClient, infrastructure: Outside, worker: Worker) -> None:
     await create(http, "demo", workers={"count": 1})
 
     async def memory() -> list[Any]:
@@ -139,7 +139,7 @@ async def test_the_memory_of_what_runs(http: httpx.AsyncClient, outside: Outside
 
     assert await memory() == [None, None]
     await worker.make()
-    outside.memory.silent = {"node02"}
+    infrastructure.memory.silent = {"node02"}
     told = {"shared_bytes": 100 << 20, "private_bytes": 30 << 20, "proportional_bytes": 50 << 20}
     assert await memory() == [told, None]
     await http.post("/v1/clusters/demo/hibernate")
@@ -148,11 +148,11 @@ async def test_the_memory_of_what_runs(http: httpx.AsyncClient, outside: Outside
 
 
 async def test_a_machine_that_is_slow_to_tell_of_its_memory(
-    http: httpx.AsyncClient, outside: Outside, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(http, "demo", workers={"count": 1})
     await worker.make()
-    outside.memory.slow = {"node01"}
+    infrastructure.memory.slow = {"node01"}
     monkeypatch.setattr("dayfly.api.routes.nodes._MEMORY_SECONDS", 0.05)
     first, second = (await http.get("/v1/clusters/demo/nodes")).json()["nodes"]
     assert first["memory"] is None
@@ -246,8 +246,8 @@ async def test_health_and_version(http: httpx.AsyncClient) -> None:
     assert (await http.get("/readyz")).json() == {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
 
 
-async def test_what_is_missing_is_named(http: httpx.AsyncClient, outside: Outside) -> None:
-    outside.engine.error = DockerUnavailable("the engine does not answer")
+async def test_what_is_missing_is_named(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+    infrastructure.engine.error = DockerUnavailable("the engine does not answer")
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unready")
     assert answer.headers["content-type"] == "application/problem+json"
@@ -257,11 +257,11 @@ async def test_what_is_missing_is_named(http: httpx.AsyncClient, outside: Outsid
     assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_a_check_with_a_defect_is_a_defect(store: Store, outside: Outside) -> None:
+async def test_a_check_with_a_defect_is_a_defect(store: Store, infrastructure: Outside) -> None:
     async def broken() -> None:
         raise RuntimeError("never shown")
 
-    async with http_client(outside.services(store, checks={"broken": broken})) as http:
+    async with http_client(infrastructure.services(store, checks={"broken": broken})) as http:
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "never shown" not in answer.text

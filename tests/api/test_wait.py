@@ -83,7 +83,7 @@ async def test_no_time_is_one_look(http: httpx.AsyncClient, identity: str) -> No
     assert cluster["phase"] == "pending"
 
 
-async def test_when_time_is_over_it_tells_how_things_stand(store: Store, outside: Outside) -> None:
+async def test_when_time_is_over_it_tells_how_things_stand(store: Store, infrastructure: Outside) -> None:
     class Leaping(SystemClock):
         """Each look at it is a minute later."""
 
@@ -94,7 +94,7 @@ async def test_when_time_is_over_it_tells_how_things_stand(store: Store, outside
             self.seconds += 60
             return self.seconds
 
-    async with http_client(outside.services(store, clock=Leaping())) as http:
+    async with http_client(infrastructure.services(store, clock=Leaping())) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         async with asyncio.timeout(PATIENCE):
             answer = await http.get("/v1/clusters/demo?wait=ready&timeout=60")

@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import event
 
 from dayfly.clock import SystemClock
+from dayfly.controllers.cluster.reconciler import Reconciler
 from dayfly.domain.capacity import Resources
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.topology import Publication, compute_topology
-from dayfly.reconcile.reconciler import Reconciler
 from dayfly.store import Claim, NewCluster, Store
 from tests.bench import records
 from tests.bench.figures import Figures, growth
@@ -76,7 +76,7 @@ async def costs(store: Store, numbers: Sequence[int], rounds: int, idle_seconds:
 
 def _passes(world: World) -> dict[str, Pass]:
     store, reconciler = world.store, world.reconciler()
-    admission, sweeper = world.admission(), world.sweeper()
+    admission, collector = world.admission(), world.collector()
     tended = records.cluster(0).id
 
     async def claim_look() -> None:
@@ -87,7 +87,7 @@ def _passes(world: World) -> dict[str, Pass]:
         assert await admission.look() == ()
 
     async def survey() -> None:
-        await sweeper.look()
+        await collector.look()
 
     async def tend() -> None:
         await store.requeue([tended])

@@ -38,7 +38,7 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
     from dayfly.wires import Accelerators, EngineHost
 
     @asynccontextmanager
-    async def outside(settings: Settings, clock: Clock) -> AsyncIterator[app.Outside]:
+    async def infrastructure(settings: Settings, clock: Clock) -> AsyncIterator[app.Infrastructure]:
         engine = await RemoteEngine.connect(socket)
         images = FakeImages()
         images.add_node_image(f"dayfly/{IMAGE}:latest", make_manifest().model_dump_json())
@@ -47,10 +47,10 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         drivers = Drivers(engine, FakeSsh(), FakeKube(), engine.machines)
         # Never pressed: a benchmark keeps every CPU busy, but nothing boots that would have to wait for that.
         accelerators = Accelerators(settings, images)
-        yield app.Outside(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
+        yield app.Infrastructure(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
         await engine.close()
 
-    with patch.object(app, "open_outside", outside):
+    with patch.object(app, "open_outside", infrastructure):
         asyncio.run(app.run(settings, api=role != "worker", worker=role != "api"))
 
 

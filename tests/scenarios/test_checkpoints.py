@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from dayfly.controllers.cluster.boot_source import BootSources
+from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.lifecycle import Phase
@@ -14,8 +16,6 @@ from dayfly.domain.origin import IMAGE, Origin
 from dayfly.drivers.fake import FakeMachines
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
-from dayfly.reconcile.origins import Origins
-from dayfly.reconcile.saving import Saving
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import set_back
@@ -293,8 +293,8 @@ async def test_a_worker_that_was_suspended_while_it_saved_takes_nothing_away_whe
     (wish,) = await world.store.checkpoints_due(cluster.id)
     hands = FakeMachines(world.engine)
     gate = hands.block("discard")
-    scene = replace(world.scene(), drivers=replace(world.scene().drivers, machines=hands))
-    suspended = asyncio.create_task(Saving(scene, Origins(scene)).checkpoint(claim, wish))
+    context = replace(world.context(), drivers=replace(world.context().drivers, machines=hands))
+    suspended = asyncio.create_task(Snapshots(context, BootSources(context)).checkpoint(claim, wish))
     await gate.reached.wait()
     await set_back(world.store, cluster.id, clusters.c.lease_expires_at)
     async with world.working("successor"):

@@ -24,16 +24,16 @@ ELSEWHERE = {
     "database_unavailable": "an answer to a request (tests/api), a wait of a worker (test_worker.py)",
     "database_in_use": "a process that does not start: tests/store/test_sqlite_file.py",
     "docker_unavailable": "an answer to a request, a wait of a cluster: it fails none (test_recovery.py)",
-    "step_timeout": "takes real time: test_walk.py",
-    "internal": "our own defect: test_walk.py",
+    "step_timeout": "takes real time: test_plan_runner.py",
+    "internal": "our own defect: test_plan_runner.py",
     "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",
     "saved_elsewhere": "of machines on KVM after their host changed: tests/unit/drivers/test_machines_kvm.py",
     "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",
-    "not_removed": "of no failure: the deletion is tried again (test_lives.py)",
+    "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
-    "command_failed": "a step's own: test_walk.py",
+    "command_failed": "a step's own: test_plan_runner.py",
 }
 """Codes under Failure and InfrastructureError that no cluster fails with here, and where they are reached."""
 

@@ -111,7 +111,7 @@ async def test_a_restart_of_the_host_changes_nothing(world: World) -> None:
         cluster = await hibernated(world)
         was = marks(world, cluster)
         world.engine.restart_engine()
-        await world.sweeper().look()
+        await world.collector().look()
     async with world.working("next"):
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.HIBERNATED
         await world.store.request_resume(cluster.id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.outcome import RequeueAfter
 from dayfly.domain.cluster import Event
 from dayfly.domain.lifecycle import Phase
 from dayfly.errors import DatabaseUnavailable, DockerUnavailable
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.outcome import RequeueAfter
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.specs import make_spec

@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import Obstacle, Pool
+from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, PoolChange, Store
-from tests.support.curators import Company, make_pool, waiting
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company, make_pool, waiting
 
 REBUILT = "sha256:" + "cd" * 32
 
@@ -39,7 +39,7 @@ async def fill(company: Company, **settings: object) -> None:
         await company.work()
 
 
-async def why(company: Company, name: str = "ci") -> Obstacle | None:
+async def why(company: Company, name: str = "ci") -> PoolCondition | None:
     """What the pool is told to wait for."""
     return (await company.store.get_pool(name)).waiting
 
@@ -50,7 +50,7 @@ async def test_a_pool_says_what_keeps_it_from_being_filled_until_nothing_does(co
     curator = company.pools(pool_retry_seconds=60)
     await curator.look()
     (template_id,) = await company.phases()
-    assert await why(company) == Obstacle("template_making", f"its template {template_id} is being made")
+    assert await why(company) == PoolCondition("template_making", f"its template {template_id} is being made")
     await company.work()
     company.broken = {Purpose.MEMBER}
     await curator.look()
@@ -74,9 +74,9 @@ async def test_what_is_told_of_a_pool_is_written_when_it_changes(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_pool(company)
-    told: list[Obstacle | None] = []
+    told: list[PoolCondition | None] = []
 
-    async def tell(_: str, waiting: Obstacle | None) -> None:
+    async def tell(_: str, waiting: PoolCondition | None) -> None:
         told.append(waiting)
         await write(_, waiting)
 
@@ -220,7 +220,7 @@ async def test_a_pool_whose_image_is_gone_keeps_the_others_from_nothing(company:
     told = [entry for entry in logs if entry["event"] == "pool cannot be filled" and entry["pool"] == "a-broken"]
     assert len(told) == 1, "said once"
     assert told[0]["code"] == "image_missing"
-    assert await why(company, "a-broken") == Obstacle("image_missing", "image other: No such image")
+    assert await why(company, "a-broken") == PoolCondition("image_missing", "image other: No such image")
     assert await why(company, "ci") is None
 
 

@@ -13,8 +13,8 @@ from dayfly.domain.lifecycle import Phase
 from dayfly.domain.naming import template_volume
 from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.curators import Company
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company
 from tests.support.world import World
 
 DAY = 24 * 3600.0
@@ -206,11 +206,11 @@ async def test_its_volume_goes_with_its_last_fork(store: Store) -> None:
         assert fork.template_id == template.id
         await store.retire_template(template.id)
         await company.templates().close()
-        await world.sweeper().look()
+        await world.collector().look()
         assert template_volume(template.id) in world.engine.volumes
         await store.request_deletion(fork.id)
         await world.until(fork, Phase.DELETED)
         await company.templates().close()
-        await world.sweeper().look()
+        await world.collector().look()
     assert template_volume(template.id) not in world.engine.volumes
     assert not world.engine.containers

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from dayfly.clock import SystemClock
+from dayfly.controllers.cluster.worker import Worker, WorkerOptions
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.outcome import Done, Outcome
 from dayfly.errors import DatabaseUnavailable
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.outcome import Done, Outcome
-from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.clock import FakeClock
 from tests.support.specs import make_spec

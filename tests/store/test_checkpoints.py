@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.capacity import Resources, demand_asleep
+from dayfly.domain.capacity import Resources, hibernated_demand
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import IMAGE, Origin
@@ -154,7 +154,7 @@ async def test_they_take_room_while_their_cluster_waits_to_be_woken_up(store: St
     claim = await _make(store, ready.id, "one")
     await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
     queue = await store.queue()
-    assert queue.in_use == demand_asleep(ready.spec) + Resources(disk_gib=8)
+    assert queue.in_use == hibernated_demand(ready.spec) + Resources(disk_gib=8)
     assert queue.saved_gib == 8
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.capacity import demand, demand_asleep
+from dayfly.domain.capacity import demand, hibernated_demand
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION, IMAGE, Origin
@@ -28,7 +28,7 @@ from tests.store.test_pools import POOL
 from tests.support.specs import make_spec
 
 ONE = demand(make_spec())
-ASLEEP = demand_asleep(make_spec())
+ASLEEP = hibernated_demand(make_spec())
 
 
 async def test_a_reset_is_wished_for_and_due_at_once(store: Store) -> None:

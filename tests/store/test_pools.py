@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Hold, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import Obstacle, Period, Pool
+from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store
 from dayfly.store.clusters import pool_claims as members
@@ -48,8 +48,8 @@ async def test_a_pool_is_changed_where_something_else_is_wanted(store: Store) ->
 
 async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store: Store) -> None:
     pool = await store.create_pool(POOL)
-    waiting = Obstacle("image_missing", "no such image: b\ufffdre")
-    await store.set_pool_condition(pool.id, Obstacle("image_missing", "no such image: b\0re"))
+    waiting = PoolCondition("image_missing", "no such image: b\ufffdre")
+    await store.set_pool_condition(pool.id, PoolCondition("image_missing", "no such image: b\0re"))
     assert (await store.get_pool("warm")).waiting == waiting
     assert (await store.change_pool("warm", PoolChange(size=1))).waiting == waiting
     assert [one.waiting for one in await store.list_pools()] == [waiting]

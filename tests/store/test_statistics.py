@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.curators import Company
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company
 
 HOUR = 3600.0
 

@@ -115,7 +115,9 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             cluster = found[row["id"]]
             for name in ("name", "phase", "desired", "created_at", "ready_at", "deleted_at", "expires_at"):
                 assert getattr(cluster, name) == row[name]
-            assert {str(inside): vars(outside) for inside, outside in cluster.endpoints.items()} == row["endpoints"]
+            assert {str(inside): vars(infrastructure) for inside, infrastructure in cluster.endpoints.items()} == row[
+                "endpoints"
+            ]
             events = [event.id for event in await store.events(cluster.id)]
             assert events == [event["id"] for event in rows["events"] if event["cluster_id"] == cluster.id]
             steps = [(step.name, step.node or "") for step in await store.steps(cluster.id)]

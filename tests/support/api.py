@@ -177,12 +177,12 @@ async def http_client(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]
 
 
 @contextmanager
-def served(folder: Path, outside: Outside) -> Iterator[str]:
+def served(folder: Path, infrastructure: Outside) -> Iterator[str]:
     """The API on a port of 127.0.0.1, in a thread with an event loop of its own, and a worker that makes what is
     asked for: clusters whose name starts with `bad` fail, those that start with `slow` stay pending. → its URL."""
     started = threading.Event()
     found: list[uvicorn.Server] = []
-    thread = threading.Thread(target=_serve, args=(folder, outside, started, found), daemon=True)
+    thread = threading.Thread(target=_serve, args=(folder, infrastructure, started, found), daemon=True)
     thread.start()
     try:
         if not started.wait(20):
@@ -209,11 +209,11 @@ class _Server(uvicorn.Server):
         self._listening.set()
 
 
-def _serve(folder: Path, outside: Outside, started: threading.Event, found: list[uvicorn.Server]) -> None:
+def _serve(folder: Path, infrastructure: Outside, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
         store = await Store.open(database_url(folder))
         config = uvicorn.Config(
-            create_api(outside.services(store)),
+            create_api(infrastructure.services(store)),
             port=0,
             lifespan="off",
             log_config=None,

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 from datetime import datetime, timedelta
 
-from dayfly.app import open_outside, worker_jobs
+from dayfly.app import open_infrastructure, worker_jobs
 from dayfly.clock import SystemClock
 from dayfly.settings import Settings
 from dayfly.store import Store
@@ -33,8 +33,8 @@ async def work(ahead: timedelta) -> None:
     settings = Settings()
     configure_logging(settings)
     store = await Store.open(settings.database)
-    async with open_outside(settings, SystemClock()) as outside:
-        await asyncio.gather(*worker_jobs(settings, store, outside, LaterClock(ahead)))
+    async with open_infrastructure(settings, SystemClock()) as infrastructure:
+        await asyncio.gather(*worker_jobs(settings, store, infrastructure, LaterClock(ahead)))
 
 
 def main() -> None:

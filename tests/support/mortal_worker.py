@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVar
 from aiodocker.containers import DockerContainer, DockerContainers
 from aiodocker.types import JSONObject
 
-from dayfly.app import STEPS, Outside, open_outside, worker_jobs
+from dayfly.app import STEPS, Infrastructure, open_infrastructure, worker_jobs
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster import Cluster, Endpoint
 from dayfly.domain.lifecycle import Phase
@@ -198,9 +198,12 @@ def _tap(method: str, verb: str, part: Callable[[DockerContainer], str], fuse: F
     setattr(DockerContainer, method, mortal)
 
 
-def tap_driver(outside: Outside, fuse: Fuse) -> None:
+def tap_driver(infrastructure: Infrastructure, fuse: Fuse) -> None:
     """Points around what is more than one request."""
-    for driver, method, point in ((outside.engine, "remove", "remove"), (outside.images, "run", "oneshot")):
+    for driver, method, point in (
+        (infrastructure.engine, "remove", "remove"),
+        (infrastructure.images, "run", "oneshot"),
+    ):
         original = getattr(driver, method)
 
         async def mortal(*arguments: Any, original: Any = original, point: str = point, **more: Any) -> Any:
@@ -209,9 +212,9 @@ def tap_driver(outside: Outside, fuse: Fuse) -> None:
         setattr(driver, method, mortal)
 
 
-def tap_machines(outside: Outside, fuse: Fuse) -> None:
+def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
     """Points around what is done to machines."""
-    machines = outside.drivers.machines
+    machines = infrastructure.drivers.machines
     for method in ("pause", "go_on", "save"):
         original = getattr(machines, method)
 
@@ -248,12 +251,12 @@ async def work(fuse: Fuse) -> None:
     store.fuse = fuse
     tap_requests(fuse)
     steps = {name: MortalStep(name, step, fuse) for name, step in STEPS.items()}
-    async with open_outside(settings, clock) as outside:
-        tap_driver(outside, fuse)
-        tap_machines(outside, fuse)
+    async with open_infrastructure(settings, clock) as infrastructure:
+        tap_driver(infrastructure, fuse)
+        tap_machines(infrastructure, fuse)
         print("waiting", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        await asyncio.gather(*worker_jobs(settings, store, outside, clock, steps=steps))
+        await asyncio.gather(*worker_jobs(settings, store, infrastructure, clock, steps=steps))
 
 
 def main() -> None:

@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 
 from dayfly.app import reconciler_of
 from dayfly.clock import SystemClock
+from dayfly.controllers.admission import Admission
+from dayfly.controllers.cluster.context import ClusterContext, Installation
+from dayfly.controllers.cluster.reconciler import Reconciler
+from dayfly.controllers.cluster.worker import Worker, WorkerOptions
+from dayfly.controllers.engine_events import EngineEventWatcher
+from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.pools.health import PoolHealth
 from dayfly.domain.capacity import Resources
 from dayfly.domain.cluster import Cluster, Event, Hold
 from dayfly.domain.lifecycle import Phase
@@ -20,14 +28,6 @@ from dayfly.domain.topology import Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DockerUnavailable
-from dayfly.reconcile.admission import Admission
-from dayfly.reconcile.checkup import Checkup
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.reconciler import Reconciler
-from dayfly.reconcile.scene import Installation, Scene
-from dayfly.reconcile.sweeper import Sweeper
-from dayfly.reconcile.watcher import Watcher
-from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
 from tests.support.clock import FakeClock
@@ -77,7 +77,7 @@ class World:
         for fake in (self.engine, self.ssh, self.kube, self.machines):
             fake.calls = _HeardCalls(self._called)
 
-    def scene(self) -> Scene:
+    def context(self) -> ClusterContext:
         async def accelerator(image_id: str) -> Accelerator:
             if self.engine.is_down:
                 raise DockerUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
@@ -85,10 +85,10 @@ class World:
 
         installation = Installation("default", Publication(), "127.0.0.1")
         drivers = Drivers(self.engine, self.ssh, self.kube, self.machines)
-        return Scene(self.store, drivers, installation, accelerator, self.pressure, self.clock)
+        return ClusterContext(self.store, drivers, installation, accelerator, self.pressure, self.clock)
 
     def reconciler(self) -> Reconciler:
-        return reconciler_of(self.settings, self.scene(), self.clock)
+        return reconciler_of(self.settings, self.context(), self.clock)
 
     def worker(self, name: str = "worker") -> Worker:
         options = WorkerOptions(name, 8, self.lease_seconds, 5, 0.05)
@@ -100,23 +100,25 @@ class World:
 
         return Admission(self.store, offered, 5)
 
-    def sweeper(self, *, grace_seconds: float = 0.0) -> Sweeper:
-        return Sweeper(self.store, self.engine, self.clock, grace_seconds=grace_seconds, history_seconds=NEVER_SECONDS)
+    def collector(self, *, grace_seconds: float = 0.0) -> GarbageCollector:
+        return GarbageCollector(
+            self.store, self.engine, self.clock, grace_seconds=grace_seconds, history_seconds=NEVER_SECONDS
+        )
 
-    def watcher(self) -> Watcher:
+    def watcher(self) -> EngineEventWatcher:
         # On real time: a pause between two surveys that takes no time would leave none for anything else.
-        return Watcher(
+        return EngineEventWatcher(
             self.store,
             self.engine,
-            self.sweeper(),
-            self.checkup(),
+            self.collector(),
+            self.pool_health(),
             self.outages,
             SystemClock(),
             survey_seconds=NEVER_SECONDS,
         )
 
-    def checkup(self) -> Checkup:
-        return Checkup(self.scene())
+    def pool_health(self) -> PoolHealth:
+        return PoolHealth(self.context())
 
     @asynccontextmanager
     async def working(self, name: str = "worker") -> AsyncIterator[asyncio.Task[None]]:

@@ -1,6 +1,6 @@
 """How long a caller may keep a cluster: time to live, extensions, holds, within the server's limits.
 
-Not here: when a cluster's time is over (domain/expiry.py), and what happens then (reconcile/).
+Not here: when a cluster's time is over (domain/expiry.py), and what happens then (controllers/).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from dayfly.app import STEPS, open_outside
+from dayfly.app import STEPS, open_infrastructure
 from dayfly.cli.interruptible import run_interruptible
 from dayfly.clock import SystemClock
 from dayfly.domain.image import ImageManifest
@@ -44,8 +44,8 @@ class ImageTools:
 async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
     # An installation of its own: a service on this engine takes what it does not know for left over.
     own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
-    async with open_outside(own, SystemClock()) as outside:
-        yield ImageTools(own, outside.images, outside.drivers)
+    async with open_infrastructure(own, SystemClock()) as infrastructure:
+        yield ImageTools(own, infrastructure.images, infrastructure.drivers)
 
 
 def run_command(work: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dayfly.app import Outside, open_outside
+from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
 from dayfly.doctor.engine_down import EngineAddress
 from dayfly.doctor.examine import Acceleration, Subject
@@ -30,11 +30,11 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             await store.close()
 
     mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
-    async with open_outside(settings, SystemClock()) as outside:
+    async with open_infrastructure(settings, SystemClock()) as infrastructure:
         yield Subject(
-            engine=outside.engine,
-            images=outside.images,
-            probe=lambda: _probe(settings, outside),
+            engine=infrastructure.engine,
+            images=infrastructure.images,
+            probe=lambda: _probe(settings, infrastructure),
             ping_database=ping_database,
             database_file=settings.database_file,
             wanted=settings.accelerator,
@@ -46,10 +46,10 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
         )
 
 
-async def _probe(settings: Settings, outside: Outside) -> Acceleration | None:
+async def _probe(settings: Settings, infrastructure: Infrastructure) -> Acceleration | None:
     """The probe boots a kernel, and any node image has one; None where there is no image yet."""
-    images = await outside.images.list(label=LABEL_IMAGE)
+    images = await infrastructure.images.list(label=LABEL_IMAGE)
     if not images:
         return None
-    answer = await Accelerators(settings, outside.images).probe(images[0].id)
+    answer = await Accelerators(settings, infrastructure.images).probe(images[0].id)
     return Acceleration(answer.accelerator, answer.reason)

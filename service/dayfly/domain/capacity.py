@@ -119,7 +119,7 @@ def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
     )
 
 
-def demand_asleep(spec: ClusterSpec) -> Resources:
+def hibernated_demand(spec: ClusterSpec) -> Resources:
     """What a hibernated cluster of `spec` takes: its disks, and disk for all the memory that may have been saved."""
     memory_mib = sum(node.size.memory_mib for node in spec.nodes())
     return Resources(disk_gib=demand(spec).disk_gib + math.ceil(memory_mib / 1024))

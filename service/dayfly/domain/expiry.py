@@ -1,6 +1,6 @@
 """When a cluster's time is over: one rule, for the API that extends it and the worker that ends it.
 
-Not here: what happens then (reconcile/), and who may extend it by how much (api/).
+Not here: what happens then (controllers/), and who may extend it by how much (api/).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Final
 from dayfly.domain.origin import Origin
 from dayfly.domain.spec import ClusterSpec
 
-GROUND: Final = frozenset({"clear", "sandbox", "registry"})
+SHARED_STEPS: Final = frozenset({"clear", "sandbox", "registry"})
 """The steps that are the same wherever the machines come from."""
 
 

@@ -33,7 +33,7 @@ class Period:
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class PoolCondition:
     """Why a pool is not filled. `code`: of an error of errors.py, or TEMPLATE_MAKING or NO_ROOM."""
 
     code: str
@@ -63,7 +63,7 @@ class Pool:
     created_at: datetime
     schedule: tuple[Period, ...] = ()
     max_age_seconds: int = 24 * 3600
-    waiting: Obstacle | None = None
+    waiting: PoolCondition | None = None
 
     def wanted(self, now: datetime) -> int:
         """How many members are to wait at `now`."""
@@ -76,7 +76,7 @@ class Pool:
         return min(self.maximum, max([self.size, *(period.size for period in self.schedule)]))
 
 
-def superfluous(
+def surplus_members(
     pool: Pool, shape: str, members: Collection[Cluster], now: datetime, *, retry_seconds: float, renewable: bool
 ) -> tuple[str, ...]:
     """The ids of those members that are to go. `shape` is what the pool's spec comes to at `now`; `renewable`: there is
@@ -98,15 +98,15 @@ def superfluous(
     return tuple(member.id for member in (*useless, *going))
 
 
-def obstacle_of(members: Collection[Cluster], now: datetime) -> Obstacle | None:
+def pool_condition(members: Collection[Cluster], now: datetime) -> PoolCondition | None:
     """What is in the way of these members of a pool, that are to stay: one failed, or none finds room on the host."""
     for member in members:
         if member.phase is Phase.FAILED and member.fault is not None:
-            return Obstacle(member.fault.code, f"its member {member.id} failed: {member.fault.message}")
+            return PoolCondition(member.fault.code, f"its member {member.id} failed: {member.fault.message}")
     for member in members:
         queued = member.phase is Phase.PENDING and member.admitted_at is None
         if queued and (now - member.created_at).total_seconds() >= _ROOM_SECONDS:
-            return Obstacle(NO_ROOM, f"its member {member.id} waits for room on the host")
+            return PoolCondition(NO_ROOM, f"its member {member.id} waits for room on the host")
     return None
 
 

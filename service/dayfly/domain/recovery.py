@@ -1,6 +1,6 @@
 """What became of a cluster that should run, told from its containers; and how often its machines are started again.
 
-Pure: drivers look, reconcile/ acts.
+Pure: drivers look, controllers/ acts.
 """
 
 from __future__ import annotations

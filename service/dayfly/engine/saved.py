@@ -1,7 +1,7 @@
 """What is saved of a cluster: a folder for each machine, and one for the registry's content. Machines stand still.
 
 Folders are those of domain/origin.py; a machine's is below, by its node's name. Not here: when, and what for
-(reconcile/).
+(controllers/).
 """
 
 from __future__ import annotations

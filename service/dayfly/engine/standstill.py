@@ -1,6 +1,6 @@
 """All machines of a cluster at the same moment: standing still, going on again, and the clocks that then are late.
 
-Not here: what is saved of machines that stand still (saved.py), and why they do (reconcile/).
+Not here: what is saved of machines that stand still (saved.py), and why they do (controllers/).
 """
 
 from __future__ import annotations

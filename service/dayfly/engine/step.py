@@ -1,4 +1,5 @@
-"""What a step is, and what it is given. Not here: the order of steps (domain/plan.py), attempts, back-off (reconcile/).
+"""What a step is, and what it is given. Not here: the order of steps (domain/plan.py), attempts, back-off
+(controllers/).
 
 A step decides by looking at the world, never by what was recorded: `check()` asks Docker, SSH or Kubernetes whether
 it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails

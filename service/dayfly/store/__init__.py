@@ -4,7 +4,7 @@
 clusters/lifecycle_requests.py), the worker admits and claims clusters and reports on them (admission.py,
 clusters/leases.py, clusters/status_updates.py, clusters/provisioning_status.py, clusters/template_builds.py). A topic
 of its own has both in one file (templates.py, checkpoints.py, pools.py); so has what is about all clusters
-(maintenance.py, statistics.py). Not here: deciding what happens next (reconcile/), or what is true of the world
+(maintenance.py, statistics.py). Not here: deciding what happens next (controllers/), or what is true of the world
 (drivers/ are asked for that).
 """
 

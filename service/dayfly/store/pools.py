@@ -18,7 +18,7 @@ from dayfly.domain.capacity import demand
 from dayfly.domain.cluster import Cluster, Purpose
 from dayfly.domain.lifecycle import Desired
 from dayfly.domain.naming import CLUSTER_NAME
-from dayfly.domain.pool import Obstacle, Pool
+from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.spec import ClusterSpec
 from dayfly.errors import BadName, NameTaken, NotFound
 from dayfly.store.clusters.create import insert_cluster, own_cluster
@@ -114,7 +114,7 @@ class PoolQueries:
             return tuple(map(cluster_from, rows))
 
     @uncancellable
-    async def set_pool_condition(self, pool_id: str, waiting: Obstacle | None) -> None:
+    async def set_pool_condition(self, pool_id: str, waiting: PoolCondition | None) -> None:
         """Why it is not filled, for whoever looks at it; of one that is gone nothing is told. Nobody is woken."""
         told = None if waiting is None else {"code": waiting.code, "message": storable(waiting.message)}
         async with self._database.write() as transaction:

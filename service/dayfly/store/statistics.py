@@ -19,7 +19,7 @@ from dayfly.store.db.types import DatabaseNow, UtcDateTime
 
 
 class Statistics:
-    """Figures for metrics, and for the curators of templates and pools (reconcile/)."""
+    """Figures for metrics, and for the curators of templates and pools (controllers/)."""
 
     _database: Database
 

@@ -80,8 +80,10 @@ async def _check_ready(stage: Stage, cluster: Cluster, now: datetime) -> None:
     check_machines(stage, cluster)
     assert not must_stop(cluster, now)
     published = await stage.engine.endpoints(cluster.id)
-    told = {inside: outside.port for inside, outside in cluster.endpoints.items()}
-    assert told == {inside: outside.port for inside, outside in published.items()}, "callers are told wrong ports"
+    told = {inside: infrastructure.port for inside, infrastructure in cluster.endpoints.items()}
+    assert told == {inside: infrastructure.port for inside, infrastructure in published.items()}, (
+        "callers are told wrong ports"
+    )
     assert {step.state for step in await stage.store.steps(cluster.id)} == {StepState.DONE}
     assert await stage.store.secrets(cluster.id) is not None
 
@@ -191,7 +193,7 @@ async def _check_queue(stage: Stage, known: list[Cluster]) -> None:
 
 
 async def _check_strays(stage: Stage) -> None:
-    assert await stage.sweeper().strays() == ()
+    assert await stage.collector().orphans() == ()
 
 
 def topology_of(cluster: Cluster) -> Topology:

@@ -17,6 +17,16 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 
 from dayfly.app import reconciler_of
+from dayfly.controllers.admission import Admission
+from dayfly.controllers.cluster.context import ClusterContext, Installation
+from dayfly.controllers.cluster.worker import Worker, WorkerOptions
+from dayfly.controllers.engine_events import EngineEventWatcher
+from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.pools.controller import pool_controller
+from dayfly.controllers.pools.health import PoolHealth
+from dayfly.controllers.spec_refresh import SpecRefresher
+from dayfly.controllers.templates import template_controller
 from dayfly.domain.capacity import Resources, admissible
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.image import ImageManifest
@@ -24,16 +34,6 @@ from dayfly.domain.limits import Accelerator
 from dayfly.domain.topology import ContainerSpec, Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
-from dayfly.reconcile.admission import Admission
-from dayfly.reconcile.checkup import Checkup
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.pools import pools_of
-from dayfly.reconcile.scene import Installation, Scene
-from dayfly.reconcile.shapes import Shapes
-from dayfly.reconcile.sweeper import Sweeper
-from dayfly.reconcile.templates import templates_of
-from dayfly.reconcile.watcher import Watcher
-from dayfly.reconcile.worker import Worker, WorkerOptions
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters as table
@@ -133,8 +133,8 @@ class Stage:
                 for one in (table, templates, pools):
                     await transaction.connection.execute(delete(one))
 
-    def sweeper(self, store: Store | None = None, engine: FakeEngine | None = None) -> Sweeper:
-        return Sweeper(
+    def collector(self, store: Store | None = None, engine: FakeEngine | None = None) -> GarbageCollector:
+        return GarbageCollector(
             store or self.store, engine or self.engine, self.clock, grace_seconds=_NEVER, history_seconds=_NEVER
         )
 
@@ -149,7 +149,7 @@ class Stage:
         if admissible(await self.store.queue(), self.offered):
             return False
         # A template's volume goes with the next survey: nobody waits for the room that it takes.
-        return not any(stray.holding.template_id for stray in await self.sweeper().strays())
+        return not any(orphan.holding.template_id for orphan in await self.collector().orphans())
 
     # -- processes
 
@@ -172,25 +172,25 @@ class Stage:
         machines = process.line("machines", self.machines)
         drivers = Drivers(engine, process.line("ssh", self.ssh), process.line("kube", self.kube), machines)
         installation = Installation("default", Publication(), "127.0.0.1")
-        scene = Scene(store, drivers, installation, _accelerator, FakePressure(), self.clock)
-        reconciler = reconciler_of(settings(), scene, self.clock)
+        context = ClusterContext(store, drivers, installation, _accelerator, FakePressure(), self.clock)
+        reconciler = reconciler_of(settings(), context, self.clock)
         outages = Outages(store)
         options = WorkerOptions(process.name, 8, LEASE_SECONDS, RARELY_SECONDS)
 
         async def offered() -> Resources:
             return self.offered
 
-        shapes = Shapes(_resolve, scene.template_key)
+        specs = SpecRefresher(_resolve, context.template_key)
         return (
-            templates_of(settings(), store, shapes, self.clock).run(),
-            pools_of(settings(), store, shapes, self.clock).run(),
+            template_controller(settings(), store, specs, self.clock).run(),
+            pool_controller(settings(), store, specs, self.clock).run(),
             Worker(store, reconciler, options, outages, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
-            Watcher(
+            EngineEventWatcher(
                 store,
                 engine,
-                self.sweeper(store, engine),
-                Checkup(scene),
+                self.collector(store, engine),
+                PoolHealth(context),
                 outages,
                 self.clock,
                 survey_seconds=RARELY_SECONDS,

@@ -21,7 +21,7 @@ from dayfly.domain.capacity import (
     Waiting,
     admissible,
     demand,
-    demand_asleep,
+    hibernated_demand,
     in_order,
     outlook,
 )
@@ -165,4 +165,4 @@ def test_who_needs_nothing_of_what_is_overdrawn_goes_on() -> None:
 
 
 def test_who_sleeps_has_its_disks_and_its_memory_on_disk() -> None:
-    assert demand_asleep(make_spec(workers=2)) == Resources(0, 0, 3 * SIZE.disk_gib + 2)
+    assert hibernated_demand(make_spec(workers=2)) == Resources(0, 0, 3 * SIZE.disk_gib + 2)

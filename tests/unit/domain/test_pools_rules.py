@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.domain.cluster import Cluster, Fault, Purpose
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.pool import NO_ROOM, Period, Pool, obstacle_of, superfluous
+from dayfly.domain.pool import NO_ROOM, Period, Pool, pool_condition, surplus_members
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import template_key, without_wishes
 from tests.support.specs import make_cluster, make_spec
@@ -36,7 +36,7 @@ def member(number: int, *, minutes: float = 0, spec: ClusterSpec = SPEC, **chang
 
 
 def going(of: Pool, *members: Cluster, renewable: bool = True) -> list[int]:
-    found = superfluous(of, SPEC.shape, members, MONDAY, retry_seconds=RETRY_SECONDS, renewable=renewable)
+    found = surplus_members(of, SPEC.shape, members, MONDAY, retry_seconds=RETRY_SECONDS, renewable=renewable)
     return [int(cluster_id, 16) for cluster_id in found]
 
 
@@ -125,15 +125,15 @@ def test_a_shape_follows_the_image_and_no_wish_changes_the_key() -> None:
 def test_members_that_wait_or_are_made_are_no_obstacle() -> None:
     made = member(2, phase=Phase.PROVISIONING, paused=False, admitted_at=MONDAY)
     queued = member(3, phase=Phase.PENDING, paused=False, minutes=0.1)
-    assert obstacle_of([member(1), made, queued], MONDAY) is None
+    assert pool_condition([member(1), made, queued], MONDAY) is None
 
 
 def test_one_that_finds_no_room_or_failed_is_an_obstacle() -> None:
     queued = member(1, phase=Phase.PENDING, paused=False, minutes=1)
     failed = member(2, phase=Phase.FAILED, fault=Fault("vm_exited", "QEMU ended"))
-    found = obstacle_of([queued], MONDAY)
+    found = pool_condition([queued], MONDAY)
     assert found is not None
     assert (found.code, queued.id in found.message) == (NO_ROOM, True)
-    found = obstacle_of([queued, failed], MONDAY)
+    found = pool_condition([queued, failed], MONDAY)
     assert found is not None
     assert (found.code, found.message) == ("vm_exited", f"its member {failed.id} failed: QEMU ended")

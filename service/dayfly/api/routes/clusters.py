@@ -1,4 +1,4 @@
-"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (reconcile/) makes them true.
+"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (controllers/) makes them true.
 
 Not here: what callers change of one that is there (changes.py).
 """

@@ -1,4 +1,6 @@
-"""/v1/pools: warm clusters kept for whoever asks next. Not here: how they are kept (reconcile/pools.py)."""
+"""/v1/pools: warm clusters kept for whoever asks next. Not here: how they are kept
+(controllers/pools/controller.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""/v1/templates: what clusters are forks of. Not here: which clusters are (reconcile/): callers never ask for that."""
+"""/v1/templates: what clusters are forks of. Not here: which clusters are (controllers/): callers never ask for
+that.
+"""
 
 from __future__ import annotations
 

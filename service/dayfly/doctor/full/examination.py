@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from dayfly.app import open_outside
+from dayfly.app import open_infrastructure
 from dayfly.client import AsyncClient
 from dayfly.clock import Clock, SystemClock
 from dayfly.doctor.checks import Host, total_memory
@@ -149,10 +149,10 @@ async def _session(operator: Settings, image: str, clock: Clock, says: Callable[
         settings = trial_settings(operator, state_dir)
         service = TrialService(settings)
         async with AsyncExitStack() as stack:
-            outside = await stack.enter_async_context(open_outside(settings, clock))
+            infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
             names = EngineNames(settings.docker_host)
             stack.push_async_callback(names.close)
             api = await stack.enter_async_context(AsyncClient(service.url))
-            yield Session(operator, settings, image, outside, names, api, service, clock, says)
+            yield Session(operator, settings, image, infrastructure, names, api, service, clock, says)
     finally:
         shutil.rmtree(state_dir)

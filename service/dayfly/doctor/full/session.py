@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from dayfly.app import Outside
+from dayfly.app import Infrastructure
 from dayfly.client import AsyncClient, ClientError, Cluster, ClusterFailed, Template
 from dayfly.client.calls import Wait, is_over
 from dayfly.clock import Clock
@@ -56,13 +56,13 @@ async def images_of_bake(
 class Session:
     """`operator` are the settings of whoever asked, `settings` those of the service under trial; both of one engine.
 
-    `outside` are this process's own drivers, with the service's instance. `says` takes what is waited for.
+    `infrastructure` are this process's own drivers, with the service's instance. `says` takes what is waited for.
     """
 
     operator: Settings
     settings: Settings
     wanted_image: str
-    outside: Outside
+    infrastructure: Infrastructure
     names: EngineNames
     api: AsyncClient
     service: TrialService

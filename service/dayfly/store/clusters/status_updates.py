@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import and_, delete, func, select
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import demand, demand_asleep
+from dayfly.domain.capacity import demand, hibernated_demand
 from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
 from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Phase, check_transition
@@ -72,14 +72,14 @@ class StatusUpdates(Leases):
                 values |= _beginning(new)
             if old.phase is Phase.HIBERNATED and phase is Phase.PENDING:
                 # What was saved of it lies there until it is loaded.
-                needs = replace(demand(old.spec), disk_gib=demand_asleep(old.spec).disk_gib)
+                needs = replace(demand(old.spec), disk_gib=hibernated_demand(old.spec).disk_gib)
                 values |= {"reserved": False, "admitted_at": None, **needs_columns(needs)}
                 transaction.wake(QUEUE)
             if old.phase is Phase.READY and phase is Phase.PROVISIONING:
                 # It recovers from its own disks: what boots shares nothing with a template any more.
                 values |= needs_columns(demand(old.spec))
             if phase is Phase.HIBERNATED:
-                values |= needs_columns(demand_asleep(old.spec))
+                values |= needs_columns(hibernated_demand(old.spec))
                 transaction.wake(QUEUE)
             if phase is Phase.DELETED:
                 values |= await _end(transaction, claim)

@@ -12,7 +12,7 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import Origin
-from dayfly.domain.pool import Obstacle, Period, Pool
+from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase
 
@@ -141,7 +141,7 @@ def pool_from(row: Row[Any]) -> Pool:
         created_at=row.created_at,
         schedule=tuple(map(_period_from, row.schedule)),
         max_age_seconds=row.max_age_seconds,
-        waiting=Obstacle(**row.waiting) if row.waiting else None,
+        waiting=PoolCondition(**row.waiting) if row.waiting else None,
     )
 
 

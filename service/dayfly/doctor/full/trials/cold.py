@@ -143,7 +143,9 @@ async def delete_cluster(session: Session) -> str:
     cluster_id, session.cluster = session.cluster, ""
     await session.api.delete(cluster_id)
     await session.until(cluster_id, "deleted")
-    left = [holding.name for holding in await session.outside.engine.survey() if holding.cluster_id == cluster_id]
+    left = [
+        holding.name for holding in await session.infrastructure.engine.survey() if holding.cluster_id == cluster_id
+    ]
     if left:
         raise TrialFailed("left_over", f"the cluster is deleted, and the engine still has {', '.join(sorted(left))}")
     return "deleted; the engine has nothing of it any more"

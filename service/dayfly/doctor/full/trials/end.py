@@ -35,7 +35,7 @@ async def delete_all(session: Session) -> str:
         left = [f"template {one.id} is {one.phase}" for one in await api.templates() if one.phase != "failed"]
         left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
         # A template's volume goes with the next survey.
-        left += [f"{one.kind} {one.name} is there" for one in await session.outside.engine.survey()]
+        left += [f"{one.kind} {one.name} is there" for one in await session.infrastructure.engine.survey()]
         session.says("; ".join(left))
         return None if left else True
 
@@ -54,7 +54,7 @@ async def look_for_strays(session: Session) -> str:
 
 async def look_for_rest(session: Session) -> str:
     """On the engine, by label and by name; and the node image as it was before."""
-    labelled = [f"{holding.kind} {holding.name}" for holding in await session.outside.engine.survey()]
+    labelled = [f"{holding.kind} {holding.name}" for holding in await session.infrastructure.engine.survey()]
     if labelled:
         raise TrialFailed("left_over", f"by label, the engine still has {', '.join(sorted(labelled))}")
     named = await _named(session)
@@ -73,8 +73,8 @@ async def clean_up(session: Session) -> str:
     except TrialFailed as error:
         ended, trouble = "", f"{error.message}; "
     for reference in tuple(session.references):
-        await session.outside.images.remove(reference)
-    while holdings := await session.outside.engine.survey():
+        await session.infrastructure.images.remove(reference)
+    while holdings := await session.infrastructure.engine.survey():
         session.says(f"{len(holdings)} things on the engine are removed")
         removed += await _discard(session, holdings)
     named = await _named(session)
@@ -91,7 +91,7 @@ async def _discard(session: Session, holdings: tuple[Holding, ...]) -> int:
     removed, refused = 0, []
     for holding in sorted(holdings, key=lambda one: _ORDER.index(one.kind)):
         try:
-            await session.outside.engine.discard(holding)
+            await session.infrastructure.engine.discard(holding)
             removed += 1
         except DayflyError as error:
             refused.append(f"{holding.kind} {holding.name}: {error.message}")

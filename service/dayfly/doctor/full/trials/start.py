@@ -34,7 +34,7 @@ async def check_host(session: Session) -> str:
     failed = [f"{check.name}: {check.found}" for check in session.checks if check.status == "fail"]
     if failed:
         raise TrialFailed("host_check_failed", "; ".join(failed))
-    session.engine = await session.outside.engine.info()
+    session.engine = await session.infrastructure.engine.info()
     warnings = [check.name for check in session.checks if check.status == "warn"]
     return f"{len(session.checks)} checks" + (f", warnings: {', '.join(warnings)}" if warnings else ", no warning")
 
@@ -42,7 +42,7 @@ async def check_host(session: Session) -> str:
 async def find_image(session: Session) -> str:
     """The node image, baked where the engine has none; and whether machines run on KVM with it."""
     reference = image_reference(session.wanted_image)
-    catalog, images = Catalog(session.outside.images), session.outside.images
+    catalog, images = Catalog(session.infrastructure.images), session.infrastructure.images
     try:
         image_id, manifest = await catalog.resolve(reference)
         how = "was on the engine"
@@ -58,7 +58,7 @@ async def find_image(session: Session) -> str:
     own = next((name for name in info.references if name.endswith(f":{manifest.digest[:TAG_LENGTH]}")), reference)
     session.found_image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
     session.says("booting a kernel on KVM")
-    session.accelerator = await session.outside.accelerators.probe(image_id)
+    session.accelerator = await session.infrastructure.accelerators.probe(image_id)
     session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)
     size = session.image.info.size_bytes / 1e6
     runs_on = f"{session.accelerator.accelerator} ({session.accelerator.reason})"

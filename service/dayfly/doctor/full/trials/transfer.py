@@ -19,7 +19,7 @@ SLOW_SECONDS: Final = 60.0
 
 async def require_images(session: Session, when: str, *, besides: Collection[str] = ()) -> None:
     """Raises TrialFailed where the engine has the image under trial otherwise than before; but for names `besides`."""
-    now = await images_of_bake(session.outside.images, session.image.manifest_text, besides=besides)
+    now = await images_of_bake(session.infrastructure.images, session.image.manifest_text, besides=besides)
     if now != session.image.before:
         raise TrialFailed(
             "images_differ", f"{when} the engine has the image as {now}, before as {session.image.before}"
@@ -29,7 +29,7 @@ async def require_images(session: Session, when: str, *, besides: Collection[str
 async def transfer_image(session: Session) -> str:
     """To the registry of the fork, whole; back again; and the image's own names are as before."""
     await ready_fork(session)
-    image, images = session.image, session.outside.images
+    image, images = session.image, session.infrastructure.images
     registry = await session.api.registry(session.fork)
     target = f"{registry.push}/doctor/{session.settings.instance.rpartition('-')[2]}:1"
     session.references.add(target)

@@ -13,6 +13,9 @@ from typing import Final
 import structlog
 
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.controllers.cluster.boot_throttle import BootThrottle
+from dayfly.controllers.cluster.event_recorder import EventRecorder, StepRecorder
+from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
 from dayfly.engine.step import Step, StepContext
@@ -27,9 +30,6 @@ from dayfly.errors import (
     StepTimeout,
     VmExited,
 )
-from dayfly.reconcile.journal import Journal, StepJournal
-from dayfly.reconcile.patience import Patience
-from dayfly.reconcile.stagger import Stagger
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 _STARTERS: Final = frozenset({"sandbox", "registry", "boot", "load"})
 """The steps that start containers: one that ends under them is their own failure, under others it is not."""
 
-_UNDONE_BY: Final = {"identify": ("load", None)}
+_INVALIDATED_BY: Final = {"identify": ("load", None)}
 """What a step did lies in the machines' memory, which the other has just given back as it was saved: asking whether it
 is so still would only take a guest time that it has not got."""
 
@@ -55,7 +55,7 @@ class StepFailed(Exception):
         self.error = error
 
 
-class Undermined(Exception):
+class DependencyLost(Exception):
     """A step failed because what it stands on is no more: what was done before must be looked at again."""
 
     def __init__(self, failure: StepFailed) -> None:
@@ -63,19 +63,19 @@ class Undermined(Exception):
         self.failure = failure
 
 
-class Walk:
+class PlanRunner:
     """One walk through one plan."""
 
     def __init__(
         self,
         steps: Mapping[str, Step],
         context: ContextFactory,
-        journal: Journal,
-        patience: Callable[[PlannedStep], Patience],
-        stagger: Stagger,
+        recorder: EventRecorder,
+        retry_policy: Callable[[PlannedStep], RetryPolicy],
+        boot_throttle: BootThrottle,
     ) -> None:
-        self._steps, self._context, self._journal = steps, context, journal
-        self._patience, self._stagger = patience, stagger
+        self._steps, self._context, self._recorder = steps, context, recorder
+        self._retry_policy, self._boot_throttle = retry_policy, boot_throttle
         self._made: set[tuple[str, int | None]] = set()
 
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
@@ -100,40 +100,40 @@ class Walk:
         """One step, until it holds or is given up."""
         attempt, holds = 1, False
         while not holds:
-            journal = self._journal.step(planned, attempt)
+            recorder = self._recorder.step(planned, attempt)
             try:
-                holds = await self._try(planned, journal, attempt)
+                holds = await self._try(planned, recorder, attempt)
             except InfrastructureError as error:
-                journal.waiting(error.waiting, error.code)
+                recorder.waiting(error.waiting, error.code)
                 raise
             attempt += 1
 
-    async def _try(self, planned: PlannedStep, journal: StepJournal, attempt: int) -> bool:
+    async def _try(self, planned: PlannedStep, recorder: StepRecorder, attempt: int) -> bool:
         """Whether it holds now. Raises StepFailed when there is to be no further attempt."""
         step = self._steps[planned.name]
         context: StepContext | None = None
         try:
-            context = await self._context(planned, journal.progress)
-            already = await self._attempt(planned, step, context, journal)
+            context = await self._context(planned, recorder.progress)
+            already = await self._attempt(planned, step, context, recorder)
         except (InfrastructureError, LeaseLost):
             raise
         except DayflyError as error:
-            await self._after_failure(planned, step, context, journal, error, attempt)
+            await self._after_failure(planned, step, context, recorder, error, attempt)
             return False
         if not already:
             self._made.add(planned.key)
-        journal.done(already=already)
+        recorder.done(already=already)
         return True
 
-    async def _attempt(self, planned: PlannedStep, step: Step, context: StepContext, journal: StepJournal) -> bool:
+    async def _attempt(self, planned: PlannedStep, step: Step, context: StepContext, recorder: StepRecorder) -> bool:
         """True when it was so already."""
         limit = step.limit(context.limits)
         try:
             async with asyncio.timeout(limit):
-                if _UNDONE_BY.get(planned.name) not in self._made and await step.check(context):
+                if _INVALIDATED_BY.get(planned.name) not in self._made and await step.check(context):
                     return True
             # Waiting for a turn is not the step's own time.
-            async with self._turn(planned, context, journal), asyncio.timeout(limit):
+            async with self._turn(planned, context, recorder), asyncio.timeout(limit):
                 await step.apply(context)
         except TimeoutError as error:
             raise StepTimeout(f"not done after {limit:.0f} s, its limit") from error
@@ -145,53 +145,53 @@ class Walk:
         return False
 
     def _turn(
-        self, planned: PlannedStep, context: StepContext, journal: StepJournal
+        self, planned: PlannedStep, context: StepContext, recorder: StepRecorder
     ) -> AbstractAsyncContextManager[None]:
         """Machines that boot load the host as nothing else does."""
         if planned.name != "boot":
             return nullcontext()
-        return self._stagger.turn(context.cluster.id, journal.waiting)
+        return self._boot_throttle.turn(context.cluster.id, recorder.waiting)
 
-    async def _look_beneath(self, planned: PlannedStep, journal: StepJournal, error: DayflyError) -> None:
+    async def _recheck_dependencies(self, planned: PlannedStep, recorder: StepRecorder, error: DayflyError) -> None:
         """Raises Undermined where a step that `planned` waited for does not hold any more."""
         if planned.name not in _STARTERS and isinstance(error, ContainerExited | VmExited):
             # No step in between may have noticed yet; whoever starts containers has to look.
-            journal.waiting(error.message)
-            raise Undermined(StepFailed(planned, error)) from error
+            recorder.waiting(error.message)
+            raise DependencyLost(StepFailed(planned, error)) from error
         for name, node in sorted(planned.after, key=str):
             beneath = PlannedStep(name, node)
             try:
-                context = await self._context(beneath, journal.progress)
+                context = await self._context(beneath, recorder.progress)
                 async with asyncio.timeout(self._steps[name].limit(context.limits)):
                     holds = await self._steps[name].check(context)
             except (Failure, InvalidRequest, TimeoutError):
                 holds = False
             if not holds:
-                journal.waiting(f"{error.message}; {name}{f' of {node_name(node)}' if node else ''} holds no more")
-                raise Undermined(StepFailed(planned, error)) from error
+                recorder.waiting(f"{error.message}; {name}{f' of {node_name(node)}' if node else ''} holds no more")
+                raise DependencyLost(StepFailed(planned, error)) from error
 
     async def _after_failure(
         self,
         planned: PlannedStep,
         step: Step,
         context: StepContext | None,
-        journal: StepJournal,
+        recorder: StepRecorder,
         error: DayflyError,
         attempt: int,
     ) -> None:
         """Clear away and pause before another attempt, or give up by StepFailed."""
-        await self._look_beneath(planned, journal, error)
-        if not error.retryable or attempt >= self._patience(planned).attempts:
-            journal.failed(error, again_in_seconds=None)
+        await self._recheck_dependencies(planned, recorder, error)
+        if not error.retryable or attempt >= self._retry_policy(planned).attempts:
+            recorder.failed(error, again_in_seconds=None)
             raise StepFailed(planned, error) from error
-        pause = self._patience(planned).backoff(attempt)
-        journal.failed(error, again_in_seconds=pause)
+        pause = self._retry_policy(planned).backoff(attempt)
+        recorder.failed(error, again_in_seconds=pause)
         # A process that had stopped for a while may not be the cluster's worker any more, and must not destroy
         # what the next one has made.
-        await self._journal.written()
+        await self._recorder.written()
         try:
             if context is not None:
                 await step.undo(context)
         except (Failure, TimeoutError) as trouble:
-            journal.waiting(f"could not be cleared away before the next attempt: {trouble}")
-        await self._journal.clock.sleep(pause)
+            recorder.waiting(f"could not be cleared away before the next attempt: {trouble}")
+        await self._recorder.clock.sleep(pause)

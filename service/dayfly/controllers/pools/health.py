@@ -1,6 +1,7 @@
 """Looks at the machines of pools' members that wait: the engine's events tell of containers, not of what QEMU says.
 
-Without a claim, so that callers may have them meanwhile. Not here: what becomes of one that is broken (standing.py).
+Without a claim, so that callers may have them meanwhile. Not here: what becomes of one that is broken
+(controllers/cluster/ready.py).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Final
 import structlog
 
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.pool import is_waiting
 from dayfly.engine.standstill import WAITS, standings
 from dayfly.errors import Failure
-from dayfly.reconcile.scene import Scene
 
 _log = structlog.get_logger(__name__)
 
@@ -23,15 +24,15 @@ _AT_ONCE: Final = 4
 """Members that are looked at side by side: each look runs a command in every container of theirs."""
 
 
-class Checkup:
+class PoolHealth:
     """One look after the other at all that wait."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, context: ClusterContext) -> None:
+        self._context = context
 
     async def look(self) -> None:
         """Have those looked at by a worker that are not as they should be. Raises DockerUnavailable."""
-        store = self._scene.store
+        store = self._context.store
         members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
         slots = asyncio.Semaphore(_AT_ONCE)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
@@ -42,7 +43,7 @@ class Checkup:
         """Whether every machine of it is as whoever gets it needs it."""
         async with slots:
             try:
-                found = await standings(self._scene.drivers, self._scene.topology(member), member.id)
+                found = await standings(self._context.drivers, self._context.topology(member), member.id)
             except Failure as error:
                 _log.warning("a pool's member does not say how it is", cluster=member.id, code=error.code)
                 return False

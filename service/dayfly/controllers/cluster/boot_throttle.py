@@ -16,7 +16,7 @@ from dayfly.drivers.protocols import Pressure, PressureGauge
 _LOOK_SECONDS: Final = 1.0
 
 
-class Stagger:
+class BootThrottle:
     """Gives out turns to boot. The machines of one cluster share a turn: they are to come up together."""
 
     def __init__(self, gauge: PressureGauge, limit_percent: float, clock: Clock) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a step is tried, and the pause before its second attempt; the pause doubles with each further one."""
 
     attempts: int

@@ -10,13 +10,13 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.recovery import Damage, RestartRules, damage
 from dayfly.domain.topology import ContainerSpec, Topology
 from dayfly.engine.alive import exit_error
 from dayfly.errors import ContainerExited, ContainerRemoved, DayflyError, EngineRestarted
-from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class Lost(Exception):
 class Recovery:
     """How damage is met."""
 
-    scene: Scene
+    context: ClusterContext
     rules: RestartRules
 
     async def begin(self, claim: Claim) -> Claim | None:
@@ -52,7 +52,7 @@ class Recovery:
         found = await self._look(claim)
         if found is None:
             return None
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         if found.kind == "removed":
             raise self._removed(claim, found)
         # A pool's member that nobody has is not worth the while: it is replaced.
@@ -66,7 +66,7 @@ class Recovery:
         _log.info("recovering", cluster=cluster.id, damage=found.kind, containers=found.names)
         fresh = await store.set_phase(claim, Phase.PROVISIONING)
         if pause:
-            await self.scene.clock.sleep(pause)
+            await self.context.clock.sleep(pause)
         return replace(claim, cluster=fresh)
 
     async def prepare(self, claim: Claim) -> None:
@@ -80,7 +80,7 @@ class Recovery:
         self._see_nothing_removed(claim, found)
         for name in found.stale:
             # Its cable ends in a namespace that is gone; started again, it joins the present one.
-            await self.scene.drivers.engine.stop(name)
+            await self.context.drivers.engine.stop(name)
 
     async def lost_meanwhile(self, claim: Claim) -> bool:
         """Whether something went down while the rest was still being made: then another pass is due.
@@ -92,10 +92,10 @@ class Recovery:
             return False
         self._see_nothing_removed(claim, found)
         if pause := await self._pause(claim, found):
-            await self.scene.clock.sleep(pause)
+            await self.context.clock.sleep(pause)
         return True
 
-    async def undermined(self, claim: Claim, error: DayflyError) -> None:
+    async def dependency_lost(self, claim: Claim, error: DayflyError) -> None:
         """A step met `error` because an earlier one holds no more. Counted, too, and paused for.
 
         Raises Lost, DockerUnavailable.
@@ -107,11 +107,11 @@ class Recovery:
         if pause is None:
             raise Lost(error)
         await self._count(claim)
-        await self.scene.clock.sleep(pause)
+        await self.context.clock.sleep(pause)
 
     async def _look(self, claim: Claim) -> Damage | None:
-        seen = await self.scene.drivers.engine.observe(claim.cluster.id)
-        return damage(self.scene.topology(claim.cluster), seen)
+        seen = await self.context.drivers.engine.observe(claim.cluster.id)
+        return damage(self.context.topology(claim.cluster), seen)
 
     async def _pause(self, claim: Claim, found: Damage) -> float:
         """Count a restart, and say how long to wait before it. An engine's restart is no fault of the machines.
@@ -130,14 +130,14 @@ class Recovery:
     async def _count(self, claim: Claim) -> None:
         cluster = claim.cluster
         count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
-        await self.scene.store.count_restart(claim, count + 1)
+        await self.context.store.count_restart(claim, count + 1)
 
     def _see_nothing_removed(self, claim: Claim, found: Damage) -> None:
         """Raises Lost where something is missing that cannot be made anew: disks, or ports that callers know."""
         cluster = claim.cluster
         if found.kind != "removed" or cluster.ready_at is None:
             return
-        if cluster.keeps_disks or self.scene.topology(cluster).net.name in found.names:
+        if cluster.keeps_disks or self.context.topology(cluster).net.name in found.names:
             raise self._removed(claim, found)
 
     def _removed(self, claim: Claim, found: Damage) -> Lost:
@@ -149,8 +149,8 @@ class Recovery:
             return Lost(EngineRestarted(self._story(found)))
         if found.kind == "stale":
             return Lost(ContainerExited(self._story(found) + more))
-        engine = self.scene.drivers.engine
-        container = self._container(self.scene.topology(claim.cluster), found.names[0])
+        engine = self.context.drivers.engine
+        container = self._container(self.context.topology(claim.cluster), found.names[0])
         error = await exit_error(engine, container, await engine.wait_exit(container.name))
         error.message += more
         return Lost(error, container.node)
@@ -160,7 +160,7 @@ class Recovery:
         return _STORY[found.kind].format(names=", ".join(found.names))
 
     def _node(self, claim: Claim, found: Damage) -> str | None:
-        return self._container(self.scene.topology(claim.cluster), found.names[0]).node
+        return self._container(self.context.topology(claim.cluster), found.names[0]).node
 
     @staticmethod
     def _container(topology: Topology, name: str) -> ContainerSpec:

@@ -11,8 +11,8 @@ from dayfly.domain.lifecycle import Phase
 from dayfly.domain.pool import Pool
 from dayfly.errors import CommandFailed
 from dayfly.store import Store
-from tests.support.curators import Company, make_pool, waiting
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company, make_pool, waiting
 from tests.support.world import World
 
 
@@ -37,7 +37,7 @@ async def test_a_pool_lives_on_workers_and_its_member_wakes_up_when_it_is_taken(
                 await world.until(member, Phase.DELETED)
             assert {c.spec.labels["dayfly.cluster"] for c in world.engine.containers.values()} == {mine.id}
             assert (await store.get_cluster(mine.id)).phase is Phase.READY
-            assert await world.sweeper().strays() == ()
+            assert await world.collector().orphans() == ()
     finally:
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
@@ -80,7 +80,7 @@ async def test_a_member_whose_machine_does_not_wait_is_replaced_before_anybody_g
             await until_waiting(company, pool, 2)
             broken, whole = await waiting(company, pool)
             world.node(broken, "node01").vm_status = status
-            await world.checkup().look()
+            await world.pool_health().look()
             await world.until(broken, Phase.DELETED)
             await until_waiting(company, pool, 2)
             assert whole.id in {member.id for member in await waiting(company, pool)}
@@ -100,7 +100,7 @@ async def test_looking_at_those_that_wait_keeps_nobody_from_getting_one(store: S
         await asyncio.gather(loop, return_exceptions=True)
         (member,) = await waiting(company, pool)
         gate = world.machines.block("status")
-        look = asyncio.create_task(world.checkup().look())
+        look = asyncio.create_task(world.pool_health().look())
         await gate.reached.wait()
         assert (await world.create(make_spec(), "mine")).id == member.id
         gate.open()
@@ -118,7 +118,7 @@ async def test_one_that_does_not_say_how_it_is_is_looked_at_by_a_worker(store: S
             await until_waiting(company, pool, 1)
             (member,) = await waiting(company, pool)
             world.machines.fail_next("status", CommandFailed("QEMU answered nonsense"), times=2)
-            await world.checkup().look()
+            await world.pool_health().look()
             failed = await world.until_event(member, lambda event: event.code is not None)
             assert failed.code == "command_failed"
             await world.until(member, Phase.DELETED)
@@ -151,7 +151,7 @@ async def test_a_pool_is_filled_whenever_its_workers_die(store: Store, calls: in
         for other in (await store.list_clusters(purposes=[Purpose.TEMPLATE, Purpose.TRIAL])).clusters:
             await world.until(other, Phase.DELETED)
     assert len(await store.members(pool.id)) == 1
-    assert await world.sweeper().strays() == ()
+    assert await world.collector().orphans() == ()
 
 
 async def until_waiting(company: Company, pool: Pool, count: int) -> None:

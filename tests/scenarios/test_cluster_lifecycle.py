@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.outcome import RequeueAfter
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.naming import container_name, saved_volume
 from dayfly.errors import DockerUnavailable, EngineRefused, NotRemoved, PortsExhausted
-from dayfly.reconcile.endings import Endings
-from dayfly.reconcile.outcome import RequeueAfter
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
@@ -185,7 +185,7 @@ async def test_a_removal_that_goes_on_failing_is_tried_less_and_less_often(world
     world.engine.fail_always(NotRemoved("still there"), "remove")
     await world.store.request_deletion((await world.create(make_spec())).id)
     (claim,) = await world.store.claim("tester", lease_seconds=60, limit=1)
-    endings = Endings(world.scene())
+    endings = Finalizer(world.context())
     assert await endings.delete(claim) == RequeueAfter(5.0)
 
     async def pause_after(seconds: float) -> float | None:

@@ -1,6 +1,6 @@
 """Watches the engine: whatever happens to a cluster's container has that cluster looked at, and now and then all are.
 
-Not here: what is wrong and what is done about it (reconciler.py); it only says where to look.
+Not here: what is wrong and what is done about it (cluster/reconciler.py); it only says where to look.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.pools.health import PoolHealth
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable
-from dayfly.reconcile.checkup import Checkup
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.sweeper import Sweeper
 from dayfly.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -27,21 +27,21 @@ _HARM: Final = frozenset({"die", "destroy"})
 _AWAY_SECONDS: Final = 1.0
 
 
-class Watcher:
+class EngineEventWatcher:
     """One watch on one engine."""
 
     def __init__(
         self,
         store: Store,
         engine: ContainerEngine,
-        sweeper: Sweeper,
-        checkup: Checkup,
+        collector: GarbageCollector,
+        pool_health: PoolHealth,
         outages: Outages,
         clock: Clock,
         *,
         survey_seconds: float,
     ) -> None:
-        self._store, self._engine, self._sweeper, self._checkup = store, engine, sweeper, checkup
+        self._store, self._engine, self._collector, self._pool_health = store, engine, collector, pool_health
         self._outages, self._clock, self._survey_seconds = outages, clock, survey_seconds
 
     async def run(self) -> None:
@@ -51,7 +51,7 @@ class Watcher:
             try:
                 # Subscribed before the first comparison: what happens in between is not lost.
                 events = self._engine.events()
-                await self._sweeper.look()
+                await self._collector.look()
                 await self._outages.wake()
                 if away:
                     _log.info("watching the engine again")
@@ -88,6 +88,6 @@ class Watcher:
     async def _look_now_and_then(self) -> None:
         while True:
             # Not before the first events are heard: it takes a while where many wait.
-            await self._checkup.look()
+            await self._pool_health.look()
             await self._clock.sleep(self._survey_seconds)
-            await self._sweeper.look()
+            await self._collector.look()

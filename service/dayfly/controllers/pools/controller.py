@@ -1,8 +1,9 @@
 """Keeps pools filled: makes members where some are missing, dismisses those that are to go. Who that is, and how many
 are wanted, stands in domain/pool.py.
 
-A member is a cluster like any other: a worker forks it and pauses it (reconciler.py), the sweeper has it looked at.
-Members are forks, so a pool waits for its template: made cold they would take the host's processors from those who ask.
+A member is a cluster like any other: a worker forks it and pauses it (controllers/cluster/reconciler.py), the sweeper
+has it looked at. Members are forks, so a pool waits for its template: made cold they would take the host's processors
+from those who ask.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Final
 import structlog
 
 from dayfly.clock import Clock
+from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.lifecycle import Desired
-from dayfly.domain.pool import TEMPLATE_MAKING, Obstacle, Pool, obstacle_of, superfluous
+from dayfly.domain.pool import TEMPLATE_MAKING, Pool, PoolCondition, pool_condition, surplus_members
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import DayflyError
-from dayfly.reconcile.shapes import Shapes
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -27,7 +28,7 @@ _BREATH_SECONDS: Final = 0.2
 """Many clusters may come and go in a moment: one look does for all of them."""
 
 
-class Pools:
+class PoolController:
     """Looks at all pools whenever a cluster, a template or a pool has changed, and now and then.
 
     Every worker process does: the store counts members anew where it adds some, and leaves claimed ones alone.
@@ -37,14 +38,14 @@ class Pools:
     def __init__(
         self,
         store: Store,
-        shapes: Shapes,
+        specs: SpecRefresher,
         clock: Clock,
         *,
         memory_factor: float,
         retry_seconds: float,
         poll_seconds: float,
     ) -> None:
-        self._store, self._shapes, self._clock = store, shapes, clock
+        self._store, self._specs, self._clock = store, specs, clock
         self._memory_factor = memory_factor
         self._retry_seconds, self._poll_seconds = retry_seconds, poll_seconds
 
@@ -66,16 +67,16 @@ class Pools:
                 waiting = await self._tend(pool)
             except DayflyError as error:
                 # One whose image is gone keeps the others from nothing.
-                waiting = Obstacle(error.code, error.message)
+                waiting = PoolCondition(error.code, error.message)
             await self._tell(pool, waiting)
 
-    async def _tend(self, pool: Pool) -> Obstacle | None:
+    async def _tend(self, pool: Pool) -> PoolCondition | None:
         """Dismiss and refill; why it cannot be filled now, if so."""
-        spec, key = await self._shapes.now(pool.spec, pool.owner)
+        spec, key = await self._specs.now(pool.spec, pool.owner)
         now = self._clock.now()
         members = await self._store.members(pool.id)
         template = await self._store.find_template(key, pool.owner)
-        going = superfluous(
+        going = surplus_members(
             pool,
             spec.shape,
             members,
@@ -92,21 +93,23 @@ class Pools:
         staying = [one for one in members if one.id not in going and one.desired is not Desired.ABSENT]
         if template is None:
             awaited = await self._await_template(spec, pool.owner, key)
-            return awaited if len(staying) < wanted else obstacle_of(staying, now)
+            return awaited if len(staying) < wanted else pool_condition(staying, now)
         if len(staying) < wanted:
             count = await self._store.refill(pool.id, wanted, spec, memory_factor=self._memory_factor)
             _log.info("pool refilled", pool=pool.name, count=count)
-        return obstacle_of(staying, now)
+        return pool_condition(staying, now)
 
-    async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> Obstacle:
+    async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> PoolCondition:
         """Have it made, unless that failed a while ago; what is waited for."""
         for template in await self._store.list_templates(owner=owner):
             if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
-                return Obstacle(template.fault.code, f"its template {template.id} failed: {template.fault.message}")
+                return PoolCondition(
+                    template.fault.code, f"its template {template.id} failed: {template.fault.message}"
+                )
         template, _ = await self._store.create_template(spec, owner, key)
-        return Obstacle(TEMPLATE_MAKING, f"its template {template.id} is being made")
+        return PoolCondition(TEMPLATE_MAKING, f"its template {template.id} is being made")
 
-    async def _tell(self, pool: Pool, waiting: Obstacle | None) -> None:
+    async def _tell(self, pool: Pool, waiting: PoolCondition | None) -> None:
         """Record and log what keeps the pool from being filled: when it has changed."""
         if waiting == pool.waiting:
             return
@@ -117,11 +120,11 @@ class Pools:
             _log.warning("pool cannot be filled", pool=pool.name, code=waiting.code, reason=waiting.message)
 
 
-def pools_of(settings: Settings, store: Store, shapes: Shapes, clock: Clock) -> Pools:
+def pool_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> PoolController:
     """The pools' curator of this process."""
-    return Pools(
+    return PoolController(
         store,
-        shapes,
+        specs,
         clock,
         memory_factor=settings.fork_memory_overcommit,
         retry_seconds=settings.pool_retry_seconds,

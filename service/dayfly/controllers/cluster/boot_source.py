@@ -1,6 +1,6 @@
 """Where the machines of a cluster come from: when it begins, when it is reset, and when they cannot be had from there.
 
-Not here: how they are loaded (engine/load.py), and how a template comes to be (saving.py).
+Not here: how they are loaded (engine/load.py), and how a template comes to be (snapshots.py).
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.domain.plan import GROUND
+from dayfly.domain.plan import SHARED_STEPS
 from dayfly.domain.secrets import ClusterSecrets, fork_secrets
 from dayfly.engine.standstill import stop_those_that_stand
 from dayfly.engine.teardown import remove_everything
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
-from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Origins:
+class BootSources:
     """Every method gives the claim anew, of a cluster that is being provisioned from then on."""
 
-    scene: Scene
+    context: ClusterContext
 
     async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
         """A cluster that was given its share of the host: a fork where there is a template, woken up, or from nothing.
 
         And its secrets, where they are new. Raises LeaseLost, DockerUnavailable.
         """
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
             return _of(claim, await store.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
         forked = await self._fork(claim)
@@ -41,12 +41,12 @@ class Origins:
             return forked
         # The cluster that a template is made from has its volume from the first moment on.
         own = cluster.template_id if cluster.purpose is Purpose.TEMPLATE else None
-        secrets = self.scene.new_secrets(cluster)
+        secrets = self.context.new_secrets(cluster)
         return _of(claim, await store.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
 
     async def reset(self, claim: Claim, to: Origin) -> Claim:
         """Of a ready cluster. IMAGE stands for the pristine state: a fork has it from its template once more."""
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
         await store.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
         if to == IMAGE and cluster.template_id is not None and cluster.purpose is not Purpose.TEMPLATE:
@@ -64,7 +64,7 @@ class Origins:
 
         Raises LeaseLost, DockerUnavailable, EngineRefused.
         """
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         origin = cluster.origin
         if origin is None or origin == IMAGE:
             return error
@@ -73,7 +73,7 @@ class Origins:
         if origin.kind == "checkpoint":
             # Whoever asked for it would be misled by a cluster that is ready with something else in it.
             return _not_loaded(origin, error) if step == "load" else error
-        if cluster.template_id is not None and step not in GROUND:
+        if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
             return error  # whoever wanted it looks for another
@@ -84,17 +84,17 @@ class Origins:
         await store.save_evidence(claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()})
         if cluster.ready_at is not None:
             return _of(claim, await store.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
-        await remove_everything(self.scene.drivers.engine, cluster.id)
-        return _of(claim, await store.begin(claim, IMAGE, secrets=self.scene.new_secrets(cluster)))
+        await remove_everything(self.context.drivers.engine, cluster.id)
+        return _of(claim, await store.begin(claim, IMAGE, secrets=self.context.new_secrets(cluster)))
 
     async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | None:
         """None where there is no template for it."""
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         template_id = await self._template(cluster)
         secrets = None if template_id is None else await store.template_secrets(template_id)
         if template_id is None or secrets is None:
             return None
-        own = fork_secrets(secrets, self.scene.clock.now())
+        own = fork_secrets(secrets, self.context.clock.now())
         try:
             fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
@@ -111,20 +111,20 @@ class Origins:
         if cluster.purpose is Purpose.TEMPLATE or cluster.spec.isolation == "strict":
             return None
         try:
-            key = await self.scene.template_key(cluster.spec, cluster.owner)
+            key = await self.context.template_key(cluster.spec, cluster.owner)
         except (Failure, InvalidRequest) as error:
             # What is wrong with its image is told by the step that meets it.
             _log.info("no template is looked for", cluster=cluster.id, code=error.code)
             return None
-        found = await self.scene.store.find_template(key, cluster.owner)
+        found = await self.context.store.find_template(key, cluster.owner)
         return None if found is None else found.id
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
-        cluster, scene = claim.cluster, self.scene
+        cluster, context = claim.cluster, self.context
         words = f"its memory is lost, and it boots from its disks: {error.message}"
-        await scene.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
-        await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
-        return _of(claim, await scene.store.begin(claim, None, template_id=cluster.template_id))
+        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
+        await stop_those_that_stand(context.drivers, context.topology(cluster), cluster.id)
+        return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
 
 
 def _not_loaded(origin: Origin, error: DayflyError) -> CheckpointNotLoaded:

@@ -13,9 +13,9 @@ from typing import Final, Protocol
 import structlog
 
 from dayfly.clock import Clock
+from dayfly.controllers.outages import Outages
+from dayfly.controllers.outcome import Outcome, RequeueAfter
 from dayfly.errors import DatabaseUnavailable, DayflyError, InfrastructureError, LeaseLost
-from dayfly.reconcile.outages import Outages
-from dayfly.reconcile.outcome import Outcome, RequeueAfter
 from dayfly.store import Claim, Store, Watch
 
 _log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ _AWAY_SECONDS: Final = 0.5
 
 
 class Reconciles(Protocol):
-    """What a worker has done with a claim (reconcile/reconciler.py)."""
+    """What a worker has done with a claim (controllers/cluster/reconciler.py)."""
 
     async def reconcile(self, claim: Claim) -> Outcome: ...
 

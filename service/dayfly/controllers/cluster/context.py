@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from dayfly.clock import Clock
+from dayfly.controllers.cluster.plan_runner import ContextFactory
 from dayfly.domain.cluster import Cluster, Endpoint, Purpose
 from dayfly.domain.limits import Accelerator, TimeLimits, limits_for
 from dayfly.domain.plan import PlannedStep
@@ -15,7 +16,6 @@ from dayfly.domain.template import template_key
 from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.engine.step import StepContext
-from dayfly.reconcile.walk import ContextFactory
 from dayfly.store import Claim, Store
 
 
@@ -35,7 +35,7 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ClusterContext:
     """`accelerator` says, for an image's id, what its machines run on; it may take seconds the first time."""
 
     store: Store
@@ -84,7 +84,7 @@ class Scene:
         bound = await self.drivers.engine.endpoints(cluster.id)
         return {port: Endpoint(self.installation.advertised, where.port) for port, where in bound.items()}
 
-    def contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
+    def step_contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
         """Makes the contexts of this cluster's steps."""
 
         async def context(planned: PlannedStep, progress: Callable[[str], None]) -> StepContext:

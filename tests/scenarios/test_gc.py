@@ -8,16 +8,16 @@ from typing import Literal
 
 import pytest
 
+from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster import Purpose
 from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused, NotRemoved
-from dayfly.reconcile.sweeper import find_damaged
 from dayfly.store import Known, Store
 from dayfly.wires import Orphans
-from tests.support.curators import Company
 from tests.support.specs import make_spec
+from tests.support.template_controllers import Company
 from tests.support.world import World
 
 Kind = Literal["container", "volume", "network"]
@@ -53,21 +53,21 @@ async def test_decoys_stay_and_strays_go(world: World) -> None:
         ("volume", f"dayfly-{living.id}-data"): {**OURS, LABEL_CLUSTER: living.id},
         ("network", f"dayfly-{gone.id}"): {LABEL_INSTANCE: "defaul"},
     }
-    strays: dict[tuple[Kind, str], dict[str, str]] = {
+    orphans: dict[tuple[Kind, str], dict[str, str]] = {
         ("container", f"dayfly-{gone.id}-late"): {**OURS, LABEL_CLUSTER: gone.id},
         ("container", "whatever"): {**OURS, LABEL_CLUSTER: "0123456789ab"},
         ("volume", "ours"): {**OURS, LABEL_CLUSTER: gone.id},
         ("network", "ours"): {**OURS, LABEL_CLUSTER: gone.id},
     }
-    for (kind, name), labels in {**decoys, **strays}.items():
+    for (kind, name), labels in {**decoys, **orphans}.items():
         world.engine.plant(kind, name, labels)
-    sweeper = world.sweeper()
-    found = {(stray.holding.kind, stray.holding.name) for stray in await sweeper.strays()}
-    assert found == set(strays)
-    await sweeper.look()
+    collector = world.collector()
+    found = {(orphan.holding.kind, orphan.holding.name) for orphan in await collector.orphans()}
+    assert found == set(orphans)
+    await collector.look()
     assert set(decoys) <= everything(world)
-    assert not set(strays) & everything(world)
-    assert await sweeper.strays() == ()
+    assert not set(orphans) & everything(world)
+    assert await collector.orphans() == ()
     assert len([name for name in world.engine.containers if living.id in name]) == 3 + 1
 
 
@@ -75,7 +75,7 @@ async def test_an_operator_removes_orphans_without_grace_and_is_told_of_those_th
     for name in ("unknown", "stuck"):
         world.engine.plant("container", name, {**OURS, LABEL_CLUSTER: "0123456789ab"})
     world.engine.survivors.add("stuck")
-    orphans = Orphans(world.sweeper(grace_seconds=600))
+    orphans = Orphans(world.collector(grace_seconds=600))
     found = await orphans.find()
     assert {(one.name, one.cluster_id, one.template_id, one.error) for one in found} == {
         ("unknown", "0123456789ab", None, None),
@@ -89,14 +89,14 @@ async def test_an_operator_removes_orphans_without_grace_and_is_told_of_those_th
 
 async def test_what_was_never_on_record_is_left_alone_for_a_while(world: World) -> None:
     world.engine.plant("container", "unknown", {**OURS, LABEL_CLUSTER: "0123456789ab"})
-    sweeper = world.sweeper(grace_seconds=600)
-    await sweeper.look()
+    collector = world.collector(grace_seconds=600)
+    await collector.look()
     assert ("container", "unknown") in everything(world)
     world.clock.advance(599)
-    await sweeper.look()
+    await collector.look()
     assert ("container", "unknown") in everything(world)
     world.clock.advance(2)
-    await sweeper.look()
+    await collector.look()
     assert ("container", "unknown") not in everything(world)
 
 
@@ -105,10 +105,10 @@ async def test_a_cluster_that_is_being_made_is_never_swept(world: World) -> None
     async with world.working():
         cluster = await world.create(make_spec())
         await gate.reached.wait()
-        assert await world.sweeper().strays() == ()
+        assert await world.collector().orphans() == ()
         gate.open()
         await world.until(cluster, Phase.READY)
-        assert await world.sweeper().strays() == ()
+        assert await world.collector().orphans() == ()
 
 
 async def test_a_container_that_came_late_to_a_failed_cluster_goes(world: World) -> None:
@@ -116,7 +116,7 @@ async def test_a_container_that_came_late_to_a_failed_cluster_goes(world: World)
     async with world.working():
         failed = await world.until(await world.create(make_spec()), Phase.FAILED)
     world.engine.plant("container", f"dayfly-{failed.id}-node01", {**OURS, LABEL_CLUSTER: failed.id})
-    await world.sweeper().look()
+    await world.collector().look()
     assert not world.engine.containers
 
 
@@ -133,18 +133,18 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
     }
     for name, labels in volumes.items():
         world.engine.plant("volume", name, labels)
-    sweeper = world.sweeper()
-    assert await sweeper.strays() == ()
+    collector = world.collector()
+    assert await collector.orphans() == ()
     await world.store.retire_template(gone.id)
-    assert await sweeper.strays() == (), "retired: forks may read it still"
+    assert await collector.orphans() == (), "retired: forks may read it still"
     await company.templates().close()
-    (stray,) = await sweeper.strays()
-    assert (stray.holding.name, stray.on_record) == (template_volume(gone.id), True)
+    (orphan,) = await collector.orphans()
+    assert (orphan.holding.name, orphan.on_record) == (template_volume(gone.id), True)
     world.engine.in_use.add(template_volume(gone.id))
-    await sweeper.look()
+    await collector.look()
     assert set(volumes) <= set(world.engine.volumes), "one that is in use is left for later"
     world.engine.in_use.clear()
-    await sweeper.look()
+    await collector.look()
     assert set(volumes) & set(world.engine.volumes) == set(volumes) - {template_volume(gone.id)}
 
 
@@ -153,23 +153,23 @@ async def test_half_a_template_is_swept(world: World) -> None:
     company.broken = {Purpose.TRIAL}
     half, _ = await world.store.create_template(make_spec(), "default", "key")
     world.engine.plant("volume", template_volume(half.id), {**OURS, LABEL_TEMPLATE: half.id})
-    sweeper = world.sweeper()
-    await sweeper.look()
+    collector = world.collector()
+    await collector.look()
     assert template_volume(half.id) in world.engine.volumes, "it is being made"
     await company.work()
-    await sweeper.look()
+    await collector.look()
     assert template_volume(half.id) not in world.engine.volumes
 
 
 async def test_the_volume_of_an_unknown_template_is_left_alone_for_a_while(world: World) -> None:
     world.engine.plant("volume", "unknown", {**OURS, LABEL_TEMPLATE: "0123456789ab"})
-    sweeper = world.sweeper(grace_seconds=600)
-    await sweeper.look()
+    collector = world.collector(grace_seconds=600)
+    await collector.look()
     world.clock.advance(599)
-    await sweeper.look()
+    await collector.look()
     assert "unknown" in world.engine.volumes
     world.clock.advance(2)
-    await sweeper.look()
+    await collector.look()
     assert "unknown" not in world.engine.volumes
 
 
@@ -178,7 +178,7 @@ async def test_what_a_living_cluster_has_stays_whatever_template_it_names(world:
         living = await world.until(await world.create(make_spec()), Phase.READY)
     labels = {**OURS, LABEL_CLUSTER: living.id, LABEL_TEMPLATE: "0123456789ab"}
     world.engine.plant("volume", "both", labels)
-    await world.sweeper().look()
+    await world.collector().look()
     assert "both" in world.engine.volumes
 
 
@@ -199,12 +199,12 @@ async def test_a_cluster_that_is_to_be_woken_up_keeps_its_disks(world: World) ->
     world.engine.exit(f"dayfly-{cluster.id}-node01", 0)
     await world.store.set_phase(claim, Phase.HIBERNATED)
     await world.store.release(claim, due_in_seconds=None)
-    assert await world.sweeper().strays() == ()
+    assert await world.collector().orphans() == ()
     await world.store.request_resume(cluster.id)
     (claim,) = await world.store.claim("test", lease_seconds=60, limit=1)
     waiting = await world.store.set_phase(claim, Phase.PENDING)
     assert not waiting.reserved
-    assert await world.sweeper().strays() == ()
+    assert await world.collector().orphans() == ()
 
 
 @pytest.mark.parametrize(
@@ -228,25 +228,25 @@ async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
         cluster = await world.create(make_spec())
         await world.store.request_deletion(cluster.id)
         await world.until(cluster, Phase.DELETED)
-    sweeper = world.sweeper()
-    await sweeper.look()
+    collector = world.collector()
+    await collector.look()
     assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETED
-    sweeper._history_seconds = 0.0
-    await sweeper.look()
+    collector._history_seconds = 0.0
+    await collector.look()
     assert not (await world.store.list_clusters(phases=list(Phase))).clusters
 
 
 async def test_what_survives_its_removal_is_tried_again(world: World) -> None:
     world.engine.plant("volume", "ours", {**OURS, LABEL_CLUSTER: "0123456789ab"})
     world.engine.survivors.add("ours")
-    sweeper = world.sweeper()
-    (stray,) = await sweeper.strays()
+    collector = world.collector()
+    (orphan,) = await collector.orphans()
     with pytest.raises(NotRemoved):
-        await sweeper.remove(stray)
-    await sweeper.look()
+        await collector.remove(orphan)
+    await collector.look()
     assert "ours" in world.engine.volumes
     world.engine.survivors.clear()
-    await sweeper.look()
+    await collector.look()
     assert "ours" not in world.engine.volumes
 
 
@@ -267,7 +267,7 @@ async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_go
     }
     for name, labels in {**decoys, saved_volume(gone.id): {}}.items():
         world.engine.plant("volume", name, labels)
-    sweeper = world.sweeper()
-    assert {stray.holding.name for stray in await sweeper.strays()} == {saved_volume(gone.id)}
-    await sweeper.look()
+    collector = world.collector()
+    assert {orphan.holding.name for orphan in await collector.orphans()} == {saved_volume(gone.id)}
+    await collector.look()
     assert set(world.engine.volumes) == set(decoys)

@@ -10,14 +10,14 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.context import ClusterContext
+from dayfly.controllers.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster import Cluster, Fault, NewEvent
 from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Phase
 from dayfly.engine.diagnostics import collect
 from dayfly.engine.teardown import remove_everything
 from dayfly.errors import DayflyError, Failure, InfrastructureError
-from dayfly.reconcile.outcome import Done, Outcome, RequeueAfter
-from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -34,11 +34,11 @@ class _LeftOver:
     then: Outcome
 
 
-class Endings:
+class Finalizer:
     """How clusters end."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene, self._store, self._engine = scene, scene.store, scene.drivers.engine
+    def __init__(self, context: ClusterContext) -> None:
+        self._context, self._store, self._engine = context, context.store, context.drivers.engine
 
     async def fail(
         self, claim: Claim, error: DayflyError, *, step: str | None = None, node: str | None = None
@@ -46,8 +46,8 @@ class Endings:
         """Keep the evidence and name the failure; then clear away, unless a hold keeps the machines."""
         cluster = claim.cluster
         secrets = await self._store.secrets(cluster.id)
-        scene = self._scene
-        left = await collect(scene.drivers, scene.topology(cluster), secrets, scene.gauge, scene.clock)
+        context = self._context
+        left = await collect(context.drivers, context.topology(cluster), secrets, context.gauge, context.clock)
         # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
         await self._store.save_evidence(claim, {**left, **own})
@@ -81,10 +81,10 @@ class Endings:
             if end is not None and end.at <= claim.at:
                 await self._store.append_event(claim, NewEvent("cluster.expired", end.story))
             await self._store.set_phase(claim, Phase.DELETING)
-        began = self._scene.clock.monotonic()
+        began = self._context.clock.monotonic()
         if (again := await self._remove(claim)) is not None:
             return again
-        seconds = round(self._scene.clock.monotonic() - began, 3)
+        seconds = round(self._context.clock.monotonic() - began, 3)
         done = NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
         await self._store.append_event(claim, done)
         await self._store.set_phase(claim, Phase.DELETED)
@@ -103,7 +103,7 @@ class Endings:
         if hold is None or (cluster.phase is Phase.FAILED and hold.vms == "running"):
             return
         if hold.vms != "running":  # what failed cannot hibernate
-            for node in self._scene.topology(cluster).nodes:
+            for node in self._context.topology(cluster).nodes:
                 await self._engine.stop(node.name)
         if cluster.phase is not Phase.FAILED:
             how = "running" if hold.vms == "running" else "stopped"

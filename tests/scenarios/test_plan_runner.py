@@ -8,19 +8,19 @@ from typing import cast
 
 import pytest
 
+from dayfly.controllers.cluster.boot_throttle import BootThrottle
+from dayfly.controllers.cluster.event_recorder import EventRecorder
+from dayfly.controllers.cluster.plan_runner import PlanRunner, StepFailed
+from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.limits import TimeLimits, limits_for
 from dayfly.domain.plan import PlannedStep
 from dayfly.drivers.fake import FakePressure
 from dayfly.engine.step import Step, StepContext
 from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
-from dayfly.reconcile.journal import Journal
-from dayfly.reconcile.patience import Patience
-from dayfly.reconcile.stagger import Stagger
-from dayfly.reconcile.walk import StepFailed, Walk
 from dayfly.store import Claim, Store
 from tests.support.clock import FakeClock
 
-PATIENCE = Patience(attempts=3, backoff_seconds=2)
+PATIENCE = RetryPolicy(attempts=3, backoff_seconds=2)
 
 
 class Scripted:
@@ -73,9 +73,11 @@ async def walk(
     async def on_done(planned: PlannedStep) -> None:
         order.append(planned.key)
 
-    stagger = Stagger(FakePressure(), 60, clock)
-    async with Journal.open(store, claim, clock) as journal:
-        await Walk(cast("dict[str, Step]", steps), context, journal, lambda _: PATIENCE, stagger).run(plan, on_done)
+    boot_throttle = BootThrottle(FakePressure(), 60, clock)
+    async with EventRecorder.open(store, claim, clock) as recorder:
+        await PlanRunner(cast("dict[str, Step]", steps), context, recorder, lambda _: PATIENCE, boot_throttle).run(
+            plan, on_done
+        )
     return order
 
 

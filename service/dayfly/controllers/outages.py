@@ -1,15 +1,15 @@
 """Requeues clusters whose pass met an InfrastructureError: with back-off, and at once when the engine answers again.
 
-Not here: how that is found out (watcher.py).
+Not here: how that is found out (engine_events.py).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from dayfly.controllers.outcome import RequeueAfter
 from dayfly.domain.cluster import NewEvent
 from dayfly.errors import DatabaseUnavailable, InfrastructureError
-from dayfly.reconcile.outcome import RequeueAfter
 from dayfly.store import Claim, Store
 
 _LONGEST_SECONDS: Final = 15.0

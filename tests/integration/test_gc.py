@@ -160,8 +160,8 @@ async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: 
     assert shown.returncode == 0, shown.stderr
     listed = json.loads(shown.stdout)
     assert listed["dry_run"] is True
-    for why, strays in reasons.items():
-        assert {f"{one['kind']} {one['name']}" for one in listed["orphans"] if one["why"] == why} == strays
+    for why, orphans in reasons.items():
+        assert {f"{one['kind']} {one['name']}" for one in listed["orphans"] if one["why"] == why} == orphans
     assert len(listed["orphans"]) == sum(map(len, reasons.values()))
     assert things.present() == everything
     assert "WOULD BE REMOVED" in service.cli("gc", "--dry-run").stdout
@@ -180,23 +180,23 @@ def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Servi
     things.made.add(("container", user))
     tried = service.cli("gc", "--json")
     assert tried.returncode == 1
-    (stray,) = json.loads(tried.stdout)["orphans"]
-    assert "in use" in stray["error"]
+    (orphan,) = json.loads(tried.stdout)["orphans"]
+    assert "in use" in orphan["error"]
     assert things.present() == {volume, f"container {user}"}
 
 
 def test_a_worker_sweeps_by_itself(things: Things, decoys: set[str], service: Service) -> None:
-    strays = things.one_of_each("stray", instance=service.instance, cluster="feedfeedfeed")
+    orphans = things.one_of_each("stray", instance=service.instance, cluster="feedfeedfeed")
     worker = service.start("worker", stray_grace_seconds="2", survey_seconds="0.5")
     seen = things.present()
     deadline = time.monotonic() + SWEEP_SECONDS
-    while things.present() & strays:
+    while things.present() & orphans:
         assert time.monotonic() < deadline, worker.log.read_text()
         time.sleep(0.1)
-    assert seen == decoys | strays, "not before the grace period is over"
+    assert seen == decoys | orphans, "not before the grace period is over"
     assert things.present() == decoys
-    for stray in strays:
-        assert stray.split(" ")[1] in worker.log.read_text(), "a person could have read of it beforehand"
+    for orphan in orphans:
+        assert orphan.split(" ")[1] in worker.log.read_text(), "a person could have read of it beforehand"
 
 
 def volume_of(container: str) -> str:

@@ -1,6 +1,6 @@
 """What a spec that was resolved in the past comes to now: its image may have been rebuilt, its key have changed.
 
-Not here: what follows from that (templates.py, pools.py).
+Not here: what follows from that (templates.py, pools/controller.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dayfly.domain.template import without_wishes
 
 
 @dataclass(frozen=True)
-class Shapes:
+class SpecRefresher:
     """`resolve`: the content id and the manifest of the image at a reference. `key_of`: domain/template.template_key.
 
     Both raise ImageMissing, NotANodeImage and DockerUnavailable.

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dayfly.clock import SystemClock
+from dayfly.controllers.pools.controller import PoolController, pool_controller
+from dayfly.controllers.spec_refresh import SpecRefresher
+from dayfly.controllers.templates import TemplateController, template_controller
 from dayfly.domain.cluster import Cluster, Fault, Purpose
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.lifecycle import Desired, Phase
@@ -16,9 +19,6 @@ from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase, template_key
 from dayfly.errors import ImageMissing
-from dayfly.reconcile.pools import Pools, pools_of
-from dayfly.reconcile.shapes import Shapes
-from dayfly.reconcile.templates import Templates, templates_of
 from dayfly.settings import Settings
 from dayfly.store import Claim, NewPool, Store
 from tests.support.specs import make_manifest, make_spec
@@ -48,22 +48,22 @@ class Company:
     """Clusters for these purposes fail."""
     accelerator: Accelerator = "tcg"
 
-    def shapes(self) -> Shapes:
+    def specs(self) -> SpecRefresher:
         async def resolve(reference: str) -> tuple[str, ImageManifest]:
             if reference not in self.images:
                 raise ImageMissing(f"image {reference}: No such image")
             return self.images[reference], make_manifest()
 
-        return Shapes(resolve, self.key_of)
+        return SpecRefresher(resolve, self.key_of)
 
     async def key_of(self, spec: ClusterSpec, owner: str) -> str:
         return template_key(spec, owner, self.accelerator, "")
 
-    def templates(self, **settings: object) -> Templates:
-        return templates_of(Settings(**settings), self.store, self.shapes(), self.clock)  # type: ignore[arg-type]
+    def templates(self, **settings: object) -> TemplateController:
+        return template_controller(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
 
-    def pools(self, **settings: object) -> Pools:
-        return pools_of(Settings(**settings), self.store, self.shapes(), self.clock)  # type: ignore[arg-type]
+    def pools(self, **settings: object) -> PoolController:
+        return pool_controller(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
 
     async def work(self) -> None:
         """Bring every cluster to where it is to be, as a worker would."""

@@ -1,7 +1,7 @@
 """The life of templates after they are made: retired when worn or outdated, made anew while needed, closed when unused.
 
 Every worker process looks; each write is one transaction that may be repeated. How a template is made and saved stands
-in standing.py; what of one that is gone is left on the engine is the sweeper's.
+in cluster/ready.py; what of one that is gone is left on the engine is the sweeper's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Final
 import structlog
 
 from dayfly.clock import Clock
+from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase, is_unused, is_worn
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
-from dayfly.reconcile.shapes import Shapes
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -41,11 +41,11 @@ class TemplateRules:
     look_seconds: float
 
 
-class Templates:
+class TemplateController:
     """Looks at all templates now and then, and at those that are to be closed whenever a cluster goes."""
 
-    def __init__(self, store: Store, shapes: Shapes, rules: TemplateRules, clock: Clock) -> None:
-        self._store, self._shapes, self._rules, self._clock = store, shapes, rules, clock
+    def __init__(self, store: Store, specs: SpecRefresher, rules: TemplateRules, clock: Clock) -> None:
+        self._store, self._specs, self._rules, self._clock = store, specs, rules, clock
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -106,7 +106,7 @@ class Templates:
     async def _now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str | None]:
         """What it comes to now; without a key when its image is no more."""
         try:
-            return await self._shapes.now(spec, owner)
+            return await self._specs.now(spec, owner)
         except (ImageMissing, NotANodeImage):
             return spec, None
 
@@ -148,7 +148,7 @@ def _stands(template: Template) -> bool:
     return template.phase not in {TemplatePhase.RETIRED, TemplatePhase.GONE}
 
 
-def templates_of(settings: Settings, store: Store, shapes: Shapes, clock: Clock) -> Templates:
+def template_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> TemplateController:
     """The templates' curator of this process."""
     rules = TemplateRules(
         max_age_seconds=settings.template_max_age_seconds,
@@ -157,4 +157,4 @@ def templates_of(settings: Settings, store: Store, shapes: Shapes, clock: Clock)
         auto=settings.template_auto,
         look_seconds=settings.survey_seconds,
     )
-    return Templates(store, shapes, rules, clock)
+    return TemplateController(store, specs, rules, clock)

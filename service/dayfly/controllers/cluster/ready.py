@@ -1,6 +1,6 @@
 """What is done to a ready cluster: is it whole, and what is it to do next? And to one that hibernates.
 
-Not here: how machines are saved (saving.py) and damage is met (recovery.py).
+Not here: how machines are saved (snapshots.py) and damage is met (recovery.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,12 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.context import ClusterContext
+from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.cluster.recovery import Lost, Recovery
+from dayfly.controllers.cluster.retry import RetryPolicy
+from dayfly.controllers.cluster.snapshots import Snapshots
+from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.lifecycle import Desired, Phase
@@ -17,12 +23,6 @@ from dayfly.engine.ssh_end import end_ssh
 from dayfly.engine.standstill import WAITS, standings
 from dayfly.engine.traffic import packets_from_outside
 from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
-from dayfly.reconcile.endings import Endings
-from dayfly.reconcile.outcome import Done, Outcome, Provision, RequeueAfter
-from dayfly.reconcile.patience import Patience
-from dayfly.reconcile.recovery import Lost, Recovery
-from dayfly.reconcile.saving import Saving
-from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -38,44 +38,45 @@ def has_more_to_do(cluster: Cluster) -> bool:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ReadyController:
     """Looks at clusters whose machines are all there."""
 
-    scene: Scene
-    endings: Endings
+    context: ClusterContext
+    finalizer: Finalizer
     recovery: Recovery
-    saving: Saving
-    patience: Patience
+    snapshots: Snapshots
+    retry_policy: RetryPolicy
 
     async def tend(self, claim: Claim) -> Outcome | Provision:
         """A ready cluster."""
         try:
             return await self._tend(claim)
         except Lost as lost:
-            return await self.endings.fail(claim, lost.error, node=lost.node)
+            return await self.finalizer.fail(claim, lost.error, node=lost.node)
 
     async def tend_hibernated(self, claim: Claim) -> Outcome:
         """What still runs of it is stopped; woken up, it waits for room. Raises LeaseLost."""
-        await self.saving.stop(claim)
+        await self.snapshots.stop(claim)
         if claim.cluster.desired is Desired.PRESENT:
-            await self.scene.store.set_phase(claim, Phase.PENDING)
+            await self.context.store.set_phase(claim, Phase.PENDING)
         return Done()
 
     async def _tend(self, claim: Claim) -> Outcome | Provision:
         # First: machines that stand still look, to whoever asks them, like machines that are broken.
         if claim.cluster.purpose is not Purpose.MEMBER and await self._stands_still(claim.cluster):
-            claim = await self.saving.thaw(claim)
+            claim = await self.snapshots.resume(claim)
             if claim.cluster.phase is not Phase.READY:
                 return Provision(claim)
         cluster = claim.cluster
         if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
-            return await self.endings.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
+            return await self.finalizer.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
         try:
             recovering = await self.recovery.begin(claim)
         except DockerUnavailable:
-            if has_more_to_do(cluster) or await self.scene.store.checkpoints_due(cluster.id):
+            if has_more_to_do(cluster) or await self.context.store.checkpoints_due(cluster.id):
                 raise
-            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers (watcher.py).
+            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers
+            # (controllers/engine_events.py).
             return Done()
         if recovering is not None:
             return Provision(recovering)
@@ -86,7 +87,7 @@ class Standing:
 
     async def _before_clocks(self, claim: Claim, then: Outcome) -> RequeueAfter:
         """When a cluster is due whose machines run and whose clocks are late: nothing else waits for that."""
-        seconds = [await self.saving.seconds_until_clocks(claim)]
+        seconds = [await self.snapshots.seconds_until_clocks(claim)]
         if then.seconds is not None:
             seconds.append(then.seconds)
         if (planned := next_look(replace(claim.cluster, paused=False), claim.at)) is not None:
@@ -98,20 +99,20 @@ class Standing:
         if cluster.paused:
             return True
         try:
-            found = await standings(self.scene.drivers, self.scene.topology(cluster), cluster.id)
+            found = await standings(self.context.drivers, self.context.topology(cluster), cluster.id)
         except DockerUnavailable:
             return False  # what is known then is told below
         return not _STANDING.isdisjoint(found.values())
 
     async def _next(self, claim: Claim) -> Outcome | Provision:
         """The one thing that it is to do next."""
-        cluster, store = claim.cluster, self.scene.store
+        cluster, store = claim.cluster, self.context.store
         # First: a reset may have been asked for after it, and what is to be kept is gone with that.
         if due := await store.checkpoints_due(cluster.id):
-            await self.saving.checkpoint(claim, due[0])
+            await self.snapshots.checkpoint(claim, due[0])
             return RequeueAfter(0.0)
         if cluster.reset_to is not None:
-            return Provision(await self.saving.origins.reset(claim, cluster.reset_to))
+            return Provision(await self.snapshots.boot_sources.reset(claim, cluster.reset_to))
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
@@ -133,22 +134,22 @@ class Standing:
 
     async def _pause(self, claim: Claim) -> Outcome:
         try:
-            await self.saving.pause(claim)
+            await self.snapshots.pause(claim)
         except Failure as error:
-            return await self.endings.fail(claim, error)  # the pool gets another
+            return await self.finalizer.fail(claim, error)  # the pool gets another
         return Done()
 
     async def _see_that_it_waits(self, claim: Claim) -> Outcome:
         """A member's containers may all run with a machine in one that nobody could use."""
-        topology = self.scene.topology(claim.cluster)
+        topology = self.context.topology(claim.cluster)
         try:
-            found = await standings(self.scene.drivers, topology, claim.cluster.id)
+            found = await standings(self.context.drivers, topology, claim.cluster.id)
         except Failure as error:
-            return await self.endings.fail(claim, error)
+            return await self.finalizer.fail(claim, error)
         for container in topology.nodes:
             if (standing := found[container.name]) != WAITS:
                 broken = VmExited(f"{container.name}: it is {standing}, and was to wait, {WAITS}, for a caller")
-                return await self.endings.fail(claim, broken, node=container.node)  # the pool gets another
+                return await self.finalizer.fail(claim, broken, node=container.node)  # the pool gets another
         return Done()
 
     async def _template(self, claim: Claim) -> Outcome:
@@ -156,33 +157,33 @@ class Standing:
         attempt = 1
         while True:
             try:
-                size = await self.saving.template(claim)
+                size = await self.snapshots.template(claim)
             except (Failure, InvalidRequest) as error:
-                if not error.retryable or attempt >= self.patience.attempts:
-                    return await self.endings.fail(claim, error, step="save")
+                if not error.retryable or attempt >= self.retry_policy.attempts:
+                    return await self.finalizer.fail(claim, error, step="save")
                 told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "save", code=error.code)
-                await self.scene.store.append_event(claim, told)
-                await self.scene.clock.sleep(self.patience.backoff(attempt))
-                await self.saving.thaw(claim)
+                await self.context.store.append_event(claim, told)
+                await self.context.clock.sleep(self.retry_policy.backoff(attempt))
+                await self.snapshots.resume(claim)
                 attempt += 1
             else:
-                await self.scene.store.template_saved(claim, size)
+                await self.context.store.template_saved(claim, size)
                 return Done()
 
     async def _hibernate(self, claim: Claim) -> Outcome:
-        if await self.saving.hibernate(claim):
+        if await self.snapshots.hibernate(claim):
             return Done()
         # The next pass lets it go on. What was wished for is not wished for any more: it would fail again.
         if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
             words = f"{end.story}; it cannot hibernate, so a hold keeps its machines stopped"
-            return await self.endings.fail(claim, Expired(words))
-        await self.scene.store.saw_traffic(claim, claim.cluster.traffic, active=True)
-        await self.scene.store.request_resume(claim.cluster.id)
+            return await self.finalizer.fail(claim, Expired(words))
+        await self.context.store.saw_traffic(claim, claim.cluster.traffic, active=True)
+        await self.context.store.request_resume(claim.cluster.id)
         return RequeueAfter(0.0)
 
     async def _wish_hibernation(self, claim: Claim) -> Outcome:
         try:
-            await self.scene.store.request_hibernation(claim.cluster.id)
+            await self.context.store.request_hibernation(claim.cluster.id)
         except Conflict as conflict:
             # Somebody wants something else of it just now; that comes first.
             _log.info("not hibernated", cluster=claim.cluster.id, reason=conflict.message)
@@ -190,11 +191,11 @@ class Standing:
 
     async def _look_whether_idle(self, claim: Claim) -> Outcome:
         """Hibernate it when nobody has sent it anything for long enough; else the seconds until the next look."""
-        cluster, store, idle = claim.cluster, self.scene.store, claim.cluster.spec.idle_seconds
+        cluster, store, idle = claim.cluster, self.context.store, claim.cluster.spec.idle_seconds
         if idle is None:
             return Done()
         try:
-            packets = await packets_from_outside(self.scene.drivers.engine, self.scene.topology(cluster))
+            packets = await packets_from_outside(self.context.drivers.engine, self.context.topology(cluster))
         except CommandFailed as error:
             # Neither idle nor in use: nobody knows until the next look.
             _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.message)
@@ -204,7 +205,7 @@ class Standing:
         if packets is None or packets != cluster.traffic:
             # Some of it may be our own: what is kept alive from before anybody wanted to know.
             if (secrets := await store.secrets(cluster.id)) is not None:
-                await end_ssh(self.scene.drivers, cluster, secrets)
+                await end_ssh(self.context.drivers, cluster, secrets)
             cluster = await store.saw_traffic(claim, packets or 0, active=True)
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()

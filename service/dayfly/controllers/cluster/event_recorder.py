@@ -20,7 +20,7 @@ from dayfly.errors import DayflyError
 from dayfly.store import Claim, Store
 
 
-class Journal:
+class EventRecorder:
     """Writes down how the steps of one claimed cluster go. Use as `async with Journal.open(…)`."""
 
     def __init__(self, store: Store, claim: Claim, clock: Clock) -> None:
@@ -31,18 +31,18 @@ class Journal:
     @asynccontextmanager
     async def open(cls, store: Store, claim: Claim, clock: Clock) -> AsyncIterator[Self]:
         """A journal whose writer runs within the block; leaving the block writes what is still queued."""
-        journal = cls(store, claim, clock)
+        recorder = cls(store, claim, clock)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            writer = group.create_task(journal._write())
+            writer = group.create_task(recorder._write())
             try:
-                yield journal
+                yield recorder
             finally:
-                journal._queue.put_nowait(None)
+                recorder._queue.put_nowait(None)
                 await writer
 
-    def step(self, planned: PlannedStep, attempt: int) -> StepJournal:
+    def step(self, planned: PlannedStep, attempt: int) -> StepRecorder:
         """The journal of one attempt at one step, which begins now."""
-        return StepJournal(self, planned, attempt, self.clock)
+        return StepRecorder(self, planned, attempt, self.clock)
 
     def event(self, event: NewEvent) -> None:
         self._queue.put_nowait(event)
@@ -68,14 +68,14 @@ class Journal:
                 self._queue.task_done()
 
 
-class StepJournal:
+class StepRecorder:
     """One attempt at one step: begun when made, then any of the methods below."""
 
-    def __init__(self, journal: Journal, planned: PlannedStep, attempt: int, clock: Clock) -> None:
-        self._journal, self._clock, self._began = journal, clock, clock.monotonic()
+    def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int, clock: Clock) -> None:
+        self._recorder, self._clock, self._began = recorder, clock, clock.monotonic()
         self._node = None if planned.node is None else node_name(planned.node)
         self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, clock.now())
-        journal.report(self._report)
+        recorder.report(self._report)
         self._event("step.started", f"{self._label} began" + (f", attempt {attempt}" if attempt > 1 else ""))
 
     @property
@@ -107,14 +107,14 @@ class StepJournal:
         return self._report.name + (f" of {self._node}" if self._node else "")
 
     def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        self._journal.report(replace(self._report, state=state, detail=message, error_code=code))
+        self._recorder.report(replace(self._report, state=state, detail=message, error_code=code))
         self._event(type_, message, code)
 
     def _finish(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
         finished = replace(self._report, state=state, detail=message, error_code=code, finished_at=self._clock.now())
-        self._journal.report(finished)
+        self._recorder.report(finished)
         self._event(type_, message, code)
 
     def _event(self, type_: str, message: str, code: str | None = None) -> None:
         seconds = None if type_ == "step.started" else round(self._clock.monotonic() - self._began, 3)
-        self._journal.event(NewEvent(type_, message, self._report.name, self._node, seconds, code))
+        self._recorder.event(NewEvent(type_, message, self._report.name, self._node, seconds, code))

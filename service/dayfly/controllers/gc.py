@@ -32,7 +32,7 @@ _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
 
 
 @dataclass(frozen=True)
-class Stray:
+class Orphan:
     """Something that nobody owns, and how that is known."""
 
     holding: Holding
@@ -41,48 +41,48 @@ class Stray:
     """Whether the database knows of the cluster, or the template, that it was of."""
 
 
-def find_strays(
+def find_orphans(
     holdings: Sequence[Holding],
     known: Collection[Known],
     gone: Collection[str],
     templates: Mapping[str, TemplatePhase],
-) -> tuple[Stray, ...]:
+) -> tuple[Orphan, ...]:
     """What of `holdings` has no owner among `known` and `templates`, containers first: they may use the rest.
 
     `gone` are ids of clusters on record as deleted; `templates` are all on record, those that are gone among them.
     """
     living = {cluster.id: cluster for cluster in known}
-    strays = []
+    orphans = []
     for holding in holdings:
         if holding.template_id and not holding.cluster_id:
-            stray = _of_template(holding, templates.get(holding.template_id))
+            orphan = _of_template(holding, templates.get(holding.template_id))
         else:
-            stray = _of_cluster(holding, living.get(holding.cluster_id), gone)
+            orphan = _of_cluster(holding, living.get(holding.cluster_id), gone)
         # A name alone is no evidence: a volume without labels goes only when its owner is on record as gone.
-        if stray is not None and (holding.labelled or stray.on_record):
-            strays.append(stray)
-    return tuple(sorted(strays, key=lambda stray: (_ORDER[stray.holding.kind], stray.holding.name)))
+        if orphan is not None and (holding.labelled or orphan.on_record):
+            orphans.append(orphan)
+    return tuple(sorted(orphans, key=lambda orphan: (_ORDER[orphan.holding.kind], orphan.holding.name)))
 
 
-def _of_template(holding: Holding, phase: TemplatePhase | None) -> Stray | None:
+def _of_template(holding: Holding, phase: TemplatePhase | None) -> Orphan | None:
     if phase is None:
-        return Stray(holding, f"no template {holding.template_id} is on record", on_record=False)
+        return Orphan(holding, f"no template {holding.template_id} is on record", on_record=False)
     if phase in _NO_FORKS:
-        return Stray(holding, f"template {holding.template_id} is {phase}", on_record=True)
+        return Orphan(holding, f"template {holding.template_id} is {phase}", on_record=True)
     return None
 
 
-def _of_cluster(holding: Holding, owner: Known | None, gone: Collection[str]) -> Stray | None:
+def _of_cluster(holding: Holding, owner: Known | None, gone: Collection[str]) -> Orphan | None:
     if owner is None and holding.cluster_id in gone:
-        return Stray(holding, f"cluster {holding.cluster_id} is deleted", on_record=True)
+        return Orphan(holding, f"cluster {holding.cluster_id} is deleted", on_record=True)
     if owner is None:
         of = f"no cluster {holding.cluster_id} is on record" if holding.cluster_id else "it is of no cluster"
-        return Stray(holding, of, on_record=False)
+        return Orphan(holding, of, on_record=False)
     if owner.phase is Phase.FAILED and not owner.reserved:
-        return Stray(holding, f"cluster {owner.id} failed and was cleared away", on_record=True)
+        return Orphan(holding, f"cluster {owner.id} failed and was cleared away", on_record=True)
     # One that waits to be woken up has begun: its disks are in its containers.
     if owner.phase is Phase.PENDING and not owner.reserved and not owner.begun:
-        return Stray(holding, f"cluster {owner.id} has not begun", on_record=True)
+        return Orphan(holding, f"cluster {owner.id} has not begun", on_record=True)
     return None
 
 
@@ -98,7 +98,7 @@ def find_damaged(holdings: Sequence[Holding], known: Collection[Known]) -> tuple
     )
 
 
-class Sweeper:
+class GarbageCollector:
     """Compares the world with the records. `grace_seconds` is for things of clusters that were never on record."""
 
     def __init__(
@@ -119,48 +119,48 @@ class Sweeper:
         holdings = await self._engine.survey()
         known = await self._store.known()
         await self._store.requeue(find_damaged(holdings, known))
-        strays = await self._without_owner(holdings, known)
-        await self._remove([stray for stray in strays if self._ripe(stray)])
-        self._forget_seen(strays)
+        orphans = await self._without_owner(holdings, known)
+        await self._remove([orphan for orphan in orphans if self._ripe(orphan)])
+        self._forget_seen(orphans)
         while await self._store.purge_deleted(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
             pass
 
-    async def strays(self) -> tuple[Stray, ...]:
+    async def orphans(self) -> tuple[Orphan, ...]:
         """What nobody owns, now."""
         holdings = await self._engine.survey()
         return await self._without_owner(holdings, await self._store.known())
 
-    async def remove(self, stray: Stray) -> None:
+    async def remove(self, orphan: Orphan) -> None:
         """Raises DockerUnavailable, EngineRefused."""
-        await self._engine.discard(stray.holding)
-        holding = stray.holding
-        _log.info("stray removed", kind=holding.kind, name=holding.name, cluster=holding.cluster_id, why=stray.why)
+        await self._engine.discard(orphan.holding)
+        holding = orphan.holding
+        _log.info("stray removed", kind=holding.kind, name=holding.name, cluster=holding.cluster_id, why=orphan.why)
 
-    async def _remove(self, strays: Sequence[Stray]) -> None:
-        for stray in strays:
+    async def _remove(self, orphans: Sequence[Orphan]) -> None:
+        for orphan in orphans:
             try:
-                await self.remove(stray)
+                await self.remove(orphan)
             except DayflyError as error:
-                _log.warning("a stray cannot be removed yet", name=stray.holding.name, code=error.code)
+                _log.warning("a stray cannot be removed yet", name=orphan.holding.name, code=error.code)
 
-    async def _without_owner(self, holdings: Sequence[Holding], known: Collection[Known]) -> tuple[Stray, ...]:
+    async def _without_owner(self, holdings: Sequence[Holding], known: Collection[Known]) -> tuple[Orphan, ...]:
         unknown = {holding.cluster_id for holding in holdings} - {cluster.id for cluster in known} - {""}
         gone = await self._store.deleted(unknown) if unknown else frozenset()
         has_templates = any(holding.template_id for holding in holdings)
         templates = await self._store.known_templates() if has_templates else {}
-        return find_strays(holdings, known, gone, templates)
+        return find_orphans(holdings, known, gone, templates)
 
-    def _ripe(self, stray: Stray) -> bool:
-        if stray.on_record:
+    def _ripe(self, orphan: Orphan) -> bool:
+        if orphan.on_record:
             return True
-        now, holding = self._clock.monotonic(), stray.holding
+        now, holding = self._clock.monotonic(), orphan.holding
         if holding.id not in self._first_seen:
             self._first_seen[holding.id] = now
             _log.warning(
-                "found a stray", kind=holding.kind, name=holding.name, why=stray.why, removed_in=self._grace_seconds
+                "found a stray", kind=holding.kind, name=holding.name, why=orphan.why, removed_in=self._grace_seconds
             )
         return now - self._first_seen[holding.id] >= self._grace_seconds
 
-    def _forget_seen(self, strays: Sequence[Stray]) -> None:
-        present = {stray.holding.id for stray in strays}
+    def _forget_seen(self, orphans: Sequence[Orphan]) -> None:
+        present = {orphan.holding.id for orphan in orphans}
         self._first_seen = {id_: at for id_, at in self._first_seen.items() if id_ in present}

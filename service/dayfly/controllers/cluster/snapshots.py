@@ -3,7 +3,7 @@
 `paused` is set on record before any machine stands still for this, and taken back when all go on with their clocks
 right. So a worker may die at any instruction, and a clock may resist for a while: the next pass finds a cluster that
 is paused, lets it go on (thaw), and begins anew.
-Not here: when something is saved (standing.py), and how it is loaded again (engine/load.py).
+Not here: when something is saved (ready.py), and how it is loaded again (engine/load.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.boot_source import BootSources
+from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster import Cluster, NewEvent
 from dayfly.domain.lifecycle import Phase
@@ -23,8 +25,6 @@ from dayfly.engine.hush import hush
 from dayfly.engine.settle import settle
 from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
 from dayfly.errors import DayflyError, Failure, InvalidRequest
-from dayfly.reconcile.origins import Origins
-from dayfly.reconcile.scene import Scene
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -39,29 +39,29 @@ _LATEST_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True)
-class Saving:
+class Snapshots:
     """Every method may raise LeaseLost and InfrastructureError."""
 
-    scene: Scene
-    origins: Origins
+    context: ClusterContext
+    boot_sources: BootSources
 
-    async def thaw(self, claim: Claim) -> Claim:
+    async def resume(self, claim: Claim) -> Claim:
         """Let machines go on that stand still, and mend their clocks.
 
         Those that cannot are booted from their disks, which the next look (recovery.py) sees to; a cluster that came
         from a pool and that nobody can have used yet is reset instead. Until all go on and every clock is set it stays
         paused on record, and is due again in seconds_until_clocks().
         """
-        scene = self.scene
-        began = scene.clock.monotonic()
+        context = self.context
+        began = context.clock.monotonic()
         gone_on = await self._go_on(claim.cluster)
         if gone_on.stuck is not None:
             return await self._stuck(claim, gone_on.stuck)
         if gone_on.late is not None:
             return await self._late(claim, gone_on.late)
-        seconds = round(scene.clock.monotonic() - began, 3)
-        await scene.store.append_event(claim, NewEvent("cluster.resumed", "its machines go on", seconds=seconds))
-        return replace(claim, cluster=await scene.store.set_paused(claim, paused=False))
+        seconds = round(context.clock.monotonic() - began, 3)
+        await context.store.append_event(claim, NewEvent("cluster.resumed", "its machines go on", seconds=seconds))
+        return replace(claim, cluster=await context.store.set_paused(claim, paused=False))
 
     async def seconds_until_clocks(self, claim: Claim) -> float:
         """Until clocks that could not be set are tried again: as long as it was so by now, within bounds."""
@@ -74,18 +74,18 @@ class Saving:
 
         Raises DayflyError when it cannot be saved.
         """
-        cluster, scene = claim.cluster, self.scene
-        topology, limits = scene.topology(cluster), await scene.limits(cluster)
-        busy = await settle(scene.drivers.machines, topology, cluster.spec, scene.clock, limits)
+        cluster, context = claim.cluster, self.context
+        topology, limits = context.topology(cluster), await context.limits(cluster)
+        busy = await settle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
             words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
-            await scene.store.append_event(claim, NewEvent("step.progress", words, "save"))
-        await scene.clock.sleep(_SSH_ENDS_SECONDS)
-        await scene.store.set_paused(claim, paused=True)
+            await context.store.append_event(claim, NewEvent("step.progress", words, "save"))
+        await context.clock.sleep(_SSH_ENDS_SECONDS)
+        await context.store.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:
-            await hush(scene.drivers.machines, topology, timeout=limits.command)
+            await hush(context.drivers.machines, topology, timeout=limits.command)
         return await saved.save(
-            scene.drivers,
+            context.drivers,
             topology,
             TEMPLATE,
             ram="shared",
@@ -102,33 +102,33 @@ class Saving:
         origin = Origin("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
             await self._discard(claim.cluster, origin)
-            await self.scene.store.checkpoint_gone(claim, checkpoint.name)
+            await self.context.store.checkpoint_gone(claim, checkpoint.name)
             return
-        began = self.scene.clock.monotonic()
+        began = self.context.clock.monotonic()
         try:
             size = await self._save(claim, origin, disk=True)
         except (Failure, InvalidRequest) as error:
             await self._tell(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} cannot be made", error)
             await self._try_discard(claim.cluster, origin)
-            await self.scene.store.checkpoint_gone(claim, checkpoint.name)
+            await self.context.store.checkpoint_gone(claim, checkpoint.name)
             return
         if await self._go_on(claim.cluster) == GoneOn():
-            await self.scene.store.set_paused(claim, paused=False)
-        seconds = round(self.scene.clock.monotonic() - began, 3)
+            await self.context.store.set_paused(claim, paused=False)
+        seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"checkpoint {checkpoint.name} is made, {size / _MIB:.0f} MiB"
-        await self.scene.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
-        await self.scene.store.checkpoint_made(claim, checkpoint.name, size)
+        await self.context.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
+        await self.context.store.checkpoint_made(claim, checkpoint.name, size)
 
     async def hibernate(self, claim: Claim) -> bool:
         """False when it could not be saved: then it is paused still, nothing was stopped, and its events say why."""
-        store, began = self.scene.store, self.scene.clock.monotonic()
+        store, began = self.context.store, self.context.clock.monotonic()
         try:
             size = await self._save(claim, HIBERNATION, disk=False)
         except (Failure, InvalidRequest) as error:
             await self._tell(claim, "cluster.hibernated", "it cannot hibernate", error)
             await self._try_discard(claim.cluster, HIBERNATION)
             return False
-        seconds = round(self.scene.clock.monotonic() - began, 3)
+        seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
         await store.append_event(claim, NewEvent("cluster.hibernated", words, seconds=seconds))
         # Before anything is stopped: from here on nobody may take what is down for damage, and boot it.
@@ -138,22 +138,22 @@ class Saving:
 
     async def stop(self, claim: Claim) -> None:
         """Of a hibernated cluster, every container: the network's with its ports, too."""
-        engine, cluster = self.scene.drivers.engine, claim.cluster
+        engine, cluster = self.context.drivers.engine, claim.cluster
         running = [status for status in await engine.observe(cluster.id) if status.state == "running"]
         for status in sorted(running, key=lambda status: status.role == "net"):
             await engine.stop(status.name)
         if cluster.paused or cluster.phase is not Phase.HIBERNATED:
-            await self.scene.store.set_paused(claim, paused=False)
+            await self.context.store.set_paused(claim, paused=False)
 
     async def pause(self, claim: Claim) -> None:
         """Let a pool's member stand still. On record only when it does: from then on somebody may claim it."""
-        await stand_still(self.scene.drivers.machines, self.scene.topology(claim.cluster))
-        await self.scene.store.set_paused(claim, paused=True)
+        await stand_still(self.context.drivers.machines, self.context.topology(claim.cluster))
+        await self.context.store.set_paused(claim, paused=True)
 
     async def _save(self, claim: Claim, origin: Origin, *, disk: bool) -> int:
-        cluster, drivers, fence = claim.cluster, self.scene.drivers, claim.cluster.fence
-        topology, limits = self.scene.topology(cluster), await self.scene.limits(cluster)
-        await self.scene.store.set_paused(claim, paused=True)
+        cluster, drivers, fence = claim.cluster, self.context.drivers, claim.cluster.fence
+        topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
+        await self.context.store.set_paused(claim, paused=True)
         await stand_still(drivers.machines, topology)
         # What is left of an earlier attempt: half of that and half of this would be of two moments.
         await saved.discard(drivers.machines, topology, origin, fence=fence)
@@ -162,41 +162,43 @@ class Saving:
         return await saved.save(drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save)
 
     async def _go_on(self, cluster: Cluster) -> GoneOn:
-        scene, limits = self.scene, await self.scene.limits(cluster)
-        return await go_on_in_time(scene.drivers.machines, scene.topology(cluster), scene.clock, timeout=limits.command)
+        context, limits = self.context, await self.context.limits(cluster)
+        return await go_on_in_time(
+            context.drivers.machines, context.topology(cluster), context.clock, timeout=limits.command
+        )
 
     async def _late(self, claim: Claim, error: DayflyError) -> Claim:
         """All of it runs: whoever has it may be at work on it, and only its clocks are to be mended yet."""
         if await self._late_since(claim.cluster) is None:
             await self._tell(claim, "cluster.resumed", "its machines go on, but a clock cannot be set yet", error)
         # Also where they were found standing still though the record did not say so.
-        return replace(claim, cluster=await self.scene.store.set_paused(claim, paused=True))
+        return replace(claim, cluster=await self.context.store.set_paused(claim, paused=True))
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
         """When it was told that a clock cannot be set; None: not since its machines last stood still."""
-        told = await self.scene.store.last_event(cluster.id, _GOES_ON)
+        told = await self.context.store.last_event(cluster.id, _GOES_ON)
         return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
-        cluster, scene = claim.cluster, self.scene
+        cluster, context = claim.cluster, self.context
         if await self._unused(cluster):
             await self._tell(claim, "cluster.fallback", "nobody has used it yet, and it cannot go on", error)
-            fresh = await self.origins.reset(claim, IMAGE)
-            await scene.store.set_paused(claim, paused=False)
+            fresh = await self.boot_sources.reset(claim, IMAGE)
+            await context.store.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
         await self._tell(claim, "cluster.fallback", "what cannot go on is booted from its disks", error)
-        await stop_those_that_stand(scene.drivers, scene.topology(cluster), cluster.id)
+        await stop_those_that_stand(context.drivers, context.topology(cluster), cluster.id)
         # Paused still: when all run again, clocks are looked at that could not be set, or of who went on after all.
-        return replace(claim, cluster=await scene.store.set_paused(claim, paused=True))
+        return replace(claim, cluster=await context.store.set_paused(claim, paused=True))
 
     async def _unused(self, cluster: Cluster) -> bool:
         """Whether it was a pool's, and its machines have stood still ever since somebody got it."""
-        types = [event.type for event in await self.scene.store.events(cluster.id)]
+        types = [event.type for event in await self.context.store.events(cluster.id)]
         return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
     async def _discard(self, cluster: Cluster, origin: Origin) -> None:
-        scene = self.scene
-        await saved.discard(scene.drivers.machines, scene.topology(cluster), origin, fence=cluster.fence)
+        context = self.context
+        await saved.discard(context.drivers.machines, context.topology(cluster), origin, fence=cluster.fence)
 
     async def _try_discard(self, cluster: Cluster, origin: Origin) -> None:
         try:
@@ -207,4 +209,4 @@ class Saving:
 
     async def _tell(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
         _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.message)
-        await self.scene.store.append_event(claim, NewEvent(type_, f"{words}: {error.message}", code=error.code))
+        await self.context.store.append_event(claim, NewEvent(type_, f"{words}: {error.message}", code=error.code))

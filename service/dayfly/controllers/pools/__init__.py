@@ -1,0 +1,1 @@
+"""Pools: their size and the health of their members."""
