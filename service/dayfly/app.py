@@ -43,19 +43,19 @@ from dayfly.drivers.machines import QemuMachines
 from dayfly.drivers.pressure import KernelPressure
 from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.drivers.ssh import SshConnections
-from dayfly.engine.boot import Boot
-from dayfly.engine.clear import Clear
-from dayfly.engine.control_plane import ControlPlane
-from dayfly.engine.identify import Identify
-from dayfly.engine.join import Join
-from dayfly.engine.load import Load
-from dayfly.engine.ready import Ready
-from dayfly.engine.registry import Registry
-from dayfly.engine.sandbox import Sandbox
-from dayfly.engine.smoke import Smoke
-from dayfly.engine.step import Step
 from dayfly.errors import DatabaseUnavailable
 from dayfly.settings import Settings
+from dayfly.steps.boot import Boot
+from dayfly.steps.control_plane import ControlPlane
+from dayfly.steps.join import Join
+from dayfly.steps.personalize import Personalize
+from dayfly.steps.ready import Ready
+from dayfly.steps.registry import Registry
+from dayfly.steps.remove_stale import RemoveStale
+from dayfly.steps.restore import Restore
+from dayfly.steps.sandbox import Sandbox
+from dayfly.steps.smoke_test import SmokeTest
+from dayfly.steps.step import Step
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
 from dayfly.wires import (
@@ -75,16 +75,16 @@ _log = structlog.get_logger(__name__)
 _DATABASE_PAUSE_SECONDS: Final = 1.0
 
 STEPS: Final[Mapping[str, Step]] = {
-    "clear": Clear(),
+    "clear": RemoveStale(),
     "sandbox": Sandbox(),
     "registry": Registry(),
     "boot": Boot(),
-    "load": Load(),
-    "identify": Identify(),
+    "load": Restore(),
+    "identify": Personalize(),
     "control_plane": ControlPlane(),
     "join": Join(),
     "ready": Ready(),
-    "smoke": Smoke(),
+    "smoke": SmokeTest(),
 }
 
 

@@ -1,6 +1,6 @@
 """The verification of a freshly baked image: one node of it, made by the very steps that make clusters.
 
-Not here: the steps (engine/), and when a bake verifies (images/bake.py). Nothing of it reaches the store: what runs
+Not here: the steps (steps/), and when a bake verifies (images/bake.py). Nothing of it reaches the store: what runs
 here belongs to an installation of its own, `<instance>.bake`, which no service sweeps.
 """
 
@@ -21,10 +21,10 @@ from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.pressure import KernelPressure
 from dayfly.drivers.protocols import Drivers
-from dayfly.engine.diagnostics import collect
-from dayfly.engine.step import Step, StepContext
-from dayfly.engine.teardown import remove_everything
 from dayfly.errors import ImageBroken, StepTimeout
+from dayfly.steps.observe.diagnostics import collect
+from dayfly.steps.step import Step, StepContext
+from dayfly.steps.teardown import remove_everything
 
 
 @dataclass(frozen=True)

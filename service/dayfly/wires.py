@@ -31,9 +31,9 @@ from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
 from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
 from dayfly.drivers.ssh import SshConnections
-from dayfly.engine.diagnostics import collect
 from dayfly.errors import EngineRefused, Failure, ImageMissing, InfrastructureError, Internal, NotANodeImage
 from dayfly.settings import Settings
+from dayfly.steps.observe.diagnostics import collect
 from dayfly.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -176,7 +176,7 @@ class LiveDiagnostics:
         )
         secrets = await self._store.secrets(cluster.id)
         # Connections of its own, which end with it: kept alive they would count as somebody who uses the cluster
-        # (engine/traffic.py), and nobody else could close them.
+        # (steps/observe/traffic.py), and nobody else could close them.
         ssh = SshConnections()
         try:
             return await collect(replace(self._drivers, ssh=ssh), topology, secrets, self._gauge, self._clock)

@@ -25,8 +25,8 @@ from dayfly.domain.secrets import new_secrets
 from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.topology import ContainerSpec, Publication, Volume, compute_topology, machine_of
 from dayfly.drivers.archive import archive
-from dayfly.engine.node_files import node_files
-from dayfly.engine.seed import seed_file
+from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.guest.node_files import node_files
 
 LIMIT_SECONDS = 1800.0
 """Nothing that is measured takes so long; what does has failed."""

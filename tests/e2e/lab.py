@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from dayfly.client import Client, Cluster, Template
-from tests.support.engine import pack_busybox
 from tests.support.guest import on_guest
 from tests.support.service import Service, docker
+from tests.support.steps import pack_busybox
 
 PATIENCE_SECONDS: Final = 1200
 """For a cold cluster of two nodes without KVM. How long it takes is for tests/bench to say."""

@@ -13,10 +13,10 @@ import pytest
 
 from dayfly.domain.lifecycle import Phase
 from dayfly.store import Claim, NewCluster, Store
-from tests.support.engine import BUSYBOX_IMAGE, busybox, images
 from tests.support.postgres import postgres_server
 from tests.support.service import Service, docker, running_service
 from tests.support.specs import make_spec
+from tests.support.steps import BUSYBOX_IMAGE, busybox, images
 
 __all__ = ["busybox", "images"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]

@@ -15,8 +15,8 @@ from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.limits import TimeLimits, limits_for
 from dayfly.domain.plan import PlannedStep
 from dayfly.drivers.fake import FakePressure
-from dayfly.engine.step import Step, StepContext
 from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
+from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
 from tests.support.clock import FakeClock
 

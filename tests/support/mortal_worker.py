@@ -36,8 +36,8 @@ from dayfly.domain.cluster import Cluster, Endpoint
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.limits import TimeLimits
 from dayfly.domain.origin import Origin
-from dayfly.engine.step import Step, StepContext
 from dayfly.settings import Settings
+from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
 from dayfly.telemetry import configure_logging
 

@@ -22,9 +22,9 @@ from dayfly.drivers.fake import FakeKube
 from dayfly.drivers.machines import QemuMachines
 from dayfly.drivers.protocols import Drivers, File, SshTarget
 from dayfly.drivers.ssh import SshConnections
-from dayfly.engine.identify import Identify
-from dayfly.engine.seed import seed_file
-from dayfly.engine.step import StepContext
+from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.personalize import Personalize
+from dayfly.steps.step import StepContext
 from tests.support.specs import make_cluster
 
 ANSWER_SECONDS = 200.0
@@ -147,6 +147,6 @@ class RealMachines:
 
     async def _identify(self, node: Node) -> None:
         context = self.context(node)
-        assert not await Identify().check(context)
-        await Identify().apply(context)
-        assert await Identify().check(context)
+        assert not await Personalize().check(context)
+        await Personalize().apply(context)
+        assert await Personalize().check(context)

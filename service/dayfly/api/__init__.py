@@ -1,6 +1,6 @@
 """HTTP only: parse, check, call the store, render.
 
-Not here: what happens to a cluster next (controllers/), or how (engine/).
+Not here: what happens to a cluster next (controllers/), or how (steps/).
 """
 
 from __future__ import annotations

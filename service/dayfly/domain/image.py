@@ -29,9 +29,9 @@ class KubernetesNode(_Frozen):
     """How to make a Kubernetes node of a booted machine, without knowing the version.
 
     The two programs live in the image and are run as root over SSH, with /etc/dayfly/cluster.env and the PKI in place
-    (engine/node_files.py says what they find there). Each may be run again after it was interrupted; with `--done` it
-    only tells, by its exit code, whether all its work has been done. A line that begins with "dayfly: " is progress for
-    people, all other output is evidence should the program end non-zero.
+    (steps/guest/node_files.py says what they find there). Each may be run again after it was interrupted; with `--done`
+    it only tells, by its exit code, whether all its work has been done. A line that begins with "dayfly: " is progress
+    for people, all other output is evidence should the program end non-zero.
     """
 
     version: str

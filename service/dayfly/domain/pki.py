@@ -2,7 +2,7 @@
 
 Dayfly knows the CA's hash before the first node boots and never reads a kubeconfig back from a node. Names and
 paths are kubeadm's, so that a node finds everything where it looks for it. Not here: which node gets what
-(engine/node_files.py), and the kubeconfig that callers fetch (kubeconfig.py).
+(steps/guest/node_files.py), and the kubeconfig that callers fetch (kubeconfig.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which steps a cluster needs, and what each waits for: a small graph, computed from its spec and its origin.
 
-Not here: what a step does (engine/).
+Not here: what a step does (steps/).
 """
 
 from __future__ import annotations

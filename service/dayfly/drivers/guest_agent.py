@@ -2,7 +2,7 @@
 
 The agent serves one talk after the other, and has no memory of who asked: a reply that nobody fetches stands before
 the next talk's, and the agent spins until somebody does. So each talk begins with a synchronisation, and a reply is
-awaited for a moment even where whoever asked is gone. Not here: what is done in guests (engine/).
+awaited for a moment even where whoever asked is gone. Not here: what is done in guests (steps/).
 """
 
 from __future__ import annotations

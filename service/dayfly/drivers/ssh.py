@@ -1,4 +1,4 @@
-"""Ssh over asyncssh: one kept connection a node, its host key pinned. Not here: what is run on nodes (engine/).
+"""Ssh over asyncssh: one kept connection a node, its host key pinned. Not here: what is run on nodes (steps/).
 
 Nothing of the operator's own SSH set-up (agent, configuration, known hosts, keys) takes part; no key is logged.
 """

@@ -14,7 +14,7 @@ from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.protocols import File
 from dayfly.errors import CommandFailed, EngineRefused
-from tests.support.engine import busybox, cluster_id, container, engine, images, instance
+from tests.support.steps import busybox, cluster_id, container, engine, images, instance
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]

@@ -13,8 +13,8 @@ import pytest
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import DockerUnavailable, EngineRefused
-from tests.support.engine import busybox, cluster_id, container, engine, images, instance
 from tests.support.socket_proxy import CuttableSocket
+from tests.support.steps import busybox, cluster_id, container, engine, images, instance
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]

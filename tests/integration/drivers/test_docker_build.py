@@ -11,7 +11,7 @@ from aiodocker import Docker
 
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import BakeFailed, ImageMissing
-from tests.support.engine import busybox, images, instance
+from tests.support.steps import busybox, images, instance
 
 __all__ = ["busybox", "images", "instance"]
 pytestmark = pytest.mark.docker

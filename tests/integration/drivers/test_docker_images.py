@@ -16,8 +16,8 @@ from aiodocker.containers import DockerContainer
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
-from tests.support.engine import busybox, engine, images, instance, pack_busybox
 from tests.support.socket_proxy import CuttableSocket
+from tests.support.steps import busybox, engine, images, instance, pack_busybox
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = pytest.mark.docker

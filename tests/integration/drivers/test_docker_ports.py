@@ -13,7 +13,7 @@ from dayfly.drivers import docker_ports
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.protocols import File
 from dayfly.errors import PortsExhausted
-from tests.support.engine import busybox, cluster_id, container, engine, free_ports, images, instance
+from tests.support.steps import busybox, cluster_id, container, engine, free_ports, images, instance
 
 __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]

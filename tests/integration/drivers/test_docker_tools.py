@@ -19,8 +19,8 @@ from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.docker_tools import DockerTools
 from dayfly.drivers.protocols import File, ToolContainer
 from dayfly.errors import BakeFailed, EngineRefused, ImageMissing
-from tests.support.engine import busybox, images
 from tests.support.service import docker
+from tests.support.steps import busybox, images
 
 __all__ = ["busybox", "images"]
 pytestmark = pytest.mark.docker

@@ -16,7 +16,7 @@ from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
 from dayfly.errors import ContainerExited, ContainerRemoved, EngineRefused, ImageMissing, PortsExhausted
-from tests.support.engine import busybox, cluster_id, container, free_ports, images, instance
+from tests.support.steps import busybox, cluster_id, container, free_ports, images, instance
 
 __all__ = ["busybox", "images", "instance"]
 pytestmark = pytest.mark.docker

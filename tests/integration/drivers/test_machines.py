@@ -25,9 +25,9 @@ from dayfly.drivers.kvm import probe_kvm
 from dayfly.drivers.protocols import Memory
 from dayfly.drivers.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
-from dayfly.engine.hush import hush
-from dayfly.engine.identify import Identify
 from dayfly.errors import CommandFailed, SshTimeout
+from dayfly.steps.guest.quiesce import quiesce
+from dayfly.steps.personalize import Personalize
 from tests.support.real_machines import ANSWER_SECONDS, RealMachines, real_spec
 from tests.support.service import docker
 
@@ -144,9 +144,9 @@ async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) ->
     # A host key of somebody else's, a wrong clock, and nothing but the program itself that could set it.
     ruin = "rm /run/dayfly-identity; echo another > /etc/machine-id; ssh-keygen -q -t ed25519 -N '' -f /run/another"
     await fork.shell(f"{ruin}; mv /run/another /etc/ssh/ssh_host_ed25519_key; date --set='-1 hour'; mv /bin/date /run/")
-    assert not await Identify().check(context)
-    await Identify().apply(context)
-    assert await Identify().check(context)
+    assert not await Personalize().check(context)
+    await Personalize().apply(context)
+    assert await Personalize().check(context)
     assert abs(float(await fork.shell("/run/date +%s.%N")) - time.time()) < 1
     assert await fork.shell("cat /run/sshd.pid") == listening, "sshd was started again for nothing"
     assert len(await fork.shell("cat /etc/machine-id")) == 32
@@ -158,7 +158,7 @@ async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) ->
 async def test_a_guest_that_cannot_become_itself_says_why(fork: RealMachines) -> None:
     await fork.shell("rm /run/dayfly-identity; mkdir /etc/machine-id.new")
     with pytest.raises(CommandFailed, match="did not become itself") as caught:
-        await Identify().apply(fork.context(fork.spec.nodes()[0]))
+        await Personalize().apply(fork.context(fork.spec.nodes()[0]))
     assert caught.value.evidence["stderr"].startswith("/etc/machine-id: Is a directory")
 
 
@@ -271,12 +271,12 @@ async def test_who_was_hushed_goes_on_when_a_fork_becomes_itself(fork: RealMachi
     await fork.shell(f"setsid perl -e '{kubelet}' </dev/null >&0 2>&0 & until [ -s /run/kubelet ]; do sleep 0.1; done")
     state = "awk '/^State/ { print $2 }' /proc/$(cat /run/kubelet)/status"
 
-    await hush(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
+    await quiesce(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
     assert await fork.shell(state) == "T"
     # What stands still is not taken for something else when it is looked for again.
-    await hush(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
+    await quiesce(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
 
-    await Identify().apply(fork.context(fork.spec.nodes()[0]))
+    await Personalize().apply(fork.context(fork.spec.nodes()[0]))
     assert await fork.shell(state) == "S"
     await fork.shell("kill $(cat /run/kubelet)")
 

@@ -15,8 +15,8 @@ from dayfly.drivers.kvm import probe_kvm
 from dayfly.drivers.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import CommandFailed, ContainerExited, VmExited
-from tests.support.engine import cluster_id, engine, images, instance
 from tests.support.real_machines import RealMachines, real_spec
+from tests.support.steps import cluster_id, engine, images, instance
 
 __all__ = ["engine", "images", "instance"]
 pytestmark = pytest.mark.vm

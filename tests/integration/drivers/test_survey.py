@@ -16,7 +16,7 @@ from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, Holding
 from dayfly.errors import EngineRefused
-from tests.support.engine import BUSYBOX_IMAGE, busybox, cluster_id, container, images, instance
+from tests.support.steps import BUSYBOX_IMAGE, busybox, cluster_id, container, images, instance
 
 __all__ = ["busybox", "images", "instance"]
 pytestmark = pytest.mark.docker

@@ -14,8 +14,8 @@ from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused, NotRemoved
-from tests.support.engine import container
 from tests.support.recorded_engine import DOCKER_26, PODMAN_5, Answer, Asked, RecordedEngine, recorded_engine
+from tests.support.steps import container
 
 Connect = Callable[[RecordedEngine], DockerEngine]
 

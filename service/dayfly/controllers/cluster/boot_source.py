@@ -1,6 +1,6 @@
 """Where the machines of a cluster come from: when it begins, when it is reset, and when they cannot be had from there.
 
-Not here: how they are loaded (engine/load.py), and how a template comes to be (snapshots.py).
+Not here: how they are loaded (steps/restore.py), and how a template comes to be (snapshots.py).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
 from dayfly.domain.plan import SHARED_STEPS
 from dayfly.domain.secrets import ClusterSecrets, fork_secrets
-from dayfly.engine.standstill import stop_those_that_stand
-from dayfly.engine.teardown import remove_everything
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
+from dayfly.steps.teardown import remove_everything
+from dayfly.steps.vm.pause_resume import stop_paused
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ class BootSources:
         cluster, context = claim.cluster, self.context
         words = f"its memory is lost, and it boots from its disks: {error.message}"
         await context.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
-        await stop_those_that_stand(context.drivers, context.topology(cluster), cluster.id)
+        await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
 
 

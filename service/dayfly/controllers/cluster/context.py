@@ -15,7 +15,7 @@ from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import template_key
 from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.protocols import Drivers, PressureGauge
-from dayfly.engine.step import StepContext
+from dayfly.steps.step import StepContext
 from dayfly.store import Claim, Store
 
 

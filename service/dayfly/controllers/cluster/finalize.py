@@ -15,9 +15,9 @@ from dayfly.controllers.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster import Cluster, Fault, NewEvent
 from dayfly.domain.expiry import expiry
 from dayfly.domain.lifecycle import Phase
-from dayfly.engine.diagnostics import collect
-from dayfly.engine.teardown import remove_everything
 from dayfly.errors import DayflyError, Failure, InfrastructureError
+from dayfly.steps.observe.diagnostics import collect
+from dayfly.steps.teardown import remove_everything
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)

@@ -1,6 +1,6 @@
 """Walks a plan: each step as soon as all it waits for are done, side by side; attempts, back-off and patience.
 
-Not here: what the steps do (engine/), and what becomes of the cluster afterwards (reconciler.py).
+Not here: what the steps do (steps/), and what becomes of the cluster afterwards (reconciler.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dayfly.controllers.cluster.event_recorder import EventRecorder, StepRecorde
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.naming import node_name
 from dayfly.domain.plan import PlannedStep
-from dayfly.engine.step import Step, StepContext
 from dayfly.errors import (
     ContainerExited,
     DayflyError,
@@ -30,6 +29,7 @@ from dayfly.errors import (
     StepTimeout,
     VmExited,
 )
+from dayfly.steps.step import Step, StepContext
 
 _log = structlog.get_logger(__name__)
 

@@ -19,15 +19,15 @@ from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.domain.cluster import Cluster, NewEvent, Purpose
 from dayfly.domain.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.engine.ssh_end import end_ssh
-from dayfly.engine.standstill import WAITS, standings
-from dayfly.engine.traffic import packets_from_outside
 from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
+from dayfly.steps.guest.close_ssh import close_ssh
+from dayfly.steps.observe.traffic import packets_from_outside
+from dayfly.steps.vm.pause_resume import PAUSED, vm_states
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
 
-_STANDING: Final = frozenset({WAITS, "postmigrate"})
+_PAUSED_STATES: Final = frozenset({PAUSED, "postmigrate"})
 """As QEMU names them: what somebody let stand still, or saved."""
 
 
@@ -99,10 +99,10 @@ class ReadyController:
         if cluster.paused:
             return True
         try:
-            found = await standings(self.context.drivers, self.context.topology(cluster), cluster.id)
+            found = await vm_states(self.context.drivers, self.context.topology(cluster), cluster.id)
         except DockerUnavailable:
             return False  # what is known then is told below
-        return not _STANDING.isdisjoint(found.values())
+        return not _PAUSED_STATES.isdisjoint(found.values())
 
     async def _next(self, claim: Claim) -> Outcome | Provision:
         """The one thing that it is to do next."""
@@ -143,12 +143,12 @@ class ReadyController:
         """A member's containers may all run with a machine in one that nobody could use."""
         topology = self.context.topology(claim.cluster)
         try:
-            found = await standings(self.context.drivers, topology, claim.cluster.id)
+            found = await vm_states(self.context.drivers, topology, claim.cluster.id)
         except Failure as error:
             return await self.finalizer.fail(claim, error)
         for container in topology.nodes:
-            if (standing := found[container.name]) != WAITS:
-                broken = VmExited(f"{container.name}: it is {standing}, and was to wait, {WAITS}, for a caller")
+            if (state := found[container.name]) != PAUSED:
+                broken = VmExited(f"{container.name}: it is {state}, and was to wait, {PAUSED}, for a caller")
                 return await self.finalizer.fail(claim, broken, node=container.node)  # the pool gets another
         return Done()
 
@@ -205,7 +205,7 @@ class ReadyController:
         if packets is None or packets != cluster.traffic:
             # Some of it may be our own: what is kept alive from before anybody wanted to know.
             if (secrets := await store.secrets(cluster.id)) is not None:
-                await end_ssh(self.context.drivers, cluster, secrets)
+                await close_ssh(self.context.drivers, cluster, secrets)
             cluster = await store.saw_traffic(claim, packets or 0, active=True)
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()

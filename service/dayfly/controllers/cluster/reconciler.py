@@ -22,9 +22,9 @@ from dayfly.domain.lifecycle import Desired, Phase
 from dayfly.domain.origin import HIBERNATION, TEMPLATE
 from dayfly.domain.plan import SHARED_STEPS, PlannedStep, plan_steps
 from dayfly.domain.secrets import ClusterSecrets
-from dayfly.engine.ssh_end import end_ssh
-from dayfly.engine.step import Step
 from dayfly.errors import ContainerExited, DayflyError
+from dayfly.steps.guest.close_ssh import close_ssh
+from dayfly.steps.step import Step
 from dayfly.store import Claim
 
 
@@ -124,7 +124,7 @@ class Reconciler:
             await store.append_event(claim, _back_again(cluster))
         if cluster.spec.idle_seconds is not None or cluster.purpose is Purpose.TEMPLATE:
             # From now on nothing is sent to it but by callers. Here, for another process may have its next pass.
-            await end_ssh(self.context.drivers, cluster, secrets)
+            await close_ssh(self.context.drivers, cluster, secrets)
         if cluster.spec.idle_seconds is not None:
             await store.saw_traffic(claim, cluster.traffic, active=True)
         if cluster.origin == TEMPLATE and cluster.template_id is not None:

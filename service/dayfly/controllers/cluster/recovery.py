@@ -15,8 +15,8 @@ from dayfly.domain.cluster import NewEvent, Purpose
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.recovery import Damage, RestartRules, damage
 from dayfly.domain.topology import ContainerSpec, Topology
-from dayfly.engine.alive import exit_error
 from dayfly.errors import ContainerExited, ContainerRemoved, DayflyError, EngineRestarted
+from dayfly.steps.observe.exit_guard import exit_error
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)

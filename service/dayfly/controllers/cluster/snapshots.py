@@ -3,7 +3,7 @@
 `paused` is set on record before any machine stands still for this, and taken back when all go on with their clocks
 right. So a worker may die at any instruction, and a clock may resist for a while: the next pass finds a cluster that
 is paused, lets it go on (thaw), and begins anew.
-Not here: when something is saved (ready.py), and how it is loaded again (engine/load.py).
+Not here: when something is saved (ready.py), and how it is loaded again (steps/restore.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster import Cluster, NewEvent
 from dayfly.domain.lifecycle import Phase
 from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.engine import saved
-from dayfly.engine.hush import hush
-from dayfly.engine.settle import settle
-from dayfly.engine.standstill import GoneOn, go_on_in_time, stand_still, stop_those_that_stand
 from dayfly.errors import DayflyError, Failure, InvalidRequest
+from dayfly.steps.guest.quiesce import quiesce
+from dayfly.steps.guest.wait_idle import wait_idle
+from dayfly.steps.vm import snapshot_files
+from dayfly.steps.vm.pause_resume import ResumeResult, pause_all, resume_all, stop_paused
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
@@ -76,15 +76,15 @@ class Snapshots:
         """
         cluster, context = claim.cluster, self.context
         topology, limits = context.topology(cluster), await context.limits(cluster)
-        busy = await settle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
+        busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
             words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
             await context.store.append_event(claim, NewEvent("step.progress", words, "save"))
         await context.clock.sleep(_SSH_ENDS_SECONDS)
         await context.store.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:
-            await hush(context.drivers.machines, topology, timeout=limits.command)
-        return await saved.save(
+            await quiesce(context.drivers.machines, topology, timeout=limits.command)
+        return await snapshot_files.save(
             context.drivers,
             topology,
             TEMPLATE,
@@ -112,7 +112,7 @@ class Snapshots:
             await self._try_discard(claim.cluster, origin)
             await self.context.store.checkpoint_gone(claim, checkpoint.name)
             return
-        if await self._go_on(claim.cluster) == GoneOn():
+        if await self._go_on(claim.cluster) == ResumeResult():
             await self.context.store.set_paused(claim, paused=False)
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"checkpoint {checkpoint.name} is made, {size / _MIB:.0f} MiB"
@@ -147,23 +147,25 @@ class Snapshots:
 
     async def pause(self, claim: Claim) -> None:
         """Let a pool's member stand still. On record only when it does: from then on somebody may claim it."""
-        await stand_still(self.context.drivers.machines, self.context.topology(claim.cluster))
+        await pause_all(self.context.drivers.machines, self.context.topology(claim.cluster))
         await self.context.store.set_paused(claim, paused=True)
 
     async def _save(self, claim: Claim, origin: Origin, *, disk: bool) -> int:
         cluster, drivers, fence = claim.cluster, self.context.drivers, claim.cluster.fence
         topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
         await self.context.store.set_paused(claim, paused=True)
-        await stand_still(drivers.machines, topology)
+        await pause_all(drivers.machines, topology)
         # What is left of an earlier attempt: half of that and half of this would be of two moments.
-        await saved.discard(drivers.machines, topology, origin, fence=fence)
+        await snapshot_files.discard(drivers.machines, topology, origin, fence=fence)
         if disk:
-            await saved.save_registry(drivers.engine, topology, origin, fence=fence, timeout=limits.save)
-        return await saved.save(drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save)
+            await snapshot_files.save_registry(drivers.engine, topology, origin, fence=fence, timeout=limits.save)
+        return await snapshot_files.save(
+            drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save
+        )
 
-    async def _go_on(self, cluster: Cluster) -> GoneOn:
+    async def _go_on(self, cluster: Cluster) -> ResumeResult:
         context, limits = self.context, await self.context.limits(cluster)
-        return await go_on_in_time(
+        return await resume_all(
             context.drivers.machines, context.topology(cluster), context.clock, timeout=limits.command
         )
 
@@ -187,7 +189,7 @@ class Snapshots:
             await context.store.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
         await self._tell(claim, "cluster.fallback", "what cannot go on is booted from its disks", error)
-        await stop_those_that_stand(context.drivers, context.topology(cluster), cluster.id)
+        await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         # Paused still: when all run again, clocks are looked at that could not be set, or of who went on after all.
         return replace(claim, cluster=await context.store.set_paused(claim, paused=True))
 
@@ -198,7 +200,7 @@ class Snapshots:
 
     async def _discard(self, cluster: Cluster, origin: Origin) -> None:
         context = self.context
-        await saved.discard(context.drivers.machines, context.topology(cluster), origin, fence=cluster.fence)
+        await snapshot_files.discard(context.drivers.machines, context.topology(cluster), origin, fence=cluster.fence)
 
     async def _try_discard(self, cluster: Cluster, origin: Origin) -> None:
         try:

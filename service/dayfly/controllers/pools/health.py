@@ -15,8 +15,8 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.cluster import Cluster
 from dayfly.domain.pool import is_waiting
-from dayfly.engine.standstill import WAITS, standings
 from dayfly.errors import Failure
+from dayfly.steps.vm.pause_resume import PAUSED, vm_states
 
 _log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ class PoolHealth:
         """Whether every machine of it is as whoever gets it needs it."""
         async with slots:
             try:
-                found = await standings(self._context.drivers, self._context.topology(member), member.id)
+                found = await vm_states(self._context.drivers, self._context.topology(member), member.id)
             except Failure as error:
                 _log.warning("a pool's member does not say how it is", cluster=member.id, code=error.code)
                 return False
-        return set(found.values()) == {WAITS}
+        return set(found.values()) == {PAUSED}

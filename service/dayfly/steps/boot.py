@@ -1,0 +1,93 @@
+"""The step `boot`: one node's virtual machine, until it answers on SSH as who it should be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from dayfly.domain import qemu
+from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.network import LEASES, node_address, node_mac
+from dayfly.drivers.protocols import File
+from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
+from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.observe.exit_guard import EVIDENCE_BYTES, container_evidence, is_running, while_running
+from dayfly.steps.step import StepContext
+
+_LOOK_SECONDS: Final = 10.0
+_BANNER_SECONDS: Final = 30.0
+_BANNER: Final = 'exec 3<>"/dev/tcp/$1/22" && IFS= read -r line <&3 && echo "$line"'
+"""For bash: what an SSH server says first."""
+
+
+class Boot:
+    """Makes a node's container run and waits for its guest."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.boot + limits.sandbox
+
+    async def check(self, context: StepContext) -> bool:
+        if not await is_running(context.drivers.engine, context.cluster.id, context.container):
+            return False
+        try:
+            await context.drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
+        except SshTimeout:
+            return False
+        return True
+
+    async def apply(self, context: StepContext) -> None:
+        engine, node = context.drivers.engine, context.this_node
+        start = File(qemu.START_FILE, qemu.start_file(qemu.boot(context.machine)))
+        await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets), start])
+        context.progress(f"{node.name} is booting")
+        target = await context.ssh_target()
+        # A connection to an earlier boot would stay silent for as long as TCP has patience.
+        await context.drivers.ssh.forget(target)
+        answered = context.drivers.ssh.wait(target, timeout=context.limits.boot)
+        try:
+            await while_running(engine, [context.topology.net, context.container], answered)
+        except SshTimeout as error:
+            error.evidence |= await container_evidence(engine, context.container)
+            await self._blame_dhcp(context, error)
+            await self._blame_the_way(context, error)
+            raise
+
+    async def undo(self, context: StepContext) -> None:
+        async with asyncio.timeout(TEARDOWN_SECONDS):
+            if context.recovering:
+                # Its disk is the caller's by now: it is started again, never made anew.
+                await context.drivers.engine.stop(context.container.name)
+            else:
+                await context.drivers.engine.remove(context.cluster.id, only={context.container.name})
+
+    async def _blame_dhcp(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises DhcpTimeout where the silent node never had an address: then its guest did not come up at all."""
+        node, net = context.this_node, context.topology.net.name
+        try:
+            leases = (await context.drivers.engine.read_file(net, LEASES, tail_bytes=EVIDENCE_BYTES)).decode()
+        except DayflyError as trouble:
+            error.evidence["leases"] = f"not to be had: {trouble.code}: {trouble.message}"
+            return
+        error.evidence["leases"] = leases
+        if node_mac(node.index) not in leases:
+            raise DhcpTimeout(
+                f"{node.name} did not ask for its address within {context.limits.boot:g} s of its start",
+                evidence=error.evidence,
+            ) from error
+
+    async def _blame_the_way(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises SshTimeout in other words where the node does answer, but only who is in its namespace."""
+        node, net = context.this_node, context.topology.net.name
+        argv = ["timeout", f"{_BANNER_SECONDS:g}", "bash", "-c", _BANNER, "bash", node_address(node.index)]
+        try:
+            asked = await context.drivers.engine.exec(net, argv, timeout=_BANNER_SECONDS + _LOOK_SECONDS)
+        except DayflyError as trouble:
+            error.evidence["inside"] = f"not to be had: {trouble.code}: {trouble.message}"
+            return
+        error.evidence["inside"] = (asked.stdout + asked.stderr).decode(errors="replace")
+        if asked.stdout.startswith(b"SSH-"):
+            raise SshTimeout(
+                f"{node.name} answers inside {net}, but not at the port that the engine publishes for it: "
+                f"{error.message}",
+                evidence=error.evidence,
+            ) from error

@@ -1,0 +1,44 @@
+"""The step `control_plane`: makes the first node a Kubernetes control plane. How, is the node image's own business.
+
+A control plane that was started again has all that makes it one; its program then waits until it answers.
+"""
+
+from __future__ import annotations
+
+from dayfly.domain.limits import TimeLimits
+from dayfly.errors import ControlPlaneInit
+from dayfly.steps.guest.node_files import node_files
+from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
+from dayfly.steps.kubernetes_access import access_of
+from dayfly.steps.step import StepContext
+
+
+class ControlPlane:
+    """Hands node01 its PKI and runs the image's init program."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.api_request + 2 * limits.command + limits.control_plane
+
+    async def check(self, context: StepContext) -> bool:
+        access = await access_of(context)
+        if not await context.drivers.kube.healthy(access, timeout=context.limits.api_request):
+            return False
+        return await program_done(context, kubernetes_node(context).init)
+
+    async def apply(self, context: StepContext) -> None:
+        node, program = context.this_node, kubernetes_node(context).init
+        if await program_done(context, program):
+            # Its files stay as they are: an API server that starts may be reading them.
+            context.progress(f"{node.name} starts its control plane again")
+        else:
+            await self._hand_over(context)
+            context.progress(f"{node.name} has its certificates and begins")
+        await run_program(context, program, ControlPlaneInit, timeout=context.limits.control_plane)
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: the program goes on where it was interrupted."""
+
+    async def _hand_over(self, context: StepContext) -> None:
+        node = context.this_node
+        files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
+        await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)

@@ -1,0 +1,17 @@
+"""The end of our own connections to a cluster's nodes: they would be in a template's memory, and count as traffic."""
+
+from __future__ import annotations
+
+from dayfly.domain.cluster import Cluster
+from dayfly.domain.network import ssh_forward_port
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.drivers.protocols import Drivers
+from dayfly.steps.step import ssh_target
+
+
+async def close_ssh(drivers: Drivers, cluster: Cluster, secrets: ClusterSecrets) -> None:
+    """Close what this process has kept, of a cluster that no step is at work on. Raises DockerUnavailable."""
+    endpoints = await drivers.engine.endpoints(cluster.id)
+    for node in cluster.spec.nodes():
+        if (where := endpoints.get(ssh_forward_port(node.index))) is not None:
+            await drivers.ssh.forget(ssh_target(secrets, where))

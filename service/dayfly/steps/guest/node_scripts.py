@@ -1,0 +1,123 @@
+"""Runs a program of the node image (domain/image.KubernetesNode), with its progress and, if it fails, its evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.image import KubernetesNode
+from dayfly.domain.spec import Node
+from dayfly.errors import CommandFailed, Failure, ImageBroken, InfrastructureError, SshTimeout
+from dayfly.steps.observe.exit_guard import while_running
+from dayfly.steps.step import StepContext
+
+PROGRESS_PREFIX: Final = "dayfly: "
+"""A program's lines that begin so are sentences for people; all else is evidence, should it fail."""
+
+_MARKS: Final = "/run/dayfly-"
+"""In memory: what was true of one boot says nothing of the next."""
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+_EVIDENCE_CHARACTERS: Final = 16 * 1024
+_LOOK_SECONDS: Final = 20.0
+
+
+def kubernetes_node(context: StepContext) -> KubernetesNode:
+    """The manifest's part on Kubernetes. Raises ImageBroken where a step that needs it was planned without."""
+    kubernetes = context.spec.manifest.kubernetes
+    if kubernetes is None:
+        raise ImageBroken(f"{context.spec.image} has no Kubernetes")
+    return kubernetes
+
+
+async def program_done(context: StepContext, program: str) -> bool:
+    """Does `program` say, on this node, that all its work has been done? False where the node doesn't answer."""
+    try:
+        result = await context.drivers.ssh.run(
+            await context.ssh_target(),
+            f"{program} --done",
+            timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
+        )
+    except SshTimeout:
+        return False
+    return result.exit_code == 0
+
+
+async def run_program(context: StepContext, program: str, failure: type[Failure], *, timeout: float) -> None:
+    """Run `program` on this node to its end. Raises `failure` with its output and the kubelet's journal."""
+    node = context.this_node
+
+    def on_line(line: str) -> None:
+        if line.startswith(PROGRESS_PREFIX):
+            context.progress(context.secrets.redact(line.removeprefix(PROGRESS_PREFIX).strip()))
+
+    running = context.drivers.ssh.run(await context.ssh_target(), program, timeout=timeout, on_line=on_line)
+    try:
+        result = await while_running(context.drivers.engine, [context.topology.net, context.container], running)
+    except SshTimeout as error:
+        evidence = error.evidence | await kubelet_evidence(context, [node])
+        raise failure(f"{program} on {node.name}: {error.message}", evidence=evidence) from error
+    if result.exit_code != 0:
+        output = context.secrets.redact(f"{result.stdout}\n{result.stderr}".strip())
+        last = output.splitlines()[-1] if output else "it printed nothing"
+        evidence = {"output": output[-_EVIDENCE_CHARACTERS:]} | await kubelet_evidence(context, [node])
+        raise failure(
+            f"{program} on {node.name} ended with exit code {result.exit_code}: {last[:300]}", evidence=evidence
+        )
+
+
+async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[str, str]:
+    """The end of each node's kubelet journal, as `kubelet/<node>` → text. Never raises: evidence is a bonus."""
+    evidence = {}
+    for node in nodes:
+        try:
+            journal = await context.drivers.ssh.run(
+                await context.ssh_target(node),
+                "journalctl --unit kubelet --no-pager --lines 120 --output cat",
+                timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
+            )
+            evidence[f"kubelet/{node.name}"] = context.secrets.redact(journal.stdout[-_EVIDENCE_CHARACTERS:])
+        except (Failure, InfrastructureError) as error:
+            evidence[f"kubelet/{node.name}"] = f"not to be had: {error.code}: {error.message}"
+    return evidence
+
+
+async def boot_ids(context: StepContext) -> dict[str, str]:
+    """Node's name → id of the boot it is in now, as its kernel says. Raises SshTimeout, CommandFailed."""
+
+    async def ask(node: Node) -> str:
+        if context.is_forked:
+            # Nobody has logged in to it yet, and to do so takes it long (steps/personalize.py).
+            container = context.of(node).container.name
+            return (await context.drivers.machines.read(container, _BOOT_ID, timeout=context.limits.command)).strip()
+        result = await context.drivers.ssh.run(
+            await context.ssh_target(node), f"cat {_BOOT_ID}", timeout=context.limits.command
+        )
+        if result.exit_code != 0:
+            raise CommandFailed(f"{node.name} does not say its boot's id", evidence={"stderr": result.stderr})
+        return result.stdout.strip()
+
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        asked = {node.name: group.create_task(ask(node)) for node in context.spec.nodes()}
+    return {name: task.result() for name, task in asked.items()}
+
+
+async def remember(context: StepContext, mark: str, node: Node) -> None:
+    """Leave a mark on `node` that marked() finds until the machine stops. Raises CommandFailed, SshTimeout."""
+    result = await context.drivers.ssh.run(
+        await context.ssh_target(node), f"touch {_MARKS}{mark}", timeout=context.limits.command
+    )
+    if result.exit_code != 0:
+        raise CommandFailed(f"no mark could be left on {node.name}", evidence={"stderr": result.stderr})
+
+
+async def marked(context: StepContext, mark: str, node: Node) -> bool:
+    """Is the mark there? False where the node doesn't answer."""
+    try:
+        result = await context.drivers.ssh.run(
+            await context.ssh_target(node), f"test -e {_MARKS}{mark}", timeout=context.limits.command
+        )
+    except SshTimeout:
+        return False
+    return result.exit_code == 0

@@ -1,0 +1,33 @@
+"""Before a template is saved, most of Kubernetes in its guests stands still: a fork's goes on when it is itself.
+
+A fork has its processors for its API server until then. What goes on, and that it does: quiesce.pl, personalize.pl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import Final
+
+from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.topology import Topology
+from dayfly.drivers.protocols import Machines
+from dayfly.errors import CommandFailed
+
+QUIESCED: Final = "/run/dayfly-hushed"
+"""In a guest's memory: the processes that stand still, a line for each. No such file where nobody looked for any."""
+
+QUIESCE_PROGRAM: Final = files("dayfly.steps.guest").joinpath("quiesce.pl").read_text()
+
+
+async def quiesce(machines: Machines, topology: Topology, *, timeout: float) -> None:
+    """In all guests, side by side. May be repeated. Raises CommandFailed, and as Machines.run."""
+
+    async def one(container: str) -> None:
+        ended = await machines.run(container, ["/usr/bin/perl", "-e", QUIESCE_PROGRAM, QUIESCED], timeout=timeout)
+        if ended.exit_code != 0:
+            raise CommandFailed(f"{container} is not to be hushed", evidence={"stderr": ended.stderr})
+
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        for container in topology.nodes:
+            group.create_task(one(container.name))

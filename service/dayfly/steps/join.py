@@ -1,0 +1,29 @@
+"""The step `join`: one worker joins the control plane. How, is the node image's own business."""
+
+from __future__ import annotations
+
+from dayfly.domain.limits import TimeLimits
+from dayfly.errors import JoinFailed
+from dayfly.steps.guest.node_files import node_files
+from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
+from dayfly.steps.step import StepContext
+
+
+class Join:
+    """Hands a worker its identity and runs the image's join program."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.join + limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        return await program_done(context, kubernetes_node(context).join)
+
+    async def apply(self, context: StepContext) -> None:
+        node = context.this_node
+        files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
+        await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
+        context.progress(f"{node.name} begins to join")
+        await run_program(context, kubernetes_node(context).join, JoinFailed, timeout=context.limits.join)
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: the program goes on where it was interrupted."""

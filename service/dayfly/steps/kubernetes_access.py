@@ -1,0 +1,27 @@
+"""Dayfly's own way into a cluster's API server: not as a caller, so that an audit can tell the two apart."""
+
+from __future__ import annotations
+
+from dayfly.domain.cluster import Endpoint
+from dayfly.domain.kubeconfig import SERVER_NAME, client_identity
+from dayfly.domain.network import API_PORT
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.drivers.protocols import KubeAccess
+from dayfly.steps.step import StepContext
+
+
+def kube_access(secrets: ClusterSecrets, endpoint: Endpoint) -> KubeAccess:
+    """An administrator's access to the API server published at `endpoint`."""
+    identity = client_identity(secrets.pki, "dayfly")
+    return KubeAccess(
+        endpoint=endpoint,
+        ca=secrets.pki["pki/ca.crt"],
+        certificate=identity.certificate,
+        key=identity.key,
+        server_name=SERVER_NAME,
+    )
+
+
+async def access_of(context: StepContext) -> KubeAccess:
+    """kube_access for a step's cluster. Raises ContainerExited where nothing is published any more."""
+    return kube_access(context.secrets, await context.endpoint(API_PORT))

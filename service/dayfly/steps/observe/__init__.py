@@ -1,0 +1,1 @@
+"""What steps observe of a cluster: exits, traffic, diagnostics."""

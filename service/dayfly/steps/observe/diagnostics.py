@@ -1,0 +1,195 @@
+"""What a cluster tells of itself, collected before anything is torn down, or when somebody asks.
+
+For the engineer who was not there when it happened: every text bounded, without secrets, and where something cannot be
+had, why not. Not here: what is done with the texts (store, api).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from dayfly.clock import Clock
+from dayfly.domain import naming, network, qemu
+from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.drivers.protocols import Drivers, PressureGauge, SshTarget
+from dayfly.drivers.qmp import qmp
+from dayfly.errors import ContainerExited, DayflyError
+from dayfly.steps.kubernetes_access import kube_access
+
+_log = structlog.get_logger(__name__)
+
+TEXT_BYTES: Final = 64 * 1024
+"""The end of each text is kept, of this length."""
+LOOK_SECONDS: Final = 30.0
+"""For a slow engine or an emulated node. All looks happen at once: this is the time for the whole, too."""
+_LOG_LINES: Final = 1000
+_JOURNAL_LINES: Final = 400
+
+Look = Callable[[], Awaitable[str]]
+"""One text; may raise."""
+
+
+async def collect(
+    drivers: Drivers,
+    topology: Topology,
+    secrets: ClusterSecrets | None,
+    gauge: PressureGauge,
+    clock: Clock,
+) -> Mapping[str, str]:
+    """Short name → text of at most TEXT_BYTES. Never raises: what cannot be had is named instead.
+
+    Takes no longer than LOOK_SECONDS. Without `secrets` (none were made yet) nobody can log in on a node.
+    """
+    looks = _Scene(drivers, topology, secrets, clock).looks()
+    async with asyncio.TaskGroup() as group:
+        tasks = {name: group.create_task(_text(name, look)) for name, look in looks.items()}
+    pressure = gauge.read()
+    texts = {name: task.result() for name, task in tasks.items()}
+    texts["pressure"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
+    return {name: _shown(text, secrets) for name, text in texts.items()}
+
+
+async def _text(name: str, look: Look) -> str:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await look()
+    except TimeoutError:
+        return f"not to be had: no answer within {LOOK_SECONDS:g} s"
+    except DayflyError as error:
+        return f"not to be had: {error.code}: {error.message}"
+    except Exception as error:
+        # Evidence is a bonus: a defect here must not keep a cluster from its end.
+        _log.exception("a defect while collecting", text=name)
+        return f"not to be had: {type(error).__name__} in Dayfly itself; the server's log has the traceback"
+
+
+def _shown(text: str, secrets: ClusterSecrets | None) -> str:
+    """Its end, from a whole line on: half a line of a key would not be known for what it is."""
+    # Redacted before it is cut, for the same reason.
+    whole = (secrets.redact(text) if secrets is not None else text).encode()
+    if len(whole) <= TEXT_BYTES:
+        return whole.decode()
+    return whole[-TEXT_BYTES:].partition(b"\n")[2].decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is looked at, and with what."""
+
+    drivers: Drivers
+    topology: Topology
+    secrets: ClusterSecrets | None
+    clock: Clock
+
+    def looks(self) -> dict[str, Look]:
+        """Name → look, of all there may be to see."""
+        topology = self.topology
+        looks: dict[str, Look] = {"containers.json": self._containers, "engine.json": self._engine}
+        for container in (topology.net, topology.registry, *topology.nodes):
+            looks[f"{container.node or container.role}/log"] = self._log_of(container)
+        looks["net/leases"] = self._file_of(topology.net, network.LEASES)
+        if self._kubernetes and self.secrets is not None:
+            looks["kubernetes.json"] = self._api_server(self.secrets)
+        for index, node in enumerate(topology.nodes, start=1):
+            looks[f"{node.node}/console"] = self._file_of(node, qemu.CONSOLE_LOG)
+            looks[f"{node.node}/qmp.json"] = self._qmp(node)
+            if self.secrets is not None:
+                looks |= self._journals(index, node, self.secrets)
+        return looks
+
+    @property
+    def _kubernetes(self) -> bool:
+        return network.API_PORT in self.topology.net.ports
+
+    @property
+    def _cluster_id(self) -> str:
+        return self.topology.net.labels[naming.LABEL_CLUSTER]
+
+    async def _containers(self) -> str:
+        seen = await self.drivers.engine.observe(self._cluster_id)
+        about = [
+            {
+                "name": status.name,
+                "state": status.state,
+                "exit_code": status.exit_code,
+                "started_at": None if status.started_at is None else status.started_at.isoformat(),
+                "image": status.image,
+            }
+            for status in seen
+        ]
+        wanted = {self.topology.net.name, self.topology.registry.name, *(node.name for node in self.topology.nodes)}
+        missing = sorted(wanted - {status.name for status in seen})
+        return _json({"collected_at": self.clock.now().isoformat(), "containers": about, "missing": missing})
+
+    async def _engine(self) -> str:
+        return _json(asdict(await self.drivers.engine.info()))
+
+    def _log_of(self, container: ContainerSpec) -> Look:
+        return partial(self.drivers.engine.logs, container.name, tail_lines=_LOG_LINES)
+
+    def _file_of(self, container: ContainerSpec, path: str) -> Look:
+        async def look() -> str:
+            content = await self.drivers.engine.read_file(container.name, path, tail_bytes=TEXT_BYTES)
+            return content.decode(errors="replace")
+
+        return look
+
+    def _qmp(self, node: ContainerSpec) -> Look:
+        async def look() -> str:
+            async with qmp(self.drivers.engine, node.name, timeout=LOOK_SECONDS) as session:
+                return _json(await session.execute("query-status"))
+
+        return look
+
+    def _api_server(self, secrets: ClusterSecrets) -> Look:
+        async def look() -> str:
+            endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.API_PORT)
+            if endpoint is None:
+                raise ContainerExited(f"{self.topology.net.name} publishes no API server: it is not running")
+            access, kube = kube_access(secrets, endpoint), self.drivers.kube
+            nodes = await kube.nodes(access, timeout=LOOK_SECONDS)
+            pods = await kube.pods(access, timeout=LOOK_SECONDS)
+            return _json({"nodes": [asdict(node) for node in nodes], "pods": [asdict(pod) for pod in pods]})
+
+        return look
+
+    def _journals(self, index: int, node: ContainerSpec, secrets: ClusterSecrets) -> dict[str, Look]:
+        units = (
+            {"kubelet": "--unit kubelet ", "containerd": "--unit containerd "} if self._kubernetes else {"journal": ""}
+        )
+
+        def look_at(selection: str) -> Look:
+            async def look() -> str:
+                target = await self._ssh_target(index, node, secrets)
+                command = f"journalctl {selection}--no-pager --lines {_JOURNAL_LINES} --output short-iso"
+                result = await self.drivers.ssh.run(target, command, timeout=LOOK_SECONDS)
+                return result.stdout + result.stderr
+
+            return look
+
+        return {f"{node.node}/{unit}.log": look_at(selection) for unit, selection in units.items()}
+
+    async def _ssh_target(self, index: int, node: ContainerSpec, secrets: ClusterSecrets) -> SshTarget:
+        # A machine that is down is told at once, not after a time-out.
+        if not any(
+            s.name == node.name and s.state == "running" for s in await self.drivers.engine.observe(self._cluster_id)
+        ):
+            raise ContainerExited(f"{node.name} is not running")
+        endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.ssh_forward_port(index))
+        if endpoint is None:
+            raise ContainerExited(f"{self.topology.net.name} publishes no port of {node.node}: it is not running")
+        return SshTarget(
+            endpoint.host, endpoint.port, private_key=secrets.user_key.private, host_public_key=secrets.host_key.public
+        )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)

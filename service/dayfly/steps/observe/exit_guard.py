@@ -1,0 +1,73 @@
+"""Waiting for something inside a cluster while its containers live: an exit ends the wait at once, with evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from dayfly.domain import qemu
+from dayfly.domain.topology import ContainerSpec
+from dayfly.drivers.protocols import ContainerEngine
+from dayfly.errors import ContainerExited, DayflyError, VmExited
+
+EVIDENCE_BYTES = 32 * 1024
+
+Result = TypeVar("Result")
+
+
+async def while_running(
+    engine: ContainerEngine, containers: Sequence[ContainerSpec], work: Coroutine[Any, Any, Result]
+) -> Result:
+    """The result of `work`, unless one of `containers` ends first: then VmExited or ContainerExited.
+
+    Whatever ends first, nothing of the rest goes on.
+    """
+    job = asyncio.ensure_future(work)
+    guards = {asyncio.ensure_future(engine.wait_exit(container.name)): container for container in containers}
+    pending: set[asyncio.Future[Any]] = {job, *guards}
+    try:
+        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        ended = next((guard for guard in guards if guard in done), None)
+        if ended is None or (job in done and job.exception() is None):
+            return await job
+        # An exit explains a failure of the work better than the failure itself does.
+        raise await exit_error(engine, guards[ended], ended.result())
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def is_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> bool:
+    """Whether the engine shows `container`, running."""
+    return any(seen.name == container.name and seen.state == "running" for seen in await engine.observe(cluster_id))
+
+
+async def require_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> None:
+    """Raises ContainerExited: its own log tells more than the engine's refusal to have others join it."""
+    status = next((seen for seen in await engine.observe(cluster_id) if seen.name == container.name), None)
+    if status is None or status.state != "running":
+        raise await exit_error(engine, container, status.exit_code if status else None)
+
+
+async def exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
+    evidence = await container_evidence(engine, container)
+    if exit_code is None:
+        return ContainerExited(f"{container.name} was removed by somebody else", evidence=evidence)
+    kind = VmExited if container.role == "node" else ContainerExited
+    last = next((line for line in reversed(evidence.get("log", "").splitlines()) if line.strip()), "no output")
+    return kind(f"{container.name} ended with exit code {exit_code}: {last.strip()[:300]}", evidence=evidence)
+
+
+async def container_evidence(engine: ContainerEngine, container: ContainerSpec) -> dict[str, str]:
+    """What a container leaves to read: its log and, of a node, its serial console. Never raises."""
+    evidence: dict[str, str] = {}
+    try:
+        evidence["log"] = await engine.logs(container.name)
+        if container.role == "node":
+            console = await engine.read_file(container.name, qemu.CONSOLE_LOG, tail_bytes=EVIDENCE_BYTES)
+            evidence["console"] = console.decode(errors="replace")
+    except DayflyError as error:
+        evidence["missing"] = f"{error.code}: {error.message}"
+    return evidence

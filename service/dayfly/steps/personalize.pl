@@ -1,0 +1,82 @@
+# Run in a fork's guest, as root, by its agent: it becomes itself. One process, without any library: each costs an emulated
+# guest that has just been loaded some tenths of a second. Only what Debian's perl-base has.
+# Arguments: who stands still since its template was saved (quiesce.pl), the mark, the cluster's id, by how many seconds its clock
+# is late. Standard input: what is its own, as a tar of folders and small files; `entropy` among them is no file.
+# Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
+use strict;
+
+my ($hushed, $mark, $cluster, $late) = @ARGV;
+my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
+
+# What has a name in libraries only.
+my $O_WRONLY_CREAT_TRUNC = 01 | 0100 | 01000;
+my ($CLOCK_REALTIME, $SYS_CLOCK_SETTIME, $SYS_CLOCK_GETTIME) = (0, 227, 228);
+
+sub set_clock {
+    my ($add) = @_;
+    my $time = pack 'q2', 0, 0;
+    syscall($SYS_CLOCK_GETTIME, $CLOCK_REALTIME, $time) == 0 or die "the clock cannot be read: $!\n";
+    my ($seconds, $nanoseconds) = unpack 'q2', $time;
+    my $microseconds = $seconds * 1e6 + int($nanoseconds / 1e3) + int($add * 1e6);
+    $time = pack 'q2', int($microseconds / 1e6), $microseconds % 1e6 * 1e3;
+    syscall($SYS_CLOCK_SETTIME, $CLOCK_REALTIME, $time) == 0 or die "the clock cannot be set: $!\n";
+}
+
+sub first_word {
+    my ($path) = @_;
+    open my $file, '<', $path or return;
+    my $line = readline($file) // '';
+    return $line =~ /^(\d+)/ ? $1 : undef;
+}
+
+sub inside {
+    my ($folder) = @_;
+    opendir my $opened, $folder or return;
+    return map { "$folder/$_" } grep { !/^\.\.?$/ } readdir $opened;
+}
+
+sub reseed {
+    my ($entropy) = @_;
+    open my $pool, '+<', '/dev/urandom' or die "/dev/urandom: $!\n";
+    syswrite($pool, $entropy) or die "/dev/urandom: $!\n";
+    ioctl($pool, $RNDRESEEDCRNG, 0) or die "/dev/urandom: it is not seeded anew: $!\n";
+}
+
+# Renamed when whole: whoever reads it meanwhile has the old one or the new one.
+sub put {
+    my ($path, $mode, $content) = @_;
+    sysopen my $file, "$path.new", $O_WRONLY_CREAT_TRUNC, $mode or die "$path: $!\n";
+    chmod $mode, $file or die "$path: $!\n";
+    (print {$file} $content and close $file and rename "$path.new", $path) or die "$path: $!\n";
+}
+
+# Ahead of all that goes on at full load in a fork: it takes a moment, and is waited for.
+setpriority 0, 0, -20;
+set_clock($late);
+
+binmode STDIN;
+while ((read(STDIN, my $header, 512) // 0) == 512) {
+    my ($name, $mode, $size, $type) = unpack 'Z100 Z8 x16 Z12 x20 a1', $header;
+    last if $name eq '';
+    ($mode, $size) = (oct $mode, oct $size);
+    my $padded = $size + -$size % 512;
+    my $content = '';
+    !$padded or read(STDIN, $content, $padded) == $padded or die "$name: cut off\n";
+    $content = substr $content, 0, $size;
+    if ($name eq 'entropy') { reseed($content) }
+    elsif ($type eq '5') { -d "/$name" or mkdir "/$name" or die "/$name: $!\n"; chmod $mode, "/$name" }
+    else { put("/$name", $mode, $content) }
+}
+
+# Its journal begins anew, under its own machine-id. systemd starts it again, at once.
+for my $group ('', '/systemd', '/unified') {
+    my $journald = first_word("/sys/fs/cgroup$group/system.slice/systemd-journald.service/cgroup.procs") or next;
+    for my $folder (inside('/run/log/journal')) { unlink inside($folder); rmdir $folder }
+    kill 'TERM', $journald;
+    last;
+}
+
+# They go on in a guest that is on time and has its own name.
+if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
+
+put($mark, 0644, "$cluster\n");

@@ -1,0 +1,89 @@
+"""The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own; and on time.
+
+Done by the agent in its guest: over SSH it would answer as its template's other forks do.
+Not here: what its Kubernetes is told (nothing: it goes on as its template's did, guest/quiesce.py).
+"""
+
+from __future__ import annotations
+
+import secrets
+from importlib.resources import files
+from typing import Final
+
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.limits import TimeLimits
+from dayfly.domain.plan import wants_kubernetes
+from dayfly.drivers.protocols import File
+from dayfly.errors import CommandFailed, SshRefused, SshTimeout
+from dayfly.steps.guest.guest_seed import identity
+from dayfly.steps.guest.quiesce import QUIESCED
+from dayfly.steps.observe.exit_guard import container_evidence, while_running
+from dayfly.steps.step import StepContext
+
+_MARK: Final = "/run/dayfly-identity"
+"""In the guest's memory, once it has become itself: the cluster's id."""
+_ENTROPY: Final = "/entropy"
+"""Not a file in the guest: the program feeds it to the kernel."""
+_ENTROPY_BYTES: Final = 64
+_LOOK_SECONDS: Final = 10.0
+
+_PROGRAM: Final = files("dayfly.steps").joinpath("personalize.pl").read_text()
+
+
+class Personalize:
+    """Gives a fork's node what is its own."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return 3 * limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        drivers = context.drivers
+        try:
+            # First this: a fork that is not yet itself would be asked in vain, and that takes it long.
+            mark = await drivers.machines.read(context.container.name, _MARK, timeout=_LOOK_SECONDS)
+            if mark.strip() != context.cluster.id:
+                return False
+            if _is_logged_in_to(context):
+                await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
+        except (CommandFailed, SshTimeout, SshRefused):
+            return False
+        return True
+
+    async def apply(self, context: StepContext) -> None:
+        containers = [context.topology.net, context.container]
+        try:
+            await while_running(context.drivers.engine, containers, self._become(context))
+        except SshTimeout as error:
+            error.evidence |= await container_evidence(context.drivers.engine, context.container)
+            raise
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: done again, it is the same."""
+
+    async def _become(self, context: StepContext) -> None:
+        node, limit = context.this_node, context.limits.command
+        entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
+        own = identity(context.cluster.id, node, context.secrets, [entropy])
+        argv = ["/usr/bin/perl", "-e", _PROGRAM, QUIESCED, _MARK, context.cluster.id]
+        ended = await context.drivers.machines.run(
+            context.container.name, argv, stdin=own, clock=context.clock, timeout=limit
+        )
+        if ended.exit_code != 0:
+            evidence = {"stderr": context.secrets.redact(ended.stderr)}
+            raise CommandFailed(f"{node.name} did not become itself: exit code {ended.exit_code}", evidence=evidence)
+        target = await context.ssh_target()
+        # A connection to what was in its place before would stay silent.
+        await context.drivers.ssh.forget(target)
+        context.progress(f"{node.name} has keys of its own")
+        if _is_logged_in_to(context):
+            await context.drivers.ssh.wait(target, timeout=limit)
+            context.progress(f"{node.name} answers with them")
+
+
+def _is_logged_in_to(context: StepContext) -> bool:
+    """A login takes an emulated guest a second and a half of its processors, which its Kubernetes needs.
+
+    Where that is to be ready, it shows that the guest and its network are well; that one can log in to forks of its
+    template, the first of them has shown.
+    """
+    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.TRIAL

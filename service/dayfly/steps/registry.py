@@ -1,0 +1,30 @@
+"""The step `registry`: the cluster's own registry, beside its machines: none of them needs it to come up."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.steps.observe.exit_guard import is_running, require_running
+from dayfly.steps.step import StepContext
+
+
+class Registry:
+    """Makes the registry's container run."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.sandbox
+
+    async def check(self, context: StepContext) -> bool:
+        return await is_running(context.drivers.engine, context.cluster.id, context.topology.registry)
+
+    async def apply(self, context: StepContext) -> None:
+        await context.ensure(context.topology.registry)
+        await require_running(context.drivers.engine, context.cluster.id, context.topology.registry)
+
+    async def undo(self, context: StepContext) -> None:
+        if context.was_ready:
+            # What was pushed to it must live on.
+            return
+        async with asyncio.timeout(TEARDOWN_SECONDS):
+            await context.drivers.engine.remove(context.cluster.id, only={context.topology.registry.name})

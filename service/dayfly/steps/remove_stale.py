@@ -1,0 +1,41 @@
+"""The step `clear`: what is left of a cluster's earlier generation goes, so that its machines come from elsewhere.
+
+The network's container stays, with the ports that the caller knows, and so do checkpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.naming import LABEL_GENERATION
+from dayfly.steps.step import StepContext
+
+_KEPT_ROLE: Final = "net"
+
+
+class RemoveStale:
+    """Removes node and registry containers of earlier generations."""
+
+    def limit(self, limits: TimeLimits) -> float:  # noqa: ARG002 - it is the engine's work, not the guests'
+        return TEARDOWN_SECONDS
+
+    async def check(self, context: StepContext) -> bool:
+        return not await self._old(context)
+
+    async def apply(self, context: StepContext) -> None:
+        old = await self._old(context)
+        await context.drivers.engine.remove(context.cluster.id, only=old)
+        context.progress(f"{len(old)} containers are gone")
+
+    async def undo(self, context: StepContext) -> None:
+        """Nothing to clear away: the next attempt goes on."""
+
+    async def _old(self, context: StepContext) -> frozenset[str]:
+        now = str(context.cluster.generation)
+        async with asyncio.timeout(TEARDOWN_SECONDS):
+            seen = await context.drivers.engine.observe(context.cluster.id)
+        return frozenset(
+            status.name for status in seen if status.role != _KEPT_ROLE and status.labels.get(LABEL_GENERATION) != now
+        )

@@ -1,0 +1,139 @@
+"""The step `load`: all machines of a cluster from what was saved of them, going on at the same moment.
+
+Their clocks are right afterwards; those of forks are when they have become themselves (personalize.py).
+
+Saved memory is only good as long as its disk has not moved on. What forks and checkpoints are loaded from never
+changes, and they get a disk of their own each time. What hibernates keeps its disk: its memory is discarded after all
+machines have been loaded and before any of them goes on. So whoever finds it there may load it, and whoever finds it
+gone while all are loaded lets them go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain import qemu
+from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.topology import ContainerSpec
+from dayfly.drivers.protocols import File, Ram
+from dayfly.errors import CommandFailed, SavedStateMissing
+from dayfly.steps.observe.exit_guard import container_evidence, while_running
+from dayfly.steps.step import StepContext
+from dayfly.steps.vm.pause_resume import DOWN, INCOMING, RUNNING, SILENT, on_time, resume, set_clocks, vm_states
+from dayfly.steps.vm.snapshot_files import discard, folder_of, load_registry
+
+_NOT_LOADED = frozenset({DOWN, SILENT, INCOMING})
+
+
+class Restore:
+    """Starts the machines' containers, loads what was saved, and lets all go on."""
+
+    def limit(self, limits: TimeLimits) -> float:
+        return limits.sandbox + limits.load + 3 * limits.command
+
+    async def check(self, context: StepContext) -> bool:
+        if set((await self._vm_states(context)).values()) != {RUNNING}:
+            return False
+        if not _sets_clocks(context):
+            return True
+        machines, names = context.drivers.machines, [container.name for container in context.topology.nodes]
+        looks = (on_time(machines, name, context.clock, timeout=context.limits.command) for name in names)
+        return all(await asyncio.gather(*looks))
+
+    async def apply(self, context: StepContext) -> None:
+        machines, topology, origin = context.drivers.machines, context.topology, context.origin
+        found = await self._fit_together(context, await self._vm_states(context))
+        await self._forget(context)
+        missing = [one for one in map(context.of, context.spec.nodes()) if found[one.container.name] in _NOT_LOADED]
+        all_loaded, may_go_on = asyncio.Barrier(len(missing) + 1), asyncio.Event()
+
+        async def with_all() -> None:
+            await all_loaded.wait()
+            await may_go_on.wait()
+
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+            for one in missing:
+                group.create_task(self._load(one, found[one.container.name], with_all))
+            await all_loaded.wait()
+            if origin.kind == "checkpoint":
+                await load_registry(context.drivers.engine, topology, origin, timeout=context.limits.load)
+            if origin.keeps_disks:
+                await discard(machines, topology, origin, fence=context.cluster.fence)
+            may_go_on.set()
+            await resume(machines, found.keys() - {one.container.name for one in missing})
+        context.progress(f"all machines go on ({origin})")
+        if _sets_clocks(context):
+            await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
+
+    async def undo(self, context: StepContext) -> None:
+        engine = context.drivers.engine
+        async with asyncio.timeout(TEARDOWN_SECONDS):
+            if not context.origin.keeps_disks:
+                await engine.remove(context.cluster.id, only={container.name for container in context.topology.nodes})
+                return
+            # What was loaded stays: there may be no other copy of it any more.
+            for name, state in (await self._vm_states(context)).items():
+                if state in {SILENT, INCOMING}:
+                    await engine.stop(name)
+
+    async def _vm_states(self, context: StepContext) -> dict[str, str]:
+        return dict(await vm_states(context.drivers, context.topology, context.cluster.id))
+
+    async def _fit_together(self, context: StepContext, found: dict[str, str]) -> dict[str, str]:
+        """No machine may begin later than others that go on already; with disks of their own all begin anew."""
+        whole = set(found.values())
+        if context.origin.keeps_disks or RUNNING not in whole or not whole & _NOT_LOADED:
+            return found
+        for name in found:
+            await context.drivers.engine.stop(name)
+        return dict.fromkeys(found, DOWN)
+
+    async def _forget(self, context: StepContext) -> None:
+        """A connection to what the machine was before would stay silent for as long as TCP has patience."""
+        if context.was_ready:
+            for node in context.spec.nodes():
+                await context.drivers.ssh.forget(await context.ssh_target(node))
+
+    async def _load(self, context: StepContext, state: str, with_all: Callable[[], Awaitable[None]]) -> None:
+        engine, container, origin = context.drivers.engine, context.container, context.origin
+        if state in {SILENT, INCOMING}:
+            # Somebody who died may have begun to load it, which QEMU does but once.
+            await engine.stop(container.name)
+        await context.ensure(*_started(context))
+        folder = folder_of(origin, container)
+        if origin.keeps_disks and not await context.drivers.machines.saved(container.name, folder):
+            raise SavedStateMissing(f"the memory of {context.this_node.name} is not in {folder} any more")
+        ram: Ram = "shared" if origin.kind == "template" else "whole"
+
+        async def then() -> None:
+            context.progress(f"{context.this_node.name} is loaded")
+            await with_all()
+
+        loading = context.drivers.machines.load(container.name, folder, ram=ram, timeout=context.limits.load, then=then)
+        try:
+            await while_running(engine, [context.topology.net, container], loading)
+        except CommandFailed as error:
+            error.evidence |= await container_evidence(engine, container)
+            raise
+
+
+def _sets_clocks(context: StepContext) -> bool:
+    """A fork's are set when it becomes itself (personalize.py): every talk and every process is dear to its guest
+    now.
+    """
+    return context.origin.kind != "template"
+
+
+def _started(context: StepContext) -> tuple[ContainerSpec, Sequence[File]]:
+    """The container as it starts, with its files."""
+    container, machine, origin = context.container, context.machine, context.origin
+    folder = folder_of(origin, container)
+    if origin.kind == "template":
+        # It is made for this, and has no file before: to write one takes the engine a process and a tenth of a second.
+        start = qemu.start_environment(qemu.fork(machine, folder))
+        return replace(container, environment={**container.environment, **start}), ()
+    restore = qemu.restore(machine, folder, keep_disk=origin.keeps_disks)
+    return container, (File(qemu.START_FILE, qemu.start_file(restore)),)

@@ -1,0 +1,126 @@
+"""All machines of a cluster at the same moment: standing still, going on again, and the clocks that then are late.
+
+Not here: what is saved of machines that stand still (snapshot_files.py), and why they do (controllers/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from dayfly.clock import Clock
+from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.topology import Topology
+from dayfly.drivers.protocols import Drivers, Machines
+from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
+
+RUNNING: Final = "running"
+INCOMING: Final = "inmigrate"
+PAUSED: Final = "paused"
+"""As QEMU names them: the machine runs; it waits to be loaded; somebody let it stand still."""
+DOWN: Final = "down"
+SILENT: Final = "silent"
+"""No container of it runs; one does, but QEMU does not answer."""
+
+_LATE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class ResumeResult:
+    """What came of letting machines go on: why one cannot (`stuck`), and why one that does is `late` still."""
+
+    stuck: DayflyError | None = None
+    late: DayflyError | None = None
+
+
+async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Mapping[str, str]:
+    """Container → what its machine does: DOWN, SILENT, or as QEMU names it. Raises DockerUnavailable."""
+    seen = {status.name: status.state for status in await drivers.engine.observe(cluster_id)}
+
+    async def look(name: str) -> str:
+        if seen.get(name) != "running":
+            return DOWN
+        try:
+            return await drivers.machines.status(name)
+        except ContainerExited:
+            return DOWN
+        except VmExited:
+            return SILENT
+
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        looks = {container.name: group.create_task(look(container.name)) for container in topology.nodes}
+    return {name: task.result() for name, task in looks.items()}
+
+
+async def pause_all(machines: Machines, topology: Topology) -> None:
+    """Let all machines stand still. Raises as Machines.pause; others may stand still then."""
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        for container in topology.nodes:
+            group.create_task(machines.pause(container.name))
+
+
+async def resume(machines: Machines, containers: Iterable[str]) -> None:
+    """Let their machines go on, each even if another cannot: then its error is raised. Their clocks are late."""
+    _raise_first(await _each(containers, machines.go_on))
+
+
+async def resume_all(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> ResumeResult:
+    """Let all machines go on, and set the clocks of those that do; `timeout` is for each clock. May be repeated.
+
+    Raises DockerUnavailable.
+    """
+    names = _names(topology)
+    stuck = await _each(names, machines.go_on)
+    running = [name for name in names if name not in stuck]
+    late = await _each(running, lambda name: machines.set_clock(name, clock, timeout=timeout))
+    return ResumeResult(_first_of(stuck), _first_of(late))
+
+
+async def set_clocks(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> None:
+    """Set all clocks; `timeout` is for each. Raises as Machines.set_clock."""
+    _raise_first(await _each(_names(topology), lambda name: machines.set_clock(name, clock, timeout=timeout)))
+
+
+async def on_time(machines: Machines, container: str, clock: Clock, *, timeout: float) -> bool:
+    """Whether a guest that runs has the time of now; False where its agent does not answer."""
+    before = clock.now().timestamp()
+    try:
+        said = await machines.run(container, ["/bin/date", "+%s"], timeout=timeout)
+    except DayflyError:
+        return False
+    text = said.stdout.strip()
+    return text.isdigit() and before - _LATE_SECONDS <= int(text) <= clock.now().timestamp() + _LATE_SECONDS
+
+
+async def stop_paused(drivers: Drivers, topology: Topology, cluster_id: str) -> None:
+    """Stop the containers of machines that do not run, so that they are booted from their disks."""
+    for name, state in (await vm_states(drivers, topology, cluster_id)).items():
+        if state not in {RUNNING, DOWN}:
+            await drivers.engine.stop(name)
+
+
+def _names(topology: Topology) -> list[str]:
+    return [container.name for container in topology.nodes]
+
+
+async def _each(names: Iterable[str], act: Callable[[str], Awaitable[None]]) -> Mapping[str, DayflyError]:
+    """Those of `names` that it failed with, and why; each is tried even if another fails. Raises DockerUnavailable."""
+    tried = list(names)
+    ended = await asyncio.gather(*map(act, tried), return_exceptions=True)
+    for error in ended:
+        if isinstance(error, BaseException) and (
+            isinstance(error, DockerUnavailable) or not isinstance(error, DayflyError)
+        ):
+            raise error
+    return {name: error for name, error in zip(tried, ended, strict=True) if isinstance(error, DayflyError)}
+
+
+def _first_of(failed: Mapping[str, DayflyError]) -> DayflyError | None:
+    return next(iter(failed.values()), None)
+
+
+def _raise_first(failed: Mapping[str, DayflyError]) -> None:
+    if (error := _first_of(failed)) is not None:
+        raise error

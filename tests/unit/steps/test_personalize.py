@@ -1,0 +1,177 @@
+"""The step `identify`: a fork that becomes itself, one that is already, and one whose guest will not."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from dayfly.clock import SystemClock
+from dayfly.domain.cluster import Purpose
+from dayfly.domain.limits import EMULATED
+from dayfly.domain.network import ssh_forward_port
+from dayfly.domain.secrets import new_secrets
+from dayfly.domain.spec import Readiness
+from dayfly.domain.topology import Publication, compute_topology
+from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
+from dayfly.drivers.protocols import CommandResult, Drivers
+from dayfly.errors import CommandFailed, SshRefused, SshTimeout, VmExited
+from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.personalize import Personalize
+from dayfly.steps.sandbox import Sandbox
+from dayfly.steps.step import StepContext
+from tests.support.specs import make_cluster, make_spec
+
+SPEC = make_spec()
+SECRETS = new_secrets(SPEC, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Lab:
+    """A fork that runs. Its guest, played here, has what it was given unpacked in `files`."""
+
+    def __init__(self) -> None:
+        self.engine, self.ssh = FakeEngine(), FakeSsh()
+        self.machines = FakeMachines(self.engine)
+        self.machines.on_run(self._guest)
+        self.machines.on_read(self._file)
+        cluster = make_cluster(SPEC)
+        topology = compute_topology(cluster.id, SPEC, instance="default", accelerator="tcg", publication=Publication())
+        self.context = StepContext(
+            cluster=cluster,
+            secrets=SECRETS,
+            topology=topology,
+            drivers=Drivers(self.engine, self.ssh, FakeKube(), self.machines),
+            limits=EMULATED,
+            accelerator="tcg",
+            clock=SystemClock(),
+            progress=lambda sentence: None,
+            node=SPEC.nodes()[0],
+        )
+        self.mark = ""
+        self.given: list[bytes] = []
+        self.trouble: CommandResult | None = None
+
+    async def begin(self) -> None:
+        await Sandbox().apply(self.context)
+        await self.engine.ensure(self.context.container)
+
+    @property
+    def ssh_port(self) -> int:
+        return self.engine.containers[self.context.topology.net.name].ports[ssh_forward_port(1)]
+
+    def _file(self, container: str, path: str) -> str:
+        if not self.mark:
+            raise CommandFailed(f"{container}: there is no {path}")
+        return self.mark
+
+    def _guest(self, container: str, argv: Sequence[str], stdin: bytes) -> CommandResult:
+        assert container == self.context.container.name
+        self.given.append(stdin)
+        if self.trouble is None:
+            self.mark = f"{argv[-2]}\n"
+        return self.trouble or CommandResult(0, "", "")
+
+
+@pytest.fixture
+async def lab() -> Lab:
+    made = Lab()
+    await made.begin()
+    return made
+
+
+def unpacked(tar: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
+        return {m.name: member.read() for m in opened if (member := opened.extractfile(m)) is not None}
+
+
+async def test_a_fork_becomes_what_a_boot_of_its_cluster_would_be(lab: Lab) -> None:
+    assert not await Personalize().check(lab.context)
+    await Personalize().apply(lab.context)
+    assert await Personalize().check(lab.context)
+    (given,) = map(unpacked, lab.given)
+    entropy = given.pop("entropy")
+    assert given == unpacked(seed_file(lab.context.cluster.id, SPEC.nodes()[0], SECRETS).content)
+    assert len(set(entropy)) > 8
+    assert lab.ssh.forgotten == [lab.ssh_port], "a connection to what was there before would only stay silent"
+
+
+async def test_random_numbers_differ_each_time(lab: Lab) -> None:
+    await Personalize().apply(lab.context)
+    await Personalize().apply(lab.context)
+    first, second = (unpacked(given)["entropy"] for given in lab.given)
+    assert first != second
+
+
+async def test_what_another_cluster_left_in_its_memory_is_no_identity(lab: Lab) -> None:
+    lab.mark = "anothercluster\n"
+    assert not await Personalize().check(lab.context)
+
+
+async def test_no_secret_is_in_the_argv_of_a_guest(lab: Lab) -> None:
+    await Personalize().apply(lab.context)
+    lines = [line for line in SECRETS.host_key.private.splitlines() if "-----" not in line]
+    assert not any(line in word for _, argv in lab.machines.ran for word in argv for line in lines)
+
+
+async def test_a_guest_that_refuses_says_why_but_no_key(lab: Lab) -> None:
+    key = SECRETS.host_key.private
+    lab.trouble = CommandResult(2, "", f"tar: disk full\n{key}")
+    with pytest.raises(CommandFailed, match="node01 did not become itself") as caught:
+        await Personalize().apply(lab.context)
+    assert "tar: disk full" in caught.value.evidence["stderr"]
+    assert key.splitlines()[1] not in str(caught.value.evidence)
+
+
+async def test_a_silent_agent_is_told_with_the_console(lab: Lab) -> None:
+    lab.machines.agent_silent(lab.context.container.name)
+    assert not await Personalize().check(lab.context)
+    with pytest.raises(SshTimeout) as caught:
+        await Personalize().apply(lab.context)
+    assert "console" in caught.value.evidence
+
+
+async def test_a_node_that_answers_as_somebody_else_is_not_itself(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(target: object, *, timeout: float) -> None:
+        raise SshRefused("another host key")
+
+    await Personalize().apply(lab.context)
+    monkeypatch.setattr(lab.ssh, "wait", refuses)
+    assert not await Personalize().check(lab.context)
+    with pytest.raises(SshRefused):
+        await Personalize().apply(lab.context)
+
+
+@pytest.mark.parametrize(
+    ("readiness", "purpose", "is_logged_in_to"),
+    [
+        ("usable", Purpose.CLUSTER, False),
+        ("nodes", Purpose.MEMBER, False),
+        ("booted", Purpose.CLUSTER, True),
+        ("usable", Purpose.TRIAL, True),
+    ],
+)
+async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its_templates_first_one_is(
+    lab: Lab, readiness: Readiness, purpose: Purpose, is_logged_in_to: bool
+) -> None:
+    spec = make_spec(kubernetes=True, readiness=readiness)
+    context = replace(lab.context, cluster=replace(lab.context.cluster, spec=spec, purpose=purpose))
+    lab.ssh.never_answers()
+    if is_logged_in_to:
+        with pytest.raises(SshTimeout):
+            await Personalize().apply(context)
+    else:
+        await Personalize().apply(context)
+    assert lab.mark == f"{context.cluster.id}\n"
+    assert await Personalize().check(context) is not is_logged_in_to
+
+
+async def test_a_machine_that_ends_meanwhile(lab: Lab) -> None:
+    lab.ssh.never_answers()
+    lab.engine.exit(lab.context.container.name, 1)
+    # Its agent cannot be asked any more, and the exit says more.
+    with pytest.raises(VmExited):
+        await Personalize().apply(replace(lab.context))
