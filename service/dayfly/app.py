@@ -33,9 +33,9 @@ from dayfly.controllers.pools.controller import pool_controller
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.controllers.templates import template_controller
-from dayfly.domain.capacity import CapacityRules
-from dayfly.domain.recovery import RestartRules
-from dayfly.domain.topology import Publication
+from dayfly.domain.cluster.damage import RestartRules
+from dayfly.domain.cluster.topology import Publication
+from dayfly.domain.scheduling.resources import CapacityRules
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kube import KubeClient

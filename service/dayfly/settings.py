@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
 
     boot_limit_seconds: float | None = Field(default=None, gt=0)
-    """How long a node may take to answer on SSH; unset: what fits the accelerator (domain/limits.py)."""
+    """How long a node may take to answer on SSH; unset: what fits the accelerator (domain/cluster/timeouts.py)."""
 
     worker_concurrency: int = 16
     """How many clusters one worker process acts on at once."""

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dayfly.clock import Clock
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.provisioning_plan import plan_steps
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator, limits_for
+from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.limits import Accelerator, limits_for
-from dayfly.domain.plan import plan_steps
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.pressure import KernelPressure
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import ImageBroken, StepTimeout

@@ -20,14 +20,14 @@ from pydantic import ValidationError
 from dayfly.api.services import HostCapacity, MemoryUse, Orphan
 from dayfly.clock import Clock
 from dayfly.controllers.gc import GarbageCollector, Orphan
-from dayfly.domain import naming, qemu
-from dayfly.domain.capacity import CapacityRules, Resources
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster import naming, qemu_cmdline
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.template import template_key
-from dayfly.domain.topology import Publication, compute_topology
 from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
 from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
 from dayfly.drivers.ssh import SshConnections
@@ -132,7 +132,7 @@ class SerialConsoles:
 
     async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
         name = naming.container_name(cluster.id, node)
-        text = await self._engine.read_file(name, qemu.CONSOLE_LOG, tail_bytes=tail_bytes)
+        text = await self._engine.read_file(name, qemu_cmdline.CONSOLE_LOG, tail_bytes=tail_bytes)
         if not text:
             kept = (await self._store.evidence(cluster.id)).get(f"{node}/console", "")
             text = kept.encode()[-tail_bytes:]
@@ -140,7 +140,7 @@ class SerialConsoles:
 
     async def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
         name = naming.container_name(cluster.id, node)
-        async with self._engine.open(name, ["socat", "-", f"UNIX-CONNECT:{qemu.CONSOLE_SOCKET}"]) as stream:
+        async with self._engine.open(name, ["socat", "-", f"UNIX-CONNECT:{qemu_cmdline.CONSOLE_SOCKET}"]) as stream:
             while chunk := await stream.read():
                 yield chunk
 

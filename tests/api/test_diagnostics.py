@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from dayfly.api import bundle
-from dayfly.domain.cluster import NewEvent
+from dayfly.domain.cluster.model import NewEvent
 from dayfly.errors import DockerUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.capacity import demand
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import demand
 from dayfly.store import Store
 from tests.support.api import Images, Outside, http_client
 from tests.support.specs import make_spec

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dayfly.domain.cluster import Endpoint
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference, node_name
+from dayfly.domain.cluster.network import API_PORT, ssh_forward_port
+from dayfly.domain.cluster.qemu_cmdline import SEED_FILE, START_FILE, boot, start_file
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.cluster.topology import ContainerSpec, Publication, Volume, compute_topology, machine_of
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.kubeconfig import render_kubeconfig
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.naming import LABEL_IMAGE, image_reference, node_name
-from dayfly.domain.network import API_PORT, ssh_forward_port
-from dayfly.domain.qemu import SEED_FILE, START_FILE, boot, start_file
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
-from dayfly.domain.topology import ContainerSpec, Publication, Volume, compute_topology, machine_of
+from dayfly.domain.security.kubeconfig import render_kubeconfig
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.archive import archive
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.guest.node_files import node_files
@@ -93,7 +93,7 @@ class ByHand:
         endpoint = Endpoint("127.0.0.1", self._published(API_PORT))
         kubeconfig = self._folder / "kubeconfig"
         kubeconfig.touch(mode=0o600)
-        kubeconfig.write_text(render_kubeconfig("bench", self._secrets, endpoint))
+        kubeconfig.write_text(render_kubeconfig("bench", self._secrets.pki, endpoint))
         while not self._usable(kubeconfig):
             self._pause("the nodes do not become Ready", 1.0)
 

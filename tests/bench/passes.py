@@ -17,9 +17,9 @@ from sqlalchemy import event
 
 from dayfly.clock import SystemClock
 from dayfly.controllers.cluster.reconciler import Reconciler
-from dayfly.domain.capacity import Resources
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.store import Claim, NewCluster, Store
 from tests.bench import records
 from tests.bench.figures import Figures, growth

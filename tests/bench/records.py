@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import delete, insert, text
 
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, Endpoint
-from dayfly.domain.expiry import expiry, next_look
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.expiry import expiry, next_look
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Endpoint
+from dayfly.domain.scheduling.resources import demand
 from dayfly.store import Store
 from dayfly.store.db import tables
 from dayfly.store.db.mapping import needs_columns

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from dayfly.client import Client, Template
-from dayfly.domain.kubeconfig import client_identity
-from dayfly.domain.pki import issue_pki
+from dayfly.domain.security.kubeconfig import client_identity
+from dayfly.domain.security.pki import issue_pki
 from tests.e2e.lab import NODES, Lab
 from tests.support.service import Service
 from tests.support.specs import make_spec

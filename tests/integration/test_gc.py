@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.postgres import postgres_server
 from tests.support.service import Service, docker, running_service

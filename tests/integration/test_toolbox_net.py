@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from dayfly.assets import provisioning
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster.topology import Publication, compute_topology
 from tests.support.service import docker
 from tests.support.specs import make_spec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.assets import provisioning
-from dayfly.domain import qemu
+from dayfly.domain.cluster import qemu_cmdline
 from tests.support.service import docker
 
 pytestmark = pytest.mark.docker
@@ -29,8 +29,8 @@ class Node:
     tap: str = "lo"
 
     def start(self, action: str, *command: str) -> subprocess.CompletedProcess[str]:
-        start = qemu.Start(action, command or ("echo", "it runs"))
-        (self.folder / "start").write_bytes(qemu.start_file(start))
+        start = qemu_cmdline.Start(action, command or ("echo", "it runs"))
+        (self.folder / "start").write_bytes(qemu_cmdline.start_file(start))
         return self.run()
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -60,20 +60,20 @@ def node(tmp_path: Path) -> Node:
 
 
 def test_without_a_start_file_its_environment_says_how(node: Node) -> None:
-    start = qemu.Start("keep", ("printf", "%s|", "a  b", "$HOME", "\\n", "'", '"'))
-    [(name, value)] = qemu.start_environment(start).items()
+    start = qemu_cmdline.Start("keep", ("printf", "%s|", "a  b", "$HOME", "\\n", "'", '"'))
+    [(name, value)] = qemu_cmdline.start_environment(start).items()
     said = node.run("--env", f"{name}={value}")
     assert (said.returncode, said.stdout) == (0, "a  b|$HOME|\\n|'|\"|"), said.stderr
     assert node.image(OVERLAY)["backing-filename"] == BASE
     # A file is of a later start than what its container was made with.
-    (node.folder / "start").write_bytes(qemu.start_file(qemu.Start("keep", ("echo", "later"))))
+    (node.folder / "start").write_bytes(qemu_cmdline.start_file(qemu_cmdline.Start("keep", ("echo", "later"))))
     assert node.run("--env", f"{name}={value}").stdout == "later\n"
 
 
 def test_with_neither_it_says_so(node: Node) -> None:
     said = node.run()
     assert said.returncode != 0
-    assert qemu.START_VARIABLE in said.stderr
+    assert qemu_cmdline.START_VARIABLE in said.stderr
     assert not (node.folder / "overlay.qcow2").exists()
 
 

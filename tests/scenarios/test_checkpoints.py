@@ -10,9 +10,9 @@ import pytest
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import IMAGE, Origin
+from dayfly.domain.cluster.boot_source import IMAGE, BootSource
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.drivers.fake import FakeMachines
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
@@ -24,7 +24,7 @@ from tests.support.world import GIVE_UP_SECONDS, World
 
 SPEC = make_spec(workers=1)
 NODES = ("node01", "node02")
-BEFORE = Origin("checkpoint", "before")
+BEFORE = BootSource("checkpoint", "before")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def checkpoint(world: World, cluster: Cluster, name: str = "before") -> li
     return await settled(world, cluster)
 
 
-async def reset(world: World, cluster: Cluster, to: Origin) -> Cluster:
+async def reset(world: World, cluster: Cluster, to: BootSource) -> Cluster:
     generation = (await world.store.request_reset(cluster.id, to)).generation
     return await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > generation)
 

@@ -10,8 +10,8 @@ import pytest
 
 from dayfly.controllers.cluster.finalize import Finalizer
 from dayfly.controllers.outcome import RequeueAfter
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.naming import container_name, saved_volume
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.naming import container_name, saved_volume
 from dayfly.errors import DockerUnavailable, EngineRefused, NotRemoved, PortsExhausted
 from dayfly.store import Store
 from tests.support.specs import make_spec

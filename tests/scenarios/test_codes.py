@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dayfly import errors
-from dayfly.domain.cluster import Hold
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.network import LEASES, node_mac
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Hold
+from dayfly.domain.cluster.network import LEASES, node_mac
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.protocols import CommandResult
 from dayfly.errors import DiskFull, EngineRefused, PortsExhausted

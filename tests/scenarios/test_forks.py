@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import TEMPLATE_DIR
+from dayfly.domain.cluster.boot_source import TEMPLATE_DIR
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, DockerUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store

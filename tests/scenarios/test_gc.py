@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 
 from dayfly.controllers.gc import find_damaged
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.store import Known, Store

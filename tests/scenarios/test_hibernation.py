@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Hold
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import HIBERNATION
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.boot_source import HIBERNATION
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DatabaseUnavailable, DockerUnavailable
 from dayfly.store import Change, Claim, Store

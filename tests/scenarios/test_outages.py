@@ -6,8 +6,8 @@ import pytest
 
 from dayfly.controllers.outages import Outages
 from dayfly.controllers.outcome import RequeueAfter
-from dayfly.domain.cluster import Event
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Event
 from dayfly.errors import DatabaseUnavailable, DockerUnavailable
 from dayfly.settings import Settings
 from dayfly.store import Store

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool
-from dayfly.domain.spec import ClusterSpec
 from dayfly.errors import CommandFailed, LeaseLost, SshTimeout
 from dayfly.store import NewPool, Store
 from tests.support.specs import make_spec

@@ -12,8 +12,8 @@ from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.event_recorder import EventRecorder
 from dayfly.controllers.cluster.plan_runner import PlanRunner, StepFailed
 from dayfly.controllers.cluster.retry import RetryPolicy
-from dayfly.domain.limits import TimeLimits, limits_for
-from dayfly.domain.plan import PlannedStep
+from dayfly.domain.cluster.provisioning_plan import PlannedStep
+from dayfly.domain.cluster.timeouts import TimeLimits, limits_for
 from dayfly.drivers.fake import FakePressure
 from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
 from dayfly.steps.step import Step, StepContext

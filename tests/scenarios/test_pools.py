@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, PoolChange, Store

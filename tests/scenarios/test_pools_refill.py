@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.pool import Pool
 from dayfly.errors import CommandFailed
 from dayfly.store import Store

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.capacity import Resources, demand
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.errors import DockerUnavailable, EngineRefused
 from dayfly.store import Store
 from tests.support.specs import make_spec

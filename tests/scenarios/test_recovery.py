@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.spec import Restart
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import Restart
+from dayfly.domain.scheduling.resources import demand
 from dayfly.errors import DockerUnavailable
 from dayfly.store import NewCluster, Store
 from tests.support.specs import make_spec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import IMAGE
+from dayfly.domain.cluster.boot_source import IMAGE
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import CommandFailed, DockerUnavailable
 from dayfly.store import Store
 from tests.support.specs import make_spec

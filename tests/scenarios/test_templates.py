@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.naming import template_volume
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.naming import template_volume
 from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase
 from dayfly.store import NewCluster, NewPool, Store
 from tests.support.specs import make_spec

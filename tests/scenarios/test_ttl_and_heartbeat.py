@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from dayfly.domain.cluster import Cluster, Hold
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.spec import VmsUnderHold
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.domain.cluster.spec import VmsUnderHold
 from dayfly.store import Change, Store
 from dayfly.store.db.tables import clusters
 from tests.support.specs import make_spec

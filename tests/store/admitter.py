@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from dayfly.domain.capacity import Queue, Waiting, admissible
+from dayfly.domain.scheduling.fair_queue import Queue, Waiting, admissible
 from dayfly.store import Store
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from dayfly.domain.cluster import NewEvent
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import NewEvent
 from dayfly.store import Store
 
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from sqlalchemy import Column, update
 
-from dayfly.domain.cluster import Cluster, Event, Hold
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Event, Hold
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.domain.template import Template
 from dayfly.store import Claim, NewCluster, Store
 from dayfly.store.db.database import Database

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.capacity import DurationStats, Queue, Resources, Waiting, admissible, demand
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.scheduling.fair_queue import DurationStats, Queue, Waiting, admissible
+from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from dayfly.domain.cluster import Event, NewEvent
+from dayfly.domain.cluster.model import Event, NewEvent
 from dayfly.store import NewCluster, Store
 from tests.store.helpers import admit_all
 from tests.support.specs import make_spec

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.capacity import Resources, hibernated_demand
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import IMAGE, Origin
+from dayfly.domain.cluster.boot_source import IMAGE, BootSource
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.scheduling.resources import Resources, hibernated_demand
 from dayfly.errors import BadName, Conflict, LeaseLost, NotFound, NotReady
 from dayfly.store import Claim, Store
 from dayfly.store.checkpoints import MOST
@@ -75,7 +75,7 @@ async def test_one_that_is_wished_gone_while_it_is_made_is_not_ready(store: Stor
 
 async def test_a_reset_goes_to_a_checkpoint_that_is_ready(store: Store) -> None:
     ready = await make_ready(store)
-    to = Origin("checkpoint", "one")
+    to = BootSource("checkpoint", "one")
     with pytest.raises(NotFound):
         await store.request_reset(ready.id, to)
     await store.create_checkpoint(ready.id, "one")

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dayfly.domain.cluster import Endpoint, NewEvent, StepReport, StepState
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Endpoint, NewEvent, StepReport, StepState
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.errors import LeaseLost
 from dayfly.store import Claim, Store
 from dayfly.store.db.tables import clusters

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.capacity import demand, hibernated_demand
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import HIBERNATION, IMAGE, Origin
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, BootSource
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.scheduling.resources import demand, hibernated_demand
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store import Change, Store
 from tests.store.helpers import (
@@ -103,7 +103,7 @@ async def test_one_wish_at_a_time(store: Store) -> None:
     with pytest.raises(Conflict, match="about to be reset"):
         await store.request_hibernation(ready.id)
     with pytest.raises(Conflict, match="about to be reset"):
-        await store.request_reset(ready.id, Origin("checkpoint", "one"))
+        await store.request_reset(ready.id, BootSource("checkpoint", "one"))
     await store.begin(claim, IMAGE, reset=True)
     await move(store, claim, Phase.READY)
     await store.request_hibernation(ready.id)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.naming import CLUSTER_NAME
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.naming import CLUSTER_NAME
 from dayfly.errors import BadName, IdempotencyKeyReused, InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from dayfly.store.db.ids import new_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.store import Change, Store
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import claim_new, claim_one, move, set_back

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from dayfly.domain.cluster import Endpoint, Fault, NewEvent, StepReport, StepState
-from dayfly.domain.lifecycle import TRANSITIONS, Phase
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.cluster.lifecycle import TRANSITIONS, Phase
+from dayfly.domain.cluster.model import Endpoint, Fault, NewEvent, StepReport, StepState
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.errors import Internal, NotFound
 from dayfly.store import Store
 from dayfly.store.clusters.status_updates import EVIDENCE_BYTES

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Hold, NewEvent
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict, InvalidRequest, NotFound
 from dayfly.store import Change, Store
 from dayfly.store.db.tables import clusters

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 import pytest
 from sqlalchemy import select, text
 
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import NameTaken
 from dayfly.store import IdempotencyKey, NewCluster, NewPool, Store
 from dayfly.store.clusters import pool_claims, queries

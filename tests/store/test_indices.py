@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.store import NewCluster, Store
 from tests.store.helpers import create
 from tests.support.specs import make_spec

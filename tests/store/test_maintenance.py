@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from dayfly.domain.cluster import Hold, NewEvent, StepReport, StepState
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Hold, NewEvent, StepReport, StepState
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.errors import NotFound
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from dayfly.store.db import tables

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from dayfly.domain.cluster import NewEvent, StepReport, StepState
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import NewEvent, StepReport, StepState
 from dayfly.errors import NameTaken
 from dayfly.store import Change, Store
 from tests.store.helpers import admit_all, claim_new, claim_one, create, create_due, move

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from sqlalchemy import insert, text
 
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, Hold, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.pool import Period, Pool, PoolCondition
+from dayfly.domain.scheduling.resources import demand
 from dayfly.errors import BadName, IdempotencyKeyReused, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, NewPool, PoolChange, Store
 from dayfly.store.clusters import pool_claims as members

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from dayfly.domain.capacity import demand
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import IMAGE, TEMPLATE
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.cluster.boot_source import IMAGE, TEMPLATE
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.scheduling.resources import demand
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.errors import Conflict, Internal, LeaseLost
 from dayfly.store import NewCluster, Store
 from dayfly.store.db.tables import clusters

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from tests.store.helpers import admit_all, create, set_back

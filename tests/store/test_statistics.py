@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from dayfly.domain.cluster import Purpose
+from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, NewPool, Store
 from tests.support.specs import make_spec

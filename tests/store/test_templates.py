@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.cluster import Fault, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import TEMPLATE
+from dayfly.domain.cluster.boot_source import TEMPLATE
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Fault, Purpose
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store

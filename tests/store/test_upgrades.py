@@ -16,9 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Integer, MetaData, func, insert, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from dayfly.domain.capacity import Resources, demand
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
 from dayfly.store import Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate

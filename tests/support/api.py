@@ -17,7 +17,7 @@ import uvicorn
 from dayfly.api import ApiServices, HostCapacity, MemoryUse, create_api
 from dayfly.api.services import Orphan
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
 from dayfly.store import Store

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE
 from tests.support.service import docker
 
 

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.kubeconfig import SERVER_NAME, client_identity
-from dayfly.domain.pki import issue_pki
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.security.kubeconfig import SERVER_NAME, client_identity
+from dayfly.domain.security.pki import issue_pki
 from dayfly.drivers.protocols import KubeAccess
 from tests.support.specs import make_spec
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.fake import FakeEngine
 
 _REMEMBERED_CALLS: Final = 80

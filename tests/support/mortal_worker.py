@@ -32,10 +32,10 @@ from aiodocker.types import JSONObject
 
 from dayfly.app import STEPS, Infrastructure, open_infrastructure, worker_jobs
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster import Cluster, Endpoint
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.limits import TimeLimits
-from dayfly.domain.origin import Origin
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Endpoint
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.settings import Settings
 from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
@@ -99,7 +99,7 @@ class MortalStore(Store):
         write = functools.partial(super().set_endpoints, claim, endpoints)
         await self.fuse.around("endpoints", write, REQUEST_SECONDS)
 
-    async def begin(self, claim: Claim, origin: Origin | None, **more: Any) -> Cluster:
+    async def begin(self, claim: Claim, origin: BootSource | None, **more: Any) -> Cluster:
         write = functools.partial(super().begin, claim, origin, **more)
         return await self.fuse.around("begin", write, REQUEST_SECONDS)
 

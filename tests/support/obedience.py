@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dayfly.domain.capacity import CapacityRules, Queue, Resources, Waiting, admissible
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport, StepState
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport, StepState
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.topology import published_ports
+from dayfly.domain.scheduling.fair_queue import Queue, Waiting, admissible
+from dayfly.domain.scheduling.resources import CapacityRules, Resources
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.domain.template import template_key
-from dayfly.domain.topology import published_ports
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
 
@@ -133,7 +134,7 @@ class Worker:
         elif cluster.desired is Desired.HIBERNATED:
             await store.set_phase(claim, Phase.HIBERNATED)
 
-    async def _origin(self, cluster: Cluster) -> tuple[Origin, str | None]:
+    async def _origin(self, cluster: Cluster) -> tuple[BootSource, str | None]:
         if cluster.ready_at is not None:
             return HIBERNATION, cluster.template_id
         if cluster.purpose is Purpose.TRIAL:

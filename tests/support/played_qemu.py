@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dayfly.domain import qemu
-from dayfly.domain.fence import Fence
+from dayfly.domain.cluster import qemu_cmdline as qemu
+from dayfly.domain.cluster.fencing import Fence
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.machines import QemuMachines
 from dayfly.drivers.protocols import ExecResult, Ram

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dayfly.clock import SystemClock
-from dayfly.domain import qemu
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.naming import LABEL_IMAGE
+from dayfly.domain.cluster.network import ssh_forward_port
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.timeouts import Accelerator, limits_for
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology, machine_of
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.limits import Accelerator, limits_for
-from dayfly.domain.naming import LABEL_IMAGE
-from dayfly.domain.network import ssh_forward_port
-from dayfly.domain.secrets import ClusterSecrets, new_secrets
-from dayfly.domain.spec import ClusterSpec, Node
-from dayfly.domain.topology import Publication, Topology, compute_topology, machine_of
+from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.fake import FakeKube
@@ -29,7 +29,7 @@ from tests.support.specs import make_cluster
 
 ANSWER_SECONDS = 200.0
 
-How = Callable[[qemu.Machine], qemu.Start]
+How = Callable[[qemu_cmdline.Machine], qemu_cmdline.Start]
 
 
 async def real_spec(images: DockerImages, image: str, *, workers: int = 0) -> ClusterSpec:
@@ -92,7 +92,7 @@ class RealMachines:
 
     async def fork(self) -> None:
         """As a fork of its template, to the moment at which callers may have it."""
-        await self.start(lambda machine: qemu.fork(machine, f"/template/{machine.name}"))
+        await self.start(lambda machine: qemu_cmdline.fork(machine, f"/template/{machine.name}"))
         async with asyncio.TaskGroup() as group:
             for node in self.spec.nodes():
                 folder, name = f"/template/{node.name}", self.topology.node(node.index).name
@@ -141,7 +141,7 @@ class RealMachines:
         start = how(machine_of(self.spec, node, self.accelerator))
         files = [
             seed_file(self.cluster_id, node, self.secrets),
-            File(qemu.START_FILE, qemu.start_file(start)),
+            File(qemu_cmdline.START_FILE, qemu_cmdline.start_file(start)),
         ]
         await self.engine.ensure(self.topology.node(node.index), files)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec, Readiness
 
 SIZE = NodeSize(vcpus=2, memory_mib=512, disk_gib=8)
 IMAGE_ID = "sha256:" + "ab" * 32

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.naming import (
+from dayfly.domain.cluster.naming import (
     LABEL_CLUSTER,
     LABEL_GENERATION,
     LABEL_INSTANCE,
@@ -18,7 +18,7 @@ from dayfly.domain.naming import (
     LABEL_ROLE,
     container_name,
 )
-from dayfly.domain.topology import ContainerSpec, Role
+from dayfly.domain.cluster.topology import ContainerSpec, Role
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.errors import ImageMissing

@@ -9,14 +9,14 @@ from dayfly.clock import SystemClock
 from dayfly.controllers.pools.controller import PoolController, pool_controller
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.controllers.templates import TemplateController, template_controller
-from dayfly.domain.cluster import Cluster, Fault, Purpose
+from dayfly.domain.cluster.boot_source import IMAGE, TEMPLATE
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Fault, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.origin import IMAGE, TEMPLATE
 from dayfly.domain.pool import Pool
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.domain.template import Template, TemplatePhase, template_key
 from dayfly.errors import ImageMissing
 from dayfly.settings import Settings

@@ -18,13 +18,13 @@ from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.health import PoolHealth
-from dayfly.domain.capacity import Resources
-from dayfly.domain.cluster import Cluster, Event, Hold
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Event, Hold
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.cluster.topology import Publication
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import Template, TemplatePhase, template_key
-from dayfly.domain.topology import Publication
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DockerUnavailable

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
-from dayfly.domain.limits import Accelerator
+from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.protocols import EngineInfo, ImageInfo
 from dayfly.errors import DatabaseInUse, DockerUnavailable, Failure
 from dayfly.images.host import TOOLS

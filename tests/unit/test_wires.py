@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dayfly.api import MemoryUse
-from dayfly.domain import naming
+from dayfly.domain.cluster import naming
 from dayfly.drivers.fake import FakeImages
 from dayfly.drivers.protocols import Memory
 from dayfly.errors import (

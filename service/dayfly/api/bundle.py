@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from dayfly.api.rendering import show_event
 from dayfly.api.representations import Cluster, EventView, Step
 from dayfly.api.services import ApiServices
-from dayfly.domain.cluster import Event
+from dayfly.domain.cluster.model import Event
 
 MAX_EVENTS: Final = 5000
 MAX_TEXT_BYTES: Final = 64 * 1024

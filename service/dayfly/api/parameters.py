@@ -9,8 +9,8 @@ from fastapi import Depends, Path, Query
 
 from dayfly.api.services import Services
 from dayfly.api.waiting import MAX_SECONDS
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.spec import Node
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import Node
 from dayfly.errors import NotFound
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -1,4 +1,6 @@
-"""Where waiting clusters stand in the queue, and when they will begin. Not here: who is next (domain/capacity.py)."""
+"""Where waiting clusters stand in the queue, and when they will begin. Not here: who is next
+(domain/scheduling/resources.py).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from dayfly.domain.capacity import admissible, outlook
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.scheduling.fair_queue import admissible, outlook
 from dayfly.errors import DockerUnavailable
 
 if TYPE_CHECKING:

@@ -25,12 +25,12 @@ from dayfly.api.representations import (
     Workers,
 )
 from dayfly.api.services import MemoryUse
-from dayfly.domain import cluster as domain
-from dayfly.domain import network, topology
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import Origin
-from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.domain.cluster import model as domain
+from dayfly.domain.cluster import network, topology
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.errors import Internal
 
 
@@ -171,7 +171,7 @@ def show_event(event: domain.Event) -> EventView:
     )
 
 
-def _show_reset(to: Origin | None) -> Literal["pristine"] | ToCheckpoint | None:
+def _show_reset(to: BootSource | None) -> Literal["pristine"] | ToCheckpoint | None:
     if to is None:
         return None
     return ToCheckpoint(checkpoint=to.name) if to.kind == "checkpoint" else "pristine"

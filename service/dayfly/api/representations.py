@@ -10,10 +10,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
-from dayfly.domain.cluster import Purpose, StepState
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose, StepState
+from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
 from dayfly.domain.image import NodeSize
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import Isolation, Readiness, Restart, VmsUnderHold
 
 _PURPOSES: Final = """\
 `cluster`: a caller's. `template`: to be saved as a template, then removed. `trial`: a template's first fork, which \

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from dayfly.domain import naming
-from dayfly.domain.spec import Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.domain.cluster import naming
+from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 255

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dayfly.api.services import HostCapacity
-from dayfly.domain.capacity import CLUSTER_OVERHEAD_MIB, NODE_OVERHEAD_MIB, CapacityRules, Resources, demand
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import CLUSTER_OVERHEAD_MIB, NODE_OVERHEAD_MIB, CapacityRules, Resources, demand
 from dayfly.errors import Capacity
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from dayfly.api.requests import ShapeRequest, Strict
-from dayfly.domain import naming
-from dayfly.domain.origin import CHECKPOINT_NAME, IMAGE, Origin
+from dayfly.domain.cluster import naming
+from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME, IMAGE, BootSource
 from dayfly.domain.pool import Period
 
 MAX_POOL: Final = 64
@@ -61,9 +61,9 @@ class ResetRequest(Strict):
     ] = Field(default="pristine", description="As it was when it was first ready (`pristine`), or to a checkpoint.")
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> BootSource:
         """As the store is told of it."""
-        return IMAGE if self.to == "pristine" else Origin("checkpoint", self.to.checkpoint)
+        return IMAGE if self.to == "pristine" else BootSource("checkpoint", self.to.checkpoint)
 
 
 class TemplateRequest(ShapeRequest):

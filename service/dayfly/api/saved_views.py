@@ -14,10 +14,10 @@ from dayfly.domain import checkpoint as checkpoints
 from dayfly.domain import pool as pools
 from dayfly.domain import template as templates
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from dayfly.domain.image import NodeSize
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec, Readiness
 from dayfly.domain.template import TemplatePhase
 
 

@@ -14,10 +14,10 @@ from fastapi import Depends, Request
 from dayfly import __version__
 from dayfly.api.queue import QueueMemory
 from dayfly.clock import Clock
-from dayfly.domain.capacity import CapacityRules, Resources
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.store import Store
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -6,7 +6,7 @@ from dayfly.api.queue import NOWHERE, places
 from dayfly.api.rendering import show_cluster
 from dayfly.api.representations import Cluster
 from dayfly.api.services import ApiServices
-from dayfly.domain import cluster as domain
+from dayfly.domain.cluster import model as domain
 
 
 async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:

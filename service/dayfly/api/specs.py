@@ -11,10 +11,10 @@ from dayfly.api.requests import ClusterRequest, ShapeRequest, SizeRequest
 from dayfly.api.room import check_room
 from dayfly.api.services import ApiServices
 from dayfly.api.tenure import allowed_ttl
-from dayfly.domain import naming
+from dayfly.domain.cluster import naming
+from dayfly.domain.cluster.network import MAX_NODES
+from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
-from dayfly.domain.network import MAX_NODES
-from dayfly.domain.spec import ClusterSpec, Readiness
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
 
 MAX_DISK_GIB: Final = 16 * 1024

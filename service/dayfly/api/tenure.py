@@ -1,6 +1,6 @@
 """How long a caller may keep a cluster: time to live, extensions, holds, within the server's limits.
 
-Not here: when a cluster's time is over (domain/expiry.py), and what happens then (controllers/).
+Not here: when a cluster's time is over (domain/cluster/expiry.py), and what happens then (controllers/).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from dayfly.api.requests import ChangeRequest, HoldRequest
 from dayfly.api.services import ApiServices
-from dayfly.domain.cluster import Cluster, Hold
-from dayfly.domain.expiry import expiry
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.errors import InvalidRequest
 from dayfly.store import UNSET, Change
 

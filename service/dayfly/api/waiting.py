@@ -8,8 +8,8 @@ from typing import Final, Literal, TypeVar
 from starlette.requests import Request
 
 from dayfly.api.services import ApiServices
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
 
 WaitFor = Literal["ready", "hibernated", "settled", "deleted"]
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import typer
 from dayfly.app import STEPS, open_infrastructure
 from dayfly.cli.interruptible import run_interruptible
 from dayfly.clock import SystemClock
+from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.topology import Publication
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.protocols import Drivers
 from dayfly.errors import DayflyError

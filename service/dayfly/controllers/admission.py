@@ -1,4 +1,5 @@
-"""Lets waiting clusters begin as soon as the host has room for them. Who is next stands in domain/capacity.py.
+"""Lets waiting clusters begin as soon as the host has room for them. Who is next stands in
+domain/scheduling/resources.py.
 
 Every worker process looks; the store makes them take turns, so that two of them never give the same room away.
 """
@@ -9,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from dayfly.domain.capacity import Resources, admissible
+from dayfly.domain.scheduling.fair_queue import admissible
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import DayflyError
 from dayfly.store import Store
 

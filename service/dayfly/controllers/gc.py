@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.protocols import ContainerEngine, Holding
 from dayfly.errors import DayflyError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from dayfly.controllers.outcome import RequeueAfter
-from dayfly.domain.cluster import NewEvent
+from dayfly.domain.cluster.model import NewEvent
 from dayfly.errors import DatabaseUnavailable, InfrastructureError
 from dayfly.store import Claim, Store
 

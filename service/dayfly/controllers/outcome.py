@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Claim
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import without_wishes
 
 

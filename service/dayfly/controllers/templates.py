@@ -15,7 +15,7 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase, is_unused, is_worn
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
 from dayfly.settings import Settings

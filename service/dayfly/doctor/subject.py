@@ -10,7 +10,7 @@ from dayfly.clock import SystemClock
 from dayfly.doctor.engine_down import EngineAddress
 from dayfly.doctor.examine import Acceleration, Subject
 from dayfly.doctor.packages import needed_suites
-from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.images.apt import find_sources
 from dayfly.images.apt_sources import Mirrors
 from dayfly.settings import Settings

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Final
 
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.spec import ClusterSpec
 
 _ROOM_SECONDS: Final = 10.0
 """Every member is in the queue for a moment; one that is there for longer finds no room."""

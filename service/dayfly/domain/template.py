@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from dayfly.domain.cluster import Fault
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.model import Fault
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
 
 FORMAT: Final = 1
 """Counts changes of what machines are made of that a saved one would not survive: QEMU's command line, above all."""

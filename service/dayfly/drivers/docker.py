@@ -11,9 +11,9 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers import docker_events, docker_exec, docker_info, docker_start, docker_survey
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_errors import engine_errors, is_status

@@ -20,7 +20,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.naming import split_tag
+from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker_config import never_run_config
 from dayfly.drivers.docker_errors import engine_errors, is_status, refusal
 from dayfly.drivers.docker_objects import delete, unless

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dayfly.domain.topology import ContainerSpec, Volume
+from dayfly.domain.cluster.topology import ContainerSpec, Volume
 from dayfly.drivers.protocols import ToolContainer
 
 STOP_SECONDS: Final = 0

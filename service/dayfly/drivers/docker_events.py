@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiodocker import Docker
 from aiodocker.events import DockerEvents
 
-from dayfly.domain.naming import LABEL_CLUSTER
+from dayfly.domain.cluster.naming import LABEL_CLUSTER
 from dayfly.drivers.docker_errors import translate
 from dayfly.drivers.protocols import EngineEvent
 from dayfly.errors import DockerUnavailable

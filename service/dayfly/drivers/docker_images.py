@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiodocker.containers import DockerContainer
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
+from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers import docker_build, docker_transfer
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import one_shot_config

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from dayfly.domain.naming import LABEL_INSTANCE
+from dayfly.domain.cluster.naming import LABEL_INSTANCE
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_errors import engine_errors
 from dayfly.drivers.docker_objects import name_of

@@ -13,8 +13,8 @@ from aiodocker.exceptions import DockerError
 from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE, LABEL_TEMPLATE
-from dayfly.domain.topology import Role
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE, LABEL_TEMPLATE
+from dayfly.domain.cluster.topology import Role
 from dayfly.drivers.docker_errors import is_status
 from dayfly.drivers.protocols import ContainerStatus
 from dayfly.errors import EngineRefused, NotRemoved

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiodocker import Docker
 
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.docker_config import LABEL_PORTS
 from dayfly.errors import PortsExhausted
 

@@ -12,8 +12,8 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.topology import ContainerSpec, Volume
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.cluster.topology import ContainerSpec, Volume
 from dayfly.drivers import docker_ports
 from dayfly.drivers.archive import archive
 from dayfly.drivers.docker_config import container_config

@@ -14,7 +14,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, volume_owner
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, volume_owner
 from dayfly.drivers.docker_objects import (
     delete,
     delete_network,

@@ -15,7 +15,7 @@ from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.naming import LABEL_ROLE, split_tag
+from dayfly.domain.cluster.naming import LABEL_ROLE, split_tag
 from dayfly.drivers.archive import archive
 from dayfly.drivers.docker_client import DockerClient
 from dayfly.drivers.docker_config import tool_config

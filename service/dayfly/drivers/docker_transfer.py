@@ -18,7 +18,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from aiohttp import ClientTimeout
 
-from dayfly.domain.naming import split_tag
+from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker_errors import engine_errors
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.drivers.registry_credentials import credentials_for, registry_of

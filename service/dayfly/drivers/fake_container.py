@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from dayfly.clock import Clock
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.protocols import EngineEvent, ExecResult
 
 

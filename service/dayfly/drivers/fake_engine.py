@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
-from dayfly.domain.qemu import QMP_SOCKET
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
+from dayfly.domain.cluster.qemu_cmdline import QMP_SOCKET
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
 from dayfly.drivers.fake_host import KILLED, FakeHost
 from dayfly.drivers.fake_qmp import FakeQmpStream

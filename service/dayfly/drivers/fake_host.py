@@ -14,9 +14,9 @@ from typing import Final, Literal
 from weakref import WeakSet
 
 from dayfly.clock import SystemClock
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.qemu import START_FILE, START_VARIABLE
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.cluster.qemu_cmdline import START_FILE, START_VARIABLE
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.fake_container import Command, FakeContainer, FakeObject, Watcher
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import EngineEvent, EngineInfo, ExecResult

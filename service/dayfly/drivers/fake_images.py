@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dayfly.clock import SystemClock
-from dayfly.domain.naming import LABEL_IMAGE
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.drivers.fake_faults import Faults
 from dayfly.drivers.protocols import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from dayfly.clock import Clock
-from dayfly.domain.fence import Fence
+from dayfly.domain.cluster.fencing import Fence
 from dayfly.drivers.fake_container import FakeContainer
 from dayfly.drivers.fake_engine import FakeEngine
 from dayfly.drivers.fake_faults import Faults

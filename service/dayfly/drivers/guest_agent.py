@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.domain.qemu import AGENT_SOCKET
+from dayfly.domain.cluster.qemu_cmdline import AGENT_SOCKET
 from dayfly.drivers.protocols import ByteStream, CommandResult, ContainerEngine
 from dayfly.errors import CommandFailed, SshTimeout
 

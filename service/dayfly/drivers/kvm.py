@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.domain.limits import Accelerator
+from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.protocols import ExecResult, ImageStore
 from dayfly.errors import EngineRefused, ImageMissing
 

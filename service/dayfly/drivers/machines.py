@@ -1,7 +1,7 @@
 """Machines in node containers, over QEMU's control protocol and the guest's agent (protocols.Machines).
 
 A folder of a saved machine is made beside its place and renamed: what is there is whole. Not here: when machines are
-saved, and where from they are started (domain/qemu.py).
+saved, and where from they are started (domain/cluster/qemu_cmdline.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Final
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.domain import qemu
-from dayfly.domain.fence import PASS, REFUSED, Fence
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.fencing import PASS, REFUSED, Fence
 from dayfly.drivers.guest_agent import GuestAgent, guest_agent
 from dayfly.drivers.protocols import CommandResult, ContainerEngine, Memory, Ram
 from dayfly.drivers.qmp import Qmp, qmp
@@ -38,8 +38,8 @@ _PREPARE: Final = f'{PASS}rm -rf "$1".new-* "$1.old" && mkdir -p "$2"'
 # Further: RAM file and overlay; either may be empty.
 _COPY: Final = f"""
 set -eu
-[ -z "$3" ] || cp --sparse=always "$3" "$2/{qemu.RAM}"
-[ -z "$4" ] || cp --sparse=always "$4" "$2/{qemu.DISK}"
+[ -z "$3" ] || cp --sparse=always "$3" "$2/{qemu_cmdline.RAM}"
+[ -z "$4" ] || cp --sparse=always "$4" "$2/{qemu_cmdline.DISK}"
 sync "$2"/* "$2"
 """
 # Renamed before it is removed: half a folder must not be taken for a whole one.
@@ -51,7 +51,7 @@ rm -rf "$1.old"
 du --summarize --block-size=1 "$1"
 """
 # Whatever the state is called (qemu.state_name).
-_SAVED_THERE: Final = f"""for one in "$1/{qemu.STATE}"*; do [ ! -e "$one" ] || exit 0; done; exit 1"""
+_SAVED_THERE: Final = f"""for one in "$1/{qemu_cmdline.STATE}"*; do [ ! -e "$one" ] || exit 0; done; exit 1"""
 _DISCARD: Final = f"""{PASS}
 rm -rf "$1".new-* "$1.old"
 [ ! -e "$1" ] || {{ mv "$1" "$1.old" && rm -rf "$1.old"; }}
@@ -93,7 +93,7 @@ class QemuMachines:
             async with asyncio.timeout(timeout):
                 await self._shell(container, _PREPARE, *fence.arguments, folder, draft, timeout=timeout)
                 ram_file = await self._save_state(container, draft, ram, timeout)
-                overlay = qemu.OVERLAY if disk else ""
+                overlay = qemu_cmdline.OVERLAY if disk else ""
                 await self._shell(container, _COPY, folder, draft, ram_file, overlay, timeout=timeout)
                 if (status := await self.status(container)) != _SAVED:
                     # By somebody whose claim was another's by then: memory and disk may be of two moments.
@@ -205,7 +205,7 @@ class QemuMachines:
     async def _state_name(self, session: Qmp) -> str:
         told = await session.execute("query-kvm")
         on_kvm = isinstance(told, Mapping) and told.get("enabled") is True
-        return qemu.state_name("kvm" if on_kvm else "tcg", self._processor)
+        return qemu_cmdline.state_name("kvm" if on_kvm else "tcg", self._processor)
 
     async def _ram_file(self, session: Qmp, container: str) -> str:
         """Where the machine's RAM is a file that others can map."""

@@ -11,7 +11,7 @@ from typing import Final
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
 from qemu.qmp.error import ProtocolError
 
-from dayfly.domain.qemu import QMP_SOCKET
+from dayfly.domain.cluster.qemu_cmdline import QMP_SOCKET
 from dayfly.drivers.protocols import ByteStream, ContainerEngine
 from dayfly.errors import CommandFailed, DayflyError, VmExited
 

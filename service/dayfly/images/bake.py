@@ -20,8 +20,8 @@ from typing import Final, Protocol
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import ImageBuilder, ImageStore
 from dayfly.errors import ImageMissing
 from dayfly.images.apt_sources import Mirrors

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.protocols import ImageBuilder, ImageStore
 from dayfly.errors import EngineRefused
 from dayfly.images.disk import FILES

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE, image_reference
 from dayfly.drivers.protocols import ImageInfo, ImageStore, TransferProgress
 from dayfly.errors import NotANodeImage
 

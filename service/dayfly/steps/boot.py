@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from dayfly.domain import qemu
-from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
-from dayfly.domain.network import LEASES, node_address, node_mac
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.network import LEASES, node_address, node_mac
+from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.drivers.protocols import File
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 from dayfly.steps.guest.guest_seed import seed_file
@@ -37,7 +37,7 @@ class Boot:
 
     async def apply(self, context: StepContext) -> None:
         engine, node = context.drivers.engine, context.this_node
-        start = File(qemu.START_FILE, qemu.start_file(qemu.boot(context.machine)))
+        start = File(qemu_cmdline.START_FILE, qemu_cmdline.start_file(qemu_cmdline.boot(context.machine)))
         await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets), start])
         context.progress(f"{node.name} is booting")
         target = await context.ssh_target()

@@ -5,7 +5,7 @@ A control plane that was started again has all that makes it one; its program th
 
 from __future__ import annotations
 
-from dayfly.domain.limits import TimeLimits
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import ControlPlaneInit
 from dayfly.steps.guest.node_files import node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program

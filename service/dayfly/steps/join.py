@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dayfly.domain.limits import TimeLimits
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import JoinFailed
 from dayfly.steps.guest.node_files import node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.kubeconfig import SERVER_NAME, client_identity
-from dayfly.domain.network import API_PORT
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.network import API_PORT
+from dayfly.domain.security.kubeconfig import SERVER_NAME, client_identity
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.protocols import KubeAccess
 from dayfly.steps.step import StepContext
 

@@ -10,9 +10,9 @@ import secrets
 from importlib.resources import files
 from typing import Final
 
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.limits import TimeLimits
-from dayfly.domain.plan import wants_kubernetes
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.provisioning_plan import wants_kubernetes
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.protocols import File
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 from dayfly.steps.guest.guest_seed import identity

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.limits import TimeLimits
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.protocols import KubeAccess, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.steps.observe.exit_guard import is_running, require_running
 from dayfly.steps.step import StepContext
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
-from dayfly.domain.naming import LABEL_GENERATION
+from dayfly.domain.cluster.naming import LABEL_GENERATION
+from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.steps.step import StepContext
 
 _KEPT_ROLE: Final = "net"

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain import qemu
-from dayfly.domain.limits import TEARDOWN_SECONDS, TimeLimits
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.protocols import File, Ram
 from dayfly.errors import CommandFailed, SavedStateMissing
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
@@ -133,7 +133,7 @@ def _started(context: StepContext) -> tuple[ContainerSpec, Sequence[File]]:
     folder = folder_of(origin, container)
     if origin.kind == "template":
         # It is made for this, and has no file before: to write one takes the engine a process and a tenth of a second.
-        start = qemu.start_environment(qemu.fork(machine, folder))
+        start = qemu_cmdline.start_environment(qemu_cmdline.fork(machine, folder))
         return replace(container, environment={**container.environment, **start}), ()
-    restore = qemu.restore(machine, folder, keep_disk=origin.keeps_disks)
-    return container, (File(qemu.START_FILE, qemu.start_file(restore)),)
+    restore = qemu_cmdline.restore(machine, folder, keep_disk=origin.keeps_disks)
+    return container, (File(qemu_cmdline.START_FILE, qemu_cmdline.start_file(restore)),)

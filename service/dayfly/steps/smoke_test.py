@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from dayfly.domain.limits import TimeLimits
+from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.protocols import KubeAccess, KubePod
 from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.steps.guest.node_scripts import kubelet_evidence, kubernetes_node, marked, remember

@@ -1,5 +1,5 @@
-"""What a step is, and what it is given. Not here: the order of steps (domain/plan.py), attempts, back-off
-(controllers/).
+"""What a step is, and what it is given. Not here: the order of steps (domain/cluster/provisioning_plan.py), attempts,
+back-off (controllers/).
 
 A step decides by looking at the world, never by what was recorded: `check()` asks Docker, SSH or Kubernetes whether
 it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from dayfly.clock import Clock
-from dayfly.domain import network
-from dayfly.domain.cluster import Cluster, Endpoint
-from dayfly.domain.limits import Accelerator, TimeLimits
-from dayfly.domain.origin import Origin
-from dayfly.domain.qemu import Machine
-from dayfly.domain.secrets import ClusterSecrets
-from dayfly.domain.spec import ClusterSpec, Node
-from dayfly.domain.topology import ContainerSpec, Topology, machine_of
+from dayfly.domain.cluster import network
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.model import Cluster, Endpoint
+from dayfly.domain.cluster.qemu_cmdline import Machine
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits
+from dayfly.domain.cluster.topology import ContainerSpec, Topology, machine_of
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.protocols import Drivers, File, SshTarget
 from dayfly.errors import ContainerExited
 
@@ -49,7 +49,7 @@ class StepContext:
         return self.cluster.keeps_disks
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> BootSource:
         """Where the machines come from, in a step that loads them."""
         if self.cluster.origin is None:
             raise TypeError("these machines start from where they are")

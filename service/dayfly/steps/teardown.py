@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dayfly.domain.limits import TEARDOWN_SECONDS
+from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS
 from dayfly.drivers.protocols import ContainerEngine
 from dayfly.errors import DockerUnavailable
 

@@ -1,4 +1,4 @@
-"""The queue and who has a share of the host. Not here: who is next, and what fits (domain/capacity.py)."""
+"""The queue and who has a share of the host. Not here: who is next, and what fits (domain/scheduling/resources.py)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import DurationStats, Occupant, Queue, Resources, Waiting
-from dayfly.domain.cluster import NewEvent, Purpose
-from dayfly.domain.lifecycle import Desired
+from dayfly.domain.cluster.lifecycle import Desired
+from dayfly.domain.cluster.model import NewEvent, Purpose
+from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, Waiting
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select,
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
-from dayfly.domain.origin import CHECKPOINT_NAME, Origin
+from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME, BootSource
 from dayfly.errors import BadName, Conflict, NotFound
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.leases import Leases
@@ -79,7 +79,7 @@ class Checkpoints(Leases):
                 raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
             if found.phase is CheckpointPhase.DELETING:
                 return found
-            if Origin("checkpoint", name) in {cluster.reset_to, cluster.origin}:
+            if BootSource("checkpoint", name) in {cluster.reset_to, cluster.origin}:
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
             wished = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
             gone = (await transaction.connection.execute(wished.returning(checkpoints))).one()

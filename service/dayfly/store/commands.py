@@ -7,10 +7,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, Literal
 
-from dayfly.domain.cluster import Cluster, Hold
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
-from dayfly.domain.spec import ClusterSpec
 
 
 class Unset(Enum):
@@ -32,7 +32,7 @@ class NewCluster:
     owner: str = "default"
     hold: Hold | None = None
     memory_factor: float = 1.0
-    """How many times over forks may be promised memory (domain/capacity.demand)."""
+    """How many times over forks may be promised memory (domain/scheduling/resources.demand)."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import delete, or_, select, update
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.store.commands import Known
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database

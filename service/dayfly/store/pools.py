@@ -14,12 +14,12 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, null, or_
 from sqlalchemy.exc import IntegrityError
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired
-from dayfly.domain.naming import CLUSTER_NAME
+from dayfly.domain.cluster.lifecycle import Desired
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.naming import CLUSTER_NAME
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool, PoolCondition
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import demand
 from dayfly.errors import BadName, NameTaken, NotFound
 from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.commands import UNSET, NewPool, PoolChange

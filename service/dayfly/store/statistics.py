@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, case, func, select
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database

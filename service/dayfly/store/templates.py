@@ -12,9 +12,9 @@ from sqlalchemy import Select, and_, delete, exists, func, insert, not_, select,
 from sqlalchemy.exc import IntegrityError
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.secrets import ClusterSecrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import Internal, NotFound
 from dayfly.store.clusters.create import insert_cluster, own_cluster

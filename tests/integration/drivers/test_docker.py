@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiodocker import Docker
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_config import container_config
 from dayfly.drivers.protocols import File

@@ -8,7 +8,7 @@ import socket
 import pytest
 from aiodocker import Docker
 
-from dayfly.domain.topology import ContainerSpec, Publication
+from dayfly.domain.cluster.topology import ContainerSpec, Publication
 from dayfly.drivers import docker_ports
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.protocols import File

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
-from dayfly.domain.topology import ContainerSpec, Publication, Volume
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
+from dayfly.domain.cluster.topology import ContainerSpec, Publication, Volume
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.kubeconfig import client_identity
-from dayfly.domain.pki import issue_pki
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.security.kubeconfig import client_identity
+from dayfly.domain.security.pki import issue_pki
 from dayfly.drivers.kube import KubeClient
 from dayfly.drivers.protocols import KubeAccess, KubeNode, KubePod
 from dayfly.errors import NodeNotReady, NotUsable

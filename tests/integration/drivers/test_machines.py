@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 
 from dayfly.clock import SystemClock
-from dayfly.domain import qemu
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.naming import template_volume
-from dayfly.domain.origin import HIBERNATION as ASLEEP
-from dayfly.domain.origin import TEMPLATE
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.boot_source import HIBERNATION as ASLEEP
+from dayfly.domain.cluster.boot_source import TEMPLATE
+from dayfly.domain.cluster.naming import template_volume
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kvm import probe_kvm
@@ -86,7 +86,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 
 async def make_template(lab: Lab) -> None:
     builder = lab.cluster("b", makes_template=True)
-    await builder.start(qemu.boot)
+    await builder.start(qemu_cmdline.boot)
     await builder.answers()
     await builder.shell("echo template > /root/mark; " + COUNTER)
     lab.booted = await builder.machines.memory(builder.node)
@@ -193,7 +193,7 @@ async def test_back_to_a_checkpoint_and_back_from_hibernation(fork: RealMachines
 
     await fork.ssh.forget(await fork.target())
     await fork.engine.remove(fork.cluster_id, only={node})
-    await fork.start(lambda machine: qemu.restore(machine, CHECKPOINT, keep_disk=False))
+    await fork.start(lambda machine: qemu_cmdline.restore(machine, CHECKPOINT, keep_disk=False))
     await machines.load(node, CHECKPOINT, ram="whole", timeout=ANSWER_SECONDS)
     assert await machines.status(node) == "paused"
     await fork.go_on()
@@ -206,7 +206,7 @@ async def test_back_to_a_checkpoint_and_back_from_hibernation(fork: RealMachines
     await machines.save(node, HIBERNATION, ram="whole", disk=False, fence=SAVED, timeout=ANSWER_SECONDS)
     await fork.ssh.forget(await fork.target())
     await fork.engine.stop(node)
-    await fork.start(lambda machine: qemu.restore(machine, HIBERNATION, keep_disk=True))
+    await fork.start(lambda machine: qemu_cmdline.restore(machine, HIBERNATION, keep_disk=True))
     await machines.load(node, HIBERNATION, ram="whole", timeout=ANSWER_SECONDS)
     await machines.discard(node, "/saved/hibernation", fence=SAVED)
     assert not await machines.saved(node, HIBERNATION)
@@ -221,7 +221,7 @@ async def test_back_to_a_checkpoint_and_back_from_hibernation(fork: RealMachines
 
 async def test_a_machine_that_waits_to_be_loaded_does_not_go_on(fork: RealMachines) -> None:
     await fork.engine.stop(fork.node)
-    await fork.start(lambda machine: qemu.fork(machine, FOLDER))
+    await fork.start(lambda machine: qemu_cmdline.fork(machine, FOLDER))
     async with qmp(fork.engine, fork.node, timeout=60, starting=True) as session:
         assert await session.status() == "inmigrate"
     with pytest.raises(CommandFailed, match="nothing was loaded"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain import qemu
+from dayfly.domain.cluster import qemu_cmdline
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.kvm import probe_kvm
@@ -36,7 +36,7 @@ async def cluster(
 
 
 async def test_a_machine_is_asked_paused_and_ended(engine: DockerEngine, cluster: RealMachines) -> None:
-    await cluster.start(qemu.boot)
+    await cluster.start(qemu_cmdline.boot)
     # Its socket may not be there yet.
     async with qmp(engine, cluster.node, timeout=60, starting=True) as session:
         assert await session.status() == "running"
@@ -59,7 +59,7 @@ async def test_a_machine_is_asked_paused_and_ended(engine: DockerEngine, cluster
 async def test_a_session_that_stands_still_does_not_keep_the_machine_for_ever(
     engine: DockerEngine, cluster: RealMachines
 ) -> None:
-    await cluster.start(qemu.boot)
+    await cluster.start(qemu_cmdline.boot)
     async with qmp(engine, cluster.node, timeout=60, starting=True) as session:
         await session.status()
     # As that of a process that somebody has suspended: QEMU serves one session at a time.

@@ -11,7 +11,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from aiodocker.types import JSONObject
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.protocols import ContainerEngine, Holding

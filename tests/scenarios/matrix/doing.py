@@ -8,9 +8,9 @@ from functools import singledispatch
 from typing import Final
 
 from dayfly import errors
-from dayfly.domain.cluster import Hold
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE
-from dayfly.domain.spec import VmsUnderHold
+from dayfly.domain.cluster.model import Hold
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.cluster.spec import VmsUnderHold
 from dayfly.store import Change, NewCluster
 from tests.scenarios.matrix import schedule as deeds
 from tests.scenarios.matrix.schedule import Deed

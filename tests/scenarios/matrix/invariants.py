@@ -9,13 +9,13 @@ from typing import Final
 
 from sqlalchemy import select
 
-from dayfly.domain.capacity import admissible
-from dayfly.domain.cluster import Cluster, StepState
-from dayfly.domain.expiry import expiry, is_over, must_stop
-from dayfly.domain.lifecycle import TRANSITIONS, Desired, Phase
-from dayfly.domain.naming import LABEL_CLUSTER
-from dayfly.domain.recovery import damage
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.damage import damage
+from dayfly.domain.cluster.expiry import expiry, is_over, must_stop
+from dayfly.domain.cluster.lifecycle import TRANSITIONS, Desired, Phase
+from dayfly.domain.cluster.model import Cluster, StepState
+from dayfly.domain.cluster.naming import LABEL_CLUSTER
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
+from dayfly.domain.scheduling.fair_queue import admissible
 from dayfly.drivers.fake import FakeContainer
 from dayfly.store.db.tables import clusters as table
 from tests.scenarios.matrix.saved_invariants import check_hibernated, check_machines, check_saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from dayfly.domain.origin import IMAGE, Origin
+from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.domain.template import template_key
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store import UNSET, NewPool, PoolChange
@@ -43,7 +43,7 @@ async def _(deed: deeds.SizePool, stage: Stage) -> None:
 async def _(deed: deeds.Reset, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.request_reset(cluster_id, Origin("checkpoint", deed.to) if deed.to else IMAGE)
+            await stage.store.request_reset(cluster_id, BootSource("checkpoint", deed.to) if deed.to else IMAGE)
             stage.reset.add(cluster_id)
 
 

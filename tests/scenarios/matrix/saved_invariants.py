@@ -7,11 +7,11 @@ from collections import Counter
 from sqlalchemy import select
 
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.naming import saved_volume, template_volume
-from dayfly.domain.origin import HIBERNATION, TEMPLATE
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.naming import saved_volume, template_volume
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.drivers.fake import FakeContainer
 from dayfly.store.db.tables import clusters as table

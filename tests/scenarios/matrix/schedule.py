@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from hypothesis import strategies as st
 
-from dayfly.domain.spec import Restart, VmsUnderHold
+from dayfly.domain.cluster.spec import Restart, VmsUnderHold
 from tests.support.mortal import Moment
 
 Part = Literal["store", "engine", "ssh", "kube", "machines"]

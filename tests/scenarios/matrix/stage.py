@@ -27,11 +27,12 @@ from dayfly.controllers.pools.controller import pool_controller
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.controllers.templates import template_controller
-from dayfly.domain.capacity import Resources, admissible
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.cluster.topology import ContainerSpec, Publication
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.topology import ContainerSpec, Publication
+from dayfly.domain.scheduling.fair_queue import admissible
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import Drivers
 from dayfly.settings import Settings

@@ -13,8 +13,8 @@ from dayfly.doctor.full.registry_api import RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.service import trial_settings
 from dayfly.doctor.full.trials.cold import access_of
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.kubeconfig import ClientIdentity, kubeconfig
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.security.kubeconfig import ClientIdentity, kubeconfig
 from dayfly.drivers.fake import FakeSsh
 from dayfly.drivers.protocols import CommandResult, SshTarget
 from dayfly.settings import Settings

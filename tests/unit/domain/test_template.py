@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.image import NodeSize
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase, is_worn, template_key
 from tests.support.specs import make_spec
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology
+from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology
 from dayfly.drivers.docker_config import (
     LABEL_PORTS,
     container_config,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.docker_info import engine_info

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dayfly.domain.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
-from dayfly.domain.topology import Volume
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
+from dayfly.domain.cluster.topology import Volume
 from dayfly.drivers.docker import DockerEngine
 from dayfly.drivers.docker_images import DockerImages
 from dayfly.drivers.protocols import Holding

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeEngine, FakeImages, FakeKube, FakePressure, FakeSsh
 from dayfly.drivers.protocols import CommandResult, EngineEvent, File, KubeAccess, SshTarget
 from dayfly.errors import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain import qemu
+from dayfly.domain.cluster import qemu_cmdline
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, DiskFull, LeaseLost
 from tests.support.played_qemu import NODE, Lab, make_lab
@@ -37,7 +37,7 @@ async def test_memory_that_forks_can_map_is_a_sparse_file_beside_the_state(lab: 
     size = await lab.save()
     assert lab.qemu.capabilities == {"x-ignore-shared": True, "mapped-ram": False}
     assert lab.left() == ["disk.qcow2", "node01", "ram", "state"]
-    ram = lab.folder / qemu.RAM
+    ram = lab.folder / qemu_cmdline.RAM
     assert ram.stat().st_size == 64 << 20
     assert ram.read_bytes()[:6] == b"memory"
     assert size < 1 << 20, "what is empty takes no room"
@@ -56,7 +56,7 @@ async def test_saved_again_it_replaces_what_was_there_and_is_never_half_there(la
     # Its own earlier save left it so; QEMU saves no such machine.
     assert lab.qemu.status == "postmigrate"
     await lab.save(ram="whole", disk=False)
-    assert (lab.folder / qemu.STATE).read_bytes() == b"later"
+    assert (lab.folder / qemu_cmdline.STATE).read_bytes() == b"later"
     assert lab.left() == ["node01", "state"]
     assert lab.qemu.asked.count("cont") == 1
 
@@ -121,7 +121,7 @@ async def test_whose_claim_is_anothers_by_now_changes_nothing(lab: Lab) -> None:
     with pytest.raises(LeaseLost):
         await lab.machines.discard(NODE, str(lab.folder.parent), fence=lab.fence(1))
     assert lab.left() == before
-    assert (lab.folder / qemu.STATE).read_bytes() == b"state"
+    assert (lab.folder / qemu_cmdline.STATE).read_bytes() == b"state"
     assert lab.qemu.asked == []
 
 

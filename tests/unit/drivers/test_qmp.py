@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.drivers.fake import FakeEngine
 from dayfly.drivers.protocols import ByteStream
 from dayfly.drivers.qmp import qmp

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dayfly import assets
+from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.fake import FakeImages
 from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, EngineRefused, ImageBroken
 from dayfly.images import bake as module

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.domain import qemu
-from dayfly.domain.limits import EMULATED
-from dayfly.domain.network import LEASES, node_mac, ssh_forward_port
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.network import LEASES, node_mac, ssh_forward_port
+from dayfly.domain.cluster.timeouts import EMULATED
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
 from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.errors import ContainerRemoved, DhcpTimeout, DockerUnavailable, SshTimeout
@@ -119,15 +119,15 @@ async def test_a_machine_that_ended_is_started_again_from_its_own_disk() -> None
     await lab.sandbox()
     await Boot().apply(lab.context)
     lab.was_ready()
-    lab.engine.containers[lab.node].files[qemu.OVERLAY] = b"the caller's"
+    lab.engine.containers[lab.node].files[qemu_cmdline.OVERLAY] = b"the caller's"
     lab.engine.exit(lab.node, 137)
     assert not await Boot().check(lab.context)
     lab.ssh.forgotten.clear()
     await Boot().apply(lab.context)
     assert await Boot().check(lab.context)
     again = lab.engine.containers[lab.node]
-    assert (again.starts, again.files[qemu.OVERLAY]) == (2, b"the caller's")
-    assert qemu.SEED_FILE in again.files
+    assert (again.starts, again.files[qemu_cmdline.OVERLAY]) == (2, b"the caller's")
+    assert qemu_cmdline.SEED_FILE in again.files
     assert lab.ssh.forgotten == [lab.ssh_port], "a connection to the earlier boot would only stay silent"
 
 

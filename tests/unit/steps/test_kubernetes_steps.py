@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.limits import EMULATED, TimeLimits
-from dayfly.domain.origin import TEMPLATE
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster.boot_source import TEMPLATE
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.timeouts import EMULATED, TimeLimits
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.protocols import (
     CommandResult,
     Drivers,

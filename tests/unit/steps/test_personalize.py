@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.limits import EMULATED
-from dayfly.domain.network import ssh_forward_port
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.spec import Readiness
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.network import ssh_forward_port
+from dayfly.domain.cluster.spec import Readiness
+from dayfly.domain.cluster.timeouts import EMULATED
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
 from dayfly.drivers.protocols import CommandResult, Drivers
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout, VmExited

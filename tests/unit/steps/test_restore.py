@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dayfly.domain import qemu
-from dayfly.domain.limits import EMULATED
-from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.timeouts import EMULATED
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
 from dayfly.drivers.protocols import Drivers, ExecResult
 from dayfly.errors import CommandFailed, ContainerRemoved, LeaseLost, SavedStateMissing, VmExited
@@ -28,13 +28,13 @@ from tests.support.specs import make_cluster, make_spec
 
 SPEC = make_spec(workers=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CHECKPOINT = Origin("checkpoint", "before")
+CHECKPOINT = BootSource("checkpoint", "before")
 
 
 class Lab:
     """A cluster whose machines were booted, and saved in some way; `context` is for loading them."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: BootSource) -> None:
         self.engine, self.ssh, self.clock = FakeEngine(), FakeSsh(), FakeClock()
         self.machines = FakeMachines(self.engine)
         made = make_cluster(SPEC)
@@ -103,8 +103,8 @@ async def test_all_machines_go_on_where_they_were_saved_with_their_clocks_right(
 async def test_a_forks_first_start_takes_no_file(lab: Lab) -> None:
     await Restore().apply(lab.context)
     for container in lab.nodes:
-        assert (qemu.START_FILE not in container.files) == (lab.context.origin == TEMPLATE)
-        assert (qemu.START_VARIABLE in container.spec.environment) == (lab.context.origin == TEMPLATE)
+        assert (qemu_cmdline.START_FILE not in container.files) == (lab.context.origin == TEMPLATE)
+        assert (qemu_cmdline.START_VARIABLE in container.spec.environment) == (lab.context.origin == TEMPLATE)
 
 
 @pytest.fixture(params=[CHECKPOINT, HIBERNATION], ids=str)
@@ -152,7 +152,7 @@ async def test_a_clock_that_is_late_is_noticed_and_mended(itself: Lab) -> None:
 
 
 @pytest.mark.parametrize("origin", [TEMPLATE, CHECKPOINT], ids=str)
-async def test_no_machine_begins_later_than_others_that_go_on_already(origin: Origin) -> None:
+async def test_no_machine_begins_later_than_others_that_go_on_already(origin: BootSource) -> None:
     lab = await Lab(origin).saved()
     await Restore().apply(lab.context)
     lab.engine.exit(lab.nodes[1].spec.name)
@@ -241,7 +241,7 @@ async def test_a_guest_whose_agent_is_silent_is_not_on_time(itself: Lab) -> None
 
 
 @pytest.mark.parametrize("origin", [CHECKPOINT, HIBERNATION], ids=str)
-async def test_what_was_saved_can_be_discarded(origin: Origin) -> None:
+async def test_what_was_saved_can_be_discarded(origin: BootSource) -> None:
     lab = await Lab(origin).saved()
     await Restore().apply(lab.context)
     await discard(lab.machines, lab.context.topology, lab.context.origin, fence=1)

@@ -11,9 +11,9 @@ from dayfly.api.parameters import TheCluster
 from dayfly.api.rendering import show_ports
 from dayfly.api.representations import PortList, Registry
 from dayfly.api.services import Services
-from dayfly.domain import network
-from dayfly.domain.kubeconfig import render_kubeconfig
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster import network
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.security.kubeconfig import render_kubeconfig
 from dayfly.errors import NoKubernetes, NotFound, NotReady
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
@@ -41,7 +41,7 @@ async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
     ready = cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT
     if not ready or endpoint is None or secrets is None:
         raise NotReady(f"the cluster {cluster.name} is {_condition(cluster.phase, cluster.desired)}, not ready")
-    text = render_kubeconfig(cluster.name, secrets, endpoint)
+    text = render_kubeconfig(cluster.name, secrets.pki, endpoint)
     return Response(text, media_type="application/yaml", headers={"Cache-Control": "no-store"})
 
 

@@ -11,7 +11,7 @@ from dayfly.api.saved_requests import CheckpointRequest
 from dayfly.api.saved_views import Checkpoint, CheckpointList, show_checkpoint
 from dayfly.api.services import Services
 from dayfly.domain import checkpoint as domain
-from dayfly.domain.origin import CHECKPOINT_NAME
+from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME
 from dayfly.errors import NotFound
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/checkpoints", tags=["checkpoints"])

@@ -21,10 +21,10 @@ from dayfly.api.showing import show
 from dayfly.api.specs import resolve_spec
 from dayfly.api.tenure import allowed_hold
 from dayfly.api.waiting import WaitFor, wait_for_cluster
-from dayfly.domain import cluster as domain
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster import model as domain
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster
 

@@ -12,8 +12,8 @@ from dayfly.api import bundle
 from dayfly.api.parameters import TheCluster
 from dayfly.api.services import ApiServices, Services
 from dayfly.api.showing import show
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import DayflyError
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])

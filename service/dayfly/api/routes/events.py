@@ -11,8 +11,8 @@ from dayfly.api.rendering import show_event
 from dayfly.api.representations import EventList
 from dayfly.api.services import Services
 from dayfly.api.waiting import MAX_SECONDS, hold
-from dayfly.domain.cluster import Cluster, Event
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Event
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/events", tags=["events"])
 

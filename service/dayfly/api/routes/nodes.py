@@ -15,9 +15,9 @@ from dayfly.api.node_views import NodeList, SshAccess
 from dayfly.api.parameters import TheCluster, TheNode
 from dayfly.api.rendering import show_node
 from dayfly.api.services import ApiServices, MemoryUse, Services
-from dayfly.domain import network
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster import network
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import NotReady
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/nodes", tags=["nodes"])

@@ -15,7 +15,7 @@ from dayfly.api.saved_requests import ResetRequest
 from dayfly.api.services import ApiServices, Services
 from dayfly.api.showing import show
 from dayfly.api.waiting import WaitFor, wait_for_cluster
-from dayfly.domain import cluster as domain
+from dayfly.domain.cluster import model as domain
 from dayfly.errors import InvalidRequest
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])

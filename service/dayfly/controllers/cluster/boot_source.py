@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
-from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.domain.plan import SHARED_STEPS
-from dayfly.domain.secrets import ClusterSecrets, fork_secrets
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
+from dayfly.domain.cluster.provisioning_plan import SHARED_STEPS
+from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
 from dayfly.steps.teardown import remove_everything
 from dayfly.steps.vm.pause_resume import stop_paused
@@ -44,7 +44,7 @@ class BootSources:
         secrets = self.context.new_secrets(cluster)
         return _of(claim, await store.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
 
-    async def reset(self, claim: Claim, to: Origin) -> Claim:
+    async def reset(self, claim: Claim, to: BootSource) -> Claim:
         """Of a ready cluster. IMAGE stands for the pristine state: a fork has it from its template once more."""
         cluster, store = claim.cluster, self.context.store
         words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
@@ -127,7 +127,7 @@ class BootSources:
         return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
 
 
-def _not_loaded(origin: Origin, error: DayflyError) -> CheckpointNotLoaded:
+def _not_loaded(origin: BootSource, error: DayflyError) -> CheckpointNotLoaded:
     return CheckpointNotLoaded(
         f"checkpoint {origin.name} cannot be loaded: {error.message}",
         evidence={**error.evidence, "cause": f"{error.code}: {error.message}"},

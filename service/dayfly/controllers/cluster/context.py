@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from dayfly.clock import Clock
 from dayfly.controllers.cluster.plan_runner import ContextFactory
-from dayfly.domain.cluster import Cluster, Endpoint, Purpose
-from dayfly.domain.limits import Accelerator, TimeLimits, limits_for
-from dayfly.domain.plan import PlannedStep
-from dayfly.domain.secrets import ClusterSecrets, new_secrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.model import Cluster, Endpoint, Purpose
+from dayfly.domain.cluster.provisioning_plan import PlannedStep
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits, limits_for
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
+from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
 from dayfly.domain.template import template_key
-from dayfly.domain.topology import Publication, Topology, compute_topology
 from dayfly.drivers.protocols import Drivers, PressureGauge
 from dayfly.steps.step import StepContext
 from dayfly.store import Claim, Store

@@ -13,9 +13,9 @@ from typing import Self
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.cluster import NewEvent, StepReport, StepState
-from dayfly.domain.naming import node_name
-from dayfly.domain.plan import PlannedStep
+from dayfly.domain.cluster.model import NewEvent, StepReport, StepState
+from dayfly.domain.cluster.naming import node_name
+from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import DayflyError
 from dayfly.store import Claim, Store
 

@@ -12,9 +12,9 @@ import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.outcome import Done, Outcome, RequeueAfter
-from dayfly.domain.cluster import Cluster, Fault, NewEvent
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, Fault, NewEvent
 from dayfly.errors import DayflyError, Failure, InfrastructureError
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.teardown import remove_everything

@@ -16,8 +16,8 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.event_recorder import EventRecorder, StepRecorder
 from dayfly.controllers.cluster.retry import RetryPolicy
-from dayfly.domain.naming import node_name
-from dayfly.domain.plan import PlannedStep
+from dayfly.domain.cluster.naming import node_name
+from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import (
     ContainerExited,
     DayflyError,

@@ -16,9 +16,9 @@ from dayfly.controllers.cluster.recovery import Lost, Recovery
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
-from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
 from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.observe.traffic import packets_from_outside

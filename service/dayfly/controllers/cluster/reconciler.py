@@ -16,12 +16,12 @@ from dayfly.controllers.cluster.ready import ReadyController, has_more_to_do
 from dayfly.controllers.cluster.recovery import Lost, Recovery
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
-from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import HIBERNATION, TEMPLATE
-from dayfly.domain.plan import SHARED_STEPS, PlannedStep, plan_steps
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
+from dayfly.domain.cluster.provisioning_plan import SHARED_STEPS, PlannedStep, plan_steps
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import ContainerExited, DayflyError
 from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.step import Step

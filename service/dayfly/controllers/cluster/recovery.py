@@ -1,6 +1,6 @@
 """Brings back clusters whose engine, host or machines went down: from their own disks, nothing is made anew.
 
-What is wrong is told in domain/recovery.py; how the steps find out what still holds stands in engine/.
+What is wrong is told in domain/cluster/damage.py; how the steps find out what still holds stands in engine/.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Final
 import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
-from dayfly.domain.cluster import NewEvent, Purpose
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.recovery import Damage, RestartRules, damage
-from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.domain.cluster.damage import Damage, RestartRules, damage
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import NewEvent, Purpose
+from dayfly.domain.cluster.topology import ContainerSpec, Topology
 from dayfly.errors import ContainerExited, ContainerRemoved, DayflyError, EngineRestarted
 from dayfly.steps.observe.exit_guard import exit_error
 from dayfly.store import Claim

@@ -17,9 +17,9 @@ import structlog
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
-from dayfly.domain.cluster import Cluster, NewEvent
-from dayfly.domain.lifecycle import Phase
-from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.errors import DayflyError, Failure, InvalidRequest
 from dayfly.steps.guest.quiesce import quiesce
 from dayfly.steps.guest.wait_idle import wait_idle
@@ -99,7 +99,7 @@ class Snapshots:
 
         Made or not, its machines may stand still afterwards, or their clocks be late: then it is paused on record.
         """
-        origin = Origin("checkpoint", checkpoint.name)
+        origin = BootSource("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
             await self._discard(claim.cluster, origin)
             await self.context.store.checkpoint_gone(claim, checkpoint.name)
@@ -150,7 +150,7 @@ class Snapshots:
         await pause_all(self.context.drivers.machines, self.context.topology(claim.cluster))
         await self.context.store.set_paused(claim, paused=True)
 
-    async def _save(self, claim: Claim, origin: Origin, *, disk: bool) -> int:
+    async def _save(self, claim: Claim, origin: BootSource, *, disk: bool) -> int:
         cluster, drivers, fence = claim.cluster, self.context.drivers, claim.cluster.fence
         topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
         await self.context.store.set_paused(claim, paused=True)
@@ -198,11 +198,11 @@ class Snapshots:
         types = [event.type for event in await self.context.store.events(cluster.id)]
         return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
-    async def _discard(self, cluster: Cluster, origin: Origin) -> None:
+    async def _discard(self, cluster: Cluster, origin: BootSource) -> None:
         context = self.context
         await snapshot_files.discard(context.drivers.machines, context.topology(cluster), origin, fence=cluster.fence)
 
-    async def _try_discard(self, cluster: Cluster, origin: Origin) -> None:
+    async def _try_discard(self, cluster: Cluster, origin: BootSource) -> None:
         try:
             await self._discard(cluster, origin)
         except DayflyError as error:

@@ -14,9 +14,9 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.domain.lifecycle import Desired
+from dayfly.domain.cluster.lifecycle import Desired
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import TEMPLATE_MAKING, Pool, PoolCondition, pool_condition, surplus_members
-from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import DayflyError
 from dayfly.settings import Settings

@@ -13,7 +13,7 @@ import structlog
 
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.controllers.cluster.context import ClusterContext
-from dayfly.domain.cluster import Cluster
+from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.pool import is_waiting
 from dayfly.errors import Failure
 from dayfly.steps.vm.pause_resume import PAUSED, vm_states

@@ -16,9 +16,9 @@ from dayfly.clock import Clock
 from dayfly.doctor.checks import Check
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.service import TrialService
+from dayfly.domain.cluster.naming import LABEL_IMAGE
+from dayfly.domain.cluster.timeouts import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.limits import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
-from dayfly.domain.naming import LABEL_IMAGE
 from dayfly.drivers.docker_names import EngineNames
 from dayfly.drivers.kvm import AcceleratorAnswer
 from dayfly.drivers.protocols import EngineInfo, ImageInfo, ImageStore

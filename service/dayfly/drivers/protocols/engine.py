@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.topology import ContainerSpec, Role
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.topology import ContainerSpec, Role
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dayfly.domain.cluster import Endpoint
+from dayfly.domain.cluster.model import Endpoint
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dayfly.clock import Clock
-from dayfly.domain.fence import Fence
+from dayfly.domain.cluster.fencing import Fence
 from dayfly.drivers.protocols.engine import File
 
 

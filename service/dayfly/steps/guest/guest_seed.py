@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from dayfly.domain import qemu
-from dayfly.domain.secrets import ClusterSecrets
-from dayfly.domain.spec import Node
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.spec import Node
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.archive import archive
 from dayfly.drivers.protocols import File
 
 
 def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
     """The seed of one node, ready to be put into its container."""
-    return File(qemu.SEED_FILE, identity(cluster_id, node, secrets))
+    return File(qemu_cmdline.SEED_FILE, identity(cluster_id, node, secrets))
 
 
 def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequence[File] = ()) -> bytes:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.domain.kubeconfig import CLIENTS
-from dayfly.domain.network import API_PORT, node_address
-from dayfly.domain.pki import NODES, ca_hash
-from dayfly.domain.secrets import ClusterSecrets
-from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.domain.cluster.network import API_PORT, node_address
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.security.kubeconfig import CLIENTS
+from dayfly.domain.security.pki import NODES, ca_hash
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.protocols import File
 
 CLUSTER_ENV: Final = "/etc/dayfly/cluster.env"

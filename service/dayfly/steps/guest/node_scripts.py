@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.cluster.spec import Node
 from dayfly.domain.image import KubernetesNode
-from dayfly.domain.spec import Node
 from dayfly.errors import CommandFailed, Failure, ImageBroken, InfrastructureError, SshTimeout
 from dayfly.steps.observe.exit_guard import while_running
 from dayfly.steps.step import StepContext

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final
 
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.topology import Topology
+from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.protocols import Machines
 from dayfly.errors import CommandFailed
 

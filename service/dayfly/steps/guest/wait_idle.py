@@ -8,9 +8,9 @@ from typing import Final
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.limits import TimeLimits
-from dayfly.domain.spec import ClusterSpec, Node
-from dayfly.domain.topology import Topology
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.timeouts import TimeLimits
+from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.protocols import Machines
 from dayfly.errors import CommandFailed
 

@@ -16,9 +16,9 @@ from typing import Final
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.domain import naming, network, qemu
-from dayfly.domain.secrets import ClusterSecrets
-from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.domain.cluster import naming, network, qemu_cmdline
+from dayfly.domain.cluster.topology import ContainerSpec, Topology
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.protocols import Drivers, PressureGauge, SshTarget
 from dayfly.drivers.qmp import qmp
 from dayfly.errors import ContainerExited, DayflyError
@@ -99,7 +99,7 @@ class _Scene:
         if self._kubernetes and self.secrets is not None:
             looks["kubernetes.json"] = self._api_server(self.secrets)
         for index, node in enumerate(topology.nodes, start=1):
-            looks[f"{node.node}/console"] = self._file_of(node, qemu.CONSOLE_LOG)
+            looks[f"{node.node}/console"] = self._file_of(node, qemu_cmdline.CONSOLE_LOG)
             looks[f"{node.node}/qmp.json"] = self._qmp(node)
             if self.secrets is not None:
                 looks |= self._journals(index, node, self.secrets)

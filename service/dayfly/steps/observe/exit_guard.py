@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from dayfly.domain import qemu
-from dayfly.domain.topology import ContainerSpec
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.protocols import ContainerEngine
 from dayfly.errors import ContainerExited, DayflyError, VmExited
 
@@ -66,7 +66,7 @@ async def container_evidence(engine: ContainerEngine, container: ContainerSpec) 
     try:
         evidence["log"] = await engine.logs(container.name)
         if container.role == "node":
-            console = await engine.read_file(container.name, qemu.CONSOLE_LOG, tail_bytes=EVIDENCE_BYTES)
+            console = await engine.read_file(container.name, qemu_cmdline.CONSOLE_LOG, tail_bytes=EVIDENCE_BYTES)
             evidence["console"] = console.decode(errors="replace")
     except DayflyError as error:
         evidence["missing"] = f"{error.code}: {error.message}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.domain.topology import Topology
+from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.protocols import ContainerEngine
 from dayfly.errors import CommandFailed
 

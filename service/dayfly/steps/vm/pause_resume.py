@@ -12,7 +12,7 @@ from typing import Final
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.topology import Topology
+from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.protocols import Drivers, Machines
 from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
 

@@ -1,7 +1,7 @@
 """What is saved of a cluster: a folder for each machine, and one for the registry's content. Machines stand still.
 
-Folders are those of domain/origin.py; a machine's is below, by its node's name. Not here: when, and what for
-(controllers/).
+Folders are those of domain/cluster/boot_source.py; a machine's is below, by its node's name. Not here: when, and what
+for (controllers/).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.domain.fence import PASS, REFUSED
-from dayfly.domain.origin import Origin
-from dayfly.domain.topology import ContainerSpec, Topology
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.fencing import PASS, REFUSED
+from dayfly.domain.cluster.topology import ContainerSpec, Topology
 from dayfly.drivers.protocols import ContainerEngine, Drivers, Machines, Ram
 from dayfly.errors import CommandFailed, LeaseLost
 
@@ -38,13 +38,13 @@ cp -a "$2/." "$1/"
 """
 
 
-def folder_of(origin: Origin, container: ContainerSpec) -> str:
+def folder_of(origin: BootSource, container: ContainerSpec) -> str:
     """Where the machine of a node's container lies."""
     return f"{origin.folder}/{container.node}"
 
 
 async def save(
-    drivers: Drivers, topology: Topology, origin: Origin, *, ram: Ram, disk: bool, fence: int, timeout: float
+    drivers: Drivers, topology: Topology, origin: BootSource, *, ram: Ram, disk: bool, fence: int, timeout: float
 ) -> int:
     """Save all machines as `origin`, side by side; bytes on disk. They stand still afterwards. `fence`: of the claim.
 
@@ -63,20 +63,20 @@ async def save(
     return sum(task.result() for task in saving)
 
 
-async def discard(machines: Machines, topology: Topology, origin: Origin, *, fence: int) -> None:
+async def discard(machines: Machines, topology: Topology, origin: BootSource, *, fence: int) -> None:
     """Remove all of it: every node sees it. Raises as Machines.discard."""
     await machines.discard(topology.nodes[0].name, origin.folder, fence=origin.fence(fence))
 
 
 async def save_registry(
-    engine: ContainerEngine, topology: Topology, origin: Origin, *, fence: int, timeout: float
+    engine: ContainerEngine, topology: Topology, origin: BootSource, *, fence: int, timeout: float
 ) -> None:
     """Keep the registry's content, whole or not at all. Raises CommandFailed, ContainerExited, LeaseLost."""
     argv = [_SAVE_REGISTRY, "sh", *origin.fence(fence).arguments, _CONTENT, f"{origin.folder}/{REGISTRY}"]
     await _run(engine, topology.registry.name, argv, timeout)
 
 
-async def load_registry(engine: ContainerEngine, topology: Topology, origin: Origin, *, timeout: float) -> None:
+async def load_registry(engine: ContainerEngine, topology: Topology, origin: BootSource, *, timeout: float) -> None:
     """Give the registry the content that was kept, and nothing else. Raises CommandFailed, ContainerExited."""
     argv = [_LOAD_REGISTRY, "sh", _CONTENT, f"{origin.folder}/{REGISTRY}"]
     await _run(engine, topology.registry.name, argv, timeout)

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, insert, literal, not_, select
 
-from dayfly.domain.capacity import Resources, demand
-from dayfly.domain.cluster import Cluster, Hold, Purpose
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import without_wishes
 from dayfly.store.clusters import schedule
 from dayfly.store.db import ids, tables

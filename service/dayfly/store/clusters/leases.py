@@ -16,8 +16,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import LeaseLost
 from dayfly.store.clusters import schedule
 from dayfly.store.commands import Claim

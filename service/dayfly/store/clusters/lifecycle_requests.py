@@ -12,10 +12,10 @@ from sqlalchemy import Row, select
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster import Cluster, NewEvent
-from dayfly.domain.expiry import must_hibernate
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import Origin
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.expiry import must_hibernate
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.updates import hold_story
@@ -33,7 +33,7 @@ class LifecycleRequests:
     _database: Database
 
     @uncancellable
-    async def request_reset(self, id_or_name: str, to: Origin) -> Cluster:
+    async def request_reset(self, id_or_name: str, to: BootSource) -> Cluster:
         """Back to `to`, due at once: IMAGE stands for the pristine state, or a checkpoint.
 
         Raises NotFound (of the cluster, or of the checkpoint), NotReady, and Conflict where another wish stands.
@@ -83,7 +83,7 @@ class LifecycleRequests:
             return await _wish(transaction, row, wish)
 
 
-def require_ready(row: Row[Any], *, besides: Origin | None = None) -> Cluster:
+def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:
     """The cluster, if it is ready, a caller's, and nothing is wished of it (but a reset to `besides`).
 
     Raises NotReady, Conflict.

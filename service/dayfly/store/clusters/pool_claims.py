@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, delete, exists, select
 
-from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.lifecycle import Desired
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.lifecycle import Desired
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.store.clusters.create import insert_labels, with_end
 from dayfly.store.commands import NewCluster
 from dayfly.store.db import ids, tables

@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import delete, update
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, NewEvent
-from dayfly.domain.lifecycle import Phase, check_transition
-from dayfly.domain.origin import TEMPLATE, Origin
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.boot_source import TEMPLATE, BootSource
+from dayfly.domain.cluster.lifecycle import Phase, check_transition
+from dayfly.domain.cluster.model import Cluster, NewEvent
+from dayfly.domain.scheduling.resources import demand
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
 from dayfly.store.clusters.leases import Leases
@@ -35,7 +35,7 @@ class ProvisioningStatus(Leases):
     async def begin(
         self,
         claim: Claim,
-        origin: Origin | None,
+        origin: BootSource | None,
         *,
         secrets: ClusterSecrets | None = None,
         template_id: str | None = None,

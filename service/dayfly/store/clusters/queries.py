@@ -15,11 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import demand
-from dayfly.domain.cluster import Cluster, Event, Purpose, StepReport
-from dayfly.domain.lifecycle import LIVING, Phase
-from dayfly.domain.naming import CLUSTER_NAME
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.lifecycle import LIVING, Phase
+from dayfly.domain.cluster.model import Cluster, Event, Purpose, StepReport
+from dayfly.domain.cluster.naming import CLUSTER_NAME
+from dayfly.domain.scheduling.resources import demand
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
 from dayfly.store.clusters.create import insert_cluster, new_cluster
 from dayfly.store.clusters.create_locks import lock_key_and_name

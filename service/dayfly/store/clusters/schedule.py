@@ -1,4 +1,5 @@
-"""When a worker is to look at a cluster next, as the row's `due_at` has it. The rule itself is domain/expiry.next_look.
+"""When a worker is to look at a cluster next, as the row's `due_at` has it. The rule itself is
+domain/cluster/expiry.next_look.
 
 A claim leaves `due_at` as it is, so that a worker that dies is followed by another as soon as its lease ends. Nothing
 that is written under a claim may therefore put it off; whoever releases the claim plans anew.
@@ -9,9 +10,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from dayfly.domain.cluster import Cluster
-from dayfly.domain.expiry import expiry, next_look
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.expiry import expiry, next_look
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
 from dayfly.store.commands import Claim
 
 _REST: Final = timedelta(seconds=1)

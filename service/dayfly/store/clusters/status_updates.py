@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import and_, delete, func, select
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.capacity import demand, hibernated_demand
-from dayfly.domain.cluster import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Phase, check_transition
-from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Phase, check_transition
+from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
+from dayfly.domain.scheduling.resources import demand, hibernated_demand
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store.clusters.leases import NO_LEASE, Leases
 from dayfly.store.clusters.template_builds import fail_template_build
 from dayfly.store.commands import Claim

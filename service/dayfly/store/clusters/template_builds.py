@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Row, and_, insert, select, update
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster import Fault, Purpose
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.model import Fault, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
 from dayfly.store.clusters.create import insert_cluster, own_cluster

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Row, delete, insert
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster import Cluster, Hold, NewEvent
-from dayfly.domain.expiry import expiry
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.expiry import expiry
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
 from dayfly.store.commands import UNSET, Change

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from dayfly.domain.capacity import Resources, demand
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
-from dayfly.domain.cluster import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import Origin
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Endpoint, Event, Fault, Hold, NewEvent, Purpose, StepReport, StepState
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
 
 
@@ -45,8 +45,8 @@ def cluster_from(row: Row[Any]) -> Cluster:
         purpose=Purpose(row.purpose),
         template_id=row.template_id,
         pool_id=row.pool_id,
-        origin=Origin.parse(row.origin) if row.origin else None,
-        reset_to=Origin.parse(row.reset_to) if row.reset_to else None,
+        origin=BootSource.parse(row.origin) if row.origin else None,
+        reset_to=BootSource.parse(row.reset_to) if row.reset_to else None,
         paused=row.paused,
         traffic=row.traffic,
         active_at=row.active_at,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, and_, insert, or_, select, update
 
-from dayfly.domain.cluster import Cluster, NewEvent, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.errors import Conflict, NotFound
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
@@ -37,7 +37,7 @@ def not_found(id_or_name: str) -> NotFound:
 
 
 def is_over(now: datetime | DatabaseNow) -> ColumnElement[bool]:
-    """Whether the cluster has come to an end that no hold puts off: domain/expiry.is_over, as SQL."""
+    """Whether the cluster has come to an end that no hold puts off: domain/cluster/expiry.is_over, as SQL."""
     lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
     return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
 

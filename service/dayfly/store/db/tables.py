@@ -73,7 +73,7 @@ clusters = Table(
     Column("lease_token", String(32)),
     Column("lease_expires_at", UtcDateTime),
     Column("owner", String(63), nullable=False, server_default="default"),
-    # What it takes of its host (domain/capacity.py).
+    # What it takes of its host (domain/scheduling/resources.py).
     Column("vcpus", Integer, nullable=False, server_default="0"),
     Column("memory_mib", Integer, nullable=False, server_default="0"),
     Column("disk_gib", Integer, nullable=False, server_default="0"),
@@ -97,7 +97,7 @@ clusters = Table(
     Column("active_at", UtcDateTime),
     # spec.shape, by which a pool's member is found. NULL: recorded by an older Dayfly.
     Column("shape", String(64)),
-    # Counts its claims (domain/fence.py).
+    # Counts its claims (domain/cluster/fencing.py).
     Column("fence", BIG, nullable=False, server_default="0"),
     partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),

@@ -6,7 +6,7 @@ import io
 import tarfile
 from datetime import UTC, datetime
 
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.steps.guest.guest_seed import seed_file
 from tests.support.specs import make_spec
 

@@ -6,8 +6,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dayfly.domain.pki import ca_hash
-from dayfly.domain.secrets import new_secrets
+from dayfly.domain.security.pki import ca_hash
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.protocols import File
 from dayfly.steps.guest.node_files import CLUSTER_ENV, node_files
 from tests.support.specs import make_spec

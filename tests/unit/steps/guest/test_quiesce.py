@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeEngine, FakeMachines
 from dayfly.drivers.protocols import CommandResult
 from dayfly.errors import CommandFailed

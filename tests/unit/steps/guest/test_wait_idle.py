@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from dayfly.domain.limits import EMULATED
-from dayfly.domain.spec import ClusterSpec
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.timeouts import EMULATED
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeEngine, FakeMachines
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed

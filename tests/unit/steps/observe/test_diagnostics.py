@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.domain import qemu
-from dayfly.domain.network import LEASES, ssh_forward_port
-from dayfly.domain.secrets import new_secrets
-from dayfly.domain.topology import Publication, compute_topology
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.network import LEASES, ssh_forward_port
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.drivers.protocols import CommandResult, Drivers, KubeNode
 from dayfly.steps.observe import diagnostics
@@ -49,7 +49,7 @@ async def test_a_kubernetes_cluster_tells_all() -> None:
     await lab.start()
     net, node = (lab.engine.containers[c.name] for c in (lab.topology.net, lab.topology.nodes[1]))
     net.files[LEASES] = b"0 52:55:00:d1:55:01 192.168.66.101 node01 *\n"
-    node.files[qemu.CONSOLE_LOG] = b"Kernel panic\n"
+    node.files[qemu_cmdline.CONSOLE_LOG] = b"Kernel panic\n"
     node.log.append("qemu: a warning\n")
     node.vm_status = "paused"
     lab.ssh.on("--unit kubelet", CommandResult(0, "the kubelet's words", ""))
@@ -138,7 +138,9 @@ async def test_no_secret_is_in_any_text_even_where_the_cut_falls_into_one() -> N
     node = lab.engine.containers[lab.topology.nodes[0].name]
     key = lab.secrets.pki["pki/ca.key"]
     rest = "x" * 79 + "\n"
-    node.files[qemu.CONSOLE_LOG] = f"{lab.secrets.bootstrap_token}\n{lab.secrets.user_key.private}\nthe end\n".encode()
+    node.files[qemu_cmdline.CONSOLE_LOG] = (
+        f"{lab.secrets.bootstrap_token}\n{lab.secrets.user_key.private}\nthe end\n".encode()
+    )
     node.log.append(key + rest * (TEXT_BYTES // len(rest) - 1))
     lab.ssh.on("kubelet", CommandResult(0, lab.secrets.pki["admin.conf"] + lab.secrets.pki["pki/sa.key"], ""))
     texts = await lab.collect()

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.domain.origin import Origin
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.fake import FakeContainer, FakeEngine
 from dayfly.drivers.protocols import ExecResult
 from dayfly.errors import CommandFailed, LeaseLost
 from dayfly.steps.vm.snapshot_files import load_registry, save_registry
 from tests.support.specs import make_spec
 
-CHECKPOINT = Origin("checkpoint", "before")
+CHECKPOINT = BootSource("checkpoint", "before")
 
 
 @dataclass

@@ -13,8 +13,8 @@ from dayfly.doctor.full.guest import guest
 from dayfly.doctor.full.registry_api import RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import node_name
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import node_name
 from dayfly.drivers.kube import KubeClient
 from dayfly.drivers.protocols import KubeAccess
 

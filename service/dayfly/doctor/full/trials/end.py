@@ -8,8 +8,8 @@ from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import PURPOSES, Session
 from dayfly.doctor.full.trials.saved import CHECKPOINT
 from dayfly.doctor.full.trials.transfer import require_images
-from dayfly.domain.cluster import Purpose
-from dayfly.domain.lifecycle import Phase
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Purpose
 from dayfly.drivers.protocols import Holding
 from dayfly.errors import DayflyError
 from dayfly.store import Store

@@ -9,7 +9,7 @@ from dayfly.doctor.full.guest import Guest, guest
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
 from dayfly.doctor.full.trials.cold import NODES, kubernetes
-from dayfly.domain.naming import node_name
+from dayfly.domain.cluster.naming import node_name
 
 CHECKPOINT: Final = "doctor"
 _FILE: Final = "/root/dayfly-doctor"

@@ -15,8 +15,8 @@ from dayfly.doctor.examine import examine
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import NodeImage, Session, images_of_bake
 from dayfly.doctor.subject import open_subject
-from dayfly.domain.limits import limits_for
-from dayfly.domain.naming import LABEL_IMAGE, image_reference
+from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
+from dayfly.domain.cluster.timeouts import limits_for
 from dayfly.errors import ImageMissing
 from dayfly.images.container import TAG_LENGTH
 from dayfly.images.recipe import recipe_names

@@ -9,7 +9,7 @@ from dayfly.doctor.full.registry_api import RegistryApi
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import Session, images_of_bake
 from dayfly.doctor.full.trials.saved import ready_fork
-from dayfly.domain.naming import LABEL_IMAGE, split_tag
+from dayfly.domain.cluster.naming import LABEL_IMAGE, split_tag
 from dayfly.drivers.protocols import TransferProgress
 from dayfly.images.transfer import push_image
 

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
-from dayfly.domain.pki import VALID_BEFORE, VALID_FOR, ca_hash, issue_pki, reissue_clients
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.security.pki import VALID_BEFORE, VALID_FOR, ca_hash, issue_pki, reissue_clients
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 SIZE = NodeSize(vcpus=2, memory_mib=2048, disk_gib=10)

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.image import ImageManifest, NodeSize
-from dayfly.domain.naming import node_name
 
 Readiness = Literal["usable", "nodes", "booted"]
 """What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).

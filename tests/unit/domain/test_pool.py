@@ -7,10 +7,10 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Fault, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Fault, Purpose
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import NO_ROOM, Period, Pool, pool_condition, surplus_members
-from dayfly.domain.spec import ClusterSpec
 from dayfly.domain.template import template_key, without_wishes
 from tests.support.specs import make_cluster, make_spec
 

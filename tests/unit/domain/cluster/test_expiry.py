@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster import Cluster, Hold, Purpose
-from dayfly.domain.expiry import expiry, is_over, must_hibernate, must_stop, next_look
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import IMAGE
-from dayfly.domain.spec import VmsUnderHold
+from dayfly.domain.cluster.boot_source import IMAGE
+from dayfly.domain.cluster.expiry import expiry, is_over, must_hibernate, must_stop, next_look
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Hold, Purpose
+from dayfly.domain.cluster.spec import VmsUnderHold
 from tests.support.specs import make_cluster, make_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

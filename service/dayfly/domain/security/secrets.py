@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pydantic import BaseModel, ConfigDict, Field
 
-from dayfly.domain.pki import issue_pki, reissue_clients
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.security.pki import issue_pki, reissue_clients
 
 _KEY_BLOCK: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.domain.naming import node_name
+from dayfly.domain.cluster.naming import node_name
 
 BRIDGE: Final = "br0"
 BRIDGE_MAC: Final = "02:00:66:00:00:02"

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import yaml
 from cryptography import x509
 
-from dayfly.domain.cluster import Endpoint
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
-from dayfly.domain.kubeconfig import client_identity, render_kubeconfig
-from dayfly.domain.secrets import ClusterSecrets, new_secrets
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.security.kubeconfig import client_identity, render_kubeconfig
+from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
 
 SIZE = NodeSize(vcpus=2, memory_mib=2048, disk_gib=10)
 
@@ -26,7 +26,7 @@ def secrets() -> ClusterSecrets:
 
 def test_server_is_the_endpoint_and_the_name_a_san() -> None:
     made = secrets()
-    document = yaml.safe_load(render_kubeconfig("demo", made, Endpoint("lab.example", 40123)))
+    document = yaml.safe_load(render_kubeconfig("demo", made.pki, Endpoint("lab.example", 40123)))
     cluster = document["clusters"][0]["cluster"]
     assert cluster["server"] == "https://lab.example:40123"
     served = x509.load_pem_x509_certificate(made.pki["pki/apiserver.crt"].encode())
@@ -38,7 +38,7 @@ def test_server_is_the_endpoint_and_the_name_a_san() -> None:
 
 def test_current_context_leads_to_the_cluster_and_the_callers_own_identity() -> None:
     made = secrets()
-    document = yaml.safe_load(render_kubeconfig("demo", made, Endpoint("127.0.0.1", 40123)))
+    document = yaml.safe_load(render_kubeconfig("demo", made.pki, Endpoint("127.0.0.1", 40123)))
     assert document["current-context"] == "demo"
     context = document["contexts"][0]["context"]
     assert context["cluster"] == document["clusters"][0]["name"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.origin import HIBERNATION, IMAGE, TEMPLATE, Origin
-from dayfly.domain.plan import PlannedStep, plan_steps
-from dayfly.domain.spec import ClusterSpec, Readiness
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.provisioning_plan import PlannedStep, plan_steps
+from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from tests.support.specs import make_spec
 
-CHECKPOINT = Origin("checkpoint", "before")
+CHECKPOINT = BootSource("checkpoint", "before")
 
 
 def by_key(spec: ClusterSpec) -> dict[tuple[str, int | None], PlannedStep]:
@@ -22,7 +22,7 @@ def by_key(spec: ClusterSpec) -> dict[tuple[str, int | None], PlannedStep]:
 @pytest.mark.parametrize("origin", [None, IMAGE, TEMPLATE, CHECKPOINT, HIBERNATION], ids=str)
 @pytest.mark.parametrize("generation", [1, 2])
 def test_whatever_is_waited_for_comes_before(
-    kubernetes: bool, workers: int, readiness: Readiness, origin: Origin | None, generation: int
+    kubernetes: bool, workers: int, readiness: Readiness, origin: BootSource | None, generation: int
 ) -> None:
     seen: set[tuple[str, int | None]] = set()
     spec = make_spec(workers=workers, kubernetes=kubernetes, readiness=readiness)
@@ -51,7 +51,7 @@ def test_without_kubernetes_booted_is_all_there_is() -> None:
     assert set(by_key(make_spec(workers=1))) == {("sandbox", None), ("registry", None), ("boot", 1), ("boot", 2)}
 
 
-def names(origin: Origin | None, *, generation: int = 1, kubernetes: bool = True) -> list[str]:
+def names(origin: BootSource | None, *, generation: int = 1, kubernetes: bool = True) -> list[str]:
     spec = make_spec(workers=1, kubernetes=kubernetes)
     return [step.name for step in plan_steps(spec, origin, generation=generation)]
 

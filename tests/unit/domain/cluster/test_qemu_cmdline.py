@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain import qemu
-from dayfly.domain.limits import Accelerator
+from dayfly.domain.cluster import qemu_cmdline
+from dayfly.domain.cluster.timeouts import Accelerator
 
-MACHINE = qemu.Machine(
+MACHINE = qemu_cmdline.Machine(
     name="node03",
     accelerator="tcg",
     vcpus=3,
@@ -23,27 +23,27 @@ MACHINE = qemu.Machine(
 )
 
 
-def values(machine: qemu.Machine, option: str) -> list[str]:
-    return values_in(qemu.boot(machine), option)
+def values(machine: qemu_cmdline.Machine, option: str) -> list[str]:
+    return values_in(qemu_cmdline.boot(machine), option)
 
 
-def values_in(start: qemu.Start, option: str) -> list[str]:
+def values_in(start: qemu_cmdline.Start, option: str) -> list[str]:
     argv = start.command
     return [argv[i + 1] for i, word in enumerate(argv) if word == option]
 
 
-def value(machine: qemu.Machine, option: str) -> str:
+def value(machine: qemu_cmdline.Machine, option: str) -> str:
     (only,) = values(machine, option)
     return only
 
 
-def device(machine: qemu.Machine, kind: str) -> dict[str, str]:
+def device(machine: qemu_cmdline.Machine, kind: str) -> dict[str, str]:
     (only,) = [v for v in values(machine, "-device") if v.split(",")[0] == kind]
     return dict(part.split("=", 1) for part in only.split(",")[1:])
 
 
 def test_it_is_a_list_of_plain_words() -> None:
-    argv = qemu.boot(MACHINE).command
+    argv = qemu_cmdline.boot(MACHINE).command
     assert argv[0] == "qemu-system-x86_64"
     assert all(isinstance(word, str) and word for word in argv)
 
@@ -84,15 +84,15 @@ def test_the_nic_has_the_nodes_mac_and_tap_and_runs_no_script() -> None:
 
 def test_the_console_outlives_the_machine_in_a_log_and_can_be_watched() -> None:
     (console,) = [v for v in values(MACHINE, "-chardev") if "id=console" in v]
-    assert f"path={qemu.CONSOLE_SOCKET}" in console
-    assert f"logfile={qemu.CONSOLE_LOG}" in console
+    assert f"path={qemu_cmdline.CONSOLE_SOCKET}" in console
+    assert f"logfile={qemu_cmdline.CONSOLE_LOG}" in console
     assert value(MACHINE, "-serial") == "chardev:console"
     assert "console=ttyS0" in value(MACHINE, "-append")
 
 
 def test_every_chardev_that_is_named_exists() -> None:
     known = {part[3:] for v in values(MACHINE, "-chardev") for part in v.split(",") if part.startswith("id=")}
-    argv = qemu.boot(MACHINE).command
+    argv = qemu_cmdline.boot(MACHINE).command
     named = {p.split("=")[1] for word in argv for p in word.split(",") if p.startswith("chardev=")}
     named |= {word.removeprefix("chardev:") for word in argv if word.startswith("chardev:")}
     assert named == known == {"console", "agent", "qmp"}
@@ -107,20 +107,20 @@ def test_the_kernel_gets_the_images_arguments_and_short_cuts_only_under_emulatio
 
 
 def test_no_machine_reboots_behind_our_back_or_reads_a_users_configuration() -> None:
-    argv = qemu.boot(MACHINE).command
+    argv = qemu_cmdline.boot(MACHINE).command
     assert {"-no-reboot", "-nodefaults", "-no-user-config"} <= set(argv)
 
 
 FOLDER = "/template/node03"
 STARTS = {
-    "boot": qemu.boot(MACHINE),
-    "fork": qemu.fork(MACHINE, FOLDER),
-    "checkpoint": qemu.restore(MACHINE, FOLDER, keep_disk=False),
-    "hibernation": qemu.restore(MACHINE, FOLDER, keep_disk=True),
+    "boot": qemu_cmdline.boot(MACHINE),
+    "fork": qemu_cmdline.fork(MACHINE, FOLDER),
+    "checkpoint": qemu_cmdline.restore(MACHINE, FOLDER, keep_disk=False),
+    "hibernation": qemu_cmdline.restore(MACHINE, FOLDER, keep_disk=True),
 }
 
 
-def backend(start: qemu.Start) -> dict[str, str]:
+def backend(start: qemu_cmdline.Start) -> dict[str, str]:
     (only,) = [v for v in values_in(start, "-object") if v.startswith("memory-backend-file")]
     return dict(part.split("=", 1) for part in only.split(",")[1:])
 
@@ -140,7 +140,7 @@ def test_a_saved_machine_starts_as_the_one_it_was_but_for_its_memory(kind: str) 
 
 def test_a_fork_maps_its_templates_memory_and_never_writes_it() -> None:
     memory = backend(STARTS["fork"])
-    assert memory["mem-path"] == f"{FOLDER}/{qemu.RAM}"
+    assert memory["mem-path"] == f"{FOLDER}/{qemu_cmdline.RAM}"
     assert (memory["share"], memory["readonly"], memory["rom"]) == ("off", "on", "off")
 
 
@@ -164,7 +164,7 @@ def test_what_becomes_of_the_disk(kind: str, disk: str) -> None:
 
 
 def test_a_start_file_is_the_disk_and_then_an_argument_a_line() -> None:
-    first, *rest = qemu.start_file(STARTS["fork"]).decode().splitlines()
+    first, *rest = qemu_cmdline.start_file(STARTS["fork"]).decode().splitlines()
     assert (first, tuple(rest)) == (STARTS["fork"].disk, STARTS["fork"].command)
     assert all("\n" not in word for word in rest)
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from dayfly.domain import naming, network
-from dayfly.domain.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
+from dayfly.domain.cluster import naming, network
+from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
 from tests.support.specs import IMAGE_ID, make_spec
 
 

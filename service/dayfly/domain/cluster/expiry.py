@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from dayfly.domain.cluster import Cluster, Purpose
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.spec import VmsUnderHold
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.spec import VmsUnderHold
 
 Reason = Literal["ttl", "heartbeat"]
 

@@ -10,20 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dayfly.domain.capacity import (
+from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, Waiting, admissible, in_order, outlook
+from dayfly.domain.scheduling.resources import (
     CLUSTER_OVERHEAD_MIB,
     NODE_OVERHEAD_MIB,
     CapacityRules,
-    DurationStats,
-    Occupant,
-    Queue,
     Resources,
-    Waiting,
-    admissible,
     demand,
     hibernated_demand,
-    in_order,
-    outlook,
 )
 from tests.support.specs import SIZE, make_spec
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dayfly.domain.origin import Origin
-from dayfly.domain.spec import ClusterSpec
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.spec import ClusterSpec
 
 SHARED_STEPS: Final = frozenset({"clear", "sandbox", "registry"})
 """The steps that are the same wherever the machines come from."""
@@ -28,7 +28,7 @@ class PlannedStep:
         return (self.name, self.node)
 
 
-def plan_steps(spec: ClusterSpec, origin: Origin | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
+def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
     """The steps to a ready cluster, each after all it waits for. Its machines come from `origin`; None: their disks.
 
     Whatever is not of `generation` is cleared away first, unless the machines go on with the disks that they have.
@@ -66,7 +66,7 @@ def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
     return (*steps, PlannedStep("smoke", None, frozenset({control_plane.key})))
 
 
-def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: Origin) -> tuple[PlannedStep, ...]:
+def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple[PlannedStep, ...]:
     """All machines are loaded together. Only those of a template still have to become themselves; a pod ran in it."""
     load = PlannedStep("load", None, frozenset({ground.key}))
     last = [load]

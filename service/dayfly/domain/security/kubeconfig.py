@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import yaml
 
-from dayfly.domain.cluster import Endpoint
-from dayfly.domain.naming import node_name
-
-if TYPE_CHECKING:
-    from dayfly.domain.secrets import ClusterSecrets
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import node_name
 
 CLIENTS: Final = "clients"
 """Below this path of a cluster's PKI: identities that are no node's, `caller` and `dayfly`."""
@@ -31,14 +28,14 @@ class ClientIdentity:
     key: str = field(repr=False)
 
 
-def render_kubeconfig(cluster_name: str, secrets: ClusterSecrets, endpoint: Endpoint) -> str:
+def render_kubeconfig(cluster_name: str, pki: Mapping[str, str], endpoint: Endpoint) -> str:
     """What a caller gets: an administrator's kubeconfig for the cluster, at `endpoint` on the host.
 
     TLS stays verified behind any host and port: the certificate has to name SERVER_NAME, not the endpoint.
     """
-    identity = client_identity(secrets.pki, "caller")
+    identity = client_identity(pki, "caller")
     server = f"https://{endpoint.host}:{endpoint.port}"
-    return kubeconfig(cluster_name, server, secrets.pki["pki/ca.crt"], identity, server_name=SERVER_NAME)
+    return kubeconfig(cluster_name, server, pki["pki/ca.crt"], identity, server_name=SERVER_NAME)
 
 
 def client_identity(pki: Mapping[str, str], name: str) -> ClientIdentity:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from dayfly.domain.lifecycle import TRANSITIONS, Phase, check_transition
+from dayfly.domain.cluster.lifecycle import TRANSITIONS, Phase, check_transition
 from dayfly.errors import Internal
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from dayfly.domain import naming, network, origin, qemu
-from dayfly.domain.limits import Accelerator
-from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.domain.cluster import boot_source, naming, network, qemu_cmdline
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.timeouts import Accelerator
 
 Role = Literal["net", "registry", "node"]
 
@@ -106,7 +106,7 @@ def compute_topology(
 
     saved = Volume(
         name=naming.saved_volume(cluster_id),
-        path=origin.SAVED_DIR,
+        path=boot_source.SAVED_DIR,
         labels={naming.LABEL_CLUSTER: cluster_id, naming.LABEL_INSTANCE: instance},
     )
     template = () if template_id is None else (_template_volume(template_id, instance, read_only=not makes_template),)
@@ -143,7 +143,7 @@ def compute_topology(
             labels=labels("node", node.name),
             joins=net.name,
             devices=("/dev/net/tun", "/dev/kvm") if accelerator == "kvm" else ("/dev/net/tun",),
-            tmpfs={qemu.RAM_DIR: f"size={node.size.memory_mib + 1}m,mode=0700"},
+            tmpfs={qemu_cmdline.RAM_DIR: f"size={node.size.memory_mib + 1}m,mode=0700"},
             volumes=(saved, *template),
             cpu_shares=_cpu_shares(spec, node),
         )
@@ -192,15 +192,15 @@ def _cpu_shares(spec: ClusterSpec, node: Node) -> int:
 def _template_volume(template_id: str, instance: str, *, read_only: bool) -> Volume:
     return Volume(
         name=naming.template_volume(template_id),
-        path=origin.TEMPLATE_DIR,
+        path=boot_source.TEMPLATE_DIR,
         labels={naming.LABEL_TEMPLATE: template_id, naming.LABEL_INSTANCE: instance},
         read_only=read_only,
     )
 
 
-def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu.Machine:
+def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_cmdline.Machine:
     """The virtual machine of one node."""
-    return qemu.Machine(
+    return qemu_cmdline.Machine(
         name=node.name,
         accelerator=accelerator,
         vcpus=node.size.vcpus,
@@ -208,7 +208,7 @@ def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu.
         kernel=spec.manifest.kernel,
         initrd=spec.manifest.initrd,
         kernel_arguments=spec.manifest.kernel_arguments,
-        overlay=qemu.OVERLAY,
+        overlay=qemu_cmdline.OVERLAY,
         tap=network.tap_name(node.index),
         mac=network.node_mac(node.index),
     )
@@ -218,9 +218,9 @@ def _node_command(spec: ClusterSpec, node: Node) -> tuple[str, ...]:
     """/usr/lib/dayfly/node sees to the overlay, waits for the tap, and becomes QEMU (provisioning/toolbox/node)."""
     return (
         "/usr/lib/dayfly/node",
-        qemu.START_FILE,
+        qemu_cmdline.START_FILE,
         spec.manifest.disk,
-        qemu.OVERLAY,
+        qemu_cmdline.OVERLAY,
         f"{node.size.disk_gib}G",
         network.tap_name(node.index),
     )

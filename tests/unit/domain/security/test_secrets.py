@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from dayfly.domain.secrets import ClusterSecrets, fork_secrets, new_secrets
+from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets, new_secrets
 from tests.support.specs import make_spec
 
 SECRETS = new_secrets(make_spec(workers=1, kubernetes=True), datetime(2026, 1, 1, tzinfo=UTC))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from dayfly.domain import network
-from dayfly.domain.naming import node_name
+from dayfly.domain.cluster import network
+from dayfly.domain.cluster.naming import node_name
 
 ALL = range(1, network.MAX_NODES + 1)
 

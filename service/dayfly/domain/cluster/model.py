@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from dayfly.domain.lifecycle import Desired, Phase
-from dayfly.domain.origin import Origin
-from dayfly.domain.spec import ClusterSpec, VmsUnderHold
+from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.spec import ClusterSpec, VmsUnderHold
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,14 @@ class Cluster:
     `endpoints` maps a port of the namespace's outer address to where it is published.
     `admitted_at`: when it was given its share of the host; `reserved`: it has that share still, which is so until
     the engine holds nothing of it any more. `ready_at`: when it was ready first.
-    `expires_at` is the earliest of all its ends: time to live, missing heartbeat (domain/expiry.py).
+    `expires_at` is the earliest of all its ends: time to live, missing heartbeat (domain/cluster/expiry.py).
     `restarts`: how often in a row machines of it were started again, the last time at `restarted_at`.
 
     `template_id`: what it is a fork of, or (purpose `template`) what it is to become. `origin`: where its machines come
-    from while it is `provisioning` (domain/origin.py); None: from where they are, their own disks. `reset_to`: the
-    wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's member do,
-    or go on with a clock that is to be set yet.
-    `generation` counts its resets: containers of an earlier one are cleared away. `fence` counts its claims
-    (domain/fence.py).
+    from while it is `provisioning` (domain/cluster/boot_source.py); None: from where they are, their own disks.
+    `reset_to`: the wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's
+    member do, or go on with a clock that is to be set yet. `generation` counts its resets: containers of an earlier one
+    are cleared away. `fence` counts its claims (domain/cluster/fencing.py).
     """
 
     id: str
@@ -99,8 +98,8 @@ class Cluster:
     purpose: Purpose = Purpose.CLUSTER
     template_id: str | None = None
     pool_id: str | None = None
-    origin: Origin | None = None
-    reset_to: Origin | None = None
+    origin: BootSource | None = None
+    reset_to: BootSource | None = None
     paused: bool = False
     fence: int = 0
     traffic: int = 0

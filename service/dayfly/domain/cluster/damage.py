@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from dayfly.domain.topology import Topology
+from dayfly.domain.cluster.topology import Topology
 
 
 class Seen(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dayfly.domain.limits import Accelerator
+from dayfly.domain.cluster.timeouts import Accelerator
 
 RUN_DIR: Final = "/run/dayfly"
 QMP_SOCKET: Final = f"{RUN_DIR}/qmp.sock"

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dayfly.domain.fence import Fence
+from dayfly.domain.cluster.fencing import Fence
 
 Kind = Literal["image", "template", "checkpoint", "hibernation"]
 
@@ -22,7 +22,7 @@ CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
-class Origin:
+class BootSource:
     """`image`: a boot of blank disks. `template`: a fork. `checkpoint`: back to one, by its name. `hibernation`."""
 
     kind: Kind
@@ -54,14 +54,14 @@ class Origin:
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
     @staticmethod
-    def parse(text: str) -> Origin:
+    def parse(text: str) -> BootSource:
         """Of what str() gave. Raises ValueError."""
         kind, _, name = text.partition(":")
         if kind not in {"image", "template", "checkpoint", "hibernation"}:
             raise ValueError(f"{text!r} is no origin")
-        return Origin(kind, name)  # type: ignore[arg-type]
+        return BootSource(kind, name)  # type: ignore[arg-type]
 
 
-IMAGE: Final = Origin("image")
-TEMPLATE: Final = Origin("template")
-HIBERNATION: Final = Origin("hibernation")
+IMAGE: Final = BootSource("image")
+TEMPLATE: Final = BootSource("template")
+HIBERNATION: Final = BootSource("hibernation")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.recovery import RestartRules, damage
-from dayfly.domain.topology import Publication, Topology, compute_topology
+from dayfly.domain.cluster.damage import RestartRules, damage
+from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from tests.support.specs import make_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

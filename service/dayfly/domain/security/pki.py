@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dayfly.domain.kubeconfig import CLIENTS, ClientIdentity, kubeconfig
-from dayfly.domain.network import API_PORT, node_address
-from dayfly.domain.spec import ClusterSpec, Node
+from dayfly.domain.cluster.network import API_PORT, node_address
+from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.security.kubeconfig import CLIENTS, ClientIdentity, kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

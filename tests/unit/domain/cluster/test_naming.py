@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.naming import CLUSTER_NAME, image_reference, node_name, split_tag
+from dayfly.domain.cluster.naming import CLUSTER_NAME, image_reference, node_name, split_tag
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""A cluster: model, specification, lifecycle, topology and plan, as values and rules."""

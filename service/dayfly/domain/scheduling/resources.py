@@ -1,0 +1,93 @@
+"""What clusters need and a host gives, and who is next where it is not enough for all. Pure: no look at the world.
+
+The queue is fair between owners and first come, first served within one: whoever holds the smallest share of the host
+goes next. Nobody overtakes who is next: a large request waits, but is never starved by small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from dayfly.domain.cluster.spec import ClusterSpec
+
+NODE_OVERHEAD_MIB: Final = 128
+"""QEMU's own memory beside the guest's, for one node."""
+CLUSTER_OVERHEAD_MIB: Final = 64
+"""dnsmasq, the registry and the engine's helpers."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Virtual CPUs, MiB of memory, GiB of disk."""
+
+    vcpus: int = 0
+    memory_mib: int = 0
+    disk_gib: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.vcpus + other.vcpus, self.memory_mib + other.memory_mib, self.disk_gib + other.disk_gib)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.vcpus - other.vcpus, self.memory_mib - other.memory_mib, self.disk_gib - other.disk_gib)
+
+    def fits(self, room: Resources) -> bool:
+        """Whether there is so much room. Of what is overdrawn already there is room for nothing, but for that there is:
+        who needs no more disk does not wait for any."""
+        return (
+            self.vcpus <= max(0, room.vcpus)
+            and self.memory_mib <= max(0, room.memory_mib)
+            and self.disk_gib <= max(0, room.disk_gib)
+        )
+
+    def share_of(self, whole: Resources) -> float:
+        """The largest of the three shares of `whole`."""
+        parts = (
+            (self.vcpus, whole.vcpus),
+            (self.memory_mib, whole.memory_mib),
+            (self.disk_gib, whole.disk_gib),
+        )
+        return max(part / total if total > 0 else float(part > 0) for part, total in parts)
+
+    def __str__(self) -> str:
+        return f"{self.vcpus} vCPUs, {self.memory_mib} MiB of memory and {self.disk_gib} GiB of disk"
+
+
+@dataclass(frozen=True)
+class CapacityRules:
+    """How much of a host is for clusters. Factors are virtual for each real one; reserves are taken off first."""
+
+    cpu_overcommit: float
+    memory_overcommit: float
+    disk_overcommit: float
+    reserve_memory_mib: int
+    reserve_disk_gib: int
+
+    def offered(self, host: Resources) -> Resources:
+        """What clusters may have in all of a host with so many logical CPUs, so much memory and disk."""
+        return Resources(
+            vcpus=int(host.vcpus * self.cpu_overcommit),
+            memory_mib=int(max(0, host.memory_mib - self.reserve_memory_mib) * self.memory_overcommit),
+            disk_gib=int(max(0, host.disk_gib - self.reserve_disk_gib) * self.disk_overcommit),
+        )
+
+
+def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
+    """What a cluster of `spec` takes of its host.
+
+    Forks share the pages that they have not written: with `memory_factor` 2.0 a guest counts with half its memory.
+    """
+    sizes = [node.size for node in spec.nodes()]
+    return Resources(
+        vcpus=sum(size.vcpus for size in sizes),
+        memory_mib=sum(math.ceil(size.memory_mib / memory_factor) + NODE_OVERHEAD_MIB for size in sizes)
+        + CLUSTER_OVERHEAD_MIB,
+        disk_gib=sum(size.disk_gib for size in sizes),
+    )
+
+
+def hibernated_demand(spec: ClusterSpec) -> Resources:
+    """What a hibernated cluster of `spec` takes: its disks, and disk for all the memory that may have been saved."""
+    memory_mib = sum(node.size.memory_mib for node in spec.nodes())
+    return Resources(disk_gib=demand(spec).disk_gib + math.ceil(memory_mib / 1024))
