@@ -26,7 +26,7 @@ from rich.console import Console
 from dayfly.cli.bake_view import BakeView
 from dayfly.clock import SystemClock
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.docker.images import DockerImages
 from dayfly.errors import DayflyError, ImageMissing
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.cache import Cache

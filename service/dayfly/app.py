@@ -36,12 +36,12 @@ from dayfly.controllers.templates import template_controller
 from dayfly.domain.cluster.damage import RestartRules
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import CapacityRules
-from dayfly.drivers.docker import DockerEngine
-from dayfly.drivers.docker_images import DockerImages
-from dayfly.drivers.kube import KubeClient
-from dayfly.drivers.machines import QemuMachines
-from dayfly.drivers.pressure import KernelPressure
-from dayfly.drivers.protocols import Drivers, PressureGauge
+from dayfly.drivers.docker.engine import DockerEngine
+from dayfly.drivers.docker.images import DockerImages
+from dayfly.drivers.host_pressure import KernelPressure
+from dayfly.drivers.interfaces import Drivers, PressureGauge
+from dayfly.drivers.kubernetes.client import KubeClient
+from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import DatabaseUnavailable
 from dayfly.settings import Settings

@@ -19,8 +19,8 @@ from dayfly.domain.cluster.timeouts import Accelerator, limits_for
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.pressure import KernelPressure
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.host_pressure import KernelPressure
+from dayfly.drivers.interfaces import Drivers
 from dayfly.errors import ImageBroken, StepTimeout
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.step import Step, StepContext

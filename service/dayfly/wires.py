@@ -28,8 +28,8 @@ from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.template import template_key
-from dayfly.drivers.kvm import AcceleratorAnswer, probe_kvm
-from dayfly.drivers.protocols import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
+from dayfly.drivers.interfaces import ContainerEngine, Drivers, ImageStore, Machines, PressureGauge
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer, probe_kvm
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import EngineRefused, Failure, ImageMissing, InfrastructureError, Internal, NotANodeImage
 from dayfly.settings import Settings

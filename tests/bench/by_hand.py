@@ -24,7 +24,7 @@ from dayfly.domain.cluster.topology import ContainerSpec, Publication, Volume, c
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.security.kubeconfig import render_kubeconfig
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.archive import archive
+from dayfly.drivers.tar import archive
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.guest.node_files import node_files
 
@@ -164,7 +164,7 @@ def _spec(image: str, workers: int) -> ClusterSpec:
 
 
 def _flags(container: ContainerSpec) -> list[str]:
-    """What `docker run` and `docker create` take; as drivers/docker_config.py tells Docker's API."""
+    """What `docker run` and `docker create` take; as drivers/docker/container_config.py tells Docker's API."""
     words = ["--name", container.name, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     words += ["--entrypoint", "", "--log-opt", "max-size=10m", "--log-opt", "max-file=1"]
     words += ["--cpu-shares", str(container.cpu_shares)]

@@ -15,9 +15,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from dayfly.clock import Clock
-from dayfly.drivers.fake import FakeImages, FakeKube, FakePressure, FakeSsh
-from dayfly.drivers.protocols import Drivers, ExecResult
+from dayfly.drivers.interfaces import Drivers, ExecResult
 from dayfly.settings import Settings
+from dayfly.testing.fakes import FakeImages, FakeKube, FakePressure, FakeSsh
 from tests.bench.shared_engine import RemoteEngine, serve_engine
 from tests.support.specs import make_manifest
 

@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dayfly.drivers.fake import FakeEngine, FakeMachines
-from dayfly.drivers.protocols import EngineEvent, EngineInfo
+from dayfly.drivers.interfaces import EngineEvent, EngineInfo
 from dayfly.errors import DockerUnavailable
+from dayfly.testing.fakes import FakeEngine, FakeMachines
 
 CALLS = frozenset(
-    {"ensure", "observe", "survey", "discard", "stop", "wait_exit", "remove", "exec", "logs", "read_file",
-     "endpoints", "info"}
+    {"ensure", "list_containers", "list_resources", "discard", "stop", "wait_exit", "remove", "exec", "logs",
+     "read_file", "endpoints", "info"}
 )  # fmt: skip
 MACHINE_CALLS = frozenset(
-    {"status", "pause", "go_on", "save", "saved", "discard", "load", "set_clock", "run", "read", "memory"}
+    {"status", "pause", "resume", "save", "saved", "discard", "load", "set_clock", "run", "read", "memory"}
 )
 _MACHINES = "machines."
 _LENGTH = struct.Struct("!I")
@@ -177,7 +177,7 @@ class RemoteMachines:
         await self._engine._call(f"{_MACHINES}load", *args, **kwargs)
         if then is not None:
             await then()
-            await self.go_on(args[0])
+            await self.resume(args[0])
 
 
 def _write(writer: asyncio.StreamWriter, message: object) -> None:

@@ -17,7 +17,7 @@ import pytest
 from dayfly import assets
 from dayfly.client import Client
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.docker.images import DockerImages
 from dayfly.errors import BakeFailed, DiskFull
 from dayfly.images.bake import bake
 from dayfly.images.progress import OnLine, Progress

@@ -20,7 +20,7 @@ import pytest
 import dayfly
 from dayfly import assets
 from dayfly.clock import SystemClock
-from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.docker.images import DockerImages
 from dayfly.images.cache import Cache
 from dayfly.images.container_bake import CACHE_VOLUME
 from dayfly.images.fingerprint import fingerprint

@@ -75,6 +75,8 @@ async def containers(service: Fleet, folder: Path) -> Counter[str]:
     """How many containers of each cluster the engine has."""
     engine = await RemoteEngine.connect(folder / "engine.sock")
     try:
-        return Counter(holding.cluster_id for holding in await engine.survey() if holding.kind == "container")
+        return Counter(
+            resource.cluster_id for resource in await engine.list_resources() if resource.kind == "container"
+        )
     finally:
         await engine.close()

@@ -13,11 +13,11 @@ from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.drivers.fake import FakeMachines
-from dayfly.drivers.protocols import ExecResult
+from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
+from dayfly.testing.fakes import FakeMachines
 from tests.store.helpers import set_back
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
@@ -116,7 +116,7 @@ async def test_a_fork_has_checkpoints_too(world: World) -> None:
     assert world.node(cluster, "node01").identity == cluster.id
 
 
-@pytest.mark.parametrize("method", ["go_on", "set_clock"])
+@pytest.mark.parametrize("method", ["resume", "set_clock"])
 async def test_one_is_made_though_its_cluster_goes_on_at_the_second_try(world: World, method: str) -> None:
     async with world.working():
         cluster = await ready(world)
@@ -281,7 +281,7 @@ async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwar
 async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterwards(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.engine.fail_next("observe", DockerUnavailable("nobody there"))
+        world.engine.fail_next("list_containers", DockerUnavailable("nobody there"))
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
 
 

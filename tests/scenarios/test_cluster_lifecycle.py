@@ -50,7 +50,7 @@ async def test_many_clusters_side_by_side(world: World) -> None:
         assert len(world.engine.created) == len(set(world.engine.created))
 
 
-@pytest.mark.parametrize("method", ["ensure", "endpoints", "wait_exit", "observe"])
+@pytest.mark.parametrize("method", ["ensure", "endpoints", "wait_exit", "list_containers"])
 async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, method: str) -> None:
     gate = world.engine.block(method)
     async with world.working():

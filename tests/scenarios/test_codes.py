@@ -12,10 +12,10 @@ from dayfly import errors
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Hold
 from dayfly.domain.cluster.network import LEASES, node_mac
-from dayfly.drivers.fake import FakeEngine
-from dayfly.drivers.protocols import CommandResult
+from dayfly.drivers.interfaces import CommandResult
 from dayfly.errors import DiskFull, EngineRefused, PortsExhausted
 from dayfly.store import Store
+from dayfly.testing.fakes import FakeEngine
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -27,7 +27,7 @@ ELSEWHERE = {
     "step_timeout": "takes real time: test_plan_runner.py",
     "internal": "our own defect: test_plan_runner.py",
     "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",
-    "saved_elsewhere": "of machines on KVM after their host changed: tests/unit/drivers/test_machines_kvm.py",
+    "saved_elsewhere": "of machines on KVM after their host changed: tests/unit/drivers/qemu/test_vm_kvm.py",
     "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",

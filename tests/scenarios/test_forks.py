@@ -97,7 +97,7 @@ async def test_who_wants_to_be_alone_is_made_from_nothing(world: World) -> None:
     assert [one.template_id for one in (cluster, other_owner, other_shape)] == [None] * 3
 
 
-@pytest.mark.parametrize("method", ["load", "go_on", "run"])
+@pytest.mark.parametrize("method", ["load", "resume", "run"])
 async def test_a_fork_that_fails_is_made_from_nothing_and_says_so(world: World, method: str) -> None:
     async with world.working():
         template = await world.template(SPEC)

@@ -12,7 +12,7 @@ from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
-from dayfly.drivers.protocols import Holding
+from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.store import Known, Store
 from dayfly.wires import Orphans
@@ -62,7 +62,7 @@ async def test_decoys_stay_and_strays_go(world: World) -> None:
     for (kind, name), labels in {**decoys, **orphans}.items():
         world.engine.plant(kind, name, labels)
     collector = world.collector()
-    found = {(orphan.holding.kind, orphan.holding.name) for orphan in await collector.orphans()}
+    found = {(orphan.resource.kind, orphan.resource.name) for orphan in await collector.orphans()}
     assert found == set(orphans)
     await collector.look()
     assert set(decoys) <= everything(world)
@@ -139,7 +139,7 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
     assert await collector.orphans() == (), "retired: forks may read it still"
     await company.templates().close()
     (orphan,) = await collector.orphans()
-    assert (orphan.holding.name, orphan.on_record) == (template_volume(gone.id), True)
+    assert (orphan.resource.name, orphan.on_record) == (template_volume(gone.id), True)
     world.engine.in_use.add(template_volume(gone.id))
     await collector.look()
     assert set(volumes) <= set(world.engine.volumes), "one that is in use is left for later"
@@ -184,7 +184,7 @@ async def test_what_a_living_cluster_has_stays_whatever_template_it_names(world:
 
 async def test_nothing_is_removed_that_has_become_another_templates(world: World) -> None:
     world.engine.plant("volume", "v", {**OURS, LABEL_TEMPLATE: "0123456789ab"})
-    (seen,) = await world.engine.survey()
+    (seen,) = await world.engine.list_resources()
     world.engine.plant("volume", "v", {**OURS, LABEL_TEMPLATE: "ba9876543210"})
     with pytest.raises(EngineRefused):
         await world.engine.discard(seen)
@@ -218,7 +218,7 @@ async def test_a_cluster_that_is_to_be_woken_up_keeps_its_disks(world: World) ->
     ],
 )
 def test_who_hibernates_is_not_damaged(phase: Phase, desired: Desired, damaged: bool) -> None:
-    one_of_three = [Holding("container", "1", "dayfly-a-net", "a", running=True)]
+    one_of_three = [EngineResource("container", "1", "dayfly-a-net", "a", running=True)]
     known = [Known("a", phase, desired, reserved=True, held=False, containers=3, begun=True)]
     assert bool(find_damaged(one_of_three, known)) is damaged
 
@@ -268,6 +268,6 @@ async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_go
     for name, labels in {**decoys, saved_volume(gone.id): {}}.items():
         world.engine.plant("volume", name, labels)
     collector = world.collector()
-    assert {orphan.holding.name for orphan in await collector.orphans()} == {saved_volume(gone.id)}
+    assert {orphan.resource.name for orphan in await collector.orphans()} == {saved_volume(gone.id)}
     await collector.look()
     assert set(world.engine.volumes) == set(decoys)

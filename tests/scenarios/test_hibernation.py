@@ -11,7 +11,7 @@ from dayfly.domain.cluster.boot_source import HIBERNATION
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.drivers.protocols import ExecResult
+from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, DatabaseUnavailable, DockerUnavailable
 from dayfly.store import Change, Claim, Store
 from tests.support.specs import make_spec
@@ -165,7 +165,7 @@ async def test_a_host_that_dies_after_it_went_on_boots_it_from_its_disks(world: 
     async with world.working():
         cluster = await hibernated(world)
         disks = [disk for _, disk in marks(world, cluster)]
-        gate = world.machines.block("go_on")
+        gate = world.machines.block("resume")
         await world.store.request_resume(cluster.id)
         await gate.reached.wait()
         world.engine.restart_engine()

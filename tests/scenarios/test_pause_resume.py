@@ -78,7 +78,7 @@ async def test_one_that_was_claimed_while_no_worker_ran_goes_on_with_the_next(wo
 async def test_one_that_cannot_go_on_is_made_anew_under_the_same_ports(world: World) -> None:
     async with world.working():
         _, waiting = await member(world)
-        world.machines.fail_next("go_on", CommandFailed("no"))
+        world.machines.fail_next("resume", CommandFailed("no"))
         mine = await world.create(SPEC)
         after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
         after = await goes_on(world, after)
@@ -123,7 +123,7 @@ async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_
         mine = await world.create(SPEC)
         await until_late(world, mine)
         memories = [world.node(mine, name).memory for name in NODES]
-        world.machines.fail_next("go_on", CommandFailed("no"))
+        world.machines.fail_next("resume", CommandFailed("no"))
         await world.store.requeue([mine.id])
         await world.until_event(mine, lambda event: event.type == "cluster.fallback")
         await until_late(world, mine)
@@ -215,7 +215,7 @@ async def test_what_was_used_and_cannot_go_on_is_booted_from_its_disks(world: Wo
         gate = world.machines.block("save")
         await world.store.create_checkpoint(mine.id, "before")
         await gate.reached.wait()
-    world.machines.fail_next("go_on", CommandFailed("no"))
+    world.machines.fail_next("resume", CommandFailed("no"))
     gate.open()
     async with world.working("next"):
         await world.until_event(mine, lambda event: event.type == "cluster.recovered")

@@ -14,10 +14,10 @@ from dayfly.controllers.cluster.plan_runner import PlanRunner, StepFailed
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.domain.cluster.timeouts import TimeLimits, limits_for
-from dayfly.drivers.fake import FakePressure
 from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
 from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
+from dayfly.testing.fakes import FakePressure
 from tests.support.clock import FakeClock
 
 PATIENCE = RetryPolicy(attempts=3, backoff_seconds=2)

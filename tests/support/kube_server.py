@@ -21,7 +21,7 @@ from starlette.routing import Route
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.kubeconfig import SERVER_NAME, client_identity
 from dayfly.domain.security.pki import issue_pki
-from dayfly.drivers.protocols import KubeAccess
+from dayfly.drivers.interfaces import KubeAccess
 from tests.support.specs import make_spec
 
 

@@ -1,7 +1,7 @@
 """Processes that can be killed as by SIGKILL, stopped for a while, or cut off from what they talk to, at any call.
 
 A process reaches the store and the outside world through stand-ins only. Killed, nothing of it runs on: no `finally`
-has an effect, no answer arrives. Not here: what the calls do (dayfly.drivers.fake, dayfly.store).
+has an effect, no answer arrives. Not here: what the calls do (dayfly.testing.fakes, dayfly.store).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from dayfly.domain.cluster.topology import ContainerSpec
-from dayfly.drivers.fake import FakeEngine
+from dayfly.testing.fakes import FakeEngine
 
 _REMEMBERED_CALLS: Final = 80
 

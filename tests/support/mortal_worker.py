@@ -7,7 +7,7 @@ prints `waiting` and begins with the first line on standard input. WHEN is `befo
     claim, phase:<phase>, endpoints, release, begin,       a write to the database
     paused, template_saved, template_verified, checkpoint_made
     sandbox, registry, boot:<node>, load, identify:<node>, …         a step, its check included
-    pause:<node>, go_on:<node>, save:<node>, load:<node>   what is done to a machine
+    pause:<node>, resume:<node>, save:<node>, load:<node>   what is done to a machine
     oneshot                                                a look at the host by a container of its own
     create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node
     remove                                                 the removal of all that a cluster has
@@ -215,7 +215,7 @@ def tap_driver(infrastructure: Infrastructure, fuse: Fuse) -> None:
 def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
     """Points around what is done to machines."""
     machines = infrastructure.drivers.machines
-    for method in ("pause", "go_on", "save"):
+    for method in ("pause", "resume", "save"):
         original = getattr(machines, method)
 
         async def mortal(

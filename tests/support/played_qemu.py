@@ -15,9 +15,9 @@ import pytest
 
 from dayfly.domain.cluster import qemu_cmdline as qemu
 from dayfly.domain.cluster.fencing import Fence
-from dayfly.drivers.fake import FakeEngine
-from dayfly.drivers.machines import QemuMachines
-from dayfly.drivers.protocols import ExecResult, Ram
+from dayfly.drivers.interfaces import ExecResult, Ram
+from dayfly.drivers.qemu.vm import QemuMachines
+from dayfly.testing.fakes import FakeEngine
 
 NODE = "dayfly-c1-node01"
 ROLLUP = """55d0 ---p 00000000 00:00 0    [rollup]

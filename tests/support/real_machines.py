@@ -16,15 +16,15 @@ from dayfly.domain.cluster.timeouts import Accelerator, limits_for
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology, machine_of
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
-from dayfly.drivers.docker import DockerEngine
-from dayfly.drivers.docker_images import DockerImages
-from dayfly.drivers.fake import FakeKube
-from dayfly.drivers.machines import QemuMachines
-from dayfly.drivers.protocols import Drivers, File, SshTarget
+from dayfly.drivers.docker.engine import DockerEngine
+from dayfly.drivers.docker.images import DockerImages
+from dayfly.drivers.interfaces import Drivers, File, SshTarget
+from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.step import StepContext
+from dayfly.testing.fakes import FakeKube
 from tests.support.specs import make_cluster
 
 ANSWER_SECONDS = 200.0
@@ -97,15 +97,15 @@ class RealMachines:
             for node in self.spec.nodes():
                 folder, name = f"/template/{node.name}", self.topology.node(node.index).name
                 group.create_task(self.machines.load(name, folder, ram="shared", timeout=ANSWER_SECONDS))
-        await self.go_on()
+        await self.resume()
         async with asyncio.TaskGroup() as group:
             for node in self.spec.nodes():
                 group.create_task(self._identify(node))
 
-    async def go_on(self) -> None:
+    async def resume(self) -> None:
         """All machines, with their clocks set."""
         nodes = [node.name for node in self.topology.nodes]
-        await asyncio.gather(*map(self.machines.go_on, nodes))
+        await asyncio.gather(*map(self.machines.resume, nodes))
         clock = SystemClock()
         await asyncio.gather(*(self.machines.set_clock(name, clock, timeout=ANSWER_SECONDS) for name in nodes))
 

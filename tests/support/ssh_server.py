@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncssh
 
-from dayfly.drivers.protocols import SshTarget
+from dayfly.drivers.interfaces import SshTarget
 
 
 class Server:

@@ -19,8 +19,8 @@ from dayfly.domain.cluster.naming import (
     container_name,
 )
 from dayfly.domain.cluster.topology import ContainerSpec, Role
-from dayfly.drivers.docker import DockerEngine
-from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.docker.engine import DockerEngine
+from dayfly.drivers.docker.images import DockerImages
 from dayfly.errors import ImageMissing
 
 BUSYBOX_IMAGE = "dayfly/test-busybox:latest"

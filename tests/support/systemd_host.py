@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from dayfly.clock import SystemClock
-from dayfly.drivers.docker_images import DockerImages
+from dayfly.drivers.docker.images import DockerImages
 from dayfly.errors import ImageMissing
 from dayfly.images.cache import Cache
 from dayfly.images.fingerprint import fingerprint

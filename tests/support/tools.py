@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from dayfly.drivers.fake_images import FakeImages
-from dayfly.drivers.protocols import OutputLine, ToolContainer
+from dayfly.drivers.interfaces import OutputLine, ToolContainer
+from dayfly.testing.fake_images import FakeImages
 
 
 class FakeRun:

@@ -25,11 +25,11 @@ from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import Template, TemplatePhase, template_key
-from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.interfaces import Drivers
 from dayfly.errors import DockerUnavailable
 from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
+from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from tests.support.clock import FakeClock
 
 GIVE_UP_SECONDS = 60

@@ -11,7 +11,7 @@ import pytest
 
 from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
 from dayfly.domain.cluster.timeouts import Accelerator
-from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.drivers.interfaces import EngineInfo, ImageInfo
 from dayfly.errors import DatabaseInUse, DockerUnavailable, Failure
 from dayfly.images.host import TOOLS
 

@@ -6,8 +6,7 @@ import pytest
 
 from dayfly.api import MemoryUse
 from dayfly.domain.cluster import naming
-from dayfly.drivers.fake import FakeImages
-from dayfly.drivers.protocols import Memory
+from dayfly.drivers.interfaces import Memory
 from dayfly.errors import (
     CommandFailed,
     ContainerExited,
@@ -17,6 +16,7 @@ from dayfly.errors import (
     NotANodeImage,
     VmExited,
 )
+from dayfly.testing.fakes import FakeImages
 from dayfly.wires import Catalog, MachineMemory, host_processor, processor_of
 from tests.support.specs import make_cluster, make_manifest
 

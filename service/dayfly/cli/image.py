@@ -13,7 +13,7 @@ from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.transfer_view import TransferView
 from dayfly.cli.values import format_age, format_table
 from dayfly.clock import SystemClock
-from dayfly.drivers.docker_tools import DockerTools
+from dayfly.drivers.docker.tool_containers import DockerTools
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake as bake_image
 from dayfly.images.bake import is_baked

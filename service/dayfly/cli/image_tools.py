@@ -14,8 +14,8 @@ from dayfly.cli.interruptible import run_interruptible
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.docker_images import DockerImages
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.docker.images import DockerImages
+from dayfly.drivers.interfaces import Drivers
 from dayfly.errors import DayflyError
 from dayfly.images.progress import OnLine
 from dayfly.settings import Settings

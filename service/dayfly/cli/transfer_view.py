@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dayfly.cli.live_view import LiveView
-from dayfly.drivers.protocols import TransferProgress
+from dayfly.drivers.interfaces import TransferProgress
 
 
 class TransferView(LiveView):

@@ -16,7 +16,7 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.health import PoolHealth
-from dayfly.drivers.protocols import ContainerEngine, EngineEvent
+from dayfly.drivers.interfaces import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable
 from dayfly.store import Store
 

@@ -18,7 +18,7 @@ import structlog
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.template import TemplatePhase
-from dayfly.drivers.protocols import ContainerEngine, Holding
+from dayfly.drivers.interfaces import ContainerEngine, EngineResource
 from dayfly.errors import DayflyError
 from dayfly.store import Known, Store
 
@@ -35,60 +35,60 @@ _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
 class Orphan:
     """Something that nobody owns, and how that is known."""
 
-    holding: Holding
+    resource: EngineResource
     why: str
     on_record: bool
     """Whether the database knows of the cluster, or the template, that it was of."""
 
 
 def find_orphans(
-    holdings: Sequence[Holding],
+    resources: Sequence[EngineResource],
     known: Collection[Known],
     gone: Collection[str],
     templates: Mapping[str, TemplatePhase],
 ) -> tuple[Orphan, ...]:
-    """What of `holdings` has no owner among `known` and `templates`, containers first: they may use the rest.
+    """What of `resources` has no owner among `known` and `templates`, containers first: they may use the rest.
 
     `gone` are ids of clusters on record as deleted; `templates` are all on record, those that are gone among them.
     """
     living = {cluster.id: cluster for cluster in known}
     orphans = []
-    for holding in holdings:
-        if holding.template_id and not holding.cluster_id:
-            orphan = _of_template(holding, templates.get(holding.template_id))
+    for resource in resources:
+        if resource.template_id and not resource.cluster_id:
+            orphan = _of_template(resource, templates.get(resource.template_id))
         else:
-            orphan = _of_cluster(holding, living.get(holding.cluster_id), gone)
+            orphan = _of_cluster(resource, living.get(resource.cluster_id), gone)
         # A name alone is no evidence: a volume without labels goes only when its owner is on record as gone.
-        if orphan is not None and (holding.labelled or orphan.on_record):
+        if orphan is not None and (resource.labelled or orphan.on_record):
             orphans.append(orphan)
-    return tuple(sorted(orphans, key=lambda orphan: (_ORDER[orphan.holding.kind], orphan.holding.name)))
+    return tuple(sorted(orphans, key=lambda orphan: (_ORDER[orphan.resource.kind], orphan.resource.name)))
 
 
-def _of_template(holding: Holding, phase: TemplatePhase | None) -> Orphan | None:
+def _of_template(resource: EngineResource, phase: TemplatePhase | None) -> Orphan | None:
     if phase is None:
-        return Orphan(holding, f"no template {holding.template_id} is on record", on_record=False)
+        return Orphan(resource, f"no template {resource.template_id} is on record", on_record=False)
     if phase in _NO_FORKS:
-        return Orphan(holding, f"template {holding.template_id} is {phase}", on_record=True)
+        return Orphan(resource, f"template {resource.template_id} is {phase}", on_record=True)
     return None
 
 
-def _of_cluster(holding: Holding, owner: Known | None, gone: Collection[str]) -> Orphan | None:
-    if owner is None and holding.cluster_id in gone:
-        return Orphan(holding, f"cluster {holding.cluster_id} is deleted", on_record=True)
+def _of_cluster(resource: EngineResource, owner: Known | None, gone: Collection[str]) -> Orphan | None:
+    if owner is None and resource.cluster_id in gone:
+        return Orphan(resource, f"cluster {resource.cluster_id} is deleted", on_record=True)
     if owner is None:
-        of = f"no cluster {holding.cluster_id} is on record" if holding.cluster_id else "it is of no cluster"
-        return Orphan(holding, of, on_record=False)
+        of = f"no cluster {resource.cluster_id} is on record" if resource.cluster_id else "it is of no cluster"
+        return Orphan(resource, of, on_record=False)
     if owner.phase is Phase.FAILED and not owner.reserved:
-        return Orphan(holding, f"cluster {owner.id} failed and was cleared away", on_record=True)
+        return Orphan(resource, f"cluster {owner.id} failed and was cleared away", on_record=True)
     # One that waits to be woken up has begun: its disks are in its containers.
     if owner.phase is Phase.PENDING and not owner.reserved and not owner.begun:
-        return Orphan(holding, f"cluster {owner.id} has not begun", on_record=True)
+        return Orphan(resource, f"cluster {owner.id} has not begun", on_record=True)
     return None
 
 
-def find_damaged(holdings: Sequence[Holding], known: Collection[Known]) -> tuple[str, ...]:
+def find_damaged(resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[str, ...]:
     """The ids of ready clusters of which not every container runs. One that is to hibernate stops them by itself."""
-    running = Counter(h.cluster_id for h in holdings if h.kind == "container" and h.running)
+    running = Counter(h.cluster_id for h in resources if h.kind == "container" and h.running)
     return tuple(
         cluster.id
         for cluster in known
@@ -116,10 +116,10 @@ class GarbageCollector:
 
     async def look(self) -> None:
         """One comparison, and all that follows from it. Raises DockerUnavailable, DatabaseUnavailable."""
-        holdings = await self._engine.survey()
+        resources = await self._engine.list_resources()
         known = await self._store.known()
-        await self._store.requeue(find_damaged(holdings, known))
-        orphans = await self._without_owner(holdings, known)
+        await self._store.requeue(find_damaged(resources, known))
+        orphans = await self._without_owner(resources, known)
         await self._remove([orphan for orphan in orphans if self._ripe(orphan)])
         self._forget_seen(orphans)
         while await self._store.purge_deleted(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
@@ -127,40 +127,40 @@ class GarbageCollector:
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """What nobody owns, now."""
-        holdings = await self._engine.survey()
-        return await self._without_owner(holdings, await self._store.known())
+        resources = await self._engine.list_resources()
+        return await self._without_owner(resources, await self._store.known())
 
     async def remove(self, orphan: Orphan) -> None:
         """Raises DockerUnavailable, EngineRefused."""
-        await self._engine.discard(orphan.holding)
-        holding = orphan.holding
-        _log.info("stray removed", kind=holding.kind, name=holding.name, cluster=holding.cluster_id, why=orphan.why)
+        await self._engine.discard(orphan.resource)
+        resource = orphan.resource
+        _log.info("stray removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)
 
     async def _remove(self, orphans: Sequence[Orphan]) -> None:
         for orphan in orphans:
             try:
                 await self.remove(orphan)
             except DayflyError as error:
-                _log.warning("a stray cannot be removed yet", name=orphan.holding.name, code=error.code)
+                _log.warning("a stray cannot be removed yet", name=orphan.resource.name, code=error.code)
 
-    async def _without_owner(self, holdings: Sequence[Holding], known: Collection[Known]) -> tuple[Orphan, ...]:
-        unknown = {holding.cluster_id for holding in holdings} - {cluster.id for cluster in known} - {""}
+    async def _without_owner(self, resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[Orphan, ...]:
+        unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known} - {""}
         gone = await self._store.deleted(unknown) if unknown else frozenset()
-        has_templates = any(holding.template_id for holding in holdings)
+        has_templates = any(resource.template_id for resource in resources)
         templates = await self._store.known_templates() if has_templates else {}
-        return find_orphans(holdings, known, gone, templates)
+        return find_orphans(resources, known, gone, templates)
 
     def _ripe(self, orphan: Orphan) -> bool:
         if orphan.on_record:
             return True
-        now, holding = self._clock.monotonic(), orphan.holding
-        if holding.id not in self._first_seen:
-            self._first_seen[holding.id] = now
+        now, resource = self._clock.monotonic(), orphan.resource
+        if resource.id not in self._first_seen:
+            self._first_seen[resource.id] = now
             _log.warning(
-                "found a stray", kind=holding.kind, name=holding.name, why=orphan.why, removed_in=self._grace_seconds
+                "found a stray", kind=resource.kind, name=resource.name, why=orphan.why, removed_in=self._grace_seconds
             )
-        return now - self._first_seen[holding.id] >= self._grace_seconds
+        return now - self._first_seen[resource.id] >= self._grace_seconds
 
     def _forget_seen(self, orphans: Sequence[Orphan]) -> None:
-        present = {orphan.holding.id for orphan in orphans}
+        present = {orphan.resource.id for orphan in orphans}
         self._first_seen = {id_: at for id_, at in self._first_seen.items() if id_ in present}

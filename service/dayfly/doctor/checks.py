@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from dayfly.drivers.protocols import EngineInfo
+from dayfly.drivers.interfaces import EngineInfo
 from dayfly.images.host import missing
 
 Status = Literal["ok", "warn", "fail"]

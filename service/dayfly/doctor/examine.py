@@ -16,7 +16,7 @@ from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.engine_down import EngineAddress, engine_down
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.domain.cluster.naming import LABEL_IMAGE
-from dayfly.drivers.protocols import EngineInfo, ImageInfo
+from dayfly.drivers.interfaces import EngineInfo, ImageInfo
 from dayfly.errors import DatabaseInUse, DayflyError
 
 PATIENCE_SECONDS: Final = 15.0

@@ -15,8 +15,8 @@ import asyncssh
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import unwrap_exception_group
-from dayfly.drivers.archive import archive
-from dayfly.drivers.protocols import CommandResult, File, SshTarget
+from dayfly.drivers.interfaces import CommandResult, File, SshTarget
+from dayfly.drivers.tar import archive
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 
 _RETRY_SECONDS: Final = 0.2

@@ -22,7 +22,7 @@ from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.protocols import ImageBuilder, ImageStore
+from dayfly.drivers.interfaces import ImageBuilder, ImageStore
 from dayfly.errors import ImageMissing
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.artifacts import make_artifact

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from dayfly.drivers.protocols import File, ImageStore, ToolContainer, ToolRunner
+from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, ImageMissing
 from dayfly.images.container import TAG_LENGTH, remove_former
 from dayfly.images.host import TOOLS

@@ -12,7 +12,7 @@ from typing import Final
 
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.protocols import ImageBuilder, ImageStore
+from dayfly.drivers.interfaces import ImageBuilder, ImageStore
 from dayfly.errors import EngineRefused
 from dayfly.images.disk import FILES
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import dayfly
 from dayfly import assets
 from dayfly.clock import Clock
-from dayfly.drivers.protocols import File, ImageStore, ToolContainer, ToolRun, ToolRunner
+from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRun, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, Internal
 from dayfly.images.baker import CA_BUNDLE, PYTHON, access_files, ensure_baker
 from dayfly.images.host_access import HostAccess, look_at_host

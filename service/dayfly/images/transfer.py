@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.protocols import ImageInfo, ImageStore, TransferProgress
+from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
 from dayfly.errors import NotANodeImage
 
 OnProgress = Callable[[TransferProgress], None]

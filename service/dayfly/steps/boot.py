@@ -8,7 +8,7 @@ from typing import Final
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.network import LEASES, node_address, node_mac
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.observe.exit_guard import EVIDENCE_BYTES, container_evidence, is_running, while_running

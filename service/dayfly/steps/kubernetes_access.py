@@ -6,7 +6,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.network import API_PORT
 from dayfly.domain.security.kubeconfig import SERVER_NAME, client_identity
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.protocols import KubeAccess
+from dayfly.drivers.interfaces import KubeAccess
 from dayfly.steps.step import StepContext
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.provisioning_plan import wants_kubernetes
 from dayfly.domain.cluster.timeouts import TimeLimits
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 from dayfly.steps.guest.guest_seed import identity
 from dayfly.steps.guest.quiesce import QUIESCED

@@ -10,7 +10,7 @@ import asyncio
 
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.timeouts import TimeLimits
-from dayfly.drivers.protocols import KubeAccess, KubeNode
+from dayfly.drivers.interfaces import KubeAccess, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence
 from dayfly.steps.kubernetes_access import access_of

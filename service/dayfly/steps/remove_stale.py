@@ -35,7 +35,7 @@ class RemoveStale:
     async def _old(self, context: StepContext) -> frozenset[str]:
         now = str(context.cluster.generation)
         async with asyncio.timeout(TEARDOWN_SECONDS):
-            seen = await context.drivers.engine.observe(context.cluster.id)
+            seen = await context.drivers.engine.list_containers(context.cluster.id)
         return frozenset(
             status.name for status in seen if status.role != _KEPT_ROLE and status.labels.get(LABEL_GENERATION) != now
         )

@@ -18,7 +18,7 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.cluster.topology import ContainerSpec
-from dayfly.drivers.protocols import File, Ram
+from dayfly.drivers.interfaces import File, Ram
 from dayfly.errors import CommandFailed, SavedStateMissing
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
 from dayfly.steps.step import StepContext

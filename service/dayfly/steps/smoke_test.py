@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from dayfly.domain.cluster.timeouts import TimeLimits
-from dayfly.drivers.protocols import KubeAccess, KubePod
+from dayfly.drivers.interfaces import KubeAccess, KubePod
 from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.steps.guest.node_scripts import kubelet_evidence, kubernetes_node, marked, remember
 from dayfly.steps.kubernetes_access import access_of

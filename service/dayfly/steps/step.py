@@ -21,7 +21,7 @@ from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits
 from dayfly.domain.cluster.topology import ContainerSpec, Topology, machine_of
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.protocols import Drivers, File, SshTarget
+from dayfly.drivers.interfaces import Drivers, File, SshTarget
 from dayfly.errors import ContainerExited
 
 

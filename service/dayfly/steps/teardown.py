@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS
-from dayfly.drivers.protocols import ContainerEngine
+from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import DockerUnavailable
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.domain.cluster.topology import ContainerSpec, Publication, Volume
-from dayfly.drivers.docker import DockerEngine
-from dayfly.drivers.fake import FakeContainer, FakeEngine
-from dayfly.drivers.protocols import ContainerEngine, EngineEvent, ExecResult, File
+from dayfly.drivers.docker.engine import DockerEngine
+from dayfly.drivers.interfaces import ContainerEngine, EngineEvent, ExecResult, File
 from dayfly.errors import ContainerExited, ContainerRemoved, EngineRefused, ImageMissing, PortsExhausted
+from dayfly.testing.fakes import FakeContainer, FakeEngine
 from tests.support.steps import busybox, cluster_id, container, free_ports, images, instance
 
 __all__ = ["busybox", "images", "instance"]
@@ -63,7 +63,7 @@ async def test_what_was_ensured_runs_and_is_observed(
     await engine.ensure(net)
     await engine.ensure(node)
 
-    seen = {status.name: status for status in await engine.observe(cluster_id(instance))}
+    seen = {status.name: status for status in await engine.list_containers(cluster_id(instance))}
 
     assert seen.keys() == {net.name, node.name}
     assert (seen[node.name].state, seen[node.name].exit_code) == ("running", None)
@@ -74,11 +74,11 @@ async def test_what_was_ensured_runs_and_is_observed(
 
 async def test_ensure_again_changes_nothing(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
     await engine.ensure(net)
-    before = (await engine.observe(cluster_id(instance)), await engine.endpoints(cluster_id(instance)))
+    before = (await engine.list_containers(cluster_id(instance)), await engine.endpoints(cluster_id(instance)))
 
     await engine.ensure(net)
 
-    assert (await engine.observe(cluster_id(instance)), await engine.endpoints(cluster_id(instance))) == before
+    assert (await engine.list_containers(cluster_id(instance)), await engine.endpoints(cluster_id(instance))) == before
 
 
 async def test_files_are_there_when_it_starts(engine: ContainerEngine, net: ContainerSpec) -> None:
@@ -104,13 +104,13 @@ async def test_a_stopped_container_is_kept_and_started_again(
 ) -> None:
     await engine.ensure(net, [File("/run/dayfly/x", b"kept")])
     await engine.stop(net.name)
-    (stopped,) = await engine.observe(cluster_id(instance))
+    (stopped,) = await engine.list_containers(cluster_id(instance))
     await engine.stop(net.name)
 
     await engine.ensure(net)
 
     assert (stopped.state, stopped.exit_code) == ("exited", 137)
-    (again,) = await engine.observe(cluster_id(instance))
+    (again,) = await engine.list_containers(cluster_id(instance))
     assert again.state == "running"
     assert (await engine.exec(net.name, ["cat", "/run/dayfly/x"], timeout=10)).stdout == b"kept"
 
@@ -126,7 +126,7 @@ async def test_what_is_only_to_be_started_again_is_never_made(
     await engine.remove(cluster_id(instance))
     with pytest.raises(ContainerRemoved, match=net.name):
         await engine.ensure(net, again=True)
-    assert await engine.observe(cluster_id(instance)) == ()
+    assert await engine.list_containers(cluster_id(instance)) == ()
 
 
 async def test_stopping_what_is_not_there_is_no_error(engine: ContainerEngine) -> None:
@@ -219,7 +219,7 @@ async def test_when_a_container_was_started_last_is_told(
     engine: ContainerEngine, instance: str, net: ContainerSpec, node: ContainerSpec
 ) -> None:
     async def started() -> dict[str, datetime]:
-        seen = await engine.observe(cluster_id(instance))
+        seen = await engine.list_containers(cluster_id(instance))
         return {status.name: status.started_at for status in seen if status.started_at is not None}
 
     await engine.ensure(net)
@@ -247,12 +247,12 @@ async def test_remove_takes_one_node_or_all_and_nothing_of_others(
     await engine.ensure(node)
     try:
         await engine.remove(cluster_id(instance), only={node.name})
-        assert [status.name for status in await engine.observe(cluster_id(instance))] == [net.name]
+        assert [status.name for status in await engine.list_containers(cluster_id(instance))] == [net.name]
 
         await engine.remove(cluster_id(instance))
         await engine.remove(cluster_id(instance))
-        assert await engine.observe(cluster_id(instance)) == ()
-        assert [status.state for status in await engine.observe(other)] == ["running"]
+        assert await engine.list_containers(cluster_id(instance)) == ()
+        assert [status.state for status in await engine.list_containers(other)] == ["running"]
     finally:
         await engine.remove(other)
 
@@ -264,15 +264,15 @@ async def test_a_volume_has_its_labels_and_goes_with_its_cluster(
     saved = Volume(saved_volume(cluster), "/saved", {LABEL_CLUSTER: cluster, LABEL_INSTANCE: instance})
     shared = Volume(template_volume(template), "/template", {LABEL_TEMPLATE: template, LABEL_INSTANCE: instance})
     await engine.ensure(replace(net, volumes=(saved, shared)))
-    volumes = {each.name: each for each in await engine.survey() if each.kind == "volume"}
+    volumes = {each.name: each for each in await engine.list_resources() if each.kind == "volume"}
     assert (volumes[saved.name].cluster_id, volumes[saved.name].labelled) == (cluster, True)
     assert (volumes[shared.name].template_id, volumes[shared.name].labelled) == (template, True)
 
     await engine.remove(cluster)
 
-    assert [each.name for each in await engine.survey()] == [shared.name], "a template outlives its forks"
+    assert [each.name for each in await engine.list_resources()] == [shared.name], "a template outlives its forks"
     await engine.discard(volumes[shared.name])
-    assert await engine.survey() == ()
+    assert await engine.list_resources() == ()
 
 
 async def test_two_removals_at_once(
@@ -283,7 +283,7 @@ async def test_two_removals_at_once(
 
     await asyncio.gather(*(engine.remove(cluster_id(instance)) for _ in range(3)))
 
-    assert await engine.observe(cluster_id(instance)) == ()
+    assert await engine.list_containers(cluster_id(instance)) == ()
 
 
 async def test_a_name_of_somebody_else_is_refused(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:
@@ -294,21 +294,21 @@ async def test_a_name_of_somebody_else_is_refused(engine: ContainerEngine, insta
     with pytest.raises(EngineRefused, match="somebody else"):
         await engine.ensure(thief)
 
-    assert await engine.observe("other") == ()
+    assert await engine.list_containers("other") == ()
 
 
 async def test_a_missing_image(engine: ContainerEngine, instance: str) -> None:
     with pytest.raises(ImageMissing):
         await engine.ensure(container(instance, "net", role="net", image="dayfly/none:latest"))
 
-    assert await engine.observe(cluster_id(instance)) == ()
+    assert await engine.list_containers(cluster_id(instance)) == ()
 
 
 async def test_a_namespace_that_is_not_there(engine: ContainerEngine, instance: str, node: ContainerSpec) -> None:
     with pytest.raises(EngineRefused):
         await engine.ensure(node)
 
-    assert await engine.observe(cluster_id(instance)) == ()
+    assert await engine.list_containers(cluster_id(instance)) == ()
 
 
 async def test_events_tell_of_this_cluster_only(engine: ContainerEngine, instance: str, net: ContainerSpec) -> None:

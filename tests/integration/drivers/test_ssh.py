@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 from tests.support.ssh_server import Server

@@ -16,8 +16,8 @@ from dayfly.domain.cluster.model import Cluster, StepState
 from dayfly.domain.cluster.naming import LABEL_CLUSTER
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.domain.scheduling.fair_queue import admissible
-from dayfly.drivers.fake import FakeContainer
 from dayfly.store.db.tables import clusters as table
+from dayfly.testing.fakes import FakeContainer
 from tests.scenarios.matrix.saved_invariants import check_hibernated, check_machines, check_saved
 from tests.scenarios.matrix.stage import Stage, recorded, settings
 
@@ -72,7 +72,7 @@ async def _check_cluster(stage: Stage, cluster: Cluster, now: datetime) -> None:
 
 async def _check_ready(stage: Stage, cluster: Cluster, now: datetime) -> None:
     topology = topology_of(cluster)
-    seen = await stage.engine.observe(cluster.id)
+    seen = await stage.engine.list_containers(cluster.id)
     assert damage(topology, seen) is None
     assert {status.name for status in seen} == _names(topology)
     assert cluster.reserved

@@ -86,7 +86,7 @@ _FAULTS: Final = (
     ("engine", "ensure", "EngineRefused"),
     ("machines", "save", "CommandFailed"),
     ("machines", "load", "CommandFailed"),
-    ("machines", "go_on", "VmExited"),
+    ("machines", "resume", "VmExited"),
     ("machines", "pause", "VmExited"),
     ("machines", "set_clock", "SshTimeout"),
     ("machines", "run", "SshTimeout"),

@@ -185,7 +185,7 @@ _FAULTS: Final[tuple[tuple[Part, str | None, str], ...]] = (
     ("engine", "ensure", "EngineRefused"),
     ("engine", "ensure", "PortsExhausted"),
     ("engine", "remove", "EngineRefused"),
-    ("engine", "observe", "EngineRefused"),
+    ("engine", "list_containers", "EngineRefused"),
     ("engine", "endpoints", "EngineRefused"),
     ("ssh", "wait", "SshTimeout"),
     ("ssh", "run", "SshTimeout"),

@@ -33,12 +33,12 @@ from dayfly.domain.cluster.topology import ContainerSpec, Publication
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.fair_queue import admissible
 from dayfly.domain.scheduling.resources import Resources
-from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.interfaces import Drivers
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters as table
 from dayfly.store.db.tables import pools, templates
+from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from tests.scenarios.matrix.schedule import Deed, Schedule
 from tests.support.mortal import Process, Traffic
 from tests.support.specs import IMAGE_ID, make_manifest
@@ -150,7 +150,7 @@ class Stage:
         if admissible(await self.store.queue(), self.offered):
             return False
         # A template's volume goes with the next survey: nobody waits for the room that it takes.
-        return not any(orphan.holding.template_id for orphan in await self.collector().orphans())
+        return not any(orphan.resource.template_id for orphan in await self.collector().orphans())
 
     # -- processes
 

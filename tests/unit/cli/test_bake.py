@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from dayfly.cli import image
 from dayfly.cli.main import app
-from dayfly.drivers.fake_images import FakeImages
 from dayfly.images.container_bake import CAPABILITIES
 from dayfly.images.host import Missing
 from dayfly.settings import Settings
+from dayfly.testing.fake_images import FakeImages
 
 NO_ROOT = Missing("root", "run it with sudo")
 

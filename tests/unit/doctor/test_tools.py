@@ -15,9 +15,9 @@ from dayfly.doctor.full.service import trial_settings
 from dayfly.doctor.full.trials.cold import access_of
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.kubeconfig import ClientIdentity, kubeconfig
-from dayfly.drivers.fake import FakeSsh
-from dayfly.drivers.protocols import CommandResult, SshTarget
+from dayfly.drivers.interfaces import CommandResult, SshTarget
 from dayfly.settings import Settings
+from dayfly.testing.fakes import FakeSsh
 from tests.support.clock import FakeClock
 
 IMAGE = TinyImage.of("seed")

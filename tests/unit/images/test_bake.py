@@ -13,12 +13,12 @@ import pytest
 from dayfly import assets
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.fake import FakeImages
 from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, EngineRefused, ImageBroken
 from dayfly.images import bake as module
 from dayfly.images.disk import FILES
 from dayfly.images.plan import make_plan
 from dayfly.images.progress import OnLine, Progress
+from dayfly.testing.fakes import FakeImages
 from tests.support.clock import FakeClock
 
 DIGEST = make_plan("bare", assets.provisioning()).keys.image

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.drivers.fake_images import FakeImages
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 from dayfly.errors import BakeFailed, DiskFull, ImageMissing
 from dayfly.images import baker
 from dayfly.images.baker import LABEL_BAKER, access_files, ensure_baker, requirements, setup_files
 from dayfly.images.host_access import HostAccess
+from dayfly.testing.fake_images import FakeImages
 from tests.support.tools import FakeTools, printed
 
 BASE = "debian:bookworm-slim"

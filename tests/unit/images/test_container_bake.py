@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.clock import SystemClock
-from dayfly.drivers.fake_images import FakeImages
-from dayfly.drivers.protocols import OutputLine
+from dayfly.drivers.interfaces import OutputLine
 from dayfly.errors import BakeFailed, DayflyError, DiskFull, ImageBroken, Internal
 from dayfly.images import container_bake
 from dayfly.images.baker import CA_BUNDLE
@@ -23,6 +22,7 @@ from dayfly.images.container_bake import (
 )
 from dayfly.images.host_access import HostAccess
 from dayfly.images.progress import Progress
+from dayfly.testing.fake_images import FakeImages
 from tests.support.tools import FakeTools, printed
 
 ACCESS = HostAccess(proxies={"http_proxy": "http://proxy:3128"}, ca_bundle=b"PEM", folders=(Path("/srv/wheels"),))

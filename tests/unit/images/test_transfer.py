@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dayfly.domain.image import ImageManifest, NodeSize
-from dayfly.drivers.fake import FakeImages
-from dayfly.drivers.protocols import TransferProgress
+from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
 from dayfly.images.transfer import list_images, pull_image, push_image
+from dayfly.testing.fakes import FakeImages
 
 SIZE = NodeSize(vcpus=1, memory_mib=256, disk_gib=8)
 MANIFEST = ImageManifest(recipe="bare", control_plane=SIZE, worker=SIZE, minimum=SIZE, digest="0123456789abcdef")

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dayfly.cli.bake_view import BakeView
 from dayfly.cli.transfer_view import TransferView
-from dayfly.drivers.protocols import TransferProgress
+from dayfly.drivers.interfaces import TransferProgress
 from dayfly.images.progress import Progress
 
 BAKE = [

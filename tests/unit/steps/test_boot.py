@@ -14,12 +14,12 @@ from dayfly.domain.cluster.network import LEASES, node_mac, ssh_forward_port
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
-from dayfly.drivers.protocols import Drivers, ExecResult
+from dayfly.drivers.interfaces import Drivers, ExecResult
 from dayfly.errors import ContainerRemoved, DhcpTimeout, DockerUnavailable, SshTimeout
 from dayfly.steps.boot import Boot
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
+from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
 from tests.support.specs import make_cluster, make_spec
 
 SPEC = make_spec(workers=1)

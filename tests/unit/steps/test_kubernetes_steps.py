@@ -16,15 +16,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.timeouts import EMULATED, TimeLimits
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.protocols import (
-    CommandResult,
-    Drivers,
-    File,
-    KubeAccess,
-    KubeNode,
-    KubePod,
-    SshTarget,
-)
+from dayfly.drivers.interfaces import CommandResult, Drivers, File, KubeAccess, KubeNode, KubePod, SshTarget
 from dayfly.errors import ControlPlaneInit, JoinFailed, NodeNotReady, NotUsable, SshTimeout, VmExited
 from dayfly.steps.control_plane import ControlPlane
 from dayfly.steps.guest.node_files import CLUSTER_ENV

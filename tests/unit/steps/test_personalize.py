@@ -17,13 +17,13 @@ from dayfly.domain.cluster.spec import Readiness
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakeSsh
-from dayfly.drivers.protocols import CommandResult, Drivers
+from dayfly.drivers.interfaces import CommandResult, Drivers
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout, VmExited
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
+from dayfly.testing.fakes import FakeEngine, FakeKube, FakeMachines, FakeSsh
 from tests.support.specs import make_cluster, make_spec
 
 SPEC = make_spec()

@@ -13,8 +13,7 @@ from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, Boot
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.fake import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
-from dayfly.drivers.protocols import Drivers, ExecResult
+from dayfly.drivers.interfaces import Drivers, ExecResult
 from dayfly.errors import CommandFailed, ContainerRemoved, LeaseLost, SavedStateMissing, VmExited
 from dayfly.steps.registry import Registry
 from dayfly.steps.remove_stale import RemoveStale
@@ -23,6 +22,7 @@ from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
 from dayfly.steps.vm.pause_resume import on_time, pause_all, resume, vm_states
 from dayfly.steps.vm.snapshot_files import discard, save, save_registry
+from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakeSsh
 from tests.support.clock import FakeClock
 from tests.support.specs import make_cluster, make_spec
 
@@ -117,7 +117,7 @@ async def test_an_attempt_in_which_a_clock_could_not_be_set_is_cleared_away_and_
     await an_attempt_that_fails(itself, "set_clock")
 
 
-@pytest.mark.parametrize("method", ["load", "go_on"])
+@pytest.mark.parametrize("method", ["load", "resume"])
 async def test_an_attempt_that_failed_is_cleared_away_and_the_next_succeeds(lab: Lab, method: str) -> None:
     await an_attempt_that_fails(lab, method)
 
@@ -132,9 +132,9 @@ async def an_attempt_that_fails(lab: Lab, method: str) -> None:
 
 
 async def test_machines_that_were_loaded_before_somebody_died_only_go_on(lab: Lab) -> None:
-    gate = lab.machines.block("go_on")
+    gate = lab.machines.block("resume")
     gate.open()
-    lab.machines.fail_next("go_on", CommandFailed("cut off"), times=2)
+    lab.machines.fail_next("resume", CommandFailed("cut off"), times=2)
     with pytest.raises(CommandFailed):
         await Restore().apply(lab.context)
     starts = [node.starts for node in lab.nodes]
@@ -223,7 +223,7 @@ async def test_a_registry_that_cannot_be_copied_is_a_failure() -> None:
 async def test_all_go_on_that_can(lab: Lab) -> None:
     await Restore().apply(lab.context)
     await pause_all(lab.machines, lab.context.topology)
-    lab.machines.fail_next("go_on", CommandFailed("no"))
+    lab.machines.fail_next("resume", CommandFailed("no"))
     with pytest.raises(CommandFailed):
         await resume(lab.machines, [container.name for container in lab.context.topology.nodes])
     assert sorted((await vm_states(lab.drivers, lab.context.topology, lab.cluster.id)).values()) == [

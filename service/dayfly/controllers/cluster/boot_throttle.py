@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.drivers.protocols import Pressure, PressureGauge
+from dayfly.drivers.interfaces import Pressure, PressureGauge
 
 _LOOK_SECONDS: Final = 1.0
 

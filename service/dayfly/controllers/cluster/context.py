@@ -14,7 +14,7 @@ from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits, limits_for
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
 from dayfly.domain.template import template_key
-from dayfly.drivers.protocols import Drivers, PressureGauge
+from dayfly.drivers.interfaces import Drivers, PressureGauge
 from dayfly.steps.step import StepContext
 from dayfly.store import Claim, Store
 

@@ -110,7 +110,7 @@ class Recovery:
         await self.context.clock.sleep(pause)
 
     async def _look(self, claim: Claim) -> Damage | None:
-        seen = await self.context.drivers.engine.observe(claim.cluster.id)
+        seen = await self.context.drivers.engine.list_containers(claim.cluster.id)
         return damage(self.context.topology(claim.cluster), seen)
 
     async def _pause(self, claim: Claim, found: Damage) -> float:

@@ -139,7 +139,7 @@ class Snapshots:
     async def stop(self, claim: Claim) -> None:
         """Of a hibernated cluster, every container: the network's with its ports, too."""
         engine, cluster = self.context.drivers.engine, claim.cluster
-        running = [status for status in await engine.observe(cluster.id) if status.state == "running"]
+        running = [status for status in await engine.list_containers(cluster.id) if status.state == "running"]
         for status in sorted(running, key=lambda status: status.role == "net"):
             await engine.stop(status.name)
         if cluster.paused or cluster.phase is not Phase.HIBERNATED:

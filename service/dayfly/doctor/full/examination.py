@@ -27,7 +27,7 @@ from dayfly.doctor.full.service import TrialService, trial_settings
 from dayfly.doctor.full.session import Session
 from dayfly.doctor.full.trials import cold, end, saved, start, transfer
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS
-from dayfly.drivers.docker_names import EngineNames
+from dayfly.drivers.docker.object_names import EngineNames
 from dayfly.settings import Settings
 
 _CHECK_SECONDS: Final = 300.0

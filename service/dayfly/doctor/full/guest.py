@@ -10,7 +10,7 @@ from typing import Final
 from dayfly.clock import Clock
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import Session
-from dayfly.drivers.protocols import Ssh, SshTarget
+from dayfly.drivers.interfaces import Ssh, SshTarget
 from dayfly.drivers.ssh import SshConnections
 
 CLOCK_SECONDS: Final = 2.0

@@ -19,9 +19,9 @@ from dayfly.doctor.full.service import TrialService
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.cluster.timeouts import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.docker_names import EngineNames
-from dayfly.drivers.kvm import AcceleratorAnswer
-from dayfly.drivers.protocols import EngineInfo, ImageInfo, ImageStore
+from dayfly.drivers.docker.object_names import EngineNames
+from dayfly.drivers.interfaces import EngineInfo, ImageInfo, ImageStore
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.settings import Settings
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from dayfly.domain.cluster.topology import Topology
 
 
 class Seen(Protocol):
-    """What is needed of a container as an engine shows it (drivers/protocols.ContainerStatus)."""
+    """What is needed of a container as an engine shows it (drivers/interfaces.ContainerStatus)."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""The containers of a cluster: one pure value, computed from its spec. A driver makes it so (drivers/docker.py).
+"""The containers of a cluster: one pure value, computed from its spec. A driver makes it so (drivers/docker/engine.py).
 
 Not here: how containers are made, and what a step waits for.
 """

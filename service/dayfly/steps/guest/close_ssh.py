@@ -5,7 +5,7 @@ from __future__ import annotations
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.network import ssh_forward_port
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.protocols import Drivers
+from dayfly.drivers.interfaces import Drivers
 from dayfly.steps.step import ssh_target
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.spec import Node
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.archive import archive
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
+from dayfly.drivers.tar import archive
 
 
 def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:

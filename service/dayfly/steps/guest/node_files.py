@@ -12,7 +12,7 @@ from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.security.kubeconfig import CLIENTS
 from dayfly.domain.security.pki import NODES, ca_hash
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 
 CLUSTER_ENV: Final = "/etc/dayfly/cluster.env"
 KUBERNETES_DIR: Final = "/etc/kubernetes"

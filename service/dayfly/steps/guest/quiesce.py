@@ -11,7 +11,7 @@ from typing import Final
 
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.topology import Topology
-from dayfly.drivers.protocols import Machines
+from dayfly.drivers.interfaces import Machines
 from dayfly.errors import CommandFailed
 
 QUIESCED: Final = "/run/dayfly-hushed"

@@ -11,7 +11,7 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.domain.cluster.topology import Topology
-from dayfly.drivers.protocols import Machines
+from dayfly.drivers.interfaces import Machines
 from dayfly.errors import CommandFailed
 
 _LOOK_SECONDS: Final = 15.0

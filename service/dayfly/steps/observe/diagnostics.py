@@ -19,8 +19,8 @@ from dayfly.clock import Clock
 from dayfly.domain.cluster import naming, network, qemu_cmdline
 from dayfly.domain.cluster.topology import ContainerSpec, Topology
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.protocols import Drivers, PressureGauge, SshTarget
-from dayfly.drivers.qmp import qmp
+from dayfly.drivers.interfaces import Drivers, PressureGauge, SshTarget
+from dayfly.drivers.qemu.qmp import qmp
 from dayfly.errors import ContainerExited, DayflyError
 from dayfly.steps.kubernetes_access import kube_access
 
@@ -114,7 +114,7 @@ class _Scene:
         return self.topology.net.labels[naming.LABEL_CLUSTER]
 
     async def _containers(self) -> str:
-        seen = await self.drivers.engine.observe(self._cluster_id)
+        seen = await self.drivers.engine.list_containers(self._cluster_id)
         about = [
             {
                 "name": status.name,
@@ -180,7 +180,8 @@ class _Scene:
     async def _ssh_target(self, index: int, node: ContainerSpec, secrets: ClusterSecrets) -> SshTarget:
         # A machine that is down is told at once, not after a time-out.
         if not any(
-            s.name == node.name and s.state == "running" for s in await self.drivers.engine.observe(self._cluster_id)
+            s.name == node.name and s.state == "running"
+            for s in await self.drivers.engine.list_containers(self._cluster_id)
         ):
             raise ContainerExited(f"{node.name} is not running")
         endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.ssh_forward_port(index))

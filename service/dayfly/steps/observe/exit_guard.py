@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.topology import ContainerSpec
-from dayfly.drivers.protocols import ContainerEngine
+from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import ContainerExited, DayflyError, VmExited
 
 EVIDENCE_BYTES = 32 * 1024
@@ -41,12 +41,14 @@ async def while_running(
 
 async def is_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> bool:
     """Whether the engine shows `container`, running."""
-    return any(seen.name == container.name and seen.state == "running" for seen in await engine.observe(cluster_id))
+    return any(
+        seen.name == container.name and seen.state == "running" for seen in await engine.list_containers(cluster_id)
+    )
 
 
 async def require_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> None:
     """Raises ContainerExited: its own log tells more than the engine's refusal to have others join it."""
-    status = next((seen for seen in await engine.observe(cluster_id) if seen.name == container.name), None)
+    status = next((seen for seen in await engine.list_containers(cluster_id) if seen.name == container.name), None)
     if status is None or status.state != "running":
         raise await exit_error(engine, container, status.exit_code if status else None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from dayfly.domain.cluster.topology import Topology
-from dayfly.drivers.protocols import ContainerEngine
+from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import CommandFailed
 
 _LIST: Final = ("iptables", "-w", "-t", "mangle", "-nvxL", "PREROUTING")

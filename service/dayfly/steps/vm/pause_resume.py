@@ -13,7 +13,7 @@ from typing import Final
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.topology import Topology
-from dayfly.drivers.protocols import Drivers, Machines
+from dayfly.drivers.interfaces import Drivers, Machines
 from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
 
 RUNNING: Final = "running"
@@ -37,7 +37,7 @@ class ResumeResult:
 
 async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Mapping[str, str]:
     """Container → what its machine does: DOWN, SILENT, or as QEMU names it. Raises DockerUnavailable."""
-    seen = {status.name: status.state for status in await drivers.engine.observe(cluster_id)}
+    seen = {status.name: status.state for status in await drivers.engine.list_containers(cluster_id)}
 
     async def look(name: str) -> str:
         if seen.get(name) != "running":
@@ -63,7 +63,7 @@ async def pause_all(machines: Machines, topology: Topology) -> None:
 
 async def resume(machines: Machines, containers: Iterable[str]) -> None:
     """Let their machines go on, each even if another cannot: then its error is raised. Their clocks are late."""
-    _raise_first(await _each(containers, machines.go_on))
+    _raise_first(await _each(containers, machines.resume))
 
 
 async def resume_all(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> ResumeResult:
@@ -72,7 +72,7 @@ async def resume_all(machines: Machines, topology: Topology, clock: Clock, *, ti
     Raises DockerUnavailable.
     """
     names = _names(topology)
-    stuck = await _each(names, machines.go_on)
+    stuck = await _each(names, machines.resume)
     running = [name for name in names if name not in stuck]
     late = await _each(running, lambda name: machines.set_clock(name, clock, timeout=timeout))
     return ResumeResult(_first_of(stuck), _first_of(late))

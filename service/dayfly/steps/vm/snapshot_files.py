@@ -14,7 +14,7 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.fencing import PASS, REFUSED
 from dayfly.domain.cluster.topology import ContainerSpec, Topology
-from dayfly.drivers.protocols import ContainerEngine, Drivers, Machines, Ram
+from dayfly.drivers.interfaces import ContainerEngine, Drivers, Machines, Ram
 from dayfly.errors import CommandFailed, LeaseLost
 
 REGISTRY: Final = "registry"

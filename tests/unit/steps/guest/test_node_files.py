@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dayfly.domain.security.pki import ca_hash
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.protocols import File
+from dayfly.drivers.interfaces import File
 from dayfly.steps.guest.node_files import CLUSTER_ENV, node_files
 from tests.support.specs import make_spec
 

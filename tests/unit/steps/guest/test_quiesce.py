@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeMachines
-from dayfly.drivers.protocols import CommandResult
+from dayfly.drivers.interfaces import CommandResult
 from dayfly.errors import CommandFailed
 from dayfly.steps.guest.quiesce import quiesce
+from dayfly.testing.fakes import FakeEngine, FakeMachines
 from tests.support.specs import make_spec
 
 

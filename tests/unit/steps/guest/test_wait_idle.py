@@ -10,11 +10,11 @@ import pytest
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
-from dayfly.drivers.fake import FakeEngine, FakeMachines
-from dayfly.drivers.protocols import ExecResult
+from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed
 from dayfly.steps.guest.wait_idle import wait_idle
 from dayfly.steps.observe.traffic import packets_from_outside
+from dayfly.testing.fakes import FakeEngine, FakeMachines
 from tests.support.clock import FakeClock
 from tests.support.specs import make_spec
 

@@ -13,10 +13,10 @@ from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.network import LEASES, ssh_forward_port
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.fake import FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
-from dayfly.drivers.protocols import CommandResult, Drivers, KubeNode
+from dayfly.drivers.interfaces import CommandResult, Drivers, KubeNode
 from dayfly.steps.observe import diagnostics
 from dayfly.steps.observe.diagnostics import TEXT_BYTES, collect
+from dayfly.testing.fakes import FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from tests.support.specs import make_cluster, make_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

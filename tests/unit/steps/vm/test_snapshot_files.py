@@ -11,10 +11,10 @@ import pytest
 
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
-from dayfly.drivers.fake import FakeContainer, FakeEngine
-from dayfly.drivers.protocols import ExecResult
+from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, LeaseLost
 from dayfly.steps.vm.snapshot_files import load_registry, save_registry
+from dayfly.testing.fakes import FakeContainer, FakeEngine
 from tests.support.specs import make_spec
 
 CHECKPOINT = BootSource("checkpoint", "before")

@@ -15,8 +15,8 @@ from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import node_name
-from dayfly.drivers.kube import KubeClient
-from dayfly.drivers.protocols import KubeAccess
+from dayfly.drivers.interfaces import KubeAccess
+from dayfly.drivers.kubernetes.client import KubeClient
 
 NODES: Final = tuple(node_name(index) for index in range(1, WORKERS + 2))
 _HOST_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -144,7 +144,9 @@ async def delete_cluster(session: Session) -> str:
     await session.api.delete(cluster_id)
     await session.until(cluster_id, "deleted")
     left = [
-        holding.name for holding in await session.infrastructure.engine.survey() if holding.cluster_id == cluster_id
+        resource.name
+        for resource in await session.infrastructure.engine.list_resources()
+        if resource.cluster_id == cluster_id
     ]
     if left:
         raise TrialFailed("left_over", f"the cluster is deleted, and the engine still has {', '.join(sorted(left))}")

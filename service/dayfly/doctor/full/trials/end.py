@@ -10,7 +10,7 @@ from dayfly.doctor.full.trials.saved import CHECKPOINT
 from dayfly.doctor.full.trials.transfer import require_images
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Purpose
-from dayfly.drivers.protocols import Holding
+from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import DayflyError
 from dayfly.store import Store
 
@@ -35,7 +35,7 @@ async def delete_all(session: Session) -> str:
         left = [f"template {one.id} is {one.phase}" for one in await api.templates() if one.phase != "failed"]
         left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
         # A template's volume goes with the next survey.
-        left += [f"{one.kind} {one.name} is there" for one in await session.infrastructure.engine.survey()]
+        left += [f"{one.kind} {one.name} is there" for one in await session.infrastructure.engine.list_resources()]
         session.says("; ".join(left))
         return None if left else True
 
@@ -54,7 +54,7 @@ async def look_for_strays(session: Session) -> str:
 
 async def look_for_rest(session: Session) -> str:
     """On the engine, by label and by name; and the node image as it was before."""
-    labelled = [f"{holding.kind} {holding.name}" for holding in await session.infrastructure.engine.survey()]
+    labelled = [f"{resource.kind} {resource.name}" for resource in await session.infrastructure.engine.list_resources()]
     if labelled:
         raise TrialFailed("left_over", f"by label, the engine still has {', '.join(sorted(labelled))}")
     named = await _named(session)
@@ -74,9 +74,9 @@ async def clean_up(session: Session) -> str:
         ended, trouble = "", f"{error.message}; "
     for reference in tuple(session.references):
         await session.infrastructure.images.remove(reference)
-    while holdings := await session.infrastructure.engine.survey():
-        session.says(f"{len(holdings)} things on the engine are removed")
-        removed += await _discard(session, holdings)
+    while resources := await session.infrastructure.engine.list_resources():
+        session.says(f"{len(resources)} things on the engine are removed")
+        removed += await _discard(session, resources)
     named = await _named(session)
     if named:
         trouble += f"the engine still has {', '.join(named)}, without this instance's label: remove it by hand"
@@ -86,15 +86,15 @@ async def clean_up(session: Session) -> str:
     return f"{ended}; {rest}"
 
 
-async def _discard(session: Session, holdings: tuple[Holding, ...]) -> int:
+async def _discard(session: Session, resources: tuple[EngineResource, ...]) -> int:
     """How many were removed. Raises TrialFailed where none could be."""
     removed, refused = 0, []
-    for holding in sorted(holdings, key=lambda one: _ORDER.index(one.kind)):
+    for resource in sorted(resources, key=lambda one: _ORDER.index(one.kind)):
         try:
-            await session.infrastructure.engine.discard(holding)
+            await session.infrastructure.engine.discard(resource)
             removed += 1
         except DayflyError as error:
-            refused.append(f"{holding.kind} {holding.name}: {error.message}")
+            refused.append(f"{resource.kind} {resource.name}: {error.message}")
     if not removed:
         raise TrialFailed("not_cleaned_up", f"the engine keeps {'; '.join(refused)}")
     return removed

@@ -138,7 +138,7 @@ async def ready_fork(session: Session) -> None:
 
 async def _nothing_runs(session: Session) -> bool | None:
     """Whether the fork's containers are there, and none runs; None where one does."""
-    found = await session.infrastructure.engine.observe(session.fork)
+    found = await session.infrastructure.engine.list_containers(session.fork)
     running = sorted(one.name for one in found if one.state == "running")
     session.says(f"the end of {', '.join(running)}")
     return None if running else True

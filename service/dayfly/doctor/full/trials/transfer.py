@@ -10,7 +10,7 @@ from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import Session, images_of_bake
 from dayfly.doctor.full.trials.saved import ready_fork
 from dayfly.domain.cluster.naming import LABEL_IMAGE, split_tag
-from dayfly.drivers.protocols import TransferProgress
+from dayfly.drivers.interfaces import TransferProgress
 from dayfly.images.transfer import push_image
 
 SLOW_SECONDS: Final = 60.0

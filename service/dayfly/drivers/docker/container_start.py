@@ -1,0 +1,146 @@
+"""Makes a container, or takes the one that is there, and starts it: with its files, at host ports that stay its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiodocker import Docker
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
+from dayfly.domain.cluster.topology import ContainerSpec, Volume
+from dayfly.drivers.docker import host_ports as docker_ports
+from dayfly.drivers.docker.container_config import container_config
+from dayfly.drivers.docker.errors import is_name_taken, is_port_taken, is_status
+from dayfly.drivers.docker.objects import State, delete, has_our_labels, labels_of, state_of
+from dayfly.drivers.interfaces import File
+from dayfly.drivers.tar import archive
+from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
+
+CHANGE_SECONDS: Final = 120.0
+"""The limit of one change: creating a container on a busy disk takes its time."""
+_PORT_TRIES: Final = 50
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A container as it stands, and the host ports it was made with."""
+
+    handle: DockerContainer
+    state: State
+    host_ports: frozenset[int]
+
+
+async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File], *, again: bool) -> None:
+    """`container` runs. `files` are written before each start. `again`: it is not made, only started."""
+    avoid: frozenset[int] = frozenset()
+    for _ in range(_PORT_TRIES):
+        found = await (_adopt(docker, container) if again else _make_or_adopt(docker, container, avoid))
+        if found.state == "exited":
+            return await _start_again(found, container.name, files, again=again)
+        if found.state != "created":
+            return None
+        try:
+            # Also when adopted: whoever made it may have died before the files were in.
+            return await _start_first(found.handle, files)
+        except DockerError as error:
+            if not (found.host_ports and is_port_taken(error)):
+                raise
+            # Taken since they were chosen, or by somebody whom a look from here does not show.
+            avoid |= docker_ports.named_in(error.message, found.host_ports)
+    raise PortsExhausted(f"container {container.name}: {_PORT_TRIES} times the chosen host ports were taken")
+
+
+async def _make_or_adopt(docker: Docker, container: ContainerSpec, avoid: frozenset[int]) -> _Found:
+    # Looked for first where ports would have to be chosen; otherwise the engine's own 409 tells.
+    if container.ports and (existing := await _existing(docker, container)) is not None:
+        return existing
+    host_ports = await docker_ports.choose(docker, container, avoid)
+    try:
+        made = await _create(docker, container, host_ports)
+        return _Found(made, "created", frozenset(host_ports.values()))
+    except DockerError as error:
+        if not is_name_taken(error):
+            raise
+    existing = await _existing(docker, container)
+    if existing is None:
+        raise EngineRefused(f"container {container.name} was there, and was removed meanwhile")
+    return existing
+
+
+async def _adopt(docker: Docker, container: ContainerSpec) -> _Found:
+    if (existing := await _existing(docker, container)) is None:
+        raise _removed(container.name)
+    return existing
+
+
+def _removed(name: str) -> ContainerRemoved:
+    return ContainerRemoved(f"{name} was removed by somebody else")
+
+
+async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
+    try:
+        shown: Mapping[str, Any] = await docker.containers.container(container.name).show()
+    except DockerError as error:
+        if is_status(error, 404):
+            return None
+        raise
+    labels = shown["Config"]["Labels"] or {}
+    for label in (LABEL_CLUSTER, LABEL_INSTANCE):
+        if labels.get(label) != container.labels.get(label):
+            raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
+    handle = docker.containers.container(shown["Id"])
+    return _Found(handle, state_of(shown), docker_ports.ports_of(labels))
+
+
+@uncancellable
+async def _create(docker: Docker, container: ContainerSpec, host_ports: Mapping[int, int]) -> DockerContainer:
+    """Not to be cut off: a deletion that follows must see what the engine is making."""
+    async with asyncio.timeout(CHANGE_SECONDS):
+        for volume in container.volumes:
+            await _make_volume(docker, volume)
+        return await docker.containers.create(container_config(container, host_ports), name=container.name)
+
+
+async def _make_volume(docker: Docker, volume: Volume) -> None:
+    """Before the container: Podman ignores the labels that a mount gives to a volume that is made with it."""
+    config = {"Name": volume.name, "Labels": dict(volume.labels)}
+    # The engine answers with the one that is there, if there is one.
+    made = await docker.volumes.create(config)  # type: ignore[no-untyped-call]
+    labels = labels_of(await made.show())
+    # Without any label of ours it was made by an earlier version on Podman.
+    if has_our_labels(labels) and not volume.labels.items() <= labels.items():
+        raise EngineRefused(f"volume {volume.name} exists and belongs to somebody else")
+
+
+async def _start_first(container: DockerContainer, files: Sequence[File]) -> None:
+    try:
+        if files:
+            await container.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
+        await container.start()
+    except DockerError:
+        # It never ran, so it has no evidence; left behind, it would stand in a retry's way.
+        await delete(container)
+        raise
+
+
+async def _start_again(found: _Found, name: str, files: Sequence[File], *, again: bool) -> None:
+    """It has a cluster's state in it: whatever is in the way, it is kept, with its ports."""
+    try:
+        if files:
+            await found.handle.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
+        await found.handle.start()
+    except DockerError as error:
+        if again and is_status(error, 404):
+            raise _removed(name) from error
+        if not (found.host_ports and is_port_taken(error)):
+            raise
+        taken = ", ".join(map(str, sorted(docker_ports.named_in(error.message, found.host_ports))))
+        raise PortsExhausted(
+            f"container {name} cannot start again: its host port {taken} is taken", evidence={"engine": error.message}
+        ) from error

@@ -1,0 +1,222 @@
+"""A ContainerEngine over Docker's API (1.41 and newer). Containers are made in container_start.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+
+from dayfly.clock import Clock, SystemClock
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
+from dayfly.domain.cluster.topology import ContainerSpec
+from dayfly.drivers.docker import container_start, engine_info, resources
+from dayfly.drivers.docker import events as docker_events
+from dayfly.drivers.docker import exec as docker_exec
+from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker.container_start import CHANGE_SECONDS
+from dayfly.drivers.docker.errors import engine_errors, is_status
+from dayfly.drivers.docker.objects import (
+    carries,
+    delete_all,
+    delete_networks_and_volumes,
+    label_of,
+    look,
+    name_of,
+    still_there,
+)
+from dayfly.drivers.interfaces import (
+    ByteStream,
+    ContainerStatus,
+    EngineEvent,
+    EngineInfo,
+    EngineResource,
+    ExecResult,
+    File,
+)
+from dayfly.errors import ContainerExited
+
+_LOOK_SECONDS: Final = 30.0
+"""The limit of one look at the engine: aiodocker itself would wait for ever."""
+_GONE_POLL_SECONDS: Final = 0.1
+_GONE_SECONDS: Final = 60.0
+"""How long containers may still be seen after their removal: a busy disk takes its time."""
+_WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+
+
+class DockerEngine:
+    """The containers of one Dayfly installation (`instance`) on one Docker engine.
+
+    `docker_host` as in DockerClient. Endpoints name the address that a port is bound to, or `advertised_host`
+    where that is set.
+    """
+
+    def __init__(
+        self,
+        docker_host: str | None = None,
+        *,
+        instance: str,
+        advertised_host: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = DockerClient(docker_host)
+        self._instance = instance
+        self._advertised_host = advertised_host
+        self._clock = clock or SystemClock()
+
+    async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
+        async with self._client.changing(f"container {container.name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+            await container_start.ensure(docker, container, files, again=again)
+
+    async def list_containers(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
+        with engine_errors(f"containers of {cluster_id}"):
+            async with asyncio.timeout(_LOOK_SECONDS), asyncio.TaskGroup() as group:
+                looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
+        return tuple(status for look in looks if (status := look.result()) is not None)
+
+    async def list_resources(self) -> tuple[EngineResource, ...]:
+        with engine_errors("list resources"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                unlabelled = await self._client.is_podman()
+                return await resources.list_resources(self._client.get(), self._instance, unlabelled=unlabelled)
+
+    async def discard(self, resource: EngineResource) -> None:
+        """Raises EngineRefused when it is in use, or does not carry our labels any more."""
+        doing = f"removing {resource.kind} {resource.name}"
+        async with self._client.changing(doing) as docker, asyncio.timeout(CHANGE_SECONDS):
+            await resources.discard(docker, self._instance, resource)
+
+    async def stop(self, name: str) -> None:
+        async with self._client.changing(f"stopping {name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+            container = docker.containers.container(name)
+            try:
+                await container.kill()
+                await container.wait()
+            except DockerError as error:
+                # 409: it is not running.
+                if not is_status(error, 404, 409):
+                    raise
+
+    async def wait_exit(self, name: str) -> int | None:
+        """Has no limit of its own. Raises DockerUnavailable when the connection breaks.
+
+        An engine that is going down ends all containers and tells whoever still waits: that is its end, not theirs.
+        """
+        with engine_errors(f"waiting for {name}"):
+            try:
+                ended = await self._client.get().containers.container(name).wait()
+            except DockerError as error:
+                if is_status(error, 404):
+                    return None
+                raise
+            await self._client.ping()
+        return int(ended["StatusCode"])
+
+    async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
+        async with self._client.changing(f"removing {cluster_id}") as docker:
+            async with asyncio.timeout(CHANGE_SECONDS):
+                await self._remove_containers(cluster_id, only)
+                if only is None:
+                    # What an earlier version made on Podman has a name and no label.
+                    unlabelled = [saved_volume(cluster_id)] if await self._client.is_podman() else []
+                    await delete_networks_and_volumes(docker, self._labels(cluster_id), unlabelled)
+
+    async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
+        return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout, clock=self._clock)
+
+    def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
+        return docker_exec.duplex(self._client.get(), name, argv, timeout=_LOOK_SECONDS)
+
+    async def logs(self, name: str, *, tail_lines: int = 200) -> str:
+        """Empty when there is no such container."""
+        with engine_errors(f"logs of {name}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                container = self._client.get().containers.container(name)
+                try:
+                    return "".join(await container.log(stdout=True, stderr=True, tail=tail_lines))
+                except DockerError as error:
+                    if is_status(error, 404):
+                        return ""
+                    raise
+
+    async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
+        with engine_errors(f"{path} of {name}"):
+            try:
+                # Not the archive call at first: that sends the whole file, and aiodocker keeps it in memory.
+                tail = ("tail", "-c", str(tail_bytes), path)
+                ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
+                if ended.exit_code == 0:
+                    return ended.stdout
+            except ContainerExited:
+                # The usual case of evidence: the file outlives what wrote it.
+                pass
+            async with asyncio.timeout(_LOOK_SECONDS):
+                try:
+                    with await self._client.get().containers.container(name).get_archive(path) as tar:
+                        content = tar.extractfile(tar.getmembers()[0])
+                        return content.read()[-tail_bytes:] if content else b""
+                except DockerError as error:
+                    if is_status(error, 404):
+                        return b""
+                    raise
+
+    async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
+        with engine_errors(f"ports of {cluster_id}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await self._list(cluster_id, role="net")
+        published: dict[int, Endpoint] = {}
+        for container in found:
+            # Podman lists the ports of stopped ones as well.
+            if container["State"] not in {"running", "paused"}:
+                continue
+            for port in container["Ports"]:
+                # An engine with IPv6 lists a wildcard binding twice; the first is IPv4's.
+                if "PublicPort" in port:
+                    bound = Endpoint(self._host(port.get("IP", "")), int(port["PublicPort"]))
+                    published.setdefault(int(port["PrivatePort"]), bound)
+        return published
+
+    def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
+        """From the moment of this call, not of the first iteration: a look in between misses nothing."""
+        return docker_events.follow(self._client.get(), self._labels(cluster_id), self._clock.now())
+
+    async def info(self) -> EngineInfo:
+        with engine_errors("engine info"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                docker = self._client.get()
+                return engine_info.engine_info(await docker.version(), await docker.system.info())
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _remove_containers(self, cluster_id: str, only: Collection[str] | None) -> None:
+        began = self._clock.monotonic()
+        while found := await self._list(cluster_id, only=only):
+            if self._clock.monotonic() - began > _GONE_SECONDS:
+                raise still_there(f"container {name_of(found[0])}")
+            # The namespace's owner last: what joined it would lose its network while it still runs.
+            joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
+            await delete_all(joined)
+            await delete_all([c for c in found if c not in joined])
+            if await self._list(cluster_id, only=only):
+                await self._clock.sleep(_GONE_POLL_SECONDS)
+
+    async def _list(
+        self, cluster_id: str, *, role: str | None = None, only: Collection[str] | None = None
+    ) -> list[DockerContainer]:
+        labels = self._labels(cluster_id) | ({LABEL_ROLE: role} if role else {})
+        filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+        found = await self._client.get().containers.list(all=True, filters=filters)
+        ours = [container for container in found if carries(container._container, labels)]  # noqa: SLF001
+        return ours if only is None else [container for container in ours if name_of(container) in only]
+
+    def _labels(self, cluster_id: str | None) -> dict[str, str]:
+        of_cluster = {LABEL_CLUSTER: cluster_id} if cluster_id is not None else {}
+        return {**of_cluster, LABEL_INSTANCE: self._instance}
+
+    def _host(self, bound: str) -> str:
+        return self._advertised_host or ("127.0.0.1" if bound in _WILDCARDS else bound)

@@ -1,0 +1,123 @@
+"""Commands in running containers, over Docker's exec: whole runs, and duplex streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+from aiodocker.execs import Exec
+from aiodocker.stream import Stream
+
+from dayfly.clock import Clock
+from dayfly.drivers.docker.errors import engine_errors, is_status
+from dayfly.drivers.interfaces import ByteStream, ExecResult
+from dayfly.errors import CommandFailed, ContainerExited, EngineRefused
+
+_STDOUT = 1
+_POLL_SECONDS = 0.02
+_NOT_RUNNING = ("is not running", "container state improper")
+"""Docker's words, and Podman's."""
+
+
+async def run(
+    docker: Docker, name: str, argv: Sequence[str], *, stdin: bytes, timeout: float, clock: Clock
+) -> ExecResult:
+    """Run `argv` in container `name` to its end.
+
+    Raises ContainerExited when it is not running, and CommandFailed when `timeout` seconds did not suffice.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            with engine_errors(f"exec in {name}"):
+                return await _run(docker, name, argv, stdin, clock)
+    except TimeoutError as error:
+        raise CommandFailed(f"{argv[0]} in {name} did not end within {timeout:g} s") from error
+
+
+@asynccontextmanager
+async def duplex(docker: Docker, name: str, argv: Sequence[str], *, timeout: float) -> AsyncIterator[ByteStream]:
+    """A running `argv` in container `name`, started within `timeout` seconds; it loses its stdin with the block."""
+    with engine_errors(f"exec in {name}"):
+        async with asyncio.timeout(timeout):
+            created = await _create(docker, name, argv, stdin=True)
+            stream = created.start(detach=False)
+            await stream.__aenter__()
+    try:
+        yield _Duplex(stream, name)
+    finally:
+        await stream.close()
+
+
+async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes, clock: Clock) -> ExecResult:
+    created = await _create(docker, name, argv, stdin=bool(stdin))
+    stdout, stderr = bytearray(), bytearray()
+    async with created.start(detach=False) as stream, asyncio.TaskGroup() as group:
+        if stdin:
+            # Written beside the reading: a command that answers as it reads would otherwise block us both.
+            group.create_task(_feed(stream, stdin))
+        while (message := await stream.read_out()) is not None:
+            (stdout if message.stream == _STDOUT else stderr).extend(message.data)
+    return ExecResult(await _exit_code(created, name, clock), bytes(stdout), bytes(stderr))
+
+
+async def _create(docker: Docker, name: str, argv: Sequence[str], *, stdin: bool) -> Exec:
+    try:
+        return await docker.containers.container(name).exec(list(argv), stdin=stdin)
+    except DockerError as error:
+        if is_status(error, 404) or any(words in error.message for words in _NOT_RUNNING):
+            raise ContainerExited(f"{name} is not running") from error
+        raise
+
+
+async def _feed(stream: Stream, data: bytes) -> None:
+    try:
+        await stream.write_in(data)
+        # aiodocker can only close both directions at once; the command needs the end of its input first.
+        response = stream._resp  # noqa: SLF001
+        transport = response.connection.transport if response and response.connection else None
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+    except (ConnectionError, AssertionError):
+        # The command ended without reading all: its exit code tells the rest.
+        return
+
+
+async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
+    """The stream may end an instant before the engine has noted the end of the process."""
+    while True:
+        try:
+            state = await created.inspect()
+        except DockerError as error:
+            if is_status(error, 404):
+                # The engine forgets a container's commands with its end.
+                raise ContainerExited(f"{name} is not running any more") from error
+            raise
+        if not state["Running"]:
+            break
+        await clock.sleep(_POLL_SECONDS)
+    if state["ExitCode"] is None:
+        raise EngineRefused(f"exec in {name}: the command did not start")
+    return int(state["ExitCode"])
+
+
+class _Duplex:
+    """A ByteStream over an exec; standard error is not part of the talk and is dropped."""
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self._doing = f"exec in {name}"
+
+    async def read(self) -> bytes:
+        with engine_errors(self._doing):
+            while (message := await self._stream.read_out()) is not None:
+                if message.stream == _STDOUT:
+                    return message.data
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        # The program may have ended, which aiodocker tells so; whoever reads learns it.
+        with suppress(AssertionError), engine_errors(self._doing):
+            await self._stream.write_in(data)

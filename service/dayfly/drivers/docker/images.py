@@ -1,0 +1,172 @@
+"""ImageStore and ImageBuilder over Docker's API. How images are made stands in image_build.py."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from aiodocker.containers import DockerContainer
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
+from dayfly.drivers.docker import image_build, push_pull
+from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker.container_config import one_shot_config
+from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.objects import delete, shown_or_none, still_there, unless
+from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
+
+_LOOK_SECONDS: Final = 30.0
+_CHANGE_SECONDS: Final = 300.0
+"""The limit of one change: deleting a large image keeps a slow disk busy."""
+
+
+class DockerImages:
+    """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
+
+    What `run` makes carries the label of `instance`, where that is given: it may outlive a process that is killed.
+    """
+
+    def __init__(
+        self, docker_host: str | None = None, *, instance: str | None = None, logins: Path | None = None
+    ) -> None:
+        self._client = DockerClient(docker_host)
+        self._logins = logins
+        self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
+        self._ended: set[str] = set()
+        """Names of one-shots that have ended and may be there still."""
+
+    async def inspect(self, reference: str) -> ImageInfo:
+        with engine_errors(f"image {reference}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                raw = await self._client.get().images.inspect(reference)
+                podman = await self._client.is_podman()
+        return ImageInfo(
+            id=raw["Id"],
+            references=_references(raw, podman=podman),
+            labels=raw["Config"]["Labels"] or {},
+            size_bytes=int(raw["Size"]),
+            created_at=datetime.fromisoformat(raw["Created"]),
+        )
+
+    async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
+        with engine_errors("images"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await self._client.get().images.list(filters={"label": [label]})
+                podman = await self._client.is_podman()
+        return tuple(_listed(raw, podman=podman) for raw in found if label in (raw["Labels"] or {}))
+
+    async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
+        podman = await self._is_podman(f"pushing {reference}")
+        async for progress in push_pull.push(self._client.get(), reference, podman=podman, logins=self._logins):
+            yield progress
+
+    async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
+        podman = await self._is_podman(f"pulling {reference}")
+        async for progress in push_pull.pull(self._client.get(), reference, podman=podman, logins=self._logins):
+            yield progress
+
+    async def _is_podman(self, doing: str) -> bool:
+        with engine_errors(doing):
+            return await self._client.is_podman()
+
+    async def tag(self, image: str, reference: str) -> None:
+        repository, tag = split_tag(reference)
+        with engine_errors(f"tagging {image}"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._client.get().images.tag(image, repository, tag=tag)
+
+    async def remove(self, reference: str) -> None:
+        with engine_errors(f"removing {reference}"):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                images = self._client.get().images
+                await unless(images.delete(reference), 404)
+                if await shown_or_none(images.inspect(reference)) is not None:
+                    raise still_there(f"image {reference}")
+
+    async def run(
+        self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
+    ) -> ExecResult | None:
+        config = one_shot_config(image, argv, devices, self._labels)
+        with engine_errors(f"running {argv[0]} in {image}"):
+            await self._remove_ended()
+            # Named beforehand, so that it can be removed whenever we are cut off.
+            name = f"dayfly-one-shot-{secrets.token_hex(6)}"
+            container = self._client.get().containers.container(name)
+            try:
+                await self._create(config, name)
+                async with asyncio.timeout(_CHANGE_SECONDS):
+                    await container.start()
+                return await _result(container, timeout)
+            finally:
+                self._ended.add(name)
+                await self._remove_ended()
+
+    async def _remove_ended(self) -> None:
+        """One-shots are removed when they have ended; what an engine that went away has kept, before the next."""
+        for name in tuple(self._ended):
+            async with asyncio.timeout(_CHANGE_SECONDS):
+                await delete(self._client.get().containers.container(name))
+            self._ended.discard(name)
+
+    @uncancellable
+    async def _create(self, config: dict[str, Any], name: str) -> None:
+        async with asyncio.timeout(_CHANGE_SECONDS):
+            await self._client.get().containers.create(config, name=name)
+
+    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
+        return await image_build.import_rootfs(self._client.get(), tar, reference, changes)
+
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        return await image_build.add_files(self._client.get(), base, folder, reference, labels)
+
+    async def build(
+        self,
+        context: Path,
+        reference: str,
+        *,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Make `reference` of the folder `context` by its Dockerfile. Raises as ImageBuilder.add_files."""
+        await image_build.build(
+            self._client.get(), context, reference, arguments=arguments, labels=labels, on_line=on_line
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+async def _result(container: DockerContainer, timeout: float) -> ExecResult | None:
+    try:
+        async with asyncio.timeout(timeout):
+            ended = await container.wait()
+    except TimeoutError:
+        return None
+    async with asyncio.timeout(_LOOK_SECONDS):
+        stdout = await container.log(stdout=True)
+        stderr = await container.log(stderr=True)
+    return ExecResult(int(ended["StatusCode"]), "".join(stdout).encode(), "".join(stderr).encode())
+
+
+def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
+    return ImageInfo(
+        id=raw["Id"],
+        references=_references(raw, podman=podman),
+        labels=raw["Labels"] or {},
+        size_bytes=int(raw["Size"]),
+        created_at=datetime.fromtimestamp(raw["Created"], UTC),
+    )
+
+
+def _references(raw: Mapping[str, Any], *, podman: bool) -> tuple[str, ...]:
+    """In Docker's short form. Podman writes `docker.io/dayfly/bare:latest`, and `localhost/…` of what it loaded."""
+    tags = [str(tag) for tag in raw["RepoTags"] or () if tag != "<none>:<none>"]
+    if podman:
+        tags = [tag.removeprefix("docker.io/").removeprefix("library/").removeprefix("localhost/") for tag in tags]
+    return tuple(dict.fromkeys(tags))

@@ -1,0 +1,51 @@
+"""Everything on an engine by its name, whoever made it: a second look that no label filter can deceive.
+
+Not here: any removal. Things are removed by exact label (resources.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from dayfly.domain.cluster.naming import LABEL_INSTANCE
+from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.objects import name_of
+
+_LOOK_SECONDS: Final = 30.0
+
+
+class EngineNames:
+    """`docker_host` as in DockerClient. All methods raise DockerUnavailable, EngineRefused."""
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self._client = DockerClient(docker_host)
+
+    async def all_names(self) -> frozenset[str]:
+        """`container NAME`, `volume NAME` and `network NAME` of all that there is."""
+        with engine_errors("names"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                docker = self._client.get()
+                containers = await docker.containers.list(all=True)
+                volumes = (await docker.volumes.list())["Volumes"] or ()  # type: ignore[no-untyped-call]
+                networks = await docker.networks.list()
+        return frozenset(
+            {
+                *(f"container {name_of(container)}" for container in containers),
+                *(f"volume {volume['Name']}" for volume in volumes),
+                *(f"network {network['Name']}" for network in networks),
+            }
+        )
+
+    async def volumes_in_use(self, instance: str) -> frozenset[str]:
+        """The names of all volumes that containers of `instance` use; those without a name of ours among them."""
+        with engine_errors("volumes in use"):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
+                containers = await self._client.get().containers.list(all=True, filters=filters)
+        mounts = (mount for container in containers for mount in container["Mounts"] or ())
+        return frozenset(str(mount["Name"]) for mount in mounts if mount.get("Type") == "volume" and mount.get("Name"))
+
+    async def close(self) -> None:
+        await self._client.close()

@@ -1,0 +1,171 @@
+"""Docker's objects one by one: how a container looks, and how things are deleted whoever else is deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, cast
+
+from aiodocker import Docker
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from aiodocker.networks import DockerNetwork
+from aiodocker.volumes import DockerVolume
+
+from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE, LABEL_TEMPLATE
+from dayfly.domain.cluster.topology import Role
+from dayfly.drivers.docker.errors import is_status
+from dayfly.drivers.interfaces import ContainerStatus
+from dayfly.errors import EngineRefused, NotRemoved
+
+State = Literal["created", "running", "paused", "exited"]
+
+_STATES: Final[Mapping[str, State]] = {
+    "created": "created",
+    "running": "running",
+    "restarting": "running",
+    "paused": "paused",
+    "exited": "exited",
+    "removing": "exited",
+    "dead": "exited",
+    # Podman's own: prepared and not started yet; the process is ending; it ended, and is not cleaned up yet.
+    "initialized": "created",
+    "stopping": "running",
+    "stopped": "exited",
+}
+
+
+async def look(container: DockerContainer) -> ContainerStatus | None:
+    """None when it went away between the list and this look."""
+    try:
+        shown: dict[str, Any] = await container.show()
+    except DockerError as error:
+        if is_status(error, 404):
+            return None
+        raise
+    labels, state = shown["Config"]["Labels"], state_of(shown)
+    return ContainerStatus(
+        name=shown["Name"].lstrip("/"),
+        cluster_id=labels[LABEL_CLUSTER],
+        role=cast("Role", labels[LABEL_ROLE]),
+        node=labels.get(LABEL_NODE),
+        state=state,
+        exit_code=shown["State"]["ExitCode"] if state == "exited" else None,
+        image=shown["Image"],
+        labels=labels,
+        started_at=_moment(shown["State"]["StartedAt"]),
+    )
+
+
+def state_of(shown: Mapping[str, Any]) -> State:
+    """Of a container as an inspection shows it. Raises EngineRefused for a state that no engine had so far."""
+    status = str(shown["State"]["Status"])
+    try:
+        return _STATES[status]
+    except KeyError as error:
+        raise EngineRefused(f"container {shown['Name']} is in a state that Dayfly does not know: {status}") from error
+
+
+def _moment(text: str) -> datetime | None:
+    """The engine writes the first day of the first year for what has not happened yet."""
+    return None if text.startswith("0001-") else datetime.fromisoformat(text)
+
+
+def label_of(container: DockerContainer, name: str) -> str | None:
+    labels: Mapping[str, str] = container["Labels"] or {}
+    return labels.get(name)
+
+
+def name_of(container: DockerContainer) -> str:
+    """Of a container as a list shows it."""
+    # Its own name has one slash; those that links gave it have two. One that is half removed has none.
+    names = [name[1:] for name in container["Names"] or () if name.count("/") == 1]
+    return names[0] if names else str(container.id)
+
+
+async def delete_all(containers: Sequence[DockerContainer]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for container in containers:
+            group.create_task(delete(container))
+
+
+async def delete(container: DockerContainer) -> None:
+    """With its anonymous volumes; killed when it runs."""
+    # 409: somebody else is removing it right now.
+    await unless(container.delete(force=True, v=True), 404, 409)
+
+
+async def delete_networks_and_volumes(docker: Docker, labels: Mapping[str, str], unlabelled: Sequence[str]) -> None:
+    """Those that carry all `labels`, and the volumes of exactly the names `unlabelled` that carry none of Dayfly's.
+
+    Raises NotRemoved when one is still there afterwards.
+    """
+    filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    for found in await docker.networks.list(filters=filters):
+        if carries(found, labels):
+            await delete_network(docker, found["Id"], found["Name"])
+    for found in (await docker.volumes.list(filters=filters))["Volumes"] or ():  # type: ignore[no-untyped-call]
+        if carries(found, labels):
+            await delete_volume(docker, found["Name"])
+    for name in unlabelled:
+        shown = await shown_or_none(DockerVolume(docker, name).show())  # type: ignore[no-untyped-call]
+        if shown is not None and not has_our_labels(labels_of(shown)):
+            await delete_volume(docker, name)
+
+
+async def delete_volume(docker: Docker, name: str) -> None:
+    """Raises NotRemoved when it is still there afterwards."""
+    volume = DockerVolume(docker, name)  # type: ignore[no-untyped-call]
+    await unless(volume.delete(), 404)  # type: ignore[no-untyped-call]
+    if await shown_or_none(volume.show()) is not None:  # type: ignore[no-untyped-call]
+        raise still_there(f"volume {name}")
+
+
+async def delete_network(docker: Docker, network_id: str, name: str) -> None:
+    """Raises EngineRefused when a container uses it, NotRemoved when it is still there afterwards."""
+    network = DockerNetwork(docker, network_id)  # type: ignore[no-untyped-call]
+    # Podman removes a network under a running container.
+    if ((await shown_or_none(network.show())) or {}).get("Containers"):
+        raise EngineRefused(f"network {name} is in use by a container")
+    await unless(network.delete(), 404)
+    if await shown_or_none(network.show()) is not None:
+        raise still_there(f"network {name}")
+
+
+def still_there(what: str) -> NotRemoved:
+    return NotRemoved(f"{what} is still there after its removal: see what uses it, and the engine's own log")
+
+
+async def shown_or_none(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """What `look` shows; None when it is gone."""
+    try:
+        return await look
+    except DockerError as error:
+        if is_status(error, 404):
+            return None
+        raise
+
+
+def labels_of(found: Mapping[str, Any]) -> Mapping[str, str]:
+    """Of a volume or a network, or of a container in a list."""
+    labels: Mapping[str, str] = found["Labels"] or {}
+    return labels
+
+
+def carries(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether `found` has exactly `labels`, among others: an engine's filter alone is not trusted with a removal."""
+    return labels.items() <= labels_of(found).items()
+
+
+def has_our_labels(labels: Mapping[str, str]) -> bool:
+    return any(name in labels for name in (LABEL_INSTANCE, LABEL_CLUSTER, LABEL_TEMPLATE))
+
+
+async def unless(deletion: Awaitable[Any], *statuses: int) -> None:
+    """`deletion`, with the engine's answers `statuses` taken for success."""
+    try:
+        await deletion
+    except DockerError as error:
+        if not is_status(error, *statuses):
+            raise

@@ -1,0 +1,149 @@
+"""Pushes and pulls, with the login that `docker login` has kept, on Docker and on Podman.
+
+aiodocker's own calls send a header that Podman does not parse, and cannot ask Podman for a registry without TLS.
+Not here: logins (registry_credentials.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+from aiohttp import ClientTimeout
+
+from dayfly.domain.cluster.naming import split_tag
+from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.registry_credentials import credentials_for, registry_of
+from dayfly.drivers.interfaces import TransferProgress
+from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
+
+_SILENCE_SECONDS: Final = 300.0
+"""A transfer that says nothing for so long is over."""
+_PULL_OF_PODMAN: Final = "v5.0.0/libpod/images/pull"
+"""Podman's own call: the Docker-compatible one pays no attention to `tlsVerify`."""
+_NO_TLS: Final = "server gave HTTP response to HTTPS client"
+_NO_LOGIN: Final = (
+    "no basic auth credentials",
+    "authentication required",
+    "unauthorized",
+    "requested access to the resource is denied",
+    "authorization failed",
+)
+
+
+async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
+    """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
+    repository, tag = split_tag(reference)
+    params = {"tag": tag} | _without_tls(reference, podman=podman)
+    transfer = _Transfer("pushing", reference, f"images/{repository}/push", params, podman)
+    async for progress in _run(docker, transfer, logins):
+        yield progress
+
+
+async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
+    """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
+    repository, tag = split_tag(reference)
+    if podman:
+        path, params = _PULL_OF_PODMAN, {"reference": f"{repository}:{tag}"} | _without_tls(reference, podman=True)
+    else:
+        path, params = "images/create", {"fromImage": repository, "tag": tag}
+    async for progress in _run(docker, _Transfer("pulling", reference, path, params, podman), logins):
+        yield progress
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """One call, and what it is for."""
+
+    verb: str
+    reference: str
+    path: str
+    params: Mapping[str, str]
+    podman: bool
+
+
+async def _run(docker: Docker, transfer: _Transfer, logins: Path | None) -> AsyncIterator[TransferProgress]:
+    registry, path, podman = registry_of(transfer.reference), transfer.path, transfer.podman
+    credentials = None if logins is None else await credentials_for(registry, logins)
+    call = docker._query(  # noqa: SLF001
+        path,
+        "POST",
+        params=transfer.params,
+        headers=_header(credentials, podman=podman),
+        timeout=ClientTimeout(total=None, sock_read=_SILENCE_SECONDS),
+        versioned_api=path != _PULL_OF_PODMAN,
+    )
+    try:
+        with engine_errors(f"{transfer.verb} {transfer.reference}"):
+            async with call as response:
+                async for line in response.content:
+                    if line.strip():
+                        yield _progress(json.loads(line))
+    except (EngineRefused, ImageMissing) as error:
+        raise _explained(error, registry, podman=podman) from error
+
+
+def _progress(line: Mapping[str, Any]) -> TransferProgress:
+    """Raises DockerError for a line that tells a failure: the status was sent before."""
+    if error := line.get("error"):
+        raise DockerError(500, str(error))
+    detail = line.get("progressDetail") or {}
+    # Podman's own pull tells what it does in `stream`.
+    return TransferProgress(
+        layer=str(line.get("id", "")),
+        status=str(line.get("status") or line.get("stream") or "").strip(),
+        current_bytes=int(detail.get("current") or 0),
+        total_bytes=int(detail.get("total") or 0),
+    )
+
+
+def _header(credentials: Mapping[str, str] | None, *, podman: bool) -> dict[str, str]:
+    if credentials is None and podman:
+        # Then it takes what `podman login` has kept for the user that it runs as; an empty one would forbid it that.
+        return {}
+    # Docker 20.10 refuses a push without the header.
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(credentials or {}).encode()).decode()}
+
+
+def _without_tls(reference: str, *, podman: bool) -> dict[str, str]:
+    """Docker itself does without TLS on loopback; Podman only when it is asked to."""
+    return {"tlsVerify": "false"} if podman and is_loopback(registry_of(reference)) else {}
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether `registry` (`host:port`, `[::1]:5000`) is on this machine by its address, or is called localhost."""
+    host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdigit() else registry
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _explained(error: EngineRefused | ImageMissing, registry: str, *, podman: bool) -> DayflyError:
+    """`error` with what to do, where the registry is what refuses."""
+    if _NO_TLS in error.message:
+        where = (
+            f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf'
+            if podman
+            else f'`"insecure-registries": ["{registry}"]` in /etc/docker/daemon.json, and restart the engine'
+        )
+        return RegistryRefused(
+            f"{error.message}. The registry {registry} has no TLS: allow it on the engine's host by {where}"
+        )
+    # containerd says as well that the repository may not exist; that alone may be so.
+    no_login = _NO_LOGIN[:1] if isinstance(error, ImageMissing) else _NO_LOGIN
+    if any(words in error.message.lower() for words in no_login):
+        return RegistryRefused(
+            f"{error.message}. The registry {registry} wants a login, or refuses the one that there is: "
+            f"run `docker login {registry}` as the user who runs this command"
+        )
+    return error

@@ -1,0 +1,149 @@
+"""Runs ToolContainers over Docker's API. Not here: what a bake runs in them (images/), their privileges' reasons."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from aiodocker import Docker
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from aiodocker.stream import Stream
+
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster.naming import LABEL_ROLE, split_tag
+from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker.container_config import tool_config
+from dayfly.drivers.docker.errors import engine_errors, is_status
+from dayfly.drivers.docker.objects import delete, unless
+from dayfly.drivers.interfaces import OutputLine, ToolContainer
+from dayfly.drivers.tar import archive
+from dayfly.errors import BakeFailed
+
+_LOOK_SECONDS: Final = 30.0
+_CHANGE_SECONDS: Final = 300.0
+_COMMIT_SECONDS: Final = 1800.0
+_LABELS: Final = {LABEL_ROLE: "bake"}
+"""No installation's label: what a bake keeps (its cache's volume) is nothing that a service may sweep."""
+_STDOUT: Final = 1
+
+
+class DockerTools:
+    """A ToolRunner. `docker_host` as in DockerClient."""
+
+    def __init__(self, docker_host: str | None = None) -> None:
+        self._client = DockerClient(docker_host)
+
+    @asynccontextmanager
+    async def run(self, tool: ToolContainer) -> AsyncIterator[DockerToolRun]:
+        docker = self._client.get()
+        with engine_errors("a container for a bake"):
+            socket = await self._check_engine(docker)
+        # Named beforehand, so that it can be removed whenever we are cut off.
+        container = docker.containers.container(f"dayfly-bake-{secrets.token_hex(6)}")
+        doing = f"container {container.id}"
+        stream = container.attach(stdin=True, stdout=True, stderr=True)
+        try:
+            with engine_errors(doing):
+                await _create(docker, container.id, tool, socket)
+                await _start(container, stream, tool)
+            yield DockerToolRun(container, stream)
+        finally:
+            with engine_errors(doing):
+                await _end(container, stream, tool.grace_seconds)
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+    async def _check_engine(self, docker: Docker) -> Path:
+        """The engine's socket on this host."""
+        socket = self._client.socket
+        if socket is None:
+            raise BakeFailed(
+                f"a bake in a container needs the engine's socket on this host, and the engine is at "
+                f"{docker.docker_host}: bake on the engine's host"
+            )
+        async with asyncio.timeout(_LOOK_SECONDS):
+            options = (await docker.system.info())["SecurityOptions"] or ()
+        if any("name=rootless" in option for option in options):
+            raise BakeFailed(
+                "a bake in a container needs an engine that runs as root, and this one is rootless: "
+                "it may neither make device nodes nor give files their owners"
+            )
+        return socket
+
+
+class DockerToolRun:
+    """A ToolRun."""
+
+    def __init__(self, container: DockerContainer, stream: Stream) -> None:
+        self._container = container
+        self._stream = stream
+
+    async def lines(self) -> AsyncIterator[OutputLine]:
+        rest = {"stdout": b"", "stderr": b""}
+        with engine_errors(f"output of {self._container.id}"):
+            while (message := await self._stream.read_out()) is not None:
+                name = "stdout" if message.stream == _STDOUT else "stderr"
+                *whole_lines, rest[name] = (rest[name] + message.data).split(b"\n")
+                for line in whole_lines:
+                    yield _line(name, line)
+        for name, line in rest.items():
+            if line:
+                yield _line(name, line)
+
+    async def exit_code(self) -> int | None:
+        with engine_errors(f"waiting for {self._container.id}"):
+            try:
+                return int((await self._container.wait())["StatusCode"])
+            except DockerError as error:
+                if is_status(error, 404):
+                    return None
+                raise
+
+    @uncancellable
+    async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
+        repository, tag = split_tag(reference)
+        config = {"Labels": dict(labels), "Cmd": ["/bin/sh"]}
+        with engine_errors(f"making {reference}"):
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                made = await self._container.commit(repository=repository, tag=tag, config=config, pause=False)
+        return str(made["Id"])
+
+
+def _line(name: str, raw: bytes) -> OutputLine:
+    return OutputLine("stdout" if name == "stdout" else "stderr", raw.decode(errors="replace").rstrip("\r"))
+
+
+@uncancellable
+async def _create(docker: Docker, name: str, tool: ToolContainer, socket: Path) -> None:
+    async with asyncio.timeout(_CHANGE_SECONDS):
+        await docker.containers.create(tool_config(tool, socket, _LABELS), name=name)
+
+
+async def _start(container: DockerContainer, stream: Stream, tool: ToolContainer) -> None:
+    async with asyncio.timeout(_CHANGE_SECONDS):
+        if tool.files:
+            await container.put_archive("/", archive(tool.files))  # type: ignore[no-untyped-call]
+        await stream.__aenter__()
+        await container.start()
+
+
+@uncancellable
+async def _end(container: DockerContainer, stream: Stream, grace_seconds: float) -> None:
+    """Let the program clean up, then remove what is left. Runs to its end when it is cancelled, too."""
+    # aiodocker asserts that the connection is still there.
+    with suppress(AssertionError):
+        await stream.close()
+    if grace_seconds:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await unless(container.wait(), 404)
+    async with asyncio.timeout(_CHANGE_SECONDS):
+        await delete(container)
+        # Removed by itself or by us, that takes the engine a moment.
+        await unless(container.wait(condition="removed"), 404)

@@ -1,0 +1,45 @@
+"""How hard the host's CPUs are contended for, as its kernel tells it. What to do about it is not decided here."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from dayfly.drivers.interfaces import Pressure
+
+_SOME: Final = re.compile(r"^some avg10=([0-9.]+) ", re.MULTILINE)
+
+
+class KernelPressure:
+    """A PressureGauge over /proc. Each look reads one small file.
+
+    With PSI: the share of the last ten seconds in which some process waited for a CPU. Kernels without it, or booted
+    without it, have the load average of the last minute: 100 percent is a second process waiting for every CPU (load
+    twice their number), 0 is none. It lags behind, and counts waits for disks as well.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), *, cpus: int | None = None) -> None:
+        self._proc = proc
+        self._cpus = cpus or os.cpu_count() or 1
+
+    def read(self) -> Pressure:
+        """No pressure where the kernel tells nothing at all."""
+        percent = self._stalled()
+        return Pressure(percent, "psi") if percent is not None else Pressure(self._overload(), "load")
+
+    def _stalled(self) -> float | None:
+        try:
+            found = _SOME.search((self._proc / "pressure" / "cpu").read_text())
+        except OSError:
+            # Not built in (no such file), switched off (not supported), or hidden from a container.
+            return None
+        return float(found[1]) if found else None
+
+    def _overload(self) -> float:
+        try:
+            load = float((self._proc / "loadavg").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return 0.0
+        return min(100.0, max(0.0, (load - self._cpus) / self._cpus * 100))

@@ -1,0 +1,67 @@
+"""The seams to the outside world. The engine's steps know these, and no library behind them.
+
+`ContainerEngine` speaks of a cluster's containers in CRI's sense, not of Docker: a Kubernetes engine can follow.
+Every method raises errors of dayfly.errors only; DockerUnavailable where the engine does not answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dayfly.drivers.interfaces.container_engine import (
+    ByteStream,
+    ContainerEngine,
+    ContainerStatus,
+    EngineEvent,
+    EngineInfo,
+    EngineResource,
+    ExecResult,
+    File,
+)
+from dayfly.drivers.interfaces.host import Pressure, PressureGauge
+from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, TransferProgress
+from dayfly.drivers.interfaces.kubernetes import KubeAccess, KubeApi, KubeNode, KubePod
+from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Memory, Ram, Ssh, SshTarget
+from dayfly.drivers.interfaces.tool_containers import OutputLine, ToolContainer, ToolRun, ToolRunner
+
+__all__ = [
+    "ByteStream",
+    "CommandResult",
+    "ContainerEngine",
+    "ContainerStatus",
+    "Drivers",
+    "EngineEvent",
+    "EngineInfo",
+    "EngineResource",
+    "ExecResult",
+    "File",
+    "ImageBuilder",
+    "ImageInfo",
+    "ImageStore",
+    "KubeAccess",
+    "KubeApi",
+    "KubeNode",
+    "KubePod",
+    "Machines",
+    "Memory",
+    "OutputLine",
+    "Pressure",
+    "PressureGauge",
+    "Ram",
+    "Ssh",
+    "SshTarget",
+    "ToolContainer",
+    "ToolRun",
+    "ToolRunner",
+    "TransferProgress",
+]
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """What steps are given."""
+
+    engine: ContainerEngine
+    ssh: Ssh
+    kube: KubeApi
+    machines: Machines

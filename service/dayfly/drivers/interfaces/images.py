@@ -1,0 +1,81 @@
+"""The images on the engine, and what makes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from dayfly.drivers.interfaces.container_engine import ExecResult
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image on the engine. `id` is its content id; size in bytes."""
+
+    id: str
+    references: tuple[str, ...]
+    labels: Mapping[str, str]
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class TransferProgress:
+    """How a push or pull stands: of which layer, what, and how many bytes of how many (0: not known)."""
+
+    layer: str
+    status: str
+    current_bytes: int = 0
+    total_bytes: int = 0
+
+
+class ImageStore(Protocol):
+    """The images on the engine."""
+
+    async def inspect(self, reference: str) -> ImageInfo:
+        """By reference or id. Raises ImageMissing."""
+        ...
+
+    async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
+        """All that carry `label`."""
+        ...
+
+    def push(self, reference: str) -> AsyncIterator[TransferProgress]: ...
+
+    def pull(self, reference: str) -> AsyncIterator[TransferProgress]: ...
+
+    async def tag(self, image: str, reference: str) -> None: ...
+
+    async def remove(self, reference: str) -> None:
+        """Untag, and delete what no tag holds any more. No error when it is not there."""
+        ...
+
+    async def run(
+        self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
+    ) -> ExecResult | None:
+        """Run `argv` once in a container without privileges or network, and remove it; None when `timeout` passed."""
+        ...
+
+
+class ImageBuilder(Protocol):
+    """What a bake needs of the engine beside ImageStore. Nothing is left behind that `reference` does not name.
+
+    Both raise BakeFailed, DiskFull or DockerUnavailable, and stream: memory stays small.
+    """
+
+    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
+        """Make an image of one layer from the root file system in `tar` (plain, gzip, bzip2, xz); its content id.
+
+        `changes` are Dockerfile instructions (`CMD`, `ENTRYPOINT`, `ENV`, `LABEL`, …).
+        """
+        ...
+
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        """Make an image of `base`, which has a command, and at its root of what is in `folder`; its content id.
+
+        It has the labels of `base`, too. One at a time for a `reference`. Raises ImageMissing for `base`.
+        """
+        ...

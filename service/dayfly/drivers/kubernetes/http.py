@@ -1,0 +1,129 @@
+"""HTTP to one cluster's API server: mutual TLS, single requests, and watches that outlive their connections.
+
+Not here: which objects mean what (client.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import httpx
+
+from dayfly.clock import Clock
+from dayfly.drivers.interfaces import KubeAccess
+
+_RETRY_SECONDS: Final = 0.5
+_WATCH_SECONDS: Final = 30
+"""A watch ends after so long and begins with a fresh list: what a lost event hides stays hidden no longer."""
+_SILENCE_SECONDS: Final = 60.0
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object that is there, or is no more."""
+
+    kind: Literal["present", "gone"]
+    object: Object
+
+
+class KubeHttp:
+    """A connection to one API server, as its administrator; an async context manager."""
+
+    def __init__(self, access: KubeAccess, clock: Clock) -> None:
+        self._clock = clock
+        self._extensions = {"sni_hostname": access.server_name}
+        host = f"[{access.endpoint.host}]" if ":" in access.endpoint.host else access.endpoint.host
+        self._client = httpx.AsyncClient(
+            base_url=f"https://{host}:{access.endpoint.port}",
+            verify=_tls(access),
+            # No proxy of the environment may stand between us and a port of this host.
+            trust_env=False,
+            timeout=_SILENCE_SECONDS,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def request(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Object | None = None
+    ) -> httpx.Response:
+        """The answer, whatever its status. Raises httpx.TransportError."""
+        return await self._client.request(method, path, params=params, json=body, extensions=self._extensions)
+
+    async def items(self, path: str, params: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
+        """All objects under `path`, and the version to watch on from. Raises httpx.HTTPError."""
+        answer = await self.request("GET", path, params=params)
+        listed = answer.raise_for_status().json()
+        return listed["items"] or [], str(listed["metadata"].get("resourceVersion", ""))
+
+    async def watch(self, path: str, params: Mapping[str, str] | None = None) -> AsyncGenerator[Change, None]:
+        """What is there, then each change, for ever: the caller sets the limit. Broken connections are made again.
+
+        An object that went away while no watch was open is told as gone by the list that follows.
+        """
+        known: dict[str, Object] = {}
+        while True:
+            try:
+                listed, version = await self.items(path, params)
+                now = {item["metadata"]["name"]: item for item in listed}
+                for name in known.keys() - now.keys():
+                    yield Change("gone", known[name])
+                known = now
+                for item in listed:
+                    yield Change("present", item)
+                async for change in self._follow(path, {**(params or {}), "resourceVersion": version}):
+                    name = change.object["metadata"]["name"]
+                    if change.kind == "gone":
+                        known.pop(name, None)
+                    else:
+                        known[name] = change.object
+                    yield change
+            except (httpx.HTTPError, ValueError):
+                # An API server that starts, restarts or stopped in mid-sentence: the caller's limit ends this.
+                await self._clock.sleep(_RETRY_SECONDS)
+
+    async def _follow(self, path: str, params: Mapping[str, str]) -> AsyncIterator[Change]:
+        watching = {**params, "watch": "1", "timeoutSeconds": str(_WATCH_SECONDS)}
+        async with self._client.stream("GET", path, params=watching, extensions=self._extensions) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    # Usually "too old resource version": a list begins anew.
+                    return
+                if event["type"] != "BOOKMARK":
+                    yield Change("gone" if event["type"] == "DELETED" else "present", event["object"])
+
+
+def _tls(access: KubeAccess) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=access.ca)
+    with _secret_file(f"{access.certificate}\n{access.key}") as path:
+        context.load_cert_chain(path)
+    return context
+
+
+@contextmanager
+def _secret_file(text: str) -> Iterator[str]:
+    """A path that leads to `text` and to no disk: Python's ssl reads keys from files only."""
+    descriptor = os.memfd_create("dayfly-client")
+    try:
+        with os.fdopen(os.dup(descriptor), "w") as file:
+            file.write(text)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

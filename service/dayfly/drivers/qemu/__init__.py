@@ -1,0 +1,1 @@
+"""QEMU's virtual machines in node containers: QMP, the guest agent, KVM."""

@@ -1,0 +1,127 @@
+"""QMP, QEMU's control protocol, to a machine in a node container: through socat, as the socket lies in there."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp.error import ProtocolError
+
+from dayfly.domain.cluster.qemu_cmdline import QMP_SOCKET
+from dayfly.drivers.interfaces import ByteStream, ContainerEngine
+from dayfly.errors import CommandFailed, DayflyError, VmExited
+
+_SOCKET: Final = f"UNIX-CONNECT:{QMP_SOCKET}"
+_RETRY_SECONDS: Final = 0.02
+_SILENT_SECONDS: Final = 30.0
+"""QEMU serves one session at a time. One whose process stands still is ended after so long: less than it takes until
+another process has taken over and given up waiting for its turn."""
+_CHUNK_BYTES: Final = 65536
+
+
+class Qmp:
+    """One session. QEMU serves one at a time: keep it short."""
+
+    def __init__(self, client: QMPClient, container: str, timeout: float) -> None:
+        self._client = client
+        self._container = container
+        self._timeout = timeout
+
+    async def status(self) -> str:
+        """`running`, `paused`, `prelaunch`, `inmigrate`, … as QEMU names it."""
+        answer = await self.execute("query-status")
+        if not isinstance(answer, Mapping):
+            raise CommandFailed(f"{self._container}: QEMU answered query-status with {answer!r}")
+        return str(answer["status"])
+
+    async def quit(self) -> None:
+        """End QEMU at once."""
+        with suppress(VmExited):
+            # It may be gone before its answer is here.
+            await self.execute("quit")
+
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
+        """QEMU's answer to `command`. Raises CommandFailed when it refuses, VmExited when it is gone or silent."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._client.execute(command, dict(arguments) if arguments else None)
+        except ExecuteError as error:
+            raise CommandFailed(f"{self._container}: QEMU refused {command}: {error}") from error
+        except (ExecInterruptedError, ProtocolError, OSError, EOFError, QMPError) as error:
+            raise VmExited(f"{self._container}: QEMU did not answer {command}: {_text(error)}") from error
+
+
+@asynccontextmanager
+async def qmp(
+    engine: ContainerEngine, container: str, *, timeout: float = 30.0, starting: bool = False
+) -> AsyncIterator[Qmp]:
+    """A session with the machine in `container`; connecting, and each command, may take `timeout` seconds.
+
+    `starting`: its QEMU may not be there yet, and is waited for. Other sessions end when they are silent for too long.
+    Raises VmExited when nobody answers on its socket, and what `engine.open` raises.
+    """
+    # The socket of an earlier start lies there until QEMU makes its own; nobody listens on it.
+    patience = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
+    ending = () if starting else ("-T", f"{min(timeout, _SILENT_SECONDS):g}")
+    async with engine.open(container, ("socat", *ending, "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
+        client = QMPClient()  # without a name: it would have a logger made for it, which is kept for ever
+        try:
+            async with asyncio.timeout(timeout):
+                await client.connect(ours)
+        except (QMPError, OSError, EOFError) as error:  # TimeoutError is an OSError.
+            raise VmExited(f"{container}: QEMU does not answer: {_text(error)}") from error
+        try:
+            yield Qmp(client, container, timeout)
+        finally:
+            # A session whose QEMU has quit ends with the error that it met then; it was told already.
+            with suppress(QMPError, OSError, EOFError):
+                await client.disconnect()
+
+
+@asynccontextmanager
+async def _pumped(stream: ByteStream) -> AsyncIterator[socket.socket]:
+    """A socket for QMPClient that is `stream`: it takes nothing but sockets."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours:  # whoever gives up does so at any await, the first one too
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        # Not a task group: that would wrap the errors of the block, which callers tell apart by type.
+        pumps = [asyncio.create_task(_up(reader, stream)), asyncio.create_task(_down(stream, writer))]
+        try:
+            yield ours
+        except VmExited as error:
+            # An engine that broke away looks, from QMP's end, as a machine that is gone.
+            for pump in pumps:
+                if pump.done() and not pump.cancelled() and isinstance(cause := pump.exception(), DayflyError):
+                    raise cause from error
+            raise
+        finally:
+            writer.close()
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _up(reader: asyncio.StreamReader, stream: ByteStream) -> None:
+    while data := await reader.read(_CHUNK_BYTES):
+        await stream.write(data)
+
+
+async def _down(stream: ByteStream, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await stream.read():
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Fakes of the outside world, for tests. Not in the wheel, and never imported by production code."""

@@ -1,0 +1,122 @@
+"""KubeApi in memory. A time-out takes no time: what is not so now is raised at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.errors import NodeNotReady, NotUsable
+from dayfly.testing.fake_faults import Faults
+
+EARLIER_BOOT = "earlier-boot"
+"""The boot id that nodes show after `stale_boot`."""
+
+
+class FakeKube(Faults):
+    """The API servers of all clusters. Every node that is asked for is Ready unless it was said not to be.
+
+    Clusters are told apart by their CA. What a test says of a node holds for the node of that name in every cluster.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reachable = True
+        self.service_account = True
+        self.registered: dict[str, dict[str, KubeNode]] = {}
+        """CA of a cluster → its nodes by name."""
+        self.existing_pods: list[KubePod] = []
+        self.pods_run: list[str] = []
+        self._unready: dict[str, str] = {}
+        self._stale: set[str] = set()
+        self._silent: set[str] = set()
+        self._failing_pods: str | None = None
+
+    def not_ready(self, node: str, reason: str = "KubeletNotReady") -> None:
+        """`node` does not become Ready, and says `reason`."""
+        self._unready[node] = reason
+
+    def stale_boot(self, node: str) -> None:
+        """`node` has not reported since it was booted: what it says, Ready or not, is of an earlier boot."""
+        self._stale.add(node)
+
+    def silent(self, node: str) -> None:
+        """`node` is Ready on record, but its kubelet does not answer."""
+        self._silent.add(node)
+
+    def recovers(self, node: str) -> None:
+        """Take back `not_ready`, `stale_boot` and `silent`."""
+        self._unready.pop(node, None)
+        self._stale.discard(node)
+        self._silent.discard(node)
+
+    def pods_fail(self, reason: str | None) -> None:
+        """Pods do not end well, for `reason`; None: they do again."""
+        self._failing_pods = reason
+
+    async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:  # noqa: ARG002
+        await self._enter("healthy")
+        return self.reachable
+
+    async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
+        await self._look("nodes", access, timeout)
+        return tuple(self.registered.get(access.ca, {}).values())
+
+    async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
+        await self._look("pods", access, timeout)
+        return tuple(self.existing_pods)
+
+    async def wait_nodes_ready(
+        self,
+        access: KubeAccess,
+        boot_ids: Mapping[str, str],
+        *,
+        timeout: float,
+        on_change: Callable[[KubeNode], None] | None = None,
+    ) -> None:
+        await self._look("wait_nodes_ready", access, timeout)
+        registered = self.registered.setdefault(access.ca, {})
+        for name, boot_id in boot_ids.items():
+            registered[name] = node = self._report(name, boot_id)
+            if on_change is not None:
+                on_change(node)
+        if late := [name for name in boot_ids if name in self._unready or name in self._stale]:
+            evidence = {name: registered[name].reason for name in boot_ids}
+            raise NodeNotReady(f"{', '.join(late)} not Ready within {timeout:g} s", evidence=evidence)
+
+    def _report(self, name: str, boot_id: str) -> KubeNode:
+        ready, reason = name not in self._unready, self._unready.get(name, "KubeletReady")
+        return KubeNode(name, ready, reason, EARLIER_BOOT if name in self._stale else boot_id)
+
+    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+        await self._look("wait_kubelets", access, timeout)
+        if late := {name: "no answer" for name in nodes if name in self._silent}:
+            raise NodeNotReady(f"the kubelets of {', '.join(late)} do not answer within {timeout:g} s", evidence=late)
+
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
+        await self._enter("wait_service_account")
+        if not (self.reachable and self.service_account):
+            raise NotUsable(f"no service account default/default within {timeout:g} s")
+
+    async def run_pod(
+        self,
+        access: KubeAccess,  # noqa: ARG002
+        name: str,
+        *,
+        image: str,  # noqa: ARG002
+        argv: Sequence[str],  # noqa: ARG002
+        timeout: float,
+        on_change: Callable[[KubePod], None] | None = None,
+    ) -> None:
+        await self._enter("run_pod")
+        reason = "unreachable" if not self.reachable else self._failing_pods
+        if reason is not None:
+            raise NotUsable(f"pod {name} did not end within {timeout:g} s: Pending", evidence={"pod": reason})
+        if on_change is not None:
+            for phase in ("Pending", "Running", "Succeeded"):
+                on_change(KubePod(name, "default", phase, "node01"))
+        self.pods_run.append(name)
+
+    async def _look(self, method: str, access: KubeAccess, timeout: float) -> None:
+        await self._enter(method)
+        if not self.reachable:
+            raise NodeNotReady(f"the API server at {access.endpoint} does not answer within {timeout:g} s")

@@ -1,0 +1,321 @@
+"""KubeClient over real TLS: who is trusted, what is watched, and how a cluster that does not answer is told."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dayfly.domain.cluster.model import Endpoint
+from dayfly.domain.security.kubeconfig import client_identity
+from dayfly.domain.security.pki import issue_pki
+from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.drivers.kubernetes.client import KubeClient
+from dayfly.errors import NodeNotReady, NotUsable
+from tests.support.kube_server import KubeServer, running_kube_server
+from tests.support.specs import make_spec
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[tuple[KubeServer, KubeAccess]]:
+    async with running_kube_server(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def server(served: tuple[KubeServer, KubeAccess]) -> KubeServer:
+    return served[0]
+
+
+@pytest.fixture
+def access(served: tuple[KubeServer, KubeAccess]) -> KubeAccess:
+    return served[1]
+
+
+@pytest.fixture
+def kube() -> KubeClient:
+    return KubeClient()
+
+
+def node(name: str, *, ready: bool, message: str = "", boot: str = "b1") -> dict[str, Any]:
+    condition = {
+        "type": "Ready",
+        "status": "True" if ready else "False",
+        "reason": "KubeletReady" if ready else "KubeletNotReady",
+        "message": message,
+    }
+    conditions = [{"type": "X", "status": "True"}, condition]
+    return {"metadata": {"name": name}, "status": {"conditions": conditions, "nodeInfo": {"bootID": boot}}}
+
+
+def pod(name: str, phase: str, **status: object) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default"}
+    return {"metadata": metadata, "spec": {"nodeName": "node02"}, "status": {"phase": phase, **status}}
+
+
+async def test_health(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    assert await kube.healthy(access, timeout=10)
+    server.unavailable = True
+    assert not await kube.healthy(access, timeout=10)
+
+
+async def test_a_server_of_another_cluster_is_not_trusted(kube: KubeClient, access: KubeAccess) -> None:
+    other = issue_pki(make_spec(kubernetes=True), datetime.now(UTC))
+
+    assert not await kube.healthy(replace(access, ca=other["pki/ca.crt"]), timeout=10)
+    with pytest.raises(NodeNotReady, match="certificate verify failed"):
+        await kube.nodes(replace(access, ca=other["pki/ca.crt"]), timeout=10)
+
+
+async def test_kubelets_are_asked_until_they_answer(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.kubelets = {"node01": "ok", "node02": "[-]syncloop failed"}
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(kube.wait_kubelets(access, ["node01", "node02"], timeout=20))
+        await asyncio.wait_for(server.kubelet_asked.wait(), 10)
+        assert not waiting.done()
+        server.kubelets["node02"] = "ok"
+
+
+async def test_kubelets_that_do_not_answer_are_named(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.kubelets = {"node01": "ok", "node02": "[-]syncloop failed"}
+    with pytest.raises(NodeNotReady, match="kubelets of node02, node03 do not answer") as caught:
+        await kube.wait_kubelets(access, ["node01", "node02", "node03"], timeout=1.5)
+    assert caught.value.evidence == {"node02": "[-]syncloop failed", "node03": "no such node"}
+
+
+async def test_the_certificate_must_carry_the_name(kube: KubeClient, access: KubeAccess) -> None:
+    with pytest.raises(NodeNotReady, match=r"[Hh]ostname mismatch"):
+        await kube.nodes(replace(access, server_name="another.name"), timeout=10)
+
+
+async def test_a_client_of_another_cluster_is_not_let_in(kube: KubeClient, access: KubeAccess) -> None:
+    other = client_identity(issue_pki(make_spec(kubernetes=True), datetime.now(UTC)), "dayfly")
+
+    assert not await kube.healthy(replace(access, certificate=other.certificate, key=other.key), timeout=10)
+
+
+async def test_a_key_leaves_no_file_behind(
+    kube: KubeClient, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def spy(context: ssl.SSLContext, certfile: str, *more: Any) -> None:
+        seen.append(str(Path(certfile).readlink()))
+        load(context, certfile, *more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", spy)
+    await kube.healthy(access, timeout=10)
+
+    assert seen
+    assert all(path.startswith("/memfd:") for path in seen)
+    assert access.key not in repr(access)
+
+
+async def test_nobody_there(kube: KubeClient, access: KubeAccess) -> None:
+    nowhere = replace(access, endpoint=Endpoint("127.0.0.1", 1))
+
+    assert not await kube.healthy(nowhere, timeout=5)
+    with pytest.raises(NodeNotReady):
+        await kube.nodes(nowhere, timeout=5)
+    with pytest.raises(NodeNotReady):
+        await kube.pods(nowhere, timeout=5)
+    with pytest.raises(NodeNotReady) as late:
+        await kube.wait_nodes_ready(nowhere, {"node01": "b1"}, timeout=0.3)
+    assert late.value.evidence == {"node01": "not registered"}
+    with pytest.raises(NotUsable):
+        await kube.wait_service_account(nowhere, timeout=0.3)
+    with pytest.raises(NotUsable) as unused:
+        await kube.run_pod(nowhere, "smoke", image="i", argv=["true"], timeout=0.3)
+    assert unused.value.evidence["pod"]
+
+
+async def test_one_look(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.put("nodes", node("node01", ready=True))
+    server.put("nodes", {"metadata": {"name": "node02"}})
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    server.put("pods", pod("web", "Pending", containerStatuses=[waiting]))
+
+    assert await kube.nodes(access, timeout=10) == (
+        KubeNode("node01", True, "KubeletReady", "b1"),
+        KubeNode("node02", False, "no status yet"),
+    )
+    assert await kube.pods(access, timeout=10) == (
+        KubePod("web", "default", "Pending", "node02", "ImagePullBackOff: no such image"),
+    )
+
+
+async def test_nodes_are_watched_until_all_are_ready_at_once(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    changes: list[KubeNode] = []
+    server.put("nodes", node("node01", ready=True))
+    waiting = asyncio.create_task(
+        kube.wait_nodes_ready(access, {"node01": "b1", "node02": "b1"}, timeout=20, on_change=changes.append)
+    )
+    await server.watching.wait()
+    server.put("nodes", node("node02", ready=False, message="no CNI"))
+    server.put("nodes", node("node02", ready=False, message="no CNI"))
+    # Both have been Ready, but never at the same time.
+    server.put("nodes", node("node01", ready=False))
+    server.put("nodes", node("node02", ready=True))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+
+    server.put("nodes", node("node01", ready=True))
+    await waiting
+
+    assert [(change.name, change.ready) for change in changes] == [
+        ("node01", True),
+        ("node02", False),
+        ("node01", False),
+        ("node02", True),
+        ("node01", True),
+    ]
+    assert server.watches_opened == 1
+
+
+async def test_nodes_that_stay_behind_are_told_with_their_reason(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.put("nodes", node("node01", ready=True))
+    server.put("nodes", node("node02", ready=False, message="no CNI"))
+
+    with pytest.raises(NodeNotReady, match="node02, node03") as late:
+        await kube.wait_nodes_ready(access, dict.fromkeys(["node01", "node02", "node03"], "b1"), timeout=0.5)
+
+    assert late.value.evidence == {
+        "node01": "KubeletReady",
+        "node02": "KubeletNotReady: no CNI",
+        "node03": "not registered",
+    }
+
+
+async def test_ready_counts_in_the_boot_that_is_waited_for(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.put("nodes", node("node01", ready=True, boot="before"))
+    with pytest.raises(NodeNotReady) as late:
+        await kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=2)
+    assert late.value.evidence == {"node01": "has not reported since it was booted; before: KubeletReady"}
+
+    server.watching.clear()
+    waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))
+    await server.watching.wait()
+    server.put("nodes", node("node01", ready=False, message="starting"))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    server.put("nodes", node("node01", ready=True))
+    await waiting
+
+
+async def test_a_watch_that_breaks_begins_anew_and_misses_nothing(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.expired_watches = 2
+    waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))
+    await server.watching.wait()
+    server.unavailable = True
+    server.cut_watches()
+    server.objects["nodes"]["node01"] = node("node01", ready=True)
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+
+    server.unavailable = False
+    await waiting
+
+    assert server.watches_opened >= 3
+
+
+async def test_the_default_service_account(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.put("serviceaccounts", {"metadata": {"name": "other"}})
+    with pytest.raises(NotUsable, match="controller manager"):
+        await kube.wait_service_account(access, timeout=0.3)
+
+    server.watching.clear()
+    waiting = asyncio.create_task(kube.wait_service_account(access, timeout=20))
+    await server.watching.wait()
+    server.put("serviceaccounts", {"metadata": {"name": "default"}})
+    await waiting
+
+
+async def _run_pod(kube: KubeClient, access: KubeAccess, seen: list[KubePod], timeout: float = 20) -> None:
+    await kube.run_pod(
+        access,
+        "smoke",
+        image="registry/smoke:1",
+        argv=["/bin/sh", "-c", "true"],
+        timeout=timeout,
+        on_change=seen.append,
+    )
+
+
+async def test_a_pod_runs_to_its_end_and_is_deleted(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.refusals = [(403, "no service account yet"), (500, "etcd"), (429, "busy")]
+    seen: list[KubePod] = []
+    running = asyncio.create_task(_run_pod(kube, access, seen))
+    await server.watching.wait()
+    server.put("pods", pod("smoke", "Running"))
+    server.put("pods", pod("smoke", "Succeeded"))
+    await running
+
+    assert [change.phase for change in seen][-3:] == ["Pending", "Running", "Succeeded"]
+    assert server.deleted == [("smoke", "0")]
+    assert server.objects["pods"] == {}
+    (asked,) = server.created
+    spec = asked["spec"]
+    assert spec["restartPolicy"] == "Never"
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+    assert spec["containers"][0]["command"] == ["/bin/sh", "-c", "true"]
+
+
+async def test_a_pod_that_is_there_already_is_adopted(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.put("pods", pod("smoke", "Succeeded"))
+
+    await _run_pod(kube, access, [])
+
+    assert server.created == []
+    assert server.objects["pods"] == {}
+
+
+async def test_a_pod_that_fails_is_told_and_deleted(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    ended = {"state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "no DNS"}}}
+    server.put("pods", pod("smoke", "Failed", containerStatuses=[ended]))
+
+    with pytest.raises(NotUsable, match="exit code 3") as failed:
+        await _run_pod(kube, access, [])
+
+    assert failed.value.evidence == {"pod": "Error: exit code 3: no DNS"}
+    assert server.objects["pods"] == {}
+
+
+async def test_a_pod_that_never_runs_says_what_it_waits_for(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    server.put("pods", pod("smoke", "Pending", conditions=[unschedulable]))
+
+    with pytest.raises(NotUsable, match="Pending") as late:
+        await _run_pod(kube, access, [], timeout=0.5)
+
+    assert late.value.evidence == {"pod": "Unschedulable: 0/1 nodes"}
+
+
+async def test_a_pod_that_is_refused_or_taken_away(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    server.refusals = [(422, "Pod smoke is invalid")]
+    with pytest.raises(NotUsable, match="is invalid"):
+        await _run_pod(kube, access, [])
+
+    running = asyncio.create_task(_run_pod(kube, access, []))
+    await server.watching.wait()
+    server.drop("pods", "smoke")
+    with pytest.raises(NotUsable, match="deleted while it ran"):
+        await running

@@ -1,0 +1,105 @@
+"""The engine's own words, as Docker 20.10 and 28 say them, and what they become."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import aiohttp
+import pytest
+from aiodocker.exceptions import DockerError, DockerStreamError
+
+from dayfly.drivers.docker.errors import engine_errors, is_port_taken, translate
+from dayfly.errors import (
+    ContainerExited,
+    DayflyError,
+    DiskFull,
+    DockerUnavailable,
+    EngineRefused,
+    ImageMissing,
+    PortsExhausted,
+)
+
+SAMPLES = [
+    (DockerError(404, "No such image: dayfly/none:latest"), ImageMissing),
+    (
+        DockerError(
+            500,
+            "driver failed programming external connectivity on endpoint dayfly-x-net (0f): "
+            "Bind for 127.0.0.1:40000 failed: port is already allocated",
+        ),
+        PortsExhausted,
+    ),
+    (DockerError(500, "driver failed programming external connectivity: all ports are allocated"), PortsExhausted),
+    (
+        DockerError(500, "Error starting userland proxy: listen tcp4 127.0.0.1:40000: bind: address already in use"),
+        PortsExhausted,
+    ),
+    (DockerError(500, "write /var/lib/docker/tmp/x: no space left on device"), DiskFull),
+    (DockerStreamError("write /layer.tar: no space left on device"), DiskFull),
+    (DockerStreamError("manifest for r:5000/x:1 not found: manifest unknown"), ImageMissing),
+    (
+        DockerStreamError('Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused'),
+        EngineRefused,
+    ),
+    (DockerError(409, "cannot join network of a non running container: 0f"), EngineRefused),
+    (DockerError(400, "OCI runtime create failed: executable file not found in $PATH"), EngineRefused),
+    (DockerError(900, "Cannot connect to Docker Engine via unix:///x [No such file]"), DockerUnavailable),
+    (TimeoutError(), DockerUnavailable),
+    (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), DockerUnavailable),
+    (aiohttp.ServerDisconnectedError(), DockerUnavailable),
+    (aiohttp.ClientPayloadError("Response payload is not completed"), DockerUnavailable),
+    (DockerError(503, "the engine is starting"), DockerUnavailable),
+    (DockerError(500, "daemon is shutting down"), DockerUnavailable),
+    (
+        DockerError(500, "connection error: dial unix /run/containerd/containerd.sock: connect: connection refused"),
+        DockerUnavailable,
+    ),
+    (DockerError(500, "rpc error: code = Unavailable desc = transport is closing: unavailable"), DockerUnavailable),
+    (DockerError(500, "ttrpc: closed: unknown"), DockerUnavailable),
+    (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), SAMPLES, ids=lambda value: str(value)[:50])
+def test_what_the_engine_says_has_one_meaning(error: Exception, kind: type[DayflyError]) -> None:
+    ours = translate(error, "container dayfly-x-net")
+
+    assert type(ours) is kind
+    assert ours.message.startswith("container dayfly-x-net: ")
+
+
+def test_the_engines_own_message_is_kept() -> None:
+    assert "cannot join network" in translate(DockerError(409, "cannot join network of x"), "here").message
+
+
+def test_a_task_groups_first_failure_is_what_is_raised() -> None:
+    group = ExceptionGroup("", [ExceptionGroup("", [DockerError(404, "No such image: x")]), ValueError()])
+
+    with pytest.raises(ImageMissing), engine_errors("here"):
+        raise group
+
+
+def test_an_error_of_ours_passes_as_it_is() -> None:
+    ours = ContainerExited("gone")
+
+    with pytest.raises(ContainerExited) as raised, engine_errors("here"):
+        raise ExceptionGroup("", [ours])
+
+    assert raised.value is ours
+
+
+def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
+    with pytest.raises(DockerUnavailable), engine_errors("waiting for x"):
+        json.loads('{"StatusCode":')
+
+
+@pytest.mark.parametrize(("error", "kind"), SAMPLES, ids=lambda value: str(value)[:50])
+def test_only_a_port_is_a_port(error: Exception, kind: type[DayflyError]) -> None:
+    if isinstance(error, DockerError):
+        assert is_port_taken(error) == (kind is PortsExhausted)
+
+
+def test_a_defect_of_ours_is_not_blamed_on_the_engine() -> None:
+    with pytest.raises(ZeroDivisionError), engine_errors("here"):
+        1 / 0  # noqa: B018

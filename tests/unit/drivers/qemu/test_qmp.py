@@ -1,0 +1,124 @@
+"""QMP sessions, with a machine that is played by FakeEngine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.drivers.interfaces import ByteStream
+from dayfly.drivers.qemu.qmp import qmp
+from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, VmExited
+from dayfly.testing.fakes import FakeEngine
+from tests.support.specs import make_spec
+
+NODE = "dayfly-c1-node01"
+
+
+@pytest.fixture
+async def engine() -> FakeEngine:
+    made = FakeEngine()
+    topology = compute_topology("c1", make_spec(), instance="default", accelerator="tcg", publication=Publication())
+    await made.ensure(topology.net)
+    await made.ensure(topology.node(1))
+    return made
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+async def test_tells_how_the_machine_is(engine: FakeEngine, status: str) -> None:
+    engine.containers[NODE].vm_status = status
+
+    async with qmp(engine, NODE) as session:
+        assert await session.status() == status
+        assert await session.status() == status
+
+
+async def test_quit_ends_the_machine(engine: FakeEngine) -> None:
+    async with qmp(engine, NODE) as session:
+        await session.quit()
+
+    assert engine.containers[NODE].state == "exited"
+
+
+async def test_a_command_that_qemu_refuses(engine: FakeEngine) -> None:
+    async with qmp(engine, NODE) as session:
+        with pytest.raises(CommandFailed, match="no-such-command"):
+            await session.execute("no-such-command")
+        assert await session.status() == "running"
+
+
+async def test_a_container_that_does_not_run(engine: FakeEngine) -> None:
+    engine.exit(NODE)
+
+    with pytest.raises(ContainerExited):
+        async with qmp(engine, NODE):
+            pytest.fail("there is nobody to talk to")
+
+
+async def test_errors_of_the_block_come_through_as_they_are(engine: FakeEngine) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with qmp(engine, NODE):
+            1 / 0  # noqa: B018
+
+
+async def test_a_session_that_is_given_up_leaves_no_socket_open(engine: FakeEngine) -> None:
+    async def session() -> None:
+        async with qmp(engine, NODE) as session:
+            await session.status()
+
+    given_up = []
+    for turns in range(1000):
+        before = _open_files()
+        task = asyncio.create_task(session())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)  # transports close their sockets a turn later
+        # The task is kept: its traceback has what was open, and no collection closes it behind our back.
+        given_up.append(task)
+        assert _open_files() == before, f"given up after {turns} turns"
+    await task
+    assert len(given_up) > 10
+
+
+def _open_files() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").iterdir()}
+
+
+class _Ends:
+    """A stream that ends at once, as socat's when nobody listens on the socket."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        return
+
+
+class _Breaks(_Ends):
+    """A stream over an engine that went away."""
+
+    async def read(self) -> bytes:
+        raise DockerUnavailable("gone")
+
+
+@pytest.mark.parametrize(("stream", "kind"), [(_Ends(), VmExited), (_Breaks(), DockerUnavailable)])
+async def test_a_session_that_never_begins(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, stream: ByteStream, kind: type[Exception]
+) -> None:
+    @asynccontextmanager
+    async def broken(name: str, argv: Sequence[str]) -> AsyncIterator[ByteStream]:
+        yield stream
+
+    monkeypatch.setattr(engine, "open", broken)
+
+    with pytest.raises(kind):
+        async with qmp(engine, NODE, timeout=5):
+            pytest.fail("nobody answered")
