@@ -12,8 +12,19 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
+from dayfly.adapters import (
+    Accelerators,
+    Catalog,
+    EngineHost,
+    LiveDiagnostics,
+    MachineMemory,
+    Orphans,
+    SerialConsoles,
+    TemplateKeys,
+    host_processor,
+)
 from dayfly.api.app import create_api
-from dayfly.api.services import ApiServices
+from dayfly.api.dependencies import ApiServices
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.boot_source import BootSources
@@ -58,17 +69,6 @@ from dayfly.steps.smoke_test import SmokeTest
 from dayfly.steps.step import Step
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
-from dayfly.wires import (
-    Accelerators,
-    Catalog,
-    EngineHost,
-    LiveDiagnostics,
-    MachineMemory,
-    Orphans,
-    SerialConsoles,
-    TemplateKeys,
-    host_processor,
-)
 
 _log = structlog.get_logger(__name__)
 

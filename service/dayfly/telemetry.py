@@ -1,6 +1,6 @@
 """What the server says of itself while it runs: structured logs on standard error, and the form of its metrics.
 
-Never a secret. Not here: what is counted (api/routes/metrics.py).
+Never a secret. Not here: what is counted (api/system/routes_metrics.py).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from dayfly.api import bundle
+from dayfly.api.clusters import diagnostics_bundle
 from dayfly.domain.cluster.model import NewEvent
 from dayfly.errors import DockerUnavailable
 from dayfly.store import Store
@@ -107,8 +107,8 @@ async def test_of_many_events_the_last_are_there(
     claim = await worker.claim()
     for number in range(12):
         await store.append_event(claim, NewEvent("step.progress", f"line {number}"))
-    monkeypatch.setattr(bundle, "MAX_EVENTS", 5)
-    monkeypatch.setattr(bundle, "_EVENTS_A_LOOK", 3)
+    monkeypatch.setattr(diagnostics_bundle, "MAX_EVENTS", 5)
+    monkeypatch.setattr(diagnostics_bundle, "_EVENTS_A_LOOK", 3)
     events = json.loads((await fetch(http, "demo"))["demo/events.json"])
     assert [event["message"] for event in events] == [f"line {number}" for number in range(7, 12)]
 
@@ -118,26 +118,26 @@ async def test_what_is_not_there(http: httpx.AsyncClient) -> None:
 
 
 def test_a_text_is_cut_to_its_end_at_a_whole_character() -> None:
-    files = unpack(bundle.pack("demo", {}, {"long": "é" * bundle.MAX_TEXT_BYTES + "."}, NOW))
-    assert len(files["demo/long.txt"]) == bundle.MAX_TEXT_BYTES - 1
+    files = unpack(diagnostics_bundle.pack("demo", {}, {"long": "é" * diagnostics_bundle.MAX_TEXT_BYTES + "."}, NOW))
+    assert len(files["demo/long.txt"]) == diagnostics_bundle.MAX_TEXT_BYTES - 1
     assert files["demo/long.txt"].decode().endswith("éé.")
 
 
 def test_all_together_is_bounded_and_what_is_left_out_is_named() -> None:
-    texts = {f"text{number:03}": "x" * bundle.MAX_TEXT_BYTES for number in range(130)}
-    files = unpack(bundle.pack("demo", {"cluster.json": b"{}"}, texts, NOW))
+    texts = {f"text{number:03}": "x" * diagnostics_bundle.MAX_TEXT_BYTES for number in range(130)}
+    files = unpack(diagnostics_bundle.pack("demo", {"cluster.json": b"{}"}, texts, NOW))
     named = files.pop("demo/left-out.txt").decode().splitlines()
     assert named == [f"text{number:03}: there was no more room for it" for number in (127, 128, 129)]
-    assert sum(map(len, files.values())) <= bundle.MAX_BYTES
+    assert sum(map(len, files.values())) <= diagnostics_bundle.MAX_BYTES
 
 
 def test_no_name_leads_out_of_the_folder_or_takes_a_folders_place() -> None:
     texts = {"../../etc/passwd": "1", "/root/x": "2", "a": "3", "a/b.json": "4", "..": "5", "lone\ud800": "\ud800"}
-    files = unpack(bundle.pack("demo", {}, texts, NOW))
+    files = unpack(diagnostics_bundle.pack("demo", {}, texts, NOW))
     assert {"demo/etc/passwd.txt", "demo/root/x.txt", "demo/a.txt", "demo/a/b.json", "demo/unnamed.txt"} <= set(files)
     assert all(name.startswith("demo/") for name in files)
 
 
 def test_the_same_gives_the_same_bytes() -> None:
     one, other = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
-    assert bundle.pack("demo", {}, one, NOW) == bundle.pack("demo", {}, other, NOW)
+    assert diagnostics_bundle.pack("demo", {}, one, NOW) == diagnostics_bundle.pack("demo", {}, other, NOW)

@@ -12,7 +12,7 @@ from dayfly.clock import SystemClock
 from dayfly.domain.pool import PoolCondition
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.api.test_wait import held
+from tests.api.test_long_poll import held
 from tests.support.api import OFFERED, Outside, Worker, http_client
 
 SCHEDULE = [

@@ -153,7 +153,7 @@ async def test_a_machine_that_is_slow_to_tell_of_its_memory(
     await create(http, "demo", workers={"count": 1})
     await worker.make()
     infrastructure.memory.slow = {"node01"}
-    monkeypatch.setattr("dayfly.api.routes.nodes._MEMORY_SECONDS", 0.05)
+    monkeypatch.setattr("dayfly.api.clusters.routes_nodes._MEMORY_SECONDS", 0.05)
     first, second = (await http.get("/v1/clusters/demo/nodes")).json()["nodes"]
     assert first["memory"] is None
     assert second["memory"]["private_bytes"] == 30 << 20

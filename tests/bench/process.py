@@ -35,7 +35,7 @@ def main(role: str, socket: Path) -> None:
 
 def serve(settings: Settings, role: str, socket: Path) -> None:
     from dayfly import app  # the engine's process, which starts first, needs nothing of it
-    from dayfly.wires import Accelerators, EngineHost
+    from dayfly.adapters import Accelerators, EngineHost
 
     @asynccontextmanager
     async def infrastructure(settings: Settings, clock: Clock) -> AsyncIterator[app.Infrastructure]:

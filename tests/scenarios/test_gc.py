@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from dayfly.adapters import Orphans
 from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
@@ -15,7 +16,6 @@ from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TE
 from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.store import Known, Store
-from dayfly.wires import Orphans
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
 from tests.support.world import World

@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 
 from dayfly.api import ApiServices, HostCapacity, MemoryUse, create_api
-from dayfly.api.services import Orphan
+from dayfly.api.dependencies import Orphan
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.image import ImageManifest

@@ -6,7 +6,7 @@ Not here: what happens to a cluster next (controllers/), or how (steps/).
 from __future__ import annotations
 
 from dayfly.api.app import create_api
-from dayfly.api.services import (
+from dayfly.api.dependencies import (
     LOOPBACK_HOSTS,
     ApiServices,
     Consoles,

@@ -11,23 +11,23 @@ from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
 from dayfly.api import problems
-from dayfly.api.middleware import Gate
-from dayfly.api.routes import (
-    access,
-    changes,
-    checkpoints,
-    clusters,
-    diagnostics,
-    events,
-    metrics,
-    nodes,
-    orphans,
-    pools,
-    states,
-    system,
-    templates,
+from dayfly.api.clusters import (
+    routes,
+    routes_access,
+    routes_checkpoints,
+    routes_diagnostics,
+    routes_events,
+    routes_lifecycle,
+    routes_nodes,
+    routes_update,
 )
-from dayfly.api.services import ApiServices
+from dayfly.api.dependencies import ApiServices
+from dayfly.api.middleware import Gate
+from dayfly.api.pools import routes as pools
+from dayfly.api.routes import orphans
+from dayfly.api.system import routes as system
+from dayfly.api.system import routes_metrics
+from dayfly.api.templates import routes as templates
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -54,8 +54,17 @@ cluster stay, under its id, for as long as the server keeps its history; `/v1/cl
 one file.
 """
 _ROUTES: Final = (
-    *(clusters, changes, states, checkpoints, access, diagnostics, nodes, events),
-    *(templates, pools, orphans, system, metrics),
+    *(
+        routes,
+        routes_update,
+        routes_lifecycle,
+        routes_checkpoints,
+        routes_access,
+        routes_diagnostics,
+        routes_nodes,
+        routes_events,
+    ),
+    *(templates, pools, orphans, system, routes_metrics),
 )
 _PROBLEMS: Final = {
     400: "`malformed_json`",

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Path, Query
 
-from dayfly.api.services import Services
-from dayfly.api.waiting import MAX_SECONDS
+from dayfly.api.dependencies import Services
+from dayfly.api.long_poll import MAX_SECONDS
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import Node
 from dayfly.errors import NotFound

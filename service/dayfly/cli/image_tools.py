@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from dayfly.adapters import Accelerators
 from dayfly.app import STEPS, open_infrastructure
 from dayfly.cli.interruptible import run_interruptible
 from dayfly.clock import SystemClock
@@ -20,7 +21,6 @@ from dayfly.errors import DayflyError
 from dayfly.images.progress import OnLine
 from dayfly.settings import Settings
 from dayfly.verification import Verifier
-from dayfly.wires import Accelerators
 
 
 @dataclass(frozen=True)

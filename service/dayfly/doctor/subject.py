@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from dayfly.adapters import Accelerators
 from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
 from dayfly.doctor.engine_down import EngineAddress
@@ -15,7 +16,6 @@ from dayfly.images.apt import find_sources
 from dayfly.images.apt_sources import Mirrors
 from dayfly.settings import Settings
 from dayfly.store import Store
-from dayfly.wires import Accelerators
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from dayfly.api import services as wires
-from dayfly.api.services import Services
+from dayfly.api import dependencies as wires
+from dayfly.api.dependencies import Services
 
 router: Final = APIRouter(prefix="/v1/orphans", tags=["system"])
 

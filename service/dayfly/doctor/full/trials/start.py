@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from typing import Final
 
+from dayfly.adapters import Catalog
 from dayfly.client import Unreachable
 from dayfly.doctor.examine import examine
 from dayfly.doctor.full.report import TrialFailed
@@ -20,7 +21,6 @@ from dayfly.domain.cluster.timeouts import limits_for
 from dayfly.errors import ImageMissing
 from dayfly.images.container import TAG_LENGTH
 from dayfly.images.recipe import recipe_names
-from dayfly.wires import Catalog
 
 _POLL_SECONDS: Final = 0.2
 _LINES_KEPT: Final = 200

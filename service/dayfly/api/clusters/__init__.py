@@ -1,0 +1,1 @@
+"""/v1/clusters: routes, presenters and checks of requests."""

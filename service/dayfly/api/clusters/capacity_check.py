@@ -1,0 +1,43 @@
+"""Whether a cluster can ever run on this host, and what could instead. Not here: who has to wait
+(queue_position.py).
+"""
+
+from __future__ import annotations
+
+from dayfly.api.dependencies import HostCapacity
+from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.scheduling.resources import CLUSTER_OVERHEAD_MIB, NODE_OVERHEAD_MIB, CapacityRules, Resources, demand
+from dayfly.errors import Capacity
+
+
+def check_room(spec: ClusterSpec, host: HostCapacity, rules: CapacityRules) -> None:
+    """Refuse what could not run even if nothing else did. Raises Capacity, saying what would fit."""
+    largest = max((spec.control_plane, spec.worker) if spec.workers else (spec.control_plane,), key=lambda s: s.vcpus)
+    if largest.vcpus > host.cpus:
+        raise Capacity(
+            f"a node would have {largest.vcpus} vCPUs, and the host has {host.cpus} CPUs: so many are the most that a "
+            "single node can have"
+        )
+    needs, offered = demand(spec), rules.offered(host.resources)
+    if not needs.fits(offered):
+        would_fit = _what_would_fit(spec, host, offered)
+        raise Capacity(f"it needs {needs}; this host offers its clusters {offered} in all: {would_fit}")
+
+
+def _what_would_fit(spec: ClusterSpec, host: HostCapacity, offered: Resources) -> str:
+    alone = demand(spec.model_copy(update={"workers": 0}))
+    if alone.fits(offered):
+        each = demand(spec.model_copy(update={"workers": 1})) - alone
+        room = offered - alone
+        count = min(room.vcpus // each.vcpus, room.memory_mib // each.memory_mib, room.disk_gib // each.disk_gib)
+        if count == 0:
+            return "the first node would fit, without any worker of this size"
+        return f"{count} worker{'s' if count > 1 else ''} of this size would fit"
+    largest = Resources(
+        min(offered.vcpus, host.cpus),
+        offered.memory_mib - NODE_OVERHEAD_MIB - CLUSTER_OVERHEAD_MIB,
+        offered.disk_gib,
+    )
+    if min(largest.vcpus, largest.memory_mib, largest.disk_gib) < 1:
+        return "that is too little for any cluster"
+    return f"not even its first node fits; a single node could have up to {largest}"

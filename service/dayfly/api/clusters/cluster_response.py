@@ -1,0 +1,18 @@
+"""One cluster with all that belongs to it, read and rendered: what most routes answer with."""
+
+from __future__ import annotations
+
+from dayfly.api.clusters.presenter import show_cluster
+from dayfly.api.clusters.queue_position import queue_positions
+from dayfly.api.dependencies import ApiServices
+from dayfly.api.queue_cache import NOT_QUEUED
+from dayfly.domain.cluster import model as domain
+from dayfly.schemas.clusters import Cluster
+
+
+async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
+    """The cluster with its steps, the names of its evidence, and its place in the queue."""
+    steps = await services.store.steps(cluster.id)
+    evidence = await services.store.evidence(cluster.id) if cluster.fault else {}
+    place = (await queue_positions([cluster], services)).get(cluster.id, NOT_QUEUED)
+    return show_cluster(cluster, steps, evidence.keys(), services.clock.now(), place)

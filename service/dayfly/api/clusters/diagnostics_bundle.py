@@ -1,0 +1,88 @@
+"""Everything about one cluster as a tarball, for a post-mortem elsewhere: bounded, and as free of secrets as its parts.
+
+Not here: how a living cluster's parts are collected (api.services.Diagnostics, made by api/app.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from dayfly.api.clusters.presenter import show_event
+from dayfly.api.dependencies import ApiServices
+from dayfly.domain.cluster.model import Event
+from dayfly.schemas.clusters import Cluster, EventView, Step
+
+MAX_EVENTS: Final = 5000
+MAX_TEXT_BYTES: Final = 64 * 1024
+MAX_BYTES: Final = 8 * 1024 * 1024
+_EVENTS_A_LOOK: Final = 1000
+
+
+async def last_events(cluster_id: str, services: ApiServices) -> Sequence[Event]:
+    """The last MAX_EVENTS events, oldest first."""
+    kept: deque[Event] = deque(maxlen=MAX_EVENTS)
+    after = 0
+    while part := await services.store.events(cluster_id, after=after, limit=_EVENTS_A_LOOK):
+        kept.extend(part)
+        after = part[-1].id
+    return tuple(kept)
+
+
+def records(cluster: Cluster, events: Sequence[Event]) -> Mapping[str, bytes]:
+    """The database's part: the cluster as the API shows it, its steps, its events."""
+    return {
+        "cluster.json": cluster.model_dump_json(indent=2, exclude={"steps"}).encode(),
+        "steps.json": TypeAdapter(list[Step]).dump_json(cluster.steps, indent=2),
+        "events.json": TypeAdapter(list[EventView]).dump_json([show_event(one) for one in events], indent=2),
+    }
+
+
+def pack(folder: str, records: Mapping[str, bytes], texts: Mapping[str, str], at: datetime) -> bytes:
+    """A gzip'ed tar of `folder`: the records whole, of each text the end; the same input gives the same bytes.
+
+    Texts for which there is no more room are named in `left-out.txt`. Takes a moment of CPU: not for the event loop.
+    """
+    files = dict(records)
+    room = MAX_BYTES - sum(map(len, files.values()))
+    left_out = []
+    for name in sorted(texts):
+        content = _tail(texts[name])
+        if len(content) > room:
+            left_out.append(name)
+            continue
+        room -= len(content)
+        files[_file_name(name)] = content
+    if left_out:
+        files["left-out.txt"] = "".join(f"{name}: there was no more room for it\n" for name in left_out).encode()
+    return gzip.compress(_tar(folder, files, at), mtime=0)
+
+
+def _tar(folder: str, files: Mapping[str, bytes], at: datetime) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size, entry.mode, entry.mtime = len(files[name]), 0o644, int(at.timestamp())
+            tar.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def _tail(text: str) -> bytes:
+    """The last MAX_TEXT_BYTES, from the first whole character on."""
+    return text.encode(errors="replace")[-MAX_TEXT_BYTES:].decode(errors="ignore").encode()
+
+
+def _file_name(name: str) -> str:
+    """The name as a path that stays within the folder, with an ending: no file takes the place of another's folder."""
+    parts = PurePosixPath(name.encode(errors="replace").decode()).parts
+    path = "/".join(part for part in parts if part not in {"/", "//", ".."}) or "unnamed"
+    return path if path.endswith(".json") else f"{path}.txt"

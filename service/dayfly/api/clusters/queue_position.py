@@ -1,0 +1,64 @@
+"""Where waiting clusters stand in the queue, and when they will begin. Not here: who is next
+(domain/scheduling/fair_queue.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dayfly.api.queue_cache import QueuePosition
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.scheduling.fair_queue import admissible, outlook
+from dayfly.errors import DockerUnavailable
+
+if TYPE_CHECKING:
+    from dayfly.api.dependencies import ApiServices  # which holds a QueueCache
+
+LONG_QUEUE: Final = 50
+REST_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) -> Mapping[str, QueuePosition]:
+    """By id, the places of those of `clusters` that wait; read only if one does, and a long queue only now and then."""
+    waiting = {cluster.id for cluster in clusters if _waits(cluster)}
+    if not waiting:
+        return {}
+    memory, now = services.queue_cache, services.clock.monotonic()
+    seen = memory.positions
+    if now >= memory.good_until:
+        if len(seen) > LONG_QUEUE:
+            memory.good_until = now + REST_SECONDS  # while one looks, the others need not
+        seen = memory.positions = await _look(services)
+        memory.good_until = now + REST_SECONDS if len(seen) > LONG_QUEUE else now
+    return {cluster_id: place for cluster_id in waiting if (place := seen.get(cluster_id))}
+
+
+async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
+    try:
+        host = await services.host.host()
+    except DockerUnavailable as error:
+        # Nobody is admitted either while the host is not known; what is known of the clusters can be shown.
+        _log.warning("no places in the queue are known", code=error.code, reason=error.message)
+        return {}
+    store, offered = services.store, services.rules.offered(host.resources)
+    queue, past = await store.queue(), await store.past()
+    # Who leaves when matters only where there is not room for all at once.
+    crowded = len(admissible(queue, offered)) < len(queue.waiting)
+    occupants = await store.occupants() if crowded else ()
+    served = outlook(queue, occupants, offered, past, services.clock.now())
+    making = timedelta(seconds=past.provisioning_seconds) if past.provisioning_seconds is not None else None
+    return {
+        waiting.id: QueuePosition(position, start, start + making if start is not None and making is not None else None)
+        for position, (waiting, start) in enumerate(served, start=1)
+    }
+
+
+def _waits(cluster: Cluster) -> bool:
+    return cluster.phase is Phase.PENDING and cluster.admitted_at is None and cluster.desired is Desired.PRESENT

@@ -1,0 +1,84 @@
+"""How to get at a cluster: kubeconfig, registry, published ports, and what a failed one left behind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import PlainTextResponse
+
+from dayfly.api.clusters.presenter import show_ports
+from dayfly.api.dependencies import Services
+from dayfly.api.parameters import TheCluster
+from dayfly.domain.cluster import network
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.security.kubeconfig import render_kubeconfig
+from dayfly.errors import NoKubernetes, NotFound, NotReady
+from dayfly.schemas.clusters import PortList, Registry
+
+router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
+
+
+@router.get(
+    "/kubeconfig",
+    operation_id="getKubeconfig",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "An administrator's kubeconfig; TLS is verified. Keep it to yourself.",
+            "content": {"application/yaml": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
+    """The kubeconfig of a ready cluster. 409 not_ready before that; 404 no_kubernetes for plain machines."""
+    if cluster.spec.manifest.kubernetes is None:
+        raise NoKubernetes(f"{cluster.spec.image} is an image of plain machines: its clusters have no kubeconfig")
+    if cluster.spec.readiness == "booted":
+        raise NoKubernetes("the cluster was asked for as booted machines only (readiness: booted)")
+    endpoint = cluster.endpoints.get(network.API_PORT)
+    secrets = await services.store.secrets(cluster.id)
+    ready = cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT
+    if not ready or endpoint is None or secrets is None:
+        raise NotReady(f"the cluster {cluster.name} is {_condition(cluster.phase, cluster.desired)}, not ready")
+    text = render_kubeconfig(cluster.name, secrets.pki, endpoint)
+    return Response(text, media_type="application/yaml", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/registry", operation_id="getRegistry")
+async def get_registry(cluster: TheCluster) -> Registry:
+    """The cluster's image registry: where to push from outside, and where to pull inside."""
+    endpoint = cluster.endpoints.get(network.REGISTRY_PORT)
+    if endpoint is None:
+        raise NotReady(f"the registry of {cluster.name} is not up: the cluster is {cluster.phase}")
+    return Registry(push=str(endpoint), pull=f"registry:{network.REGISTRY_PORT}")
+
+
+@router.get("/ports", operation_id="listPorts")
+async def list_ports(cluster: TheCluster) -> PortList:
+    """All ports that the cluster publishes."""
+    return show_ports(cluster)
+
+
+@router.get(
+    "/evidence/{name:path}",
+    operation_id="getEvidence",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "The text, its last 64 KiB."}},
+)
+async def get_evidence(
+    services: Services,
+    cluster: TheCluster,
+    name: Annotated[str, Path(description="One of the names in the cluster's `error.evidence`.")],
+) -> PlainTextResponse:
+    """What was seen when the cluster failed: a console, a log. Kept as long as the cluster is on record."""
+    evidence = await services.store.evidence(cluster.id)
+    if name not in evidence:
+        raise NotFound(f"the cluster {cluster.name} has no evidence of this name")
+    return PlainTextResponse(evidence[name])
+
+
+def _condition(phase: Phase, desired: Desired) -> str:
+    if desired is Desired.ABSENT and phase is not Phase.DELETED:
+        return "being deleted"
+    return "being hibernated" if desired is Desired.HIBERNATED and phase is Phase.READY else phase.value

@@ -1,0 +1,60 @@
+"""/v1/clusters/{cluster}/diagnostics: all there is to know of a cluster, in one file to be kept or sent on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from dayfly.api.clusters import diagnostics_bundle
+from dayfly.api.clusters.cluster_response import show
+from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.parameters import TheCluster
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.errors import DayflyError
+
+router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
+
+_COLLECT_SECONDS: Final = 60.0
+
+
+@router.get(
+    "/diagnostics",
+    operation_id="getDiagnostics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A tarball: `cluster.json`, `steps.json`, `events.json` (the last 5000), `evidence/` (what "
+            "was kept when it failed), and `now/` (consoles, logs and states at this moment; not of a deleted "
+            "cluster). Each text is cut to its last 64 KiB, all of it to 8 MiB before compression.",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def get_diagnostics(services: Services, cluster: TheCluster) -> Response:
+    """Everything about a cluster as one file, whatever its phase; also of a deleted one, while it is on record.
+
+    It has no secrets. What could not be had is named in it, and does not fail the request.
+    """
+    texts = {f"evidence/{name}": text for name, text in (await services.store.evidence(cluster.id)).items()}
+    if cluster.phase is not Phase.DELETED:
+        texts |= {f"now/{name}": text for name, text in (await _collect(cluster, services)).items()}
+    shown = await show(cluster, services)
+    records = diagnostics_bundle.records(shown, await diagnostics_bundle.last_events(cluster.id, services))
+    packed = await asyncio.to_thread(diagnostics_bundle.pack, cluster.name, records, texts, services.clock.now())
+    disposition = f'attachment; filename="{cluster.name}-diagnostics.tar.gz"'
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+    return Response(packed, media_type="application/gzip", headers=headers)
+
+
+async def _collect(cluster: Cluster, services: ApiServices) -> Mapping[str, str]:
+    try:
+        async with asyncio.timeout(_COLLECT_SECONDS):
+            return await services.diagnostics.collect(cluster)
+    except DayflyError as error:
+        return {"not-collected": f"[{error.code}] {error.message}\n"}
+    except TimeoutError:
+        return {"not-collected": f"it took longer than {_COLLECT_SECONDS:.0f} s\n"}

@@ -1,0 +1,100 @@
+"""From a request to a specification: defaults filled in from the image, sizes checked against the image.
+
+Not here: whether the host has room for it (capacity_check.py), and how long it may live (ttl.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from dayfly.api.clusters.capacity_check import check_room
+from dayfly.api.clusters.ttl import allowed_ttl
+from dayfly.api.dependencies import ApiServices
+from dayfly.domain.cluster import naming
+from dayfly.domain.cluster.network import MAX_NODES
+from dayfly.domain.cluster.spec import ClusterSpec, Readiness
+from dayfly.domain.image import ImageManifest, NodeSize
+from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
+from dayfly.schemas.cluster_requests import ClusterRequest, ShapeRequest, SizeRequest
+
+MAX_DISK_GIB: Final = 16 * 1024
+
+
+async def resolve_spec(request: ClusterRequest, services: ApiServices) -> ClusterSpec:
+    """What `request` comes to on this installation.
+
+    Raises BadName, TooManyNodes, ImpossibleSize, Capacity, ImageMissing, NotANodeImage, InvalidRequest,
+    DockerUnavailable.
+    """
+    if request.name is not None:
+        check_name(request.name, "cluster")
+    ttl_seconds = allowed_ttl(request.ttl_seconds, services)
+    shape = await resolve_shape(request, services)
+    return shape.model_copy(
+        update={
+            "labels": request.labels,
+            "ttl_seconds": ttl_seconds,
+            "heartbeat_interval_seconds": request.heartbeat_interval_seconds,
+            "restart": request.restart,
+            "isolation": request.isolation,
+            "idle_seconds": request.idle_seconds,
+        }
+    )
+
+
+async def resolve_shape(request: ShapeRequest, services: ApiServices) -> ClusterSpec:
+    """The same for what has nothing but a shape, and lives as long as it is of use: templates, and members of pools.
+
+    Raises what resolve_spec does, but for BadName.
+    """
+    if 1 + request.workers.count > MAX_NODES:
+        raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
+    reference = naming.image_reference(request.image)
+    image_id, manifest = await services.images.resolve(reference)
+    control_plane = _size(request.control_plane, manifest.control_plane)
+    worker = _size(request.workers, manifest.worker)
+    for role, size in (("control_plane", control_plane), ("workers", worker)):
+        _check_against_image(role, size, manifest.minimum)
+    spec = ClusterSpec(
+        image=reference,
+        image_id=image_id,
+        manifest=manifest,
+        control_plane=control_plane,
+        # Of none the size is nobody's wish: clusters that are the same have the same shape.
+        worker=worker if request.workers.count else manifest.worker,
+        workers=request.workers.count,
+        readiness=_readiness(request.readiness, manifest),
+    )
+    check_room(spec, await services.host.host(), services.rules)
+    return spec
+
+
+def check_name(name: str, whose: Literal["cluster", "pool"]) -> None:
+    """Raises BadName."""
+    if not naming.CLUSTER_NAME.fullmatch(name):
+        raise BadName(
+            f"a {whose}'s name has at most 40 lower-case letters, digits and '-', starts with a letter and does not "
+            "end with '-'"
+        )
+
+
+def _size(request: SizeRequest, default: NodeSize) -> NodeSize:
+    given = {name: getattr(request, name) for name in NodeSize.model_fields}
+    return default.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _readiness(wanted: Readiness | None, manifest: ImageManifest) -> Readiness:
+    if manifest.kubernetes is not None:
+        return wanted or "usable"
+    if wanted in {"usable", "nodes"}:
+        raise InvalidRequest(f"readiness: an image without Kubernetes can be 'booted', but not {wanted!r}")
+    return "booted"
+
+
+def _check_against_image(role: str, size: NodeSize, minimum: NodeSize) -> None:
+    for name in NodeSize.model_fields:
+        asked, least = getattr(size, name), getattr(minimum, name)
+        if asked < least:
+            raise ImpossibleSize(f"{role}.{name}: {asked} is less than the {least} that the image needs")
+    if size.disk_gib > MAX_DISK_GIB:
+        raise ImpossibleSize(f"{role}.disk_gib: {size.disk_gib} is more than the {MAX_DISK_GIB} a disk can have")

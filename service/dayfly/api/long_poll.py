@@ -1,0 +1,75 @@
+"""Holding an answer until something is so. The store's commits wake it; nothing is polled in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, TypeVar
+
+from starlette.requests import Request
+
+from dayfly.api.dependencies import ApiServices
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, Purpose
+
+WaitFor = Literal["ready", "hibernated", "settled", "deleted"]
+T = TypeVar("T")
+
+MAX_SECONDS: Final = 3600
+_LOOK_SECONDS: Final = 5.0
+"""How long to trust that no news means no change (a notification can be lost with its connection) and that the caller
+is still there."""
+
+
+async def wait_for_cluster(
+    request: Request, services: ApiServices, cluster: Cluster, wait: WaitFor, timeout_seconds: float
+) -> Cluster:
+    """The cluster as soon as it is as wanted, or can no more become so, or the time is over."""
+
+    async def look() -> Cluster:
+        return await services.store.get_cluster(cluster.id)
+
+    return await hold(request, services, cluster.id, look, lambda seen: _is_over(seen, wait), timeout_seconds)
+
+
+async def hold(
+    request: Request,
+    services: ApiServices,
+    cluster_id: str,
+    look: Callable[[], Awaitable[T]],
+    enough: Callable[[T], bool],
+    timeout_seconds: float,
+) -> T:
+    """The first look that is `enough`, or the last one before `timeout_seconds` were over or the caller left."""
+    deadline = services.clock.monotonic() + timeout_seconds
+    with services.store.watch(cluster_id) as watch:
+        while True:
+            seen = await look()
+            remaining = deadline - services.clock.monotonic()
+            if enough(seen) or remaining <= 0 or await request.is_disconnected():
+                return seen
+            await watch.wait(min(remaining, _LOOK_SECONDS))
+
+
+def _is_over(cluster: Cluster, wait: WaitFor) -> bool:
+    if wait == "deleted" or cluster.phase is Phase.DELETED:
+        return cluster.phase is Phase.DELETED
+    if cluster.desired is Desired.ABSENT:
+        return wait != "settled"  # it will never be ready or hibernated
+    if cluster.phase is Phase.FAILED:
+        return True
+    match wait:
+        case "ready":
+            return cluster.desired is Desired.HIBERNATED or _is_usable(cluster)
+        case "hibernated":
+            return cluster.desired is Desired.PRESENT or cluster.phase is Phase.HIBERNATED
+        case "settled":
+            return _is_usable(cluster) if cluster.desired is Desired.PRESENT else cluster.phase is Phase.HIBERNATED
+
+
+def _is_usable(cluster: Cluster) -> bool:
+    """Whether it is ready, nothing else was asked for meanwhile, and its machines run: those of a pool's wait."""
+    return (
+        cluster.phase is Phase.READY
+        and cluster.reset_to is None
+        and (not cluster.paused or cluster.purpose is not Purpose.CLUSTER)
+    )

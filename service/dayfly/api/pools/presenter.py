@@ -1,0 +1,41 @@
+"""From a pool of the domain to the schema that callers are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, time
+
+from dayfly.api.clusters.presenter import shape_fields
+from dayfly.domain import pool as pools
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster
+from dayfly.schemas.pools import DAYS, END_OF_DAY, PeriodView, Pool, PoolWaits
+
+
+def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Pool:
+    """`members`: those of it that live and that no caller has."""
+    staying = [one for one in members if one.desired is Desired.PRESENT]
+    ready = sum(one.phase is Phase.READY and one.paused for one in staying)
+    failed = sum(one.phase is Phase.FAILED for one in staying)
+    return Pool(
+        **shape_fields(pool.spec),
+        id=pool.id,
+        name=pool.name,
+        owner=pool.owner,
+        created_at=pool.created_at,
+        size=pool.size,
+        maximum=pool.maximum,
+        schedule=[_show_period(period) for period in pool.schedule],
+        max_age_seconds=pool.max_age_seconds,
+        wanted=pool.wanted(now),
+        ready=ready,
+        making=len(staying) - ready - failed,
+        waiting=pool.waiting and PoolWaits(code=pool.waiting.code, message=pool.waiting.message),
+    )
+
+
+def _show_period(period: pools.Period) -> PeriodView:
+    until = END_OF_DAY if period.until == time.max else f"{period.until:%H:%M}"
+    return PeriodView(
+        days=[DAYS[day] for day in sorted(period.days)], since=f"{period.since:%H:%M}", until=until, size=period.size
+    )

@@ -1,0 +1,100 @@
+"""/v1/pools: warm clusters kept for whoever asks next. Not here: how they are kept
+(controllers/pools/controller.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
+from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.pools.presenter import show_pool
+from dayfly.domain import pool as domain
+from dayfly.errors import NotFound
+from dayfly.schemas.pools import Pool, PoolChangeRequest, PoolList, PoolRequest
+from dayfly.store import UNSET, NewPool, PoolChange
+
+router: Final = APIRouter(prefix="/v1/pools", tags=["pools"])
+
+_ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+def _id_or_name(pool: Annotated[str, Path(description="A pool's id or name.")]) -> str:
+    if not _ID_OR_NAME.fullmatch(pool):
+        raise NotFound("no pool has such an id or name")
+    return pool
+
+
+ThePool = Annotated[str, Depends(_id_or_name)]
+
+
+@router.post(
+    "",
+    operation_id="createPool",
+    status_code=201,
+    responses={
+        201: {"headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}}},
+    },
+)
+async def create_pool(wanted: PoolRequest, response: Response, services: Services) -> Pool:
+    """Make a pool. Its template is made first, where there is none; its members come when the host has room for them.
+
+    A `POST /v1/clusters` of its shape and owner takes a member at once, unless it asks for `isolation: strict`, and is
+    answered with 201. A member takes room of the host like any cluster.
+    """
+    check_name(wanted.name, "pool")
+    spec = await resolve_shape(wanted, services)
+    made = await services.store.create_pool(
+        NewPool(
+            name=wanted.name,
+            owner=wanted.owner,
+            spec=spec,
+            size=wanted.size,
+            maximum=wanted.maximum,
+            schedule=tuple(period.period for period in wanted.schedule),
+            max_age_seconds=wanted.max_age_seconds,
+        )
+    )
+    response.headers["Location"] = f"/v1/pools/{made.id}"
+    return await _show(made, services)
+
+
+@router.get("", operation_id="listPools")
+async def list_pools(services: Services) -> PoolList:
+    """All pools, by name."""
+    return PoolList(pools=[await _show(pool, services) for pool in await services.store.list_pools()])
+
+
+@router.get("/{pool}", operation_id="getPool")
+async def get_pool(services: Services, pool: ThePool) -> Pool:
+    """One pool, with how many members wait."""
+    return await _show(await services.store.get_pool(pool), services)
+
+
+@router.patch("/{pool}", operation_id="changePool")
+async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePool) -> Pool:
+    """Change a pool's size, maximum, schedule or age; what is left out stays."""
+    given = wanted.model_fields_set
+    change = PoolChange(
+        size=wanted.size if "size" in given else UNSET,
+        maximum=wanted.maximum if "maximum" in given else UNSET,
+        schedule=tuple(period.period for period in wanted.schedule) if "schedule" in given else UNSET,
+        max_age_seconds=wanted.max_age_seconds if "max_age_seconds" in given else UNSET,
+    )
+    return await _show(await services.store.change_pool(pool, change), services)
+
+
+@router.delete("/{pool}", operation_id="deletePool", status_code=202)
+async def delete_pool(services: Services, pool: ThePool) -> Pool:
+    """Delete a pool. Members that wait are removed; those that became somebody's cluster stay."""
+    found = await services.store.get_pool(pool)
+    before = await _show(found, services)
+    await services.store.delete_pool(found.id)
+    return before
+
+
+async def _show(pool: domain.Pool, services: ApiServices) -> Pool:
+    return show_pool(pool, await services.store.members(pool.id), services.clock.now())

@@ -1,0 +1,1 @@
+"""/v1/templates: routes and presenter."""

@@ -1,0 +1,98 @@
+"""/v1/templates: what clusters are forks of. Not here: which clusters are (controllers/): callers never ask for
+that.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from dayfly.api.clusters.spec_resolver import resolve_shape
+from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.templates.presenter import show_template
+from dayfly.domain import template as domain
+from dayfly.domain.template import TemplatePhase
+from dayfly.errors import NotFound
+from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
+from dayfly.schemas.templates import Template, TemplateList, TemplateRequest
+
+router: Final = APIRouter(prefix="/v1/templates", tags=["templates"])
+
+_ID: Final = re.compile(r"[a-z0-9]{1,40}")
+
+
+async def _template(
+    services: Services, template: Annotated[str, Path(description="A template's id.")]
+) -> domain.Template:
+    if not _ID.fullmatch(template):
+        raise NotFound("no template has such an id")
+    return await services.store.get_template(template)
+
+
+TheTemplate = Annotated[domain.Template, Depends(_template)]
+
+
+@router.post(
+    "",
+    operation_id="createTemplate",
+    status_code=202,
+    responses={
+        200: {"description": "There is one of this shape and owner already, or it is being made.", "model": Template},
+        202: {
+            "description": "Accepted. It is being made: a cluster is created, saved, and tried with a first fork.",
+            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+        },
+    },
+)
+async def create_template(wanted: TemplateRequest, response: Response, services: Services) -> Template:
+    """Ask for a template. Once it is ready, clusters of its shape and owner are forks of it, ready in seconds.
+
+    Forks of one template share a cluster CA with all that it signed for their nodes, and their kernels' boot ids; their
+    keys for SSH, machine ids and administrators' certificates are their own. A cluster that must not share asks for
+    `isolation: strict`.
+    """
+    spec = await resolve_shape(wanted, services)
+    key = await services.template_key_of(spec, wanted.owner)
+    template, created = await services.store.create_template(spec, wanted.owner, key)
+    if not created:
+        response.status_code = 200
+    response.headers["Location"] = f"/v1/templates/{template.id}"
+    return await _show(template, services)
+
+
+@router.get("", operation_id="listTemplates")
+async def list_templates(
+    services: Services,
+    owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
+    gone: Annotated[bool, Query(description="Also those of which nothing is left but a record.")] = False,
+) -> TemplateList:
+    """Templates, newest first."""
+    found, now = await services.store.list_templates(owner=owner, gone=gone), services.clock.now()
+    return TemplateList(templates=[show_template(one, now) for one in found])
+
+
+@router.get("/{template}", operation_id="getTemplate")
+async def get_template(services: Services, template: TheTemplate) -> Template:
+    """One template; also one that is gone, while it is on record."""
+    return await _show(template, services)
+
+
+@router.delete(
+    "/{template}",
+    operation_id="deleteTemplate",
+    status_code=202,
+    responses={200: {"description": "It is gone.", "model": Template}},
+)
+async def delete_template(services: Services, response: Response, template: TheTemplate) -> Template:
+    """Let a template serve no forks any more. It is gone with the last of those that use it; they are not touched."""
+    retired = await services.store.retire_template(template.id)
+    if retired.phase is TemplatePhase.GONE:
+        response.status_code = 200
+    return await _show(retired, services)
+
+
+async def _show(template: domain.Template, services: ApiServices) -> Template:
+    evidence = await services.store.evidence(template.failed_cluster) if template.failed_cluster else {}
+    return show_template(template, services.clock.now(), evidence.keys())

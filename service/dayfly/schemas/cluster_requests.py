@@ -1,0 +1,216 @@
+"""What callers send of clusters, as models. Checks that need no look at the world happen here; the others in
+api/clusters/spec_resolver.py.
+
+Not here: resets, checkpoints, templates and pools (pools.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from dayfly.domain.cluster import naming
+from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
+
+MAX_LABELS: Final = 32
+MAX_LABEL_VALUE: Final = 255
+MAX_REASON: Final = 256
+MAX_OWNER: Final = 63
+MAX_NUMBER: Final = 2**31 - 1
+"""No size is near it; it keeps what is computed of a request small."""
+MIN_HEARTBEAT_SECONDS: Final = 5
+MAX_HEARTBEAT_SECONDS: Final = 24 * 3600
+MIN_IDLE_SECONDS: Final = 60
+OWNER: Final = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+
+_LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_IMAGE: Final = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
+
+
+class Strict(BaseModel):
+    """Nothing is guessed, nothing ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def check_labels(labels: dict[str, str]) -> dict[str, str]:
+    """At most 32; keys as in Kubernetes, 63 characters; values printable, 255 characters. Raises ValueError."""
+    if len(labels) > MAX_LABELS:
+        raise ValueError(f"a cluster has at most {MAX_LABELS} labels")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            raise ValueError(
+                "a label's key has at most 63 letters, digits, '.', '_', '/' and '-', and starts and ends with "
+                "a letter or a digit"
+            )
+        if len(value) > MAX_LABEL_VALUE or not value.isprintable():
+            raise ValueError(f"the value of the label {key!r} is not {MAX_LABEL_VALUE} printable characters at most")
+    return labels
+
+
+def _check_reason(reason: str) -> str:
+    if not reason.isprintable() or not reason.strip():
+        raise ValueError("a reason is printable, and not blank")
+    return reason
+
+
+def _text_only(given: Any) -> Any:
+    if not isinstance(given, str):
+        raise ValueError("a time is a text after RFC 3339, with its offset: 2026-01-31T18:00:00Z")  # noqa: TRY004
+    return given
+
+
+class SizeRequest(Strict):
+    """The size of a node. What is left out comes from the image."""
+
+    vcpus: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Virtual CPUs.")
+    memory_mib: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Memory, in MiB.")
+    disk_gib: int | None = Field(
+        default=None, ge=1, le=MAX_NUMBER, description="The root disk, in GiB; it is thinly provisioned."
+    )
+
+
+class WorkersRequest(SizeRequest):
+    """The workers: how many, and the size of each."""
+
+    count: int = Field(default=0, ge=0, description="Nodes beside the control plane; 99 nodes in all at most.")
+
+
+class HoldRequest(Strict):
+    """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
+
+    until: Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)] | None = Field(
+        default=None, description="When the hold ends; the server limits how far ahead that may be."
+    )
+    seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
+    reason: Annotated[str, AfterValidator(_check_reason)] = Field(
+        min_length=1, max_length=MAX_REASON, description="For whoever wonders why it is still there; printable."
+    )
+    vms: VmsUnderHold = Field(
+        default="running",
+        description="What becomes of the machines of a cluster that failed or expired and is held: they stay as they "
+        "are (`running`), are stopped with their disks kept (`stopped`), or are hibernated, to be resumed where they "
+        "were (`hibernated`; those of a cluster that failed are stopped). A cluster that is ready and within its time "
+        "is not touched.",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until is None) == (self.seconds is None):
+            raise ValueError("a hold has either `until` or `seconds`")
+        return self
+
+
+class ShapeRequest(Strict):
+    """What machines are made of, and whose they are. Templates serve clusters of the same shape and owner."""
+
+    image: str = Field(
+        min_length=1,
+        max_length=255,
+        pattern=_IMAGE,
+        description="A node image: a recipe's name (`k8s-debian`) or a full reference "
+        "(`registry.example/dayfly/bare:1`).",
+        examples=["k8s-debian"],
+    )
+    control_plane: SizeRequest = Field(
+        default=SizeRequest(), description="The first node: the control plane, where the image has Kubernetes."
+    )
+    workers: WorkersRequest = WorkersRequest()
+    readiness: Readiness | None = Field(
+        default=None,
+        description="What `ready` promises: a pod has run (`usable`, the default), all nodes are Ready (`nodes`), "
+        "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise). Of a fork that "
+        "is not only to be booted: a pod has run in its template, and SSH has answered in that template's first fork; "
+        "its own nodes are Ready, and their kubelets answer.",
+    )
+    owner: str = Field(
+        default="default",
+        max_length=MAX_OWNER,
+        pattern=OWNER,
+        description="Whose it is: clusters that wait for room are served fairly between owners, and first come, first "
+        "served within one; templates and pools serve their owner's clusters only. Any caller may name any owner, so "
+        "this keeps nobody out: it is no security boundary.",
+        examples=["team-storage"],
+    )
+
+
+class ClusterRequest(ShapeRequest):
+    """A cluster as a caller asks for it."""
+
+    name: str | None = Field(
+        default=None,
+        description="A DNS label of at most 40 characters that starts with a letter, unique among the clusters that "
+        "are not yet deleted. Left out: Dayfly makes one.",
+        examples=["demo"],
+        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
+    )
+    isolation: Isolation = Field(
+        default="shared",
+        description="`shared`: it may be a fork of a template of its owner, ready in seconds; forks of one template "
+        "share a cluster CA, so that whoever has an administrator's credentials of one of them is an administrator of "
+        "all. `strict`: it is made from nothing, with a CA of its own.",
+    )
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=MIN_IDLE_SECONDS,
+        le=MAX_NUMBER,
+        description="Hibernate it by itself after so many seconds without traffic through its published ports. "
+        "Left out: never.",
+    )
+    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
+        default={}, description="Whatever helps to find it again.", examples=[{"team": "storage"}]
+    )
+    ttl_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="Delete it by itself so many seconds after it was first ready, or failed: time in the queue, and "
+        "time to be made, cost nothing of it. Left out: the server's default; where it has none, never.",
+    )
+    heartbeat_interval_seconds: int | None = Field(
+        default=None,
+        ge=MIN_HEARTBEAT_SECONDS,
+        le=MAX_HEARTBEAT_SECONDS,
+        description="Delete it by itself when no `POST /v1/clusters/{cluster}/heartbeat` came for so many seconds; "
+        "counts from its creation on, also while it waits. Left out: no heartbeat is expected.",
+    )
+    restart: Restart = Field(
+        default="always",
+        description="After the engine, the host or a machine of it went down: bring the cluster back (`always`; with "
+        "the disks as they were), or let it fail (`never`).",
+    )
+    hold: HoldRequest | None = Field(
+        default=None, description="Keep it if it fails or its time is over, for somebody to look at."
+    )
+
+
+class ChangeRequest(Strict):
+    """What is to change of a cluster; what is left out stays as it is."""
+
+    ttl_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="The whole time to live, counted as at creation: from when the cluster was first ready, or failed. "
+        "It is not added to the present one, so the same request sent twice extends once. null: the server's default; "
+        "where it has none, never.",
+    )
+    labels: Annotated[dict[str, str], AfterValidator(check_labels)] = Field(
+        default={}, description="All its labels from now on; those not given are gone."
+    )
+    hold: HoldRequest | None = Field(
+        default=None, description="The hold from now on, in place of any before. null: none."
+    )
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=MIN_IDLE_SECONDS,
+        le=MAX_NUMBER,
+        description="Hibernate it by itself after so many seconds without traffic through its published ports, counted "
+        "from this request on. null: never.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing to change: give at least one of ttl_seconds, labels, hold and idle_seconds")
+        return self

@@ -1,0 +1,231 @@
+"""Clusters over HTTP: responses. Requests are in cluster_requests.py."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Purpose, StepState
+from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.domain.image import NodeSize
+
+_PURPOSES: Final = """\
+`cluster`: a caller's. `template`: to be saved as a template, then removed. `trial`: a template's first fork, which \
+verifies it. `member`: of a pool, waiting for a caller."""
+_PHASES: Final = """\
+`pending`: waits in the queue until the host has room. `provisioning`: being made, reset, resumed, or made whole again \
+after the engine, the host or a machine of it went down. `ready`: all that was asked for holds. `hibernated`: its \
+machines' memory lies on the disk, and nothing of it runs, until it is resumed. `failed`: given up, with an \
+`error`; its evidence is kept, its machines only under a hold. `deleting`: being removed, the name is still taken. \
+`deleted`: nothing is left but its record."""
+
+
+class ToCheckpoint(BaseModel):
+    """Back to a checkpoint of the cluster's own, by its name."""
+
+    checkpoint: str
+
+
+class Endpoint(BaseModel):
+    """Where something inside a cluster is reached from outside."""
+
+    host: str
+    port: int
+
+
+class Workers(NodeSize):
+    """The workers: how many, and the size of each."""
+
+    count: int
+
+
+class Spec(BaseModel):
+    """A specification with every default filled in."""
+
+    image: str = Field(description="The full reference.")
+    image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
+    kubernetes_version: str | None = Field(description="null: an image of plain machines, without Kubernetes.")
+    control_plane: NodeSize
+    workers: Workers
+    readiness: Readiness
+    labels: dict[str, str]
+    ttl_seconds: int | None = Field(description="Counts from when the cluster was first ready, or failed. null: none.")
+    heartbeat_interval_seconds: int | None = Field(description="null: no heartbeat is expected.")
+    restart: Restart = Field(
+        description="After the engine, the host or a machine went down: it is brought back (`always`), or fails."
+    )
+    isolation: Isolation = Field(description="`strict`: never a fork, so that its cluster CA is its own.")
+    idle_seconds: int | None = Field(
+        description="Hibernated by itself after so long without traffic through its published ports. null: never."
+    )
+
+
+class Hold(BaseModel):
+    """Keeps a cluster that failed or expired until then, with its machines running, stopped or hibernated."""
+
+    until: datetime
+    reason: str
+    vms: VmsUnderHold
+
+
+class ErrorReport(BaseModel):
+    """Why a cluster failed, or what its last attempt met."""
+
+    code: str
+    message: str
+    step: str | None
+    node: str | None
+    evidence: list[str] = Field(
+        description="Names only: each text is at /v1/clusters/{cluster}/evidence/{name}. Empty in lists of clusters."
+    )
+
+
+class Step(BaseModel):
+    """How one step of making the cluster stands. `seconds` is how long it took, or has been running."""
+
+    name: str
+    node: str | None
+    state: StepState
+    attempt: int
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float
+    detail: str
+    error_code: str | None
+
+
+class ClusterSummary(Spec):
+    """A cluster."""
+
+    id: str
+    name: str
+    owner: str = Field(description="Whose it is, for fairness in the queue.")
+    phase: Phase = Field(description=_PHASES)
+    desired: Desired = Field(description="What was asked for last: present, hibernated, or absent after a DELETE.")
+    purpose: Purpose = Field(description=_PURPOSES)
+    template: str | None = Field(description="The id of the template that it is a fork of, or is to become.")
+    pool: str | None = Field(description="The id of the pool that it waits in, as a member.")
+    generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")
+    reset_to: Literal["pristine"] | ToCheckpoint | None = Field(
+        description="The reset that was asked for and has not begun. `ready` is for the time before it, until then."
+    )
+    origin: str | None = Field(
+        description="While it is `provisioning`, what its machines come from: `image` (they boot), `template` (it is a "
+        "fork), `checkpoint:NAME`, `hibernation`; null: their own disks.",
+        examples=["template"],
+    )
+    created_at: datetime
+    updated_at: datetime
+    admitted_at: datetime | None = Field(description="When the host had room for it.")
+    ready_at: datetime | None = Field(description="When it was ready first.")
+    failed_at: datetime | None
+    deleted_at: datetime | None
+    expires_at: datetime | None = Field(
+        description="When it will be deleted by itself, unless a hold keeps it then. null: not, or not known before it "
+        "is ready."
+    )
+    expires_because: Literal["ttl", "heartbeat"] | None = Field(
+        description="What ends then: its time to live, or the time in which a heartbeat must come."
+    )
+    heartbeat_at: datetime | None = Field(description="The last one; its creation, before the first.")
+    active_at: datetime | None = Field(
+        description="When traffic through its published ports was last seen, where it has `idle_seconds`; or when "
+        "these were last changed."
+    )
+    hold: Hold | None
+    restarts: int = Field(description="How often in a row machines of it were started again.")
+    queue_position: int | None = Field(
+        description="From 1, while it waits for room on the host; else null. Of a long queue it is told as of up to "
+        "two seconds ago, and null where the cluster is newer than that."
+    )
+    estimated_start_at: datetime | None = Field(
+        description="When it will leave the queue, if others end as they did in the past. null: there is no telling."
+    )
+    estimated_ready_at: datetime | None = Field(description="The same for when it will be ready.")
+    endpoints: dict[str, Endpoint] = Field(
+        description="What is published, and where: `api`, `registry`, `ssh/node01`, …",
+        examples=[{"api": {"host": "127.0.0.1", "port": 40123}}],
+    )
+    error: ErrorReport | None
+
+
+class Cluster(ClusterSummary):
+    """A cluster, with the steps of making it."""
+
+    steps: list[Step]
+
+
+class HeartbeatView(BaseModel):
+    """A heartbeat that counted: the next one is due within `heartbeat_interval_seconds`."""
+
+    expires_at: datetime | None = Field(description="When the cluster expires now, by its time to live or by silence.")
+    heartbeat_interval_seconds: int
+
+
+class ClusterList(BaseModel):
+    """A page of clusters, newest first."""
+
+    clusters: list[ClusterSummary]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+
+
+class DryRun(Spec):
+    """What a cluster would be."""
+
+    name: str | None
+    owner: str
+    hold: Hold | None
+
+
+class Registry(BaseModel):
+    """The cluster's own image registry. What is pushed to `push` is pulled in the cluster from `pull`."""
+
+    push: str = Field(examples=["127.0.0.1:40123"])
+    pull: str = Field(examples=["registry:5000"])
+
+
+class Port(BaseModel):
+    """A published port. `port` is the cluster's side; `endpoint` the host's, null until the cluster's network is up."""
+
+    port: int
+    leads_to: str = Field(examples=["api", "registry", "ssh/node01"])
+    endpoint: Endpoint | None
+
+
+class PortList(BaseModel):
+    ports: list[Port]
+
+
+class EventView(BaseModel):
+    """Something that happened to a cluster. `seconds` is how long it took, where it took time."""
+
+    id: int
+    at: datetime
+    type: str
+    message: str
+    step: str | None
+    node: str | None
+    seconds: float | None
+    code: str | None
+
+
+class EventList(BaseModel):
+    """Events, oldest first."""
+
+    events: list[EventView]
+    next_after: int = Field(description="Give it as `after` to go on.")
+    phase: Phase = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
+
+
+class Shape(BaseModel):
+    """What clusters must have in common to be forks of one template, or members of one pool."""
+
+    image: str = Field(description="The full reference.")
+    image_id: str = Field(description="The engine's content id.")
+    kubernetes_version: str | None
+    control_plane: NodeSize
+    workers: Workers
+    readiness: Readiness

@@ -1,0 +1,144 @@
+"""Pools over HTTP: requests and responses, a schedule included."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from dayfly.domain.cluster import naming
+from dayfly.domain.pool import Period
+from dayfly.schemas.cluster_requests import ShapeRequest, Strict
+from dayfly.schemas.clusters import Shape
+
+MAX_POOL: Final = 64
+MAX_PERIODS: Final = 32
+MIN_AGE_SECONDS: Final = 60
+MAX_AGE_SECONDS: Final = 365 * 24 * 3600
+DEFAULT_AGE_SECONDS: Final = 24 * 3600
+END_OF_DAY: Final = "24:00"
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_TIME: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+_UNTIL: Final = rf"{_TIME}|^24:00$"
+
+
+class PeriodRequest(Strict):
+    """A part of the week in which a pool has another size. Times are in UTC."""
+
+    days: tuple[Day, ...] = Field(min_length=1, max_length=7, strict=False)
+    since: str = Field(pattern=_TIME, examples=["07:00"])
+    until: str = Field(
+        pattern=_UNTIL, description="Later than `since`; the end of the day is 24:00.", examples=["19:00"]
+    )
+    size: int = Field(ge=0, le=MAX_POOL)
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if self.until <= self.since:
+            raise ValueError("a period ends after it begins, on the same day: write one over midnight as two")
+        return self
+
+    @property
+    def period(self) -> Period:
+        """As the pool has it."""
+        until = time.max if self.until == END_OF_DAY else time.fromisoformat(self.until)
+        days = frozenset(DAYS.index(day) for day in self.days)
+        return Period(days=days, since=time.fromisoformat(self.since), until=until, size=self.size)
+
+
+def _as_tuple(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list) else given
+
+
+Size = Annotated[int, Field(ge=0, le=MAX_POOL, description="How many members wait, outside of the schedule's periods.")]
+Maximum = Annotated[
+    int, Field(ge=0, le=MAX_POOL, description="The most that wait, whatever size and schedule say. 0 stops the pool.")
+]
+Schedule = Annotated[
+    tuple[PeriodRequest, ...],
+    BeforeValidator(_as_tuple),
+    Field(max_length=MAX_PERIODS, description="The first period that has the moment gives the size instead of `size`."),
+]
+MaxAge = Annotated[
+    int,
+    Field(
+        ge=MIN_AGE_SECONDS, le=MAX_AGE_SECONDS, description="A member that waited for so long makes room for a new one."
+    ),
+]
+
+
+class PoolRequest(ShapeRequest):
+    """A pool as a caller asks for it: members of this shape wait, paused, for clusters of this shape and owner."""
+
+    name: str = Field(
+        description="As that of a cluster; unique among pools.",
+        examples=["ci"],
+        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
+    )
+    size: Size
+    maximum: Maximum = MAX_POOL
+    schedule: Schedule = ()
+    max_age_seconds: MaxAge = DEFAULT_AGE_SECONDS
+
+
+class PoolChangeRequest(Strict):
+    """What is to change of a pool; what is left out stays as it is. Its shape cannot: make another pool."""
+
+    size: Size = 0
+    maximum: Maximum = 0
+    schedule: Schedule = ()
+    max_age_seconds: MaxAge = DEFAULT_AGE_SECONDS
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing to change: give at least one of size, maximum, schedule and max_age_seconds")
+        return self
+
+
+class PeriodView(BaseModel):
+    """A part of the week in which a pool has another size. Times are in UTC."""
+
+    days: list[Day]
+    since: str
+    until: str
+    size: int
+
+
+class PoolWaits(BaseModel):
+    """Why a pool is not filled."""
+
+    code: str = Field(
+        description="`template_making`: members are forks, and their template is being made. `no_room`: they wait for "
+        "their share of the host. Else as of an error: what the template, a member, or a look at the image met."
+    )
+    message: str
+
+
+class Pool(Shape):
+    """Forks of one template, kept warm and paused for whoever asks for such a cluster next."""
+
+    id: str
+    name: str
+    owner: str
+    created_at: datetime
+    size: int
+    maximum: int
+    schedule: list[PeriodView]
+    max_age_seconds: int
+    wanted: int = Field(description="How many members are to wait at this moment, by size, schedule and maximum.")
+    ready: int = Field(description="How many wait, and will be given away at once.")
+    making: int = Field(description="How many are on their way to that.")
+    waiting: PoolWaits | None = Field(
+        description="What keeps the pool from being filled, as a worker found it when it last looked. null: nothing."
+    )
+
+
+class PoolList(BaseModel):
+    """All pools, by name."""
+
+    pools: list[Pool]

@@ -1,0 +1,59 @@
+"""Templates over HTTP: requests and responses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from dayfly.domain.template import TemplatePhase
+from dayfly.schemas.cluster_requests import ShapeRequest
+from dayfly.schemas.clusters import ErrorReport, Shape
+
+
+class Parents(BaseModel):
+    """What a template was made from."""
+
+    image: str = Field(description="The image's content id.")
+    builder: str = Field(description="The id of the cluster that was saved.")
+
+
+class TemplateError(ErrorReport):
+    """Why a template failed."""
+
+    cluster: str | None = Field(
+        description="The id of the cluster that failed, which it was made from, or tried with: evidence and "
+        "diagnostics are under that id, deleted as it is, while it is on record."
+    )
+
+
+class Template(Shape):
+    """A running cluster, saved once, of which others are forks."""
+
+    id: str
+    owner: str
+    phase: TemplatePhase = Field(
+        description="`making`: a cluster is made for it, and saved. `verifying`: its first fork is on trial. `ready`: "
+        "it serves forks. `retired`: it serves no new ones, and is gone with the last of those that use it. `failed`: "
+        "with an `error`. `gone`: nothing is left but its record."
+    )
+    parents: Parents
+    created_at: datetime
+    ready_at: datetime | None
+    last_used_at: datetime | None = Field(description="When the last fork of it was begun.")
+    age_seconds: float = Field(description="Since it was asked for.")
+    size_bytes: int = Field(description="As the disk has it; 0 until it is saved.")
+    uses: int = Field(description="How many forks were ever begun.")
+    forks: int = Field(description="How many of them are not deleted.")
+    failures: int = Field(description="How many forks failed since the last that did not.")
+    error: TemplateError | None
+
+
+class TemplateList(BaseModel):
+    """Templates, newest first."""
+
+    templates: list[Template]
+
+
+class TemplateRequest(ShapeRequest):
+    """A template as a caller asks for it: clusters of this shape and owner will be forks of it."""
