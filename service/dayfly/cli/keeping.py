@@ -14,7 +14,7 @@ from dayfly.cli.files import write_private
 from dayfly.cli.options import Json, Name
 from dayfly.cli.values import format_time, parse_duration
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
-from dayfly.client.beats import is_last
+from dayfly.client.heartbeat import is_last
 
 
 class Vms(StrEnum):

@@ -23,7 +23,7 @@ from dayfly.cli.options import (
 )
 from dayfly.cli.values import parse_duration
 from dayfly.client import Client, Period
-from dayfly.client.saved_models import Day
+from dayfly.client.pool_models import Day
 
 app = typer.Typer(no_args_is_help=True, help="Keep clusters warm for whoever asks next.", add_completion=False)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from dayfly.cli.show import phase
 from dayfly.cli.values import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
-from dayfly.client.calls import HOLD_SECONDS, Wait, is_over
+from dayfly.client.operations.clusters import HOLD_SECONDS, Wait, is_over
 
 _ASK_AGAIN_SECONDS: Final = 20.0
 _STYLES: Final = {"done": "green", "failed": "red", "running": "cyan", "waiting": "yellow"}

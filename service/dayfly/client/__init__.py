@@ -11,6 +11,7 @@ with Client() as dayfly:
 from __future__ import annotations
 
 from dayfly.client.async_client import AsyncClient
+from dayfly.client.checkpoint_models import Checkpoint
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
 from dayfly.client.models import (
     Cluster,
@@ -33,8 +34,9 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, NodeMemory, SshAccess
-from dayfly.client.saved_models import Checkpoint, Parents, Period, Pool, PoolWaits, Template, TemplateError
+from dayfly.client.pool_models import Period, Pool, PoolWaits
 from dayfly.client.sync_client import Client
+from dayfly.client.template_models import Parents, Template, TemplateError
 
 __all__ = [
     "ApiError",

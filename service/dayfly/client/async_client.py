@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as sync_client.py. What they send is in calls.py, once."""
+"""The client for asyncio: the same methods as sync_client.py. What they send is in operations/clusters.py, once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import TypeVar
 
 import httpx
 
-from dayfly.client import calls
 from dayfly.client import transport as wire
-from dayfly.client.async_saved import SavedStates
-from dayfly.client.beats import beating_async
-from dayfly.client.calls import DELETED_SECONDS, READY_SECONDS, Call, Flow, Wait
+from dayfly.client.async_snapshots import SnapshotOperations
 from dayfly.client.errors import ApiError
+from dayfly.client.heartbeat import beating_async
 from dayfly.client.models import (
     Cluster,
     Event,
@@ -28,12 +26,15 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, SshAccess
-from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
+from dayfly.client.operations import clusters
+from dayfly.client.operations.call import Call, Flow
+from dayfly.client.operations.clusters import DELETED_SECONDS, READY_SECONDS, Wait
+from dayfly.client.request_models import IMAGE_SIZES, KEEP, ClusterChanges, ClusterRequest, Keep
 
 T = TypeVar("T")
 
 
-class AsyncClient(SavedStates):
+class AsyncClient(SnapshotOperations):
     """Dayfly from asyncio: the same methods as Client, awaited."""
 
     def __init__(
@@ -63,8 +64,8 @@ class AsyncClient(SavedStates):
         """As Client.create."""
         shape = (image, workers, control_plane, worker, readiness, owner)
         times = (ttl_seconds, heartbeat_interval_seconds)
-        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
-        return await self._send(calls.create(wish, idempotency_key))
+        request = ClusterRequest(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
+        return await self._send(clusters.create(request, idempotency_key))
 
     async def dry_run(
         self,
@@ -87,12 +88,12 @@ class AsyncClient(SavedStates):
         """As Client.dry_run."""
         shape = (image, workers, control_plane, worker, readiness, owner)
         times = (ttl_seconds, heartbeat_interval_seconds)
-        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
-        return await self._send(calls.dry_run(wish))
+        request = ClusterRequest(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
+        return await self._send(clusters.dry_run(request))
 
     async def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """As Client.get."""
-        return await self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
+        return await self._send(clusters.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
     async def list(
         self,
@@ -103,11 +104,11 @@ class AsyncClient(SavedStates):
         purposes: Sequence[str] = (),
     ) -> tuple[Cluster, ...]:
         """As Client.list."""
-        return await self._run(calls.list_all(labels or {}, phases, owner, purposes))
+        return await self._run(clusters.list_all(labels or {}, phases, owner, purposes))
 
     async def delete(self, cluster: str) -> Cluster:
         """As Client.delete."""
-        return await self._send(calls.delete(cluster))
+        return await self._send(clusters.delete(cluster))
 
     async def change(
         self,
@@ -119,7 +120,7 @@ class AsyncClient(SavedStates):
         idle_seconds: int | Keep | None = KEEP,
     ) -> Cluster:
         """As Client.change."""
-        return await self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold, idle_seconds)))
+        return await self._send(clusters.change(cluster, ClusterChanges(ttl_seconds, labels, hold, idle_seconds)))
 
     async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """As Client.extend."""
@@ -135,7 +136,7 @@ class AsyncClient(SavedStates):
 
     async def heartbeat(self, cluster: str) -> Heartbeat:
         """As Client.heartbeat."""
-        return await self._send(calls.heartbeat(cluster))
+        return await self._send(clusters.heartbeat(cluster))
 
     @asynccontextmanager
     async def keep_alive(self, cluster: str) -> AsyncIterator[None]:
@@ -146,35 +147,35 @@ class AsyncClient(SavedStates):
 
     async def diagnostics(self, cluster: str) -> bytes:
         """As Client.diagnostics."""
-        return await self._send(calls.diagnostics(cluster))
+        return await self._send(clusters.diagnostics(cluster))
 
     async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
         """As Client.wait_ready."""
-        return await self._run(calls.wait_ready(cluster, timeout_seconds))
+        return await self._run(clusters.wait_ready(cluster, timeout_seconds))
 
     async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
         """As Client.wait_deleted."""
-        await self._run(calls.wait_deleted(cluster, timeout_seconds))
+        await self._run(clusters.wait_deleted(cluster, timeout_seconds))
 
     async def kubeconfig(self, cluster: str) -> str:
         """As Client.kubeconfig."""
-        return await self._send(calls.kubeconfig(cluster))
+        return await self._send(clusters.kubeconfig(cluster))
 
     async def registry(self, cluster: str) -> Registry:
         """As Client.registry."""
-        return await self._send(calls.registry(cluster))
+        return await self._send(clusters.registry(cluster))
 
     async def nodes(self, cluster: str) -> tuple[Node, ...]:
         """As Client.nodes."""
-        return await self._send(calls.nodes(cluster))
+        return await self._send(clusters.nodes(cluster))
 
     async def ssh(self, cluster: str, node: str = "node01") -> SshAccess:
         """As Client.ssh."""
-        return await self._send(calls.ssh(cluster, node))
+        return await self._send(clusters.ssh(cluster, node))
 
     async def console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> str:
         """As Client.console."""
-        return await self._send(calls.console(cluster, node, tail_bytes))
+        return await self._send(clusters.console(cluster, node, tail_bytes))
 
     async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
         """As Client.follow_console."""
@@ -194,24 +195,24 @@ class AsyncClient(SavedStates):
 
     async def ports(self, cluster: str) -> tuple[Port, ...]:
         """As Client.ports."""
-        return await self._send(calls.ports(cluster))
+        return await self._send(clusters.ports(cluster))
 
     async def evidence(self, cluster: str, name: str) -> str:
         """As Client.evidence."""
-        return await self._send(calls.evidence(cluster, name))
+        return await self._send(clusters.evidence(cluster, name))
 
     async def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> Events:
         """As Client.events."""
-        return await self._send(calls.events(cluster, after, wait_seconds))
+        return await self._send(clusters.events(cluster, after, wait_seconds))
 
     async def all_events(self, cluster: str) -> tuple[Event, ...]:
         """As Client.all_events."""
-        return await self._run(calls.all_events(cluster))
+        return await self._run(clusters.all_events(cluster))
 
     async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
         """As Client.follow."""
         while True:
-            part = await self.events(cluster, after=after, wait_seconds=calls.HOLD_SECONDS)
+            part = await self.events(cluster, after=after, wait_seconds=clusters.HOLD_SECONDS)
             for event in part.events:
                 yield event
             after = part.next_after
@@ -220,7 +221,7 @@ class AsyncClient(SavedStates):
 
     async def version(self) -> Version:
         """As Client.version."""
-        return await self._send(calls.version())
+        return await self._send(clusters.version())
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,6 +1,6 @@
 """The server's answers, as typed values. Unknown fields are ignored, so that a newer server can say more.
 
-Not here: nodes (node_models.py); checkpoints, templates and pools (saved_models.py).
+Not here: nodes (node_models.py); checkpoints, templates and pools (template_models.py).
 """
 
 from __future__ import annotations

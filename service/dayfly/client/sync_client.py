@@ -1,4 +1,4 @@
-"""The client for ordinary code. What it sends, and how it reads the answers, is in calls.py."""
+"""The client for ordinary code. What it sends, and how it reads the answers, is in operations/clusters.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import TypeVar
 
 import httpx
 
-from dayfly.client import calls
 from dayfly.client import transport as wire
-from dayfly.client.beats import beating
-from dayfly.client.calls import DELETED_SECONDS, READY_SECONDS, Call, Flow, Wait
 from dayfly.client.errors import ApiError
+from dayfly.client.heartbeat import beating
 from dayfly.client.models import (
     Cluster,
     Event,
@@ -27,13 +25,16 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, SshAccess
-from dayfly.client.sync_saved import SavedStates
-from dayfly.client.wishes import IMAGE_SIZES, KEEP, Changes, Keep, Wish
+from dayfly.client.operations import clusters
+from dayfly.client.operations.call import Call, Flow
+from dayfly.client.operations.clusters import DELETED_SECONDS, READY_SECONDS, Wait
+from dayfly.client.request_models import IMAGE_SIZES, KEEP, ClusterChanges, ClusterRequest, Keep
+from dayfly.client.sync_snapshots import SnapshotOperations
 
 T = TypeVar("T")
 
 
-class Client(SavedStates):
+class Client(SnapshotOperations):
     """Dayfly from ordinary code. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
@@ -67,8 +68,8 @@ class Client(SavedStates):
         """Ask for a cluster; it is being made when this returns. Sizes left out come from the image."""
         shape = (image, workers, control_plane, worker, readiness, owner)
         times = (ttl_seconds, heartbeat_interval_seconds)
-        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
-        return self._send(calls.create(wish, idempotency_key))
+        request = ClusterRequest(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
+        return self._send(clusters.create(request, idempotency_key))
 
     def dry_run(
         self,
@@ -91,12 +92,12 @@ class Client(SavedStates):
         """What create() would make, checked in every way, and not made."""
         shape = (image, workers, control_plane, worker, readiness, owner)
         times = (ttl_seconds, heartbeat_interval_seconds)
-        wish = Wish(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
-        return self._send(calls.dry_run(wish))
+        request = ClusterRequest(*shape, name, labels or {}, *times, restart, isolation, idle_seconds, hold)
+        return self._send(clusters.dry_run(request))
 
     def get(self, cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """One cluster; with `wait`, as soon as it is so or the time is over."""
-        return self._send(calls.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
+        return self._send(clusters.get(cluster, wait=wait, timeout_seconds=timeout_seconds))
 
     def list(
         self,
@@ -110,11 +111,11 @@ class Client(SavedStates):
 
         `purposes`: `cluster` (what is listed where none is given), `template`, `trial`, `member`.
         """
-        return self._run(calls.list_all(labels or {}, phases, owner, purposes))
+        return self._run(clusters.list_all(labels or {}, phases, owner, purposes))
 
     def delete(self, cluster: str) -> Cluster:
         """Ask for its deletion; it is being deleted when this returns."""
-        return self._send(calls.delete(cluster))
+        return self._send(clusters.delete(cluster))
 
     def change(
         self,
@@ -126,7 +127,7 @@ class Client(SavedStates):
         idle_seconds: int | Keep | None = KEEP,
     ) -> Cluster:
         """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
-        return self._send(calls.change(cluster, Changes(ttl_seconds, labels, hold, idle_seconds)))
+        return self._send(clusters.change(cluster, ClusterChanges(ttl_seconds, labels, hold, idle_seconds)))
 
     def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
@@ -142,7 +143,7 @@ class Client(SavedStates):
 
     def heartbeat(self, cluster: str) -> Heartbeat:
         """Say that the cluster is still needed; where it was made to expect that."""
-        return self._send(calls.heartbeat(cluster))
+        return self._send(clusters.heartbeat(cluster))
 
     @contextmanager
     def keep_alive(self, cluster: str) -> Iterator[None]:
@@ -156,35 +157,35 @@ class Client(SavedStates):
 
     def diagnostics(self, cluster: str) -> bytes:
         """Everything about the cluster as a gzip'ed tarball; also of a deleted one, by its id."""
-        return self._send(calls.diagnostics(cluster))
+        return self._send(clusters.diagnostics(cluster))
 
     def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
         """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-        return self._run(calls.wait_ready(cluster, timeout_seconds))
+        return self._run(clusters.wait_ready(cluster, timeout_seconds))
 
     def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
         """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
-        self._run(calls.wait_deleted(cluster, timeout_seconds))
+        self._run(clusters.wait_deleted(cluster, timeout_seconds))
 
     def kubeconfig(self, cluster: str) -> str:
         """An administrator's kubeconfig, as YAML."""
-        return self._send(calls.kubeconfig(cluster))
+        return self._send(clusters.kubeconfig(cluster))
 
     def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""
-        return self._send(calls.registry(cluster))
+        return self._send(clusters.registry(cluster))
 
     def nodes(self, cluster: str) -> tuple[Node, ...]:
         """The nodes, the control plane first."""
-        return self._send(calls.nodes(cluster))
+        return self._send(clusters.nodes(cluster))
 
     def ssh(self, cluster: str, node: str = "node01") -> SshAccess:
         """How to get into a node."""
-        return self._send(calls.ssh(cluster, node))
+        return self._send(clusters.ssh(cluster, node))
 
     def console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> str:
         """The end of what a node's serial console printed."""
-        return self._send(calls.console(cluster, node, tail_bytes))
+        return self._send(clusters.console(cluster, node, tail_bytes))
 
     def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
         """The same, and what it prints from now on, until the node ends."""
@@ -203,24 +204,24 @@ class Client(SavedStates):
 
     def ports(self, cluster: str) -> tuple[Port, ...]:
         """The published ports."""
-        return self._send(calls.ports(cluster))
+        return self._send(clusters.ports(cluster))
 
     def evidence(self, cluster: str, name: str) -> str:
         """One text of a failed cluster's evidence."""
-        return self._send(calls.evidence(cluster, name))
+        return self._send(clusters.evidence(cluster, name))
 
     def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> Events:
         """The next events after id `after`; waits for one when there is none."""
-        return self._send(calls.events(cluster, after, wait_seconds))
+        return self._send(clusters.events(cluster, after, wait_seconds))
 
     def all_events(self, cluster: str) -> tuple[Event, ...]:
         """All events so far, oldest first."""
-        return self._run(calls.all_events(cluster))
+        return self._run(clusters.all_events(cluster))
 
     def follow(self, cluster: str, *, after: int = 0) -> Iterator[Event]:
         """Events as they come, until the cluster is deleted."""
         while True:
-            part = self.events(cluster, after=after, wait_seconds=calls.HOLD_SECONDS)
+            part = self.events(cluster, after=after, wait_seconds=clusters.HOLD_SECONDS)
             yield from part.events
             after = part.next_after
             if part.phase == "deleted" and not part.events:
@@ -228,7 +229,7 @@ class Client(SavedStates):
 
     def version(self) -> Version:
         """The server's release."""
-        return self._send(calls.version())
+        return self._send(clusters.version())
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from dayfly.client import calls
-from dayfly.client.calls import Call
 from dayfly.client.errors import ApiError, Unreachable
+from dayfly.client.operations import clusters
+from dayfly.client.operations.call import Call
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def request_arguments(call: Call[Any]) -> dict[str, Any]:
 
 def follow_arguments(cluster: str, node: str, tail_bytes: int) -> dict[str, Any]:
     """Arguments for build_request() of a console that is watched: it may say nothing for hours."""
-    arguments = request_arguments(calls.follow_console(cluster, node, tail_bytes))
+    arguments = request_arguments(clusters.follow_console(cluster, node, tail_bytes))
     return {**arguments, "timeout": httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)}
 
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from dayfly.app import Infrastructure
 from dayfly.client import AsyncClient, ClientError, Cluster, ClusterFailed, Template
-from dayfly.client.calls import Wait, is_over
+from dayfly.client.operations.clusters import Wait, is_over
 from dayfly.clock import Clock
 from dayfly.doctor.checks import Check
 from dayfly.doctor.full.report import TrialFailed

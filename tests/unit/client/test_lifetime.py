@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from dayfly.client import ApiError, AsyncClient, Client, Cluster, HoldRequest, NodeSize, beats
+from dayfly.client import ApiError, AsyncClient, Client, Cluster, HoldRequest, NodeSize, heartbeat
 from dayfly.client.models import Workers
 
 SIZE = NodeSize(vcpus=1, memory_mib=512, disk_gib=8)
@@ -118,7 +118,7 @@ def test_a_change_of_nothing_is_refused(client: Client) -> None:
 
 @pytest.fixture
 def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beats, "pause_seconds", lambda _: 0.001)
+    monkeypatch.setattr(heartbeat, "pause_seconds", lambda _: 0.001)
 
 
 class Server:

@@ -6,13 +6,8 @@ A `Flow` is a conversation of several calls, written once as a generator: it yie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, TypeVar
-from urllib.parse import quote
-
-import httpx
-from pydantic import BaseModel
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 from dayfly.client.errors import ApiError, ClusterFailed, WaitTimeout
 from dayfly.client.models import (
@@ -28,12 +23,10 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, NodeList, SshAccess
-from dayfly.client.wishes import Changes, Wish
+from dayfly.client.operations.call import Call, Flow, Query, _text, model, path_of
+from dayfly.client.request_models import ClusterChanges, ClusterRequest
 
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 Wait = Literal["ready", "hibernated", "settled", "deleted"]
-Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
 DIAGNOSTICS_SECONDS: Final = 90.0
 """How long the server may collect what is to be known of a cluster."""
@@ -44,29 +37,13 @@ HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
 
 
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request. `hold_seconds` is how long the server may hold the answer on purpose."""
-
-    method: str
-    path: str
-    parse: Callable[[httpx.Response], T]
-    query: Query = field(default_factory=dict)
-    json: Mapping[str, object] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    hold_seconds: float = 0.0
-
-
-Flow = Generator[Call[Any], Any, T]
-
-
-def create(wish: Wish, idempotency_key: str | None) -> Call[Cluster]:
+def create(request: ClusterRequest, idempotency_key: str | None) -> Call[Cluster]:
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    return Call("POST", "/v1/clusters", model(Cluster), json=wish.body(), headers=headers)
+    return Call("POST", "/v1/clusters", model(Cluster), json=request.body(), headers=headers)
 
 
-def dry_run(wish: Wish) -> Call[Spec]:
-    return Call("POST", "/v1/clusters", model(Spec), {"dry_run": True}, json=wish.body())
+def dry_run(request: ClusterRequest) -> Call[Spec]:
+    return Call("POST", "/v1/clusters", model(Spec), {"dry_run": True}, json=request.body())
 
 
 def get(cluster: str, *, wait: Wait | None = None, timeout_seconds: float = 0.0) -> Call[Cluster]:
@@ -77,7 +54,7 @@ def delete(cluster: str) -> Call[Cluster]:
     return Call("DELETE", path_of(cluster), model(Cluster))
 
 
-def change(cluster: str, changes: Changes) -> Call[Cluster]:
+def change(cluster: str, changes: ClusterChanges) -> Call[Cluster]:
     return Call("PATCH", path_of(cluster), model(Cluster), json=changes.body())
 
 
@@ -234,15 +211,22 @@ def _wait(wait: Wait | None, timeout_seconds: float) -> Query:
     return {} if wait is None else {"wait": wait, "timeout": timeout_seconds}
 
 
-def path_of(cluster: str, *parts: str) -> str:
-    """The path of a cluster, and of what is below it."""
-    return "/".join(("/v1/clusters", *(quote(part, safe="") for part in (cluster, *parts))))
+def reset(cluster: str, checkpoint: str | None) -> Call[Cluster]:
+    to: Mapping[str, object] = {"to": "pristine" if checkpoint is None else {"checkpoint": checkpoint}}
+    return Call("POST", path_of(cluster, "reset"), model(Cluster), json=to)
 
 
-def _text(response: httpx.Response) -> str:
-    return response.text
+def hibernate(cluster: str) -> Call[Cluster]:
+    return Call("POST", path_of(cluster, "hibernate"), model(Cluster))
 
 
-def model(answer: type[M]) -> Callable[[httpx.Response], M]:
-    """How to read an answer that is one of `answer`."""
-    return lambda response: answer.model_validate_json(response.content)
+def resume(cluster: str) -> Call[Cluster]:
+    return Call("POST", path_of(cluster, "resume"), model(Cluster))
+
+
+def wait_hibernated(cluster: str, timeout_seconds: float) -> Flow[Cluster]:
+    """Until it is hibernated. Raises ClusterFailed, WaitTimeout."""
+    seen = yield from wait_until(cluster, "hibernated", timeout_seconds)
+    if seen.phase != "hibernated" or seen.desired != "hibernated":
+        raise ClusterFailed(seen)
+    return seen

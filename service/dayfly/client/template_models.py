@@ -1,26 +1,10 @@
-"""The server's answers about checkpoints, templates and pools, as typed values; and a pool's schedule, both ways."""
+"""Responses about templates, as typed values."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from dayfly.client.models import Answer, ErrorReport, NodeSize, Workers
-
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-
-
-class Checkpoint(Answer):
-    """A saved state of a cluster. `phase` is making, ready or deleting; `size_bytes` as the server's disk has it."""
-
-    name: str
-    phase: str
-    created_at: datetime
-    size_bytes: int = 0
-
-
-class CheckpointList(Answer):
-    checkpoints: tuple[Checkpoint, ...]
 
 
 class Shape(Answer):
@@ -71,43 +55,3 @@ class Template(Shape):
 
 class TemplateList(Answer):
     templates: tuple[Template, ...]
-
-
-class Period(Answer):
-    """A part of the week in which a pool has another size: days, and times in UTC as `07:00`; a day ends at `24:00`."""
-
-    days: tuple[Day, ...]
-    since: str
-    until: str
-    size: int
-
-
-class PoolWaits(Answer):
-    """Why a pool is not filled: a stable code, and a sentence."""
-
-    code: str
-    message: str
-
-
-class Pool(Shape):
-    """Warm clusters that wait. `wanted`: how many are to wait now; `ready`: how many do; `making`: on their way.
-
-    `waiting`: what keeps it from being filled, if anything does.
-    """
-
-    id: str
-    name: str
-    owner: str
-    created_at: datetime
-    size: int
-    maximum: int
-    schedule: tuple[Period, ...] = ()
-    max_age_seconds: int
-    wanted: int = 0
-    ready: int = 0
-    making: int = 0
-    waiting: PoolWaits | None = None
-
-
-class PoolList(Answer):
-    pools: tuple[Pool, ...]

@@ -1,4 +1,4 @@
-"""The same for asyncio as sync_saved.py.
+"""The same for asyncio as sync_snapshots.py.
 
 Not here: clusters themselves (async_client.py).
 """
@@ -9,16 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
-from dayfly.client import saved_calls as saved
-from dayfly.client.calls import HIBERNATED_SECONDS, Call, Flow
+from dayfly.client.checkpoint_models import Checkpoint
 from dayfly.client.models import Cluster, Orphan, SizeRequest
-from dayfly.client.saved_models import Checkpoint, Period, Pool, Template
-from dayfly.client.wishes import IMAGE_SIZES, PoolChanges, PoolWish, ShapeWish
+from dayfly.client.operations import checkpoints, clusters, pools, templates
+from dayfly.client.operations.call import Call, Flow
+from dayfly.client.operations.clusters import HIBERNATED_SECONDS
+from dayfly.client.pool_models import Period, Pool
+from dayfly.client.request_models import IMAGE_SIZES, PoolChanges, PoolRequest, ShapeRequest
+from dayfly.client.template_models import Template
 
 T = TypeVar("T")
 
 
-class SavedStates(ABC):
+class SnapshotOperations(ABC):
     """What AsyncClient has beside clusters."""
 
     @abstractmethod
@@ -29,35 +32,35 @@ class SavedStates(ABC):
 
     async def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
         """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
-        return await self._send(saved.reset(cluster, checkpoint))
+        return await self._send(clusters.reset(cluster, checkpoint))
 
     async def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return await self._send(saved.hibernate(cluster))
+        return await self._send(clusters.hibernate(cluster))
 
     async def resume(self, cluster: str) -> Cluster:
         """Let a hibernated one go on where it was; wait_ready() waits for the end."""
-        return await self._send(saved.resume(cluster))
+        return await self._send(clusters.resume(cluster))
 
     async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
         """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
-        return await self._run(saved.wait_hibernated(cluster, timeout_seconds))
+        return await self._run(clusters.wait_hibernated(cluster, timeout_seconds))
 
     async def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Ask for its present state to be kept under a name; it is being saved when this returns."""
-        return await self._send(saved.create_checkpoint(cluster, name))
+        return await self._send(checkpoints.create_checkpoint(cluster, name))
 
     async def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
-        return await self._send(saved.checkpoints(cluster))
+        return await self._send(checkpoints.checkpoints(cluster))
 
     async def checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """One of its checkpoints."""
-        return await self._send(saved.checkpoint(cluster, name))
+        return await self._send(checkpoints.checkpoint(cluster, name))
 
     async def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Ask for its deletion."""
-        return await self._send(saved.delete_checkpoint(cluster, name))
+        return await self._send(checkpoints.delete_checkpoint(cluster, name))
 
     async def create_template(
         self,
@@ -70,20 +73,20 @@ class SavedStates(ABC):
         owner: str | None = None,
     ) -> Template:
         """Ask for a template of such clusters, which will be forks of it; where there is one, that one."""
-        wish = ShapeWish(image, workers, control_plane, worker, readiness, owner)
-        return await self._send(saved.create_template(wish))
+        request = ShapeRequest(image, workers, control_plane, worker, readiness, owner)
+        return await self._send(templates.create_template(request))
 
     async def templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
         """Templates of `owner` (None: of all), newest first; `gone`: also those of which only a record is left."""
-        return await self._send(saved.templates(owner, gone=gone))
+        return await self._send(templates.templates(owner, gone=gone))
 
     async def template(self, template_id: str) -> Template:
         """One template."""
-        return await self._send(saved.template(template_id))
+        return await self._send(templates.template(template_id))
 
     async def delete_template(self, template_id: str) -> Template:
         """No new forks of it; it is gone with the last that there is."""
-        return await self._send(saved.delete_template(template_id))
+        return await self._send(templates.delete_template(template_id))
 
     async def create_pool(
         self,
@@ -102,15 +105,15 @@ class SavedStates(ABC):
     ) -> Pool:
         """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
         shape = (image, workers, control_plane, worker, readiness, owner)
-        return await self._send(saved.create_pool(PoolWish(*shape, name, size, maximum, schedule, max_age_seconds)))
+        return await self._send(pools.create_pool(PoolRequest(*shape, name, size, maximum, schedule, max_age_seconds)))
 
     async def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""
-        return await self._send(saved.pools())
+        return await self._send(pools.pools())
 
     async def pool(self, name: str) -> Pool:
         """One pool, by its name or id."""
-        return await self._send(saved.pool(name))
+        return await self._send(pools.pool(name))
 
     async def change_pool(
         self,
@@ -122,16 +125,16 @@ class SavedStates(ABC):
         max_age_seconds: int | None = None,
     ) -> Pool:
         """Change what is given."""
-        return await self._send(saved.change_pool(name, PoolChanges(size, maximum, schedule, max_age_seconds)))
+        return await self._send(pools.change_pool(name, PoolChanges(size, maximum, schedule, max_age_seconds)))
 
     async def delete_pool(self, name: str) -> Pool:
         """No pool any more; members that wait are removed, those that became somebody's cluster stay."""
-        return await self._send(saved.delete_pool(name))
+        return await self._send(pools.delete_pool(name))
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """What on the engine no living cluster or template owns."""
-        return await self._send(saved.orphans())
+        return await self._send(pools.orphans())
 
     async def remove_orphans(self) -> tuple[Orphan, ...]:
         """Remove all orphans; those with an `error` are still there."""
-        return await self._send(saved.remove_orphans())
+        return await self._send(pools.remove_orphans())

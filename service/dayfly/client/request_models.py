@@ -1,4 +1,4 @@
-"""What callers ask for, as the bodies of requests. Not here: how they are sent (calls.py)."""
+"""What callers ask for, as the bodies of requests. Not here: how they are sent (operations/clusters.py)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import Enum
 from typing import Final, Literal
 
 from dayfly.client.models import HoldRequest, SizeRequest
-from dayfly.client.saved_models import Period
+from dayfly.client.pool_models import Period
 
 IMAGE_SIZES: Final = SizeRequest()
 
 
 @dataclass(frozen=True)
-class ShapeWish:
+class ShapeRequest:
     """What machines are made of, and whose they are. None, and sizes of None: the server and the image decide."""
 
     image: str
@@ -37,7 +37,7 @@ class ShapeWish:
 
 
 @dataclass(frozen=True)
-class Wish(ShapeWish):
+class ClusterRequest(ShapeRequest):
     """A cluster as a caller asks for it."""
 
     name: str | None
@@ -64,7 +64,7 @@ class Wish(ShapeWish):
 
 
 @dataclass(frozen=True)
-class PoolWish(ShapeWish):
+class PoolRequest(ShapeRequest):
     """A pool as a caller asks for it."""
 
     name: str
@@ -95,7 +95,7 @@ KEEP: Final[Literal[Keep.KEEP]] = Keep.KEEP
 
 
 @dataclass(frozen=True)
-class Changes:
+class ClusterChanges:
     """What is to be different. `labels` replace all; None takes away what was."""
 
     ttl_seconds: int | Keep | None = KEEP
