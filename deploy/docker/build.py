@@ -23,7 +23,7 @@ from typing import Final
 import yaml
 from rich.console import Console
 
-from dayfly.cli.bake_view import BakeView
+from dayfly.cli.progress.bake import BakeView
 from dayfly.clock import SystemClock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.docker.images import DockerImages

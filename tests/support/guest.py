@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dayfly.cli.ssh import ssh_argv
+from dayfly.cli.cluster_ssh import ssh_argv
 from dayfly.client import Client, SshAccess, Template
 
 T = TypeVar("T")

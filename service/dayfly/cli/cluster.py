@@ -1,4 +1,4 @@
-"""`dayfly cluster …`: everything about clusters, over HTTP. What is shown here is rendered in show.py."""
+"""`dayfly cluster …`: everything about clusters, over HTTP. What is shown here is rendered in cluster_output.py."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from dayfly.cli import keeping, show, states
-from dayfly.cli.complaints import CommandError
-from dayfly.cli.creation import create
-from dayfly.cli.files import merge_kubeconfig, user_kubeconfig, write_private
+from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
+from dayfly.cli.cluster_create import create
+from dayfly.cli.cluster_ssh import run_ssh
+from dayfly.cli.errors import CommandError
+from dayfly.cli.formatting import parse_labels
 from dayfly.cli.options import Json, Name, Timeout, Wait
-from dayfly.cli.progress import format_event, watch
-from dayfly.cli.ssh import run_ssh
-from dayfly.cli.values import parse_labels
+from dayfly.cli.private_files import merge_kubeconfig, user_kubeconfig, write_private
+from dayfly.cli.progress.cluster import format_event, watch
 from dayfly.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Create, look at, use and delete clusters.", add_completion=False)
@@ -48,7 +48,7 @@ def list_clusters(
         clusters = client.list(
             labels=parse_labels(label or []), phases=phase or [], owner=owner, purposes=purpose or []
         )
-    typer.echo(show.as_json(clusters) if as_json else show.table(clusters))
+    typer.echo(cluster_output.as_json(clusters) if as_json else cluster_output.table(clusters))
 
 
 @app.command("show")
@@ -63,7 +63,7 @@ def show_cluster(
         cluster = client.get(name)
         if wait is not None:
             cluster = watch(client, cluster, wait.value, timeout)
-    typer.echo(show.as_json(cluster) if as_json else show.description(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.description(cluster))
 
 
 @app.command()
@@ -73,15 +73,21 @@ def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Js
         cluster = client.delete(name)
         if wait:
             cluster = watch(client, cluster, "deleted", timeout)
-    typer.echo(show.as_json(cluster) if as_json else show.sentence(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
 
 
 for command in (
-    *(states.reset, states.hibernate, states.resume, states.idle),
-    *(keeping.extend, keeping.hold, keeping.unhold, keeping.heartbeat, keeping.diagnostics),
+    *(cluster_lifecycle.reset, cluster_lifecycle.hibernate, cluster_lifecycle.resume, cluster_lifecycle.idle),
+    *(
+        cluster_lifetime.extend,
+        cluster_lifetime.hold,
+        cluster_lifetime.unhold,
+        cluster_lifetime.heartbeat,
+        cluster_lifetime.diagnostics,
+    ),
 ):
     app.command()(command)
-app.add_typer(states.checkpoints, name="checkpoint")
+app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
 
 
 @app.command()

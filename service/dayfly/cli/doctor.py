@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.interruptible import run_interruptible
+from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.server_settings import server_settings
-from dayfly.cli.trial_view import LastingConsole, TrialView, render_report
+from dayfly.cli.signals import run_interruptible
 from dayfly.doctor import Check, examine
 from dayfly.doctor.full.examination import examine_fully
 from dayfly.doctor.full.report import Report

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli.values import format_table
+from dayfly.cli.formatting import format_table
 from dayfly.client import Client, Orphan
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from dayfly.cli.bake_view import BakeView
+from dayfly.cli.formatting import format_age, format_table
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
-from dayfly.cli.transfer_view import TransferView
-from dayfly.cli.values import format_age, format_table
+from dayfly.cli.progress.bake import BakeView
+from dayfly.cli.progress.transfer import TransferView
 from dayfly.clock import SystemClock
 from dayfly.drivers.docker.tool_containers import DockerTools
 from dayfly.images.apt_sources import Mirrors

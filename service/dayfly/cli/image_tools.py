@@ -11,7 +11,7 @@ import typer
 
 from dayfly.adapters import Accelerators
 from dayfly.app import STEPS, open_infrastructure
-from dayfly.cli.interruptible import run_interruptible
+from dayfly.cli.signals import run_interruptible
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.image import ImageManifest

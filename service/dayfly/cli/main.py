@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 import typer.core
 
-from dayfly.cli.complaints import ServerExtraMissing, explain
+from dayfly.cli.errors import ServerExtraMissing, explain
 
 
 @dataclass(frozen=True)

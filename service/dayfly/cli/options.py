@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli.values import parse_duration
+from dayfly.cli.formatting import parse_duration
 from dayfly.client import SizeRequest
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A cluster's name or id.")]

@@ -1,4 +1,6 @@
-"""`dayfly pool …`: warm clusters that wait for whoever asks next, over HTTP. What is shown is in show_saved.py."""
+"""`dayfly pool …`: warm clusters that wait for whoever asks next, over HTTP. What is shown is in
+template_pool_output.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from dayfly.cli import show_saved
+from dayfly.cli import template_pool_output
+from dayfly.cli.formatting import parse_duration
 from dayfly.cli.options import (
     DiskGib,
     Image,
@@ -21,7 +24,6 @@ from dayfly.cli.options import (
     WorkerVcpus,
     sizes,
 )
-from dayfly.cli.values import parse_duration
 from dayfly.client import Client, Period
 from dayfly.client.pool_models import Day
 
@@ -76,7 +78,7 @@ def create(
             readiness=readiness,
             owner=owner,
         )
-    typer.echo(show_saved.as_json(made) if as_json else show_saved.sentence(made))
+    typer.echo(template_pool_output.as_json(made) if as_json else template_pool_output.sentence(made))
 
 
 @app.command("list")
@@ -84,7 +86,7 @@ def list_pools(as_json: Json = False) -> None:
     """List pools, by name."""
     with Client() as client:
         found = client.pools()
-    typer.echo(show_saved.as_json(found) if as_json else show_saved.pools(found))
+    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.pools(found))
 
 
 @app.command()
@@ -92,7 +94,7 @@ def show(name: PoolName, as_json: Json = False) -> None:
     """Show a pool: what waits in it, and how many should."""
     with Client() as client:
         found = client.pool(name)
-    typer.echo(show_saved.as_json(found) if as_json else show_saved.pool(found))
+    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.pool(found))
 
 
 @app.command()
@@ -112,7 +114,7 @@ def change(
     seconds = None if max_age is None else round(max_age)
     with Client() as client:
         changed = client.change_pool(name, size=size, maximum=maximum, schedule=periods, max_age_seconds=seconds)
-    typer.echo(show_saved.as_json(changed) if as_json else show_saved.sentence(changed))
+    typer.echo(template_pool_output.as_json(changed) if as_json else template_pool_output.sentence(changed))
 
 
 @app.command()
@@ -120,7 +122,7 @@ def delete(name: PoolName, as_json: Json = False) -> None:
     """Delete a pool and what waits in it; clusters that were taken from it stay."""
     with Client() as client:
         deleted = client.delete_pool(name)
-    typer.echo(show_saved.as_json(deleted) if as_json else f"pool {deleted.name} is deleted")
+    typer.echo(template_pool_output.as_json(deleted) if as_json else f"pool {deleted.name} is deleted")
 
 
 def parse_schedule(given: list[str]) -> tuple[Period, ...]:

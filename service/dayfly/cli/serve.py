@@ -9,7 +9,7 @@ import typer
 
 from dayfly import app as server
 from dayfly.api.openapi import document
-from dayfly.cli.complaints import CommandError
+from dayfly.cli.errors import CommandError
 from dayfly.cli.server_settings import server_settings
 
 Address = Annotated[str | None, typer.Option(help="(else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1)")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dayfly.cli.complaints import CommandError
+from dayfly.cli.errors import CommandError
 from dayfly.settings import Settings
 
 

@@ -1,4 +1,6 @@
-"""`dayfly template …`: saved clusters of which others are forks, over HTTP. What is shown is in show_saved.py."""
+"""`dayfly template …`: saved clusters of which others are forks, over HTTP. What is shown is in
+template_pool_output.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli import show_saved
+from dayfly.cli import template_pool_output
 from dayfly.cli.options import (
     DiskGib,
     Image,
@@ -53,7 +55,7 @@ def create(
             readiness=readiness,
             owner=owner,
         )
-    typer.echo(show_saved.as_json(made) if as_json else f"template {made.id} is {made.phase}")
+    typer.echo(template_pool_output.as_json(made) if as_json else f"template {made.id} is {made.phase}")
 
 
 @app.command("list")
@@ -65,7 +67,7 @@ def list_templates(
     """List templates, newest first."""
     with Client() as client:
         found = client.templates(owner=owner, gone=gone)
-    typer.echo(show_saved.as_json(found) if as_json else show_saved.templates(found))
+    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.templates(found))
 
 
 @app.command()
@@ -73,7 +75,7 @@ def show(template: TemplateId, as_json: Json = False) -> None:
     """Show a template: its phase, size, uses, and what it was made from."""
     with Client() as client:
         found = client.template(template)
-    typer.echo(show_saved.as_json(found) if as_json else show_saved.template(found))
+    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.template(found))
 
 
 @app.command()
@@ -81,4 +83,4 @@ def delete(template: TemplateId, as_json: Json = False) -> None:
     """Let a template serve no forks any more; it is gone with the last that there is."""
     with Client() as client:
         retired = client.delete_template(template)
-    typer.echo(show_saved.as_json(retired) if as_json else f"template {retired.id} is {retired.phase}")
+    typer.echo(template_pool_output.as_json(retired) if as_json else f"template {retired.id} is {retired.phase}")

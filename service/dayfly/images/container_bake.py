@@ -1,8 +1,8 @@
 """A bake in a container of the engine: for users who are not root, and hosts that are not a Debian.
 
-The container runs the very bake that a host would (cli/bake_inside.py), with the engine's socket and a volume as its
-cache, and prints JSON lines, which are turned back into progress and errors here. It ends when we end: its input does.
-Not here: the image that it runs from (baker.py).
+The container runs the very bake that a host would (cli/bake_in_container.py), with the engine's socket and a volume as
+its cache, and prints JSON lines, which are turned back into progress and errors here. It ends when we end: its input
+does. Not here: the image that it runs from (baker.py).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def bake_tool(recipe_name: str, baker: str, access: HostAccess, settings: Mappin
         environment["SSL_CERT_FILE"] = CA_BUNDLE
     return ToolContainer(
         image=baker,
-        command=(PYTHON, "-m", "dayfly.cli.bake_inside", recipe_name),
+        command=(PYTHON, "-m", "dayfly.cli.bake_in_container", recipe_name),
         capabilities=tuple(CAPABILITIES),
         files=(*access_files(access), *own_files()),
         environment=environment,

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import Result
 
-from dayfly.cli import values
+from dayfly.cli import formatting
 
 Dayfly = Callable[..., Result]
 
@@ -120,17 +120,17 @@ def test_the_clients_commands_load_nothing_of_the_server() -> None:
     ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("0", 0)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert values.parse_duration(text) == seconds
+    assert formatting.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1h 30m", "1e9", "inf", "1m30"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        values.parse_duration(text)
+        formatting.parse_duration(text)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.04, "0.0 s"), (12.34, "12.3 s"), (245, "4 min 05 s"), (7384, "2 h 03 min")]
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
-    assert values.format_duration(seconds) == text
+    assert formatting.format_duration(seconds) == text

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from dayfly.cli import progress
+from dayfly.cli.progress import cluster as progress
 from dayfly.client import Client, Cluster
 from dayfly.client.models import Step
 

@@ -43,7 +43,7 @@ def test_the_container_may_do_exactly_this() -> None:
 
 def test_the_container_is_told_where_engine_and_cache_are() -> None:
     tool = bake_tool("bare", "dayfly/baker:1", ACCESS, {"DAYFLY_INSTANCE": "lab", "DAYFLY_CACHE_DIR": "/elsewhere"})
-    assert tuple(tool.command[1:]) == ("-m", "dayfly.cli.bake_inside", "bare")
+    assert tuple(tool.command[1:]) == ("-m", "dayfly.cli.bake_in_container", "bare")
     environment = tool.environment
     assert environment["DAYFLY_DOCKER_HOST"] == f"unix://{tool.engine_socket}"
     assert environment["DAYFLY_CACHE_DIR"].startswith("/var/cache/dayfly/")

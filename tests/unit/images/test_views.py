@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from dayfly.cli.bake_view import BakeView
-from dayfly.cli.transfer_view import TransferView
+from dayfly.cli.progress.bake import BakeView
+from dayfly.cli.progress.transfer import TransferView
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.images.progress import Progress
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from dayfly.cli.values import format_age, format_duration, format_table, format_time
+from dayfly.cli.formatting import format_age, format_duration, format_table, format_time
 from dayfly.client import Cluster, Hold
 
 _NEVER: Final = "never"

@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.show import phase
-from dayfly.cli.values import format_duration
+from dayfly.cli.cluster_output import phase
+from dayfly.cli.formatting import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.operations.clusters import HOLD_SECONDS, Wait, is_over
 

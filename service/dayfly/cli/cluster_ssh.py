@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dayfly.cli.complaints import CommandError
+from dayfly.cli.errors import CommandError
 from dayfly.client import SshAccess
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from dayfly.cli.live_view import LiveView
+from dayfly.cli.progress.live import LiveView
 from dayfly.drivers.interfaces import TransferProgress
 
 

@@ -1,11 +1,11 @@
-"""Checkpoints, templates and pools as text and as JSON, for standard output. Clusters are in show.py."""
+"""Checkpoints, templates and pools as text and as JSON, for standard output. Clusters are in cluster_output.py."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 
-from dayfly.cli.values import format_age, format_duration, format_size, format_table
+from dayfly.cli.formatting import format_age, format_duration, format_size, format_table
 from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
 Value = Checkpoint | Template | Pool

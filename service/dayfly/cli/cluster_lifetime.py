@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli import show
-from dayfly.cli.files import write_private
+from dayfly.cli import cluster_output
+from dayfly.cli.formatting import format_time, parse_duration
 from dayfly.cli.options import Json, Name
-from dayfly.cli.values import format_time, parse_duration
+from dayfly.cli.private_files import write_private
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.heartbeat import is_last
 
@@ -44,7 +44,7 @@ def extend(
     """Let a cluster live longer, or shorter."""
     with Client() as client:
         cluster = client.extend(name, round(ttl))
-    typer.echo(show.as_json(cluster) if as_json else show.tenure(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
 
 
 def hold(
@@ -62,14 +62,14 @@ def hold(
     wanted = hold_request(duration, reason, vms)
     with Client() as client:
         cluster = client.change(name, hold=wanted)
-    typer.echo(show.as_json(cluster) if as_json else show.tenure(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
 
 
 def unhold(name: Name, as_json: Json = False) -> None:
     """Hold a cluster no longer: one that failed or expired is cleared at once."""
     with Client() as client:
         cluster = client.release_hold(name)
-    typer.echo(show.as_json(cluster) if as_json else show.tenure(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
 
 
 def heartbeat(

@@ -9,7 +9,7 @@ import sys
 _COMMAND = """
 import asyncio
 import typer
-from dayfly.cli.interruptible import run_interruptible
+from dayfly.cli.signals import run_interruptible
 
 async def work():
     try:

@@ -12,9 +12,9 @@ import pytest
 import typer
 from typer.testing import Result
 
-from dayfly.cli import show_saved
+from dayfly.cli import template_pool_output
+from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
-from dayfly.cli.values import format_size
 from dayfly.client import Pool, Template
 
 Dayfly = Callable[..., Result]
@@ -132,7 +132,7 @@ def test_a_template_that_failed_says_why_and_where_to_look() -> None:
             },
         }
     )
-    *_, error, evidence, hint = show_saved.template(failed).splitlines()
+    *_, error, evidence, hint = template_pool_output.template(failed).splitlines()
     assert error == "error [vm_exited]: QEMU ended"
     assert evidence == "evidence    boot/exit, node01/console"
     assert hint == "hint: dayfly cluster diagnostics ba9876543210"
@@ -153,8 +153,8 @@ def test_pools(dayfly: Dayfly) -> None:
     empty = Pool.model_validate(
         shown(dayfly, "pool", "show", "warm") | {"waiting": {"code": "no_room", "message": "full"}}
     )
-    assert show_saved.pool(empty).endswith("not filled  full [no_room]")
-    assert show_saved.pools([empty]).endswith("no_room")
+    assert template_pool_output.pool(empty).endswith("not filled  full [no_room]")
+    assert template_pool_output.pools([empty]).endswith("no_room")
     (member,) = shown(dayfly, "cluster", "list", "--purpose", "member", "--owner", "warm")
     taken = dayfly("cluster", "create", "claimed", *shape, "--wait")
     assert taken.stdout.startswith("claimed is ready ("), taken.output

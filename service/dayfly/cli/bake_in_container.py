@@ -18,7 +18,7 @@ from dayfly.settings import Settings
 
 
 def main() -> None:
-    """`python -m dayfly.cli.bake_inside RECIPE`."""
+    """`python -m dayfly.cli.bake_in_container RECIPE`."""
     try:
         asyncio.run(_main(sys.argv[1]))
     except DayflyError as error:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli import show, show_saved
+from dayfly.cli import cluster_output, template_pool_output
+from dayfly.cli.formatting import parse_duration
 from dayfly.cli.options import Json, Name, Timeout, Wait
-from dayfly.cli.progress import watch
-from dayfly.cli.values import parse_duration
+from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
 
 checkpoints = typer.Typer(no_args_is_help=True, help="Keep states of a cluster, to be reset to.", add_completion=False)
@@ -31,7 +31,7 @@ def reset(
         cluster = client.reset(name, checkpoint=to)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
-    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
 
 
 def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json: Json = False) -> None:
@@ -40,7 +40,7 @@ def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json:
         cluster = client.hibernate(name)
         if wait:
             cluster = watch(client, cluster, "hibernated", timeout)
-    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
 
 
 def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: Json = False) -> None:
@@ -49,7 +49,7 @@ def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: J
         cluster = client.resume(name)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
-    typer.echo(show.as_json(cluster) if as_json else show.state(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
 
 
 def idle(
@@ -66,7 +66,7 @@ def idle(
         raise typer.BadParameter("either --after or --never")
     with Client() as client:
         cluster = client.change(name, idle_seconds=None if after is None else round(after))
-    typer.echo(show.as_json(cluster) if as_json else show.idleness(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.idleness(cluster))
 
 
 @checkpoints.command("create")
@@ -74,7 +74,7 @@ def create_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False)
     """Keep a cluster's present state under a name."""
     with Client() as client:
         made = client.create_checkpoint(name, checkpoint)
-    typer.echo(show_saved.as_json(made) if as_json else f"{made.name} is {made.phase}")
+    typer.echo(template_pool_output.as_json(made) if as_json else f"{made.name} is {made.phase}")
 
 
 @checkpoints.command("list")
@@ -82,7 +82,7 @@ def list_checkpoints(name: Name, as_json: Json = False) -> None:
     """List a cluster's checkpoints, oldest first."""
     with Client() as client:
         found = client.checkpoints(name)
-    typer.echo(show_saved.as_json(found) if as_json else show_saved.checkpoints(found))
+    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.checkpoints(found))
 
 
 @checkpoints.command("delete")
@@ -90,4 +90,4 @@ def delete_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False)
     """Delete one of a cluster's checkpoints."""
     with Client() as client:
         deleted = client.delete_checkpoint(name, checkpoint)
-    typer.echo(show_saved.as_json(deleted) if as_json else f"{deleted.name} is being deleted")
+    typer.echo(template_pool_output.as_json(deleted) if as_json else f"{deleted.name} is being deleted")

@@ -78,7 +78,7 @@ def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch:
         return heartbeat(client, cluster)
 
     monkeypatch.setattr(Client, "heartbeat", unsteady)
-    monkeypatch.setattr("dayfly.cli.keeping.time.sleep", pauses.append)
+    monkeypatch.setattr("dayfly.cli.cluster_lifetime.time.sleep", pauses.append)
     done = dayfly("cluster", "heartbeat", "beating-on", "--every", "20s")
     assert done.exit_code == 1
     assert pauses == [20.0] * 4

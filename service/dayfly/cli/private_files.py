@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from dayfly.cli.complaints import CommandError
+from dayfly.cli.errors import CommandError
 
 _LISTS: Final = ("clusters", "users", "contexts")
 

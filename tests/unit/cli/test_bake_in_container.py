@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dayfly.cli import bake_inside
+from dayfly.cli import bake_in_container
 from dayfly.errors import BakeFailed
 from dayfly.images.container_bake import error_line, progress_line, result_line
 from dayfly.images.progress import Progress
@@ -28,16 +28,16 @@ class Inside:
         read, self._write = os.pipe()
         monkeypatch.setattr(sys, "stdin", os.fdopen(read))
         monkeypatch.setattr(sys, "argv", ["bake_inside", "bare"])
-        monkeypatch.setattr(bake_inside, "open_tools", self._open)
+        monkeypatch.setattr(bake_in_container, "open_tools", self._open)
 
     def end_input(self) -> None:
         os.close(self._write)
         self._write = -1
 
     def run(self, bake: Any) -> int:
-        self.monkeypatch.setattr(bake_inside, "bake", bake)
+        self.monkeypatch.setattr(bake_in_container, "bake", bake)
         try:
-            bake_inside.main()
+            bake_in_container.main()
         except SystemExit as ended:
             return int(ended.code or 0)
         finally:

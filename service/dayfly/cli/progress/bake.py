@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console, Group
 from rich.text import Text
 
-from dayfly.cli.live_view import LiveView
+from dayfly.cli.progress.live import LiveView
 from dayfly.images.progress import PhaseState, Progress
 
 _MARKS: Final[dict[PhaseState, tuple[str, str]]] = {

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.live_view import LiveView
+from dayfly.cli.progress.live import LiveView
 from dayfly.doctor.full.report import Report, TrialResult
 
 _STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli import keeping, show
-from dayfly.cli.files import write_private
-from dayfly.cli.keeping import Vms
+from dayfly.cli import cluster_lifetime, cluster_output
+from dayfly.cli.cluster_lifetime import Vms
+from dayfly.cli.formatting import parse_duration, parse_labels
 from dayfly.cli.options import (
     DiskGib,
     Image,
@@ -26,8 +26,8 @@ from dayfly.cli.options import (
     WorkerVcpus,
     sizes,
 )
-from dayfly.cli.progress import watch
-from dayfly.cli.values import parse_duration, parse_labels
+from dayfly.cli.private_files import write_private
+from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
 
 
@@ -113,10 +113,10 @@ def create(
             restart=restart,
             isolation=isolation,
             idle_seconds=None if idle is None else round(idle),
-            hold=None if hold is None else keeping.hold_request(hold, hold_reason, hold_vms),
+            hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         if wait or kubeconfig is not None:
             cluster = watch(client, cluster, "ready", timeout)
         if kubeconfig is not None:
             write_private(kubeconfig, client.kubeconfig(cluster.id))
-    typer.echo(show.as_json(cluster) if as_json else show.sentence(cluster))
+    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
