@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from dayfly.api.dependencies import HostCapacity, MemoryUse, Orphan
 from dayfly.clock import Clock
-from dayfly.controllers.gc import GarbageCollector, Orphan
+from dayfly.controllers import gc
+from dayfly.controllers.gc import GarbageCollector
 from dayfly.domain.cluster import naming, qemu_cmdline
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -185,28 +186,28 @@ class LiveDiagnostics:
 
 
 class Orphans:
-    """Garbage collection on the engine (api.services.OrphanCollector)."""
+    """Garbage collection on the engine (api/dependencies.OrphanCollector)."""
 
-    def __init__(self, sweeper: GarbageCollector) -> None:
-        self._sweeper = sweeper
+    def __init__(self, collector: GarbageCollector) -> None:
+        self._collector = collector
 
     async def find(self) -> tuple[Orphan, ...]:
-        return tuple(_orphan(stray, None) for stray in await self._sweeper.strays())
+        return tuple(_shown(orphan, None) for orphan in await self._collector.orphans())
 
     async def remove(self) -> tuple[Orphan, ...]:
-        return tuple([_orphan(stray, await self._failure(stray)) for stray in await self._sweeper.strays()])
+        return tuple([_shown(orphan, await self._failure(orphan)) for orphan in await self._collector.orphans()])
 
-    async def _failure(self, stray: Orphan) -> str | None:
+    async def _failure(self, orphan: gc.Orphan) -> str | None:
         try:
-            await self._sweeper.remove(stray)
+            await self._collector.remove(orphan)
         except Failure as error:
             return error.message
         return None
 
 
-def _orphan(stray: Orphan, error: str | None) -> Orphan:
-    found = stray.holding
-    return Orphan(found.kind, found.name, found.cluster_id or None, found.template_id or None, stray.why, error)
+def _shown(orphan: gc.Orphan, error: str | None) -> Orphan:
+    found = orphan.resource
+    return Orphan(found.kind, found.name, found.cluster_id or None, found.template_id or None, orphan.why, error)
 
 
 class EngineHost:

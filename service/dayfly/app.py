@@ -31,6 +31,7 @@ from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.context import ClusterContext, Installation
 from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.ready import ReadyController
 from dayfly.controllers.cluster.reconciler import Reconciler
 from dayfly.controllers.cluster.recovery import Recovery
@@ -39,7 +40,6 @@ from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.controller import pool_controller
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher

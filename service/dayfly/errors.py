@@ -158,7 +158,8 @@ class LeaseLost(DayflyError):
 class InfrastructureError(DayflyError):
     """What every cluster needs does not answer.
 
-    No cluster fails by it: the worker requeues the cluster (controllers/outages.py). `needed` names what is away.
+    No cluster fails by it: the worker requeues the cluster (controllers/cluster/outages.py).
+    `needed` names what is away.
     """
 
     retryable = True

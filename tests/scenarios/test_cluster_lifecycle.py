@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from dayfly.controllers.cluster.finalize import Finalizer
-from dayfly.controllers.outcome import RequeueAfter
+from dayfly.controllers.cluster.outcome import RequeueAfter
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.naming import container_name, saved_volume
 from dayfly.errors import DockerUnavailable, EngineRefused, NotRemoved, PortsExhausted

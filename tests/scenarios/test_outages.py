@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.controllers.outages import Outages
-from dayfly.controllers.outcome import RequeueAfter
+from dayfly.controllers.cluster.outages import Outages
+from dayfly.controllers.cluster.outcome import RequeueAfter
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Event
 from dayfly.errors import DatabaseUnavailable, DockerUnavailable

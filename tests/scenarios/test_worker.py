@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from dayfly.clock import SystemClock
+from dayfly.controllers.cluster.outages import Outages
+from dayfly.controllers.cluster.outcome import Done, Outcome
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
-from dayfly.controllers.outages import Outages
-from dayfly.controllers.outcome import Done, Outcome
 from dayfly.errors import DatabaseUnavailable
 from dayfly.store import Claim, NewCluster, Store
 from tests.support.clock import FakeClock

@@ -12,11 +12,11 @@ from dayfly.app import reconciler_of
 from dayfly.clock import SystemClock
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.context import ClusterContext, Installation
+from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.reconciler import Reconciler
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Event, Hold

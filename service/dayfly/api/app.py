@@ -24,9 +24,8 @@ from dayfly.api.clusters import (
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.middleware import Gate
 from dayfly.api.pools import routes as pools
-from dayfly.api.routes import orphans
 from dayfly.api.system import routes as system
-from dayfly.api.system import routes_metrics
+from dayfly.api.system import routes_metrics, routes_orphans
 from dayfly.api.templates import routes as templates
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -64,7 +63,7 @@ _ROUTES: Final = (
         routes_nodes,
         routes_events,
     ),
-    *(templates, pools, orphans, system, routes_metrics),
+    *(templates, pools, routes_orphans, system, routes_metrics),
 )
 _PROBLEMS: Final = {
     400: "`malformed_json`",

@@ -13,8 +13,8 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.drivers.interfaces import ContainerEngine, EngineEvent
 from dayfly.errors import DayflyError, DockerUnavailable

@@ -19,10 +19,10 @@ from sqlalchemy import delete, select
 from dayfly.app import reconciler_of
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.context import ClusterContext, Installation
+from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.outages import Outages
 from dayfly.controllers.pools.controller import pool_controller
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
-from dayfly.controllers.outcome import Done, Outcome, RequeueAfter
+from dayfly.controllers.cluster.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Fault, NewEvent

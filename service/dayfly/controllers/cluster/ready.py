@@ -12,10 +12,10 @@ import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.cluster.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.controllers.cluster.recovery import Lost, Recovery
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.controllers.cluster.snapshots import Snapshots
-from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.domain.cluster.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose

@@ -11,11 +11,11 @@ from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.event_recorder import EventRecorder
 from dayfly.controllers.cluster.finalize import Finalizer
+from dayfly.controllers.cluster.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.controllers.cluster.plan_runner import DependencyLost, PlanRunner, StepFailed
 from dayfly.controllers.cluster.ready import ReadyController, has_more_to_do
 from dayfly.controllers.cluster.recovery import Lost, Recovery
 from dayfly.controllers.cluster.retry import RetryPolicy
-from dayfly.controllers.outcome import Done, Outcome, Provision, RequeueAfter
 from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase

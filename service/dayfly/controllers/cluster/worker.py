@@ -13,8 +13,8 @@ from typing import Final, Protocol
 import structlog
 
 from dayfly.clock import Clock
-from dayfly.controllers.outages import Outages
-from dayfly.controllers.outcome import Outcome, RequeueAfter
+from dayfly.controllers.cluster.outages import Outages
+from dayfly.controllers.cluster.outcome import Outcome, RequeueAfter
 from dayfly.errors import DatabaseUnavailable, DayflyError, InfrastructureError, LeaseLost
 from dayfly.store import Claim, Store, Watch
 

@@ -2,7 +2,7 @@
 
 `read` only reads. `write` is a transaction: it is told the time by the database and, when it commits, wakes who watches
 what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never fails half-way
-for having read first; writers queue for it in order, within the one process that has the file (store/sqlite_file.py).
+for having read first; writers queue for it in order, within the one process that has the file (sqlite_file.py).
 Errors never show a statement's parameters: some are secrets.
 """
 
@@ -25,11 +25,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dayfly.errors import InvalidRequest
 from dayfly.store.db.migrate import migrate
+from dayfly.store.db.sqlite_file import open_sqlite_file
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.driver_errors import translated
 from dayfly.store.notify.commit_notifier import CommitNotifier
 from dayfly.store.notify.postgresql_listen import PostgresqlListener
-from dayfly.store.sqlite_file import open_sqlite_file
 
 TRANSACTION_SECONDS: Final = 30.0
 """No transaction of ours takes a second; one that takes this long meets a database that does not answer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.controllers.outcome import RequeueAfter
+from dayfly.controllers.cluster.outcome import RequeueAfter
 from dayfly.domain.cluster.model import NewEvent
 from dayfly.errors import DatabaseUnavailable, InfrastructureError
 from dayfly.store import Claim, Store
