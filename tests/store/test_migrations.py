@@ -85,5 +85,5 @@ def test_revisions_form_one_line() -> None:
 
 
 def test_migrations_do_not_run_by_themselves() -> None:
-    with pytest.raises(RuntimeError, match=r"dayfly\.store\.migrate"):
+    with pytest.raises(RuntimeError, match=r"dayfly\.store\.db\.migrate"):
         command.upgrade(configuration(), "head")
