@@ -1,1 +1,1 @@
-"""WHAT happens next: which clusters, which steps, when again. How a step is done stands in engine/."""
+"""What happens next: which cluster, which steps, when again. Not here: how a step is done (steps/)."""

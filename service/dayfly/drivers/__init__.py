@@ -1,1 +1,1 @@
-"""The outside world, one module a technology, behind the seams of protocols.py."""
+"""The outside world, one module a technology, behind the interfaces in interfaces/."""

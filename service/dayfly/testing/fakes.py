@@ -1,4 +1,4 @@
-"""The outside world in memory, with the contracts of protocols.py and faults on demand. For tests only.
+"""The outside world in memory, with the contracts of drivers/interfaces and faults on demand. For tests only.
 
 Each fake counts its calls (`calls["ensure"]`), fails when told (`fail_next`), and stops where told (`block`).
 They live beside it: fake_engine.py, fake_machines.py, fake_ssh.py, fake_kubernetes.py, fake_images.py,

@@ -1,6 +1,6 @@
 """Brings back clusters whose engine, host or machines went down: from their own disks, nothing is made anew.
 
-What is wrong is told in domain/cluster/damage.py; how the steps find out what still holds stands in engine/.
+Not here: what is damaged (domain/cluster/damage.py), and how steps check what still holds (steps/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Machines in node containers, over QEMU's control protocol and the guest's agent (protocols.Machines).
+"""Machines in node containers, over QEMU's control protocol and the guest's agent (interfaces.Machines).
 
 A folder of a saved machine is made beside its place and renamed: what is there is whole. Not here: when machines are
 saved, and where from they are started (domain/cluster/qemu_cmdline.py).
