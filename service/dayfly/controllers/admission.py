@@ -1,7 +1,7 @@
-"""Lets waiting clusters begin as soon as the host has room for them. Who is next stands in
-domain/scheduling/resources.py.
+"""Admission: reserves the host's resources for waiting clusters as soon as they are free.
 
-Every worker process looks; the store makes them take turns, so that two of them never give the same room away.
+Every worker process runs it; a lock in the store serialises them, so that no resource is given away twice.
+Not here: which cluster is next (domain/scheduling/fair_queue.py).
 """
 
 from __future__ import annotations

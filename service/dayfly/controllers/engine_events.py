@@ -1,6 +1,6 @@
-"""Watches the engine: whatever happens to a cluster's container has that cluster looked at, and now and then all are.
+"""Watches the engine's events: requeues a cluster when one of its containers changes, and all clusters now and then.
 
-Not here: what is wrong and what is done about it (cluster/reconciler.py); it only says where to look.
+Not here: what is wrong with a cluster, and what is done about it (cluster/reconciler.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Finds what nobody owns any more and removes exactly that; forgets what is history; has damaged clusters looked at.
+"""Garbage collection: removes orphans from the engine, purges old records, and requeues damaged clusters.
 
-All three compare the same two lists: what the engine has under this installation's label, and which clusters and
-templates there are. The engine is asked first: whatever it shows was made for something that was on record before.
-Things of what is on record as gone go at once. Things of what was never on record go after a grace period: should two
-installations share a name by mistake, somebody can still read the warnings.
+All three compare two lists: what the engine has with this installation's label, and the clusters and templates on
+record. The engine is asked first: what it shows was created for an owner that was on record before. Objects of owners
+that are on record as deleted are removed at once. Objects of owners that were never on record are removed after a
+grace period: if two installations share a name by mistake, their operators can still read the warnings.
 """
 
 from __future__ import annotations

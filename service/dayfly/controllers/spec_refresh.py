@@ -1,4 +1,4 @@
-"""What a spec that was resolved in the past comes to now: its image may have been rebuilt, its key have changed.
+"""Resolves a stored specification again: its image may have been rebuilt, and its template key may have changed.
 
 Not here: what follows from that (templates.py, pools/controller.py).
 """

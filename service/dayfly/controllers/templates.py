@@ -1,7 +1,7 @@
-"""The life of templates after they are made: retired when worn or outdated, made anew while needed, closed when unused.
+"""The life of finished templates: retired when old, failing or outdated; rebuilt while in use; deleted when unused.
 
-Every worker process looks; each write is one transaction that may be repeated. How a template is made and saved stands
-in cluster/ready.py; what of one that is gone is left on the engine is the sweeper's.
+Every worker process runs it; each write is one transaction that may be repeated. Not here: how a template is built
+(cluster/ready.py), and how the rest of a deleted template is removed from the engine (gc.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A checkpoint: a caller's own saved state of a cluster, to be reset to."""
+"""A checkpoint: a snapshot that a caller took of a cluster, as the target of a later reset."""
 
 from __future__ import annotations
 

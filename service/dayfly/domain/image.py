@@ -1,6 +1,6 @@
-"""What a node image says of itself. It is written by a bake, and read from the image's label `dayfly.image`.
+"""The manifest of a node image: a bake writes it, and readers find it in the image's label `dayfly.image`.
 
-The manifest is the whole contract between an image and the engine: nothing else knows which recipe an image came from.
+The manifest is the whole contract between image and service: no other code knows which recipe an image came from.
 """
 
 from __future__ import annotations

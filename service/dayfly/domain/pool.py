@@ -1,4 +1,4 @@
-"""A pool: forks of one template, kept warm and paused for whoever asks for such a cluster next. Values and rules."""
+"""A pool: paused forks of one template that wait for callers. Values and rules."""
 
 from __future__ import annotations
 

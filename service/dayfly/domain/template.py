@@ -1,4 +1,4 @@
-"""A template: a running cluster, saved once, of which others are forks. Values and rules; no I/O."""
+"""A template: a snapshot of a running cluster, from which other clusters are forked. Values and rules; no I/O."""
 
 from __future__ import annotations
 

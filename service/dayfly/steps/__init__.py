@@ -1,1 +1,1 @@
-"""HOW: the steps that make a cluster. One step, one file; none knows the database, or what comes next."""
+"""The steps that create a cluster, one file a step. A step knows neither the database nor the next step."""

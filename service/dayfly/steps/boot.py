@@ -1,4 +1,4 @@
-"""The step `boot`: one node's virtual machine, until it answers on SSH as who it should be."""
+"""The step `boot`: starts one node's virtual machine, and waits until SSH answers with the node's own host key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The step `control_plane`: makes the first node a Kubernetes control plane. How, is the node image's own business.
+"""The step `control_plane`: has the node image's program turn the first node into a Kubernetes control plane.
 
-A control plane that was started again has all that makes it one; its program then waits until it answers.
+On a node that was restarted, the same program only waits until the control plane answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step `join`: one worker joins the control plane. How, is the node image's own business."""
+"""The step `join`: has the node image's program join one worker to the control plane."""
 
 from __future__ import annotations
 

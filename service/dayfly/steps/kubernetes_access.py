@@ -1,4 +1,4 @@
-"""Dayfly's own way into a cluster's API server: not as a caller, so that an audit can tell the two apart."""
+"""Dayfly's own identity at a cluster's API server, so that an audit can tell Dayfly from callers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The step `identify`: a fork of a template becomes itself: keys, machine-id, random numbers of its own; and on time.
+"""The step `identify`: gives a fork its own keys, machine-id, random seed and the right time.
 
-Done by the agent in its guest: over SSH it would answer as its template's other forks do.
-Not here: what its Kubernetes is told (nothing: it goes on as its template's did, guest/quiesce.py).
+It uses the agent in the guest: over SSH, the fork would still answer like every other fork of its template.
+Not here: Kubernetes, which continues as the template's did (guest/quiesce.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The step `ready`: every node is Ready, its kubelet answers, and pods can be made (`default` has its account).
+"""The step `ready`: every node is Ready, its kubelet answers, and pods can be created (`default` has its account).
 
-What a node said before it was started this time says nothing. One that was booted has to be Ready in that very boot.
-One that was loaded is in the boot that it was saved in, and on record as Ready: its kubelet is asked, too.
+What a node reported before its machine was last started does not count. A node that was booted must be Ready in its
+present boot. A node that was restored is in the boot of its snapshot, with the Ready condition of that time: its
+kubelet is asked as well.
 """
 
 from __future__ import annotations

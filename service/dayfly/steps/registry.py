@@ -1,4 +1,4 @@
-"""The step `registry`: the cluster's own registry, beside its machines: none of them needs it to come up."""
+"""The step `registry`: starts the cluster's own registry beside the machines, none of which needs it to come up."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The step `clear`: what is left of a cluster's earlier generation goes, so that its machines come from elsewhere.
+"""The step `clear`: removes the containers of an earlier generation, so that machines come from their new source.
 
-The network's container stays, with the ports that the caller knows, and so do checkpoints.
+The network's container stays, with the ports that the caller knows; so do checkpoints.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The step `load`: all machines of a cluster from what was saved of them, going on at the same moment.
+"""The step `load`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
 
-Their clocks are right afterwards; those of forks are when they have become themselves (personalize.py).
+Afterwards their clocks are right, except for forks: personalize.py sets these.
 
-Saved memory is only good as long as its disk has not moved on. What forks and checkpoints are loaded from never
-changes, and they get a disk of their own each time. What hibernates keeps its disk: its memory is discarded after all
-machines have been loaded and before any of them goes on. So whoever finds it there may load it, and whoever finds it
-gone while all are loaded lets them go on.
+Saved memory is valid only while its disk does not change. The snapshots of templates and checkpoints never change:
+machines that are restored from them get a new disk each time. A hibernated machine keeps its disk: its saved memory is
+discarded after all machines are loaded and before any is resumed. So a pass that finds saved memory may load it, and a
+pass that finds none while all machines are loaded resumes them.
 """
 
 from __future__ import annotations

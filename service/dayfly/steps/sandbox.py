@@ -1,4 +1,4 @@
-"""The step `sandbox`: the cluster's network namespace, with its DHCP and DNS, which all other containers join."""
+"""The step `sandbox`: the cluster's network namespace, with DHCP and DNS, which all other containers join."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step `smoke`: a pod has run to its end. Ready nodes need no controller manager; a usable cluster does."""
+"""The step `smoke`: a pod runs to its end. Nodes can be Ready without a controller manager; a usable cluster cannot."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a step is, and what it is given. Not here: the order of steps (domain/cluster/provisioning_plan.py), attempts,
-back-off (controllers/).
+"""The interface of a step, and its context.
 
-A step decides by looking at the world, never by what was recorded: `check()` asks Docker, SSH or Kubernetes whether
-it is so already, `apply()` makes it so, and both may be cut off at any instruction and run again. A step that fails
-raises an error of dayfly.errors; the error itself says whether trying again can help.
+A step looks at the world, never at records: `check()` asks Docker, SSH or Kubernetes whether the result is there,
+`apply()` produces it; both may be cancelled at any instruction and repeated. A failing step raises an error of
+dayfly.errors, which says whether another attempt can help.
+Not here: the order of steps (domain/cluster/provisioning_plan.py), attempts and back-off (controllers/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The end of a cluster: everything that an engine holds of it, gone. Not a step of the plan: it is what deletion is."""
+"""Removes everything that an engine has of a cluster. Not a step of the plan: it is the deletion."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The store: what is wanted and what was reported, and the only SQL of the project.
+"""The store: desired state and reported state of clusters, templates and pools. The only SQL of the project.
 
-`Store` has two halves: the API writes wishes (clusters/queries.py, clusters/updates.py,
-clusters/lifecycle_requests.py), the worker admits and claims clusters and reports on them (admission.py,
-clusters/leases.py, clusters/status_updates.py, clusters/provisioning_status.py, clusters/template_builds.py). A topic
-of its own has both in one file (templates.py, checkpoints.py, pools.py); so has what is about all clusters
-(maintenance.py, statistics.py). Not here: deciding what happens next (controllers/), or what is true of the world
-(drivers/ are asked for that).
+`Store` has two users. The API writes what callers request (clusters/create.py, clusters/updates.py,
+clusters/lifecycle_requests.py) and reads (clusters/queries.py); workers admit, claim and report (admission.py,
+clusters/leases.py, clusters/status_updates.py, clusters/provisioning_status.py, clusters/template_builds.py).
+Templates, checkpoints and pools have one file each for both users; maintenance.py and statistics.py are about all
+clusters.
+Not here: deciding what happens next (controllers/), and what is true of the world (drivers/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The queue and who has a share of the host. Not here: who is next, and what fits (domain/scheduling/resources.py)."""
+"""The admission queue, and reservations of the host's resources.
+
+Not here: which cluster is next, and what fits (domain/scheduling/).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A cluster's checkpoints: what callers wish for, and what the workers report of it.
+"""Checkpoints of a cluster: what callers request, and what workers report.
 
-Not here: resets to one (clusters/lifecycle_requests.py, clusters/provisioning_status.py).
+Not here: resets to a checkpoint (clusters/lifecycle_requests.py, clusters/provisioning_status.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The values that callers hand to the store and get from it, beside those of domain/."""
+"""The values that callers pass to the store and receive from it, beside those of domain/."""
 
 from __future__ import annotations
 

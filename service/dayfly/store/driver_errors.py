@@ -1,4 +1,4 @@
-"""What a database's driver raises, in the project's own errors. Not here: what a query finds wrong (NotFound, …)."""
+"""Translates errors of the database's driver into errors of dayfly.errors."""
 
 from __future__ import annotations
 

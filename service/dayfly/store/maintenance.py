@@ -1,4 +1,4 @@
-"""The store for what looks at many clusters at once: the sweeper, the engine's events, the end of history."""
+"""Queries and writes about many clusters at once: garbage collection, engine events, the purge of old records."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pools: what operators want of them, and how their members come and go.
+"""Pools: what operators request, and how members come and go.
 
-Not here: how a member becomes a caller's cluster (clusters/pool_claims.py), nor how many there should be
+Not here: how a member becomes a caller's cluster (clusters/pool_claims.py), and how many members there should be
 (domain/pool.py).
 """
 

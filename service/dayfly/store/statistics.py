@@ -1,4 +1,4 @@
-"""The store for who looks at the whole: how many there are of what, and of what was made from nothing of late."""
+"""Statistics for metrics and estimates: clusters by phase, durations of recent provisioning."""
 
 from __future__ import annotations
 

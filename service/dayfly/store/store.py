@@ -1,4 +1,4 @@
-"""The store's public face: opening, closing, watching. All else is in the classes that it is made of."""
+"""The store's public class: opens, closes and watches. All else is in the classes that it is composed of."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Templates, for callers and for who decides what to fork from: made, found, counted, retired.
-
-Not here: what the workers report of one that is being made (clusters/template_builds.py).
-"""
+"""Templates: created, found, counted and retired. Not here: what workers report (clusters/template_builds.py)."""
 
 from __future__ import annotations
 

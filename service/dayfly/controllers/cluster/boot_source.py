@@ -1,6 +1,6 @@
-"""Where the machines of a cluster come from: when it begins, when it is reset, and when they cannot be had from there.
+"""Chooses the boot source of a cluster's machines: when it begins, on a reset, and when another source has failed.
 
-Not here: how they are loaded (steps/restore.py), and how a template comes to be (snapshots.py).
+Not here: how machines are restored (steps/restore.py), and how a template is built (snapshots.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Staggers boots: while the host is under pressure, one cluster boots after the other instead of all at once.
+"""Throttles boots: while the host is under pressure, clusters boot one after the other.
 
-A machine that is emulated, or boots from a busy disk, slows all others down; together they run into their time limits.
+A machine that is emulated, or boots from a busy disk, slows all others down, and together they exceed their time
+limits.
 """
 
 from __future__ import annotations

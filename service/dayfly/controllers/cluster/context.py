@@ -1,4 +1,4 @@
-"""What a pass on one cluster is made of: its topology, its secrets, and the contexts that steps are given."""
+"""The context of a pass on one cluster: its topology, its secrets, and the contexts of its steps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a pass tells the world of one cluster: step reports and events, in order, guarded by the claim's token.
+"""Records the events and step reports of a pass, in order, guarded by the claim's token.
 
-Steps speak from callbacks that cannot wait, so what they say goes through a queue that one task writes down.
+Steps report from callbacks that cannot await: reports go to a queue, and one task writes them.
 """
 
 from __future__ import annotations

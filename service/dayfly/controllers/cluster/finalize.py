@@ -1,6 +1,6 @@
-"""The ends of a cluster: failed, kept by a hold, deleted. Nothing of it stays on the engine that nobody wants there.
+"""Ends clusters: failed, held or deleted. Nothing stays on the engine, except what a hold keeps.
 
-Evidence is collected before anything is torn down; room on the host is given back when the engine has nothing left.
+Evidence is collected before anything is removed; the host's resources are released when the engine has nothing left.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Requeues clusters whose pass met an InfrastructureError: with back-off, and at once when the engine answers again.
+"""Requeues clusters whose pass raised InfrastructureError: with back-off, and at once when the engine answers again.
 
-Not here: how that is found out (engine_events.py).
+Not here: how the engine's return is noticed (controllers/engine_events.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Walks a plan: each step as soon as all it waits for are done, side by side; attempts, back-off and patience.
+"""Runs a plan: each step as soon as those before it are done, in parallel, with attempts and back-off.
 
-Not here: what the steps do (steps/), and what becomes of the cluster afterwards (reconciler.py).
+Not here: what the steps do (steps/), and what the result means for the cluster (reconciler.py).
 """
 
 from __future__ import annotations

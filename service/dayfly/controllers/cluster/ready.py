@@ -1,6 +1,6 @@
-"""What is done to a ready cluster: is it whole, and what is it to do next? And to one that hibernates.
+"""What a ready or hibernated cluster needs next: repair, snapshot, reset, hibernation, or nothing.
 
-Not here: how machines are saved (snapshots.py) and damage is met (recovery.py).
+Not here: how snapshots are taken (snapshots.py), and how damage is repaired (recovery.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One pass on one claimed cluster: compares what is wanted with what is, and acts until nothing is left to do now."""
+"""Reconciles one claimed cluster: compares desired and actual state, and acts until nothing is left to do."""
 
 from __future__ import annotations
 

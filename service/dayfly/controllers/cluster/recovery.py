@@ -1,4 +1,4 @@
-"""Brings back clusters whose engine, host or machines went down: from their own disks, nothing is made anew.
+"""Recovers clusters whose engine, host or machines went down: the machines boot from their own disks.
 
 Not here: what is damaged (domain/cluster/damage.py), and how steps check what still holds (steps/).
 """

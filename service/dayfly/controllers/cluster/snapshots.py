@@ -1,9 +1,9 @@
-"""Saves the machines of ready clusters: as a template, as a checkpoint, or to hibernate. They stand still meanwhile.
+"""Takes snapshots of ready clusters: as a template, as a checkpoint, or for hibernation. Machines are paused meanwhile.
 
-`paused` is set on record before any machine stands still for this, and taken back when all go on with their clocks
-right. So a worker may die at any instruction, and a clock may resist for a while: the next pass finds a cluster that
-is paused, lets it go on (thaw), and begins anew.
-Not here: when something is saved (ready.py), and how it is loaded again (steps/restore.py).
+The record says `paused` before the first machine is paused, until all run again with correct clocks. So a worker may
+die at any instruction, and setting a clock may fail: the next pass finds a paused cluster, resumes it, and starts
+again.
+Not here: when a snapshot is taken (ready.py), and how it is restored (steps/restore.py).
 """
 
 from __future__ import annotations

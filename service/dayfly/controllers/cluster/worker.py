@@ -1,6 +1,7 @@
-"""The claim loop: takes clusters that are due by lease, has each reconciled, and gives the lease back.
+"""The claim loop: claims clusters that are due by lease, has each reconciled, and releases the lease.
 
-A worker may die at any instruction: its leases run out and another goes on. Not here: what a pass does (reconciler.py).
+A worker may die at any instruction: its leases expire, and another worker continues.
+Not here: what a pass does (reconciler.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Keeps pools filled: makes members where some are missing, dismisses those that are to go. Who that is, and how many
-are wanted, stands in domain/pool.py.
+"""Keeps pools filled: creates missing members and removes surplus ones. domain/pool.py decides how many and which.
 
-A member is a cluster like any other: a worker forks it and pauses it (controllers/cluster/reconciler.py), the sweeper
-has it looked at. Members are forks, so a pool waits for its template: made cold they would take the host's processors
-from those who ask.
+A member is an ordinary cluster: a worker forks and pauses it (controllers/cluster/reconciler.py). A pool waits for its
+template: members that are created from nothing would take the host's processors from callers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Looks at the machines of pools' members that wait: the engine's events tell of containers, not of what QEMU says.
+"""Checks the machines of waiting pool members: the engine's events tell of containers, not of QEMU's state.
 
-Without a claim, so that callers may have them meanwhile. Not here: what becomes of one that is broken
+It takes no lease, so that callers can claim members meanwhile. Not here: what follows for a broken member
 (controllers/cluster/ready.py).
 """
 

@@ -1,6 +1,6 @@
-"""Where a cluster's machines come from when they are started, and where what they come from lies. Pure.
+"""The boot source of a cluster's machines (image, template, checkpoint, hibernation), and where its files lie. Pure.
 
-Not here: how machines are saved and loaded (drivers/qemu/vm.py), or when (controllers/).
+Not here: how machines are saved and restored (drivers/qemu/vm.py), and when (controllers/).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What became of a cluster that should run, told from its containers; and how often its machines are started again.
+"""Damage of a cluster that should run, computed from its containers; and how often its machines are restarted. Pure.
 
-Pure: drivers look, controllers/ acts.
+Not here: looking at containers (drivers/), and repairing (controllers/).
 """
 
 from __future__ import annotations

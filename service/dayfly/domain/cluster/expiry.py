@@ -1,6 +1,6 @@
-"""When a cluster's time is over: one rule, for the API that extends it and the worker that ends it.
+"""When a cluster expires, by time to live or heartbeat: one rule for the API that extends and the worker that deletes.
 
-Not here: what happens then (controllers/), and who may extend it by how much (api/).
+Not here: what happens then (controllers/), and how far callers may extend (api/).
 """
 
 from __future__ import annotations

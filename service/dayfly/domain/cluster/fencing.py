@@ -1,8 +1,7 @@
-"""A fence around what is saved in a volume: whose claim of a cluster another has taken over changes nothing there.
+"""Fencing of snapshot volumes: a worker whose claim another worker has taken over can change nothing there.
 
-A worker that was suspended may come back in the middle of a call. The store knows it by its lease's token, but what it
-does to files it does without asking the store. So a volume remembers the highest number of a claim that has changed
-anything in it, and refuses all lower ones.
+A suspended worker may return in the middle of a call. The store rejects its lease token, but file operations do not
+ask the store. So a volume remembers the highest number of a claim that changed it, and refuses all lower numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""THE transition table: the phases of a cluster and how they follow one another. Anything else raises."""
+"""The transition table: the phases of a cluster, and which may follow which. Any other transition raises."""
 
 from __future__ import annotations
 

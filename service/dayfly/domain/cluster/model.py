@@ -1,4 +1,4 @@
-"""A cluster as everybody but the database sees it: the record, its steps, its events, its endpoints."""
+"""A cluster as all layers above the database see it: the record, its steps, events and endpoints."""
 
 from __future__ import annotations
 

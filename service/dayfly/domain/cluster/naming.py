@@ -1,7 +1,7 @@
-"""Names and labels: the evidence of what belongs to whom. Not here: what the named things are (topology.py).
+"""Names and labels of a cluster's objects on the engine. Not here: what these objects are (topology.py).
 
-Everything of a cluster has a deterministic name and four labels. Things are found and removed by exact label
-match only, never by a name's prefix or substring.
+Every object has a deterministic name and four labels. Objects are found and removed by exact label match only, never
+by a prefix of their name.
 """
 
 from __future__ import annotations

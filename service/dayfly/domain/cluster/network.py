@@ -1,4 +1,4 @@
-"""The addresses inside a cluster's namespace: the same in every cluster. Source: design.md, section 1."""
+"""The addresses inside a cluster's network namespace: the same in every cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which steps a cluster needs, and what each waits for: a small graph, computed from its spec and its origin.
+"""The provisioning plan: which steps a cluster needs and what each waits for, computed from spec and boot source.
 
 Not here: what a step does (steps/).
 """

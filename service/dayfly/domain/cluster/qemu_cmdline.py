@@ -1,8 +1,8 @@
-"""QEMU's command line: a list, from typed values. The most valuable pure function of the project.
+"""QEMU's command line: a list of arguments, computed from typed values.
 
-A machine is booted, or started from what was saved of one; then everything but its RAM's origin must be as it was:
-devices, their order, the kernel. A change here that a saved machine would not survive raises template.FORMAT.
-Not here: which container runs it (topology.py), or what the guest does.
+A machine boots, or starts from a snapshot. Then everything but the source of its memory must equal that of the saved
+machine: devices, their order, the kernel. A change here that old snapshots do not survive raises template.FORMAT.
+Not here: which container runs the machine (topology.py), and what the guest does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A cluster's specification: what a caller asked for, every default filled in. Not here: how it is parsed (api/)."""
+"""A cluster's specification: the caller's request with every default filled in. Not here: parsing (api/)."""
 
 from __future__ import annotations
 

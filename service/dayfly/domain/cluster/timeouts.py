@@ -1,6 +1,6 @@
-"""How long things may take. Emulation makes everything 10 to 20 times slower: limits scale with the accelerator.
+"""Time limits. Emulation makes everything 10 to 20 times slower: limits scale with the accelerator.
 
-The emulated figures are measurements on two cores without KVM, doubled or more for a noisy machine.
+The emulated limits are measurements on two cores without KVM, at least doubled for noisy machines.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The containers of a cluster: one pure value, computed from its spec. A driver makes it so (drivers/docker/engine.py).
+"""The containers of a cluster: one pure value, computed from its spec.
 
-Not here: how containers are made, and what a step waits for.
+Not here: how they are created (drivers/docker/engine.py), and what a step waits for.
 """
 
 from __future__ import annotations

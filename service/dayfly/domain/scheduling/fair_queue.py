@@ -1,4 +1,8 @@
-"""The fair queue: which waiting cluster is admitted next, and when each will probably begin. Pure."""
+"""The fair queue: which waiting cluster is admitted next, and when each will probably begin. Pure.
+
+The queue is fair between owners, and first come, first served within one owner: the owner with the smallest share of
+the host is next. Nobody overtakes the next cluster: a large request waits, but smaller ones never starve it.
+"""
 
 from __future__ import annotations
 

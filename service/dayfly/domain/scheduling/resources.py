@@ -1,8 +1,4 @@
-"""What clusters need and a host gives, and who is next where it is not enough for all. Pure: no look at the world.
-
-The queue is fair between owners and first come, first served within one: whoever holds the smallest share of the host
-goes next. Nobody overtakes who is next: a large request waits, but is never starved by small ones.
-"""
+"""Resources: what clusters need, what a host offers, and what is reserved. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kubeconfigs: the text that lets a client in. Not here: where certificates come from (pki.py)."""
+"""Kubeconfigs as text. Not here: where their certificates come from (pki.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A cluster's PKI, made natively in milliseconds: kubeadm's own phases take minutes under emulation.
+"""A cluster's PKI, created in milliseconds by Dayfly: kubeadm's own phases take minutes under emulation.
 
-Dayfly knows the CA's hash before the first node boots and never reads a kubeconfig back from a node. Names and
-paths are kubeadm's, so that a node finds everything where it looks for it. Not here: which node gets what
-(steps/guest/node_files.py), and the kubeconfig that callers fetch (kubeconfig.py).
+Dayfly knows the CA's hash before the first node boots, and never reads a kubeconfig from a node. Names and paths are
+kubeadm's. Not here: which node gets which file (steps/guest/node_files.py), and callers' kubeconfigs (kubeconfig.py).
 """
 
 from __future__ import annotations

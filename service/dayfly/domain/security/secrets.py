@@ -1,6 +1,6 @@
-"""What is secret of a cluster, and only of it: made once by Dayfly, kept by the store, deleted with the cluster.
+"""The secrets of one cluster: created once by Dayfly, kept by the store, deleted with the cluster.
 
-Nothing here is ever logged, put into an event, an error or an image.
+No secret is ever logged, or part of an event, an error or an image.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What steps do inside guests: files, programs, identity, quiescence."""
+"""What steps do inside guests: files, programs, identity, quiescing."""

@@ -1,4 +1,4 @@
-"""The end of our own connections to a cluster's nodes: they would be in a template's memory, and count as traffic."""
+"""Closes Dayfly's own SSH connections to a cluster: they would be saved in a template, and count as traffic."""
 
 from __future__ import annotations
 

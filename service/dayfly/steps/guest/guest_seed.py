@@ -1,6 +1,6 @@
-"""The seed: what a guest needs before its init runs, as a tar that QEMU shows it and its initrd unpacks.
+"""The seed: what a guest needs before its init runs, as a tar that QEMU attaches and the initrd unpacks.
 
-It holds keys, so it goes into the node's container as a file and never into an image or a command line.
+It holds keys, so it is a file in the node's container, and never part of an image or a command line.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What a node finds on its disk before it becomes part of a Kubernetes cluster: who it is, and its share of the PKI.
+"""The files that a node gets before it becomes part of a Kubernetes cluster: its identity, and its share of the PKI.
 
-One half of the contract with a node image; the other is the programs that read it (domain/image.KubernetesNode).
+One half of the contract with a node image; the other half are the programs that read them
+(domain/image.KubernetesNode).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs a program of the node image (domain/image.KubernetesNode), with its progress and, if it fails, its evidence."""
+"""Runs a program of the node image (domain/image.KubernetesNode); reports its progress, and its output on failure."""
 
 from __future__ import annotations
 

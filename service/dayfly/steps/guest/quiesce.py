@@ -1,6 +1,7 @@
-"""Before a template is saved, most of Kubernetes in its guests stands still: a fork's goes on when it is itself.
+"""Stops all of Kubernetes but the API server and etcd (SIGSTOP) before a template is saved.
 
-A fork has its processors for its API server until then. What goes on, and that it does: quiesce.pl, personalize.pl.
+They continue after personalisation, so that a fork's processors serve its API server first. What is stopped and
+continued: quiesce.pl, personalize.pl.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting until guests have settled: a template that was taken from a busy cluster gives busy, slow forks."""
+"""Waits until guests are idle: forks of a busy cluster's snapshot would be busy and slow."""
 
 from __future__ import annotations
 

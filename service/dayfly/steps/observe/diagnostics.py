@@ -1,7 +1,7 @@
-"""What a cluster tells of itself, collected before anything is torn down, or when somebody asks.
+"""Diagnostics of a cluster, collected before anything is removed, or on request.
 
-For the engineer who was not there when it happened: every text bounded, without secrets, and where something cannot be
-had, why not. Not here: what is done with the texts (store, api).
+For the engineer who reads them later: every text is bounded and without secrets; where a text is missing, its place
+says why. Not here: what is done with the texts (store, api).
 """
 
 from __future__ import annotations

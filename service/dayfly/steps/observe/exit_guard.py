@@ -1,4 +1,4 @@
-"""Waiting for something inside a cluster while its containers live: an exit ends the wait at once, with evidence."""
+"""Waits for something inside a cluster while its containers run: an exit ends the wait at once, with evidence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How much callers have sent to a cluster, as its network container's kernel counts it (provisioning/toolbox/net).
+"""Traffic from callers to a cluster, counted by its network container's kernel (provisioning/toolbox/net).
 
-A connection that is open counts while it is kept alive: somebody is there.
+An open connection counts as traffic while keep-alive packets arrive.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""All machines of a cluster at the same moment: standing still, going on again, and the clocks that then are late.
+"""Pauses and resumes all machines of a cluster at the same moment, and sets the clocks of resumed machines.
 
-Not here: what is saved of machines that stand still (snapshot_files.py), and why they do (controllers/).
+Not here: what is saved of paused machines (snapshot_files.py), and why they are paused (controllers/).
 """
 
 from __future__ import annotations

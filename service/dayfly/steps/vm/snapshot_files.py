@@ -1,7 +1,8 @@
-"""What is saved of a cluster: a folder for each machine, and one for the registry's content. Machines stand still.
+"""The files of a cluster's snapshot: a folder for each machine, and one for the registry's content.
 
-Folders are those of domain/cluster/boot_source.py; a machine's is below, by its node's name. Not here: when, and what
-for (controllers/).
+Machines are paused meanwhile. domain/cluster/boot_source.py has the folders' paths; a machine's folder has its node's
+name.
+Not here: when snapshots are taken, and what for (controllers/).
 """
 
 from __future__ import annotations

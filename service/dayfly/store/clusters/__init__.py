@@ -1,1 +1,1 @@
-"""Clusters in the database: creation, queries, updates, lifecycle requests, leases, status; what is built of them."""
+"""Clusters in the database: creation, queries, updates, lifecycle requests, leases, status, template builds."""

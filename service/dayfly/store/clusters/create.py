@@ -1,4 +1,4 @@
-"""How a cluster comes onto record, whoever wishes for it. Not here: who may have which name or key (queries.py)."""
+"""Inserts a cluster, for a caller, a template or a pool. Not here: whether name and key are free (queries.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The worker's half of the store: claims. What the holder of a claim reports is in status_updates.py.
+"""Leases: how workers claim clusters. Not here: what the holder of a claim reports (status_updates.py).
 
-A claim is a lease on a row: owner, token, end. Every write first locks the row by id and token; no such row means that
-the lease is another's by now, and nothing is written. (One that ended, but that nobody took, still holds.)
-The row lock also keeps a cluster's events in the order of their ids.
+A claim is a lease on a row: owner, token, end. Every write first locks the row by id and token. Where no row has the
+token, another worker has taken the lease, and nothing is written. (A lease that expired, but was not taken, is still
+valid.) The row lock also keeps a cluster's events in the order of their ids.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The API's half of the store, third part: wishes for a cluster's whole state. Reset it, put it to sleep, wake it up.
+"""Lifecycle requests of callers: delete, reset, hibernate, resume.
 
-Not here: how a cluster is otherwise changed (updates.py), its checkpoints (store/checkpoints.py).
+Not here: other changes (updates.py), and checkpoints (store/checkpoints.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a member of a pool becomes a caller's cluster. Not here: how a pool comes by its members (store/pools.py)."""
+"""Claims of pool members: a member becomes a caller's cluster. Not here: how pools are filled (store/pools.py)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The worker's half of the store, third part: where a cluster's machines come from, and whether they stand still.
+"""What a claim's holder records while a cluster is provisioned: its boot source, and whether its machines are paused.
 
-Every method raises LeaseLost as those of Leases do. Not here: the templates themselves (store/templates.py).
+Every method raises LeaseLost, as those of Leases do. Not here: templates (store/templates.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The API's half of the store: new wishes, and all that can be read. Not here: changes of a wish (updates.py)."""
+"""Queries of clusters and events, and the creation of clusters for callers. Not here: updates (updates.py)."""
 
 from __future__ import annotations
 

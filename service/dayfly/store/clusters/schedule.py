@@ -1,8 +1,7 @@
-"""When a worker is to look at a cluster next, as the row's `due_at` has it. The rule itself is
-domain/cluster/expiry.next_look.
+"""The schedule: when a worker looks at a cluster next (`due_at`). The rule is domain/cluster/expiry.next_look.
 
-A claim leaves `due_at` as it is, so that a worker that dies is followed by another as soon as its lease ends. Nothing
-that is written under a claim may therefore put it off; whoever releases the claim plans anew.
+A claim does not change `due_at`, so that another worker follows as soon as the lease of a dead worker ends. Therefore
+no write under a claim may postpone it; the release of the claim sets it anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The worker's half of the store, second part: what only the holder of a claim may write of its cluster."""
+"""Status updates: what only the holder of a claim may write of its cluster."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the workers report of a template that is being made: saved, and tried. It fails with what it is made from.
+"""Template builds: what workers report of a template that is being saved and verified.
 
-Every method raises LeaseLost as those of Leases do, and may be repeated. What comes too late, for the template was
-retired meanwhile, only has the cluster removed that reports it.
+A template fails with the cluster that builds it. Every method raises LeaseLost, as those of Leases do, and may be
+repeated. A report about a template that was retired meanwhile only has the reporting cluster removed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The API's half of the store, second part: what callers want otherwise of a cluster that is there.
+"""Updates that callers make to an existing cluster: time to live, labels, hold, heartbeats.
 
-Not here: what they may want (api/ has the limits, and hands them in).
+Not here: what is allowed (api/ has the limits, and passes them in).
 """
 
 from __future__ import annotations

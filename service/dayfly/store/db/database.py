@@ -1,9 +1,9 @@
 """Connections and transactions, on SQLite and on PostgreSQL. Not here: tables (tables.py), migrations (migrate.py).
 
-`read` only reads. `write` is a transaction: it is told the time by the database and, when it commits, wakes who watches
-what it names. On SQLite a writer takes the one write lock as it begins (BEGIN IMMEDIATE), so it never fails half-way
-for having read first; writers queue for it in order, within the one process that has the file (sqlite_file.py).
-Errors never show a statement's parameters: some are secrets.
+`read` only reads. `write` is a transaction: the database gives it the time, and its commit notifies the watchers of
+the topics that it names. On SQLite a transaction takes the write lock at its beginning (BEGIN IMMEDIATE), so that it
+never fails half-way for having read first; writers queue in order within the process that has the file
+(sqlite_file.py). Errors never show a statement's parameters, because some are secrets.
 """
 
 from __future__ import annotations

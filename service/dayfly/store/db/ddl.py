@@ -1,4 +1,4 @@
-"""What tables are made of: column types, references, partial indices. Not here: any table (tables.py)."""
+"""Helpers for table definitions: column types, references, partial indices. Not here: any table (tables.py)."""
 
 from __future__ import annotations
 

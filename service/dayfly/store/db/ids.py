@@ -1,6 +1,4 @@
-"""Ids and names of clusters, made at random. Not here: whether a name is free (store/clusters/queries.py asks the
-database).
-"""
+"""Random ids and names of clusters. Not here: whether a name is free (store/clusters/queries.py)."""
 
 from __future__ import annotations
 

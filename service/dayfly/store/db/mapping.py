@@ -1,4 +1,4 @@
-"""Rows to domain values and back. Not here: which rows (store/clusters/queries.py, store/clusters/leases.py, …)."""
+"""Maps rows to domain values and back. Not here: which rows (clusters/queries.py, clusters/leases.py, …)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Brings a database's schema up to date: alembic, run from code. The steps themselves are in migrations/.
+"""Brings a database's schema up to date: alembic, run from code. The migrations themselves are in migrations/.
 
-Processes that open one PostgreSQL database at once take turns by an advisory lock; a SQLite file has one process.
-The whole way is one transaction, so there is no half-migrated database.
+Processes that open one PostgreSQL database at once take turns by an advisory lock; a SQLite file has one process. All
+migrations run in one transaction, so that no database is left half-migrated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conditions and statements that more than one part of the store needs. Not here: what only one of them does."""
+"""Conditions and statements that several parts of the store use."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The tables, as code sees them; migrations/ makes them, and a test compares the two. Not here: any query.
+"""The tables as code sees them; migrations/ creates them, and a test compares the two. Not here: any query.
 
-Times are the database's, in UTC. What a caller filters or a worker orders by is a column; the rest is JSON.
-The texts below are the conditions of partial indices: a query that uses such an index repeats the condition word for
-word, because SQLite does not look into parameters when it chooses an index.
+Times are the database's, in UTC. Whatever is filtered or ordered by is a column; the rest is JSON. The texts below are
+the conditions of partial indices: a query that uses such an index repeats the condition word for word, because SQLite
+does not look into parameters when it chooses an index.
 """
 
 from __future__ import annotations

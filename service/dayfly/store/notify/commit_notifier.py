@@ -1,8 +1,8 @@
-"""Who is told of a commit, so that nobody has to poll: watches of this process; on PostgreSQL those of others, too.
+"""Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch is for one topic: a cluster's id, its wish, WORK or QUEUE. A wake-up says only "look again". It may come
-without need; it is never lost: a watch is set from the moment it is entered, and whenever other processes could not be
-heard for a while, everybody is told to look.
+A watch has one topic: a cluster's id, its lifecycle request, WORK or QUEUE. A notification only says "look again". It
+may come without need, but is never lost: a watch is active from the moment it is entered, and whenever other processes
+could not be heard for a while, all watchers are notified.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Hears of other processes' commits, by PostgreSQL's LISTEN, on a connection of its own.
+"""Receives other processes' commits by PostgreSQL's LISTEN, on a connection of its own.
 
-It has no task: whoever waits for a change looks after it. When the connection breaks everybody is woken, looks, and
-the next wait connects again; and is woken again, for what happened in between was not heard.
+It has no task: whoever waits for a change maintains it. When the connection breaks, all watchers are notified and
+look; the next wait connects again and notifies them once more, because changes in between were not heard.
 """
 
 from __future__ import annotations
