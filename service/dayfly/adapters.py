@@ -1,4 +1,4 @@
-"""The live wires that routes and workers are handed: small answers made of drivers and store (api/dependencies.py).
+"""Adapters between routes or workers and the drivers (api/dependencies.py has their protocols).
 
 Not here: how the processes are put together (app.py).
 """

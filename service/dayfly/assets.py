@@ -1,4 +1,4 @@
-"""Finds what is not Python: migrations/ and provisioning/, in an installed wheel or in a checkout."""
+"""Finds the files that are not Python (migrations/ and provisioning/), in an installed wheel or in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time, injected. Nothing else calls `time` or `asyncio.sleep`, so that tests never wait for real time."""
+"""The clock, injected. Nothing else calls `time` or `asyncio.sleep`, so that tests never wait for real time."""
 
 from __future__ import annotations
 

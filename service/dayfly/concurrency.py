@@ -1,8 +1,8 @@
-"""What asyncio leaves to us: calls that a cancelled caller must not tear, and the one reason among a group's failures.
+"""Helpers for asyncio: calls that must not be cancelled half-way, and the single cause of an exception group.
 
-A cancelled statement leaves its database connection in a state that the driver cannot tell; on SQLite such a
-connection was seen to keep the one write lock until everybody else had timed out. A cancelled `create` leaves an
-engine to make, a moment later, a container that nobody knows of. What is marked so has a time limit of its own.
+A cancelled statement leaves its database connection in an unknown state; on SQLite such a connection kept the write
+lock until all other writers had timed out. A cancelled `create` leaves a container on the engine that nobody knows of.
+A call that is marked uncancellable has a time limit of its own.
 """
 
 from __future__ import annotations

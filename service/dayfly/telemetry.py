@@ -1,6 +1,6 @@
-"""What the server says of itself while it runs: structured logs on standard error, and the form of its metrics.
+"""Structured logs on standard error, and the format of metrics. No secret is ever in either.
 
-Never a secret. Not here: what is counted (api/system/routes_metrics.py).
+Not here: which metrics there are (api/system/routes_metrics.py).
 """
 
 from __future__ import annotations

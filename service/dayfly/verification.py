@@ -1,7 +1,7 @@
-"""The verification of a freshly baked image: one node of it, made by the very steps that make clusters.
+"""Verifies a freshly baked image: boots one node of it, by the steps that create clusters.
 
-Not here: the steps (steps/), and when a bake verifies (images/bake.py). Nothing of it reaches the store: what runs
-here belongs to an installation of its own, `<instance>.bake`, which no service sweeps.
+The node belongs to an installation of its own, `<instance>.bake`, whose objects no service collects. Nothing of it
+reaches the store. Not here: the steps (steps/), and when a bake verifies (images/bake.py).
 """
 
 from __future__ import annotations

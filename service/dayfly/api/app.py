@@ -1,4 +1,4 @@
-"""Puts routes, problems and the gate together. Not here: what the services are (app.py)."""
+"""Assembles routes, problems and middleware. Not here: the services behind them (app.py)."""
 
 from __future__ import annotations
 

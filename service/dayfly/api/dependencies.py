@@ -1,6 +1,6 @@
-"""What the API is handed by the composition root: the store, and protocols for the few live wires that routes need.
+"""What routes depend on: the store, and protocols that adapters.py implements.
 
-Routes never reach an engine themselves; app.py implements these protocols.
+Routes never reach an engine themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Holding an answer until something is so. The store's commits wake it; nothing is polled in between."""
+"""Long polling: holds a response until a condition is met. Commits to the store wake it; nothing is polled."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What holds for every request: an id, an expected host, a bounded JSON body, no escaping exception.
+"""Middleware for every request: an id, an expected host, a bounded JSON body, no escaping exception.
 
-Plain ASGI, so that long answers stream and a caller who left is noticed. Not here: who may do what.
+Plain ASGI, so that long responses stream and a disconnected caller is noticed. Not here: authorisation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Every error as RFC 9457 `application/problem+json`. The one place where errors meet HTTP statuses.
+"""Every error as RFC 9457 `application/problem+json`: the only place that maps errors to HTTP statuses.
 
-`code` is the stable part that programs may rely on; `detail` is for people and may change.
+Programs may rely on `code`; `detail` is for people and may change.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Positions in the queue, kept for a moment where the queue is long. Not here: how they are found
-(clusters/queue_position.py).
+"""Caches queue positions for a moment while the queue is long.
+
+Not here: their computation (clusters/queue_position.py).
 """
 
 from __future__ import annotations

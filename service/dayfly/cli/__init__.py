@@ -1,1 +1,1 @@
-"""The command `dayfly`: thin. What it does is in the client (over HTTP) or, for a server's commands, in app.py."""
+"""The command `dayfly`: a thin layer over the client (HTTP) or, for a server's commands, over app.py."""

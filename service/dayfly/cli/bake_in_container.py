@@ -1,6 +1,6 @@
-"""What runs in the container of a bake: the bake that a host would run, told in JSON lines to whoever started it.
+"""Runs in the container of a bake: the bake that a host would run, with its progress as JSON lines.
 
-Not a command for people. It ends, and cleans up, when its standard input ends: then nobody waits for it any more.
+Not a command for people. It ends, and cleans up, when its standard input ends: then its caller is gone.
 """
 
 from __future__ import annotations

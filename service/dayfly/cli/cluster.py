@@ -1,4 +1,4 @@
-"""`dayfly cluster …`: everything about clusters, over HTTP. What is shown here is rendered in cluster_output.py."""
+"""`dayfly cluster …`: everything about clusters, over HTTP. Not here: output (cluster_output.py)."""
 
 from __future__ import annotations
 

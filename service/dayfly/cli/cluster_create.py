@@ -1,4 +1,4 @@
-"""`dayfly cluster create`: the one command with an option for everything that a cluster can be."""
+"""`dayfly cluster create`, with an option for each field of a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dayfly cluster reset | hibernate | resume | idle | checkpoint …`: a cluster as it was before, or asleep."""
+"""`dayfly cluster reset | hibernate | resume | idle | checkpoint …`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dayfly cluster extend | hold | unhold | heartbeat | diagnostics`: how long a cluster stays, and what stays of it."""
+"""`dayfly cluster extend | hold | unhold | heartbeat | diagnostics`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dayfly cluster ssh`: OpenSSH's own client, with a key and a pinned host key that exist as long as it runs."""
+"""`dayfly cluster ssh`: runs OpenSSH's client with a temporary key and a pinned host key."""
 
 from __future__ import annotations
 

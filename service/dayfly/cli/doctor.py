@@ -1,4 +1,4 @@
-"""`dayfly doctor`: shows what dayfly.doctor found. Not here: any check, any trial."""
+"""`dayfly doctor`: shows the results of dayfly.doctor. Not here: any check, any trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person reads when something goes wrong: one line, a hint where there is one, no traceback for what we know."""
+"""Error messages: one line, a hint where there is one, and no traceback for expected errors."""
 
 from __future__ import annotations
 

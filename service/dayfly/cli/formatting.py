@@ -1,4 +1,4 @@
-"""How values are written on the command line: durations, labels, tables. Both ways."""
+"""Durations, labels and tables as text; durations and labels from text."""
 
 from __future__ import annotations
 

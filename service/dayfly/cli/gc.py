@@ -1,4 +1,4 @@
-"""`dayfly gc`: removes, or only shows, what nothing owns any more, over HTTP. Which that is: controllers/gc.py."""
+"""`dayfly gc`: lists or removes orphans, over HTTP. Not here: which objects are orphans (controllers/gc.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the image commands work with, and how they run: interrupted, they clean up. Not here: any command."""
+"""Helpers of the image commands: stores, tools and interruption. Not here: any command."""
 
 from __future__ import annotations
 

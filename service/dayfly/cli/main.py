@@ -1,7 +1,7 @@
-"""The entry point: which commands there are, and what an error looks like.
+"""The entry point: lists the commands and prints errors.
 
-A command's module is imported when the command is used: `dayfly cluster …` works, and is quick, where only the client
-is installed.
+A command's module is imported when the command is used: `dayfly cluster …` works where only the client is installed,
+and starts quickly.
 """
 
 from __future__ import annotations

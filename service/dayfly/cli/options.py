@@ -1,4 +1,4 @@
-"""Options and arguments that commands share, so that one thing is written, and explained, in one way."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 

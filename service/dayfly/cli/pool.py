@@ -1,6 +1,4 @@
-"""`dayfly pool …`: warm clusters that wait for whoever asks next, over HTTP. What is shown is in
-template_pool_output.py.
-"""
+"""`dayfly pool …`, over HTTP. Not here: output (template_pool_output.py)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Files that are written for a person: private from their first byte, never half-written.
+"""Private files for a person: mode 0600 from the first byte, replaced as a whole.
 
-A kubeconfig is merged without touching others' entries.
+A kubeconfig is merged without changing other entries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`dayfly serve`, `api` and `worker`, and the hidden `dayfly openapi`. Imported only where a server is wanted."""
+"""`dayfly serve`, `api` and `worker`, and the hidden `dayfly openapi`. Imported only on a server."""
 
 from __future__ import annotations
 

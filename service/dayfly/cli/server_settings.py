@@ -1,4 +1,4 @@
-"""The server's settings, for commands that run on the server; what is wrong with them in one line."""
+"""The server's settings, for commands that run on the server; an invalid setting is one line."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`dayfly template …`: saved clusters of which others are forks, over HTTP. What is shown is in
-template_pool_output.py.
-"""
+"""`dayfly template …`, over HTTP. Not here: output (template_pool_output.py)."""
 
 from __future__ import annotations
 

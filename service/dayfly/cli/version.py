@@ -1,4 +1,4 @@
-"""`dayfly version`: ours, and the server's where one answers."""
+"""`dayfly version`: the client's version, and the server's where a server answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as sync_client.py. What they send is in operations/clusters.py, once."""
+"""The client for asyncio: the methods of sync_client.py. Not here: what is sent (operations/)."""
 
 from __future__ import annotations
 

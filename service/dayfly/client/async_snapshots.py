@@ -1,7 +1,4 @@
-"""The same for asyncio as sync_snapshots.py.
-
-Not here: clusters themselves (async_client.py).
-"""
+"""The methods of sync_snapshots.py, for asyncio. Not here: clusters themselves (async_client.py)."""
 
 from __future__ import annotations
 

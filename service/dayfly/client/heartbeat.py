@@ -1,4 +1,4 @@
-"""Heartbeats in the background, while a caller does something else: by a thread, or by a task of asyncio."""
+"""Heartbeats in the background, while the caller does something else: by a thread, or by a task of asyncio."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The server's answers, as typed values. Unknown fields are ignored, so that a newer server can say more.
+"""The server's responses as typed values. Unknown fields are ignored, so that a newer server can send more.
 
-Not here: nodes (node_models.py); checkpoints, templates and pools (template_models.py).
+Not here: nodes (node_models.py); checkpoints, templates and pools (their own modules).
 """
 
 from __future__ import annotations

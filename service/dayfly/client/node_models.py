@@ -1,4 +1,4 @@
-"""The server's answers about the nodes of a cluster, as typed values."""
+"""Responses about the nodes of a cluster, as typed values."""
 
 from __future__ import annotations
 

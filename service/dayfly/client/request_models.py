@@ -1,4 +1,4 @@
-"""What callers ask for, as the bodies of requests. Not here: how they are sent (operations/clusters.py)."""
+"""Bodies of requests. Not here: how they are sent (operations/)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for ordinary code. What it sends, and how it reads the answers, is in operations/clusters.py."""
+"""The client for synchronous code. Not here: what is sent, and how responses are read (operations/)."""
 
 from __future__ import annotations
 

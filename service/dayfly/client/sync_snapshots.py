@@ -1,4 +1,4 @@
-"""Client's methods that reset, hibernate and resume clusters, and those of checkpoints, templates and pools.
+"""Methods of the client for resets, hibernation, checkpoints, templates and pools.
 
 Not here: clusters themselves (sync_client.py).
 """

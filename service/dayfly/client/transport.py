@@ -1,4 +1,4 @@
-"""From calls to httpx and back: addresses, credentials, time limits, errors. Shared by both clients."""
+"""Sends calls by httpx: addresses, credentials, time limits, errors. Both clients use it."""
 
 from __future__ import annotations
 

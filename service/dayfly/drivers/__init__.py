@@ -1,1 +1,1 @@
-"""The outside world, one module a technology, behind the interfaces in interfaces/."""
+"""The outside world, one package or module for each technology, behind the interfaces in interfaces/."""

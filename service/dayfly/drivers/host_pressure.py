@@ -1,4 +1,4 @@
-"""How hard the host's CPUs are contended for, as its kernel tells it. What to do about it is not decided here."""
+"""Contention for the host's CPUs, from its kernel's pressure information. Not here: what follows from it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Ssh over asyncssh: one kept connection a node, its host key pinned. Not here: what is run on nodes (steps/).
+"""Ssh over asyncssh: one connection is kept for each node, with its host key pinned.
 
-Nothing of the operator's own SSH set-up (agent, configuration, known hosts, keys) takes part; no key is logged.
+Not here: which commands run (steps/). The operator's own SSH configuration (agent, known hosts, keys) takes no part;
+no key is logged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files as one tar, for whoever unpacks it at /: a container engine, or tar on a node."""
+"""Packs files as one tar that a container engine, or tar on a node, unpacks at /."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Whether a cluster can ever run on this host, and what could instead. Not here: who has to wait
-(queue_position.py).
-"""
+"""Checks whether a cluster can ever run on this host, and names what could. Not here: the queue (queue_position.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cluster with all that belongs to it, read and rendered: what most routes answer with."""
+"""Reads a cluster with its steps and queue position, and renders it: the response of most routes."""
 
 from __future__ import annotations
 

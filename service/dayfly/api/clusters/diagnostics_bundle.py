@@ -1,6 +1,6 @@
-"""Everything about one cluster as a tarball, for a post-mortem elsewhere: bounded, and as free of secrets as its parts.
+"""Packs everything about one cluster into a bounded tarball without secrets, for a post-mortem elsewhere.
 
-Not here: how a living cluster's parts are collected (api.services.Diagnostics, made by api/app.py).
+Not here: how the parts of a living cluster are collected (steps/observe/diagnostics.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the domain's values to what callers are shown (schemas/clusters.py)."""
+"""Presents domain values as responses (schemas/clusters.py)."""
 
 from __future__ import annotations
 

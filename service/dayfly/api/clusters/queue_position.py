@@ -1,5 +1,6 @@
-"""Where waiting clusters stand in the queue, and when they will begin. Not here: who is next
-(domain/scheduling/fair_queue.py).
+"""Positions of waiting clusters in the queue, and when they will begin.
+
+Not here: the order of the queue (domain/scheduling/fair_queue.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""/v1/clusters: wish for one, look, wish it away. The wishes are rows; the worker (controllers/) makes them true.
+"""/v1/clusters: create, list, get, delete. A request is recorded in a row; a worker (controllers/) carries it out.
 
-Not here: what callers change of one that is there (routes_update.py).
+Not here: updates of an existing cluster (routes_update.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How to get at a cluster: kubeconfig, registry, published ports, and what a failed one left behind."""
+"""Access to a cluster: kubeconfig, registry, published ports, and the evidence of a failed cluster."""
 
 from __future__ import annotations
 

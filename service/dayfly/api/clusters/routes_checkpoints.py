@@ -1,6 +1,4 @@
-"""/v1/clusters/{cluster}/checkpoints: a caller's own saved states of a cluster. Resetting to one is in
-routes_lifecycle.py.
-"""
+"""/v1/clusters/{cluster}/checkpoints: a caller's snapshots of a cluster. Not here: resets (routes_lifecycle.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/clusters/{cluster}/diagnostics: all there is to know of a cluster, in one file to be kept or sent on."""
+"""/v1/clusters/{cluster}/diagnostics: everything known about a cluster in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/clusters/{cluster}/events: what happened, in order, for progress and for the post-mortem."""
+"""/v1/clusters/{cluster}/events: what happened, in order."""
 
 from __future__ import annotations
 

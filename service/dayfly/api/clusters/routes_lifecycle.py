@@ -1,4 +1,4 @@
-"""A cluster brought back to how it was, put to sleep, woken up. The wishes are rows; the worker makes them true.
+"""Reset, hibernate, resume. A request is recorded in a row; a worker carries it out.
 
 Not here: the checkpoints that a cluster can be reset to (routes_checkpoints.py).
 """

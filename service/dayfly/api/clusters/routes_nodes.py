@@ -1,4 +1,4 @@
-"""/v1/clusters/{cluster}/nodes: the virtual machines, how to get in, and what they print."""
+"""/v1/clusters/{cluster}/nodes: the virtual machines, their SSH access and consoles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers change of a cluster that is there: time, labels, hold, idleness; and their sign that they need it."""
+"""Updates of a cluster by callers: time to live, labels, hold, idleness; and heartbeats."""
 
 from __future__ import annotations
 

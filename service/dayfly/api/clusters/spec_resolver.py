@@ -1,6 +1,6 @@
-"""From a request to a specification: defaults filled in from the image, sizes checked against the image.
+"""Resolves a request to a specification: defaults come from the image, sizes are checked against it.
 
-Not here: whether the host has room for it (capacity_check.py), and how long it may live (ttl.py).
+Not here: whether the host can run it (capacity_check.py), and how long it may live (ttl.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How long a caller may keep a cluster: time to live, extensions, holds, within the server's limits.
+"""Time to live, extensions and holds that a caller may request, within the server's limits.
 
-Not here: when a cluster's time is over (domain/cluster/expiry.py), and what happens then (controllers/).
+Not here: when a cluster expires (domain/cluster/expiry.py), and what happens then (controllers/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a pool of the domain to the schema that callers are shown."""
+"""Presents pools of the domain as responses."""
 
 from __future__ import annotations
 

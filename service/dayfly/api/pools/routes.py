@@ -1,6 +1,4 @@
-"""/v1/pools: warm clusters kept for whoever asks next. Not here: how they are kept
-(controllers/pools/controller.py).
-"""
+"""/v1/pools. Not here: how pools are filled (controllers/pools/controller.py)."""
 
 from __future__ import annotations
 

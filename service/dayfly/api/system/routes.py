@@ -1,4 +1,4 @@
-"""The service itself: is it alive, can it work, which version is it."""
+"""Health, readiness and version of the service."""
 
 from __future__ import annotations
 

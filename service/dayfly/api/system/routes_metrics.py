@@ -1,4 +1,4 @@
-"""What a monitoring system reads. Its form is in telemetry.py, the counting in store/statistics.py."""
+"""/metrics, for a monitoring system. The format is in telemetry.py, the counting in store/statistics.py."""
 
 from __future__ import annotations
 

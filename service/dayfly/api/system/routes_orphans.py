@@ -1,4 +1,4 @@
-"""/v1/orphans: what on the engine no living cluster or template owns. See also controllers/gc.py."""
+"""/v1/orphans: objects on the engine that no living cluster or template owns. See also controllers/gc.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a template of the domain to the schema that callers are shown."""
+"""Presents templates of the domain as responses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""/v1/templates: what clusters are forks of. Not here: which clusters are (controllers/): callers never ask for
-that.
-"""
+"""/v1/templates. Callers never choose a template; controllers/ decides which cluster is forked from which."""
 
 from __future__ import annotations
 

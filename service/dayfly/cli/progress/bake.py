@@ -1,4 +1,4 @@
-"""What a bake looks like: on a terminal a line a phase, live; elsewhere a plain line when a phase begins and ends."""
+"""Progress of a bake: on a terminal a live line for each phase; elsewhere a line when a phase begins and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting in front of a terminal, or of a log: what step, which node, how long."""
+"""Progress of a cluster: which step, which node, how long."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a full examination looks like: on a terminal a live line; elsewhere a line for each trial. A table in the end.
+"""Progress of a full examination: on a terminal a live line, elsewhere a line for each trial; at the end a table.
 
-Everything but the table goes to standard error, for standard output may be JSON.
+Only the table goes to standard output, where JSON may go instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Something that is drawn anew while it goes on, where there is a terminal. Not here: what is drawn."""
+"""A region of the terminal that is redrawn. Not here: what is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a push or pull looks like: on a terminal one live line of bytes and layers; elsewhere lines."""
+"""Progress of a push or pull: on a terminal one live line of bytes and layers; elsewhere lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Docker is told of a container: pure, so that its privileges can be tested without an engine."""
+"""A container's configuration for Docker: pure, so that its privileges can be tested without an engine."""
 
 from __future__ import annotations
 

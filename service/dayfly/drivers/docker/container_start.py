@@ -1,4 +1,4 @@
-"""Makes a container, or takes the one that is there, and starts it: with its files, at host ports that stay its own."""
+"""Creates a container, or adopts the existing one, and starts it: with its files, at host ports that do not change."""
 
 from __future__ import annotations
 

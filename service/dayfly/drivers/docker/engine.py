@@ -1,4 +1,4 @@
-"""A ContainerEngine over Docker's API (1.41 and newer). Containers are made in container_start.py."""
+"""A ContainerEngine over Docker's API (1.41 and newer). Not here: the creation of containers (container_start.py)."""
 
 from __future__ import annotations
 

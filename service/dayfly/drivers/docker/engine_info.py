@@ -1,4 +1,4 @@
-"""What an engine tells of itself: `GET /version` and `GET /info`, of Docker and of Podman."""
+"""An engine's version and properties (`GET /version` and `GET /info`), of Docker and of Podman."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Turns what goes wrong between us and a Docker engine into dayfly.errors: the one place that reads its prose.
+"""Translates errors of a Docker engine into errors of dayfly.errors: the only place that reads Docker's messages.
 
-Docker's API has few status codes and many messages, so messages are matched; tests/unit/drivers keeps real ones.
-Not here: what to do about an error.
+Docker's API has few status codes and many messages, so messages are matched; tests/unit/drivers has real ones.
 """
 
 from __future__ import annotations

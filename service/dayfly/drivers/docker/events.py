@@ -1,4 +1,4 @@
-"""The engine's event stream, narrowed to what Dayfly made."""
+"""The engine's event stream, filtered to objects of this installation."""
 
 from __future__ import annotations
 

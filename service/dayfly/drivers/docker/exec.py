@@ -1,4 +1,4 @@
-"""Commands in running containers, over Docker's exec: whole runs, and duplex streams."""
+"""Commands in running containers by Docker's exec: complete runs, and duplex streams."""
 
 from __future__ import annotations
 

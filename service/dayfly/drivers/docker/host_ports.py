@@ -1,7 +1,7 @@
-"""Host ports for a new container. Chosen here and not by the engine, so that they stay its own.
+"""Chooses host ports for a new container, so that they survive restarts.
 
-A port that the engine picks is another one after every start: who was given an endpoint would lose the cluster each
-time the engine restarts. What is chosen stands in the container's configuration, and in a label beside it.
+A port that the engine chooses changes with every start: callers would lose the cluster each time the engine restarts.
+The chosen ports are in the container's configuration and in a label.
 """
 
 from __future__ import annotations

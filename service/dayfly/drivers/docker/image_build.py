@@ -1,4 +1,4 @@
-"""Makes images: from a root file system, or from another image and files. Whatever fails, nothing half-made stays.
+"""Builds images from a root file system, or from another image and files. A failed build leaves nothing.
 
 aiodocker knows neither `docker import` nor streamed archives, so these two calls are made on its session directly.
 """

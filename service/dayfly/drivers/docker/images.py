@@ -1,4 +1,4 @@
-"""ImageStore and ImageBuilder over Docker's API. How images are made stands in image_build.py."""
+"""ImageStore and ImageBuilder over Docker's API. Not here: how images are built (image_build.py)."""
 
 from __future__ import annotations
 

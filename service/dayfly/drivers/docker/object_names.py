@@ -1,6 +1,6 @@
-"""Everything on an engine by its name, whoever made it: a second look that no label filter can deceive.
+"""Lists every object on an engine by name, whoever created it: a second look for engines whose label filters fail.
 
-Not here: any removal. Things are removed by exact label (resources.py).
+Not here: any removal. Objects are removed by exact label (resources.py).
 """
 
 from __future__ import annotations

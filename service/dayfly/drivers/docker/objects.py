@@ -1,4 +1,4 @@
-"""Docker's objects one by one: how a container looks, and how things are deleted whoever else is deleting them."""
+"""Docker's objects one by one: the state of a container, and deletions that tolerate concurrent ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pushes and pulls, with the login that `docker login` has kept, on Docker and on Podman.
+"""Pushes and pulls images with the login that `docker login` stored, on Docker and on Podman.
 
-aiodocker's own calls send a header that Podman does not parse, and cannot ask Podman for a registry without TLS.
+aiodocker's own calls send a header that Podman cannot parse, and cannot ask Podman for a registry without TLS.
 Not here: logins (registry_credentials.py).
 """
 

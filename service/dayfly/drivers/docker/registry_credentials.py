@@ -1,7 +1,7 @@
-"""What `docker login` has kept on this machine for a registry: user and password, or a token.
+"""Reads what `docker login` stored for a registry: user and password, or a token.
 
-The engine keeps none of it: each push and pull brings its own. Secrets stay out of messages and logs here.
-Not here: how they are sent (push_pull.py).
+The engine stores no login: each push and pull sends it. No secret is in a message or a log.
+Not here: how logins are sent (push_pull.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""All that one installation has on the engine, found by its label alone, and removed one by one.
+"""Lists and removes everything on the engine that carries this installation's label.
 
-Here a mistake would cost somebody else's work: labels are compared once more in Python, and again before a removal.
+A mistake here would destroy other people's work: labels are compared again in Python, and once more before a removal.
 """
 
 from __future__ import annotations

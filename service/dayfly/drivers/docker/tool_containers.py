@@ -1,4 +1,4 @@
-"""Runs ToolContainers over Docker's API. Not here: what a bake runs in them (images/), their privileges' reasons."""
+"""ToolContainers over Docker's API. Not here: what a bake runs in them, and why it needs its privileges (images/)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The seams to the outside world. The engine's steps know these, and no library behind them.
+"""The interfaces to the outside world. Steps and controllers know these, and no library behind them.
 
-`ContainerEngine` speaks of a cluster's containers in CRI's sense, not of Docker: a Kubernetes engine can follow.
-Every method raises errors of dayfly.errors only; DockerUnavailable where the engine does not answer.
+`ContainerEngine` speaks of sandbox and containers in CRI's sense, not of Docker: a Kubernetes engine can follow. Every
+method raises errors of dayfly.errors only; DockerUnavailable where the engine does not answer.
 """
 
 from __future__ import annotations

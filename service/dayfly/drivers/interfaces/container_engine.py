@@ -1,4 +1,4 @@
-"""Where clusters' containers run, in CRI's sense and not Docker's: a Kubernetes engine can follow."""
+"""The engine that runs clusters' containers, in CRI's terms and not Docker's: a Kubernetes engine can follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host that everything runs on."""
+"""The host that the engine runs on."""
 
 from __future__ import annotations
 

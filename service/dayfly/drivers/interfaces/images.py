@@ -1,4 +1,4 @@
-"""The images on the engine, and what makes them."""
+"""Images on the engine, and their creation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster's nodes: their virtual machines, and who is let in on them."""
+"""A cluster's nodes: their virtual machines, and access by SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers that run one program for a caller who stays connected: what a bake without root runs in."""
+"""Containers that run one program for a connected caller: a bake without root runs in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KubeApi over HTTP, for Kubernetes 1.20 and newer: nodes, pods and the one pod that proves a cluster usable."""
+"""KubeApi over HTTP, for Kubernetes 1.20 and newer: nodes, pods, and the smoke test's pod."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""HTTP to one cluster's API server: mutual TLS, single requests, and watches that outlive their connections.
+"""HTTP to one cluster's API server: mutual TLS, single requests, and watches that reconnect.
 
-Not here: which objects mean what (client.py).
+Not here: what the objects mean (client.py).
 """
 
 from __future__ import annotations

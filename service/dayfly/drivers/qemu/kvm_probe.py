@@ -1,7 +1,7 @@
-"""Whether KVM works here: not whether there is a device, but whether a kernel boots on it.
+"""Tests whether KVM works: a kernel must boot on it; that /dev/kvm exists is not enough.
 
-There are hosts whose /dev/kvm opens, makes machines, and runs no guest: it spins in the firmware for ever.
-Only the engine is asked, even for the device: in a container of our own there is none, whatever the host has.
+There are hosts whose /dev/kvm opens and creates machines, but never runs a guest: it spins in the firmware. The engine
+is asked, even for the device: Dayfly's own container has none, whatever the host has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""QMP, QEMU's control protocol, to a machine in a node container: through socat, as the socket lies in there."""
+"""QMP, QEMU's control protocol, to a machine in a node container: through socat, because the socket is in there."""
 
 from __future__ import annotations
 

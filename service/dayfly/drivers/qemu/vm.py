@@ -1,7 +1,7 @@
-"""Machines in node containers, over QEMU's control protocol and the guest's agent (interfaces.Machines).
+"""Virtual machines in node containers, over QMP and the guest's agent (interfaces.Machines).
 
-A folder of a saved machine is made beside its place and renamed: what is there is whole. Not here: when machines are
-saved, and where from they are started (domain/cluster/qemu_cmdline.py).
+The folder of a saved machine is written under another name and renamed, so that a folder is always complete. Not here:
+when machines are saved, and from what they start (domain/cluster/qemu_cmdline.py).
 """
 
 from __future__ import annotations
