@@ -50,7 +50,7 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         yield app.Infrastructure(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
         await engine.close()
 
-    with patch.object(app, "open_outside", infrastructure):
+    with patch.object(app, "open_infrastructure", infrastructure):
         asyncio.run(app.run(settings, api=role != "worker", worker=role != "api"))
 
 
