@@ -71,7 +71,7 @@ def test_a_socket_that_nobody_listens_at(root: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(root / SOCKET.lstrip("/")))
     check = judged(root)
-    assert check.found == f"nobody listens at {SOCKET}"
+    assert check.found == f"no process listens at {SOCKET}"
     assert "journalctl -u docker" in check.advice
 
 

@@ -84,7 +84,7 @@ def create(
             parser=parse_duration, metavar="DURATION", help="From now: keep it so long should it fail or expire."
         ),
     ] = None,
-    hold_reason: Annotated[str | None, typer.Option(help="For whoever wonders why it is still there.")] = None,
+    hold_reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
     hold_vms: Annotated[Vms | None, typer.Option(help="What becomes of a held one's machines.")] = None,
     readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean.")] = None,
     wait: Wait = False,

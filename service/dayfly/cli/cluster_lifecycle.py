@@ -20,7 +20,7 @@ Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The check
 def reset(
     name: Name,
     to: Annotated[
-        str | None, typer.Option(metavar="CHECKPOINT", help="Else: as it was when it was first ready.")
+        str | None, typer.Option(metavar="CHECKPOINT", help="Without it: the state of the first `ready`.")
     ] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,

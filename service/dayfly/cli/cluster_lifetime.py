@@ -52,7 +52,7 @@ def hold(
     duration: Annotated[
         float, typer.Option("--for", parser=parse_duration, metavar="DURATION", help="From now: 30m, 2h, 1d.")
     ] = 3600.0,
-    reason: Annotated[str | None, typer.Option(help="For whoever wonders why it is still there.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
     vms: Annotated[
         Vms | None, typer.Option(help="Of a cluster that failed or expired: what becomes of its machines.")
     ] = None,

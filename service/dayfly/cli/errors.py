@@ -49,7 +49,11 @@ def explain(error: Exception) -> str | None:
         case ClusterFailed():
             told = _explain_failed(error)
         case WaitTimeout():
-            told = "wait_timeout", str(error), f"it goes on; look with `dayfly cluster show {error.cluster.name}`"
+            told = (
+                "wait_timeout",
+                str(error),
+                f"it continues; look with `dayfly cluster show {error.cluster.name}`",
+            )
         case ClientError():
             told = "client", str(error), None
         case DayflyError():

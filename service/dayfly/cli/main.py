@@ -34,7 +34,7 @@ _COMMANDS: Final = {
     "gc": _Lazy("dayfly.cli.gc", "gc", "Remove containers, volumes and networks that nothing owns any more."),
     "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
     "template": _Lazy("dayfly.cli.template", "app", "Make, look at and delete templates of clusters."),
-    "pool": _Lazy("dayfly.cli.pool", "app", "Keep clusters warm for whoever asks next."),
+    "pool": _Lazy("dayfly.cli.pool", "app", "Keep paused clusters ready for the next caller."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
     "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),

@@ -25,7 +25,7 @@ from dayfly.cli.options import (
 from dayfly.client import Client, Period
 from dayfly.client.pool_models import Day
 
-app = typer.Typer(no_args_is_help=True, help="Keep clusters warm for whoever asks next.", add_completion=False)
+app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the next caller.", add_completion=False)
 
 _DAYS: Final = get_args(Day)
 _PERIOD: Final = re.compile(r"(?P<days>[a-z,-]+) (?P<since>\d\d:\d\d)-(?P<until>\d\d:\d\d) (?P<size>\d{1,4})")

@@ -134,14 +134,14 @@ class GarbageCollector:
         """Raises DockerUnavailable, EngineRefused."""
         await self._engine.discard(orphan.resource)
         resource = orphan.resource
-        _log.info("stray removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)
+        _log.info("orphan removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)
 
     async def _remove(self, orphans: Sequence[Orphan]) -> None:
         for orphan in orphans:
             try:
                 await self.remove(orphan)
             except DayflyError as error:
-                _log.warning("a stray cannot be removed yet", name=orphan.resource.name, code=error.code)
+                _log.warning("an orphan cannot be removed yet", name=orphan.resource.name, code=error.code)
 
     async def _without_owner(self, resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[Orphan, ...]:
         unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known} - {""}
@@ -157,7 +157,7 @@ class GarbageCollector:
         if resource.id not in self._first_seen:
             self._first_seen[resource.id] = now
             _log.warning(
-                "found a stray", kind=resource.kind, name=resource.name, why=orphan.why, removed_in=self._grace_seconds
+                "orphan found", kind=resource.kind, name=resource.name, why=orphan.why, removed_in=self._grace_seconds
             )
         return now - self._first_seen[resource.id] >= self._grace_seconds
 

@@ -1,4 +1,4 @@
-"""Why an engine does not answer, and what to do about it: its socket is missing, forbidden, or nobody listens at it.
+"""Why an engine does not answer, and what to do about it: its socket is missing, forbidden, or nothing listens.
 
 Not here: asking an engine that answers (examine.py).
 """
@@ -48,7 +48,7 @@ def _socket_down(host: Host, address: EngineAddress, path: Path, said: str) -> C
     if error == errno.ECONNREFUSED and not here.is_socket():
         return _failed(f"{path} is no socket", f"correct {address.setting or 'DAYFLY_DOCKER_HOST'}")
     if error == errno.ECONNREFUSED:
-        return _failed(f"nobody listens at {path}", _START)
+        return _failed(f"no process listens at {path}", _START)
     return _failed(said, "see the engine's own log (journalctl -u docker), or restart it (systemctl restart docker)")
 
 

@@ -86,7 +86,7 @@ class HoldRequest(Strict):
     )
     seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
     reason: Annotated[str, AfterValidator(_check_reason)] = Field(
-        min_length=1, max_length=MAX_REASON, description="For whoever wonders why it is still there; printable."
+        min_length=1, max_length=MAX_REASON, description="The reason, shown with the cluster; printable."
     )
     vms: VmsUnderHold = Field(
         default="running",
@@ -181,7 +181,7 @@ class ClusterRequest(ShapeRequest):
         "the disks as they were), or let it fail (`never`).",
     )
     hold: HoldRequest | None = Field(
-        default=None, description="Keep it if it fails or its time is over, for somebody to look at."
+        default=None, description="Keep the cluster if it fails or expires, for a post-mortem."
     )
 
 

@@ -64,7 +64,7 @@ class Restore:
                 await discard(machines, topology, origin, fence=context.cluster.fence)
             may_go_on.set()
             await resume(machines, found.keys() - {one.container.name for one in missing})
-        context.progress(f"all machines go on ({origin})")
+        context.progress(f"all machines are resumed ({origin})")
         if _sets_clocks(context):
             await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
 

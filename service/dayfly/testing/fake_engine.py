@@ -44,14 +44,14 @@ class FakeEngine(FakeHost):
         await self._enter("ensure")
         existing = self.containers.get(container.name)
         if existing is None and again:
-            raise ContainerRemoved(f"{container.name} was removed by somebody else")
+            raise ContainerRemoved(f"{container.name} was removed, and not by Dayfly")
         if existing is None:
             if self.images is not None and container.image not in self.images:
                 raise ImageMissing(f"container {container.name}: No such image: {container.image}")
             existing = self._create(container)
         for label in (LABEL_CLUSTER, LABEL_INSTANCE):
             if existing.spec.labels.get(label) != container.labels.get(label):
-                raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
+                raise EngineRefused(f"container {container.name} exists and does not belong to this installation")
         if existing.state in {"created", "exited"}:
             existing.files |= {file.path: file.content for file in files}
         if existing.state == "created":

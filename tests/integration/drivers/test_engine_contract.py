@@ -291,7 +291,7 @@ async def test_a_name_of_somebody_else_is_refused(engine: ContainerEngine, insta
     thief = container(instance, "net", role="net", cluster="other")
     thief = ContainerSpec(net.name, "net", thief.image, thief.command, thief.labels)
 
-    with pytest.raises(EngineRefused, match="somebody else"):
+    with pytest.raises(EngineRefused, match="does not belong to this installation"):
         await engine.ensure(thief)
 
     assert await engine.list_containers("other") == ()

@@ -211,5 +211,5 @@ class ReadyController:
         quiet = (claim.at - since).total_seconds()
         if quiet < idle:
             return RequeueAfter(min(idle - max(0.0, quiet), idle / IDLE_LOOKS))
-        await store.append_event(claim, NewEvent("cluster.idle", f"nobody has sent it anything for {quiet:.0f} s"))
+        await store.append_event(claim, NewEvent("cluster.idle", f"no traffic for {quiet:.0f} s"))
         return await self._wish_hibernation(claim)

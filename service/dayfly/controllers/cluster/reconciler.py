@@ -161,5 +161,5 @@ def _back_again(cluster: Cluster) -> NewEvent:
     if cluster.origin is None:
         return NewEvent("cluster.recovered", "everything runs again")
     if cluster.origin == HIBERNATION:
-        return NewEvent("cluster.resumed", "it goes on where it was")
+        return NewEvent("cluster.resumed", "its machines continue where they were")
     return NewEvent("cluster.reset", f"is back: generation {cluster.generation}, from its {cluster.origin.kind}")

@@ -142,7 +142,7 @@ class Recovery:
 
     def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)
-        return Lost(ContainerRemoved(f"{names} was removed by somebody else"), self._node(claim, found))
+        return Lost(ContainerRemoved(f"{names} was removed, and not by Dayfly"), self._node(claim, found))
 
     async def _not_again(self, claim: Claim, found: Damage, more: str = "") -> Lost:
         if found.kind == "restarted":

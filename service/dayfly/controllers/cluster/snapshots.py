@@ -60,7 +60,9 @@ class Snapshots:
         if gone_on.late is not None:
             return await self._late(claim, gone_on.late)
         seconds = round(context.clock.monotonic() - began, 3)
-        await context.store.append_event(claim, NewEvent("cluster.resumed", "its machines go on", seconds=seconds))
+        await context.store.append_event(
+            claim, NewEvent("cluster.resumed", "its machines are resumed", seconds=seconds)
+        )
         return replace(claim, cluster=await context.store.set_paused(claim, paused=False))
 
     async def seconds_until_clocks(self, claim: Claim) -> float:
@@ -172,7 +174,7 @@ class Snapshots:
     async def _late(self, claim: Claim, error: DayflyError) -> Claim:
         """All of it runs: whoever has it may be at work on it, and only its clocks are to be mended yet."""
         if await self._late_since(claim.cluster) is None:
-            await self._tell(claim, "cluster.resumed", "its machines go on, but a clock cannot be set yet", error)
+            await self._tell(claim, "cluster.resumed", "its machines are resumed, but a clock cannot be set yet", error)
         # Also where they were found standing still though the record did not say so.
         return replace(claim, cluster=await self.context.store.set_paused(claim, paused=True))
 
@@ -184,11 +186,11 @@ class Snapshots:
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
         if await self._unused(cluster):
-            await self._tell(claim, "cluster.fallback", "nobody has used it yet, and it cannot go on", error)
+            await self._tell(claim, "cluster.fallback", "it was never used, and cannot be resumed", error)
             fresh = await self.boot_sources.reset(claim, IMAGE)
             await context.store.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
-        await self._tell(claim, "cluster.fallback", "what cannot go on is booted from its disks", error)
+        await self._tell(claim, "cluster.fallback", "machines that cannot be resumed boot from their disks", error)
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         # Paused still: when all run again, clocks are looked at that could not be set, or of who went on after all.
         return replace(claim, cluster=await context.store.set_paused(claim, paused=True))

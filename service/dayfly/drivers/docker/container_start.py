@@ -80,7 +80,7 @@ async def _adopt(docker: Docker, container: ContainerSpec) -> _Found:
 
 
 def _removed(name: str) -> ContainerRemoved:
-    return ContainerRemoved(f"{name} was removed by somebody else")
+    return ContainerRemoved(f"{name} was removed, and not by Dayfly")
 
 
 async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
@@ -93,7 +93,7 @@ async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
     labels = shown["Config"]["Labels"] or {}
     for label in (LABEL_CLUSTER, LABEL_INSTANCE):
         if labels.get(label) != container.labels.get(label):
-            raise EngineRefused(f"container {container.name} exists and belongs to somebody else")
+            raise EngineRefused(f"container {container.name} exists and does not belong to this installation")
     handle = docker.containers.container(shown["Id"])
     return _Found(handle, state_of(shown), docker_ports.ports_of(labels))
 
@@ -115,7 +115,7 @@ async def _make_volume(docker: Docker, volume: Volume) -> None:
     labels = labels_of(await made.show())
     # Without any label of ours it was made by an earlier version on Podman.
     if has_our_labels(labels) and not volume.labels.items() <= labels.items():
-        raise EngineRefused(f"volume {volume.name} exists and belongs to somebody else")
+        raise EngineRefused(f"volume {volume.name} exists and does not belong to this installation")
 
 
 async def _start_first(container: DockerContainer, files: Sequence[File]) -> None:

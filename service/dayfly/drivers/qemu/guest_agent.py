@@ -117,7 +117,7 @@ class GuestAgent:
     async def _more(self) -> bytes:
         if data := await self._stream.read():
             return data
-        raise SshTimeout(f"{self._container}: nobody serves the channel to the guest's agent")
+        raise SshTimeout(f"{self._container}: no process serves the channel to the guest's agent")
 
 
 @asynccontextmanager

@@ -79,7 +79,7 @@ class QemuMachines:
         async with qmp(self._engine, container) as session:
             if await session.status() == "inmigrate":
                 # QEMU would only note it, and a machine that is loaded later would run at once.
-                raise CommandFailed(f"{container}: nothing was loaded that could go on")
+                raise CommandFailed(f"{container}: no loaded machine can be resumed")
             try:
                 async with asyncio.timeout(_SHORT_SECONDS):
                     await self._give_up_saving(session)
@@ -96,8 +96,8 @@ class QemuMachines:
                 overlay = qemu_cmdline.OVERLAY if disk else ""
                 await self._shell(container, _COPY, folder, draft, ram_file, overlay, timeout=timeout)
                 if (status := await self.status(container)) != _SAVED:
-                    # By somebody whose claim was another's by then: memory and disk may be of two moments.
-                    raise CommandFailed(f"{container}: somebody let it go on while it was being saved: it is {status}")
+                    # By a worker that had lost its lease: memory and disk may be of two moments.
+                    raise CommandFailed(f"{container}: another worker resumed it while it was saved: it is {status}")
             told = await self._shell(container, _RENAME, *fence.arguments, folder, draft, timeout=_SHORT_SECONDS)
         except TimeoutError as error:
             await self._clear(container, draft)
@@ -112,7 +112,7 @@ class QemuMachines:
         looked = await self._engine.exec(container, look, timeout=_SHORT_SECONDS)
         if looked.exit_code not in {0, 1}:
             # Killed with its container, for one: what is saved is not to be given up for that.
-            raise CommandFailed(f"{container}: nobody could look for {folder}: exit code {looked.exit_code}")
+            raise CommandFailed(f"{container}: cannot look for {folder}: exit code {looked.exit_code}")
         return looked.exit_code == 0
 
     async def discard(self, container: str, folder: str, *, fence: Fence) -> None:

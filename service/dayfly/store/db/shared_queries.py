@@ -21,6 +21,11 @@ from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 _NEW_EVENT: Final = insert(tables.events)
+_OWNERS: Final = {
+    Purpose.TEMPLATE: "builds a template",
+    Purpose.TRIAL: "verifies a template",
+    Purpose.MEMBER: "belongs to a pool",
+}
 _BATCH: Final = 1000
 """Ids in one statement: databases bound the number of parameters."""
 
@@ -61,8 +66,8 @@ async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
 def require_active(row: Row[Any]) -> Cluster:
     """The cluster, if it is a caller's, and to stay. Raises Conflict."""
     if row.purpose != Purpose.CLUSTER:
-        # Whatever was wished of it now would be there, unasked for, for who gets it or what is made of it.
-        raise Conflict(f"cluster {row.name} is nobody's yet: its purpose is {row.purpose}")
+        # A change would reach the pool's next caller, or every fork of the template.
+        raise Conflict(f"cluster {row.name} {_OWNERS[Purpose(row.purpose)]} and cannot be modified")
     if row.phase == Phase.DELETED:
         raise Conflict(f"cluster {row.name} is deleted")
     if row.desired == Desired.ABSENT:

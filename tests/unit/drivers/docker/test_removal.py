@@ -82,7 +82,7 @@ async def test_a_volume_of_another_installation_is_not_mounted(recorded: Recorde
     recorded.answers["GET", f"volumes/{SAVED}"] = (200, theirs)
     engine = connect(recorded)
 
-    with pytest.raises(EngineRefused, match="belongs to somebody else"):
+    with pytest.raises(EngineRefused, match="does not belong to this installation"):
         await engine.ensure(container(INSTANCE, "node01", cluster="c1", volumes=(Volume(SAVED, "/saved", LABELS),)))
 
     assert recorded.requests("POST") == ["volumes/create"]

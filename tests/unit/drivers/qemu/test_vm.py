@@ -135,7 +135,7 @@ async def test_what_was_begun_under_a_claim_that_is_lost_meanwhile_does_not_coun
 
 async def test_a_machine_that_somebody_lets_go_on_is_not_saved(lab: Lab) -> None:
     lab.qemu.when_saved = lambda: setattr(lab.qemu, "status", "running")
-    with pytest.raises(CommandFailed, match="somebody let it go on"):
+    with pytest.raises(CommandFailed, match="another worker resumed it"):
         await lab.save()
     assert lab.left() == []
 
@@ -180,7 +180,7 @@ async def test_loaded_in_vain_it_does_not_go_on(lab: Lab) -> None:
 
 async def test_nothing_goes_on_before_it_is_loaded(lab: Lab) -> None:
     lab.qemu.status = "inmigrate"
-    with pytest.raises(CommandFailed, match="nothing was loaded"):
+    with pytest.raises(CommandFailed, match="no loaded machine"):
         await lab.machines.resume(NODE)
     assert lab.qemu.status == "inmigrate"
 
