@@ -28,6 +28,7 @@ def test_the_wheel_holds_what_is_not_python_and_nothing_else(wheel: Path) -> Non
         assert written <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"dayfly"}
     assert "dayfly/py.typed" in names
+    assert not [name for name in names if name.startswith("dayfly/testing/")], "fakes are for tests alone"
 
 
 def test_programs_that_go_into_machines_stay_executable(server_environment: Environment) -> None:
