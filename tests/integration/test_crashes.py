@@ -154,14 +154,14 @@ ALL_SAVED: Final = SavedLife(
         "begin:after",
         "load:before",
         "load:node01:within",
-        "go_on:node01:before",
-        "go_on:node01:after",
+        "resume:node01:before",
+        "resume:node01:after",
         "identify:node01:within",
         "identify:node01:after",
         "template_verified:before",
         "template_verified:after",
     ),
-    fork=("begin:before", "begin:after", "load:node01:within", "go_on:node01:before", "identify:node01:before"),
+    fork=("begin:before", "begin:after", "load:node01:within", "resume:node01:before", "identify:node01:before"),
     checkpoint=(
         "paused:before",
         "paused:after",
@@ -170,7 +170,7 @@ ALL_SAVED: Final = SavedLife(
         "checkpoint_made:before",
     ),
     hibernation=("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before"),
-    resumption=("begin:after", "load:within", "go_on:node01:before", "go_on:node01:after", "phase:ready:before"),
+    resumption=("begin:after", "load:within", "resume:node01:before", "resume:node01:after", "phase:ready:before"),
     reset=(
         "begin:before",
         "begin:after",
@@ -186,14 +186,14 @@ SAVED: Final = SavedLife(
         "template_saved:before",
         # From here on it is the trial that is worked on.
         "load:node01:within",
-        "go_on:node01:after",
+        "resume:node01:after",
         "identify:node01:within",
         "template_verified:before",
     ),
     fork=("load:node01:within", "identify:node01:before"),
     checkpoint=("paused:after", "save:node01:within", "checkpoint_made:before"),
     hibernation=("save:node01:within", "save:node01:after"),
-    resumption=("load:within", "go_on:node01:after"),
+    resumption=("load:within", "resume:node01:after"),
     reset=("clear:after", "load:within", "identify:node01:within"),
 )
 

@@ -234,10 +234,10 @@ def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
         async def mortal_then() -> None:
             fuse.burn(f"load:{node}", "within")
             await then()
-            fuse.burn(f"go_on:{node}", "before")
+            fuse.burn(f"resume:{node}", "before")
 
         await fuse.around(f"load:{node}", lambda: load(container, *rest, then=mortal_then, **more), MACHINE_SECONDS)
-        fuse.burn(f"go_on:{node}", "after")
+        fuse.burn(f"resume:{node}", "after")
 
     setattr(machines, "load", mortal_load)  # noqa: B010 - as the others
 
