@@ -18,11 +18,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
-# Their tests are shared among processes, one a core.
+# Their tests are shared among processes, one a core. Those of the stage serial look at all that an engine has.
 SHARED_STAGES=(unit store api scenarios integration)
-VM_STAGES=(doctor integration hosts e2e)
+VM_STAGES=(doctor serial integration hosts e2e)
+SERIAL_TESTS=(tests/integration/drivers tests/integration/test_bake_in_container.py)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
-    [packaging]=1200 [integration]=3000 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
+    [packaging]=1200 [serial]=1800 [integration]=3000 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
 
 main() {
     parse "$@"
@@ -65,7 +66,7 @@ wanted() {
 
 setup() {
     local packages=("${RUNTIME_PACKAGES[@]}" "${TEST_PACKAGES[@]}")
-    if wanted integration || wanted hosts || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
+    if wanted serial || wanted integration || wanted hosts || wanted e2e; then packages+=("${BAKE_PACKAGES[@]}"); fi
     if wanted integration; then packages+=("${LAB_PACKAGES[@]}"); fi
     part "system packages" install_packages "${packages[@]}"
     if wanted e2e; then part "kubectl" install_kubectl; fi
@@ -97,18 +98,22 @@ record() { # name, seconds, exit code
 }
 
 run_stage() {
-    local stage=$1 status=0 sharing=()
+    local stage=$1 status=0 sharing=() tests=("tests/$1")
     wanted "$stage" || return 0
     if [[ " ${SHARED_STAGES[*]} " == *" $stage "* ]]; then
         # Each process starts servers of its own: many cores would make more of them than they save.
         sharing=(-n "$(nproc)" --maxprocesses 4 --dist worksteal)
     fi
+    case $stage in
+        serial) tests=("${SERIAL_TESTS[@]}") ;;
+        integration) tests+=("${SERIAL_TESTS[@]/#/--ignore=}") ;;
+    esac
     say "" "=== $stage"
     STAGE=$stage BEGAN=$(clock)
     case $stage in
         lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
         doctor) follow "$stage" dayfly doctor || status=$? ;;
-        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "tests/$stage" \
+        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}" \
                ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}" || status=$? ;;
     esac
     # pytest's 5: the caller's own filter left no test of this stage.
@@ -154,7 +159,7 @@ TAIL=
 BAKES=() BAKER=
 
 start_bakes() {
-    if wanted integration || wanted hosts || wanted e2e || wanted doctor; then BAKES+=(bare); fi
+    if wanted serial || wanted integration || wanted hosts || wanted e2e || wanted doctor; then BAKES+=(bare); fi
     if wanted integration; then BAKES+=(lab); fi
     if wanted e2e; then BAKES+=(k8s-debian); fi
     [[ ${#BAKES[@]} -gt 0 ]] || return 0
