@@ -127,7 +127,8 @@ def engine_lists(engine: str) -> dict[str, set[str]]:
     return {
         "containers": set(docker("ps", "--all", "--quiet", "--no-trunc", engine=engine).split()),
         "volumes": set(docker("volume", "ls", "--quiet", engine=engine).split()),
-        "networks": set(docker("network", "ls", "--quiet", "--no-trunc", engine=engine).split()),
+        # By name: an engine that starts again makes its default networks anew.
+        "networks": set(docker("network", "ls", "--format", "{{.Name}}", engine=engine).split()),
     }
 
 
