@@ -106,7 +106,10 @@ run_stage() {
     fi
     case $stage in
         serial) tests=("${SERIAL_TESTS[@]}") ;;
-        integration) tests+=("${SERIAL_TESTS[@]/#/--ignore=}") ;;
+        integration)
+            tests+=("${SERIAL_TESTS[@]/#/--ignore=}")
+            # A file's tests share machines, which take long to boot: they stay together.
+            sharing+=(--dist loadfile) ;;
     esac
     say "" "=== $stage"
     STAGE=$stage BEGAN=$(clock)
