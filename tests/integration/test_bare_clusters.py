@@ -117,10 +117,14 @@ def test_a_guest_sends_nothing_outside_by_itself(service: Service, pair: tuple[C
 def test_deleting_one_leaves_the_other_serving_and_nothing_of_itself(
     service: Service, client: Client, pair: tuple[Cluster, Cluster]
 ) -> None:
+    containers = docker("ps", "-aq", "--filter", f"label=dayfly.cluster={pair[0].id}").split()
+    # Anonymous volumes, too.
+    mounted = set(docker("inspect", "--format", "{{range .Mounts}}{{.Name}} {{end}}", *containers).split())
+    assert mounted
     client.delete("left")
     client.wait_deleted("left")
     assert not docker("ps", "-aq", "--filter", f"label=dayfly.cluster={pair[0].id}").split()
-    assert pair[0].id not in docker("volume", "ls", "-q")
+    assert mounted.isdisjoint(docker("volume", "ls", "-q").split())
     assert run(service, "right", "node02", "hostname") == "node02"
     # The name is free again at once, and the old one is still known by its id.
     assert client.get(pair[0].id).phase == "deleted"
