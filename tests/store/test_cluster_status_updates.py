@@ -48,6 +48,17 @@ async def test_a_move_that_the_table_has_not_changes_nothing(store: Store, phase
     assert await store.evidence(claim.cluster.id) == {}
 
 
+async def test_what_is_told_with_a_phase_comes_before_it_or_not_at_all(store: Store) -> None:
+    claim = await claim_new(store)
+    told = NewEvent("cluster.expired", "its time is over")
+    with pytest.raises(Internal):
+        await store.set_phase(claim, Phase.READY, told=told)
+    assert await reported(store, claim.cluster.id) == ()
+    await store.set_phase(claim, Phase.DELETING, told=told)
+    over, phase = await reported(store, claim.cluster.id)
+    assert (over.type, phase.type, over.at) == ("cluster.expired", "phase", phase.at)
+
+
 async def test_a_fault_is_kept_and_its_evidence_beside_it(store: Store) -> None:
     claim = await claim_new(store)
     fault = Fault("vm_exited", "QEMU ended", "boot", "node01", {"console": "panic"})

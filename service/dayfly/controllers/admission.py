@@ -41,6 +41,7 @@ class Admission:
         if not queue.waiting:
             return ()
         offered = await self._offered()
+        # Without the lock at first: of a long queue most looks find that nothing fits, and hold nobody up.
         if not admissible(queue, offered):
             return ()
         return await self._store.admit(lambda locked: admissible(locked, offered))

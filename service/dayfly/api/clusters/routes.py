@@ -18,7 +18,7 @@ from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.long_poll import WaitFor, wait_for_cluster
-from dayfly.api.parameters import TheCluster, Timeout
+from dayfly.api.parameters import IdOrName, TheCluster, Timeout
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -167,17 +167,17 @@ async def get_cluster(
 async def delete_cluster(
     request: Request,
     services: Services,
-    cluster: TheCluster,
+    cluster: IdOrName,
     wait: Annotated[WaitFor | None, Query(description="`deleted`: hold the answer until it is gone.")] = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
     """Ask for a cluster to be deleted, whatever it is doing. Asking again does no harm."""
     if wait not in {None, "deleted"}:
         raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
-    cluster = await services.store.request_deletion(cluster.id)
+    wished = await services.store.request_deletion(cluster)
     if wait is not None:
-        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
-    return await show(cluster, services)
+        wished = await wait_for_cluster(request, services, wished, wait, timeout_seconds)
+    return await show(wished, services)
 
 
 async def _check_name_is_free(name: str | None, services: ApiServices) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from dayfly.api.clusters.presenter import show_checkpoint
 from dayfly.api.dependencies import Services
-from dayfly.api.parameters import TheCluster
+from dayfly.api.parameters import IdOrName, TheCluster
 from dayfly.domain import checkpoint as domain
 from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME
 from dayfly.errors import NotFound
@@ -38,14 +38,14 @@ TheCheckpoint = Annotated[domain.Checkpoint, Depends(_checkpoint)]
     },
 )
 async def create_checkpoint(
-    wanted: CheckpointRequest, response: Response, services: Services, cluster: TheCluster
+    wanted: CheckpointRequest, response: Response, services: Services, cluster: IdOrName
 ) -> Checkpoint:
     """Save a ready cluster as it is now. Its machines stand still for a moment, and go on with their clocks mended.
 
     409 when it is not ready, has a checkpoint of this name, or has as many as it can.
     """
-    made = await services.store.create_checkpoint(cluster.id, wanted.name)
-    response.headers["Location"] = f"/v1/clusters/{cluster.id}/checkpoints/{made.name}"
+    made = await services.store.create_checkpoint(cluster, wanted.name)
+    response.headers["Location"] = f"/v1/clusters/{made.cluster_id}/checkpoints/{made.name}"
     return show_checkpoint(made)
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.long_poll import WaitFor, wait_for_cluster
-from dayfly.api.parameters import TheCluster, Timeout
+from dayfly.api.parameters import IdOrName, Timeout
 from dayfly.domain.cluster import model as domain
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.checkpoints import ResetRequest
@@ -32,7 +32,7 @@ _UntilHibernated = Annotated[
 async def reset_cluster(
     request: Request,
     services: Services,
-    cluster: TheCluster,
+    cluster: IdOrName,
     wanted: ResetRequest | None = None,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
@@ -46,15 +46,15 @@ async def reset_cluster(
     """
     _check_wait(wait, "ready")
     origin = (wanted or ResetRequest()).origin
-    cluster = await services.store.request_reset(cluster.id, origin)
-    return await _answer(request, services, cluster, wait, timeout_seconds)
+    wished = await services.store.request_reset(cluster, origin)
+    return await _answer(request, services, wished, wait, timeout_seconds)
 
 
 @router.post("/hibernate", operation_id="hibernateCluster", status_code=202)
 async def hibernate_cluster(
     request: Request,
     services: Services,
-    cluster: TheCluster,
+    cluster: IdOrName,
     wait: _UntilHibernated = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
@@ -63,15 +63,15 @@ async def hibernate_cluster(
     Its time to live goes on. Asking again does no harm; 409 when it is not ready.
     """
     _check_wait(wait, "hibernated")
-    cluster = await services.store.request_hibernation(cluster.id)
-    return await _answer(request, services, cluster, wait, timeout_seconds)
+    wished = await services.store.request_hibernation(cluster)
+    return await _answer(request, services, wished, wait, timeout_seconds)
 
 
 @router.post("/resume", operation_id="resumeCluster", status_code=202)
 async def resume_cluster(
     request: Request,
     services: Services,
-    cluster: TheCluster,
+    cluster: IdOrName,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
@@ -82,8 +82,8 @@ async def resume_cluster(
     then on, until the hold is over or its time to live is extended.
     """
     _check_wait(wait, "ready")
-    cluster = await services.store.request_resume(cluster.id)
-    return await _answer(request, services, cluster, wait, timeout_seconds)
+    wished = await services.store.request_resume(cluster)
+    return await _answer(request, services, wished, wait, timeout_seconds)
 
 
 def _check_wait(wait: WaitFor | None, possible: WaitFor) -> None:

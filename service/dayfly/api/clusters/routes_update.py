@@ -10,7 +10,7 @@ from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
 from dayfly.api.clusters.ttl import change_of
 from dayfly.api.dependencies import Services
-from dayfly.api.parameters import IdOrName, TheCluster
+from dayfly.api.parameters import IdOrName
 from dayfly.schemas.cluster_requests import ChangeRequest
 from dayfly.schemas.clusters import Cluster, HeartbeatView
 
@@ -18,7 +18,7 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 
 @router.patch("", operation_id="changeCluster")
-async def change_cluster(wanted: ChangeRequest, services: Services, cluster: TheCluster) -> Cluster:
+async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdOrName) -> Cluster:
     """Change a cluster's time to live, labels, hold or idleness; what is left out stays. 409 when it is being deleted.
 
     409, too, when it is nobody's (its `purpose` is not `cluster`): here, and for all else that is wished of a cluster
@@ -26,7 +26,7 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: The
     at creation: its isolation, for one.
     """
     change, allow = change_of(wanted, services)
-    return await show(await services.store.change_cluster(cluster.id, change, allow), services)
+    return await show(await services.store.change_cluster(cluster, change, allow), services)
 
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")

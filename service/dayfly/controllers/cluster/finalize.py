@@ -78,16 +78,14 @@ class Finalizer:
             return Done()
         if cluster.phase is not Phase.DELETING:
             end = expiry(cluster)
-            if end is not None and end.at <= claim.at:
-                await self._store.append_event(claim, NewEvent("cluster.expired", end.story))
-            await self._store.set_phase(claim, Phase.DELETING)
+            over = NewEvent("cluster.expired", end.story) if end is not None and end.at <= claim.at else None
+            await self._store.set_phase(claim, Phase.DELETING, told=over)
         began = self._context.clock.monotonic()
         if (again := await self._remove(claim)) is not None:
             return again
         seconds = round(self._context.clock.monotonic() - began, 3)
         done = NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
-        await self._store.append_event(claim, done)
-        await self._store.set_phase(claim, Phase.DELETED)
+        await self._store.set_phase(claim, Phase.DELETED, told=done)
         return Done()
 
     async def _keep_or_clear(self, claim: Claim) -> _LeftOver:

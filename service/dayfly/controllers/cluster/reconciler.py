@@ -120,8 +120,6 @@ class Reconciler:
 
     async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> Outcome:
         cluster, store = claim.cluster, self.context.store
-        if cluster.ready_at is not None:
-            await store.append_event(claim, _back_again(cluster))
         if cluster.spec.idle_seconds is not None or cluster.purpose is Purpose.TEMPLATE:
             # From now on nothing is sent to it but by callers. Here, for another process may have its next pass.
             await close_ssh(self.context.drivers, cluster, secrets)
@@ -129,9 +127,10 @@ class Reconciler:
             await store.saw_traffic(claim, cluster.traffic, active=True)
         if cluster.origin == TEMPLATE and cluster.template_id is not None:
             await store.fork_ended(cluster.template_id, ok=True)
-        ready = await store.set_phase(claim, Phase.READY)
+        again = cluster.ready_at is not None
+        ready = await store.set_phase(claim, Phase.READY, told=_back_again(cluster) if again else None)
         # One that was ready before may have been asked for a checkpoint since, which its row does not show.
-        return RequeueAfter(0.0) if has_more_to_do(ready) or cluster.ready_at is not None else Done()
+        return RequeueAfter(0.0) if again or has_more_to_do(ready) else Done()
 
     def _retry_policy(self, cluster: Cluster, planned: PlannedStep) -> RetryPolicy:
         """A fork that fails is made otherwise, which is sooner done than to try the same again."""

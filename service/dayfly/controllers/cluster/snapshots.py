@@ -123,7 +123,7 @@ class Snapshots:
 
     async def hibernate(self, claim: Claim) -> bool:
         """False when it could not be saved: then it is paused still, nothing was stopped, and its events say why."""
-        store, began = self.context.store, self.context.clock.monotonic()
+        began = self.context.clock.monotonic()
         try:
             size = await self._save(claim, HIBERNATION, disk=False)
         except (Failure, InvalidRequest) as error:
@@ -132,9 +132,9 @@ class Snapshots:
             return False
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
-        await store.append_event(claim, NewEvent("cluster.hibernated", words, seconds=seconds))
         # Before anything is stopped: from here on nobody may take what is down for damage, and boot it.
-        await store.set_phase(claim, Phase.HIBERNATED)
+        told = NewEvent("cluster.hibernated", words, seconds=seconds)
+        await self.context.store.set_phase(claim, Phase.HIBERNATED, told=told)
         await self.stop(claim)
         return True
 

@@ -40,10 +40,11 @@ class StatusUpdates(Leases):
         *,
         fault: Fault | None = None,
         free: bool = False,
+        told: NewEvent | None = None,
     ) -> Cluster:
         """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
 
-        `free`: as by free(), in the same transaction.
+        `told`: an event that goes before it, of the same fact. `free`: as by free(), in the same transaction.
 
         A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
         time: the time to live begins. Provisioning again, from its own disks: it counts with all its memory.
@@ -93,7 +94,7 @@ class StatusUpdates(Leases):
                 seconds=seconds,
                 code=fault.code if fault else None,
             )
-            await append_events(transaction, old.id, event)
+            await append_events(transaction, old.id, *filter(None, (told, event)))
             return cluster_from(await write_cluster(transaction, old.id, values))
 
     @uncancellable
