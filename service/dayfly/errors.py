@@ -159,11 +159,12 @@ class InfrastructureError(DayflyError):
     """What every cluster needs does not answer.
 
     No cluster fails by it: the worker requeues the cluster (controllers/cluster/outages.py).
-    `needed` names what is away.
+    `needed` names what is away; `step` the step that it interrupted, where that step does not record its own events.
     """
 
     retryable = True
     needed: ClassVar[str] = "infrastructure"
+    step: str | None = None
 
     @property
     def waiting(self) -> str:

@@ -142,8 +142,7 @@ def test_the_engine_stays_away(tmp_path: Path) -> None:
         time.sleep(2)
         assert client.get(cluster.id).phase == "ready", "what runs goes on running"
         client.delete(cluster.id)
-        while not any(e.step == "teardown" and e.type == "step.waiting" for e in client.all_events(cluster.id)):
-            time.sleep(0.1)
+        _await_event(client, cluster, lambda event: (event.type, event.step) == ("step.waiting", "teardown"))
         engine.give_back()
         client.wait_deleted(cluster.id, timeout_seconds=60)
         assert not service.objects()

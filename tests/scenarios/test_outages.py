@@ -57,6 +57,16 @@ async def test_a_cluster_that_failed_as_the_engine_went_away_has_failed_and_is_c
     assert not world.engine.containers
 
 
+async def test_a_deletion_that_waits_for_the_engine_names_its_step(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec()), Phase.READY)
+        world.engine.engine_down()
+        await world.store.request_deletion(cluster.id)
+        assert (await world.until_event(cluster, waits)).step == "teardown"
+        world.engine.engine_up()
+        await world.until(cluster, Phase.DELETED)
+
+
 async def test_the_pause_doubles_until_a_pass_ends_otherwise_and_one_event_tells_of_the_outage(world: World) -> None:
     cluster = await world.create(make_spec())
     await world.store.admit(lambda queue: queue.waiting)

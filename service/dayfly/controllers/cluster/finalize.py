@@ -116,6 +116,9 @@ class Finalizer:
             message = f"cannot be removed yet: {error.message}"
             await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
             return RequeueAfter(_backoff(claim))
+        except InfrastructureError as error:
+            error.step = "teardown"
+            raise
         return None
 
 

@@ -32,7 +32,8 @@ class Outages:
         if not isinstance(error, DatabaseUnavailable):
             last = await self._store.last_event(cluster_id)
             if last is None or (last.type, last.code) != ("step.waiting", error.code):
-                await self._store.append_event(claim, NewEvent("step.waiting", error.waiting, code=error.code))
+                waiting = NewEvent("step.waiting", error.waiting, error.step, code=error.code)
+                await self._store.append_event(claim, waiting)
         return RequeueAfter(pause)
 
     def end(self, cluster_id: str) -> None:
