@@ -41,7 +41,7 @@ def records(cluster: Cluster, events: Sequence[Event]) -> Mapping[str, bytes]:
     """The database's part: the cluster as the API shows it, its steps, its events."""
     return {
         "cluster.json": cluster.model_dump_json(indent=2, exclude={"steps"}).encode(),
-        "steps.json": TypeAdapter(list[Step]).dump_json(cluster.steps, indent=2),
+        "steps.json": TypeAdapter(tuple[Step, ...]).dump_json(cluster.steps, indent=2),
         "events.json": TypeAdapter(list[EventView]).dump_json([show_event(one) for one in events], indent=2),
     }
 
