@@ -183,7 +183,7 @@ class Cluster(ClusterSummary):
     steps: tuple[Step, ...]
 
 
-class HeartbeatView(ResponseModel):
+class Heartbeat(ResponseModel):
     """A heartbeat that counted: the next one is due within `heartbeat_interval_seconds`."""
 
     expires_at: datetime | None = Field(description="When the cluster expires now, by its time to live or by silence.")
@@ -224,7 +224,7 @@ class PortList(ResponseModel):
     ports: tuple[Port, ...]
 
 
-class EventView(ResponseModel):
+class Event(ResponseModel):
     """Something that happened to a cluster. `seconds` is how long it took, where it took time."""
 
     id: int
@@ -240,7 +240,7 @@ class EventView(ResponseModel):
 class EventList(ResponseModel):
     """Events, oldest first."""
 
-    events: tuple[EventView, ...]
+    events: tuple[Event, ...]
     next_after: int = Field(description="Give it as `after` to go on.")
     phase: Open[Phase] = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
 

@@ -18,7 +18,7 @@ class NodeMemory(ResponseModel):
     proportional_bytes: int = Field(description="Its own, and its fair part of what is shared (PSS).")
 
 
-class NodeView(ResponseModel):
+class Node(ResponseModel):
     """A node: a virtual machine of the cluster. `address` is its own inside; `ssh` leads to it from outside."""
 
     name: str
@@ -31,7 +31,7 @@ class NodeView(ResponseModel):
 
 
 class NodeList(ResponseModel):
-    nodes: tuple[NodeView, ...]
+    nodes: tuple[Node, ...]
 
 
 class SshAccess(ResponseModel):

@@ -90,7 +90,7 @@ class PoolChangeRequest(RequestModel):
         return self
 
 
-class PeriodView(ResponseModel):
+class Period(ResponseModel):
     """A part of the week in which a pool has another size. Times are in UTC."""
 
     days: tuple[Open[Day], ...]
@@ -118,7 +118,7 @@ class Pool(Shape):
     created_at: datetime
     size: int
     maximum: int
-    schedule: tuple[PeriodView, ...]
+    schedule: tuple[Period, ...]
     max_age_seconds: int
     wanted: int = Field(description="How many members are to wait at this moment, by size, schedule and maximum.")
     ready: int = Field(description="How many wait, and will be given away at once.")

@@ -13,10 +13,11 @@ from dayfly.domain import checkpoint as checkpoints
 from dayfly.domain import image
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster import network, topology
+from dayfly.domain.cluster import spec as specs
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.errors import Internal
 from dayfly.schemas.checkpoints import Checkpoint
 from dayfly.schemas.clusters import (
@@ -24,8 +25,8 @@ from dayfly.schemas.clusters import (
     ClusterSummary,
     Endpoint,
     ErrorReport,
-    EventView,
-    HeartbeatView,
+    Event,
+    Heartbeat,
     Hold,
     NodeSize,
     Port,
@@ -36,7 +37,7 @@ from dayfly.schemas.clusters import (
     ToCheckpoint,
     Workers,
 )
-from dayfly.schemas.nodes import NodeMemory, NodeView
+from dayfly.schemas.nodes import Node, NodeMemory
 
 
 def show_spec(spec: ClusterSpec) -> Spec:
@@ -116,11 +117,11 @@ def show_hold(hold: domain.Hold | None) -> Hold | None:
     return Hold(until=hold.until, reason=hold.reason, vms=hold.vms) if hold else None
 
 
-def show_heartbeat(cluster: domain.Cluster) -> HeartbeatView:
+def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
     interval = cluster.spec.heartbeat_interval_seconds
     if interval is None:
         raise Internal("a cluster without heartbeats accepted one")
-    return HeartbeatView(expires_at=cluster.expires_at, heartbeat_interval_seconds=interval)
+    return Heartbeat(expires_at=cluster.expires_at, heartbeat_interval_seconds=interval)
 
 
 def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> tuple[Step, ...]:
@@ -142,12 +143,12 @@ def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> tuple[Step,
 
 def show_node(
     cluster: domain.Cluster,
-    node: Node,
+    node: specs.Node,
     steps: Sequence[domain.StepReport],
     memory: MemoryUse | None,
     now: datetime,
-) -> NodeView:
-    return NodeView(
+) -> Node:
+    return Node(
         name=node.name,
         role=node.role,
         address=network.node_address(node.index),
@@ -167,8 +168,8 @@ def show_ports(cluster: domain.Cluster) -> PortList:
     )
 
 
-def show_event(event: domain.Event) -> EventView:
-    return EventView(
+def show_event(event: domain.Event) -> Event:
+    return Event(
         id=event.id,
         at=event.at,
         type=event.type,

@@ -10,7 +10,7 @@ from dayfly.api.clusters.presenter import shape_fields
 from dayfly.domain import pool as pools
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.schemas.pools import END_OF_DAY, PeriodRequest, PeriodView, Pool, PoolWaits
+from dayfly.schemas.pools import END_OF_DAY, Period, PeriodRequest, Pool, PoolWaits
 from dayfly.vocabulary import Day
 
 _DAYS: Final[tuple[Day, ...]] = get_args(Day)
@@ -38,9 +38,9 @@ def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Po
     )
 
 
-def _show_period(period: pools.Period) -> PeriodView:
+def _show_period(period: pools.Period) -> Period:
     until = END_OF_DAY if period.until == time.max else f"{period.until:%H:%M}"
-    return PeriodView(
+    return Period(
         days=tuple(_DAYS[day] for day in sorted(period.days)),
         since=f"{period.since:%H:%M}",
         until=until,
