@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dayfly.cli import cluster_output
+from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import format_time, parse_duration
 from dayfly.cli.options import Json, Name
 from dayfly.cli.private_files import write_private
@@ -26,7 +27,8 @@ class Vms(StrEnum):
 def hold_request(seconds: float, reason: str | None, vms: Vms | None) -> HoldRequest:
     """A hold as the options say it."""
     why = reason or "held on the command line"
-    return HoldRequest(seconds=round(seconds), reason=why, vms=vms.value if vms else None)
+    with checked_values():
+        return HoldRequest(seconds=round(seconds), reason=why, vms=vms.value if vms else "running")
 
 
 def extend(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import parse_duration
 from dayfly.client import SizeRequest
 
@@ -43,4 +44,5 @@ def sizes(
 
 def _size(given: Sequence[int | None]) -> SizeRequest:
     vcpus, memory_mib, disk_gib = given
-    return SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)
+    with checked_values():
+        return SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)

@@ -23,7 +23,7 @@ from dayfly.cli.options import (
     sizes,
 )
 from dayfly.client import Client, Period
-from dayfly.client.pool_models import Day
+from dayfly.vocabulary import Day
 
 app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the next caller.", add_completion=False)
 

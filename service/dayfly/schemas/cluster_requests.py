@@ -7,6 +7,7 @@ Not here: resets, checkpoints, templates and pools (pools.py).
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
@@ -50,8 +51,8 @@ def _check_reason(reason: str) -> str:
     return reason
 
 
-def _text_only(given: Any) -> Any:
-    if not isinstance(given, str):
+def _no_number(given: Any) -> Any:
+    if not isinstance(given, str | datetime):
         raise ValueError("a time is a text after RFC 3339, with its offset: 2026-01-31T18:00:00Z")  # noqa: TRY004
     return given
 
@@ -75,7 +76,7 @@ class WorkersRequest(SizeRequest):
 class HoldRequest(RequestModel):
     """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
 
-    until: Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)] | None = Field(
+    until: Annotated[AwareDatetime, BeforeValidator(_no_number), Field(strict=False)] | None = Field(
         default=None, description="When the hold ends; the server limits how far ahead that may be."
     )
     seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
