@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -26,12 +25,6 @@ DiskGib = Annotated[int | None, typer.Option(min=1, help="Of each node; else the
 WorkerVcpus = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
 WorkerMemoryMib = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
 WorkerDiskGib = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
-
-
-class Readiness(StrEnum):
-    USABLE = "usable"
-    NODES = "nodes"
-    BOOTED = "booted"
 
 
 def sizes(
