@@ -1,7 +1,7 @@
 """The values that the domain, the API and the client share: phases, purposes, choices, and patterns of names.
 
-Needs the standard library alone, so that the client needs nothing of the server. Not here: rules about these values
-(domain/). The server imports them from the domain's modules.
+Needs the standard library alone, so that the client needs nothing of the server. The domain's modules export those
+that they have rules about. Not here: these rules (domain/).
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ VmsUnderHold = Literal["running", "stopped", "hibernated"]
 Isolation = Literal["shared", "strict"]
 """`shared`: it may be a fork of its owner's template, and then has the cluster CA of that template's other forks.
 `strict`: it is made from nothing, with a CA of its own."""
-
 
 ExpiryReason = Literal["ttl", "heartbeat"]
 """What ends a cluster: its time to live, or the time in which a heartbeat must come."""
