@@ -208,9 +208,9 @@ def test_a_claim_from_a_pool_answers_at_once(client: Client, template: Template)
     try:
         filled_pool(client, "warm", 1, seconds=READY_SECONDS)
         (member,) = (one for one in client.list(purposes=["member"]) if one.phase == "ready")
-        idle = machine_ticks(member)
+        idle = machine_ticks(member.id)
         time.sleep(1)
-        assert machine_ticks(member) == idle, "it waits at zero CPU"
+        assert machine_ticks(member.id) == idle, "it waits at zero CPU"
         began = time.monotonic()
         mine = client.create("mine", image="bare")
         answered = time.monotonic() - began
@@ -228,9 +228,9 @@ def test_a_claim_from_a_pool_answers_at_once(client: Client, template: Template)
         client.delete_pool("warm")
 
 
-def machine_ticks(cluster: Cluster) -> list[int]:
+def machine_ticks(cluster_id: str) -> list[int]:
     """What its machines' processes have had of the processors, in the kernel's ticks."""
-    label = f"label=dayfly.cluster={cluster.id}"
+    label = f"label=dayfly.cluster={cluster_id}"
     nodes = docker("ps", "-q", "--filter", label, "--filter", "label=dayfly.role=node").split()
     found = [one["State"]["Pid"] for one in json.loads(docker("inspect", *nodes))]
     fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in found]

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
-from dayfly.domain.cluster.naming import CLUSTER_NAME
 from dayfly.errors import BadName, IdempotencyKeyReused, InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from dayfly.store.db.ids import new_name
+from dayfly.vocabulary import CLUSTER_NAME
 from tests.store.helpers import admit_all, claim_new, claim_one, create, move
 from tests.support.specs import make_spec
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.vocabulary import WaitFor
 
-WaitFor = Literal["ready", "hibernated", "settled", "deleted"]
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 3600

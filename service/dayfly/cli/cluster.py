@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,15 +17,9 @@ from dayfly.cli.options import Json, Name, Timeout, Wait
 from dayfly.cli.private_files import merge_kubeconfig, user_kubeconfig, write_private
 from dayfly.cli.progress.cluster import format_event, watch
 from dayfly.client import Client
+from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, look at, use and delete clusters.", add_completion=False)
-
-
-class WaitFor(StrEnum):
-    READY = "ready"
-    HIBERNATED = "hibernated"
-    SETTLED = "settled"
-    DELETED = "deleted"
 
 
 app.command()(create)
@@ -62,7 +55,7 @@ def show_cluster(
     with Client() as client:
         cluster = client.get(name)
         if wait is not None:
-            cluster = watch(client, cluster, wait.value, timeout)
+            cluster = watch(client, cluster, wait, timeout)
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.description(cluster))
 
 

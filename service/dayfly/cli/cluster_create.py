@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dayfly.cli import cluster_lifetime, cluster_output
-from dayfly.cli.cluster_lifetime import Vms
 from dayfly.cli.formatting import parse_duration, parse_labels
 from dayfly.cli.options import (
     DiskGib,
     Image,
     Json,
     MemoryMib,
-    Readiness,
     Timeout,
     Vcpus,
     Wait,
@@ -29,16 +26,7 @@ from dayfly.cli.options import (
 from dayfly.cli.private_files import write_private
 from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
-
-
-class Restart(StrEnum):
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Isolation(StrEnum):
-    SHARED = "shared"
-    STRICT = "strict"
+from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
 
 def create(
@@ -85,7 +73,7 @@ def create(
         ),
     ] = None,
     hold_reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
-    hold_vms: Annotated[Vms | None, typer.Option(help="What becomes of a held one's machines.")] = None,
+    hold_vms: Annotated[VmsUnderHold | None, typer.Option(help="What becomes of a held one's machines.")] = None,
     readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean.")] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,

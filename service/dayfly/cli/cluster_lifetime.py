@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dayfly.cli import cluster_output
+from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import format_time, parse_duration
 from dayfly.cli.options import Json, Name
 from dayfly.cli.private_files import write_private
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.heartbeat import is_last
+from dayfly.vocabulary import VmsUnderHold
 
 
-class Vms(StrEnum):
-    RUNNING = "running"
-    STOPPED = "stopped"
-    HIBERNATED = "hibernated"
-
-
-def hold_request(seconds: float, reason: str | None, vms: Vms | None) -> HoldRequest:
+def hold_request(seconds: float, reason: str | None, vms: VmsUnderHold | None) -> HoldRequest:
     """A hold as the options say it."""
     why = reason or "held on the command line"
-    return HoldRequest(seconds=round(seconds), reason=why, vms=vms.value if vms else None)
+    with checked_values():
+        return HoldRequest(seconds=round(seconds), reason=why, vms=vms or "running")
 
 
 def extend(
@@ -54,7 +50,7 @@ def hold(
     ] = 3600.0,
     reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
     vms: Annotated[
-        Vms | None, typer.Option(help="Of a cluster that failed or expired: what becomes of its machines.")
+        VmsUnderHold | None, typer.Option(help="Of a cluster that failed or expired: what becomes of its machines.")
     ] = None,
     as_json: Json = False,
 ) -> None:

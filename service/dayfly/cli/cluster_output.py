@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from dayfly.cli.formatting import format_age, format_duration, format_table, format_time
-from dayfly.client import Cluster, Hold
+from dayfly.client import Cluster, ClusterSummary, Hold
 
 _NEVER: Final = "never"
 
 
-def as_json(value: Cluster | Sequence[Cluster]) -> str:
+def as_json(value: Cluster | Sequence[ClusterSummary]) -> str:
     """The API's own representation."""
     if isinstance(value, Cluster):
         return value.model_dump_json(indent=2)
-    return json.dumps([one.model_dump(mode="json", exclude={"steps"}) for one in value], indent=2)
+    return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
 
 
-def phase(cluster: Cluster) -> str:
+def phase(cluster: ClusterSummary) -> str:
     """With the place in the queue, of one that waits there."""
     return f"{cluster.phase} (#{cluster.queue_position})" if cluster.queue_position else cluster.phase
 
@@ -59,7 +59,7 @@ def idleness(cluster: Cluster) -> str:
     return f"{cluster.name} is hibernated after {format_duration(cluster.idle_seconds)} without traffic"
 
 
-def table(clusters: Sequence[Cluster]) -> str:
+def table(clusters: Sequence[ClusterSummary]) -> str:
     """One line a cluster."""
     return format_table(
         ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
 from dayfly.client import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
@@ -25,6 +30,16 @@ class ServerExtraMissing(CommandError):
             f"`dayfly {command}` needs the server's packages ({module} is missing)",
             "pip install 'dayfly[server]'",
         )
+
+
+@contextmanager
+def checked_values() -> Iterator[None]:
+    """Values of options that a request cannot have are errors of the command, as where the server refuses them."""
+    try:
+        yield
+    except ValidationError as error:
+        refused = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise CommandError("invalid_request", "; ".join(refused)) from error
 
 
 _HINTS = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import parse_duration
 from dayfly.client import SizeRequest
 
@@ -27,12 +27,6 @@ WorkerMemoryMib = Annotated[int | None, typer.Option(min=1, help="Of each worker
 WorkerDiskGib = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
 
 
-class Readiness(StrEnum):
-    USABLE = "usable"
-    NODES = "nodes"
-    BOOTED = "booted"
-
-
 def sizes(
     node: tuple[int | None, int | None, int | None], worker: tuple[int | None, int | None, int | None]
 ) -> tuple[SizeRequest, SizeRequest]:
@@ -43,4 +37,5 @@ def sizes(
 
 def _size(given: Sequence[int | None]) -> SizeRequest:
     vcpus, memory_mib, disk_gib = given
-    return SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)
+    with checked_values():
+        return SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)

@@ -14,7 +14,6 @@ from dayfly.cli.options import (
     Image,
     Json,
     MemoryMib,
-    Readiness,
     Vcpus,
     WorkerDiskGib,
     WorkerMemoryMib,
@@ -23,7 +22,7 @@ from dayfly.cli.options import (
     sizes,
 )
 from dayfly.client import Client, Period
-from dayfly.client.pool_models import Day
+from dayfly.vocabulary import Day, Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the next caller.", add_completion=False)
 

@@ -12,7 +12,6 @@ from dayfly.cli.options import (
     Image,
     Json,
     MemoryMib,
-    Readiness,
     Vcpus,
     WorkerDiskGib,
     WorkerMemoryMib,
@@ -21,6 +20,7 @@ from dayfly.cli.options import (
     sizes,
 )
 from dayfly.client import Client
+from dayfly.vocabulary import Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at and delete templates of clusters.", add_completion=False)
 

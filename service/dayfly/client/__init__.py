@@ -1,4 +1,4 @@
-"""What a caller installs: a sync and an async client of Dayfly's HTTP API. It imports nothing of the server.
+"""What a caller installs: a synchronous and an asynchronous client of Dayfly's HTTP API, with the values of schemas/.
 
 from dayfly.client import Client
 
@@ -11,32 +11,31 @@ with Client() as dayfly:
 from __future__ import annotations
 
 from dayfly.client.async_client import AsyncClient
-from dayfly.client.checkpoint_models import Checkpoint
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
-from dayfly.client.models import (
+from dayfly.client.sync_client import Client
+from dayfly.schemas.checkpoints import Checkpoint
+from dayfly.schemas.cluster_requests import HoldRequest, SizeRequest
+from dayfly.schemas.clusters import (
     Cluster,
+    ClusterSummary,
+    DryRun,
     Endpoint,
     ErrorReport,
     Event,
-    Events,
+    EventList,
     Heartbeat,
     Hold,
-    HoldRequest,
     NodeSize,
-    Orphan,
-    Page,
     Port,
     Registry,
-    SizeRequest,
     Spec,
     Step,
     ToCheckpoint,
-    Version,
 )
-from dayfly.client.node_models import Node, NodeMemory, SshAccess
-from dayfly.client.pool_models import Period, Pool, PoolWaits
-from dayfly.client.sync_client import Client
-from dayfly.client.template_models import Parents, Template, TemplateError
+from dayfly.schemas.nodes import Node, NodeMemory, SshAccess
+from dayfly.schemas.pools import Period, Pool, PoolWaits
+from dayfly.schemas.system import Orphan, Version
+from dayfly.schemas.templates import Parents, Template, TemplateError
 
 __all__ = [
     "ApiError",
@@ -46,10 +45,12 @@ __all__ = [
     "ClientError",
     "Cluster",
     "ClusterFailed",
+    "ClusterSummary",
+    "DryRun",
     "Endpoint",
     "ErrorReport",
     "Event",
-    "Events",
+    "EventList",
     "Heartbeat",
     "Hold",
     "HoldRequest",
@@ -57,7 +58,6 @@ __all__ = [
     "NodeMemory",
     "NodeSize",
     "Orphan",
-    "Page",
     "Parents",
     "Period",
     "Pool",

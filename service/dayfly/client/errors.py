@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dayfly.client.models import Cluster
+from dayfly.schemas.clusters import Cluster
 
 
 class ClientError(Exception):

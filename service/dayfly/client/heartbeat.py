@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from dayfly.client.errors import ApiError, ClientError
-from dayfly.client.models import Heartbeat
+from dayfly.schemas.clusters import Heartbeat
 
 
 def pause_seconds(beat: Heartbeat) -> float:
@@ -22,7 +22,7 @@ def is_last(error: ClientError) -> bool:
 
 
 @contextmanager
-def beating(beat: Callable[[], Heartbeat]) -> Iterator[None]:
+def sync_heartbeats(beat: Callable[[], Heartbeat]) -> Iterator[None]:
     """Call `beat` now, and again and again until the block ends. Raises what the first one does."""
     first, stop = beat(), threading.Event()
 
@@ -45,7 +45,7 @@ def beating(beat: Callable[[], Heartbeat]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def beating_async(beat: Callable[[], Awaitable[Heartbeat]]) -> AsyncIterator[None]:
+async def async_heartbeats(beat: Callable[[], Awaitable[Heartbeat]]) -> AsyncIterator[None]:
     """The same for asyncio."""
     first = await beat()
 

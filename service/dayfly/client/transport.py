@@ -1,23 +1,36 @@
-"""Sends calls by httpx: addresses, credentials, time limits, errors. Both clients use it."""
+"""Addresses, credentials and time limits of requests, and how responses are read. Both clients use it."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
 
 from dayfly.client.errors import ApiError, Unreachable
-from dayfly.client.operations import clusters
-from dayfly.client.operations.call import Call
+from dayfly.schemas.base import FROM_SERVER, ResponseModel
 
-T = TypeVar("T")
+M = TypeVar("M", bound=ResponseModel)
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
+
+FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)
+"""Of a console that is watched: it may say nothing for hours."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """One request. `hold_seconds` is how long the server may hold the answer on purpose."""
+
+    query: Mapping[str, str | float | Sequence[str] | None]
+    json: Mapping[str, object]
+    headers: Mapping[str, str]
+    hold_seconds: float
 
 
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
@@ -38,35 +51,29 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         "headers": {"Authorization": f"Bearer {token}"} if token else {},
         # A proxy of the environment is not the way to this machine itself.
         "trust_env": parsed.host not in _LOOPBACK,
-        "timeout": _time_limits(0.0),
     }
 
 
-def request_arguments(call: Call[Any]) -> dict[str, Any]:
-    """Arguments for httpx's build_request()."""
-    query = {key: value for key, value in call.query.items() if value is not None}
+def arguments(options: RequestOptions) -> dict[str, Any]:
+    """Arguments for httpx's request()."""
+    read = _ANSWER_SECONDS + options.get("hold_seconds", 0.0)
     return {
-        "method": call.method,
-        "url": call.path,
-        "params": query,
-        "json": call.json,
-        "headers": call.headers,
-        "timeout": _time_limits(call.hold_seconds),
+        "params": {key: value for key, value in options.get("query", {}).items() if value is not None},
+        "json": options.get("json"),
+        "headers": options.get("headers"),
+        "timeout": httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=read),
     }
 
 
-def follow_arguments(cluster: str, node: str, tail_bytes: int) -> dict[str, Any]:
-    """Arguments for build_request() of a console that is watched: it may say nothing for hours."""
-    arguments = request_arguments(clusters.follow_console(cluster, node, tail_bytes))
-    return {**arguments, "timeout": httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)}
+def path_of(resource: str, *parts: str) -> str:
+    """The path of a resource, such as `clusters`, and of what is below it."""
+    return "/".join(("/v1", resource, *(quote(part, safe="") for part in parts)))
 
 
-def read_answer(call: Call[T], response: httpx.Response) -> T:
-    """The call's result. Raises ApiError for anything but success."""
-    if not response.is_success:
-        raise api_error(response)
+def read(model: type[M], response: httpx.Response) -> M:
+    """The response as a value. Raises ApiError where it is none of Dayfly's."""
     try:
-        return call.parse(response)
+        return model.model_validate_json(response.content, context=FROM_SERVER)
     except ValidationError as error:
         raise _not_dayfly(response) from error
 
@@ -83,15 +90,11 @@ def api_error(response: httpx.Response) -> ApiError:
     return ApiError(str(problem["code"]), status, str(problem.get("detail", "")), problem)
 
 
-def _not_dayfly(response: httpx.Response) -> ApiError:
-    detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
-    return ApiError("unexpected_answer", response.status_code, detail, {})
-
-
 def unreachable(base_url: httpx.URL, error: httpx.TransportError) -> Unreachable:
     """What a broken or missing connection means to a caller."""
     return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__)
 
 
-def _time_limits(hold_seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS + hold_seconds)
+def _not_dayfly(response: httpx.Response) -> ApiError:
+    detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
+    return ApiError("unexpected_answer", response.status_code, detail, {})

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from dayfly.vocabulary import CheckpointPhase
 
-class CheckpointPhase(StrEnum):
-    """Where a checkpoint is; one that could not be made is gone, and the cluster's events say why."""
-
-    MAKING = "making"
-    READY = "ready"
-    DELETING = "deleting"
+__all__ = ["Checkpoint", "CheckpointPhase"]
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,28 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from dayfly.domain.cluster.model import Fault
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.vocabulary import TemplatePhase
+
+__all__ = [
+    "FAILURES_IN_A_ROW",
+    "FORMAT",
+    "Template",
+    "TemplatePhase",
+    "is_unused",
+    "is_worn",
+    "template_key",
+    "without_wishes",
+]
 
 FORMAT: Final = 1
 """Counts changes of what machines are made of that a saved one would not survive: QEMU's command line, above all."""
 FAILURES_IN_A_ROW: Final = 3
 """So many forks failed one after the other: the template is at fault."""
-
-
-class TemplatePhase(StrEnum):
-    """Where a template is."""
-
-    MAKING = "making"
-    """A cluster is being made for it, and saved."""
-    VERIFYING = "verifying"
-    """Saved; its first fork is on trial."""
-    READY = "ready"
-    RETIRED = "retired"
-    """No new forks; gone with the last of those that use it."""
-    FAILED = "failed"
-    GONE = "gone"
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from dayfly.domain.checkpoint import CheckpointPhase
-from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME, IMAGE, BootSource
-from dayfly.schemas.cluster_requests import Strict
+from dayfly.schemas.base import Open, RequestModel, ResponseModel
+from dayfly.vocabulary import CHECKPOINT_NAME, CheckpointPhase
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(ResponseModel):
     """A saved state of a cluster, to be reset to."""
 
     name: str
-    phase: CheckpointPhase = Field(
+    phase: Open[CheckpointPhase] = Field(
         description="`making`, `ready` or `deleting`. One that could not be made is gone, and the cluster's events say "
         "why."
     )
@@ -24,10 +23,10 @@ class Checkpoint(BaseModel):
     size_bytes: int = Field(description="As the disk has it; 0 until it is ready.")
 
 
-class CheckpointList(BaseModel):
+class CheckpointList(ResponseModel):
     """All of a cluster's checkpoints, oldest first."""
 
-    checkpoints: list[Checkpoint]
+    checkpoints: tuple[Checkpoint, ...]
 
 
 CheckpointName = Annotated[
@@ -41,13 +40,13 @@ CheckpointName = Annotated[
 ]
 
 
-class CheckpointRequest(Strict):
+class CheckpointRequest(RequestModel):
     """A checkpoint as a caller asks for it."""
 
     name: CheckpointName
 
 
-class ResetToCheckpoint(Strict):
+class ResetToCheckpoint(RequestModel):
     """Back to one of the cluster's own checkpoints."""
 
     checkpoint: CheckpointName
@@ -57,15 +56,10 @@ def _form(given: Any) -> str:
     return "checkpoint" if isinstance(given, dict | ResetToCheckpoint) else "pristine"
 
 
-class ResetRequest(Strict):
+class ResetRequest(RequestModel):
     """Where a cluster is to go back to."""
 
     to: Annotated[
         Annotated[Literal["pristine"], Tag("pristine")] | Annotated[ResetToCheckpoint, Tag("checkpoint")],
         Discriminator(_form),
     ] = Field(default="pristine", description="As it was when it was first ready (`pristine`), or to a checkpoint.")
-
-    @property
-    def origin(self) -> BootSource:
-        """As the store is told of it."""
-        return IMAGE if self.to == "pristine" else BootSource("checkpoint", self.to.checkpoint)

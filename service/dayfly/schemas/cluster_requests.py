@@ -7,12 +7,13 @@ Not here: resets, checkpoints, templates and pools (pools.py).
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
-from dayfly.domain.cluster import naming
-from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.schemas.base import RequestModel
+from dayfly.vocabulary import CLUSTER_NAME, Isolation, Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 255
@@ -27,12 +28,6 @@ OWNER: Final = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _IMAGE: Final = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
-
-
-class Strict(BaseModel):
-    """Nothing is guessed, nothing ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -56,13 +51,13 @@ def _check_reason(reason: str) -> str:
     return reason
 
 
-def _text_only(given: Any) -> Any:
-    if not isinstance(given, str):
+def _no_number(given: Any) -> Any:
+    if not isinstance(given, str | datetime):
         raise ValueError("a time is a text after RFC 3339, with its offset: 2026-01-31T18:00:00Z")  # noqa: TRY004
     return given
 
 
-class SizeRequest(Strict):
+class SizeRequest(RequestModel):
     """The size of a node. What is left out comes from the image."""
 
     vcpus: int | None = Field(default=None, ge=1, le=MAX_NUMBER, description="Virtual CPUs.")
@@ -78,10 +73,10 @@ class WorkersRequest(SizeRequest):
     count: int = Field(default=0, ge=0, description="Nodes beside the control plane; 99 nodes in all at most.")
 
 
-class HoldRequest(Strict):
+class HoldRequest(RequestModel):
     """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
 
-    until: Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)] | None = Field(
+    until: Annotated[AwareDatetime, BeforeValidator(_no_number), Field(strict=False)] | None = Field(
         default=None, description="When the hold ends; the server limits how far ahead that may be."
     )
     seconds: int | None = Field(default=None, ge=1, description="The same, counted from when the request arrives.")
@@ -103,7 +98,7 @@ class HoldRequest(Strict):
         return self
 
 
-class ShapeRequest(Strict):
+class ShapeRequest(RequestModel):
     """What machines are made of, and whose they are. Templates serve clusters of the same shape and owner."""
 
     image: str = Field(
@@ -144,7 +139,7 @@ class ClusterRequest(ShapeRequest):
         description="A DNS label of at most 40 characters that starts with a letter, unique among the clusters that "
         "are not yet deleted. Left out: Dayfly makes one.",
         examples=["demo"],
-        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
+        json_schema_extra={"pattern": f"^{CLUSTER_NAME.pattern}$"},
     )
     isolation: Isolation = Field(
         default="shared",
@@ -185,7 +180,7 @@ class ClusterRequest(ShapeRequest):
     )
 
 
-class ChangeRequest(Strict):
+class ChangeRequest(RequestModel):
     """What is to change of a cluster; what is left out stays as it is."""
 
     ttl_seconds: int | None = Field(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from dayfly.domain.cluster.lifecycle import Desired, Phase
-from dayfly.domain.cluster.model import Purpose, StepState
-from dayfly.domain.cluster.spec import Isolation, Readiness, Restart, VmsUnderHold
-from dayfly.domain.image import NodeSize
+from dayfly.schemas.base import Open, ResponseModel
+from dayfly.vocabulary import (
+    Desired,
+    ExpiryReason,
+    Isolation,
+    Phase,
+    Purpose,
+    Readiness,
+    Restart,
+    StepState,
+    VmsUnderHold,
+)
 
 _PURPOSES: Final = """\
 `cluster`: a caller's. `template`: to be saved as a template, then removed. `trial`: a template's first fork, which \
@@ -23,17 +31,28 @@ machines' memory lies on the disk, and nothing of it runs, until it is resumed. 
 `deleted`: nothing is left but its record."""
 
 
-class ToCheckpoint(BaseModel):
+class ToCheckpoint(ResponseModel):
     """Back to a checkpoint of the cluster's own, by its name."""
 
     checkpoint: str
 
 
-class Endpoint(BaseModel):
+class Endpoint(ResponseModel):
     """Where something inside a cluster is reached from outside."""
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class NodeSize(ResponseModel):
+    """The size of one node. vCPUs, MiB of memory, GiB of disk (the guest's file system can grow to it)."""
+
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
 
 
 class Workers(NodeSize):
@@ -42,53 +61,55 @@ class Workers(NodeSize):
     count: int
 
 
-class Spec(BaseModel):
+class Spec(ResponseModel):
     """A specification with every default filled in."""
+
+    absent_means: ClassVar = {"isolation": "shared"}
 
     image: str = Field(description="The full reference.")
     image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
     kubernetes_version: str | None = Field(description="null: an image of plain machines, without Kubernetes.")
     control_plane: NodeSize
     workers: Workers
-    readiness: Readiness
+    readiness: Open[Readiness]
     labels: dict[str, str]
     ttl_seconds: int | None = Field(description="Counts from when the cluster was first ready, or failed. null: none.")
     heartbeat_interval_seconds: int | None = Field(description="null: no heartbeat is expected.")
-    restart: Restart = Field(
+    restart: Open[Restart] = Field(
         description="After the engine, the host or a machine went down: it is brought back (`always`), or fails."
     )
-    isolation: Isolation = Field(description="`strict`: never a fork, so that its cluster CA is its own.")
+    isolation: Open[Isolation] = Field(description="`strict`: never a fork, so that its cluster CA is its own.")
     idle_seconds: int | None = Field(
         description="Hibernated by itself after so long without traffic through its published ports. null: never."
     )
 
 
-class Hold(BaseModel):
+class Hold(ResponseModel):
     """Keeps a cluster that failed or expired until then, with its machines running, stopped or hibernated."""
 
     until: datetime
     reason: str
-    vms: VmsUnderHold
+    vms: Open[VmsUnderHold]
 
 
-class ErrorReport(BaseModel):
+class ErrorReport(ResponseModel):
     """Why a cluster failed, or what its last attempt met."""
 
     code: str
     message: str
     step: str | None
     node: str | None
-    evidence: list[str] = Field(
+    evidence: tuple[str, ...] = Field(
         description="Names only: each text is at /v1/clusters/{cluster}/evidence/{name}. Empty in lists of clusters."
     )
 
 
-class Step(BaseModel):
+class Step(ResponseModel):
     """How one step of making the cluster stands. `seconds` is how long it took, or has been running."""
 
     name: str
     node: str | None
-    state: StepState
+    state: Open[StepState]
     attempt: int
     started_at: datetime
     finished_at: datetime | None
@@ -100,16 +121,20 @@ class Step(BaseModel):
 class ClusterSummary(Spec):
     """A cluster."""
 
+    absent_means: ClassVar = {**Spec.absent_means, "purpose": "cluster", "generation": 1}
+
     id: str
     name: str
     owner: str = Field(description="Whose it is, for fairness in the queue.")
-    phase: Phase = Field(description=_PHASES)
-    desired: Desired = Field(description="What was asked for last: present, hibernated, or absent after a DELETE.")
-    purpose: Purpose = Field(description=_PURPOSES)
+    phase: Open[Phase] = Field(description=_PHASES)
+    desired: Open[Desired] = Field(
+        description="What was asked for last: present, hibernated, or absent after a DELETE."
+    )
+    purpose: Open[Purpose] = Field(description=_PURPOSES)
     template: str | None = Field(description="The id of the template that it is a fork of, or is to become.")
     pool: str | None = Field(description="The id of the pool that it waits in, as a member.")
     generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")
-    reset_to: Literal["pristine"] | ToCheckpoint | None = Field(
+    reset_to: Open[Literal["pristine"]] | ToCheckpoint | None = Field(
         description="The reset that was asked for and has not begun. `ready` is for the time before it, until then."
     )
     origin: str | None = Field(
@@ -127,7 +152,7 @@ class ClusterSummary(Spec):
         description="When it will be deleted by itself, unless a hold keeps it then. null: not, or not known before it "
         "is ready."
     )
-    expires_because: Literal["ttl", "heartbeat"] | None = Field(
+    expires_because: Open[ExpiryReason] | None = Field(
         description="What ends then: its time to live, or the time in which a heartbeat must come."
     )
     heartbeat_at: datetime | None = Field(description="The last one; its creation, before the first.")
@@ -155,20 +180,20 @@ class ClusterSummary(Spec):
 class Cluster(ClusterSummary):
     """A cluster, with the steps of making it."""
 
-    steps: list[Step]
+    steps: tuple[Step, ...]
 
 
-class HeartbeatView(BaseModel):
+class Heartbeat(ResponseModel):
     """A heartbeat that counted: the next one is due within `heartbeat_interval_seconds`."""
 
     expires_at: datetime | None = Field(description="When the cluster expires now, by its time to live or by silence.")
     heartbeat_interval_seconds: int
 
 
-class ClusterList(BaseModel):
+class ClusterList(ResponseModel):
     """A page of clusters, newest first."""
 
-    clusters: list[ClusterSummary]
+    clusters: tuple[ClusterSummary, ...]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
 
 
@@ -180,14 +205,14 @@ class DryRun(Spec):
     hold: Hold | None
 
 
-class Registry(BaseModel):
+class Registry(ResponseModel):
     """The cluster's own image registry. What is pushed to `push` is pulled in the cluster from `pull`."""
 
     push: str = Field(examples=["127.0.0.1:40123"])
     pull: str = Field(examples=["registry:5000"])
 
 
-class Port(BaseModel):
+class Port(ResponseModel):
     """A published port. `port` is the cluster's side; `endpoint` the host's, null until the cluster's network is up."""
 
     port: int
@@ -195,11 +220,11 @@ class Port(BaseModel):
     endpoint: Endpoint | None
 
 
-class PortList(BaseModel):
-    ports: list[Port]
+class PortList(ResponseModel):
+    ports: tuple[Port, ...]
 
 
-class EventView(BaseModel):
+class Event(ResponseModel):
     """Something that happened to a cluster. `seconds` is how long it took, where it took time."""
 
     id: int
@@ -212,15 +237,15 @@ class EventView(BaseModel):
     code: str | None
 
 
-class EventList(BaseModel):
+class EventList(ResponseModel):
     """Events, oldest first."""
 
-    events: list[EventView]
+    events: tuple[Event, ...]
     next_after: int = Field(description="Give it as `after` to go on.")
-    phase: Phase = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
+    phase: Open[Phase] = Field(description="The cluster's phase, so that a follower knows when nothing more will come.")
 
 
-class Shape(BaseModel):
+class Shape(ResponseModel):
     """What clusters must have in common to be forks of one template, or members of one pool."""
 
     image: str = Field(description="The full reference.")
@@ -228,4 +253,4 @@ class Shape(BaseModel):
     kubernetes_version: str | None
     control_plane: NodeSize
     workers: Workers
-    readiness: Readiness
+    readiness: Open[Readiness]

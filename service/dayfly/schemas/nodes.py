@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from dayfly.domain.image import NodeSize
-from dayfly.schemas.clusters import Endpoint, Step
+from dayfly.schemas.base import Open, ResponseModel
+from dayfly.schemas.clusters import Endpoint, NodeSize, Step
 
 
-class NodeMemory(BaseModel):
+class NodeMemory(ResponseModel):
     """What a machine has of the host's memory, in bytes, by the kernel's own accounting."""
 
     shared_bytes: int = Field(description="Shared with other processes: with other forks of its template, above all.")
@@ -18,23 +18,23 @@ class NodeMemory(BaseModel):
     proportional_bytes: int = Field(description="Its own, and its fair part of what is shared (PSS).")
 
 
-class NodeView(BaseModel):
+class Node(ResponseModel):
     """A node: a virtual machine of the cluster. `address` is its own inside; `ssh` leads to it from outside."""
 
     name: str
-    role: Literal["control-plane", "worker"]
+    role: Open[Literal["control-plane", "worker"]]
     address: str
     size: NodeSize
     ssh: Endpoint | None
     memory: NodeMemory | None = Field(description="At this moment; null where it does not run, or cannot be asked.")
-    steps: list[Step]
+    steps: tuple[Step, ...]
 
 
-class NodeList(BaseModel):
-    nodes: list[NodeView]
+class NodeList(ResponseModel):
+    nodes: tuple[Node, ...]
 
 
-class SshAccess(BaseModel):
+class SshAccess(ResponseModel):
     """All that an SSH client needs to get in, and to know that it got to the right machine. Keep it to yourself."""
 
     host: str

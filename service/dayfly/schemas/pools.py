@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
-from typing import Annotated, Any, Final, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from dayfly.domain.cluster import naming
-from dayfly.domain.pool import Period
-from dayfly.schemas.cluster_requests import ShapeRequest, Strict
+from dayfly.schemas.base import Open, RequestModel, ResponseModel
+from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import Shape
+from dayfly.vocabulary import CLUSTER_NAME, Day
 
 MAX_POOL: Final = 64
 MAX_PERIODS: Final = 32
@@ -19,14 +19,11 @@ MAX_AGE_SECONDS: Final = 365 * 24 * 3600
 DEFAULT_AGE_SECONDS: Final = 24 * 3600
 END_OF_DAY: Final = "24:00"
 
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
 _TIME: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 _UNTIL: Final = rf"{_TIME}|^24:00$"
 
 
-class PeriodRequest(Strict):
+class PeriodRequest(RequestModel):
     """A part of the week in which a pool has another size. Times are in UTC."""
 
     days: tuple[Day, ...] = Field(min_length=1, max_length=7, strict=False)
@@ -41,13 +38,6 @@ class PeriodRequest(Strict):
         if self.until <= self.since:
             raise ValueError("a period ends after it begins, on the same day: write one over midnight as two")
         return self
-
-    @property
-    def period(self) -> Period:
-        """As the pool has it."""
-        until = time.max if self.until == END_OF_DAY else time.fromisoformat(self.until)
-        days = frozenset(DAYS.index(day) for day in self.days)
-        return Period(days=days, since=time.fromisoformat(self.since), until=until, size=self.size)
 
 
 def _as_tuple(given: Any) -> Any:
@@ -77,7 +67,7 @@ class PoolRequest(ShapeRequest):
     name: str = Field(
         description="As that of a cluster; unique among pools.",
         examples=["ci"],
-        json_schema_extra={"pattern": f"^{naming.CLUSTER_NAME.pattern}$"},
+        json_schema_extra={"pattern": f"^{CLUSTER_NAME.pattern}$"},
     )
     size: Size
     maximum: Maximum = MAX_POOL
@@ -85,7 +75,7 @@ class PoolRequest(ShapeRequest):
     max_age_seconds: MaxAge = DEFAULT_AGE_SECONDS
 
 
-class PoolChangeRequest(Strict):
+class PoolChangeRequest(RequestModel):
     """What is to change of a pool; what is left out stays as it is. Its shape cannot: make another pool."""
 
     size: Size = 0
@@ -100,16 +90,16 @@ class PoolChangeRequest(Strict):
         return self
 
 
-class PeriodView(BaseModel):
+class Period(ResponseModel):
     """A part of the week in which a pool has another size. Times are in UTC."""
 
-    days: list[Day]
+    days: tuple[Open[Day], ...]
     since: str
     until: str
     size: int
 
 
-class PoolWaits(BaseModel):
+class PoolWaits(ResponseModel):
     """Why a pool is not filled."""
 
     code: str = Field(
@@ -128,7 +118,7 @@ class Pool(Shape):
     created_at: datetime
     size: int
     maximum: int
-    schedule: list[PeriodView]
+    schedule: tuple[Period, ...]
     max_age_seconds: int
     wanted: int = Field(description="How many members are to wait at this moment, by size, schedule and maximum.")
     ready: int = Field(description="How many wait, and will be given away at once.")
@@ -138,7 +128,7 @@ class Pool(Shape):
     )
 
 
-class PoolList(BaseModel):
+class PoolList(ResponseModel):
     """All pools, by name."""
 
-    pools: list[Pool]
+    pools: tuple[Pool, ...]

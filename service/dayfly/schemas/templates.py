@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from dayfly.domain.template import TemplatePhase
+from dayfly.schemas.base import Open, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import ErrorReport, Shape
+from dayfly.vocabulary import TemplatePhase
 
 
-class Parents(BaseModel):
+class Parents(ResponseModel):
     """What a template was made from."""
 
     image: str = Field(description="The image's content id.")
@@ -32,7 +33,7 @@ class Template(Shape):
 
     id: str
     owner: str
-    phase: TemplatePhase = Field(
+    phase: Open[TemplatePhase] = Field(
         description="`making`: a cluster is made for it, and saved. `verifying`: its first fork is on trial. `ready`: "
         "it serves forks. `retired`: it serves no new ones, and is gone with the last of those that use it. `failed`: "
         "with an `error`. `gone`: nothing is left but its record."
@@ -49,10 +50,10 @@ class Template(Shape):
     error: TemplateError | None
 
 
-class TemplateList(BaseModel):
+class TemplateList(ResponseModel):
     """Templates, newest first."""
 
-    templates: list[Template]
+    templates: tuple[Template, ...]
 
 
 class TemplateRequest(ShapeRequest):

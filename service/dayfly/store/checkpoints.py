@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select,
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
-from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME, BootSource
+from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.errors import BadName, Conflict, NotFound
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.leases import Leases
@@ -23,6 +23,7 @@ from dayfly.store.db.shared_queries import lock_named, require_active, write_clu
 from dayfly.store.db.tables import checkpoints
 from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.vocabulary import CHECKPOINT_NAME
 
 MOST: Final = 16
 """Checkpoints of one cluster: each takes as much of the disk as the cluster's memory and more."""

@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import Cluster, Purpose
-from dayfly.domain.cluster.naming import CLUSTER_NAME
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.scheduling.resources import demand
@@ -30,6 +29,7 @@ from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, stora
 from dayfly.store.db.shared_queries import batches, remove_clusters
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.vocabulary import CLUSTER_NAME
 
 _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.MEMBER)
 

@@ -48,6 +48,12 @@ def test_hold_and_unhold(dayfly: Dayfly) -> None:
     assert json.loads(dayfly("cluster", "hold", "kept", "--json").stdout)["hold"]["vms"] == "running"
 
 
+@pytest.mark.parametrize("options", [("--for", "0s"), ("--reason", "\x07"), ("--reason", 257 * "x")])
+def test_a_hold_that_cannot_be(dayfly: Dayfly, options: tuple[str, str]) -> None:
+    refused = dayfly("cluster", "hold", "any", *options)
+    assert (refused.exit_code, refused.stderr.startswith("error [invalid_request]: ")) == (1, True), refused.output
+
+
 def test_one_heartbeat(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "beating", "--image", "bare", "--heartbeat", "1m", "--wait")
     done = dayfly("cluster", "heartbeat", "beating")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from dayfly.cli.progress import cluster as progress
-from dayfly.client import Client, Cluster
-from dayfly.client.models import Step
+from dayfly.client import Client, Cluster, Step
+from dayfly.schemas.base import FROM_SERVER
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def draw(cluster: Cluster) -> Callable[[progress._Picture], str]:
 
 
 def step(cluster: Cluster, **changes: object) -> Step:
-    fields = {"name": "boot", "node": "node01", "state": "running", "attempt": 1, "seconds": 61.0}
-    return Step.model_validate({**fields, "started_at": cluster.created_at, **changes})
+    fields = {"name": "boot", "node": "node01", "state": "running", "attempt": 1, "seconds": 61.0, "detail": ""}
+    return Step.model_validate({**fields, "started_at": cluster.created_at, **changes}, context=FROM_SERVER)
 
 
 def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:

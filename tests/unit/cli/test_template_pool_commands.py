@@ -16,6 +16,7 @@ from dayfly.cli import template_pool_output
 from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
 from dayfly.client import Pool, Template
+from dayfly.schemas.base import FROM_SERVER
 
 Dayfly = Callable[..., Result]
 
@@ -112,6 +113,11 @@ def test_a_template_that_failed_says_why_and_where_to_look() -> None:
     size = {"vcpus": 2, "memory_mib": 512, "disk_gib": 8}
     failed = Template.model_validate(
         {
+            "age_seconds": 1.0,
+            "size_bytes": 0,
+            "uses": 0,
+            "forks": 0,
+            "failures": 1,
             "id": "0123456789ab",
             "owner": "default",
             "phase": "failed",
@@ -130,7 +136,8 @@ def test_a_template_that_failed_says_why_and_where_to_look() -> None:
                 "evidence": ["boot/exit", "node01/console"],
                 "cluster": "ba9876543210",
             },
-        }
+        },
+        context=FROM_SERVER,
     )
     *_, error, evidence, hint = template_pool_output.template(failed).splitlines()
     assert error == "error [vm_exited]: QEMU ended"

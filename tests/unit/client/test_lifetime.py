@@ -12,26 +12,29 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from dayfly.client import ApiError, AsyncClient, Client, Cluster, HoldRequest, NodeSize, heartbeat
-from dayfly.client.models import Workers
+from dayfly.client import ApiError, AsyncClient, Client, HoldRequest, heartbeat
 
-SIZE = NodeSize(vcpus=1, memory_mib=512, disk_gib=8)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CLUSTER = Cluster(
-    id="0123456789ab",
-    name="demo",
-    image="bare",
-    image_id="sha256:1",
-    control_plane=SIZE,
-    workers=Workers(count=0, **SIZE.model_dump()),
-    readiness="booted",
-    labels={},
-    phase="ready",
-    desired="present",
-    created_at=NOW,
-    updated_at=NOW,
-    endpoints={},
-).model_dump_json()
+SIZE = {"vcpus": 1, "memory_mib": 512, "disk_gib": 8}
+CLUSTER = {
+    "id": "0123456789ab",
+    "name": "demo",
+    "owner": "default",
+    "image": "bare",
+    "image_id": "sha256:1",
+    "control_plane": SIZE,
+    "workers": {"count": 0, **SIZE},
+    "readiness": "booted",
+    "labels": {},
+    "restart": "always",
+    "restarts": 0,
+    "phase": "ready",
+    "desired": "present",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+    "endpoints": {},
+    "steps": [],
+}
+"""What 0.2.0 sends, without what is null."""
 
 
 @pytest.fixture
@@ -102,6 +105,16 @@ async def test_the_async_client_does_the_same(async_client: AsyncClient) -> None
     assert "async-kept/now/engine.txt" in names(await async_client.diagnostics("async-kept"))
 
 
+def test_clusters_of_older_and_newer_servers() -> None:
+    newer = {**CLUSTER, "phase": "melting", "colour": "red", "workers": {"count": 0, **SIZE, "gpus": 1}}
+    answers = [CLUSTER, newer]
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answers.pop(0)))
+    with Client(transport=transport) as client:
+        old, new = client.get("demo"), client.get("demo")
+    assert (old.purpose, old.generation, old.isolation, old.idle_seconds) == ("cluster", 1, "shared", None)
+    assert (old.phase, new.phase, new.workers.count) == ("ready", "melting", 0)
+
+
 def test_a_place_in_the_queue(client: Client) -> None:
     made = client.create("slow-place", image="bare")
     assert made.queue_position is not None
@@ -131,7 +144,7 @@ class Server:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            return httpx.Response(200, content=CLUSTER)
+            return httpx.Response(200, json=CLUSTER)
         assert request.url.path == "/v1/clusters/0123456789ab/heartbeat"
         self.beats += 1
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 
 from dayfly.api.clusters.presenter import show_event
 from dayfly.api.dependencies import ApiServices
-from dayfly.domain.cluster.model import Event
-from dayfly.schemas.clusters import Cluster, EventView, Step
+from dayfly.domain.cluster import model as domain
+from dayfly.schemas.clusters import Cluster, Event, Step
 
 MAX_EVENTS: Final = 5000
 MAX_TEXT_BYTES: Final = 64 * 1024
@@ -27,9 +27,9 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 _EVENTS_A_LOOK: Final = 1000
 
 
-async def last_events(cluster_id: str, services: ApiServices) -> Sequence[Event]:
+async def last_events(cluster_id: str, services: ApiServices) -> Sequence[domain.Event]:
     """The last MAX_EVENTS events, oldest first."""
-    kept: deque[Event] = deque(maxlen=MAX_EVENTS)
+    kept: deque[domain.Event] = deque(maxlen=MAX_EVENTS)
     after = 0
     while part := await services.store.events(cluster_id, after=after, limit=_EVENTS_A_LOOK):
         kept.extend(part)
@@ -37,12 +37,12 @@ async def last_events(cluster_id: str, services: ApiServices) -> Sequence[Event]
     return tuple(kept)
 
 
-def records(cluster: Cluster, events: Sequence[Event]) -> Mapping[str, bytes]:
+def records(cluster: Cluster, events: Sequence[domain.Event]) -> Mapping[str, bytes]:
     """The database's part: the cluster as the API shows it, its steps, its events."""
     return {
         "cluster.json": cluster.model_dump_json(indent=2, exclude={"steps"}).encode(),
-        "steps.json": TypeAdapter(list[Step]).dump_json(cluster.steps, indent=2),
-        "events.json": TypeAdapter(list[EventView]).dump_json([show_event(one) for one in events], indent=2),
+        "steps.json": TypeAdapter(tuple[Step, ...]).dump_json(cluster.steps, indent=2),
+        "events.json": TypeAdapter(list[Event]).dump_json([show_event(one) for one in events], indent=2),
     }
 
 

@@ -10,12 +10,14 @@ from typing import Literal
 from dayfly.api.dependencies import MemoryUse
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain import checkpoint as checkpoints
+from dayfly.domain import image
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster import network, topology
+from dayfly.domain.cluster import spec as specs
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.spec import ClusterSpec, Node
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.errors import Internal
 from dayfly.schemas.checkpoints import Checkpoint
 from dayfly.schemas.clusters import (
@@ -23,9 +25,10 @@ from dayfly.schemas.clusters import (
     ClusterSummary,
     Endpoint,
     ErrorReport,
-    EventView,
-    HeartbeatView,
+    Event,
+    Heartbeat,
     Hold,
+    NodeSize,
     Port,
     PortList,
     Shape,
@@ -34,7 +37,7 @@ from dayfly.schemas.clusters import (
     ToCheckpoint,
     Workers,
 )
-from dayfly.schemas.nodes import NodeMemory, NodeView
+from dayfly.schemas.nodes import Node, NodeMemory
 
 
 def show_spec(spec: ClusterSpec) -> Spec:
@@ -43,7 +46,7 @@ def show_spec(spec: ClusterSpec) -> Spec:
         image=spec.image,
         image_id=spec.image_id,
         kubernetes_version=kubernetes.version if kubernetes else None,
-        control_plane=spec.control_plane,
+        control_plane=_show_size(spec.control_plane),
         workers=Workers(count=spec.workers, **spec.worker.model_dump()),
         readiness=spec.readiness,
         labels=dict(spec.labels),
@@ -53,6 +56,10 @@ def show_spec(spec: ClusterSpec) -> Spec:
         isolation=spec.isolation,
         idle_seconds=spec.idle_seconds,
     )
+
+
+def _show_size(size: image.NodeSize) -> NodeSize:
+    return NodeSize(**size.model_dump())
 
 
 def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> ClusterSummary:
@@ -110,15 +117,15 @@ def show_hold(hold: domain.Hold | None) -> Hold | None:
     return Hold(until=hold.until, reason=hold.reason, vms=hold.vms) if hold else None
 
 
-def show_heartbeat(cluster: domain.Cluster) -> HeartbeatView:
+def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
     interval = cluster.spec.heartbeat_interval_seconds
     if interval is None:
         raise Internal("a cluster without heartbeats accepted one")
-    return HeartbeatView(expires_at=cluster.expires_at, heartbeat_interval_seconds=interval)
+    return Heartbeat(expires_at=cluster.expires_at, heartbeat_interval_seconds=interval)
 
 
-def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:
-    return [
+def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> tuple[Step, ...]:
+    return tuple(
         Step(
             name=step.name,
             node=step.node,
@@ -131,21 +138,21 @@ def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> list[Step]:
             error_code=step.error_code,
         )
         for step in steps
-    ]
+    )
 
 
 def show_node(
     cluster: domain.Cluster,
-    node: Node,
+    node: specs.Node,
     steps: Sequence[domain.StepReport],
     memory: MemoryUse | None,
     now: datetime,
-) -> NodeView:
-    return NodeView(
+) -> Node:
+    return Node(
         name=node.name,
         role=node.role,
         address=network.node_address(node.index),
-        size=node.size,
+        size=_show_size(node.size),
         ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
         memory=NodeMemory(**asdict(memory)) if memory else None,
         steps=show_steps([step for step in steps if step.node == node.name], now),
@@ -154,15 +161,15 @@ def show_node(
 
 def show_ports(cluster: domain.Cluster) -> PortList:
     return PortList(
-        ports=[
+        ports=tuple(
             Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(cluster.endpoints, port))
             for port, leads_to in topology.published_ports(cluster.spec).items()
-        ]
+        )
     )
 
 
-def show_event(event: domain.Event) -> EventView:
-    return EventView(
+def show_event(event: domain.Event) -> Event:
+    return Event(
         id=event.id,
         at=event.at,
         type=event.type,
@@ -189,7 +196,7 @@ def show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorRe
     if fault is None:
         return None
     return ErrorReport(
-        code=fault.code, message=fault.message, step=fault.step, node=fault.node, evidence=sorted(evidence)
+        code=fault.code, message=fault.message, step=fault.step, node=fault.node, evidence=tuple(sorted(evidence))
     )
 
 

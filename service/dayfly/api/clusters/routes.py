@@ -17,7 +17,7 @@ from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import WaitFor, wait_for_cluster
+from dayfly.api.long_poll import wait_for_cluster
 from dayfly.api.parameters import IdOrName, TheCluster, Timeout
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
@@ -28,6 +28,7 @@ from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER, ClusterRequest
 from dayfly.schemas.clusters import Cluster, ClusterList, DryRun
 from dayfly.store import IdempotencyKey, NewCluster
+from dayfly.vocabulary import WaitFor
 
 router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
@@ -149,7 +150,7 @@ async def list_clusters(
         following = request.url.include_query_params(cursor=page.next_cursor)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     found = await queue_positions(page.clusters, services)
-    shown = [show_summary(one, found.get(one.id, NOT_QUEUED)) for one in page.clusters]
+    shown = tuple(show_summary(one, found.get(one.id, NOT_QUEUED)) for one in page.clusters)
     return ClusterList(clusters=shown, next_cursor=page.next_cursor)
 
 

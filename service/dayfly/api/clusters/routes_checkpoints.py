@@ -10,9 +10,9 @@ from dayfly.api.clusters.presenter import show_checkpoint
 from dayfly.api.dependencies import Services
 from dayfly.api.parameters import IdOrName, TheCluster
 from dayfly.domain import checkpoint as domain
-from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME
 from dayfly.errors import NotFound
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList, CheckpointRequest
+from dayfly.vocabulary import CHECKPOINT_NAME
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/checkpoints", tags=["checkpoints"])
 
@@ -53,7 +53,7 @@ async def create_checkpoint(
 async def list_checkpoints(services: Services, cluster: TheCluster) -> CheckpointList:
     """The cluster's checkpoints, oldest first."""
     found = await services.store.list_checkpoints(cluster.id)
-    return CheckpointList(checkpoints=[show_checkpoint(one) for one in found])
+    return CheckpointList(checkpoints=tuple(show_checkpoint(one) for one in found))
 
 
 @router.get("/{name}", operation_id="getCheckpoint")

@@ -43,7 +43,7 @@ async def list_events(
 
     current, events = await hold(request, services, cluster.id, look, enough, wait)
     return EventList(
-        events=[show_event(event) for event in events],
+        events=tuple(show_event(event) for event in events),
         next_after=events[-1].id if events else after,
         phase=current.phase,
     )

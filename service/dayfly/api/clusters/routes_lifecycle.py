@@ -11,12 +11,14 @@ from fastapi import APIRouter, Query, Request
 
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import WaitFor, wait_for_cluster
+from dayfly.api.long_poll import wait_for_cluster
 from dayfly.api.parameters import IdOrName, Timeout
 from dayfly.domain.cluster import model as domain
+from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.checkpoints import ResetRequest
 from dayfly.schemas.clusters import Cluster
+from dayfly.vocabulary import WaitFor
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
@@ -45,8 +47,7 @@ async def reset_cluster(
     has failed with `checkpoint_not_loaded`: nothing else is put in its place.
     """
     _check_wait(wait, "ready")
-    origin = (wanted or ResetRequest()).origin
-    wished = await services.store.request_reset(cluster, origin)
+    wished = await services.store.request_reset(cluster, _boot_source(wanted or ResetRequest()))
     return await _answer(request, services, wished, wait, timeout_seconds)
 
 
@@ -89,6 +90,10 @@ async def resume_cluster(
 def _check_wait(wait: WaitFor | None, possible: WaitFor) -> None:
     if wait not in {None, possible}:
         raise InvalidRequest(f"wait: this can be waited for with {possible!r} only")
+
+
+def _boot_source(wanted: ResetRequest) -> BootSource:
+    return IMAGE if wanted.to == "pristine" else BootSource("checkpoint", wanted.to.checkpoint)
 
 
 async def _answer(

@@ -35,7 +35,7 @@ async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
     memory = await _memory(cluster, services)
     now = services.clock.now()
     return NodeList(
-        nodes=[show_node(cluster, node, steps, memory.get(node.name), now) for node in cluster.spec.nodes()]
+        nodes=tuple(show_node(cluster, node, steps, memory.get(node.name), now) for node in cluster.spec.nodes())
     )
 
 

@@ -12,7 +12,7 @@ from dayfly.api.clusters.ttl import change_of
 from dayfly.api.dependencies import Services
 from dayfly.api.parameters import IdOrName
 from dayfly.schemas.cluster_requests import ChangeRequest
-from dayfly.schemas.clusters import Cluster, HeartbeatView
+from dayfly.schemas.clusters import Cluster, Heartbeat
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
@@ -30,7 +30,7 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
 
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")
-async def send_heartbeat(services: Services, cluster: IdOrName) -> HeartbeatView:
+async def send_heartbeat(services: Services, cluster: IdOrName) -> Heartbeat:
     """Say that the cluster is still needed. 409 when it was made without `heartbeat_interval_seconds`, or is going.
 
     Needs no body. Send one at a third of the interval, so that a lost one costs nothing.

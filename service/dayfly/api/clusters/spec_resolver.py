@@ -16,6 +16,7 @@ from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
 from dayfly.schemas.cluster_requests import ClusterRequest, ShapeRequest, SizeRequest
+from dayfly.vocabulary import CLUSTER_NAME
 
 MAX_DISK_GIB: Final = 16 * 1024
 
@@ -71,7 +72,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
 
 def check_name(name: str, whose: Literal["cluster", "pool"]) -> None:
     """Raises BadName."""
-    if not naming.CLUSTER_NAME.fullmatch(name):
+    if not CLUSTER_NAME.fullmatch(name):
         raise BadName(
             f"a {whose}'s name has at most 40 lower-case letters, digits and '-', starts with a letter and does not "
             "end with '-'"

@@ -1,15 +1,19 @@
-"""Presents pools of the domain as responses."""
+"""Presents pools of the domain as responses, and reads their schedules from requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, time
+from typing import Final, get_args
 
 from dayfly.api.clusters.presenter import shape_fields
 from dayfly.domain import pool as pools
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.schemas.pools import DAYS, END_OF_DAY, PeriodView, Pool, PoolWaits
+from dayfly.schemas.pools import END_OF_DAY, Period, PeriodRequest, Pool, PoolWaits
+from dayfly.vocabulary import Day
+
+_DAYS: Final[tuple[Day, ...]] = get_args(Day)
 
 
 def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Pool:
@@ -25,7 +29,7 @@ def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Po
         created_at=pool.created_at,
         size=pool.size,
         maximum=pool.maximum,
-        schedule=[_show_period(period) for period in pool.schedule],
+        schedule=tuple(_show_period(period) for period in pool.schedule),
         max_age_seconds=pool.max_age_seconds,
         wanted=pool.wanted(now),
         ready=ready,
@@ -34,8 +38,23 @@ def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Po
     )
 
 
-def _show_period(period: pools.Period) -> PeriodView:
+def _show_period(period: pools.Period) -> Period:
     until = END_OF_DAY if period.until == time.max else f"{period.until:%H:%M}"
-    return PeriodView(
-        days=[DAYS[day] for day in sorted(period.days)], since=f"{period.since:%H:%M}", until=until, size=period.size
+    return Period(
+        days=tuple(_DAYS[day] for day in sorted(period.days)),
+        since=f"{period.since:%H:%M}",
+        until=until,
+        size=period.size,
+    )
+
+
+def read_schedule(periods: Iterable[PeriodRequest]) -> tuple[pools.Period, ...]:
+    return tuple(
+        pools.Period(
+            days=frozenset(_DAYS.index(day) for day in period.days),
+            since=time.fromisoformat(period.since),
+            until=time.max if period.until == END_OF_DAY else time.fromisoformat(period.until),
+            size=period.size,
+        )
+        for period in periods
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
 from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.pools.presenter import show_pool
+from dayfly.api.pools.presenter import read_schedule, show_pool
 from dayfly.domain import pool as domain
 from dayfly.errors import NotFound
 from dayfly.schemas.pools import Pool, PoolChangeRequest, PoolList, PoolRequest
@@ -52,7 +52,7 @@ async def create_pool(wanted: PoolRequest, response: Response, services: Service
             spec=spec,
             size=wanted.size,
             maximum=wanted.maximum,
-            schedule=tuple(period.period for period in wanted.schedule),
+            schedule=read_schedule(wanted.schedule),
             max_age_seconds=wanted.max_age_seconds,
         )
     )
@@ -63,7 +63,7 @@ async def create_pool(wanted: PoolRequest, response: Response, services: Service
 @router.get("", operation_id="listPools")
 async def list_pools(services: Services) -> PoolList:
     """All pools, by name."""
-    return PoolList(pools=[await _show(pool, services) for pool in await services.store.list_pools()])
+    return PoolList(pools=tuple([await _show(pool, services) for pool in await services.store.list_pools()]))
 
 
 @router.get("/{pool}", operation_id="getPool")
@@ -79,7 +79,7 @@ async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePo
     change = PoolChange(
         size=wanted.size if "size" in given else UNSET,
         maximum=wanted.maximum if "maximum" in given else UNSET,
-        schedule=tuple(period.period for period in wanted.schedule) if "schedule" in given else UNSET,
+        schedule=read_schedule(wanted.schedule) if "schedule" in given else UNSET,
         max_age_seconds=wanted.max_age_seconds if "max_age_seconds" in given else UNSET,
     )
     return await _show(await services.store.change_pool(pool, change), services)

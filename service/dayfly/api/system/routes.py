@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Literal
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
 from dayfly.api.dependencies import ReadinessCheck, Services
 from dayfly.api.problems import RETRY_AFTER_SECONDS, FieldError, problem_response
 from dayfly.errors import DayflyError
+from dayfly.schemas.system import Health, Readiness, Version
 
 router: Final = APIRouter(tags=["system"])
 
 _CHECK_SECONDS: Final = 5.0
-
-
-class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(BaseModel):
-    """What the service depends on, by name; all of it works."""
-
-    status: Literal["ready"] = "ready"
-    checks: dict[str, Literal["ok"]]
-
-
-class Version(BaseModel):
-    """The server's release, and the versions of the API that it speaks."""
-
-    version: str
-    api: list[str]
 
 
 @router.get("/healthz", operation_id="getHealth")
@@ -63,7 +45,7 @@ async def get_readiness(request: Request, services: Services) -> Readiness | Res
 @router.get("/v1/version", operation_id="getVersion")
 async def get_version(services: Services) -> Version:
     """Which release this is."""
-    return Version(version=services.version, api=["v1"])
+    return Version(version=services.version, api=("v1",))
 
 
 async def _complaint(check: ReadinessCheck) -> str | None:

@@ -6,25 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
 from dayfly.api import dependencies as wires
 from dayfly.api.dependencies import Services
+from dayfly.schemas.system import Orphan, OrphanList
 
 router: Final = APIRouter(prefix="/v1/orphans", tags=["system"])
-
-
-class Orphan(BaseModel):
-    kind: str = Field(description="`container`, `network` or `volume`.")
-    name: str = Field(description="Its name on the engine.")
-    cluster: str | None = Field(description="The id of the cluster that it was of.")
-    template: str | None = Field(description="The id of the template that it was of.")
-    why: str = Field(description="How it is known that nothing owns it.")
-    error: str | None = Field(default=None, description="Why it could not be removed; it is still there.")
-
-
-class OrphanList(BaseModel):
-    orphans: list[Orphan]
 
 
 @router.get("", operation_id="listOrphans")
@@ -41,7 +28,7 @@ async def remove_orphans(services: Services) -> OrphanList:
 
 def _show(found: Sequence[wires.Orphan]) -> OrphanList:
     return OrphanList(
-        orphans=[
+        orphans=tuple(
             Orphan(
                 kind=one.kind,
                 name=one.name,
@@ -51,5 +38,5 @@ def _show(found: Sequence[wires.Orphan]) -> OrphanList:
                 error=one.error,
             )
             for one in found
-        ]
+        )
     )

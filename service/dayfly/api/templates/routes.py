@@ -68,7 +68,7 @@ async def list_templates(
 ) -> TemplateList:
     """Templates, newest first."""
     found, now = await services.store.list_templates(owner=owner, gone=gone), services.clock.now()
-    return TemplateList(templates=[show_template(one, now) for one in found])
+    return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 
 @router.get("/{template}", operation_id="getTemplate")

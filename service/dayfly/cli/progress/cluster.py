@@ -16,7 +16,8 @@ from rich.text import Text
 from dayfly.cli.cluster_output import phase
 from dayfly.cli.formatting import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
-from dayfly.client.operations.clusters import HOLD_SECONDS, Wait, is_over
+from dayfly.client.waiting import HOLD_SECONDS, is_over
+from dayfly.vocabulary import WaitFor
 
 _ASK_AGAIN_SECONDS: Final = 20.0
 _STYLES: Final = {"done": "green", "failed": "red", "running": "cyan", "waiting": "yellow"}
@@ -28,7 +29,7 @@ class _Display(Protocol):
     def cluster(self, cluster: Cluster) -> None: ...
 
 
-def watch(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
+def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
     """Show the progress on standard error until it is as wanted. Raises WaitTimeout.
 
     Raises ClusterFailed where it was to be ready, or hibernated, and can no more become so.
@@ -45,7 +46,7 @@ def watch(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float
     return cluster
 
 
-def _follow(client: Client, cluster: Cluster, wanted: Wait, timeout_seconds: float) -> Cluster:
+def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
     deadline = time.monotonic() + timeout_seconds
     last = 0
     if wanted == "deleted" or cluster.ready_at is not None:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from dayfly.app import Infrastructure
 from dayfly.client import AsyncClient, ClientError, Cluster, ClusterFailed, Template
-from dayfly.client.operations.clusters import Wait, is_over
+from dayfly.client.waiting import is_over
 from dayfly.clock import Clock
 from dayfly.doctor.checks import Check
 from dayfly.doctor.full.report import TrialFailed
@@ -23,6 +23,7 @@ from dayfly.drivers.docker.object_names import EngineNames
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo, ImageStore
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.settings import Settings
+from dayfly.vocabulary import WaitFor
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ class Session:
         """Seconds to save all machines, and stop their containers."""
         return self.limits.save + TEARDOWN_SECONDS + self.limits.command
 
-    async def until(self, cluster_id: str, wanted: Wait) -> Cluster:
+    async def until(self, cluster_id: str, wanted: WaitFor) -> Cluster:
         """The cluster, once it is as wanted. Raises ClusterFailed where it can no more become so.
 
         Has no limit of its own: a trial has.

@@ -5,7 +5,6 @@ Not here: how machines are saved and restored (drivers/qemu/vm.py), and when (co
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,8 +16,6 @@ SAVED_DIR: Final = "/saved"
 """In the containers of a cluster: its own volume (naming.saved_volume)."""
 TEMPLATE_DIR: Final = "/template"
 """In the node containers of a template's forks, read-only, and of the cluster that becomes one: its volume."""
-
-CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True)

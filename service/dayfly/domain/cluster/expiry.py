@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import VmsUnderHold
-
-Reason = Literal["ttl", "heartbeat"]
+from dayfly.vocabulary import ExpiryReason
 
 WARNING: Final = timedelta(minutes=5)
 """How long ahead of the end a warning comes; but never before four fifths of the time have passed."""
@@ -26,7 +25,7 @@ class Expiry:
     """The end of a cluster: when, because of what, and when its events warn of it."""
 
     at: datetime
-    reason: Reason
+    reason: ExpiryReason
     warn_at: datetime
 
     @property
@@ -114,6 +113,6 @@ def _kept(cluster: Cluster, now: datetime) -> VmsUnderHold | None:
     return cluster.hold.vms if ended and cluster.hold is not None and cluster.held(now) else None
 
 
-def _expiry(reason: Reason, began: datetime, seconds: int) -> Expiry:
+def _expiry(reason: ExpiryReason, began: datetime, seconds: int) -> Expiry:
     length = timedelta(seconds=seconds)
     return Expiry(began + length, reason, began + length - min(WARNING, length / 5))

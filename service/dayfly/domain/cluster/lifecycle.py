@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
 from dayfly.errors import Internal
+from dayfly.vocabulary import Desired, Phase
 
-
-class Desired(StrEnum):
-    """What the caller wants; only the API writes it."""
-
-    PRESENT = "present"
-    HIBERNATED = "hibernated"
-    ABSENT = "absent"
-
-
-class Phase(StrEnum):
-    """Where a cluster is; only the reconciler writes it."""
-
-    PENDING = "pending"
-    """Accepted, or to be woken up; waits in the queue until the host has room for it."""
-    PROVISIONING = "provisioning"
-    """A worker is making it, resetting it, waking it up, or making it whole again after something of it went down."""
-    READY = "ready"
-    """All that the spec asked for holds."""
-    HIBERNATED = "hibernated"
-    """Its machines' memory lies on the disk and nothing of it runs; woken up, it goes on where it was."""
-    FAILED = "failed"
-    """Given up, with an error code. The evidence is kept; no container is, unless a hold keeps them."""
-    DELETING = "deleting"
-    """Being removed; the name is still taken."""
-    DELETED = "deleted"
-    """Nothing is left but the row; the name is free."""
+__all__ = ["LIVING", "SETTLED", "TRANSITIONS", "Desired", "Phase", "check_transition"]
 
 
 TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(

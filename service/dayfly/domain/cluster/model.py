@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.spec import ClusterSpec, VmsUnderHold
+from dayfly.vocabulary import Purpose, StepState
+
+__all__ = ["Cluster", "Endpoint", "Event", "Fault", "Hold", "NewEvent", "Purpose", "StepReport", "StepState"]
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,6 @@ class Hold:
     until: datetime
     reason: str
     vms: VmsUnderHold = "running"
-
-
-class Purpose(StrEnum):
-    """What a cluster is for."""
-
-    CLUSTER = "cluster"
-    """A caller's."""
-    TEMPLATE = "template"
-    """To be saved as a template, then removed."""
-    TRIAL = "trial"
-    """The first fork of a template, which verifies it, then is removed."""
-    MEMBER = "member"
-    """Of a pool: waits, paused, for a caller."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +103,6 @@ class Cluster:
     def held(self, now: datetime) -> bool:
         """Whether a hold keeps it at `now`."""
         return self.hold is not None and self.hold.until > now
-
-
-class StepState(StrEnum):
-    """How a step stands, as reported; what is true is decided by looking at the world."""
-
-    RUNNING = "running"
-    WAITING = "waiting"
-    DONE = "done"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True)

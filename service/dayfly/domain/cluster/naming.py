@@ -19,9 +19,6 @@ LABEL_TEMPLATE: Final = "dayfly.template"
 LABEL_IMAGE: Final = "dayfly.image"
 """On a node image: its manifest, as JSON (domain/image.py)."""
 
-CLUSTER_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-"""A DNS label of at most 40 characters that starts with a letter; so no name can be mistaken for an id."""
-
 _IMAGE_REPOSITORY: Final = "dayfly"
 _SAVED_VOLUME: Final = re.compile(r"dayfly-(.+)-saved")
 _TEMPLATE_VOLUME: Final = re.compile(r"dayfly-template-(.+)")

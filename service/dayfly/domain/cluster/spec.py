@@ -10,23 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.image import ImageManifest, NodeSize
+from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
-Readiness = Literal["usable", "nodes", "booted"]
-"""What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
-
-Of a fork that is not only to be booted: a pod has run in its template, and SSH has answered in that template's first
-fork; its own nodes are Ready, and their kubelets answer.
-"""
-
-Restart = Literal["always", "never"]
-"""After the engine, the host or a machine of the cluster went down: `always` it is brought back, `never` it fails."""
-
-VmsUnderHold = Literal["running", "stopped", "hibernated"]
-"""What a hold does with the machines of a cluster that failed or expired. One that failed cannot hibernate: stopped."""
-
-Isolation = Literal["shared", "strict"]
-"""`shared`: it may be a fork of its owner's template, and then has the cluster CA of that template's other forks.
-`strict`: it is made from nothing, with a CA of its own."""
+__all__ = ["ClusterSpec", "Isolation", "Node", "Readiness", "Restart", "VmsUnderHold"]
 
 
 class Node(BaseModel):

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import LIVING, Phase
 from dayfly.domain.cluster.model import Cluster, Event, Purpose, StepReport
-from dayfly.domain.cluster.naming import CLUSTER_NAME
 from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
@@ -30,6 +29,7 @@ from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
 from dayfly.store.db.shared_queries import named, not_found
 from dayfly.store.db.tables import clusters
+from dayfly.vocabulary import CLUSTER_NAME
 
 _ATTEMPTS: Final = 5
 """How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.cluster.boot_source import CHECKPOINT_NAME, HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.vocabulary import CHECKPOINT_NAME
 
 
 @pytest.mark.parametrize("origin", [IMAGE, TEMPLATE, HIBERNATION, BootSource("checkpoint", "clean-1")])

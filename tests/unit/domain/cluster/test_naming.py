@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.cluster.naming import CLUSTER_NAME, image_reference, node_name, split_tag
+from dayfly.domain.cluster.naming import image_reference, node_name, split_tag
+from dayfly.vocabulary import CLUSTER_NAME
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""Requests of the asynchronous client about clusters. Not here: templates, pools and the service (async_client.py)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Unpack
+
+import httpx
+
+from dayfly.client import transport as wire
+from dayfly.client.async_connection import AsyncConnection
+from dayfly.client.errors import ApiError, ClusterFailed, WaitTimeout
+from dayfly.client.heartbeat import async_heartbeats
+from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
+from dayfly.client.transport import path_of
+from dayfly.client.waiting import DELETED_SECONDS, HIBERNATED_SECONDS, HOLD_SECONDS, READY_SECONDS, is_over
+from dayfly.schemas.checkpoints import Checkpoint, CheckpointList
+from dayfly.schemas.cluster_requests import HoldRequest
+from dayfly.schemas.clusters import (
+    Cluster,
+    ClusterList,
+    ClusterSummary,
+    DryRun,
+    Event,
+    EventList,
+    Heartbeat,
+    Port,
+    PortList,
+    Registry,
+)
+from dayfly.schemas.nodes import Node, NodeList, SshAccess
+from dayfly.vocabulary import VmsUnderHold, WaitFor
+
+_DIAGNOSTICS_SECONDS: Final = 90.0
+"""How long the server may collect what is to be known of a cluster."""
+_PAGE: Final = 500
+
+
+class AsyncClusters(AsyncConnection):
+    """Clusters, their nodes, events and checkpoints. `cluster` is always an id or a name."""
+
+    async def create(
+        self, name: str | None = None, *, idempotency_key: str | None = None, **options: Unpack[ClusterOptions]
+    ) -> Cluster:
+        """Request a cluster; it is being made when this returns."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = shape_body({"name": name, **options})
+        return await self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers)
+
+    async def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
+        """What create() would make, checked in every way, and not made."""
+        body = shape_body({"name": name, **options})
+        return await self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
+
+    async def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
+        """One cluster; with `wait`, as soon as it is so or the time is over."""
+        path = path_of("clusters", cluster)
+        if wait is None:
+            return await self._read(Cluster, "GET", path)
+        query = {"wait": wait, "timeout": timeout_seconds}
+        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds)
+
+    async def list(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        phases: Sequence[str] = (),
+        owner: str | None = None,
+        purposes: Sequence[str] = (),
+    ) -> tuple[ClusterSummary, ...]:
+        """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
+
+        `purposes`: `cluster` (what is listed where none is given), `template`, `trial`, `member`.
+        """
+        pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
+        query = {"label": pairs, "phase": phases, "owner": owner, "purpose": purposes, "limit": _PAGE}
+        found: tuple[ClusterSummary, ...] = ()
+        cursor: str | None = None
+        while True:
+            page = await self._read(ClusterList, "GET", "/v1/clusters", query={**query, "cursor": cursor})
+            found += page.clusters
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    async def delete(self, cluster: str) -> Cluster:
+        """Request its deletion; it is being deleted when this returns."""
+        return await self._read(Cluster, "DELETE", path_of("clusters", cluster))
+
+    async def change(self, cluster: str, **changes: Unpack[ClusterChanges]) -> Cluster:
+        """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
+        return await self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes))
+
+    async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
+        """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
+        return await self.change(cluster, ttl_seconds=ttl_seconds)
+
+    async def hold(self, cluster: str, *, seconds: int, reason: str, vms: VmsUnderHold = "running") -> Cluster:
+        """Keep the cluster for so long from now should it fail or expire, its machines `running` (or `stopped`)."""
+        return await self.change(cluster, hold=HoldRequest(seconds=seconds, reason=reason, vms=vms))
+
+    async def release_hold(self, cluster: str) -> Cluster:
+        """End the hold: if its time is over, or it failed, it is cleared at once."""
+        return await self.change(cluster, hold=None)
+
+    async def heartbeat(self, cluster: str) -> Heartbeat:
+        """Say that the cluster is still needed; where it was made to expect that."""
+        return await self._read(Heartbeat, "POST", path_of("clusters", cluster, "heartbeat"))
+
+    @asynccontextmanager
+    async def keep_alive(self, cluster: str) -> AsyncIterator[None]:
+        """Send heartbeats in the background while the block runs, or until the cluster is deleted.
+
+        Heartbeats that fail because the server is away for a moment are made up for by the next one.
+        """
+        identity = (await self.get(cluster)).id
+        async with async_heartbeats(lambda: self.heartbeat(identity)):
+            yield
+
+    async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+        """Until it is ready. Raises ClusterFailed, WaitTimeout."""
+        seen = await self._wait(cluster, "ready", timeout_seconds)
+        if seen.phase != "ready" or seen.desired != "present":
+            raise ClusterFailed(seen)
+        return seen
+
+    async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
+        """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
+        seen = await self._wait(cluster, "hibernated", timeout_seconds)
+        if seen.phase != "hibernated" or seen.desired != "hibernated":
+            raise ClusterFailed(seen)
+        return seen
+
+    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+        """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
+        try:
+            # By its id: the name is free for another as soon as this one is gone.
+            await self._wait((await self.get(cluster)).id, "deleted", timeout_seconds)
+        except ApiError as error:
+            if error.code != "not_found":
+                raise
+
+    async def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
+        """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
+        to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to})
+
+    async def hibernate(self, cluster: str) -> Cluster:
+        """Put its machines on the disk; wait_hibernated() waits for the end."""
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"))
+
+    async def resume(self, cluster: str) -> Cluster:
+        """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"))
+
+    async def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
+        """Request a checkpoint of its present state; it is being saved when this returns."""
+        return await self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name})
+
+    async def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
+        """All of its checkpoints, oldest first."""
+        return (await self._read(CheckpointList, "GET", path_of("clusters", cluster, "checkpoints"))).checkpoints
+
+    async def checkpoint(self, cluster: str, name: str) -> Checkpoint:
+        """One of its checkpoints."""
+        return await self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name))
+
+    async def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
+        """Request the checkpoint's deletion."""
+        return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name))
+
+    async def kubeconfig(self, cluster: str) -> str:
+        """An administrator's kubeconfig, as YAML."""
+        return (await self._send("GET", path_of("clusters", cluster, "kubeconfig"))).text
+
+    async def registry(self, cluster: str) -> Registry:
+        """Where to push images to, and where the cluster pulls them from."""
+        return await self._read(Registry, "GET", path_of("clusters", cluster, "registry"))
+
+    async def ports(self, cluster: str) -> tuple[Port, ...]:
+        """The published ports."""
+        return (await self._read(PortList, "GET", path_of("clusters", cluster, "ports"))).ports
+
+    async def nodes(self, cluster: str) -> tuple[Node, ...]:
+        """The nodes, the control plane first."""
+        return (await self._read(NodeList, "GET", path_of("clusters", cluster, "nodes"))).nodes
+
+    async def ssh(self, cluster: str, node: str = "node01") -> SshAccess:
+        """All that an SSH client needs to log in to a node."""
+        return await self._read(SshAccess, "GET", path_of("clusters", cluster, "nodes", node, "ssh"))
+
+    async def console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> str:
+        """The end of what a node's serial console printed."""
+        path = path_of("clusters", cluster, "nodes", node, "console")
+        return (await self._send("GET", path, query={"tail_bytes": tail_bytes})).text
+
+    async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
+        """The same, and what it prints from now on, until the node ends."""
+        path = path_of("clusters", cluster, "nodes", node, "console")
+        query = {"tail_bytes": tail_bytes, "follow": True}
+        try:
+            async with self._http.stream("GET", path, params=query, timeout=wire.FOLLOW_TIMEOUT) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise wire.api_error(response)
+                async for text in response.aiter_text():
+                    yield text
+        except httpx.TransportError as error:
+            raise wire.unreachable(self._http.base_url, error) from error
+
+    async def evidence(self, cluster: str, name: str) -> str:
+        """One text of a failed cluster's evidence."""
+        return (await self._send("GET", path_of("clusters", cluster, "evidence", name))).text
+
+    async def diagnostics(self, cluster: str) -> bytes:
+        """Everything about the cluster as a gzip'ed tarball; also of a deleted one, by its id."""
+        path = path_of("clusters", cluster, "diagnostics")
+        return (await self._send("GET", path, hold_seconds=_DIAGNOSTICS_SECONDS)).content
+
+    async def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> EventList:
+        """The next events after id `after`; waits for one when there is none."""
+        query = {"after": after, "limit": _PAGE, "wait": wait_seconds}
+        path = path_of("clusters", cluster, "events")
+        return await self._read(EventList, "GET", path, query=query, hold_seconds=wait_seconds)
+
+    async def all_events(self, cluster: str) -> tuple[Event, ...]:
+        """All events so far, oldest first."""
+        found: tuple[Event, ...] = ()
+        while (part := await self.events(cluster, after=found[-1].id if found else 0)).events:
+            found += part.events
+        return found
+
+    async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Events as they come, until the cluster is deleted."""
+        while True:
+            part = await self.events(cluster, after=after, wait_seconds=HOLD_SECONDS)
+            for event in part.events:
+                yield event
+            after = part.next_after
+            if part.phase == "deleted" and not part.events:
+                return
+
+    async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
+        """Until it is so, or can no more become so. Raises WaitTimeout."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            remaining = max(0.0, deadline - time.monotonic())
+            seen = await self.get(cluster, wait=wanted, timeout_seconds=min(remaining, HOLD_SECONDS))
+            if is_over(seen, wanted):
+                return seen
+            if remaining <= 0:
+                raise WaitTimeout(seen, wanted, timeout_seconds)
+            cluster = seen.id

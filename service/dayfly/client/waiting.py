@@ -1,0 +1,32 @@
+"""When waiting for a cluster is over, and how long it may take."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dayfly.schemas.clusters import ClusterSummary
+from dayfly.vocabulary import WaitFor
+
+READY_SECONDS: Final = 1800.0
+DELETED_SECONDS: Final = 300.0
+HIBERNATED_SECONDS: Final = 600.0
+HOLD_SECONDS: Final = 50.0
+"""How long one request of a longer wait is held: less than what proxies cut."""
+
+
+def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:
+    """Whether the cluster is as wanted, or can no more become so; by the server's rule (api/long_poll.py)."""
+    if wanted == "deleted" or cluster.phase == "deleted":
+        return cluster.phase == "deleted"
+    if cluster.desired == "absent":
+        return wanted != "settled"
+    if cluster.phase == "failed":
+        return True
+    ready, asleep = cluster.phase == "ready" and cluster.reset_to is None, cluster.phase == "hibernated"
+    match wanted:
+        case "ready":
+            return ready or cluster.desired == "hibernated"
+        case "hibernated":
+            return asleep or cluster.desired == "present"
+        case "settled":
+            return ready if cluster.desired == "present" else asleep

@@ -1,0 +1,71 @@
+"""The two bases of what goes over HTTP, requests and responses, and enums that are open to values of a newer server.
+
+Requests are strict: the server refuses what it does not know. Responses are tolerant: the client reads those of a newer
+server, and of an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+E = TypeVar("E")
+
+FROM_SERVER: Final = {"from_server": True}
+"""The validation context of a client that reads a response: fields that an older server does not send are filled."""
+
+
+class RequestModel(BaseModel):
+    """Nothing is guessed, nothing ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ResponseModel(BaseModel):
+    """All fields are required of the server; a client ignores those that it does not know."""
+
+    model_config = ConfigDict(frozen=True)
+
+    absent_means: ClassVar[Mapping[str, object]] = {}
+    """Fields that older servers do not send, and what their absence means. Fields that may be null are null then."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any, info: ValidationInfo) -> Any:
+        if info.context is not FROM_SERVER or not isinstance(given, dict):
+            return given
+        nullable = [name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)]
+        return {**dict.fromkeys(nullable), **cls.absent_means, **given}
+
+
+def _known_or_text(given: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return known(given)
+    except ValidationError:
+        if isinstance(given, str):
+            return given
+        raise
+
+
+class OpenEnum:
+    """Reads a known value as such and any other as text; the JSON schema lists the known ones."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        known = handler.generate_schema(get_args(source)[0])
+        as_it_is = core_schema.simple_ser_schema("any")
+        return core_schema.no_info_wrap_validator_function(_known_or_text, known, serialization=as_it_is)
+
+
+Open = Annotated[E | str, OpenEnum()]
+"""`Open[Phase]`: a value of an enum or a Literal in a response, to which a newer server may add values."""
