@@ -10,7 +10,7 @@ from dayfly.domain.cluster.boot_source import TEMPLATE_DIR
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.template import TemplatePhase
-from dayfly.errors import CommandFailed, DockerUnavailable, PortsExhausted, SshTimeout
+from dayfly.errors import CommandFailed, EngineUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -162,7 +162,7 @@ async def test_a_template_that_is_retired_just_then_costs_nothing_but_time(world
 async def test_an_engine_that_goes_away_fails_no_fork(world: World) -> None:
     async with world.working():
         template = await world.template(SPEC)
-        world.engine.fail_next("ensure", DockerUnavailable("nobody there"), times=2)
+        world.engine.fail_next("ensure", EngineUnavailable("nobody there"), times=2)
         cluster = await world.until(await world.create(SPEC), Phase.READY)
     assert cluster.template_id == template.id
 

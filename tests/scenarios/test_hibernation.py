@@ -12,7 +12,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.drivers.interfaces import ExecResult
-from dayfly.errors import CommandFailed, DatabaseUnavailable, DockerUnavailable
+from dayfly.errors import CommandFailed, DatabaseUnavailable, EngineUnavailable
 from dayfly.store import Change, Claim, Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -137,12 +137,12 @@ async def test_one_that_cannot_be_saved_goes_on_running(world: World, method: st
 async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.machines.fail_next("save", DockerUnavailable("nobody there"))
-        world.engine.fail_next("stop", DockerUnavailable("nobody there"))
+        world.machines.fail_next("save", EngineUnavailable("nobody there"))
+        world.engine.fail_next("stop", EngineUnavailable("nobody there"))
         await world.store.request_hibernation(cluster.id)
         await at_rest(world, cluster)
         assert states(world) == {"exited"}
-        world.machines.fail_next("load", DockerUnavailable("nobody there"))
+        world.machines.fail_next("load", EngineUnavailable("nobody there"))
         await world.store.request_resume(cluster.id)
         await world.until(cluster, Phase.READY)
         assert goes_on(world, cluster)

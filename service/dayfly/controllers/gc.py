@@ -115,7 +115,7 @@ class GarbageCollector:
         self._first_seen: dict[str, float] = {}
 
     async def look(self) -> None:
-        """One comparison, and all that follows from it. Raises DockerUnavailable, DatabaseUnavailable."""
+        """One comparison, and all that follows from it. Raises EngineUnavailable, DatabaseUnavailable."""
         resources = await self._engine.list_resources()
         known = await self._store.known()
         await self._store.requeue(find_damaged(resources, known))
@@ -131,7 +131,7 @@ class GarbageCollector:
         return await self._without_owner(resources, await self._store.known())
 
     async def remove(self, orphan: Orphan) -> None:
-        """Raises DockerUnavailable, EngineRefused."""
+        """Raises EngineUnavailable, EngineRefused."""
         await self._engine.discard(orphan.resource)
         resource = orphan.resource
         _log.info("orphan removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)

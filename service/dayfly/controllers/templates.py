@@ -65,7 +65,7 @@ class TemplateController:
                 await watch.wait(self._rules.look_seconds)
 
     async def look(self) -> None:
-        """One look at all templates. Raises DockerUnavailable, DatabaseUnavailable."""
+        """One look at all templates. Raises EngineUnavailable, DatabaseUnavailable."""
         now = self._clock.now()
         templates = await self._store.list_templates()
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}

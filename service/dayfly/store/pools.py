@@ -26,7 +26,7 @@ from dayfly.store.commands import UNSET, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction
-from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, storable
+from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
 from dayfly.store.db.shared_queries import batches, remove_clusters
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.notify.commit_notifier import QUEUE
@@ -116,9 +116,8 @@ class PoolQueries:
     @uncancellable
     async def set_pool_condition(self, pool_id: str, waiting: PoolCondition | None) -> None:
         """Why it is not filled, for whoever looks at it; of one that is gone nothing is told. Nobody is woken."""
-        told = None if waiting is None else {"code": waiting.code, "message": storable(waiting.message)}
         async with self._database.write() as transaction:
-            values = {"waiting": null() if told is None else told}
+            values = {"waiting": null() if waiting is None else condition_columns(waiting)}
             await transaction.connection.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
     @uncancellable

@@ -15,7 +15,7 @@ from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.interfaces import Drivers, ExecResult
-from dayfly.errors import ContainerRemoved, DhcpTimeout, DockerUnavailable, SshTimeout
+from dayfly.errors import ContainerRemoved, DhcpTimeout, EngineUnavailable, SshTimeout
 from dayfly.steps.boot import Boot
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
@@ -108,10 +108,10 @@ async def test_leases_that_cannot_be_read_blame_nobody() -> None:
     lab = Lab()
     await lab.sandbox()
     lab.ssh.never_answers()
-    lab.engine.fail_always(DockerUnavailable("gone"), "read_file")
+    lab.engine.fail_always(EngineUnavailable("gone"), "read_file")
     with pytest.raises(SshTimeout) as caught:
         await Boot().apply(lab.context)
-    assert "docker_unavailable" in caught.value.evidence["leases"]
+    assert "engine_unavailable" in caught.value.evidence["leases"]
 
 
 async def test_a_machine_that_ended_is_started_again_from_its_own_disk() -> None:

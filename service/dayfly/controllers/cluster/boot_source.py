@@ -31,7 +31,7 @@ class BootSources:
     async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
         """A cluster that was given its share of the host: a fork where there is a template, woken up, or from nothing.
 
-        And its secrets, where they are new. Raises LeaseLost, DockerUnavailable.
+        And its secrets, where they are new. Raises LeaseLost, EngineUnavailable.
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
@@ -62,7 +62,7 @@ class BootSources:
     async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
         """Another origin after `error`, met by `step`; where there is none, by what the cluster has failed.
 
-        Raises LeaseLost, DockerUnavailable, EngineRefused.
+        Raises LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
         origin = cluster.origin

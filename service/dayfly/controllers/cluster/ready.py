@@ -19,7 +19,7 @@ from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.domain.cluster.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
-from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
+from dayfly.errors import CommandFailed, Conflict, EngineUnavailable, Expired, Failure, InvalidRequest, VmExited
 from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.observe.traffic import packets_from_outside
 from dayfly.steps.vm.pause_resume import PAUSED, vm_states
@@ -72,7 +72,7 @@ class ReadyController:
             return await self.finalizer.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
         try:
             recovering = await self.recovery.begin(claim)
-        except DockerUnavailable:
+        except EngineUnavailable:
             if has_more_to_do(cluster) or await self.context.store.checkpoints_due(cluster.id):
                 raise
             # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers
@@ -100,7 +100,7 @@ class ReadyController:
             return True
         try:
             found = await vm_states(self.context.drivers, self.context.topology(cluster), cluster.id)
-        except DockerUnavailable:
+        except EngineUnavailable:
             return False  # what is known then is told below
         return not _PAUSED_STATES.isdisjoint(found.values())
 

@@ -14,7 +14,7 @@ from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.interfaces import Drivers, Machines
-from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
+from dayfly.errors import ContainerExited, DayflyError, EngineUnavailable, VmExited
 
 RUNNING: Final = "running"
 INCOMING: Final = "inmigrate"
@@ -36,7 +36,7 @@ class ResumeResult:
 
 
 async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Mapping[str, str]:
-    """Container → what its machine does: DOWN, SILENT, or as QEMU names it. Raises DockerUnavailable."""
+    """Container → what its machine does: DOWN, SILENT, or as QEMU names it. Raises EngineUnavailable."""
     seen = {status.name: status.state for status in await drivers.engine.list_containers(cluster_id)}
 
     async def look(name: str) -> str:
@@ -69,7 +69,7 @@ async def resume(machines: Machines, containers: Iterable[str]) -> None:
 async def resume_all(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> ResumeResult:
     """Let all machines go on, and set the clocks of those that do; `timeout` is for each clock. May be repeated.
 
-    Raises DockerUnavailable.
+    Raises EngineUnavailable.
     """
     names = _names(topology)
     stuck = await _each(names, machines.resume)
@@ -106,12 +106,12 @@ def _names(topology: Topology) -> list[str]:
 
 
 async def _each(names: Iterable[str], act: Callable[[str], Awaitable[None]]) -> Mapping[str, DayflyError]:
-    """Those of `names` that it failed with, and why; each is tried even if another fails. Raises DockerUnavailable."""
+    """Those of `names` that it failed with, and why; each is tried even if another fails. Raises EngineUnavailable."""
     tried = list(names)
     ended = await asyncio.gather(*map(act, tried), return_exceptions=True)
     for error in ended:
         if isinstance(error, BaseException) and (
-            isinstance(error, DockerUnavailable) or not isinstance(error, DayflyError)
+            isinstance(error, EngineUnavailable) or not isinstance(error, DayflyError)
         ):
             raise error
     return {name: error for name, error in zip(tried, ended, strict=True) if isinstance(error, DayflyError)}

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
+from dayfly.store.db.stored_names import CODES, StoredName
 from dayfly.store.db.types import UtcDateTime
 
 metadata = MetaData(
@@ -136,7 +137,7 @@ steps = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("detail", Text, nullable=False),
-    Column("error_code", String(64)),
+    Column("error_code", StoredName(64, CODES)),
     UniqueConstraint("cluster_id", "name", "node"),
 )
 
@@ -151,7 +152,7 @@ events = Table(
     Column("step", String(64)),
     Column("node", String(64)),
     Column("seconds", Float),
-    Column("code", String(64)),
+    Column("code", StoredName(64, CODES)),
     Index("ix_events_cluster_id_id", "cluster_id", "id"),
     sqlite_autoincrement=True,
 )

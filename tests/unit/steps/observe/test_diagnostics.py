@@ -109,7 +109,7 @@ async def test_an_engine_that_is_away_is_the_answer_to_every_question() -> None:
     lab.engine.engine_down()
     texts = await lab.collect()
     del texts["pressure"]
-    assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"docker_unavailable"}
+    assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"engine_unavailable"}
 
 
 async def test_a_defect_keeps_nothing_else_back(caplog: pytest.LogCaptureFixture) -> None:

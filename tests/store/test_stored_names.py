@@ -1,0 +1,51 @@
+"""Names that were renamed: rows keep the older value, which a worker of the version before reads and writes as well."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import Fault, NewEvent, StepReport, StepState
+from dayfly.domain.pool import PoolCondition
+from dayfly.store import NewPool, Store
+from dayfly.store.db.stored_names import CODES, Renames, present, stored
+from tests.store.helpers import claim_new
+from tests.support.specs import make_spec
+
+CODE = "engine_unavailable"
+STORED_CODE = "docker_unavailable"
+
+
+async def raw(store: Store, query: str) -> list[object]:
+    """The one column of `query`, as the rows have it."""
+    async with store._database.read() as connection:
+        return list((await connection.execute(text(query))).scalars())
+
+
+@pytest.mark.parametrize("names", [CODES])
+def test_no_stored_value_stands_for_two_names(names: Renames) -> None:
+    assert len(set(names.values())) == len(names)
+    assert {name: present(names, stored(names, name)) for name in names} == {name: name for name in names}
+
+
+async def test_codes_of_events_steps_and_faults(store: Store) -> None:
+    claim = await claim_new(store)
+    report = StepReport("boot", None, StepState.WAITING, 1, claim.at, error_code=CODE)
+    await store.record(claim, [report, NewEvent("step.waiting", "it waits", code=CODE)])
+    await store.set_phase(claim, Phase.PROVISIONING)
+    failed = await store.set_phase(claim, Phase.FAILED, fault=Fault(CODE, "no answer", step="boot"))
+    assert await raw(store, "SELECT error_code FROM steps") == [STORED_CODE]
+    assert STORED_CODE in await raw(store, "SELECT code FROM events")
+    assert STORED_CODE in str(await raw(store, "SELECT fault FROM clusters"))
+    assert failed.fault == Fault(CODE, "no answer", step="boot")
+    assert [step.error_code for step in await store.steps(claim.cluster.id)] == [CODE]
+    assert {event.code for event in await store.events(claim.cluster.id)} == {CODE, None}
+
+
+async def test_why_a_pool_is_not_filled(store: Store) -> None:
+    pool = await store.create_pool(NewPool("warm", "default", make_spec(), size=1, maximum=1))
+    condition = PoolCondition(CODE, "no answer")
+    await store.set_pool_condition(pool.id, condition)
+    assert STORED_CODE in str(await raw(store, "SELECT waiting FROM pools"))
+    assert (await store.get_pool(pool.id)).waiting == condition
