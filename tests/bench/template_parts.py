@@ -230,7 +230,7 @@ def _is_there(event: Event) -> bool:
 
 
 def _is_going_on(event: Event) -> bool:
-    return event.step == "load" and event.message.startswith("all machines are resumed")
+    return event.step == "restore" and event.message.startswith("all machines are resumed")
 
 
 @contextmanager

@@ -132,7 +132,7 @@ REQUESTS: Final = Life(
 
 @dataclass(frozen=True)
 class SavedLife:
-    """Where workers die of what is saved. The point `load` is the step; `load:node01` what it does to a machine."""
+    """Where workers die of what is saved. The point `restore` is the step; `load:node01` what it does to a machine."""
 
     template: tuple[str, ...]
     fork: tuple[str, ...]
@@ -152,16 +152,16 @@ ALL_SAVED: Final = SavedLife(
         # From here on it is the trial that is worked on.
         "begin:before",
         "begin:after",
-        "load:before",
+        "restore:before",
         "load:node01:within",
         "resume:node01:before",
         "resume:node01:after",
-        "identify:node01:within",
-        "identify:node01:after",
+        "personalize:node01:within",
+        "personalize:node01:after",
         "template_verified:before",
         "template_verified:after",
     ),
-    fork=("begin:before", "begin:after", "load:node01:within", "resume:node01:before", "identify:node01:before"),
+    fork=("begin:before", "begin:after", "load:node01:within", "resume:node01:before", "personalize:node01:before"),
     checkpoint=(
         "paused:before",
         "paused:after",
@@ -170,13 +170,13 @@ ALL_SAVED: Final = SavedLife(
         "checkpoint_made:before",
     ),
     hibernation=("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before"),
-    resumption=("begin:after", "load:within", "resume:node01:before", "resume:node01:after", "phase:ready:before"),
+    resumption=("begin:after", "restore:within", "resume:node01:before", "resume:node01:after", "phase:ready:before"),
     reset=(
         "begin:before",
         "begin:after",
-        "clear:after",
-        "load:within",
-        "identify:node01:within",
+        "remove_stale:after",
+        "restore:within",
+        "personalize:node01:within",
         "phase:ready:before",
     ),
 )
@@ -187,14 +187,14 @@ SAVED: Final = SavedLife(
         # From here on it is the trial that is worked on.
         "load:node01:within",
         "resume:node01:after",
-        "identify:node01:within",
+        "personalize:node01:within",
         "template_verified:before",
     ),
-    fork=("load:node01:within", "identify:node01:before"),
+    fork=("load:node01:within", "personalize:node01:before"),
     checkpoint=("paused:after", "save:node01:within", "checkpoint_made:before"),
     hibernation=("save:node01:within", "save:node01:after"),
-    resumption=("load:within", "resume:node01:after"),
-    reset=("clear:after", "load:within", "identify:node01:within"),
+    resumption=("restore:within", "resume:node01:after"),
+    reset=("remove_stale:after", "restore:within", "personalize:node01:within"),
 )
 
 

@@ -198,9 +198,9 @@ async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World)
         evidence = await world.store.evidence(after.id)
     assert after.phase is Phase.FAILED, "not ready with something else in it than was asked for"
     assert after.fault is not None
-    assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "load")
+    assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "restore")
     assert after.fault.message.startswith("checkpoint before cannot be loaded: ")
-    assert evidence["load/cause"].startswith("command_failed: ")
+    assert evidence["restore/cause"].startswith("command_failed: ")
     assert "cluster.fallback" not in [event.type for event in events]
     assert not world.engine.containers
     assert not world.engine.volumes

@@ -33,7 +33,7 @@ async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
         assert set(steps.values()) == {"done"}
         assert set(steps) == {
             *[("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")],
-            *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke", None)],
+            *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke_test", None)],
         }
         await world.store.request_deletion(cluster.id)
         await world.until(cluster, Phase.DELETED)

@@ -49,9 +49,9 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         *[
             ("sandbox", None),
             ("registry", None),
-            ("load", None),
-            ("identify", "node01"),
-            ("identify", "node02"),
+            ("restore", None),
+            ("personalize", "node01"),
+            ("personalize", "node02"),
             ("ready", None),
         ],
     }
@@ -173,9 +173,9 @@ async def test_a_builder_that_cannot_be_saved_makes_no_template(world: World) ->
         template = await world.template(SPEC, TemplatePhase.FAILED)
         await world.until_nothing_runs()
     assert template.fault is not None
-    assert (template.fault.code, template.fault.step) == ("command_failed", "save")
+    assert (template.fault.code, template.fault.step) == ("command_failed", "snapshot")
     assert template.failed_cluster == template.builder
-    assert set(await world.store.evidence(template.builder)) >= {"save/why", "node01/console"}
+    assert set(await world.store.evidence(template.builder)) >= {"snapshot/why", "node01/console"}
     assert world.machines.calls["save"] == 2 * world.settings.step_attempts
 
 

@@ -111,10 +111,10 @@ async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, 
 async def test_what_lies_in_a_memory_that_has_just_been_loaded_is_not_looked_for(
     store: Store, claim: Claim, clock: FakeClock, loaded: bool, calls: list[str]
 ) -> None:
-    load, identify = Scripted(already=loaded), Scripted(already=True)
-    plan = [PlannedStep("load"), PlannedStep("identify", 1, frozenset({("load", None)}))]
-    await walk(store, claim, clock, plan, load=load, identify=identify)
-    assert identify.calls == calls
+    restore, personalize = Scripted(already=loaded), Scripted(already=True)
+    plan = [PlannedStep("restore"), PlannedStep("personalize", 1, frozenset({("restore", None)}))]
+    await walk(store, claim, clock, plan, restore=restore, personalize=personalize)
+    assert personalize.calls == calls
 
 
 async def test_what_may_help_is_tried_again_after_clearing_away_with_growing_pauses(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import DateTime, bindparam, text
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Fault, NewEvent, StepReport, StepState
 from dayfly.domain.pool import PoolCondition
 from dayfly.store import NewPool, Store
-from dayfly.store.db.stored_names import CODES, Renames, present, stored
+from dayfly.store.db.stored_names import CODES, STEPS, Renames, present, stored
 from tests.store.helpers import claim_new
 from tests.support.specs import make_spec
 
@@ -23,7 +23,7 @@ async def raw(store: Store, query: str) -> list[object]:
         return list((await connection.execute(text(query))).scalars())
 
 
-@pytest.mark.parametrize("names", [CODES])
+@pytest.mark.parametrize("names", [CODES, STEPS])
 def test_no_stored_value_stands_for_two_names(names: Renames) -> None:
     assert len(set(names.values())) == len(names)
     assert {name: present(names, stored(names, name)) for name in names} == {name: name for name in names}
@@ -41,6 +41,35 @@ async def test_codes_of_events_steps_and_faults(store: Store) -> None:
     assert failed.fault == Fault(CODE, "no answer", step="boot")
     assert [step.error_code for step in await store.steps(claim.cluster.id)] == [CODE]
     assert {event.code for event in await store.events(claim.cluster.id)} == {CODE, None}
+
+
+async def test_steps_of_reports_events_and_faults(store: Store) -> None:
+    claim = await claim_new(store)
+    report = StepReport("restore", None, StepState.RUNNING, 1, claim.at)
+    await store.record(claim, [report, NewEvent("step.started", "it begins", step="restore")])
+    await store.set_phase(claim, Phase.PROVISIONING)
+    failed = await store.set_phase(claim, Phase.FAILED, fault=Fault("command_failed", "no", step="restore"))
+    assert await raw(store, "SELECT name FROM steps") == ["load"]
+    assert "load" in await raw(store, "SELECT step FROM events")
+    assert "load" in str(await raw(store, "SELECT fault FROM clusters"))
+    assert failed.fault == Fault("command_failed", "no", step="restore")
+    assert [step.name for step in await store.steps(claim.cluster.id)] == ["restore"]
+    assert {event.step for event in await store.events(claim.cluster.id)} == {"restore", None}
+
+
+async def test_a_cluster_that_is_provisioned_during_an_upgrade_has_one_report_of_each_step(store: Store) -> None:
+    claim = await claim_new(store)
+    async with store._database.write() as transaction:
+        row = (
+            "INSERT INTO steps (cluster_id, name, node, state, attempt, started_at, detail)"
+            " VALUES (:id, 'identify', 'node01', 'running', 1, :at, '')"
+        )
+        at = DateTime(timezone=True)
+        written = text(row).bindparams(bindparam("at", type_=at))
+        await transaction.connection.execute(written, {"id": claim.cluster.id, "at": claim.at})
+    await store.report_step(claim, StepReport("personalize", "node01", StepState.DONE, 2, claim.at))
+    [step] = await store.steps(claim.cluster.id)
+    assert (step.name, step.state, step.attempt) == ("personalize", StepState.DONE, 2)
 
 
 async def test_why_a_pool_is_not_filled(store: Store) -> None:

@@ -23,6 +23,7 @@ from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
 from dayfly.store import Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate
 from dayfly.store.db.migrate import configuration
+from dayfly.store.db.stored_names import STEPS, present
 from tests.store.helpers import admit_all, move
 from tests.support.specs import make_spec
 
@@ -121,7 +122,8 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             events = [event.id for event in await store.events(cluster.id)]
             assert events == [event["id"] for event in rows["events"] if event["cluster_id"] == cluster.id]
             steps = [(step.name, step.node or "") for step in await store.steps(cluster.id)]
-            assert steps == [(s["name"], s["node"]) for s in rows["steps"] if s["cluster_id"] == cluster.id]
+            reported = [step for step in rows["steps"] if step["cluster_id"] == cluster.id]
+            assert steps == [(present(STEPS, step["name"]), step["node"]) for step in reported]
             evidence = {e["name"]: e["content"] for e in rows["evidence"] if e["cluster_id"] == cluster.id}
             assert await store.evidence(cluster.id) == evidence
             has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])

@@ -1,4 +1,4 @@
-"""The step `identify`: gives a fork its own keys, machine-id, random seed and the right time.
+"""The step `personalize`: gives a fork its own keys, machine-id, random seed and the right time.
 
 It uses the agent in the guest: over SSH, the fork would still answer like every other fork of its template.
 Not here: Kubernetes, which continues as the template's did (guest/quiesce.py).

@@ -1,4 +1,4 @@
-"""The step `clear`: removes the containers of an earlier generation, so that machines come from their new source.
+"""The step `remove_stale`: removes containers of an earlier generation, so that machines come from their new source.
 
 The network's container stays, with the ports that the caller knows; so do checkpoints.
 """

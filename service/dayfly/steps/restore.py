@@ -1,4 +1,4 @@
-"""The step `load`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
+"""The step `restore`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
 
 Afterwards their clocks are right, except for forks: personalize.py sets these.
 

@@ -1,4 +1,4 @@
-"""The step `smoke`: a pod runs to its end. Nodes can be Ready without a controller manager; a usable cluster cannot."""
+"""The step `smoke_test`: runs a pod to its end: nodes can be Ready without a controller manager, and useless."""
 
 from __future__ import annotations
 

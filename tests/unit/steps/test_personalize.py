@@ -1,4 +1,4 @@
-"""The step `identify`: a fork that becomes itself, one that is already, and one whose guest will not."""
+"""The step `personalize`: a fork that becomes itself, one that is already, and one whose guest will not."""
 
 from __future__ import annotations
 

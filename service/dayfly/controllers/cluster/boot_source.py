@@ -69,10 +69,10 @@ class BootSources:
         if origin is None or origin == IMAGE:
             return error
         if origin == HIBERNATION:
-            return await self._forget_memory(claim, error) if step == "load" else error
+            return await self._forget_memory(claim, error) if step == "restore" else error
         if origin.kind == "checkpoint":
             # Whoever asked for it would be misled by a cluster that is ready with something else in it.
-            return _not_loaded(origin, error) if step == "load" else error
+            return _not_loaded(origin, error) if step == "restore" else error
         if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
@@ -122,7 +122,7 @@ class BootSources:
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
         words = f"its memory is lost, and it boots from its disks: {error.message}"
-        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
+        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "restore", code=error.code))
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
 

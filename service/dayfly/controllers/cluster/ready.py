@@ -160,8 +160,8 @@ class ReadyController:
                 size = await self.snapshots.template(claim)
             except (Failure, InvalidRequest) as error:
                 if not error.retryable or attempt >= self.retry_policy.attempts:
-                    return await self.finalizer.fail(claim, error, step="save")
-                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "save", code=error.code)
+                    return await self.finalizer.fail(claim, error, step="snapshot")
+                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "snapshot", code=error.code)
                 await self.context.store.append_event(claim, told)
                 await self.context.clock.sleep(self.retry_policy.backoff(attempt))
                 await self.snapshots.resume(claim)

@@ -15,7 +15,7 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
-from dayfly.store.db.stored_names import CODES, present, stored
+from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
@@ -184,7 +184,15 @@ def _condition_from(kept: dict[str, Any] | None) -> PoolCondition | None:
 
 
 def _fault_from(kept: dict[str, Any] | None) -> Fault | None:
-    return None if not kept else Fault(**{**kept, "code": present(CODES, kept["code"])})
+    if not kept:
+        return None
+    step = kept["step"]
+    return Fault(
+        code=present(CODES, kept["code"]),
+        message=kept["message"],
+        step=None if step is None else present(STEPS, step),
+        node=kept["node"],
+    )
 
 
 def fault_columns(fault: Fault) -> dict[str, str | None]:
@@ -192,7 +200,7 @@ def fault_columns(fault: Fault) -> dict[str, str | None]:
     return {
         "code": stored(CODES, fault.code),
         "message": storable(fault.message),
-        "step": fault.step,
+        "step": None if fault.step is None else stored(STEPS, fault.step),
         "node": fault.node,
     }
 

@@ -16,6 +16,13 @@ Renames = Mapping[str, str]
 
 CODES: Final[Renames] = {"engine_unavailable": "docker_unavailable"}
 """Codes of errors, and of what keeps a pool from being filled."""
+STEPS: Final[Renames] = {
+    "personalize": "identify",
+    "remove_stale": "clear",
+    "restore": "load",
+    "smoke_test": "smoke",
+    "snapshot": "save",
+}
 
 
 def stored(names: Renames, name: str) -> str:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
-from dayfly.store.db.stored_names import CODES, StoredName
+from dayfly.store.db.stored_names import CODES, STEPS, StoredName
 from dayfly.store.db.types import UtcDateTime
 
 metadata = MetaData(
@@ -129,7 +129,7 @@ steps = Table(
     # Grows with the first report of a step: the order in which steps began.
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     cluster_id(),
-    Column("name", String(64), nullable=False),
+    Column("name", StoredName(64, STEPS), nullable=False),
     # "" for a step of the whole cluster: NULLs are never equal, so a unique constraint would not hold.
     Column("node", String(64), nullable=False),
     Column("state", String(16), nullable=False),
@@ -149,7 +149,7 @@ events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("type", String(64), nullable=False),
     Column("message", Text, nullable=False),
-    Column("step", String(64)),
+    Column("step", StoredName(64, STEPS)),
     Column("node", String(64)),
     Column("seconds", Float),
     Column("code", StoredName(64, CODES)),
