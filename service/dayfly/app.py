@@ -180,7 +180,7 @@ def garbage_collector(
         store,
         infrastructure.engine,
         clock,
-        grace_seconds=settings.stray_grace_seconds,
+        grace_seconds=settings.orphan_grace_seconds,
         history_seconds=settings.history_seconds,
     )
 

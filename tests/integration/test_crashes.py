@@ -201,7 +201,7 @@ SAVED: Final = SavedLife(
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """An API alone; which workers there are is the test's."""
-    settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0", "survey_seconds": "5"}
+    settings = {"lease_seconds": LEASE_SECONDS, "orphan_grace_seconds": "0", "survey_seconds": "5"}
     with (
         postgres_server() as server,
         server.database() as url,

@@ -137,7 +137,7 @@ async def _to(store: Store, claim: Claim, phase: Phase) -> None:
         await store.set_phase(claim, step)
 
 
-async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:
+async def test_exactly_the_orphans_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:
     living = await a_cluster(service, Phase.PROVISIONING)
     gone = await a_cluster(service, Phase.DELETED)
     mine = service.instance
@@ -186,8 +186,8 @@ def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Servi
 
 
 def test_a_worker_sweeps_by_itself(things: Things, decoys: set[str], service: Service) -> None:
-    orphans = things.one_of_each("stray", instance=service.instance, cluster="feedfeedfeed")
-    worker = service.start("worker", stray_grace_seconds="2", survey_seconds="0.5")
+    orphans = things.one_of_each("orphan", instance=service.instance, cluster="feedfeedfeed")
+    worker = service.start("worker", orphan_grace_seconds="2", survey_seconds="0.5")
     seen = things.present()
     deadline = time.monotonic() + SWEEP_SECONDS
     while things.present() & orphans:

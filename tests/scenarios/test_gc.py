@@ -39,7 +39,7 @@ def everything(world: World) -> set[tuple[Kind, str]]:
     return {(kind, name) for kind, things in kinds.items() for name in things}
 
 
-async def test_decoys_stay_and_strays_go(world: World) -> None:
+async def test_decoys_stay_and_orphans_go(world: World) -> None:
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)

@@ -94,7 +94,7 @@ async def test_it_gives_its_room_back_and_waits_for_it_like_everybody(world: Wor
         await world.until(cluster, Phase.PENDING)
         await asyncio.sleep(0.05)
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.PENDING
-        assert states(world) == {"exited"}, "and nobody takes it for a stray meanwhile"
+        assert states(world) == {"exited"}, "and nobody takes it for an orphan meanwhile"
 
 
 async def test_one_that_hibernates_is_deleted_like_any_other(world: World) -> None:

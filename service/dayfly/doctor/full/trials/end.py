@@ -43,12 +43,12 @@ async def delete_all(session: Session) -> str:
     return f"{len(living)} clusters and {len(templates)} templates are deleted"
 
 
-async def look_for_strays(session: Session) -> str:
+async def look_for_orphans(session: Session) -> str:
     """What `dayfly gc --dry-run` would list."""
     orphans = await session.api.orphans()
     if orphans:
         listed = ", ".join(f"{orphan.kind} {orphan.name} ({orphan.why})" for orphan in orphans)
-        raise TrialFailed("strays", f"`dayfly gc` would remove {listed}")
+        raise TrialFailed("orphans", f"`dayfly gc` would remove {listed}")
     return "`dayfly gc --dry-run` lists nothing"
 
 
