@@ -105,7 +105,7 @@ async def test_a_wish_that_cannot_be_granted(
         ({"image": "bare", "idle_seconds": 59}, "idle_seconds"),
         ({"image": "bare", "idle_seconds": "90"}, "idle_seconds"),
         ({"image": "bare", "idle_seconds": 10**30}, "idle_seconds"),
-        ({"image": "bare", "purpose": "member"}, "purpose"),
+        ({"image": "bare", "purpose": "pool_member"}, "purpose"),
         ({"image": "bare", "pool": "ci"}, "pool"),
         ({"image": "bare", "hold": True}, "hold"),
         ({"image": "bare", "hold": {"reason": "x"}}, "hold"),

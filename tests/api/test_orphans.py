@@ -21,7 +21,7 @@ USED = {
     "name": "used",
     "cluster": None,
     "template": "feedfeedfeed",
-    "why": "template feedfeedfeed is gone",
+    "why": "template feedfeedfeed is retired",
     "error": None,
 }
 

@@ -286,7 +286,7 @@ def test_what_is_saved_outlives_whoever_saves_it(service: Service, life: SavedLi
         client.delete(cluster.id)
         client.wait_deleted(cluster.id, timeout_seconds=60)
         client.delete_template(template.id)
-        until(lambda: client.template(template.id).phase == "gone")
+        until(lambda: client.template(template.id).phase == "retired")
         until(lambda: service.objects() == set())
         last.end()
     kills = sum(map(len, astuple(life)))

@@ -150,7 +150,7 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
 
 async def test_half_a_template_is_swept(world: World) -> None:
     company = Company(world.store)
-    company.broken = {Purpose.TRIAL}
+    company.broken = {Purpose.VERIFICATION}
     half, _ = await world.store.create_template(make_spec(), "default", "key")
     world.engine.plant("volume", template_volume(half.id), {**OURS, LABEL_TEMPLATE: half.id})
     collector = world.collector()

@@ -5,12 +5,24 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import DateTime, bindparam, text
 
+from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Fault, NewEvent, StepReport, StepState
+from dayfly.domain.cluster.model import Fault, NewEvent, Purpose, StepReport, StepState
+from dayfly.domain.cluster.naming import CLUSTER_NAME
 from dayfly.domain.pool import PoolCondition
+from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewPool, Store
-from dayfly.store.db.stored_names import CODES, STEPS, Renames, present, stored
-from tests.store.helpers import claim_new
+from dayfly.store.db.stored_names import (
+    CHECKPOINT_PHASES,
+    CODES,
+    PURPOSES,
+    STEPS,
+    TEMPLATE_PHASES,
+    Renames,
+    present,
+    stored,
+)
+from tests.store.helpers import claim_new, make_ready, make_template
 from tests.support.specs import make_spec
 
 CODE = "engine_unavailable"
@@ -23,7 +35,7 @@ async def raw(store: Store, query: str) -> list[object]:
         return list((await connection.execute(text(query))).scalars())
 
 
-@pytest.mark.parametrize("names", [CODES, STEPS])
+@pytest.mark.parametrize("names", [CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES])
 def test_no_stored_value_stands_for_two_names(names: Renames) -> None:
     assert len(set(names.values())) == len(names)
     assert {name: present(names, stored(names, name)) for name in names} == {name: name for name in names}
@@ -77,4 +89,37 @@ async def test_why_a_pool_is_not_filled(store: Store) -> None:
     condition = PoolCondition(CODE, "no answer")
     await store.set_pool_condition(pool.id, condition)
     assert STORED_CODE in str(await raw(store, "SELECT waiting FROM pools"))
-    assert (await store.get_pool(pool.id)).waiting == condition
+    assert (await store.get_pool(pool.id)).condition == condition
+
+
+async def test_purposes(store: Store) -> None:
+    await make_template(store)
+    pool = await store.create_pool(NewPool("warm", "default", make_spec(), size=1, maximum=1))
+    await store.refill(pool.id, 1, make_spec())
+    assert set(await raw(store, "SELECT purpose FROM clusters")) == {"member", "template", "trial"}
+    for purpose, value in PURPOSES.items():
+        [found] = (await store.list_clusters(purposes={Purpose(purpose)}, phases=set(Phase))).clusters
+        assert (found.purpose, stored(PURPOSES, purpose)) == (purpose, value)
+        assert CLUSTER_NAME.fullmatch(found.name)
+
+
+async def test_phases_of_templates(store: Store) -> None:
+    builder, _ = await store.create_template(make_spec(), "default", "key")
+    assert builder.phase is TemplatePhase.BUILDING
+    assert await raw(store, "SELECT phase FROM templates") == ["making"]
+    assert await store.create_template(make_spec(), "default", "key") == (builder, False), "its index knows the value"
+    template = await make_template(store)
+    assert (await store.retire_template(template.id)).phase is TemplatePhase.RETIRING
+    assert await raw(store, "SELECT phase FROM templates") == ["retired"]
+    assert await store.close_templates() == (template.id,)
+    assert await raw(store, "SELECT phase FROM templates") == ["gone"]
+    assert await store.known_templates() == {template.id: TemplatePhase.RETIRED}
+    assert await store.list_templates() == ()
+
+
+async def test_phases_of_checkpoints(store: Store) -> None:
+    cluster = await make_ready(store, "demo")
+    checkpoint = await store.create_checkpoint(cluster.id, "before")
+    assert checkpoint.phase is CheckpointPhase.CREATING
+    assert await raw(store, "SELECT phase FROM checkpoints") == ["making"]
+    assert await store.list_checkpoints(cluster.id) == (checkpoint,)

@@ -219,7 +219,7 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
         assert (fork.template_id, str(fork.reset_to)) == (template.id, "checkpoint:with-data")
         assert [checkpoint.name for checkpoint in await store.list_checkpoints(fork.id)] == ["with-data"]
         [pool] = await store.list_pools()
-        assert (pool.name, pool.size, pool.waiting) == ("warm", 2, None)
+        assert (pool.name, pool.size, pool.condition) == ("warm", 2, None)
         assert [(one.phase, one.paused) for one in await store.members(pool.id)] == [(Phase.READY, True)] * 2
         assert (await store.request_resume("asleep")).desired is Desired.PRESENT
     finally:
@@ -231,8 +231,8 @@ async def test_what_is_wrong_with_pools_and_templates_is_told_still(old_url: str
     store = await Store.open(old_url)
     try:
         [pool] = await store.list_pools()
-        assert pool.waiting is not None
-        assert pool.waiting.code == "no_room"
+        assert pool.condition is not None
+        assert pool.condition.code == "insufficient_capacity"
         [failed] = [one for one in await store.list_templates() if one.phase == "failed"]
         assert failed.failed_cluster in {row["id"] for row in rows["clusters"]}
     finally:

@@ -34,7 +34,7 @@ from dayfly.client.models import (
     Version,
 )
 from dayfly.client.node_models import Node, NodeMemory, SshAccess
-from dayfly.client.pool_models import Period, Pool, PoolWaits
+from dayfly.client.pool_models import Period, Pool, PoolCondition
 from dayfly.client.sync_client import Client
 from dayfly.client.template_models import Parents, Template, TemplateError
 
@@ -61,7 +61,7 @@ __all__ = [
     "Parents",
     "Period",
     "Pool",
-    "PoolWaits",
+    "PoolCondition",
     "Port",
     "Registry",
     "SizeRequest",

@@ -73,16 +73,16 @@ class SnapshotOperations(ABC):
         request = ShapeRequest(image, workers, control_plane, worker, readiness, owner)
         return await self._send(templates.create_template(request))
 
-    async def templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
-        """Templates of `owner` (None: of all), newest first; `gone`: also those of which only a record is left."""
-        return await self._send(templates.templates(owner, gone=gone))
+    async def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
+        """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
+        return await self._send(templates.templates(owner, retired=retired))
 
     async def template(self, template_id: str) -> Template:
         """One template."""
         return await self._send(templates.template(template_id))
 
     async def delete_template(self, template_id: str) -> Template:
-        """No new forks of it; it is gone with the last that there is."""
+        """Retire it: it serves no new forks, and its forks stay."""
         return await self._send(templates.delete_template(template_id))
 
     async def create_pool(

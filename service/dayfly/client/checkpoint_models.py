@@ -8,7 +8,7 @@ from dayfly.client.models import Answer
 
 
 class Checkpoint(Answer):
-    """A saved state of a cluster. `phase` is making, ready or deleting; `size_bytes` as the server's disk has it."""
+    """A saved state of a cluster. `phase` is creating, ready or deleting; `size_bytes` as the server's disk has it."""
 
     name: str
     phase: str

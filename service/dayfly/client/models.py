@@ -127,9 +127,9 @@ class Cluster(Spec):
     ready, are None where it does not wait or there is no telling. `restarts`: how often in a row machines of it were
     started again.
 
-    `purpose` is cluster, template, trial or member. `template` and `pool` are ids. `generation` counts resets, from 1;
-    `reset_to`, while one was asked for and has not begun, is `pristine` or a checkpoint. `origin`: what the machines of
-    one that is provisioning come from.
+    `purpose` is cluster, template, verification or pool_member. `template` and `pool` are ids. `generation` counts
+    resets, from 1; `reset_to`, while a reset was requested and has not begun, is `pristine` or a checkpoint. `origin`:
+    what the machines of a cluster that is provisioning come from.
     """
 
     id: str

@@ -20,7 +20,7 @@ class Period(Answer):
     size: int
 
 
-class PoolWaits(Answer):
+class PoolCondition(Answer):
     """Why a pool is not filled: a stable code, and a sentence."""
 
     code: str
@@ -28,9 +28,9 @@ class PoolWaits(Answer):
 
 
 class Pool(Shape):
-    """Warm clusters that wait. `wanted`: how many are to wait now; `ready`: how many do; `making`: on their way.
+    """Warm clusters that wait for callers. `desired_size`: how many should wait now; `ready`: how many do.
 
-    `waiting`: what keeps it from being filled, if anything does.
+    `provisioning`: how many are queued or being provisioned. `condition`: why the pool cannot be filled.
     """
 
     id: str
@@ -41,10 +41,10 @@ class Pool(Shape):
     maximum: int
     schedule: tuple[Period, ...] = ()
     max_age_seconds: int
-    wanted: int = 0
+    desired_size: int = 0
     ready: int = 0
-    making: int = 0
-    waiting: PoolWaits | None = None
+    provisioning: int = 0
+    condition: PoolCondition | None = None
 
 
 class PoolList(Answer):

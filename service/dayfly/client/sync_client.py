@@ -109,7 +109,7 @@ class Client(SnapshotOperations):
     ) -> tuple[Cluster, ...]:
         """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
 
-        `purposes`: `cluster` (what is listed where none is given), `template`, `trial`, `member`.
+        `purposes`: `cluster` (what is listed where none is given), `template`, `verification`, `pool_member`.
         """
         return self._run(clusters.list_all(labels or {}, phases, owner, purposes))
 

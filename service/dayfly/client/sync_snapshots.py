@@ -76,16 +76,16 @@ class SnapshotOperations(ABC):
         request = ShapeRequest(image, workers, control_plane, worker, readiness, owner)
         return self._send(templates.create_template(request))
 
-    def templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
-        """Templates of `owner` (None: of all), newest first; `gone`: also those of which only a record is left."""
-        return self._send(templates.templates(owner, gone=gone))
+    def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
+        """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
+        return self._send(templates.templates(owner, retired=retired))
 
     def template(self, template_id: str) -> Template:
         """One template."""
         return self._send(templates.template(template_id))
 
     def delete_template(self, template_id: str) -> Template:
-        """No new forks of it; it is gone with the last that there is."""
+        """Retire it: it serves no new forks, and its forks stay."""
         return self._send(templates.delete_template(template_id))
 
     def create_pool(

@@ -32,7 +32,7 @@ class TemplateError(ErrorReport):
 
 
 class Template(Shape):
-    """A saved cluster of which others are forks. `phase` is making, verifying, ready, retired, failed or gone.
+    """A saved cluster of which others are forks. `phase` is building, verifying, ready, retiring, retired or failed.
 
     `uses` counts forks ever begun, `forks` those that are not deleted, `failures` those that failed since the last that
     did not.

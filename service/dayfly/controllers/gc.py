@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 _FORGET_AT_ONCE: Final = 500
 """Rows of history in one transaction: nobody else can write on SQLite meanwhile."""
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
-_NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
+_NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
 """Phases in which nothing is made of a template's volume any more. One that is retired has forks that read it."""
 
 
@@ -49,7 +49,7 @@ def find_orphans(
 ) -> tuple[Orphan, ...]:
     """What of `resources` has no owner among `known` and `templates`, containers first: they may use the rest.
 
-    `gone` are ids of clusters on record as deleted; `templates` are all on record, those that are gone among them.
+    `gone` are ids of clusters on record as deleted; `templates` are all on record, retired ones included.
     """
     living = {cluster.id: cluster for cluster in known}
     orphans = []

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 
 class CheckpointPhase(StrEnum):
-    """Where a checkpoint is; one that could not be made is gone, and the cluster's events say why."""
+    """The phase of a checkpoint. One that fails leaves no record; the cluster's events give the reason."""
 
-    MAKING = "making"
+    CREATING = "creating"
     READY = "ready"
     DELETING = "deleting"
 

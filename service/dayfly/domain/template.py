@@ -19,17 +19,18 @@ FAILURES_IN_A_ROW: Final = 3
 
 
 class TemplatePhase(StrEnum):
-    """Where a template is."""
+    """The phase of a template."""
 
-    MAKING = "making"
-    """A cluster is being made for it, and saved."""
+    BUILDING = "building"
+    """A cluster is created for it, and its snapshot taken."""
     VERIFYING = "verifying"
-    """Saved; its first fork is on trial."""
+    """The snapshot is there; its first fork verifies it."""
     READY = "ready"
-    RETIRED = "retired"
-    """No new forks; gone with the last of those that use it."""
+    RETIRING = "retiring"
+    """It serves no new forks, and is retired when the last of its forks is deleted."""
     FAILED = "failed"
-    GONE = "gone"
+    RETIRED = "retired"
+    """Only its record is left."""
 
 
 @dataclass(frozen=True)

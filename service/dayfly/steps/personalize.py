@@ -86,4 +86,4 @@ def _is_logged_in_to(context: StepContext) -> bool:
     Where that is to be ready, it shows that the guest and its network are well; that one can log in to forks of its
     template, the first of them has shown.
     """
-    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.TRIAL
+    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.VERIFICATION

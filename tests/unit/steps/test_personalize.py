@@ -149,9 +149,9 @@ async def test_a_node_that_answers_as_somebody_else_is_not_itself(lab: Lab, monk
     ("readiness", "purpose", "is_logged_in_to"),
     [
         ("usable", Purpose.CLUSTER, False),
-        ("nodes", Purpose.MEMBER, False),
+        ("nodes", Purpose.POOL_MEMBER, False),
         ("booted", Purpose.CLUSTER, True),
-        ("usable", Purpose.TRIAL, True),
+        ("usable", Purpose.VERIFICATION, True),
     ],
 )
 async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its_templates_first_one_is(

@@ -13,9 +13,9 @@ def create_template(request: ShapeRequest) -> Call[Template]:
     return Call("POST", "/v1/templates", model(Template), json=request.body())
 
 
-def templates(owner: str | None, *, gone: bool) -> Call[tuple[Template, ...]]:
+def templates(owner: str | None, *, retired: bool) -> Call[tuple[Template, ...]]:
     parse = model(TemplateList)
-    return Call("GET", "/v1/templates", lambda r: parse(r).templates, {"owner": owner, "gone": gone})
+    return Call("GET", "/v1/templates", lambda r: parse(r).templates, {"owner": owner, "retired": retired})
 
 
 def template(template_id: str) -> Call[Template]:

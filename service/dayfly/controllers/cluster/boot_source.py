@@ -75,7 +75,7 @@ class BootSources:
             return _not_loaded(origin, error) if step == "restore" else error
         if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.fork_ended(cluster.template_id, ok=False)
-        if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
+        if cluster.purpose in {Purpose.VERIFICATION, Purpose.POOL_MEMBER} and cluster.ready_at is None:
             return error  # whoever wanted it looks for another
         _log.warning("falls back to its image", cluster=cluster.id, origin=str(origin), code=error.code)
         words = f"not from its {origin.kind}, but from nothing: {error.message}"
@@ -98,7 +98,7 @@ class BootSources:
         try:
             fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
-            if cluster.purpose is Purpose.TRIAL:
+            if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is on its way out, and takes it along
             _log.info("not a fork", cluster=cluster.id, reason=conflict.message)
             return None
@@ -106,7 +106,7 @@ class BootSources:
         return _of(claim, fresh), own
 
     async def _template(self, cluster: Cluster) -> str | None:
-        if cluster.purpose is Purpose.TRIAL:
+        if cluster.purpose is Purpose.VERIFICATION:
             return cluster.template_id
         if cluster.purpose is Purpose.TEMPLATE or cluster.spec.isolation == "strict":
             return None

@@ -63,7 +63,7 @@ class ReadyController:
 
     async def _tend(self, claim: Claim) -> Outcome | Provision:
         # First: machines that stand still look, to whoever asks them, like machines that are broken.
-        if claim.cluster.purpose is not Purpose.MEMBER and await self._stands_still(claim.cluster):
+        if claim.cluster.purpose is not Purpose.POOL_MEMBER and await self._stands_still(claim.cluster):
             claim = await self.snapshots.resume(claim)
             if claim.cluster.phase is not Phase.READY:
                 return Provision(claim)
@@ -81,7 +81,7 @@ class ReadyController:
         if recovering is not None:
             return Provision(recovering)
         then = await self._next(claim)
-        if cluster.purpose is Purpose.MEMBER or not cluster.paused or isinstance(then, Provision):
+        if cluster.purpose is Purpose.POOL_MEMBER or not cluster.paused or isinstance(then, Provision):
             return then
         return await self._before_clocks(claim, then)
 
@@ -116,9 +116,9 @@ class ReadyController:
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
-            case Purpose.TRIAL:
+            case Purpose.VERIFICATION:
                 await store.template_verified(claim)
-            case Purpose.MEMBER:
+            case Purpose.POOL_MEMBER:
                 return await (self._see_that_it_waits(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)

@@ -56,7 +56,7 @@ class Recovery:
         if found.kind == "removed":
             raise self._removed(claim, found)
         # A pool's member that nobody has is not worth the while: it is replaced.
-        if cluster.spec.restart == "never" or cluster.purpose is Purpose.MEMBER:
+        if cluster.spec.restart == "never" or cluster.purpose is Purpose.POOL_MEMBER:
             raise await self._not_again(claim, found)
         pause = await self._pause(claim, found)
         words = self._story(found)

@@ -25,13 +25,13 @@ class Purpose(StrEnum):
     """What a cluster is for."""
 
     CLUSTER = "cluster"
-    """A caller's."""
+    """It belongs to a caller."""
     TEMPLATE = "template"
-    """To be saved as a template, then removed."""
-    TRIAL = "trial"
-    """The first fork of a template, which verifies it, then is removed."""
-    MEMBER = "member"
-    """Of a pool: waits, paused, for a caller."""
+    """It builds a template, and is then removed."""
+    VERIFICATION = "verification"
+    """The first fork of a template: it verifies the template, and is then removed."""
+    POOL_MEMBER = "pool_member"
+    """It waits in a pool, paused, for a caller."""
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def pool_from(row: Row[Any]) -> Pool:
         created_at=row.created_at,
         schedule=tuple(map(_period_from, row.schedule)),
         max_age_seconds=row.max_age_seconds,
-        waiting=_condition_from(row.waiting),
+        condition=_condition_from(row.waiting),
     )
 
 

@@ -12,9 +12,17 @@ from typing import Final
 
 from sqlalchemy import Dialect, String, TypeDecorator
 
+from dayfly.domain.checkpoint import CheckpointPhase
+from dayfly.domain.cluster.model import Purpose
+from dayfly.domain.template import TemplatePhase
+
 Renames = Mapping[str, str]
 
-CODES: Final[Renames] = {"engine_unavailable": "docker_unavailable"}
+CODES: Final[Renames] = {
+    "engine_unavailable": "docker_unavailable",
+    "insufficient_capacity": "no_room",
+    "template_building": "template_making",
+}
 """Codes of errors, and of what keeps a pool from being filled."""
 STEPS: Final[Renames] = {
     "personalize": "identify",
@@ -23,6 +31,13 @@ STEPS: Final[Renames] = {
     "smoke_test": "smoke",
     "snapshot": "save",
 }
+PURPOSES: Final[Renames] = {Purpose.VERIFICATION: "trial", Purpose.POOL_MEMBER: "member"}
+TEMPLATE_PHASES: Final[Renames] = {
+    TemplatePhase.BUILDING: "making",
+    TemplatePhase.RETIRING: "retired",
+    TemplatePhase.RETIRED: "gone",
+}
+CHECKPOINT_PHASES: Final[Renames] = {CheckpointPhase.CREATING: "making"}
 
 
 def stored(names: Renames, name: str) -> str:

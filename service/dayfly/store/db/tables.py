@@ -2,7 +2,7 @@
 
 Times are the database's, in UTC. Whatever is filtered or ordered by is a column; the rest is JSON. The texts below are
 the conditions of partial indices: a query that uses such an index repeats the condition word for word, because SQLite
-does not look into parameters when it chooses an index.
+does not look into parameters when it chooses an index. They name stored values (stored_names.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
-from dayfly.store.db.stored_names import CODES, STEPS, StoredName
+from dayfly.store.db.stored_names import CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES, StoredName
 from dayfly.store.db.types import UtcDateTime
 
 metadata = MetaData(
@@ -88,7 +88,7 @@ clusters = Table(
     Column("warned_at", UtcDateTime),
     Column("restarts", Integer, nullable=False, server_default="0"),
     Column("restarted_at", UtcDateTime),
-    Column("purpose", String(16), nullable=False, server_default="cluster"),
+    Column("purpose", StoredName(16, PURPOSES), nullable=False, server_default="cluster"),
     Column("template_id", String(12)),
     Column("pool_id", String(12)),
     Column("origin", String(64)),
@@ -189,7 +189,7 @@ templates = Table(
     Column("key", String(64), nullable=False),
     Column("owner", String(63), nullable=False),
     Column("spec", PLAIN_JSON, nullable=False),
-    Column("phase", String(16), nullable=False),
+    Column("phase", StoredName(16, TEMPLATE_PHASES), nullable=False),
     # The cluster that it was made from: forgotten before it.
     Column("builder", String(12), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -200,7 +200,7 @@ templates = Table(
     Column("uses", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("fault", PLAIN_JSON),
-    # The cluster that failed, and has the evidence: the builder, or the trial. Forgotten before the template.
+    # The cluster that failed, and has the evidence: the builder or the verification. Deleted before the template.
     Column("failed_cluster", String(12)),
     partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
     partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
@@ -218,7 +218,7 @@ checkpoints = Table(
     metadata,
     cluster_id(primary_key=True),
     Column("name", String(40), primary_key=True),
-    Column("phase", String(16), nullable=False),
+    Column("phase", StoredName(16, CHECKPOINT_PHASES), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("size_bytes", BIG, nullable=False, server_default="0"),
 )
@@ -235,7 +235,7 @@ pools = Table(
     Column("schedule", PLAIN_JSON, nullable=False),
     Column("max_age_seconds", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Why it is not filled, as a worker found it; NULL: nothing is known to be in its way.
+    # Pool.condition; NULL: none.
     Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
 )
