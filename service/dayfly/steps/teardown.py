@@ -1,4 +1,4 @@
-"""Removes everything that an engine has of a cluster. Not a step of the plan: it is the deletion."""
+"""Removes all objects of a cluster from the engine. Not a step of the plan: part of the deletion."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ async def test_no_secret_is_in_the_argv_of_a_guest(lab: Lab) -> None:
 async def test_a_guest_that_refuses_says_why_but_no_key(lab: Lab) -> None:
     key = SECRETS.host_key.private
     lab.trouble = CommandResult(2, "", f"tar: disk full\n{key}")
-    with pytest.raises(CommandFailed, match="node01 did not become itself") as caught:
+    with pytest.raises(CommandFailed, match="node01 cannot be personalised") as caught:
         await Personalize().apply(lab.context)
     assert "tar: disk full" in caught.value.evidence["stderr"]
     assert key.splitlines()[1] not in str(caught.value.evidence)
