@@ -53,7 +53,7 @@ class Accelerators:
         self._known: Accelerator | None = None
 
     async def accelerator(self, image_id: str) -> Accelerator:
-        """Raises ImageMissing, DockerUnavailable."""
+        """Raises ImageMissing, EngineUnavailable."""
         async with self._lock:
             if self._known is None:
                 answer = await self.probe(image_id)
@@ -78,7 +78,7 @@ class TemplateKeys:
         self._accelerators = accelerators
 
     async def __call__(self, spec: ClusterSpec, owner: str) -> str:
-        """Raises ImageMissing, DockerUnavailable."""
+        """Raises ImageMissing, EngineUnavailable."""
         return template_key(spec, owner, await self._accelerators.accelerator(spec.image_id), host_processor())
 
 
@@ -232,7 +232,7 @@ class EngineHost:
         return self.rules.offered(Resources(host.cpus, host.memory_mib, host.disk_gib))
 
     async def answers(self) -> None:
-        """Raises DockerUnavailable when the engine does not answer now."""
+        """Raises EngineUnavailable when the engine does not answer now."""
         await self._engine.info()
 
     async def _disk_gib(self) -> int:

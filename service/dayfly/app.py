@@ -75,16 +75,16 @@ _log = structlog.get_logger(__name__)
 _DATABASE_PAUSE_SECONDS: Final = 1.0
 
 STEPS: Final[Mapping[str, Step]] = {
-    "clear": RemoveStale(),
+    "remove_stale": RemoveStale(),
     "sandbox": Sandbox(),
     "registry": Registry(),
     "boot": Boot(),
-    "load": Restore(),
-    "identify": Personalize(),
+    "restore": Restore(),
+    "personalize": Personalize(),
     "control_plane": ControlPlane(),
     "join": Join(),
     "ready": Ready(),
-    "smoke": SmokeTest(),
+    "smoke_test": SmokeTest(),
 }
 
 
@@ -180,7 +180,7 @@ def garbage_collector(
         store,
         infrastructure.engine,
         clock,
-        grace_seconds=settings.stray_grace_seconds,
+        grace_seconds=settings.orphan_grace_seconds,
         history_seconds=settings.history_seconds,
     )
 

@@ -17,7 +17,7 @@
     ├── LeaseLost                 another worker has the cluster now            lease_lost
     ├── InfrastructureError       no cluster's fault: it is waited for                          (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
-    │   └── DockerUnavailable     the engine does not answer                    docker_unavailable
+    │   └── EngineUnavailable     the engine does not answer                    engine_unavailable
     └── Failure                   the world did not do as asked
         ├── DatabaseInUse         another process has the SQLite file           database_in_use
         ├── EngineRefused         the engine answered: no                       engine_refused
@@ -179,10 +179,10 @@ class DatabaseUnavailable(InfrastructureError):
     needed = "database"
 
 
-class DockerUnavailable(InfrastructureError):
+class EngineUnavailable(InfrastructureError):
     """The engine does not answer."""
 
-    code = "docker_unavailable"
+    code = "engine_unavailable"
     needed = "engine"
 
 

@@ -10,9 +10,9 @@ import re
 import secrets
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PROCESS = secrets.token_hex(3)
@@ -21,6 +21,10 @@ _PROCESS = secrets.token_hex(3)
 
 def _xdg(variable: str, fallback: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / fallback) / "dayfly"
+
+
+RENAMED: Final = {"DAYFLY_STRAY_GRACE_SECONDS": "DAYFLY_ORPHAN_GRACE_SECONDS"}
+"""Variables of 0.2.0 with another name: one that is set is refused, because it would have no effect."""
 
 
 class Settings(BaseSettings):
@@ -123,13 +127,22 @@ class Settings(BaseSettings):
     pool_retry_seconds: float = Field(default=60.0, ge=0)
     """How long a pool's member that failed keeps its place, before another one is made."""
 
-    stray_grace_seconds: float = Field(default=600.0, ge=0)
-    """How long something on the engine with this installation's label but of no cluster on record is left alone."""
+    orphan_grace_seconds: float = Field(default=600.0, ge=0)
+    """How long an object on the engine is left alone that has this installation's label, but no cluster on record."""
     history_seconds: float = 30 * 24 * 3600.0
     """How long a deleted cluster stays on record, with its timings and events."""
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed(cls, given: Any) -> Any:
+        found = {name.upper() for name in os.environ}
+        for old, new in RENAMED.items():
+            if old in found:
+                raise ValueError(f"{old} was renamed in 0.3.0: set {new} instead, and unset {old}")
+        return given
 
     @field_validator("port_range")
     @classmethod

@@ -16,7 +16,7 @@ CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 class Desired(StrEnum):
-    """What the caller wants; only the API writes it."""
+    """The state that was requested."""
 
     PRESENT = "present"
     HIBERNATED = "hibernated"
@@ -24,39 +24,39 @@ class Desired(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a cluster is; only the reconciler writes it."""
+    """The phase of a cluster; only the reconciler writes it."""
 
     PENDING = "pending"
-    """Accepted, or to be woken up; waits in the queue until the host has room for it."""
+    """Accepted, or about to resume: it waits in the queue until the host has resources for it."""
     PROVISIONING = "provisioning"
-    """A worker is making it, resetting it, waking it up, or making it whole again after something of it went down."""
+    """A worker creates, resets, resumes or recovers it."""
     READY = "ready"
-    """All that the spec asked for holds."""
+    """Everything that the spec requests holds."""
     HIBERNATED = "hibernated"
-    """Its machines' memory lies on the disk and nothing of it runs; woken up, it goes on where it was."""
+    """The memory of its machines is on disk, and no container runs; `resume` continues from there."""
     FAILED = "failed"
-    """Given up, with an error code. The evidence is kept; no container is, unless a hold keeps them."""
+    """Given up, with an error code. The evidence is kept; containers are kept only under a hold."""
     DELETING = "deleting"
-    """Being removed; the name is still taken."""
+    """It is being removed; its name is still taken."""
     DELETED = "deleted"
-    """Nothing is left but the row; the name is free."""
+    """Only its row is left; its name is free."""
 
 
 class Purpose(StrEnum):
     """What a cluster is for."""
 
     CLUSTER = "cluster"
-    """A caller's."""
+    """It belongs to a caller."""
     TEMPLATE = "template"
-    """To be saved as a template, then removed."""
-    TRIAL = "trial"
-    """The first fork of a template, which verifies it, then is removed."""
-    MEMBER = "member"
-    """Of a pool: waits, paused, for a caller."""
+    """It builds a template, and is then removed."""
+    VERIFICATION = "verification"
+    """The first fork of a template: it verifies the template, and is then removed."""
+    POOL_MEMBER = "pool_member"
+    """It waits in a pool, paused, for a caller."""
 
 
 class StepState(StrEnum):
-    """How a step stands, as reported; what is true is decided by looking at the world."""
+    """The reported state of a step; its check decides whether it is done."""
 
     RUNNING = "running"
     WAITING = "waiting"
@@ -65,25 +65,26 @@ class StepState(StrEnum):
 
 
 class CheckpointPhase(StrEnum):
-    """Where a checkpoint is; one that could not be made is gone, and the cluster's events say why."""
+    """The phase of a checkpoint. One that fails leaves no record; the cluster's events give the reason."""
 
-    MAKING = "making"
+    CREATING = "creating"
     READY = "ready"
     DELETING = "deleting"
 
 
 class TemplatePhase(StrEnum):
-    """Where a template is."""
+    """The phase of a template."""
 
-    MAKING = "making"
-    """A cluster is being made for it, and saved."""
+    BUILDING = "building"
+    """A cluster is created for it, and its snapshot taken."""
     VERIFYING = "verifying"
-    """Saved; its first fork is on trial."""
+    """The snapshot is there; its first fork verifies it."""
     READY = "ready"
-    RETIRED = "retired"
-    """No new forks; gone with the last of those that use it."""
+    RETIRING = "retiring"
+    """It serves no new forks, and is retired when the last of its forks is deleted."""
     FAILED = "failed"
-    GONE = "gone"
+    RETIRED = "retired"
+    """Only its record is left."""
 
 
 Readiness = Literal["usable", "nodes", "booted"]

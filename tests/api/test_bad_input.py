@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.support.api import HOST, OFFERED, Outside, http_client
 
@@ -105,7 +105,7 @@ async def test_a_wish_that_cannot_be_granted(
         ({"image": "bare", "idle_seconds": 59}, "idle_seconds"),
         ({"image": "bare", "idle_seconds": "90"}, "idle_seconds"),
         ({"image": "bare", "idle_seconds": 10**30}, "idle_seconds"),
-        ({"image": "bare", "purpose": "member"}, "purpose"),
+        ({"image": "bare", "purpose": "pool_member"}, "purpose"),
         ({"image": "bare", "pool": "ci"}, "pool"),
         ({"image": "bare", "hold": True}, "hold"),
         ({"image": "bare", "hold": {"reason": "x"}}, "hold"),
@@ -267,9 +267,9 @@ async def test_bad_event_parameters(http: httpx.AsyncClient, query: str) -> None
 
 
 async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, infrastructure: Outside) -> None:
-    infrastructure.images.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.images.broken = EngineUnavailable("the engine does not answer")
     answer = await http.post("/v1/clusters", json={"image": "bare"})
-    check_problem(answer, 503, "docker_unavailable")
+    check_problem(answer, 503, "engine_unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 

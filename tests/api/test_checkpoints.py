@@ -26,7 +26,7 @@ async def names(http: httpx.AsyncClient) -> list[str]:
 
 async def test_from_a_wish_to_nothing_left(http: httpx.AsyncClient, worker: Worker) -> None:
     asked = await http.post(CHECKPOINTS, json={"name": "first"})
-    assert (asked.status_code, asked.json()["phase"], asked.json()["size_bytes"]) == (202, "making", 0)
+    assert (asked.status_code, asked.json()["phase"], asked.json()["size_bytes"]) == (202, "creating", 0)
     assert (await http.get(asked.headers["location"])).json() == asked.json()
     await http.post(CHECKPOINTS, json={"name": "a-second"})
     await worker.tend()

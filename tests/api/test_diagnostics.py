@@ -12,7 +12,7 @@ import pytest
 
 from dayfly.api.clusters import diagnostics_bundle
 from dayfly.domain.cluster.model import NewEvent
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.support.api import Outside, Worker
@@ -88,9 +88,9 @@ async def test_an_engine_that_is_away_is_told_and_does_no_harm(
     http: httpx.AsyncClient, infrastructure: Outside
 ) -> None:
     await create(http)
-    infrastructure.diagnostics.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.diagnostics.broken = EngineUnavailable("the engine does not answer")
     files = await fetch(http, "demo")
-    assert files["demo/now/not-collected.txt"] == b"[docker_unavailable] the engine does not answer\n"
+    assert files["demo/now/not-collected.txt"] == b"[engine_unavailable] the engine does not answer\n"
     assert json.loads(files["demo/cluster.json"])["phase"] == "pending"
 
 

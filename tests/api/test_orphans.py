@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from tests.api.test_bad_input import check_problem
 from tests.support.api import Outside
 
@@ -21,7 +21,7 @@ USED = {
     "name": "used",
     "cluster": None,
     "template": "feedfeedfeed",
-    "why": "template feedfeedfeed is gone",
+    "why": "template feedfeedfeed is retired",
     "error": None,
 }
 
@@ -37,6 +37,6 @@ async def test_what_could_not_be_removed_is_told(http: httpx.AsyncClient) -> Non
 
 
 async def test_an_engine_that_does_not_answer_is_a_problem(http: httpx.AsyncClient, infrastructure: Outside) -> None:
-    infrastructure.orphans.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.orphans.broken = EngineUnavailable("the engine does not answer")
     for method in ("GET", "DELETE"):
-        check_problem(await http.request(method, "/v1/orphans"), 503, "docker_unavailable")
+        check_problem(await http.request(method, "/v1/orphans"), 503, "engine_unavailable")

@@ -31,20 +31,20 @@ async def create(http: httpx.AsyncClient, name: str = "ci", **body: object) -> d
 
 async def fill(worker: Worker) -> None:
     for pool in await worker.store.list_pools():
-        await worker.store.refill(pool.id, pool.wanted(datetime.now(UTC)), pool.spec)
+        await worker.store.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
     await worker.tend()
 
 
 async def counts(http: httpx.AsyncClient, name: str = "ci") -> tuple[int, int, int]:
     pool = (await http.get(f"/v1/pools/{name}")).json()
-    return pool["wanted"], pool["ready"], pool["making"]
+    return pool["desired_size"], pool["ready"], pool["provisioning"]
 
 
 async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> None:
     made = await create(http, workers={"count": 1}, owner="them", max_age_seconds=600)
     assert (made["owner"], made["workers"]["count"], made["image"]) == ("them", 1, "dayfly/bare:latest")
     assert (made["size"], made["maximum"], made["max_age_seconds"], made["schedule"]) == (2, 64, 600, [])
-    assert (made["wanted"], made["ready"], made["making"]) == (2, 0, 0)
+    assert (made["desired_size"], made["ready"], made["provisioning"]) == (2, 0, 0)
     assert (await http.get("/v1/pools/ci")).json() == made
     assert (await http.get(f"/v1/pools/{made['id']}")).json() == made
     await create(http, "another")
@@ -53,12 +53,12 @@ async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> Non
 
 async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, store: Store) -> None:
     pool = await create(http)
-    assert pool["waiting"] is None
-    await store.set_pool_condition(pool["id"], PoolCondition("template_making", "its template 1 is being made"))
-    waiting = {"code": "template_making", "message": "its template 1 is being made"}
-    assert (await http.get("/v1/pools/ci")).json()["waiting"] == waiting
-    assert [one["waiting"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]
-    assert (await http.patch("/v1/pools/ci", json={"size": 1})).json()["waiting"] == waiting
+    assert pool["condition"] is None
+    await store.set_pool_condition(pool["id"], PoolCondition("template_building", "template 1 is being built"))
+    waiting = {"code": "template_building", "message": "template 1 is being built"}
+    assert (await http.get("/v1/pools/ci")).json()["condition"] == waiting
+    assert [one["condition"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]
+    assert (await http.patch("/v1/pools/ci", json={"size": 1})).json()["condition"] == waiting
 
 
 async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClient, worker: Worker) -> None:
@@ -68,14 +68,14 @@ async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClie
     await worker.tend()
     assert await counts(http) == (2, 2, 0)
     assert (await http.get("/v1/clusters")).json()["clusters"] == []
-    members = (await http.get("/v1/clusters?purpose=member")).json()["clusters"]
-    assert [(one["purpose"], one["pool"]) for one in members] == [("member", pool["id"])] * 2
+    members = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
+    assert [(one["purpose"], one["pool"]) for one in members] == [("pool_member", pool["id"])] * 2
 
 
 async def test_a_member_is_nobodys_until_it_is_taken(http: httpx.AsyncClient, worker: Worker) -> None:
     await create(http)
     await fill(worker)
-    [member, _] = (await http.get("/v1/clusters?purpose=member")).json()["clusters"]
+    [member, _] = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
     path = f"/v1/clusters/{member['name']}"
     for answer in (
         await http.patch(path, json={"labels": {"a": "b"}}),
@@ -146,9 +146,9 @@ async def test_what_is_given_is_changed(http: httpx.AsyncClient) -> None:
     assert before["schedule"] == SCHEDULE
     changed = (await http.patch("/v1/pools/ci", json={"size": 3, "maximum": 1})).json()
     assert (changed["size"], changed["maximum"], changed["schedule"]) == (3, 1, SCHEDULE)
-    assert changed["wanted"] <= 1
+    assert changed["desired_size"] <= 1
     changed = (await http.patch("/v1/pools/ci", json={"schedule": [], "max_age_seconds": 60})).json()
-    assert (changed["size"], changed["schedule"], changed["max_age_seconds"], changed["wanted"]) == (3, [], 60, 1)
+    assert (changed["size"], changed["schedule"], changed["max_age_seconds"], changed["desired_size"]) == (3, [], 60, 1)
 
 
 async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Outside) -> None:
@@ -162,7 +162,7 @@ async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Out
 
     clock = Fixed()
     async with http_client(infrastructure.services(store, clock=clock)) as http:
-        assert (await create(http, schedule=SCHEDULE))["wanted"] == 0
+        assert (await create(http, schedule=SCHEDULE))["desired_size"] == 0
         clock.moment = datetime(2026, 1, 5, 12, tzinfo=UTC)
         assert await counts(http) == (4, 0, 0)
         clock.moment = datetime(2026, 1, 5, 20, tzinfo=UTC)
@@ -178,7 +178,7 @@ async def test_a_deleted_pool_leaves_what_was_taken(http: httpx.AsyncClient, wor
     check_problem(await http.get("/v1/pools/ci"), 404, "not_found")
     check_problem(await http.delete("/v1/pools/ci"), 404, "not_found")
     await worker.tend()
-    left = (await http.get("/v1/clusters?purpose=member&purpose=cluster")).json()["clusters"]
+    left = (await http.get("/v1/clusters?purpose=pool_member&purpose=cluster")).json()["clusters"]
     assert [one["id"] for one in left] == [taken["id"]]
 
 

@@ -11,7 +11,7 @@ import pytest
 from dayfly.api import HostCapacity
 from dayfly.api.clusters import queue_position
 from dayfly.clock import SystemClock
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.support.api import RULES, Outside, Worker, http_client
@@ -146,6 +146,6 @@ async def test_while_the_host_is_not_known_clusters_are_shown_without_a_place(
     http: httpx.AsyncClient, infrastructure: Outside
 ) -> None:
     await create(http, "demo")
-    infrastructure.host.broken = DockerUnavailable("the engine does not answer")
+    infrastructure.host.broken = EngineUnavailable("the engine does not answer")
     assert (await http.get("/v1/clusters/demo")).json()["queue_position"] is None
     assert await positions(http) == {"demo": None}

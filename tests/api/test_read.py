@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
 
@@ -247,7 +247,7 @@ async def test_health_and_version(http: httpx.AsyncClient) -> None:
 
 
 async def test_what_is_missing_is_named(http: httpx.AsyncClient, infrastructure: Outside) -> None:
-    infrastructure.engine.error = DockerUnavailable("the engine does not answer")
+    infrastructure.engine.error = EngineUnavailable("the engine does not answer")
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unready")
     assert answer.headers["content-type"] == "application/problem+json"

@@ -29,20 +29,20 @@ async def phases(http: httpx.AsyncClient, query: str = "") -> list[tuple[str, st
 
 async def test_from_a_wish_to_a_template(http: httpx.AsyncClient, worker: Worker) -> None:
     asked = await create(http, workers={"count": 1, "memory_mib": 300})
-    assert (asked["phase"], asked["size_bytes"], asked["uses"], asked["error"]) == ("making", 0, 0, None)
+    assert (asked["phase"], asked["size_bytes"], asked["uses"], asked["error"]) == ("building", 0, 0, None)
     assert (asked["image"], asked["workers"]["count"], asked["workers"]["memory_mib"]) == ("dayfly/bare:latest", 1, 300)
     assert asked["parents"]["image"] == IMAGE_ID
     builder = (await http.get(f"/v1/clusters/{asked['parents']['builder']}")).json()
     assert (builder["purpose"], builder["template"]) == ("template", asked["id"])
     assert (await http.get("/v1/clusters")).json()["clusters"] == []
-    building = (await http.get("/v1/clusters?purpose=template&purpose=trial")).json()["clusters"]
+    building = (await http.get("/v1/clusters?purpose=template&purpose=verification")).json()["clusters"]
     assert [one["id"] for one in building] == [builder["id"]]
     await worker.tend()
     made = (await http.get(f"/v1/templates/{asked['id']}")).json()
     assert (made["phase"], made["size_bytes"]) == ("ready", SAVED_BYTES)
     assert made["ready_at"] is not None
     assert made["age_seconds"] >= 0
-    assert (await http.get("/v1/clusters?purpose=template&purpose=trial")).json()["clusters"] == []
+    assert (await http.get("/v1/clusters?purpose=template&purpose=verification")).json()["clusters"] == []
 
 
 async def test_the_same_shape_is_one_template(http: httpx.AsyncClient, worker: Worker) -> None:
@@ -55,7 +55,7 @@ async def test_the_same_shape_is_one_template(http: httpx.AsyncClient, worker: W
     assert (await create(http, owner="them"))["id"] != first["id"]
     assert (await create(http, control_plane={"memory_mib": 600}))["id"] != first["id"]
     assert len(await phases(http)) == 3
-    assert await phases(http, "?owner=them") == [("them", "making")]
+    assert await phases(http, "?owner=them") == [("them", "building")]
 
 
 async def test_clusters_of_the_shape_are_forks(http: httpx.AsyncClient, worker: Worker) -> None:
@@ -79,23 +79,23 @@ async def test_one_that_is_used_goes_with_the_last_fork(http: httpx.AsyncClient,
     await worker.tend()
     for _ in range(2):
         retired = await http.delete(f"/v1/templates/{template['id']}")
-        assert (retired.status_code, retired.json()["phase"]) == (202, "retired")
+        assert (retired.status_code, retired.json()["phase"]) == (202, "retiring")
     await store.close_templates()
-    assert await phases(http) == [("default", "retired")]
+    assert await phases(http) == [("default", "retiring")]
     await http.delete("/v1/clusters/fork")
     await worker.tend()
     await store.close_templates()
     assert await phases(http) == []
-    assert await phases(http, "?gone=true") == [("default", "gone")]
+    assert await phases(http, "?retired=true") == [("default", "retired")]
     gone = await http.delete(f"/v1/templates/{template['id']}")
-    assert (gone.status_code, gone.json()["phase"]) == (200, "gone")
-    assert (await http.get(f"/v1/templates/{template['id']}")).json()["phase"] == "gone"
+    assert (gone.status_code, gone.json()["phase"]) == (200, "retired")
+    assert (await http.get(f"/v1/templates/{template['id']}")).json()["phase"] == "retired"
 
 
 async def test_one_that_is_being_made_can_be_given_up(http: httpx.AsyncClient, worker: Worker) -> None:
     template = await create(http)
     retired = await http.delete(f"/v1/templates/{template['id']}")
-    assert (retired.status_code, retired.json()["phase"]) == (202, "retired")
+    assert (retired.status_code, retired.json()["phase"]) == (202, "retiring")
     builder = (await http.get(f"/v1/clusters/{template['parents']['builder']}")).json()
     assert builder["desired"] == "absent"
     assert (await create(http))["id"] != template["id"]
@@ -160,6 +160,6 @@ async def test_what_is_not_there(http: httpx.AsyncClient, name: str) -> None:
         assert (check.status_code, check.json()["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("query", ["owner=", "owner=A", "owner=a%00", "gone=perhaps"])
+@pytest.mark.parametrize("query", ["owner=", "owner=A", "owner=a%00", "retired=perhaps"])
 async def test_a_bad_listing(http: httpx.AsyncClient, query: str) -> None:
     check_problem(await http.get(f"/v1/templates?{query}"), 422, "invalid_request")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dayfly.drivers.interfaces import EngineEvent, EngineInfo
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.testing.fakes import FakeEngine, FakeMachines
 
 CALLS = frozenset(
@@ -158,7 +158,7 @@ class RemoteEngine:
             if number in self._waiting:
                 self._waiting[number](kind, value)
         for hear in tuple(self._waiting.values()):
-            hear(_RAISED, DockerUnavailable("the process that has the engine ended"))
+            hear(_RAISED, EngineUnavailable("the process that has the engine ended"))
 
 
 class RemoteMachines:

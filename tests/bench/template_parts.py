@@ -81,7 +81,11 @@ def template(ground: Ground) -> Figures:
     found = ready_template(ground.client, asked.id, seconds=LIMIT_SECONDS)
     seconds = time.monotonic() - began
     # What comes next is not measured beside the removal of the fork that has verified it.
-    until("its first fork is gone", lambda: not ground.client.list(purposes=["trial"]) or None, seconds=LIMIT_SECONDS)
+    until(
+        "its first fork is gone",
+        lambda: not ground.client.list(purposes=["verification"]) or None,
+        seconds=LIMIT_SECONDS,
+    )
     return {"template_seconds": seconds, "template_mib": found.size_bytes / _MIB}
 
 
@@ -230,7 +234,7 @@ def _is_there(event: Event) -> bool:
 
 
 def _is_going_on(event: Event) -> bool:
-    return event.step == "load" and event.message.startswith("all machines are resumed")
+    return event.step == "restore" and event.message.startswith("all machines are resumed")
 
 
 @contextmanager
@@ -273,7 +277,7 @@ def _answers(http: httpx.Client, url: str) -> bool:
 
 
 def _no_members(client: Client) -> bool:
-    return not client.list(purposes=["member"])
+    return not client.list(purposes=["pool_member"])
 
 
 def _remove(client: Client, clusters: Sequence[Cluster]) -> None:

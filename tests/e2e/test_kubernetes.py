@@ -27,7 +27,7 @@ def test_a_cold_cluster_says_what_took_how_long(service: Service, template: Temp
         events = client.all_events(template.parents.builder)
     done = {(e.step, e.node): e.seconds for e in events if e.type == "step.done"}
     steps = {("boot", "node01"), ("boot", "node02"), ("control_plane", "node01"), ("join", "node02")}
-    assert steps | {("sandbox", None), ("registry", None), ("ready", None), ("smoke", None)} <= done.keys()
+    assert steps | {("sandbox", None), ("registry", None), ("ready", None), ("smoke_test", None)} <= done.keys()
     assert all(seconds is not None and seconds > 0 for seconds in done.values())
 
 

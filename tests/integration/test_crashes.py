@@ -132,7 +132,7 @@ REQUESTS: Final = Life(
 
 @dataclass(frozen=True)
 class SavedLife:
-    """Where workers die of what is saved. The point `load` is the step; `load:node01` what it does to a machine."""
+    """Where workers die of what is saved. The point `restore` is the step; `load:node01` what it does to a machine."""
 
     template: tuple[str, ...]
     fork: tuple[str, ...]
@@ -152,16 +152,16 @@ ALL_SAVED: Final = SavedLife(
         # From here on it is the trial that is worked on.
         "begin:before",
         "begin:after",
-        "load:before",
+        "restore:before",
         "load:node01:within",
         "resume:node01:before",
         "resume:node01:after",
-        "identify:node01:within",
-        "identify:node01:after",
+        "personalize:node01:within",
+        "personalize:node01:after",
         "template_verified:before",
         "template_verified:after",
     ),
-    fork=("begin:before", "begin:after", "load:node01:within", "resume:node01:before", "identify:node01:before"),
+    fork=("begin:before", "begin:after", "load:node01:within", "resume:node01:before", "personalize:node01:before"),
     checkpoint=(
         "paused:before",
         "paused:after",
@@ -170,13 +170,13 @@ ALL_SAVED: Final = SavedLife(
         "checkpoint_made:before",
     ),
     hibernation=("pause:node01:before", "save:node01:within", "save:node01:after", "phase:hibernated:before"),
-    resumption=("begin:after", "load:within", "resume:node01:before", "resume:node01:after", "phase:ready:before"),
+    resumption=("begin:after", "restore:within", "resume:node01:before", "resume:node01:after", "phase:ready:before"),
     reset=(
         "begin:before",
         "begin:after",
-        "clear:after",
-        "load:within",
-        "identify:node01:within",
+        "remove_stale:after",
+        "restore:within",
+        "personalize:node01:within",
         "phase:ready:before",
     ),
 )
@@ -187,21 +187,21 @@ SAVED: Final = SavedLife(
         # From here on it is the trial that is worked on.
         "load:node01:within",
         "resume:node01:after",
-        "identify:node01:within",
+        "personalize:node01:within",
         "template_verified:before",
     ),
-    fork=("load:node01:within", "identify:node01:before"),
+    fork=("load:node01:within", "personalize:node01:before"),
     checkpoint=("paused:after", "save:node01:within", "checkpoint_made:before"),
     hibernation=("save:node01:within", "save:node01:after"),
-    resumption=("load:within", "resume:node01:after"),
-    reset=("clear:after", "load:within", "identify:node01:within"),
+    resumption=("restore:within", "resume:node01:after"),
+    reset=("remove_stale:after", "restore:within", "personalize:node01:within"),
 )
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """An API alone; which workers there are is the test's."""
-    settings = {"lease_seconds": LEASE_SECONDS, "stray_grace_seconds": "0", "survey_seconds": "5"}
+    settings = {"lease_seconds": LEASE_SECONDS, "orphan_grace_seconds": "0", "survey_seconds": "5"}
     with (
         postgres_server() as server,
         server.database() as url,
@@ -286,7 +286,7 @@ def test_what_is_saved_outlives_whoever_saves_it(service: Service, life: SavedLi
         client.delete(cluster.id)
         client.wait_deleted(cluster.id, timeout_seconds=60)
         client.delete_template(template.id)
-        until(lambda: client.template(template.id).phase == "gone")
+        until(lambda: client.template(template.id).phase == "retired")
         until(lambda: service.objects() == set())
         last.end()
     kills = sum(map(len, astuple(life)))

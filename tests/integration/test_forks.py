@@ -207,7 +207,7 @@ def test_a_claim_from_a_pool_answers_at_once(client: Client, template: Template)
     client.create_pool("warm", image="bare", size=1)
     try:
         filled_pool(client, "warm", 1, seconds=READY_SECONDS)
-        (member,) = (one for one in client.list(purposes=["member"]) if one.phase == "ready")
+        (member,) = (one for one in client.list(purposes=["pool_member"]) if one.phase == "ready")
         idle = machine_ticks(member.id)
         time.sleep(1)
         assert machine_ticks(member.id) == idle, "it waits at zero CPU"

@@ -116,12 +116,12 @@ async def a_cluster(service: Service, phase: Phase) -> str:
         await store.close()
 
 
-async def a_template(service: Service, *, gone: bool) -> str:
-    """The id of a template on record: one that is being made, or one that is gone."""
+async def a_template(service: Service, *, retired: bool) -> str:
+    """The id of a template on record: one that is being built, or one that is retired."""
     store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
-        template, _ = await store.create_template(make_spec(), "default", f"gone={gone}")
-        if gone:
+        template, _ = await store.create_template(make_spec(), "default", f"retired={retired}")
+        if retired:
             await store.retire_template(template.id)
             for claim in await store.claim("test", lease_seconds=600, limit=10):
                 await _to(store, claim, Phase.DELETED)
@@ -137,7 +137,7 @@ async def _to(store: Store, claim: Claim, phase: Phase) -> None:
         await store.set_phase(claim, step)
 
 
-async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:
+async def test_exactly_the_orphans_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:
     living = await a_cluster(service, Phase.PROVISIONING)
     gone = await a_cluster(service, Phase.DELETED)
     mine = service.instance
@@ -147,9 +147,11 @@ async def test_exactly_the_strays_are_shown_and_removed(things: Things, decoys: 
         "no cluster feedfeedfeed is on record": things.one_of_each("a", instance=mine, cluster="feedfeedfeed"),
         "it is of no cluster": things.one_of_each("b", instance=mine),
     }
-    a_gone, a_living = await a_template(service, gone=True), await a_template(service, gone=False)
+    a_retired, a_living = await a_template(service, retired=True), await a_template(service, retired=False)
     owned.add(things.volume(f"dayfly-template-{a_living}", instance=mine, template=a_living))
-    reasons[f"template {a_gone} is gone"] = {things.volume(f"dayfly-template-{a_gone}", instance=mine, template=a_gone)}
+    reasons[f"template {a_retired} is retired"] = {
+        things.volume(f"dayfly-template-{a_retired}", instance=mine, template=a_retired)
+    }
     reasons["no template feedfeedfeed is on record"] = {
         things.volume(f"dayfly-template-feedfeedfeed-{things.word}", instance=mine, template="feedfeedfeed")
     }
@@ -186,8 +188,8 @@ def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Servi
 
 
 def test_a_worker_sweeps_by_itself(things: Things, decoys: set[str], service: Service) -> None:
-    orphans = things.one_of_each("stray", instance=service.instance, cluster="feedfeedfeed")
-    worker = service.start("worker", stray_grace_seconds="2", survey_seconds="0.5")
+    orphans = things.one_of_each("orphan", instance=service.instance, cluster="feedfeedfeed")
+    worker = service.start("worker", orphan_grace_seconds="2", survey_seconds="0.5")
     seen = things.present()
     deadline = time.monotonic() + SWEEP_SECONDS
     while things.present() & orphans:

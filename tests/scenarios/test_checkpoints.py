@@ -14,7 +14,7 @@ from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.drivers.interfaces import ExecResult
-from dayfly.errors import CommandFailed, DockerUnavailable, LeaseLost, NotFound
+from dayfly.errors import CommandFailed, EngineUnavailable, LeaseLost, NotFound
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from dayfly.testing.fakes import FakeMachines
@@ -146,7 +146,7 @@ async def test_one_that_cannot_be_made_leaves_a_cluster_that_runs(world: World, 
 async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.machines.fail_next("save", DockerUnavailable("nobody there"))
+        world.machines.fail_next("save", EngineUnavailable("nobody there"))
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
         assert goes_on(world, cluster)
 
@@ -198,9 +198,9 @@ async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World)
         evidence = await world.store.evidence(after.id)
     assert after.phase is Phase.FAILED, "not ready with something else in it than was asked for"
     assert after.fault is not None
-    assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "load")
+    assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "restore")
     assert after.fault.message.startswith("checkpoint before cannot be loaded: ")
-    assert evidence["load/cause"].startswith("command_failed: ")
+    assert evidence["restore/cause"].startswith("command_failed: ")
     assert "cluster.fallback" not in [event.type for event in events]
     assert not world.engine.containers
     assert not world.engine.volumes
@@ -281,7 +281,7 @@ async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwar
 async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterwards(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.engine.fail_next("list_containers", DockerUnavailable("nobody there"))
+        world.engine.fail_next("list_containers", EngineUnavailable("nobody there"))
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
 
 

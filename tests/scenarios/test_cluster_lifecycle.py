@@ -12,7 +12,7 @@ from dayfly.controllers.cluster.finalize import Finalizer
 from dayfly.controllers.cluster.outcome import RequeueAfter
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.naming import container_name, saved_volume
-from dayfly.errors import DockerUnavailable, EngineRefused, NotRemoved, PortsExhausted
+from dayfly.errors import EngineRefused, EngineUnavailable, NotRemoved, PortsExhausted
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
@@ -33,7 +33,7 @@ async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
         assert set(steps.values()) == {"done"}
         assert set(steps) == {
             *[("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")],
-            *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke", None)],
+            *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke_test", None)],
         }
         await world.store.request_deletion(cluster.id)
         await world.until(cluster, Phase.DELETED)
@@ -137,7 +137,7 @@ async def test_a_node_that_is_not_ready_says_why(world: World) -> None:
 
 
 async def test_the_engine_goes_away_and_comes_back(world: World) -> None:
-    world.engine.fail_next("ensure", DockerUnavailable("nobody there"), times=3)
+    world.engine.fail_next("ensure", EngineUnavailable("nobody there"), times=3)
     async with world.working():
         await world.until(await world.create(make_spec()), Phase.READY)
 
@@ -157,10 +157,10 @@ async def test_a_failed_cluster_is_cleared_away_when_the_engine_is_back(world: W
 async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None:
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
-        world.engine.fail_always(DockerUnavailable("nobody there"), "remove")
+        world.engine.fail_always(EngineUnavailable("nobody there"), "remove")
         await world.store.request_deletion(cluster.id)
         await world.until(cluster, Phase.DELETING)
-        await world.until_event(cluster, lambda event: event.code == "docker_unavailable")
+        await world.until_event(cluster, lambda event: event.code == "engine_unavailable")
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
 
 
@@ -237,6 +237,6 @@ async def test_an_engine_that_is_away_when_a_cluster_begins_is_waited_for_and_to
     async with world.working():
         cluster = await world.create(make_spec())
         told = await world.until_event(cluster, lambda event: event.type == "step.waiting")
-        assert told.code == "docker_unavailable"
+        assert told.code == "engine_unavailable"
         world.engine.engine_up()
         await world.until(cluster, Phase.READY)

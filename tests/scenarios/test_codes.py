@@ -23,7 +23,7 @@ ELSEWHERE = {
     "failure": "the branch itself",
     "database_unavailable": "an answer to a request (tests/api), a wait of a worker (test_worker.py)",
     "database_in_use": "a process that does not start: tests/store/test_sqlite_file.py",
-    "docker_unavailable": "an answer to a request, a wait of a cluster: it fails none (test_recovery.py)",
+    "engine_unavailable": "an answer to a request, a wait of a cluster: it fails none (test_recovery.py)",
     "step_timeout": "takes real time: test_plan_runner.py",
     "internal": "our own defect: test_plan_runner.py",
     "saved_state_missing": "of no new cluster; memory that is lost costs a boot: test_hibernation.py",

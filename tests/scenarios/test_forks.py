@@ -10,7 +10,7 @@ from dayfly.domain.cluster.boot_source import TEMPLATE_DIR
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.template import TemplatePhase
-from dayfly.errors import CommandFailed, DockerUnavailable, PortsExhausted, SshTimeout
+from dayfly.errors import CommandFailed, EngineUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -49,9 +49,9 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         *[
             ("sandbox", None),
             ("registry", None),
-            ("load", None),
-            ("identify", "node01"),
-            ("identify", "node02"),
+            ("restore", None),
+            ("personalize", "node01"),
+            ("personalize", "node02"),
             ("ready", None),
         ],
     }
@@ -162,7 +162,7 @@ async def test_a_template_that_is_retired_just_then_costs_nothing_but_time(world
 async def test_an_engine_that_goes_away_fails_no_fork(world: World) -> None:
     async with world.working():
         template = await world.template(SPEC)
-        world.engine.fail_next("ensure", DockerUnavailable("nobody there"), times=2)
+        world.engine.fail_next("ensure", EngineUnavailable("nobody there"), times=2)
         cluster = await world.until(await world.create(SPEC), Phase.READY)
     assert cluster.template_id == template.id
 
@@ -173,9 +173,9 @@ async def test_a_builder_that_cannot_be_saved_makes_no_template(world: World) ->
         template = await world.template(SPEC, TemplatePhase.FAILED)
         await world.until_nothing_runs()
     assert template.fault is not None
-    assert (template.fault.code, template.fault.step) == ("command_failed", "save")
+    assert (template.fault.code, template.fault.step) == ("command_failed", "snapshot")
     assert template.failed_cluster == template.builder
-    assert set(await world.store.evidence(template.builder)) >= {"save/why", "node01/console"}
+    assert set(await world.store.evidence(template.builder)) >= {"snapshot/why", "node01/console"}
     assert world.machines.calls["save"] == 2 * world.settings.step_attempts
 
 

@@ -39,7 +39,7 @@ def everything(world: World) -> set[tuple[Kind, str]]:
     return {(kind, name) for kind, things in kinds.items() for name in things}
 
 
-async def test_decoys_stay_and_strays_go(world: World) -> None:
+async def test_decoys_stay_and_orphans_go(world: World) -> None:
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)
@@ -150,7 +150,7 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
 
 async def test_half_a_template_is_swept(world: World) -> None:
     company = Company(world.store)
-    company.broken = {Purpose.TRIAL}
+    company.broken = {Purpose.VERIFICATION}
     half, _ = await world.store.create_template(make_spec(), "default", "key")
     world.engine.plant("volume", template_volume(half.id), {**OURS, LABEL_TEMPLATE: half.id})
     collector = world.collector()

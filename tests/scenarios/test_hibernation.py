@@ -12,7 +12,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.drivers.interfaces import ExecResult
-from dayfly.errors import CommandFailed, DatabaseUnavailable, DockerUnavailable
+from dayfly.errors import CommandFailed, DatabaseUnavailable, EngineUnavailable
 from dayfly.store import Change, Claim, Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -94,7 +94,7 @@ async def test_it_gives_its_room_back_and_waits_for_it_like_everybody(world: Wor
         await world.until(cluster, Phase.PENDING)
         await asyncio.sleep(0.05)
         assert (await world.store.get_cluster(cluster.id)).phase is Phase.PENDING
-        assert states(world) == {"exited"}, "and nobody takes it for a stray meanwhile"
+        assert states(world) == {"exited"}, "and nobody takes it for an orphan meanwhile"
 
 
 async def test_one_that_hibernates_is_deleted_like_any_other(world: World) -> None:
@@ -137,12 +137,12 @@ async def test_one_that_cannot_be_saved_goes_on_running(world: World, method: st
 async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.machines.fail_next("save", DockerUnavailable("nobody there"))
-        world.engine.fail_next("stop", DockerUnavailable("nobody there"))
+        world.machines.fail_next("save", EngineUnavailable("nobody there"))
+        world.engine.fail_next("stop", EngineUnavailable("nobody there"))
         await world.store.request_hibernation(cluster.id)
         await at_rest(world, cluster)
         assert states(world) == {"exited"}
-        world.machines.fail_next("load", DockerUnavailable("nobody there"))
+        world.machines.fail_next("load", EngineUnavailable("nobody there"))
         await world.store.request_resume(cluster.id)
         await world.until(cluster, Phase.READY)
         assert goes_on(world, cluster)

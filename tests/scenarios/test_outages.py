@@ -8,7 +8,7 @@ from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.outcome import RequeueAfter
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Event
-from dayfly.errors import DatabaseUnavailable, DockerUnavailable
+from dayfly.errors import DatabaseUnavailable, EngineUnavailable
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.specs import make_spec
@@ -23,7 +23,7 @@ def world(store: Store) -> World:
 
 
 def waits(event: Event) -> bool:
-    return (event.type, event.code) == ("step.waiting", "docker_unavailable")
+    return (event.type, event.code) == ("step.waiting", "engine_unavailable")
 
 
 async def test_clusters_that_wait_for_the_engine_hold_no_slot_and_are_woken_when_it_answers(
@@ -45,7 +45,7 @@ async def test_clusters_that_wait_for_the_engine_hold_no_slot_and_are_woken_when
 async def test_a_cluster_that_failed_as_the_engine_went_away_has_failed_and_is_cleared_away_later(world: World) -> None:
     world.settings = Settings(step_attempts=1)
     world.ssh.never_answers()
-    world.engine.fail_always(DockerUnavailable("nobody there"), "remove")
+    world.engine.fail_always(EngineUnavailable("nobody there"), "remove")
     async with world.working():
         failed = await world.until(await world.create(make_spec()), Phase.FAILED)
         assert failed.fault is not None
@@ -71,7 +71,7 @@ async def test_the_pause_doubles_until_a_pass_ends_otherwise_and_one_event_tells
     cluster = await world.create(make_spec())
     await world.store.admit(lambda queue: queue.waiting)
     (claim,) = await world.store.claim("tester", lease_seconds=60, limit=1)
-    outages, away = Outages(world.store), DockerUnavailable("nobody there")
+    outages, away = Outages(world.store), EngineUnavailable("nobody there")
     pauses = [await outages.requeue(claim, away) for _ in range(8)]
     assert pauses == [RequeueAfter(seconds) for seconds in (0.25, 0.5, 1, 2, 4, 8, 15, 15)]
     outages.end(cluster.id)

@@ -49,7 +49,7 @@ async def codes_of(world: World, cluster: Cluster, type_: str) -> list[str | Non
 async def test_a_member_waits_without_using_a_processor(world: World) -> None:
     async with world.working():
         _, waiting = await member(world)
-    assert (waiting.phase, waiting.purpose) == (Phase.READY, Purpose.MEMBER)
+    assert (waiting.phase, waiting.purpose) == (Phase.READY, Purpose.POOL_MEMBER)
     assert waiting.template_id is not None
     assert {world.node(waiting, name).vm_status for name in NODES} == {"paused"}
 

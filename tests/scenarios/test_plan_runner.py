@@ -14,7 +14,7 @@ from dayfly.controllers.cluster.plan_runner import PlanRunner, StepFailed
 from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.domain.cluster.timeouts import TimeLimits, limits_for
-from dayfly.errors import CommandFailed, DayflyError, DockerUnavailable, ImageMissing, LeaseLost
+from dayfly.errors import CommandFailed, DayflyError, EngineUnavailable, ImageMissing, LeaseLost
 from dayfly.steps.step import Step, StepContext
 from dayfly.store import Claim, Store
 from dayfly.testing.fakes import FakePressure
@@ -111,10 +111,10 @@ async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, 
 async def test_what_lies_in_a_memory_that_has_just_been_loaded_is_not_looked_for(
     store: Store, claim: Claim, clock: FakeClock, loaded: bool, calls: list[str]
 ) -> None:
-    load, identify = Scripted(already=loaded), Scripted(already=True)
-    plan = [PlannedStep("load"), PlannedStep("identify", 1, frozenset({("load", None)}))]
-    await walk(store, claim, clock, plan, load=load, identify=identify)
-    assert identify.calls == calls
+    restore, personalize = Scripted(already=loaded), Scripted(already=True)
+    plan = [PlannedStep("restore"), PlannedStep("personalize", 1, frozenset({("restore", None)}))]
+    await walk(store, claim, clock, plan, restore=restore, personalize=personalize)
+    assert personalize.calls == calls
 
 
 async def test_what_may_help_is_tried_again_after_clearing_away_with_growing_pauses(
@@ -151,8 +151,8 @@ async def test_what_cannot_help_or_did_not_is_given_up_by_name(
 async def test_an_engine_that_is_away_ends_the_walk_with_the_reason_and_costs_nothing(
     store: Store, claim: Claim, clock: FakeClock
 ) -> None:
-    step = Scripted(DockerUnavailable("nobody there"))
-    with pytest.raises(DockerUnavailable):
+    step = Scripted(EngineUnavailable("nobody there"))
+    with pytest.raises(EngineUnavailable):
         await walk(store, claim, clock, ONE, one=step)
     assert "undo" not in step.calls
     (waiting,) = [e for e in await store.events(claim.cluster.id) if e.type == "step.waiting"]

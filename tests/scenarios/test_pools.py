@@ -41,7 +41,7 @@ async def fill(company: Company, **settings: object) -> None:
 
 async def why(company: Company, name: str = "ci") -> PoolCondition | None:
     """What the pool is told to wait for."""
-    return (await company.store.get_pool(name)).waiting
+    return (await company.store.get_pool(name)).condition
 
 
 async def test_a_pool_says_what_keeps_it_from_being_filled_until_nothing_does(company: Company) -> None:
@@ -50,16 +50,16 @@ async def test_a_pool_says_what_keeps_it_from_being_filled_until_nothing_does(co
     curator = company.pools(pool_retry_seconds=60)
     await curator.look()
     (template_id,) = await company.phases()
-    assert await why(company) == PoolCondition("template_making", f"its template {template_id} is being made")
+    assert await why(company) == PoolCondition("template_building", f"template {template_id} is being built")
     await company.work()
-    company.broken = {Purpose.MEMBER}
+    company.broken = {Purpose.POOL_MEMBER}
     await curator.look()
     assert await why(company) is None, "members are on their way"
     company.clock.ahead = timedelta(seconds=11)
     await curator.look()
     waits = await why(company)
     assert waits is not None
-    assert waits.code == "no_room"
+    assert waits.code == "insufficient_capacity"
     await company.work()
     await curator.look()
     waits = await why(company)
@@ -86,7 +86,7 @@ async def test_what_is_told_of_a_pool_is_written_when_it_changes(
         await company.pools().look()
         await company.pools().look()
         await company.work()
-    assert [waiting and waiting.code for waiting in told] == ["template_making", None]
+    assert [waiting and waiting.code for waiting in told] == ["template_building", None]
 
 
 async def test_a_full_pool_whose_template_is_made_anew_waits_for_nothing(company: Company) -> None:
@@ -96,7 +96,7 @@ async def test_a_full_pool_whose_template_is_made_anew_waits_for_nothing(company
     await company.store.retire_template(template_id)
     await company.pools().look()
     assert await states(company, pool) == {"ready": 2}
-    assert TemplatePhase.MAKING in (await company.phases()).values()
+    assert TemplatePhase.BUILDING in (await company.phases()).values()
     assert await why(company) is None
 
 
@@ -105,10 +105,10 @@ async def test_a_pool_has_its_template_made_and_is_then_filled(company: Company)
     curator = company.pools()
     await curator.look()
     assert await states(company, pool) == {}, "it waits for its template"
-    assert list((await company.phases()).values()) == [TemplatePhase.MAKING]
+    assert list((await company.phases()).values()) == [TemplatePhase.BUILDING]
     await company.work()
     await curator.look()
-    assert await states(company, pool) == {"making": 2}
+    assert await states(company, pool) == {"provisioning": 2}
     await company.work()
     await curator.look()
     assert len(await waiting(company, pool)) == 2
@@ -178,7 +178,7 @@ async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
 async def test_one_that_fails_keeps_its_place_for_a_while(company: Company) -> None:
     pool = await make_pool(company)
     await company.make_template()
-    company.broken = {Purpose.MEMBER}
+    company.broken = {Purpose.POOL_MEMBER}
     await fill(company, pool_retry_seconds=60)
     assert await states(company, pool) == {"failed": 2}, "no more are made meanwhile"
     company.broken = set()
@@ -238,7 +238,7 @@ async def test_a_template_that_fails_is_not_tried_again_and_again(company: Compa
     company.clock.ahead = timedelta(hours=2)
     await company.templates().look()
     await fill(company)
-    assert sorted((await company.phases()).values()) == [TemplatePhase.GONE, TemplatePhase.READY]
+    assert sorted((await company.phases()).values()) == [TemplatePhase.RETIRED, TemplatePhase.READY]
 
 
 async def test_the_loop_refills_as_soon_as_a_member_is_taken(company: Company) -> None:

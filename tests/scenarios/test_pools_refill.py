@@ -148,7 +148,7 @@ async def test_a_pool_is_filled_whenever_its_workers_die(store: Store, calls: in
     (member,) = await waiting(company, pool)
     assert world.node(member, "node01").vm_status == "paused"
     async with world.working():
-        for other in (await store.list_clusters(purposes=[Purpose.TEMPLATE, Purpose.TRIAL])).clusters:
+        for other in (await store.list_clusters(purposes=[Purpose.TEMPLATE, Purpose.VERIFICATION])).clusters:
             await world.until(other, Phase.DELETED)
     assert len(await store.members(pool.id)) == 1
     assert await world.collector().orphans() == ()

@@ -8,7 +8,7 @@ import pytest
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.errors import DockerUnavailable, EngineRefused
+from dayfly.errors import EngineRefused, EngineUnavailable
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -71,7 +71,7 @@ async def test_one_that_waits_can_be_deleted_and_frees_nothing_but_its_place(wor
 
 
 async def test_while_the_host_cannot_be_asked_nobody_is_admitted_and_nobody_lost(world: World) -> None:
-    answers = [DockerUnavailable("nobody there"), DockerUnavailable("nobody there")]
+    answers = [EngineUnavailable("nobody there"), EngineUnavailable("nobody there")]
 
     async def offered() -> Resources:
         if answers:
@@ -82,7 +82,7 @@ async def test_while_the_host_cannot_be_asked_nobody_is_admitted_and_nobody_lost
     admission = world.admission()
     admission._offered = offered
     for _ in range(2):
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await admission.look()
     assert await waiting(world) == [cluster.id]
     assert await admission.look() == (cluster.id,)

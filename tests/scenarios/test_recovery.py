@@ -10,7 +10,7 @@ from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import Restart
 from dayfly.domain.scheduling.resources import demand
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.store import NewCluster, Store
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
@@ -144,7 +144,7 @@ async def test_an_engine_that_goes_away_while_a_cluster_comes_back_is_waited_for
     async with world.working():
         cluster = await ready(world)
         made = list(world.engine.created)
-        world.engine.fail_next("ensure", DockerUnavailable("starting up"), times=3)
+        world.engine.fail_next("ensure", EngineUnavailable("starting up"), times=3)
         world.engine.restart_engine()
         await is_back(world, cluster)
     assert world.engine.created == made

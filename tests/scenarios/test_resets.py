@@ -7,7 +7,7 @@ import pytest
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.errors import CommandFailed, DockerUnavailable
+from dayfly.errors import CommandFailed, EngineUnavailable
 from dayfly.store import Store
 from tests.support.specs import make_spec
 from tests.support.world import World
@@ -126,7 +126,7 @@ async def test_a_network_that_somebody_removes_meanwhile_is_not_replaced(world: 
 async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-        world.engine.fail_next("remove", DockerUnavailable("nobody there"), times=2)
+        world.engine.fail_next("remove", EngineUnavailable("nobody there"), times=2)
         assert (await reset(world, cluster)).phase is Phase.READY
 
 

@@ -50,15 +50,15 @@ async def test_an_old_one_in_use_is_made_anew(company: Company) -> None:
     company.clock.ahead = timedelta(days=2)
     await company.templates(template_max_age_seconds=DAY).look()
     phases = await company.phases()
-    assert phases.pop(template.id) is TemplatePhase.GONE
-    assert list(phases.values()) == [TemplatePhase.MAKING]
+    assert phases.pop(template.id) is TemplatePhase.RETIRED
+    assert list(phases.values()) == [TemplatePhase.BUILDING]
 
 
 async def test_one_that_nobody_uses_goes(company: Company) -> None:
     template = await company.make_template()
     company.clock.ahead = timedelta(days=4)
     await company.templates().look()
-    assert await company.phases() == {template.id: TemplatePhase.GONE}
+    assert await company.phases() == {template.id: TemplatePhase.RETIRED}
 
 
 async def test_one_that_a_pool_needs_stays(company: Company) -> None:
@@ -75,24 +75,24 @@ async def test_a_rebuilt_image_makes_a_new_one_and_the_old_goes_with_its_last_fo
     company.images["bare"] = REBUILT
     curator = company.templates()
     await curator.look()
-    (new,) = await present(company, TemplatePhase.MAKING)
+    (new,) = await present(company, TemplatePhase.BUILDING)
     assert new.spec.image_id == REBUILT
     assert new.spec.shape != template.spec.shape
-    assert (await company.phases())[template.id] is TemplatePhase.RETIRED
+    assert (await company.phases())[template.id] is TemplatePhase.RETIRING
     await company.work()
     await curator.look()
-    assert await company.phases() == {template.id: TemplatePhase.RETIRED, new.id: TemplatePhase.READY}
+    assert await company.phases() == {template.id: TemplatePhase.RETIRING, new.id: TemplatePhase.READY}
     await company.store.request_deletion(fork)
     await company.work()
     await curator.close()
-    assert await company.phases() == {template.id: TemplatePhase.GONE, new.id: TemplatePhase.READY}
+    assert await company.phases() == {template.id: TemplatePhase.RETIRED, new.id: TemplatePhase.READY}
 
 
 async def test_one_whose_image_is_no_more_goes(company: Company) -> None:
     template = await company.make_template()
     company.images.clear()
     await company.templates().look()
-    assert await company.phases() == {template.id: TemplatePhase.GONE}
+    assert await company.phases() == {template.id: TemplatePhase.RETIRED}
 
 
 async def test_one_whose_forks_fail_is_made_anew(company: Company) -> None:
@@ -107,8 +107,8 @@ async def test_one_whose_forks_fail_is_made_anew(company: Company) -> None:
         await company.store.fork_ended(template.id, ok=False)
     await curator.look()
     phases = await company.phases()
-    assert phases.pop(template.id) is TemplatePhase.GONE
-    assert list(phases.values()) == [TemplatePhase.MAKING]
+    assert phases.pop(template.id) is TemplatePhase.RETIRED
+    assert list(phases.values()) == [TemplatePhase.BUILDING]
 
 
 async def test_one_that_failed_is_shown_for_a_while_then_goes(company: Company) -> None:
@@ -124,11 +124,11 @@ async def test_one_that_failed_is_shown_for_a_while_then_goes(company: Company) 
     assert shown.fault is not None
     company.clock.ahead = timedelta(hours=2)
     await curator.look()
-    assert await company.phases() == {failed.id: TemplatePhase.GONE}
+    assert await company.phases() == {failed.id: TemplatePhase.RETIRED}
 
 
 async def test_a_template_whose_first_fork_fails_is_never_used(company: Company) -> None:
-    company.broken = {Purpose.TRIAL}
+    company.broken = {Purpose.VERIFICATION}
     failed, _ = await company.store.create_template(
         make_spec(), "default", await company.key_of(make_spec(), "default")
     )
@@ -146,7 +146,7 @@ async def test_a_shape_that_was_made_cold_gets_a_template_where_that_is_wished(c
     assert await company.phases() == {}
     curator = company.templates(template_auto=True)
     await asyncio.gather(curator.look(), company.templates(template_auto=True).look())
-    (made,) = await present(company, TemplatePhase.MAKING)
+    (made,) = await present(company, TemplatePhase.BUILDING)
     assert made.spec == make_spec()
     await company.work()
     await curator.look()
@@ -163,11 +163,11 @@ async def test_what_was_taken_away_comes_back_with_the_next_cold_creation_only(c
     await company.store.retire_template(made.id)
     await curator.look()
     await curator.look()
-    assert await company.phases() == {made.id: TemplatePhase.GONE}
+    assert await company.phases() == {made.id: TemplatePhase.RETIRED}
     await company.store.create_cluster(NewCluster(None, make_spec()))
     await company.work()
     await curator.look()
-    assert [template.phase for template in await present(company)] == [TemplatePhase.MAKING]
+    assert [template.phase for template in await present(company)] == [TemplatePhase.BUILDING]
 
 
 async def test_no_template_is_made_of_what_could_not_use_it(company: Company) -> None:
@@ -186,12 +186,12 @@ async def test_the_loop_closes_what_is_retired_as_soon_as_its_last_fork_goes(com
     loop = asyncio.create_task(company.templates().run())
     try:
         await asyncio.sleep(0.2)
-        assert (await company.phases())[template.id] is TemplatePhase.RETIRED
+        assert (await company.phases())[template.id] is TemplatePhase.RETIRING
         await company.store.request_deletion(fork)
         await company.work()
         with company.store.watch_queue() as watch:
             async with asyncio.timeout(10):
-                while (await company.phases())[template.id] is not TemplatePhase.GONE:
+                while (await company.phases())[template.id] is not TemplatePhase.RETIRED:
                     await watch.wait(0.1)
     finally:
         loop.cancel()

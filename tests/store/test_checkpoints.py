@@ -28,7 +28,7 @@ async def _make(store: Store, cluster_id: str, *names: str) -> Claim:
 async def test_a_checkpoint_is_made_by_who_claims_its_cluster(store: Store) -> None:
     ready = await make_ready(store)
     wished = await store.create_checkpoint(ready.name, "clean-1")
-    assert (wished.phase, wished.size_bytes) == (CheckpointPhase.MAKING, 0)
+    assert (wished.phase, wished.size_bytes) == (CheckpointPhase.CREATING, 0)
     assert await store.list_checkpoints(ready.id) == await store.checkpoints_due(ready.id) == (wished,)
     claim = await claim_one(store)
     await store.checkpoint_made(claim, "clean-1", 2**33)
@@ -79,7 +79,7 @@ async def test_a_reset_goes_to_a_checkpoint_that_is_ready(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.request_reset(ready.id, to)
     await store.create_checkpoint(ready.id, "one")
-    with pytest.raises(Conflict, match="making"):
+    with pytest.raises(Conflict, match="creating"):
         await store.request_reset(ready.id, to)
     claim = await claim_one(store)
     await store.checkpoint_made(claim, "one", 1)

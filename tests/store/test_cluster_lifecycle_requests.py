@@ -111,7 +111,7 @@ async def test_one_wish_at_a_time(store: Store) -> None:
         await store.request_reset(ready.id, IMAGE)
 
 
-@pytest.mark.parametrize("purpose", [Purpose.TEMPLATE, Purpose.TRIAL, Purpose.MEMBER])
+@pytest.mark.parametrize("purpose", [Purpose.TEMPLATE, Purpose.VERIFICATION, Purpose.POOL_MEMBER])
 async def test_what_is_not_a_callers_is_nobodys_to_wish_anything_of(store: Store, purpose: Purpose) -> None:
     found = await make_own(store, purpose)
     wishes: list[Callable[[], Awaitable[object]]] = [
@@ -133,11 +133,11 @@ async def test_what_is_not_a_callers_is_nobodys_to_wish_anything_of(store: Store
 
 async def make_own(store: Store, purpose: Purpose) -> Cluster:
     """A cluster that is for this purpose."""
-    if purpose is Purpose.MEMBER:
+    if purpose is Purpose.POOL_MEMBER:
         [found] = await make_members(store, await store.create_pool(POOL), 1)
         return found
     await store.create_template(make_spec(), "default", "key")
-    if purpose is Purpose.TRIAL:
+    if purpose is Purpose.VERIFICATION:
         await admit_all(store)
         claim = await claim_one(store)
         await provision(store, claim)

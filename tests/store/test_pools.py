@@ -50,11 +50,11 @@ async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store:
     pool = await store.create_pool(POOL)
     waiting = PoolCondition("image_missing", "no such image: b\ufffdre")
     await store.set_pool_condition(pool.id, PoolCondition("image_missing", "no such image: b\0re"))
-    assert (await store.get_pool("warm")).waiting == waiting
-    assert (await store.change_pool("warm", PoolChange(size=1))).waiting == waiting
-    assert [one.waiting for one in await store.list_pools()] == [waiting]
+    assert (await store.get_pool("warm")).condition == waiting
+    assert (await store.change_pool("warm", PoolChange(size=1))).condition == waiting
+    assert [one.condition for one in await store.list_pools()] == [waiting]
     await store.set_pool_condition(pool.id, None)
-    assert (await store.get_pool("warm")).waiting is None
+    assert (await store.get_pool("warm")).condition is None
     async with store._database.read() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM pools WHERE waiting IS NULL"))).scalar() == 1
     await store.delete_pool(pool.id)
@@ -86,7 +86,7 @@ async def test_a_pool_is_filled_up_once(store: Store) -> None:
     assert await store.refill(pool.id, 3, spec) == 1
     assert await store.refill(pool.id, 1, spec) == 0
     members = await store.members(pool.id)
-    assert {member.purpose for member in members} == {Purpose.MEMBER}
+    assert {member.purpose for member in members} == {Purpose.POOL_MEMBER}
     assert all(member.spec == make_spec() for member in members), "what a caller wants besides is not the pool's"
     queue = await store.queue()
     assert {waiting.background for waiting in queue.waiting} == {True}
@@ -165,7 +165,7 @@ async def test_what_does_not_fit_is_not_taken(store: Store) -> None:
     await create(store, isolation="strict")
     await create(store, workers=1)
     await create(store, readiness="booted")
-    assert (await store.get_cluster(member.id)).purpose is Purpose.MEMBER
+    assert (await store.get_cluster(member.id)).purpose is Purpose.POOL_MEMBER
     assert (await create(store)).id == member.id
 
 

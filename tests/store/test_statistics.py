@@ -26,17 +26,17 @@ async def test_members_are_counted_by_their_state(store: Store) -> None:
     pools = [await store.create_pool(NewPool(name, "default", make_spec(), size=2, maximum=4)) for name in ("a", "b")]
     await store.refill(pools[0].id, 2, make_spec())
     await company.work()
-    company.broken = {Purpose.MEMBER}
+    company.broken = {Purpose.POOL_MEMBER}
     await store.refill(pools[0].id, 3, make_spec())
     await company.work()
     await store.remove_members([(await store.members(pools[0].id))[0].id])
     await store.refill(pools[0].id, 3, make_spec())
     found = await store.count_members()
-    assert {state: found["a", state] for state in ("ready", "making", "failed", "leaving")} == {
+    assert {state: found["a", state] for state in ("ready", "provisioning", "failed", "deleting")} == {
         "ready": 1,
-        "making": 1,
+        "provisioning": 1,
         "failed": 1,
-        "leaving": 1,
+        "deleting": 1,
     }
     assert {count for (pool, _), count in found.items() if pool == "b"} == {0}
 
@@ -60,7 +60,7 @@ async def test_templates_are_counted_by_phase_and_those_that_are_gone_are_not(st
     gone = await company.make_template()
     await company.make_template(make_spec(workers=1))
     await store.retire_template(gone.id)
-    assert (await store.count_templates())[TemplatePhase.RETIRED] == 1
+    assert (await store.count_templates())[TemplatePhase.RETIRING] == 1
     await store.close_templates()
     counts = await store.count_templates()
     assert counts[TemplatePhase.READY] == 1

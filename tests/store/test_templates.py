@@ -55,7 +55,7 @@ async def test_a_template_comes_with_the_cluster_that_it_is_made_from(store: Sto
     spec = spec_with(labels={"a": "b"}, ttl_seconds=60, restart="never", idle_seconds=60)
     template, created = await store.create_template(spec, "me", "key")
     assert created
-    assert (template.phase, template.key, template.owner) == (TemplatePhase.MAKING, "key", "me")
+    assert (template.phase, template.key, template.owner) == (TemplatePhase.BUILDING, "key", "me")
     assert await store.get_template(template.id) == template
     builder = await store.get_cluster(template.builder)
     assert (builder.purpose, builder.template_id, builder.owner) == (Purpose.TEMPLATE, template.id, "me")
@@ -95,7 +95,7 @@ async def test_a_template_that_is_saved_is_tried(store: Store) -> None:
     assert await store.template_secrets(template.id) == await store.secrets(builder.id)
     [waiting] = (await store.queue()).waiting
     trial = await store.get_cluster(waiting.id)
-    assert (trial.purpose, trial.template_id, trial.spec) == (Purpose.TRIAL, template.id, builder.spec)
+    assert (trial.purpose, trial.template_id, trial.spec) == (Purpose.VERIFICATION, template.id, builder.spec)
     await store.template_saved(claim, 1)
     assert len((await store.queue()).waiting) == 1, "saying it twice makes no second trial"
 
@@ -137,7 +137,7 @@ async def test_what_is_reported_of_a_retired_template_comes_too_late(store: Stor
     claim = await _build(store)
     assert claim.cluster.template_id is not None
     retired = await store.retire_template(claim.cluster.template_id)
-    assert retired.phase is TemplatePhase.RETIRED
+    assert retired.phase is TemplatePhase.RETIRING
     assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
     await store.template_saved(claim, 4096)
     await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
@@ -153,7 +153,7 @@ async def test_a_template_retired_on_trial_has_its_trial_removed(store: Store) -
         assert await watch.wait(5)
     assert (await store.get_cluster(claim.cluster.id)).desired is Desired.ABSENT
     await store.template_verified(claim)
-    assert (await store.get_template(claim.cluster.template_id)).phase is TemplatePhase.RETIRED
+    assert (await store.get_template(claim.cluster.template_id)).phase is TemplatePhase.RETIRING
 
 
 async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
@@ -164,19 +164,19 @@ async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
     assert await store.close_templates() == ()
     await store.retire_template(template.id)
     assert await store.close_templates() == ()
-    assert await store.known_templates() == {template.id: TemplatePhase.RETIRED}
+    assert await store.known_templates() == {template.id: TemplatePhase.RETIRING}
     assert await store.find_template("key", "default") is None
     with store.watch_queue() as watch:
         await move(store, claim, Phase.DELETING, Phase.DELETED)
         assert await watch.wait(5)
     assert await store.close_templates() == (template.id,)
     assert await store.close_templates() == ()
-    assert await store.known_templates() == {template.id: TemplatePhase.GONE}
+    assert await store.known_templates() == {template.id: TemplatePhase.RETIRED}
     assert await store.template_secrets(template.id) is None
     assert await store.list_templates() == ()
-    [gone] = await store.list_templates(gone=True)
-    assert (gone.phase, gone.forks, gone.uses) == (TemplatePhase.GONE, 0, 1)
-    assert await store.retire_template(template.id) == gone
+    [retired] = await store.list_templates(retired=True)
+    assert (retired.phase, retired.forks, retired.uses) == (TemplatePhase.RETIRED, 0, 1)
+    assert await store.retire_template(template.id) == retired
     assert await store.purge_deleted(3600, limit=10) == 0
     assert await store.known_templates() != {}
     assert await store.purge_deleted(-1, limit=10) > 0
@@ -190,7 +190,7 @@ async def test_a_failed_template_goes_when_somebody_wants_it_to(store: Store) ->
     assert await store.close_templates() == ()
     [failed] = await store.list_templates()
     retired = await store.retire_template(failed.id)
-    assert (retired.phase, retired.fault) == (TemplatePhase.RETIRED, failed.fault)
+    assert (retired.phase, retired.fault) == (TemplatePhase.RETIRING, failed.fault)
     assert await store.close_templates() == (failed.id,)
 
 
@@ -233,7 +233,7 @@ async def test_a_template_is_retired_while_it_moves_on(url: str) -> None:
                 stores[0].template_saved(claim, 1), stores[1].retire_template(claim.cluster.template_id)
             )
             template = await stores[0].get_template(claim.cluster.template_id)
-            assert template.phase is TemplatePhase.RETIRED
+            assert template.phase is TemplatePhase.RETIRING
             living = await stores[0].list_clusters(purposes=set(Purpose))
             assert {cluster.desired for cluster in living.clusters} == {Desired.ABSENT}
             for cluster in living.clusters:
@@ -250,9 +250,9 @@ async def test_one_is_renewed_as_a_whole(store: Store) -> None:
     old = await make_template(store)
     new = await store.renew_template(old.id, make_spec(), old.key)
     assert new is not None
-    assert (new.phase, new.key, new.owner) == (TemplatePhase.MAKING, old.key, old.owner)
+    assert (new.phase, new.key, new.owner) == (TemplatePhase.BUILDING, old.key, old.owner)
     assert [waiting.id for waiting in (await store.queue()).waiting] == [new.builder]
-    assert await store.known_templates() == {old.id: TemplatePhase.RETIRED, new.id: TemplatePhase.MAKING}
+    assert await store.known_templates() == {old.id: TemplatePhase.RETIRING, new.id: TemplatePhase.BUILDING}
     assert await store.renew_template(old.id, make_spec(), old.key) is None, "somebody did already"
     assert await store.renew_template(new.id, make_spec(), old.key) is None, "it is not ready"
     assert len(await store.known_templates()) == 2
@@ -262,7 +262,7 @@ async def test_a_renewed_one_gives_way_to_one_that_is_there(store: Store) -> Non
     old = await make_template(store)
     other = await make_template(store, key="another")
     assert await store.renew_template(old.id, make_spec(), "another") is None
-    assert await store.known_templates() == {old.id: TemplatePhase.RETIRED, other.id: TemplatePhase.READY}
+    assert await store.known_templates() == {old.id: TemplatePhase.RETIRING, other.id: TemplatePhase.READY}
 
 
 async def test_one_that_cannot_be_renewed_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,4 +281,4 @@ async def test_many_who_renew_at_once_make_one(store: Store) -> None:
     old = await make_template(store)
     made = await asyncio.gather(*(store.renew_template(old.id, make_spec(), old.key) for _ in range(5)))
     assert sum(one is not None for one in made) == 1
-    assert sorted((await store.known_templates()).values()) == [TemplatePhase.MAKING, TemplatePhase.RETIRED]
+    assert sorted((await store.known_templates()).values()) == [TemplatePhase.BUILDING, TemplatePhase.RETIRING]

@@ -23,6 +23,7 @@ from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
 from dayfly.store import Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate
 from dayfly.store.db.migrate import configuration
+from dayfly.store.db.stored_names import STEPS, present
 from tests.store.helpers import admit_all, move
 from tests.support.specs import make_spec
 
@@ -121,7 +122,8 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             events = [event.id for event in await store.events(cluster.id)]
             assert events == [event["id"] for event in rows["events"] if event["cluster_id"] == cluster.id]
             steps = [(step.name, step.node or "") for step in await store.steps(cluster.id)]
-            assert steps == [(s["name"], s["node"]) for s in rows["steps"] if s["cluster_id"] == cluster.id]
+            reported = [step for step in rows["steps"] if step["cluster_id"] == cluster.id]
+            assert steps == [(present(STEPS, step["name"]), step["node"]) for step in reported]
             evidence = {e["name"]: e["content"] for e in rows["evidence"] if e["cluster_id"] == cluster.id}
             assert await store.evidence(cluster.id) == evidence
             has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])
@@ -217,7 +219,7 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
         assert (fork.template_id, str(fork.reset_to)) == (template.id, "checkpoint:with-data")
         assert [checkpoint.name for checkpoint in await store.list_checkpoints(fork.id)] == ["with-data"]
         [pool] = await store.list_pools()
-        assert (pool.name, pool.size, pool.waiting) == ("warm", 2, None)
+        assert (pool.name, pool.size, pool.condition) == ("warm", 2, None)
         assert [(one.phase, one.paused) for one in await store.members(pool.id)] == [(Phase.READY, True)] * 2
         assert (await store.request_resume("asleep")).desired is Desired.PRESENT
     finally:
@@ -229,8 +231,8 @@ async def test_what_is_wrong_with_pools_and_templates_is_told_still(old_url: str
     store = await Store.open(old_url)
     try:
         [pool] = await store.list_pools()
-        assert pool.waiting is not None
-        assert pool.waiting.code == "no_room"
+        assert pool.condition is not None
+        assert pool.condition.code == "insufficient_capacity"
         [failed] = [one for one in await store.list_templates() if one.phase == "failed"]
         assert failed.failed_cluster in {row["id"] for row in rows["clusters"]}
     finally:

@@ -113,7 +113,7 @@ class Orphans:
             raise self.broken
         return (
             Orphan("volume", "gone-data", "0123456789ab", None, "cluster 0123456789ab is deleted"),
-            Orphan("volume", "used", None, "feedfeedfeed", "template feedfeedfeed is gone"),
+            Orphan("volume", "used", None, "feedfeedfeed", "template feedfeedfeed is retired"),
         )
 
     async def remove(self) -> tuple[Orphan, ...]:

@@ -58,7 +58,7 @@ def ready_template(client: Client, template_id: str, *, seconds: float) -> Templ
 
     def look() -> Template | None:
         seen = client.template(template_id)
-        assert seen.phase in {"making", "verifying", "ready"}, f"{seen.phase}: {seen.error}"
+        assert seen.phase in {"building", "verifying", "ready"}, f"{seen.phase}: {seen.error}"
         return seen if seen.phase == "ready" else None
 
     return until(f"the template {template_id} is ready", look, seconds=seconds)

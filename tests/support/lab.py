@@ -108,10 +108,10 @@ def lab_stack(*, workers: int) -> Iterator[LabStack]:
         try:
             stack.compose("down", "--volumes", "--timeout", "30")
         finally:
-            _remove_strays(stack)
+            _remove_orphans(stack)
 
 
-def _remove_strays(stack: LabStack) -> None:
+def _remove_orphans(stack: LabStack) -> None:
     """Clusters of a test that failed half-way: they are the test's to remove."""
     left = docker("ps", "--all", "--quiet", "--filter", f"label=dayfly.instance={stack.instance}").split()
     if left:

@@ -6,7 +6,7 @@ prints `waiting` and begins with the first line on standard input. WHEN is `befo
 
     claim, phase:<phase>, endpoints, release, begin,       a write to the database
     paused, template_saved, template_verified, checkpoint_made
-    sandbox, registry, boot:<node>, load, identify:<node>, …         a step, its check included
+    sandbox, registry, boot:<node>, restore, personalize:<node>, …   a step, its check included
     pause:<node>, resume:<node>, save:<node>, load:<node>   what is done to a machine
     oneshot                                                a look at the host by a container of its own
     create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node

@@ -124,9 +124,9 @@ class Worker:
                 await store.checkpoint_made(claim, checkpoint.name, SAVED_BYTES)
         if cluster.purpose is Purpose.TEMPLATE:
             await store.template_saved(claim, SAVED_BYTES)
-        elif cluster.purpose is Purpose.TRIAL:
+        elif cluster.purpose is Purpose.VERIFICATION:
             await store.template_verified(claim)
-        elif cluster.paused != (cluster.purpose is Purpose.MEMBER):
+        elif cluster.paused != (cluster.purpose is Purpose.POOL_MEMBER):
             await store.set_paused(claim, not cluster.paused)
         if cluster.reset_to is not None:
             await store.begin(claim, cluster.reset_to, template_id=cluster.template_id, reset=True)
@@ -137,7 +137,7 @@ class Worker:
     async def _origin(self, cluster: Cluster) -> tuple[BootSource, str | None]:
         if cluster.ready_at is not None:
             return HIBERNATION, cluster.template_id
-        if cluster.purpose is Purpose.TRIAL:
+        if cluster.purpose is Purpose.VERIFICATION:
             return TEMPLATE, cluster.template_id
         if cluster.purpose is Purpose.TEMPLATE:
             return IMAGE, cluster.template_id
@@ -171,7 +171,7 @@ async def _admit(store: Store) -> None:
             await store.admit(decide)
             for pool in await store.list_pools():
                 with suppress(NotFound):  # deleted meanwhile
-                    await store.refill(pool.id, pool.wanted(datetime.now(UTC)), pool.spec)
+                    await store.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
             await watch.wait(1)
 
 

@@ -172,7 +172,7 @@ def running_service(
                 process.signal(signal.SIGTERM)
         for process in service.processes:
             process.end()
-        _remove_strays(service)
+        _remove_orphans(service)
 
 
 def docker(*arguments: str, engine: str | None = None, timeout: float = 120) -> str:
@@ -209,7 +209,7 @@ def _variables(settings: Mapping[str, str]) -> dict[str, str]:
     return {f"DAYFLY_{name.upper()}": value for name, value in settings.items()}
 
 
-def _remove_strays(service: Service) -> None:
+def _remove_orphans(service: Service) -> None:
     """A test that failed half-way leaves things behind: they are the test's to remove."""
     removal = {"container": ("rm", "-f", "-v"), "network": ("network", "rm"), "volume": ("volume", "rm")}
     found = [one.split(" ", 1) for one in service.objects()]

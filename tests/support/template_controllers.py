@@ -88,7 +88,7 @@ class Company:
 
     async def phases(self) -> dict[str, TemplatePhase]:
         """Every template's phase, by its id."""
-        return {template.id: template.phase for template in await self.store.list_templates(gone=True)}
+        return {template.id: template.phase for template in await self.store.list_templates(retired=True)}
 
     async def _serve(self, claim: Claim) -> None:
         cluster = claim.cluster
@@ -101,7 +101,7 @@ class Company:
 
     async def _begin(self, claim: Claim, cluster: Cluster) -> None:
         store, template_id = self.store, cluster.template_id
-        if cluster.purpose in {Purpose.CLUSTER, Purpose.MEMBER} and cluster.spec.isolation == "shared":
+        if cluster.purpose in {Purpose.CLUSTER, Purpose.POOL_MEMBER} and cluster.spec.isolation == "shared":
             found = await store.find_template(await self.key_of(cluster.spec, cluster.owner), cluster.owner)
             template_id = found.id if found else None
         is_fork = template_id is not None and cluster.purpose is not Purpose.TEMPLATE
@@ -113,9 +113,9 @@ class Company:
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 await store.template_saved(claim, 1000)
-            case Purpose.TRIAL:
+            case Purpose.VERIFICATION:
                 await store.template_verified(claim)
-            case Purpose.MEMBER:
+            case Purpose.POOL_MEMBER:
                 await store.set_paused(claim, True)
 
 

@@ -26,7 +26,7 @@ from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import Template, TemplatePhase, template_key
 from dayfly.drivers.interfaces import Drivers
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
 from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
@@ -80,7 +80,7 @@ class World:
     def context(self) -> ClusterContext:
         async def accelerator(image_id: str) -> Accelerator:
             if self.engine.is_down:
-                raise DockerUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
+                raise EngineUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
             return "kvm"
 
         installation = Installation("default", Publication(), "127.0.0.1")

@@ -12,7 +12,7 @@ from dayfly.errors import (
     CommandFailed,
     ContainerExited,
     DayflyError,
-    DockerUnavailable,
+    EngineUnavailable,
     Internal,
     NotANodeImage,
     VmExited,
@@ -51,7 +51,7 @@ async def test_a_machine_tells_of_its_memory() -> None:
     assert await gauge.read(CLUSTER, "node01") == MemoryUse(shared_bytes=3, private_bytes=1, proportional_bytes=2)
 
 
-@pytest.mark.parametrize("error", [VmExited, ContainerExited, CommandFailed, DockerUnavailable])
+@pytest.mark.parametrize("error", [VmExited, ContainerExited, CommandFailed, EngineUnavailable])
 async def test_one_that_does_not_run_has_none(error: type[DayflyError]) -> None:
     assert await MachineMemory(Machines(error("away"))).read(CLUSTER, "node01") is None  # type: ignore[arg-type]
 

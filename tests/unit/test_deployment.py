@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dayfly.settings import Settings
+from dayfly.settings import RENAMED, Settings
 
 REPO = Path(__file__).parents[2]
 COMPOSE = REPO / "docker-compose.yml"
@@ -31,7 +31,8 @@ def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str
         f"DAYFLY_{name}"
         for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
     }
-    assert set(services[service]["environment"]) == SETTINGS - images
+    # What was renamed is handed on as well, so that the service refuses it.
+    assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 
 
 def test_the_unit_names_only_settings_that_exist() -> None:

@@ -12,7 +12,7 @@ import pytest
 from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
-from dayfly.errors import DatabaseInUse, DockerUnavailable, Failure
+from dayfly.errors import DatabaseInUse, EngineUnavailable, Failure
 from dayfly.images.host import TOOLS
 
 INFO = EngineInfo(
@@ -115,7 +115,7 @@ async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy
 
 
 async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: Subject) -> None:
-    checks = await report(replace(healthy, engine=FakeEngine(DockerUnavailable("no engine at /run/x.sock"))))
+    checks = await report(replace(healthy, engine=FakeEngine(EngineUnavailable("no engine at /run/x.sock"))))
     assert (checks["engine"].status, checks["engine"].found) == (
         "fail",
         "there is no /var/run/docker.sock: the engine does not run",

@@ -76,7 +76,7 @@ _PROBLEMS: Final = {
     "`too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
-    503: "`docker_unavailable`, `database_unavailable`, `unready`",
+    503: "`engine_unavailable`, `database_unavailable`, `unready`",
 }
 _ALWAYS: Final = {421, 500}
 

@@ -32,7 +32,7 @@ class ImageCatalog(Protocol):
     async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
         """The content id and the manifest of the image at a full reference.
 
-        Raises ImageMissing, NotANodeImage, DockerUnavailable.
+        Raises ImageMissing, NotANodeImage, EngineUnavailable.
         """
         ...
 
@@ -55,7 +55,7 @@ class Host(Protocol):
     """The host that runs the nodes."""
 
     async def host(self) -> HostCapacity:
-        """Its size; remembered by the implementation, for a request waits for it. Raises DockerUnavailable."""
+        """Its size; remembered by the implementation, for a request waits for it. Raises EngineUnavailable."""
         ...
 
 
@@ -115,18 +115,18 @@ class OrphanCollector(Protocol):
     """Garbage collection on the engine."""
 
     async def find(self) -> tuple[Orphan, ...]:
-        """All orphans, now. Raises DockerUnavailable."""
+        """All orphans, now. Raises EngineUnavailable."""
         ...
 
     async def remove(self) -> tuple[Orphan, ...]:
-        """Removes all orphans; those with an `error` are still there. Raises DockerUnavailable."""
+        """Removes all orphans; those with an `error` are still there. Raises EngineUnavailable."""
         ...
 
 
 TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
 """(a specification, its owner) → domain.template.template_key of it on this host.
 
-Raises ImageMissing, DockerUnavailable.
+Raises ImageMissing, EngineUnavailable.
 """
 
 

@@ -32,7 +32,7 @@ def list_clusters(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
     purpose: Annotated[
         list[str] | None,
-        typer.Option(help="cluster (what is shown without it), template, trial or member. May be repeated."),
+        typer.Option(help="cluster (the default), template, verification or pool_member. May be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -46,7 +46,7 @@ _HINTS = {
     "not_found": "dayfly cluster list",
     "image_missing": "dayfly image list",
     "not_ready": "dayfly cluster show NAME --wait ready",
-    "docker_unavailable": "dayfly doctor",
+    "engine_unavailable": "dayfly doctor",
     "unauthorized": "set DAYFLY_TOKEN",
 }
 

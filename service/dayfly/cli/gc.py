@@ -19,7 +19,7 @@ def gc(
     """Remove orphans: containers, volumes and networks of this installation without a living cluster or template.
 
     The service does the removal. Its workers remove orphans by themselves, too; but those of an owner that was never
-    on record only after DAYFLY_STRAY_GRACE_SECONDS: this command asks for no grace. Nothing that lacks this
+    on record only after DAYFLY_ORPHAN_GRACE_SECONDS: this command asks for no grace. Nothing that lacks this
     installation's label is touched. Ends with exit code 1 if something could not be removed.
     """
     with Client() as client:

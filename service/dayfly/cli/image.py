@@ -12,6 +12,7 @@ from dayfly.cli.formatting import format_age, format_table
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.progress.bake import BakeView
 from dayfly.cli.progress.transfer import TransferView
+from dayfly.cli.server_settings import server_settings
 from dayfly.clock import SystemClock
 from dayfly.drivers.docker.tool_containers import DockerTools
 from dayfly.images.apt_sources import Mirrors
@@ -52,7 +53,7 @@ def bake(
     ] = None,
 ) -> None:
     """As _BAKE_HELP says."""
-    run_command(_bake(recipe, in_container, Settings()))
+    run_command(_bake(recipe, in_container, server_settings()))
 
 
 @app.command()
@@ -65,7 +66,7 @@ def recipes() -> None:
 @app.command("list")
 def list_() -> None:
     """The node images on this engine."""
-    run_command(_list(Settings()))
+    run_command(_list(server_settings()))
 
 
 @app.command()
@@ -74,13 +75,13 @@ def push(
     target: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="Where to: host:5000/dayfly/bare:1")],
 ) -> None:
     """Push a node image to a registry."""
-    run_command(_push(image, target, Settings()))
+    run_command(_push(image, target, server_settings()))
 
 
 @app.command()
 def pull(source: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="host:5000/dayfly/bare:1")]) -> None:
     """Pull a node image from a registry, and give it the names that its bake gave it."""
-    run_command(_pull(source, Settings()))
+    run_command(_pull(source, server_settings()))
 
 
 async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> None:

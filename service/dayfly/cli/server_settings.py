@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dayfly.cli.errors import CommandError
 from dayfly.settings import Settings
@@ -15,8 +16,10 @@ def server_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"DAYFLY_{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
-            for one in error.errors(include_input=False)
-        )
-        raise CommandError("bad_settings", wrong) from error
+        raise CommandError("bad_settings", "; ".join(map(_sentence, error.errors(include_input=False)))) from error
+
+
+def _sentence(wrong: ErrorDetails) -> str:
+    if not wrong["loc"]:
+        return wrong["msg"].removeprefix("Value error, ")  # not of one variable: the message names it
+    return f"DAYFLY_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"

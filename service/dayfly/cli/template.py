@@ -59,12 +59,12 @@ def create(
 @app.command("list")
 def list_templates(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
-    gone: Annotated[bool, typer.Option("--gone", help="Also those that are gone.")] = False,
+    retired: Annotated[bool, typer.Option("--retired", help="Retired ones, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """List templates, newest first."""
     with Client() as client:
-        found = client.templates(owner=owner, gone=gone)
+        found = client.templates(owner=owner, retired=retired)
     typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.templates(found))
 
 
@@ -78,7 +78,7 @@ def show(template: TemplateId, as_json: Json = False) -> None:
 
 @app.command()
 def delete(template: TemplateId, as_json: Json = False) -> None:
-    """Let a template serve no forks any more; it is gone with the last that there is."""
+    """Retire a template: it serves no new forks, and its forks stay."""
     with Client() as client:
-        retired = client.delete_template(template)
-    typer.echo(template_pool_output.as_json(retired) if as_json else f"template {retired.id} is {retired.phase}")
+        found = client.delete_template(template)
+    typer.echo(template_pool_output.as_json(found) if as_json else f"template {found.id} is {found.phase}")

@@ -56,11 +56,12 @@ def template(one: Template) -> str:
 def pools(found: Sequence[Pool]) -> str:
     """One line a pool."""
     return format_table(
-        ("NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING", "WAITING FOR"),
+        ("NAME", "OWNER", "IMAGE", "NODES", "DESIRED", "READY", "PROVISIONING", "CONDITION"),
         [
             (
                 *(one.name, one.owner, one.image, str(1 + one.workers.count)),
-                *(str(one.wanted), str(one.ready), str(one.making), one.waiting.code if one.waiting else "-"),
+                *(str(one.desired_size), str(one.ready), str(one.provisioning)),
+                one.condition.code if one.condition else "-",
             )
             for one in found
         ],
@@ -73,19 +74,19 @@ def pool(one: Pool) -> str:
         "name": one.name,
         "id": one.id,
         **_shape(one),
-        "wanted": f"{one.wanted} now; {one.size} outside of the schedule, {one.maximum} at most",
-        "members": f"{one.ready} ready, {one.making} being made",
+        "size": f"{one.desired_size} now; {one.size} outside of the schedule, {one.maximum} at most",
+        "members": f"{one.ready} ready, {one.provisioning} being provisioned",
         "schedule": "; ".join(map(_period, one.schedule)) or "none",
         "max age": format_duration(one.max_age_seconds),
     }
-    if one.waiting:
-        facts["not filled"] = f"{one.waiting.message} [{one.waiting.code}]"
+    if one.condition:
+        facts["not filled"] = f"{one.condition.message} [{one.condition.code}]"
     return _facts(facts)
 
 
 def sentence(one: Pool) -> str:
     """One line after a command that changed something."""
-    return f"pool {one.name}: {one.ready} of {one.wanted} ready, {one.making} being made"
+    return f"pool {one.name}: {one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned"
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:

@@ -33,7 +33,7 @@ from dayfly.schemas.clusters import (
     ToCheckpoint,
 )
 from dayfly.schemas.nodes import Node, NodeMemory, SshAccess
-from dayfly.schemas.pools import Period, Pool, PoolWaits
+from dayfly.schemas.pools import Period, Pool, PoolCondition
 from dayfly.schemas.system import Orphan, Version
 from dayfly.schemas.templates import Parents, Template, TemplateError
 
@@ -61,7 +61,7 @@ __all__ = [
     "Parents",
     "Period",
     "Pool",
-    "PoolWaits",
+    "PoolCondition",
     "Port",
     "Registry",
     "SizeRequest",

@@ -26,9 +26,9 @@ class AsyncClient(AsyncClusters):
         """Request a template of such clusters, which will be forks of it; where there is one, that one."""
         return await self._read(Template, "POST", "/v1/templates", json=shape_body(options))
 
-    async def templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
-        """Templates of `owner` (None: of all), newest first; `gone`: also those of which only a record is left."""
-        query = {"owner": owner, "gone": gone}
+    async def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
+        """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
+        query = {"owner": owner, "retired": retired}
         return (await self._read(TemplateList, "GET", "/v1/templates", query=query)).templates
 
     async def template(self, template_id: str) -> Template:
@@ -36,7 +36,7 @@ class AsyncClient(AsyncClusters):
         return await self._read(Template, "GET", path_of("templates", template_id))
 
     async def delete_template(self, template_id: str) -> Template:
-        """No new forks of it; it is gone with the last that there is."""
+        """Retire it: it serves no new forks, and its forks stay."""
         return await self._read(Template, "DELETE", path_of("templates", template_id))
 
     async def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:

@@ -73,7 +73,7 @@ class Clusters(Connection):
     ) -> tuple[ClusterSummary, ...]:
         """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
 
-        `purposes`: `cluster` (what is listed where none is given), `template`, `trial`, `member`.
+        `purposes`: `cluster` (what is listed where none is given), `template`, `verification`, `pool_member`.
         """
         pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
         query = {"label": pairs, "phase": phases, "owner": owner, "purpose": purposes, "limit": _PAGE}

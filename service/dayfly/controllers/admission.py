@@ -36,7 +36,7 @@ class Admission:
                 await watch.wait(self._poll_seconds)
 
     async def look(self) -> tuple[str, ...]:
-        """Admit all that may begin now; their ids. Raises DockerUnavailable, DatabaseUnavailable."""
+        """Admit all that may begin now; their ids. Raises EngineUnavailable, DatabaseUnavailable."""
         queue = await self._store.queue()
         if not queue.waiting:
             return ()

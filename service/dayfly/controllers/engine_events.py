@@ -17,7 +17,7 @@ from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.drivers.interfaces import ContainerEngine, EngineEvent
-from dayfly.errors import DayflyError, DockerUnavailable
+from dayfly.errors import DayflyError, EngineUnavailable
 from dayfly.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class EngineEventWatcher:
                 await self._clock.sleep(_AWAY_SECONDS)
 
     async def _watch(self, events: AsyncIterator[EngineEvent]) -> None:
-        """Raises DockerUnavailable when the stream of events ends."""
+        """Raises EngineUnavailable when the stream of events ends."""
         harmed: set[str] = set()
         news = asyncio.Event()
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
@@ -74,7 +74,7 @@ class EngineEventWatcher:
                 if event.action in _HARM and event.cluster_id:
                     harmed.add(event.cluster_id)
                     news.set()
-            raise DockerUnavailable("the engine's events ended")
+            raise EngineUnavailable("the engine's events ended")
 
     async def _pass_on(self, harmed: set[str], news: asyncio.Event) -> None:
         """A deleted cluster makes ten events in a moment: what comes while one note is written goes into the next."""

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 _FORGET_AT_ONCE: Final = 500
 """Rows of history in one transaction: nobody else can write on SQLite meanwhile."""
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
-_NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
+_NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
 """Phases in which nothing is made of a template's volume any more. One that is retired has forks that read it."""
 
 
@@ -49,7 +49,7 @@ def find_orphans(
 ) -> tuple[Orphan, ...]:
     """What of `resources` has no owner among `known` and `templates`, containers first: they may use the rest.
 
-    `gone` are ids of clusters on record as deleted; `templates` are all on record, those that are gone among them.
+    `gone` are ids of clusters on record as deleted; `templates` are all on record, retired ones included.
     """
     living = {cluster.id: cluster for cluster in known}
     orphans = []
@@ -115,7 +115,7 @@ class GarbageCollector:
         self._first_seen: dict[str, float] = {}
 
     async def look(self) -> None:
-        """One comparison, and all that follows from it. Raises DockerUnavailable, DatabaseUnavailable."""
+        """One comparison, and all that follows from it. Raises EngineUnavailable, DatabaseUnavailable."""
         resources = await self._engine.list_resources()
         known = await self._store.known()
         await self._store.requeue(find_damaged(resources, known))
@@ -131,7 +131,7 @@ class GarbageCollector:
         return await self._without_owner(resources, await self._store.known())
 
     async def remove(self, orphan: Orphan) -> None:
-        """Raises DockerUnavailable, EngineRefused."""
+        """Raises EngineUnavailable, EngineRefused."""
         await self._engine.discard(orphan.resource)
         resource = orphan.resource
         _log.info("orphan removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)

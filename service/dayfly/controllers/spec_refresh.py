@@ -17,7 +17,7 @@ from dayfly.domain.template import without_wishes
 class SpecRefresher:
     """`resolve`: the content id and the manifest of the image at a reference. `key_of`: domain/template.template_key.
 
-    Both raise ImageMissing, NotANodeImage and DockerUnavailable.
+    Both raise ImageMissing, NotANodeImage and EngineUnavailable.
     """
 
     resolve: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
@@ -26,7 +26,7 @@ class SpecRefresher:
     async def now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str]:
         """Such a cluster of nobody's, as it would be made now, and the key of the template that it would be a fork of.
 
-        Raises ImageMissing, NotANodeImage, DockerUnavailable.
+        Raises ImageMissing, NotANodeImage, EngineUnavailable.
         """
         image_id, manifest = await self.resolve(spec.image)
         current = without_wishes(spec).model_copy(update={"image_id": image_id, "manifest": manifest})

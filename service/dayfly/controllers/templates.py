@@ -65,7 +65,7 @@ class TemplateController:
                 await watch.wait(self._rules.look_seconds)
 
     async def look(self) -> None:
-        """One look at all templates. Raises DockerUnavailable, DatabaseUnavailable."""
+        """One look at all templates. Raises EngineUnavailable, DatabaseUnavailable."""
         now = self._clock.now()
         templates = await self._store.list_templates()
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}
@@ -82,9 +82,9 @@ class TemplateController:
     async def close(self) -> None:
         """Let go of retired templates that no cluster uses any more. Raises DatabaseUnavailable."""
         # Looked at first: on SQLite nobody else can write while we do.
-        if any(template.phase is TemplatePhase.RETIRED for template in await self._store.list_templates()):
+        if any(template.phase is TemplatePhase.RETIRING for template in await self._store.list_templates()):
             for template_id in await self._store.close_templates():
-                _log.info("template gone", template=template_id)
+                _log.info("template retired", template=template_id)
 
     async def _examine(
         self, template: Template, now: datetime, needed: Collection[str], failed: Collection[str]
@@ -121,7 +121,7 @@ class TemplateController:
         cold = await self._store.cold_shapes(_COLD_SECONDS, _COLD_SHAPES)
         if not cold:
             return
-        templates = await self._store.list_templates(gone=True)
+        templates = await self._store.list_templates(retired=True)
         for spec, owner, ready_at in cold:
             current, key = await self._now(spec, owner)
             if key is None or current.image_id != spec.image_id:
@@ -137,7 +137,7 @@ class TemplateController:
 
     async def _retire(self, template: Template, why: str) -> None:
         await self._store.retire_template(template.id)
-        _log.info("template retired", template=template.id, image=template.spec.image, why=why)
+        _log.info("template retiring", template=template.id, image=template.spec.image, why=why)
 
     def _may_be_tried_again(self, template: Template, now: datetime) -> bool:
         return (now - template.created_at).total_seconds() >= self._rules.retry_seconds
@@ -145,7 +145,7 @@ class TemplateController:
 
 def _stands(template: Template) -> bool:
     """Whether it keeps another one of its key from being made."""
-    return template.phase not in {TemplatePhase.RETIRED, TemplatePhase.GONE}
+    return template.phase not in {TemplatePhase.RETIRING, TemplatePhase.RETIRED}
 
 
 def template_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> TemplateController:

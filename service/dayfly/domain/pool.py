@@ -34,24 +34,24 @@ class Period:
 
 @dataclass(frozen=True)
 class PoolCondition:
-    """Why a pool is not filled. `code`: of an error of errors.py, or TEMPLATE_MAKING or NO_ROOM."""
+    """Why a pool is not filled. `code`: that of an error (errors.py), TEMPLATE_BUILDING or INSUFFICIENT_CAPACITY."""
 
     code: str
     message: str
 
 
-TEMPLATE_MAKING: Final = "template_making"
-"""Members are forks, and what they are to be forks of is being made."""
-NO_ROOM: Final = "no_room"
-"""Members wait for their share of the host, behind those that somebody asked for."""
+TEMPLATE_BUILDING: Final = "template_building"
+"""Members are forks of a template, which is being built."""
+INSUFFICIENT_CAPACITY: Final = "insufficient_capacity"
+"""Members are queued for a share of the host, behind the clusters of callers."""
 
 
 @dataclass(frozen=True)
 class Pool:
     """One pool. `size` members wait, `maximum` at most whatever a schedule says; `max_age_seconds` of one that waits.
 
-    `schedule`: the first period that has the moment gives the size instead. `waiting`: what was in the way of filling
-    it when a worker last looked.
+    `schedule`: the first period that has the moment gives the size instead. `condition`: why a worker could not fill
+    the pool in its last attempt.
     """
 
     id: str
@@ -63,10 +63,10 @@ class Pool:
     created_at: datetime
     schedule: tuple[Period, ...] = ()
     max_age_seconds: int = 24 * 3600
-    waiting: PoolCondition | None = None
+    condition: PoolCondition | None = None
 
-    def wanted(self, now: datetime) -> int:
-        """How many members are to wait at `now`."""
+    def desired_size(self, now: datetime) -> int:
+        """How many members should wait at `now`."""
         size = next((period.size for period in self.schedule if period.has(now)), self.size)
         return min(size, self.maximum)
 
@@ -90,7 +90,7 @@ def surplus_members(
     present = [member for member in members if member.desired is not Desired.ABSENT]
     useless = [member for member in present if member.spec.shape != shape or _has_failed(member, now, retry_seconds)]
     left = [member for member in present if member not in useless and member.phase is not Phase.FAILED]
-    spare = len(left) - pool.wanted(now)
+    spare = len(left) - pool.desired_size(now)
     going = sorted(left, key=lambda member: (is_waiting(member), *_age(member)))[: max(spare, 0)]
     if renewable and spare == 0 and all(map(is_waiting, left)):
         since = now - timedelta(seconds=pool.max_age_seconds)
@@ -102,11 +102,13 @@ def pool_condition(members: Collection[Cluster], now: datetime) -> PoolCondition
     """What is in the way of these members of a pool, that are to stay: one failed, or none finds room on the host."""
     for member in members:
         if member.phase is Phase.FAILED and member.fault is not None:
-            return PoolCondition(member.fault.code, f"its member {member.id} failed: {member.fault.message}")
+            return PoolCondition(member.fault.code, f"member {member.id} failed: {member.fault.message}")
     for member in members:
         queued = member.phase is Phase.PENDING and member.admitted_at is None
         if queued and (now - member.created_at).total_seconds() >= _ROOM_SECONDS:
-            return PoolCondition(NO_ROOM, f"its member {member.id} waits for room on the host")
+            return PoolCondition(
+                INSUFFICIENT_CAPACITY, f"member {member.id} is queued: the host has no capacity for it"
+            )
     return None
 
 

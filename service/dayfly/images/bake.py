@@ -65,7 +65,7 @@ async def bake(
     `provisioning` is where recipes and roles lie, if elsewhere than with this installation; `mirrors` are those of
     the settings. Needs root, unless the image is there already.
     Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines as
-    evidence), DiskFull, DockerUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
+    evidence), DiskFull, EngineUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
     and no process behind; what was whole stays in the cache.
     """
     plan = make_plan(recipe_name, provisioning or assets.provisioning())

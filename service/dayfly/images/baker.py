@@ -77,7 +77,7 @@ cat
 async def ensure_baker(base: str, access: HostAccess, *, images: ImageStore, tools: ToolRunner, on_line: OnLine) -> str:
     """The image's reference; made where it is not there. `base` is pulled where the engine does not have it.
 
-    Raises BakeFailed, DiskFull, ImageMissing for the base, DockerUnavailable.
+    Raises BakeFailed, DiskFull, ImageMissing for the base, EngineUnavailable.
     """
     needed = requirements(_declared())
     base_id = await _base(base, images, on_line)

@@ -37,7 +37,7 @@ async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
     """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no tag behind.
 
-    Raises ImageMissing, NotANodeImage, EngineRefused, DockerUnavailable.
+    Raises ImageMissing, NotANodeImage, EngineRefused, EngineUnavailable.
     """
     info = await images.inspect(image_reference(name))
     _require_node_image(info, name)
@@ -54,7 +54,7 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
 async def pull_image(images: ImageStore, source: str, on_progress: OnProgress) -> NodeImage:
     """Pull a node image from a registry and give it its own names, `dayfly/<recipe>:<digest>` and `:latest`.
 
-    Raises NotANodeImage (what was pulled is removed again), ImageMissing, EngineRefused, DockerUnavailable.
+    Raises NotANodeImage (what was pulled is removed again), ImageMissing, EngineRefused, EngineUnavailable.
     """
     async for progress in images.pull(source):
         on_progress(progress)

@@ -16,8 +16,8 @@ class Checkpoint(ResponseModel):
 
     name: str
     phase: Open[CheckpointPhase] = Field(
-        description="`making`, `ready` or `deleting`. One that could not be made is gone, and the cluster's events say "
-        "why."
+        description="`creating`, `ready` or `deleting`. One that fails leaves no record; the cluster's events give "
+        "the reason."
     )
     created_at: datetime
     size_bytes: int = Field(description="As the disk has it; 0 until it is ready.")

@@ -21,8 +21,8 @@ from dayfly.vocabulary import (
 )
 
 _PURPOSES: Final = """\
-`cluster`: a caller's. `template`: to be saved as a template, then removed. `trial`: a template's first fork, which \
-verifies it. `member`: of a pool, waiting for a caller."""
+`cluster`: it belongs to a caller. `template`: it builds a template. `verification`: a template's first fork, which \
+verifies it. `pool_member`: it waits in a pool for a caller."""
 _PHASES: Final = """\
 `pending`: waits in the queue until the host has room. `provisioning`: being made, reset, resumed, or made whole again \
 after the engine, the host or a machine of it went down. `ready`: all that was asked for holds. `hibernated`: its \

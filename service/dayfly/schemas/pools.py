@@ -99,12 +99,13 @@ class Period(ResponseModel):
     size: int
 
 
-class PoolWaits(ResponseModel):
+class PoolCondition(ResponseModel):
     """Why a pool is not filled."""
 
     code: str = Field(
-        description="`template_making`: members are forks, and their template is being made. `no_room`: they wait for "
-        "their share of the host. Else as of an error: what the template, a member, or a look at the image met."
+        description="`template_building`: the template of the members is being built. `insufficient_capacity`: "
+        "members are queued for a share of the host. Otherwise the code of the error that the template, a member or "
+        "the image has."
     )
     message: str
 
@@ -120,11 +121,11 @@ class Pool(Shape):
     maximum: int
     schedule: tuple[Period, ...]
     max_age_seconds: int
-    wanted: int = Field(description="How many members are to wait at this moment, by size, schedule and maximum.")
-    ready: int = Field(description="How many wait, and will be given away at once.")
-    making: int = Field(description="How many are on their way to that.")
-    waiting: PoolWaits | None = Field(
-        description="What keeps the pool from being filled, as a worker found it when it last looked. null: nothing."
+    desired_size: int = Field(description="How many members should wait now, by size, schedule and maximum.")
+    ready: int = Field(description="How many members wait, and can be claimed at once.")
+    provisioning: int = Field(description="How many members are queued or being provisioned.")
+    condition: PoolCondition | None = Field(
+        description="Why a worker could not fill the pool in its last attempt. null: nothing prevents it."
     )
 
 

@@ -23,8 +23,8 @@ class TemplateError(ErrorReport):
     """Why a template failed."""
 
     cluster: str | None = Field(
-        description="The id of the cluster that failed, which it was made from, or tried with: evidence and "
-        "diagnostics are under that id, deleted as it is, while it is on record."
+        description="The id of the cluster that failed: the builder, or the fork that verifies the template. Its "
+        "evidence and diagnostics are under that id while the deleted cluster is on record."
     )
 
 
@@ -34,9 +34,9 @@ class Template(Shape):
     id: str
     owner: str
     phase: Open[TemplatePhase] = Field(
-        description="`making`: a cluster is made for it, and saved. `verifying`: its first fork is on trial. `ready`: "
-        "it serves forks. `retired`: it serves no new ones, and is gone with the last of those that use it. `failed`: "
-        "with an `error`. `gone`: nothing is left but its record."
+        description="`building`: a cluster is created, and its snapshot taken. `verifying`: its first fork verifies "
+        "it. `ready`: it serves forks. `retiring`: it serves no new forks, and is retired when the last of its forks "
+        "is deleted. `retired`: only its record is left. `failed`: with an `error`."
     )
     parents: Parents
     created_at: datetime

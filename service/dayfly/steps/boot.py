@@ -17,11 +17,11 @@ from dayfly.steps.step import StepContext
 _LOOK_SECONDS: Final = 10.0
 _BANNER_SECONDS: Final = 30.0
 _BANNER: Final = 'exec 3<>"/dev/tcp/$1/22" && IFS= read -r line <&3 && echo "$line"'
-"""For bash: what an SSH server says first."""
+"""For bash: prints the first line of an SSH server."""
 
 
 class Boot:
-    """Makes a node's container run and waits for its guest."""
+    """Starts a node's container and waits for its guest."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.boot + limits.sandbox
@@ -41,53 +41,52 @@ class Boot:
         await context.ensure(context.container, [seed_file(context.cluster.id, node, context.secrets), start])
         context.progress(f"{node.name} is booting")
         target = await context.ssh_target()
-        # A connection to an earlier boot would stay silent for as long as TCP has patience.
+        # A kept connection to an earlier boot would hang until TCP times out.
         await context.drivers.ssh.forget(target)
         answered = context.drivers.ssh.wait(target, timeout=context.limits.boot)
         try:
             await while_running(engine, [context.topology.net, context.container], answered)
         except SshTimeout as error:
             error.evidence |= await container_evidence(engine, context.container)
-            await self._blame_dhcp(context, error)
-            await self._blame_the_way(context, error)
+            await self._check_lease(context, error)
+            await self._check_inside(context, error)
             raise
 
     async def undo(self, context: StepContext) -> None:
         async with asyncio.timeout(TEARDOWN_SECONDS):
             if context.recovering:
-                # Its disk is the caller's by now: it is started again, never made anew.
+                # The disk belongs to the caller: the container is stopped, never removed.
                 await context.drivers.engine.stop(context.container.name)
             else:
                 await context.drivers.engine.remove(context.cluster.id, only={context.container.name})
 
-    async def _blame_dhcp(self, context: StepContext, error: SshTimeout) -> None:
-        """Raises DhcpTimeout where the silent node never had an address: then its guest did not come up at all."""
+    async def _check_lease(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises DhcpTimeout where the node never had a lease: its guest did not start."""
         node, net = context.this_node, context.topology.net.name
         try:
             leases = (await context.drivers.engine.read_file(net, LEASES, tail_bytes=EVIDENCE_BYTES)).decode()
         except DayflyError as trouble:
-            error.evidence["leases"] = f"not to be had: {trouble.code}: {trouble.message}"
+            error.evidence["leases"] = f"not available: {trouble.code}: {trouble.message}"
             return
         error.evidence["leases"] = leases
         if node_mac(node.index) not in leases:
             raise DhcpTimeout(
-                f"{node.name} did not ask for its address within {context.limits.boot:g} s of its start",
+                f"{node.name} requested no address by DHCP within {context.limits.boot:g} s of its start",
                 evidence=error.evidence,
             ) from error
 
-    async def _blame_the_way(self, context: StepContext, error: SshTimeout) -> None:
-        """Raises SshTimeout in other words where the node does answer, but only who is in its namespace."""
+    async def _check_inside(self, context: StepContext, error: SshTimeout) -> None:
+        """Raises SshTimeout with another message where the node answers inside its namespace."""
         node, net = context.this_node, context.topology.net.name
         argv = ["timeout", f"{_BANNER_SECONDS:g}", "bash", "-c", _BANNER, "bash", node_address(node.index)]
         try:
             asked = await context.drivers.engine.exec(net, argv, timeout=_BANNER_SECONDS + _LOOK_SECONDS)
         except DayflyError as trouble:
-            error.evidence["inside"] = f"not to be had: {trouble.code}: {trouble.message}"
+            error.evidence["inside"] = f"not available: {trouble.code}: {trouble.message}"
             return
         error.evidence["inside"] = (asked.stdout + asked.stderr).decode(errors="replace")
         if asked.stdout.startswith(b"SSH-"):
             raise SshTimeout(
-                f"{node.name} answers inside {net}, but not at the port that the engine publishes for it: "
-                f"{error.message}",
+                f"{node.name} answers inside {net}, but not at its published port: {error.message}",
                 evidence=error.evidence,
             ) from error

@@ -1,4 +1,4 @@
-"""The step `control_plane`: has the node image's program turn the first node into a Kubernetes control plane.
+"""The step `control_plane`: runs the node image's program that makes the first node a Kubernetes control plane.
 
 On a node that was restarted, the same program only waits until the control plane answers.
 """
@@ -14,7 +14,7 @@ from dayfly.steps.step import StepContext
 
 
 class ControlPlane:
-    """Hands node01 its PKI and runs the image's init program."""
+    """Copies the PKI to node01 and runs the image's init program."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.api_request + 2 * limits.command + limits.control_plane
@@ -28,17 +28,17 @@ class ControlPlane:
     async def apply(self, context: StepContext) -> None:
         node, program = context.this_node, kubernetes_node(context).init
         if await program_done(context, program):
-            # Its files stay as they are: an API server that starts may be reading them.
+            # Do not copy the files again: an API server that starts may be reading them.
             context.progress(f"{node.name} starts its control plane again")
         else:
-            await self._hand_over(context)
-            context.progress(f"{node.name} has its certificates and begins")
+            await self._copy_files(context)
+            context.progress(f"{node.name} has its certificates and starts its control plane")
         await run_program(context, program, ControlPlaneInit, timeout=context.limits.control_plane)
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: the program goes on where it was interrupted."""
+        """Nothing to remove: the program continues where it was interrupted."""
 
-    async def _hand_over(self, context: StepContext) -> None:
+    async def _copy_files(self, context: StepContext) -> None:
         node = context.this_node
         files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
         await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)

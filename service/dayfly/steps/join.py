@@ -1,4 +1,4 @@
-"""The step `join`: has the node image's program join one worker to the control plane."""
+"""The step `join`: runs the node image's program that joins one worker to the control plane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dayfly.steps.step import StepContext
 
 
 class Join:
-    """Hands a worker its identity and runs the image's join program."""
+    """Copies a worker's identity to it and runs the image's join program."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.join + limits.command
@@ -22,8 +22,8 @@ class Join:
         node = context.this_node
         files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
         await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
-        context.progress(f"{node.name} begins to join")
+        context.progress(f"{node.name} joins the cluster")
         await run_program(context, kubernetes_node(context).join, JoinFailed, timeout=context.limits.join)
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: the program goes on where it was interrupted."""
+        """Nothing to remove: the program continues where it was interrupted."""

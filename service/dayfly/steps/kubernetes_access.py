@@ -1,4 +1,4 @@
-"""Dayfly's own identity at a cluster's API server, so that an audit can tell Dayfly from callers."""
+"""Dayfly's own identity at a cluster's API server: an audit log tells Dayfly from callers."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def kube_access(secrets: ClusterSecrets, endpoint: Endpoint) -> KubeAccess:
 
 
 async def access_of(context: StepContext) -> KubeAccess:
-    """kube_access for a step's cluster. Raises ContainerExited where nothing is published any more."""
+    """kube_access for a step's cluster. Raises ContainerExited where no port is published."""
     return kube_access(context.secrets, await context.endpoint(API_PORT))

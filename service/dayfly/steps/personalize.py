@@ -1,4 +1,4 @@
-"""The step `identify`: gives a fork its own keys, machine-id, random seed and the right time.
+"""The step `personalize`: gives a fork its own keys, machine-id, random seed and the right time.
 
 It uses the agent in the guest: over SSH, the fork would still answer like every other fork of its template.
 Not here: Kubernetes, which continues as the template's did (guest/quiesce.py).
@@ -21,9 +21,9 @@ from dayfly.steps.observe.exit_guard import container_evidence, while_running
 from dayfly.steps.step import StepContext
 
 _MARK: Final = "/run/dayfly-identity"
-"""In the guest's memory, once it has become itself: the cluster's id."""
+"""In the guest's memory, after personalisation: holds the cluster's id."""
 _ENTROPY: Final = "/entropy"
-"""Not a file in the guest: the program feeds it to the kernel."""
+"""Not a file in the guest: the program adds its content to the kernel's entropy."""
 _ENTROPY_BYTES: Final = 64
 _LOOK_SECONDS: Final = 10.0
 
@@ -31,7 +31,7 @@ _PROGRAM: Final = files("dayfly.steps").joinpath("personalize.pl").read_text()
 
 
 class Personalize:
-    """Gives a fork's node what is its own."""
+    """Gives one node of a fork its identity."""
 
     def limit(self, limits: TimeLimits) -> float:
         return 3 * limits.command
@@ -39,11 +39,11 @@ class Personalize:
     async def check(self, context: StepContext) -> bool:
         drivers = context.drivers
         try:
-            # First this: a fork that is not yet itself would be asked in vain, and that takes it long.
+            # The mark first: SSH to a fork that is not personalised would time out slowly.
             mark = await drivers.machines.read(context.container.name, _MARK, timeout=_LOOK_SECONDS)
             if mark.strip() != context.cluster.id:
                 return False
-            if _is_logged_in_to(context):
+            if _checks_ssh(context):
                 await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
         except (CommandFailed, SshTimeout, SshRefused):
             return False
@@ -52,15 +52,15 @@ class Personalize:
     async def apply(self, context: StepContext) -> None:
         containers = [context.topology.net, context.container]
         try:
-            await while_running(context.drivers.engine, containers, self._become(context))
+            await while_running(context.drivers.engine, containers, self._personalize(context))
         except SshTimeout as error:
             error.evidence |= await container_evidence(context.drivers.engine, context.container)
             raise
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: done again, it is the same."""
+        """Nothing to remove: apply() may be repeated."""
 
-    async def _become(self, context: StepContext) -> None:
+    async def _personalize(self, context: StepContext) -> None:
         node, limit = context.this_node, context.limits.command
         entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
         own = identity(context.cluster.id, node, context.secrets, [entropy])
@@ -70,20 +70,20 @@ class Personalize:
         )
         if ended.exit_code != 0:
             evidence = {"stderr": context.secrets.redact(ended.stderr)}
-            raise CommandFailed(f"{node.name} did not become itself: exit code {ended.exit_code}", evidence=evidence)
+            raise CommandFailed(f"{node.name} cannot be personalised: exit code {ended.exit_code}", evidence=evidence)
         target = await context.ssh_target()
-        # A connection to what was in its place before would stay silent.
+        # A kept connection to the machine before would hang.
         await context.drivers.ssh.forget(target)
         context.progress(f"{node.name} has keys of its own")
-        if _is_logged_in_to(context):
+        if _checks_ssh(context):
             await context.drivers.ssh.wait(target, timeout=limit)
-            context.progress(f"{node.name} answers with them")
+            context.progress(f"{node.name} answers over SSH")
 
 
-def _is_logged_in_to(context: StepContext) -> bool:
-    """A login takes an emulated guest a second and a half of its processors, which its Kubernetes needs.
+def _checks_ssh(context: StepContext) -> bool:
+    """Whether the step logs in over SSH. A login costs an emulated guest 1.5 s of the processors that Kubernetes needs.
 
-    Where that is to be ready, it shows that the guest and its network are well; that one can log in to forks of its
-    template, the first of them has shown.
+    With Kubernetes, the step `ready` shows that guest and network work, and the verification of the template has shown
+    that SSH works in its forks.
     """
-    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.TRIAL
+    return not wants_kubernetes(context.spec) or context.cluster.purpose is Purpose.VERIFICATION

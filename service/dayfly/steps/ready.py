@@ -20,7 +20,7 @@ from dayfly.steps.step import StepContext
 
 
 class Ready:
-    """Watches the API server until the cluster stands."""
+    """Watches the API server until all nodes are ready."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.command + 2 * limits.nodes_ready + limits.pod
@@ -28,7 +28,7 @@ class Ready:
     async def check(self, context: StepContext) -> bool:
         access = await access_of(context)
         kube, patience = context.drivers.kube, context.limits.api_request
-        # Side by side: an emulated API server takes some tenths of a second for each connection.
+        # In parallel: an emulated API server takes some tenths of a second for each connection.
         try:
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 booting = group.create_task(boot_ids(context))
@@ -56,7 +56,7 @@ class Ready:
             raise
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: this step only looks."""
+        """Nothing to remove: this step only observes."""
 
     async def _wait(self, context: StepContext, access: KubeAccess) -> None:
         def on_change(node: KubeNode) -> None:

@@ -1,4 +1,4 @@
-"""The step `registry`: starts the cluster's own registry beside the machines, none of which needs it to come up."""
+"""The step `registry`: starts the cluster's own registry, which no machine needs to boot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dayfly.steps.step import StepContext
 
 
 class Registry:
-    """Makes the registry's container run."""
+    """Starts the registry's container."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.sandbox
@@ -24,7 +24,7 @@ class Registry:
 
     async def undo(self, context: StepContext) -> None:
         if context.was_ready:
-            # What was pushed to it must live on.
+            # Pushed images must be kept.
             return
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await context.drivers.engine.remove(context.cluster.id, only={context.topology.registry.name})

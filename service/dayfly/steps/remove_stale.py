@@ -1,6 +1,6 @@
-"""The step `clear`: removes the containers of an earlier generation, so that machines come from their new source.
+"""The step `remove_stale`: removes containers of an earlier generation, so that machines come from their new source.
 
-The network's container stays, with the ports that the caller knows; so do checkpoints.
+The network's container stays, because callers know its ports; checkpoints stay, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEPT_ROLE: Final = "net"
 class RemoveStale:
     """Removes node and registry containers of earlier generations."""
 
-    def limit(self, limits: TimeLimits) -> float:  # noqa: ARG002 - it is the engine's work, not the guests'
+    def limit(self, limits: TimeLimits) -> float:  # noqa: ARG002 - the engine's work, not the guests'
         return TEARDOWN_SECONDS
 
     async def check(self, context: StepContext) -> bool:
@@ -27,10 +27,10 @@ class RemoveStale:
     async def apply(self, context: StepContext) -> None:
         old = await self._old(context)
         await context.drivers.engine.remove(context.cluster.id, only=old)
-        context.progress(f"{len(old)} containers are gone")
+        context.progress(f"{len(old)} containers of an earlier generation are removed")
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: the next attempt goes on."""
+        """Nothing to remove: the next attempt continues."""
 
     async def _old(self, context: StepContext) -> frozenset[str]:
         now = str(context.cluster.generation)

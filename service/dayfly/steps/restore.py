@@ -1,4 +1,4 @@
-"""The step `load`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
+"""The step `restore`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
 
 Afterwards their clocks are right, except for forks: personalize.py sets these.
 
@@ -29,7 +29,7 @@ _NOT_LOADED = frozenset({DOWN, SILENT, INCOMING})
 
 
 class Restore:
-    """Starts the machines' containers, loads what was saved, and lets all go on."""
+    """Starts the machines' containers, loads their snapshots, and resumes all machines."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.sandbox + limits.load + 3 * limits.command
@@ -45,14 +45,14 @@ class Restore:
 
     async def apply(self, context: StepContext) -> None:
         machines, topology, origin = context.drivers.machines, context.topology, context.origin
-        found = await self._fit_together(context, await self._vm_states(context))
+        found = await self._align(context, await self._vm_states(context))
         await self._forget(context)
         missing = [one for one in map(context.of, context.spec.nodes()) if found[one.container.name] in _NOT_LOADED]
-        all_loaded, may_go_on = asyncio.Barrier(len(missing) + 1), asyncio.Event()
+        all_loaded, may_resume = asyncio.Barrier(len(missing) + 1), asyncio.Event()
 
         async def with_all() -> None:
             await all_loaded.wait()
-            await may_go_on.wait()
+            await may_resume.wait()
 
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             for one in missing:
@@ -62,7 +62,7 @@ class Restore:
                 await load_registry(context.drivers.engine, topology, origin, timeout=context.limits.load)
             if origin.keeps_disks:
                 await discard(machines, topology, origin, fence=context.cluster.fence)
-            may_go_on.set()
+            may_resume.set()
             await resume(machines, found.keys() - {one.container.name for one in missing})
         context.progress(f"all machines are resumed ({origin})")
         if _sets_clocks(context):
@@ -74,7 +74,7 @@ class Restore:
             if not context.origin.keeps_disks:
                 await engine.remove(context.cluster.id, only={container.name for container in context.topology.nodes})
                 return
-            # What was loaded stays: there may be no other copy of it any more.
+            # Keep loaded machines: their saved memory may be discarded already.
             for name, state in (await self._vm_states(context)).items():
                 if state in {SILENT, INCOMING}:
                     await engine.stop(name)
@@ -82,8 +82,11 @@ class Restore:
     async def _vm_states(self, context: StepContext) -> dict[str, str]:
         return dict(await vm_states(context.drivers, context.topology, context.cluster.id))
 
-    async def _fit_together(self, context: StepContext, found: dict[str, str]) -> dict[str, str]:
-        """No machine may begin later than others that go on already; with disks of their own all begin anew."""
+    async def _align(self, context: StepContext, found: dict[str, str]) -> dict[str, str]:
+        """Stop all machines where some run and others are not loaded: all must start from the same moment.
+
+        Not where the disks are kept: there, running machines are never stopped.
+        """
         whole = set(found.values())
         if context.origin.keeps_disks or RUNNING not in whole or not whole & _NOT_LOADED:
             return found
@@ -92,7 +95,7 @@ class Restore:
         return dict.fromkeys(found, DOWN)
 
     async def _forget(self, context: StepContext) -> None:
-        """A connection to what the machine was before would stay silent for as long as TCP has patience."""
+        """Drop kept SSH connections: to the machine before, they would hang until TCP times out."""
         if context.was_ready:
             for node in context.spec.nodes():
                 await context.drivers.ssh.forget(await context.ssh_target(node))
@@ -100,12 +103,12 @@ class Restore:
     async def _load(self, context: StepContext, state: str, with_all: Callable[[], Awaitable[None]]) -> None:
         engine, container, origin = context.drivers.engine, context.container, context.origin
         if state in {SILENT, INCOMING}:
-            # Somebody who died may have begun to load it, which QEMU does but once.
+            # A worker that died may have begun to load; QEMU loads only once per process.
             await engine.stop(container.name)
         await context.ensure(*_started(context))
         folder = folder_of(origin, container)
         if origin.keeps_disks and not await context.drivers.machines.saved(container.name, folder):
-            raise SavedStateMissing(f"the memory of {context.this_node.name} is not in {folder} any more")
+            raise SavedStateMissing(f"the saved memory of {context.this_node.name} is missing in {folder}")
         ram: Ram = "shared" if origin.kind == "template" else "whole"
 
         async def then() -> None:
@@ -121,18 +124,16 @@ class Restore:
 
 
 def _sets_clocks(context: StepContext) -> bool:
-    """A fork's are set when it becomes itself (personalize.py): every talk and every process is dear to its guest
-    now.
-    """
+    """Not for forks: personalize.py sets their clocks, in the one process that it starts in the guest."""
     return context.origin.kind != "template"
 
 
 def _started(context: StepContext) -> tuple[ContainerSpec, Sequence[File]]:
-    """The container as it starts, with its files."""
+    """The container to start, with its files."""
     container, machine, origin = context.container, context.machine, context.origin
     folder = folder_of(origin, container)
     if origin.kind == "template":
-        # It is made for this, and has no file before: to write one takes the engine a process and a tenth of a second.
+        # A new container takes its arguments by environment: writing a file costs a process and 0.1 s.
         start = qemu_cmdline.start_environment(qemu_cmdline.fork(machine, folder))
         return replace(container, environment={**container.environment, **start}), ()
     restore = qemu_cmdline.restore(machine, folder, keep_disk=origin.keeps_disks)

@@ -10,7 +10,7 @@ from dayfly.steps.step import StepContext
 
 
 class Sandbox:
-    """Makes the net container run."""
+    """Starts the net container."""
 
     def limit(self, limits: TimeLimits) -> float:
         return limits.sandbox
@@ -24,9 +24,8 @@ class Sandbox:
 
     async def undo(self, context: StepContext) -> None:
         if context.was_ready:
-            # Started again where it stands: its ports, what was saved, and the disks of machines that have joined it
-            # must live on.
+            # The next attempt starts the container again: its ports, snapshots and the machines' disks must be kept.
             return
-        # All of it: whatever has joined a namespace cannot outlive it.
+        # Containers that joined the namespace cannot outlive it: remove all.
         async with asyncio.timeout(TEARDOWN_SECONDS):
             await context.drivers.engine.remove(context.cluster.id)

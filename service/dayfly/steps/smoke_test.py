@@ -1,4 +1,4 @@
-"""The step `smoke`: a pod runs to its end. Nodes can be Ready without a controller manager; a usable cluster cannot."""
+"""The step `smoke_test`: runs a pod to its end, because nodes can be Ready without a working controller manager."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dayfly.steps.step import StepContext
 POD: Final = "dayfly-smoke"
 
 _MARK: Final = "smoke.done"
-"""On the first node, until it stops: that a pod has run since says that the control plane of this boot works."""
+"""On the first node, until it stops: a pod has run in this boot."""
 
 
 class SmokeTest:
@@ -39,7 +39,7 @@ class SmokeTest:
         await remember(context, _MARK, context.spec.nodes()[0])
 
     async def undo(self, context: StepContext) -> None:
-        """Nothing to clear away: the next attempt sees to a pod that this one left."""
+        """Nothing to remove: the next attempt handles a pod of this one."""
 
     async def _run(self, context: StepContext, access: KubeAccess) -> None:
         def on_change(pod: KubePod) -> None:
@@ -48,7 +48,7 @@ class SmokeTest:
             context.progress(f"the smoke pod is {pod.phase}{place}{reason}")
 
         kube, limits = context.drivers.kube, context.limits
-        # Without its service account a pod is refused; the account is the controller manager's first sign of life.
+        # The API server refuses pods before the controller manager has created the service account.
         await kube.wait_service_account(access, timeout=limits.nodes_ready)
         run = partial(
             kube.run_pod,
@@ -59,7 +59,7 @@ class SmokeTest:
             timeout=limits.pod,
         )
         if any(pod.name == POD for pod in await kube.pods(access, timeout=limits.api_request)):
-            # Of an attempt that was cut off, perhaps in an earlier boot: however it ends, it proves nothing, and goes.
+            # A pod of an interrupted attempt, perhaps of an earlier boot, proves nothing: run it to its removal first.
             with suppress(NotUsable):
                 await run()
         await run(on_change=on_change)

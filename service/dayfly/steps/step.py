@@ -45,24 +45,24 @@ class StepContext:
 
     @property
     def recovering(self) -> bool:
-        """Whether its machines come back with the disks that they have, and are never made anew."""
+        """Whether its machines start again with their own disks, and are never created anew."""
         return self.cluster.keeps_disks
 
     @property
     def origin(self) -> BootSource:
-        """Where the machines come from, in a step that loads them."""
+        """The snapshot, in a step that restores machines."""
         if self.cluster.origin is None:
-            raise TypeError("these machines start from where they are")
+            raise TypeError("this cluster has no boot source: its machines start from their own disks")
         return self.cluster.origin
 
     @property
     def is_forked(self) -> bool:
-        """Whether its machines come from a template now."""
+        """Whether its machines are being restored from a template."""
         return self.cluster.origin is not None and self.cluster.origin.kind == "template"
 
     @property
     def was_ready(self) -> bool:
-        """Whether somebody knows its ports, and may have saved something of it: neither is ever taken away again."""
+        """Whether a caller may know its ports and have checkpoints of it: both are kept from then on."""
         return self.cluster.ready_at is not None
 
     def of(self, node: Node) -> StepContext:
@@ -78,7 +78,7 @@ class StepContext:
     def this_node(self) -> Node:
         """The node, in a step that has one."""
         if self.node is None:
-            raise TypeError("this step is of no node")
+            raise TypeError("this step belongs to the whole cluster, not to a node")
         return self.node
 
     @property
@@ -87,29 +87,28 @@ class StepContext:
         return self.topology.node(self.this_node.index)
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
-        """Make `container` run, `files` written before its start; one whose disk is kept is only ever started again.
+        """Start `container`, with `files` written before; create it, unless its disk or its ports must be kept.
 
-        Raises ContainerRemoved where it is gone: another in its place would be an impostor with a blank disk, or one
-        with other ports.
+        Raises ContainerRemoved where such a container is missing: a new one would have a blank disk or other ports.
         """
         kept = self.recovering or (self.was_ready and container.role == "net")
         await self.drivers.engine.ensure(container, files, again=kept)
 
     async def endpoint(self, port: int) -> Endpoint:
-        """Where `port` of the namespace's outer address is reached from here. Raises ContainerExited."""
+        """The published endpoint of `port` of the namespace's outer address. Raises ContainerExited."""
         endpoints = await self.drivers.engine.endpoints(self.cluster.id)
         if port not in endpoints:
             raise ContainerExited(f"{self.topology.net.name} publishes no port {port}: it is not running")
         return endpoints[port]
 
     async def ssh_target(self, node: Node | None = None) -> SshTarget:
-        """How `node` (this one, if none is named) is reached over SSH."""
+        """SSH access to `node`, by default `this_node`."""
         endpoint = await self.endpoint(network.ssh_forward_port((node or self.this_node).index))
         return ssh_target(self.secrets, endpoint)
 
 
 def ssh_target(secrets: ClusterSecrets, endpoint: Endpoint) -> SshTarget:
-    """How a node whose SSH is published at `endpoint` is reached."""
+    """SSH access to a node whose port is published at `endpoint`."""
     return SshTarget(
         host=endpoint.host,
         port=endpoint.port,
@@ -119,20 +118,20 @@ def ssh_target(secrets: ClusterSecrets, endpoint: Endpoint) -> SshTarget:
 
 
 class Step(Protocol):
-    """One thing that must be so before a cluster is ready."""
+    """One condition that must hold before a cluster is ready."""
 
     def limit(self, limits: TimeLimits) -> float:
-        """The longest that one apply() may take, in seconds."""
+        """The time limit of one check() or apply(), in seconds."""
         ...
 
     async def check(self, context: StepContext) -> bool:
-        """Is it so already?"""
+        """Whether the result is there already."""
         ...
 
     async def apply(self, context: StepContext) -> None:
-        """Make it so. Raises DayflyError."""
+        """Produce the result. Raises DayflyError."""
         ...
 
     async def undo(self, context: StepContext) -> None:
-        """Clear away what a failed apply() left, so that the next attempt starts afresh."""
+        """Remove what a failed apply() left, so that the next attempt starts afresh."""
         ...

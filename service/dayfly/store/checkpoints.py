@@ -49,11 +49,11 @@ class Checkpoints(Leases):
                 raise Conflict(f"cluster {cluster.name} has a checkpoint {name}")
             if len(there) >= MOST:
                 raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints: that is the most")
-            made = Checkpoint(cluster.id, name, CheckpointPhase.MAKING, transaction.now)
+            made = Checkpoint(cluster.id, name, CheckpointPhase.CREATING, transaction.now)
             values = {
                 "cluster_id": cluster.id,
                 "name": name,
-                "phase": CheckpointPhase.MAKING,
+                "phase": CheckpointPhase.CREATING,
                 "created_at": transaction.now,
             }
             await transaction.connection.execute(insert(checkpoints).values(values))
@@ -97,7 +97,7 @@ class Checkpoints(Leases):
     @uncancellable
     async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
         """It can be reset to, if nobody wished it gone meanwhile. Raises LeaseLost."""
-        making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.MAKING)
+        making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.CREATING)
         ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
         async with self._guarded(claim) as (transaction, _):
             await transaction.connection.execute(update(checkpoints).where(making).values(ready))

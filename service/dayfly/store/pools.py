@@ -25,13 +25,13 @@ from dayfly.store.commands import UNSET, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction
-from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, storable
+from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
 from dayfly.store.db.shared_queries import batches, remove_clusters
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CLUSTER_NAME
 
-_MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.MEMBER)
+_MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.POOL_MEMBER)
 
 
 class PoolQueries:
@@ -97,7 +97,7 @@ class PoolQueries:
 
     @uncancellable
     async def delete_pool(self, id_or_name: str) -> Pool:
-        """It is gone at once, and its members are to be. Raises NotFound."""
+        """Delete the pool at once, and request the deletion of its members. Raises NotFound."""
         async with self._database.write() as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
@@ -114,11 +114,10 @@ class PoolQueries:
             return tuple(map(cluster_from, rows))
 
     @uncancellable
-    async def set_pool_condition(self, pool_id: str, waiting: PoolCondition | None) -> None:
-        """Why it is not filled, for whoever looks at it; of one that is gone nothing is told. Nobody is woken."""
-        told = None if waiting is None else {"code": waiting.code, "message": storable(waiting.message)}
+    async def set_pool_condition(self, pool_id: str, condition: PoolCondition | None) -> None:
+        """Record why the pool is not filled; nothing where the pool is deleted. Wakes no worker."""
         async with self._database.write() as transaction:
-            values = {"waiting": null() if told is None else told}
+            values = {"waiting": null() if condition is None else condition_columns(condition)}
             await transaction.connection.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
     @uncancellable
@@ -135,7 +134,9 @@ class PoolQueries:
             ).scalar_one()
             needs = demand(spec, memory_factor=memory_factor)
             for _ in range(there, wanted):
-                member = own_cluster(spec, transaction.now, owner=pool.owner, purpose=Purpose.MEMBER, pool_id=pool.id)
+                member = own_cluster(
+                    spec, transaction.now, owner=pool.owner, purpose=Purpose.POOL_MEMBER, pool_id=pool.id
+                )
                 await insert_cluster(transaction, member, needs=needs)
             return max(0, wanted - there)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import and_, case, func, select
 
@@ -17,6 +18,9 @@ from dayfly.store.db.database import Database
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 
+_STATES: Final = ("ready", "provisioning", "failed", "deleting")
+"""Of a pool's members; a ready one can be claimed."""
+
 
 class Statistics:
     """Figures for metrics, and for the curators of templates and pools (controllers/)."""
@@ -25,36 +29,33 @@ class Statistics:
 
     @uncancellable
     async def count_members(self) -> Mapping[tuple[str, str], int]:
-        """(pool's name, state) → members: those that are `ready` to be taken, in the `making`, `failed`, or `leaving`.
-
-        Every pool has every state.
-        """
+        """(pool's name, state) → members. Every pool has all of _STATES."""
         columns = clusters.c
         state = case(
-            (columns.desired == Desired.ABSENT, "leaving"),
+            (columns.desired == Desired.ABSENT, "deleting"),
             (columns.phase == Phase.FAILED, "failed"),
             ((columns.phase == Phase.READY) & columns.paused, "ready"),
-            else_="making",
+            else_="provisioning",
         ).label("state")
         members = (
             select(columns.pool_id, state, func.count().label("number"))
-            .where(tables.OF_POOLS, columns.purpose == Purpose.MEMBER)
+            .where(tables.OF_POOLS, columns.purpose == Purpose.POOL_MEMBER)
             .group_by(columns.pool_id, state)
         )
         async with self._database.read() as connection:
             names = {row.id: row.name for row in await connection.execute(select(pools.c.id, pools.c.name))}
             found = (await connection.execute(members)).all()
-        none = {(name, state): 0 for name in names.values() for state in ("ready", "making", "failed", "leaving")}
+        none = {(name, state): 0 for name in names.values() for state in _STATES}
         return none | {(names[row.pool_id], row.state): row.number for row in found if row.pool_id in names}
 
     @uncancellable
     async def count_templates(self) -> Mapping[TemplatePhase, int]:
-        """How many templates there are in each phase but `gone`."""
+        """How many templates there are in each phase but `retired`."""
         query = select(templates.c.phase, func.count().label("number")).where(tables.RECORDED)
         async with self._database.read() as connection:
             rows = (await connection.execute(query.group_by(templates.c.phase))).all()
         present = {TemplatePhase(row.phase): int(row.number) for row in rows}
-        return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.GONE}
+        return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.RETIRED}
 
     @uncancellable
     async def count_forks(self) -> int:

@@ -25,7 +25,7 @@ from dayfly.store.notify.commit_notifier import QUEUE
 
 _ATTEMPTS: Final = 5
 """How often a change looks again that met another one half-way."""
-_UNFINISHED: Final = (TemplatePhase.MAKING, TemplatePhase.VERIFYING)
+_UNFINISHED: Final = (TemplatePhase.BUILDING, TemplatePhase.VERIFYING)
 
 
 class TemplateQueries:
@@ -35,9 +35,9 @@ class TemplateQueries:
 
     @uncancellable
     async def create_template(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
-        """A template of `spec`, and in the queue the cluster that it is to be made from: (template, whether it is new).
+        """Queue a template of `spec` with the cluster that builds it: (template, whether it is new).
 
-        Where there is one of `key` (domain/template.template_key), or it is being made, it is that one.
+        Where one of `key` (domain/template.template_key) is ready or being built, that one.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -53,7 +53,7 @@ class TemplateQueries:
 
     @uncancellable
     async def get_template(self, template_id: str) -> Template:
-        """One that is gone, too, while it is remembered. Raises NotFound."""
+        """A retired one, too, while it is on record. Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(templates.c.id == template_id))).one_or_none()
         if row is None:
@@ -61,10 +61,10 @@ class TemplateQueries:
         return template_from(row)
 
     @uncancellable
-    async def list_templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
-        """Those of `owner` (None: of all), newest first; those that are gone only with `gone`."""
+    async def list_templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
+        """Those of `owner` (None: of all), newest first; retired ones only with `retired`."""
         query = _templates().order_by(templates.c.created_at.desc(), templates.c.id.desc())
-        if not gone:
+        if not retired:
             query = query.where(tables.RECORDED)
         if owner is not None:
             query = query.where(templates.c.owner == owner)
@@ -81,7 +81,7 @@ class TemplateQueries:
 
     @uncancellable
     async def template_secrets(self, template_id: str) -> ClusterSecrets | None:
-        """The secrets of the cluster that it was made from; None before it is saved, and once it is gone."""
+        """The secrets of the cluster that it was made from; None before it is saved, and once it is retired."""
         query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
         async with self._database.read() as connection:
             content = (await connection.execute(query)).scalar_one_or_none()
@@ -89,7 +89,7 @@ class TemplateQueries:
 
     @uncancellable
     async def known_templates(self) -> Mapping[str, TemplatePhase]:
-        """All on record, those that are gone included."""
+        """All on record, retired ones included."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(templates.c.id, templates.c.phase))).all()
         return {row.id: TemplatePhase(row.phase) for row in rows}
@@ -104,16 +104,16 @@ class TemplateQueries:
 
     @uncancellable
     async def retire_template(self, template_id: str) -> Template:
-        """No new forks from now on; what it is being made from is to be removed. May be repeated. Raises NotFound."""
+        """Let it serve no new forks, and remove its builders. May be repeated. Raises NotFound."""
         for _ in range(_ATTEMPTS):
             template = await self.get_template(template_id)
-            if template.phase in {TemplatePhase.RETIRED, TemplatePhase.GONE}:
+            if template.phase in {TemplatePhase.RETIRING, TemplatePhase.RETIRED}:
                 return template
             async with self._database.write() as transaction:
                 same = and_(templates.c.id == template_id, templates.c.phase == template.phase)
                 if template.phase in _UNFINISHED:
                     await remove_builders(transaction, template_id)
-                retired = update(templates).where(same).values(phase=TemplatePhase.RETIRED)
+                retired = update(templates).where(same).values(phase=TemplatePhase.RETIRING)
                 if (await transaction.connection.execute(retired)).rowcount:
                     transaction.wake(QUEUE)
                     row = await transaction.connection.execute(_templates().where(templates.c.id == template_id))
@@ -123,15 +123,15 @@ class TemplateQueries:
 
     @uncancellable
     async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
-        """Retire a ready template, and have one of `spec` and `key` made in its place, both or neither: that one.
+        """Retire a ready template and queue one of `spec` and `key` in its place, in one transaction: the new one.
 
-        None when nothing is to be made: there is one of `key`, or somebody else retired the old one before.
+        None where one of `key` exists, or somebody else retired the old one before.
         """
         for _ in range(_ATTEMPTS):
             try:
                 async with self._database.write() as transaction:
                     ready = and_(templates.c.id == template_id, templates.c.phase == TemplatePhase.READY)
-                    retired = update(templates).where(ready).values(phase=TemplatePhase.RETIRED)
+                    retired = update(templates).where(ready).values(phase=TemplatePhase.RETIRING)
                     owner = (await transaction.connection.execute(retired.returning(templates.c.owner))).scalar()
                     if owner is None:
                         return None
@@ -146,14 +146,14 @@ class TemplateQueries:
 
     @uncancellable
     async def close_templates(self) -> tuple[str, ...]:
-        """Declare those gone that were retired and of which nothing lives any more; their ids."""
+        """Complete the retirement of templates whose last cluster is deleted; their ids."""
         alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
-        over = and_(templates.c.phase == TemplatePhase.RETIRED, not_(alive))
+        over = and_(templates.c.phase == TemplatePhase.RETIRING, not_(alive))
         async with self._database.read() as connection:
             if not (await connection.execute(select(templates.c.id).where(over).limit(1))).first():
                 return ()
         async with self._database.write() as transaction:
-            values = {"phase": TemplatePhase.GONE, "gone_at": transaction.now}
+            values = {"phase": TemplatePhase.RETIRED, "gone_at": transaction.now}
             closing = update(templates).where(over).values(values).returning(templates.c.id)
             ids = tuple(sorted((await transaction.connection.execute(closing)).scalars()))
             await transaction.connection.execute(
@@ -183,7 +183,7 @@ async def _insert(transaction: Transaction, spec: ClusterSpec, owner: str, key: 
     """Raises IntegrityError when another transaction was faster."""
     template_id, now = names.new_id(), transaction.now
     builder = own_cluster(spec, now, owner=owner, purpose=Purpose.TEMPLATE, template_id=template_id)
-    template = Template(template_id, key, owner, builder.spec, TemplatePhase.MAKING, builder.id, now)
+    template = Template(template_id, key, owner, builder.spec, TemplatePhase.BUILDING, builder.id, now)
     row = {
         "id": template.id,
         "key": key,

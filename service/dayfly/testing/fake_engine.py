@@ -24,8 +24,8 @@ from dayfly.drivers.interfaces import (
 from dayfly.errors import (
     ContainerExited,
     ContainerRemoved,
-    DockerUnavailable,
     EngineRefused,
+    EngineUnavailable,
     ImageMissing,
     NotRemoved,
     PortsExhausted,
@@ -117,7 +117,7 @@ class FakeEngine(FakeHost):
             connection = self._connections
             await container.stopped.wait()
             if connection != self._connections:
-                raise DockerUnavailable(f"waiting for {name}: the connection to the engine broke")
+                raise EngineUnavailable(f"waiting for {name}: the connection to the engine broke")
         return container.exit_code if container.exit_code is not None else 0
 
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
@@ -240,7 +240,7 @@ class FakeEngine(FakeHost):
         await self._enter("follow")
         while (event := await watcher.inbox.get()) is not None:
             yield event
-        raise DockerUnavailable("engine events: the stream ended")
+        raise EngineUnavailable("engine events: the stream ended")
 
 
 def _template(volume: FakeObject) -> str:

@@ -18,7 +18,7 @@ from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.cluster.qemu_cmdline import START_FILE, START_VARIABLE
 from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.interfaces import EngineEvent, EngineInfo, ExecResult
-from dayfly.errors import CommandFailed, DockerUnavailable, EngineRefused, PortsExhausted
+from dayfly.errors import CommandFailed, EngineRefused, EngineUnavailable, PortsExhausted
 from dayfly.testing.fake_container import Command, FakeContainer, FakeObject, Watcher
 from dayfly.testing.fake_faults import Faults
 
@@ -133,7 +133,7 @@ class FakeHost(Faults):
     async def _enter(self, method: str) -> None:
         await super()._enter(method)
         if self._down:
-            raise DockerUnavailable(f"{method}: Cannot connect to Docker Engine")
+            raise EngineUnavailable(f"{method}: Cannot connect to Docker Engine")
 
     def _of(self, cluster_id: str) -> list[FakeContainer]:
         found = self._of_cluster.get(cluster_id, {}).values()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dayfly.clock import Clock
 from dayfly.domain.cluster.fencing import Fence
 from dayfly.drivers.interfaces import CommandResult, Memory, Ram
-from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, LeaseLost, SshTimeout
+from dayfly.errors import CommandFailed, ContainerExited, EngineUnavailable, LeaseLost, SshTimeout
 from dayfly.testing.fake_container import FakeContainer
 from dayfly.testing.fake_engine import FakeEngine
 from dayfly.testing.fake_faults import Faults
@@ -186,7 +186,7 @@ class FakeMachines(Faults):
     async def _at(self, method: str, container: str) -> FakeContainer:
         await self._enter(method)
         if self._engine.is_down:
-            raise DockerUnavailable(f"{method}: Cannot connect to Docker Engine")
+            raise EngineUnavailable(f"{method}: Cannot connect to Docker Engine")
         found = self._engine.containers.get(container)
         if found is None or found.state != "running":
             raise ContainerExited(f"{container} is not running")

@@ -37,7 +37,7 @@ async def check(stage: Stage) -> None:
     await _check_leases(stage)
     _check_engine(stage, known)
     await _check_queue(stage, known)
-    await _check_strays(stage)
+    await _check_orphans(stage)
     await check_saved(stage)
 
 
@@ -192,7 +192,7 @@ async def _check_queue(stage: Stage, known: list[Cluster]) -> None:
     assert waiting <= {one.id for one in queue.waiting}
 
 
-async def _check_strays(stage: Stage) -> None:
+async def _check_orphans(stage: Stage) -> None:
     assert await stage.collector().orphans() == ()
 
 

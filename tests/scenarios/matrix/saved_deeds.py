@@ -82,7 +82,7 @@ _owners = st.sampled_from(["ann", "ann", "bob"])
 
 _FAULTS: Final = (
     ("store", None, "DatabaseUnavailable"),
-    ("engine", None, "DockerUnavailable"),
+    ("engine", None, "EngineUnavailable"),
     ("engine", "ensure", "EngineRefused"),
     ("machines", "save", "CommandFailed"),
     ("machines", "load", "CommandFailed"),
@@ -91,7 +91,7 @@ _FAULTS: Final = (
     ("machines", "set_clock", "SshTimeout"),
     ("machines", "run", "SshTimeout"),
     ("machines", "discard", "CommandFailed"),
-    ("machines", None, "DockerUnavailable"),
+    ("machines", None, "EngineUnavailable"),
 )
 
 

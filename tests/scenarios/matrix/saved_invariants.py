@@ -25,7 +25,7 @@ async def check_saved(stage: Stage) -> None:
     for cluster in internal:
         _check_internal(stage, cluster)
     waiting = {cluster.id for cluster in internal if cluster.phase is Phase.PENDING}
-    templates = await stage.store.list_templates(gone=True)
+    templates = await stage.store.list_templates(retired=True)
     for template in templates:
         _check_template(stage, template, waiting)
     await _check_pools(stage, internal, templates)
@@ -47,12 +47,12 @@ def check_hibernated(stage: Stage, cluster: Cluster) -> None:
 
 def check_machines(stage: Stage, cluster: Cluster) -> None:
     """Those of a ready cluster run; those of one that waits in a pool stand still."""
-    wanted = "paused" if cluster.purpose is Purpose.MEMBER else "running"
+    wanted = "paused" if cluster.purpose is Purpose.POOL_MEMBER else "running"
     found = {node.spec.name: node.vm_status for node in _nodes(stage, cluster)}
     assert set(found.values()) == {wanted}, f"{cluster.id}, ready: {found}"
     assert cluster.origin is None
     assert cluster.reset_to is None
-    assert cluster.paused == (cluster.purpose is Purpose.MEMBER)
+    assert cluster.paused == (cluster.purpose is Purpose.POOL_MEMBER)
 
 
 async def _internal(stage: Stage) -> list[Cluster]:
@@ -63,7 +63,7 @@ async def _internal(stage: Stage) -> list[Cluster]:
 
 
 def _check_internal(stage: Stage, cluster: Cluster) -> None:
-    if cluster.purpose is Purpose.MEMBER:
+    if cluster.purpose is Purpose.POOL_MEMBER:
         assert cluster.phase in {Phase.READY, Phase.PENDING, Phase.FAILED, Phase.DELETED}, cluster
         if cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT:
             check_machines(stage, cluster)
@@ -79,12 +79,12 @@ def _check_template(stage: Stage, template: Template, waiting: set[str]) -> None
         case TemplatePhase.READY:
             assert volume is not None
             assert _folders(TEMPLATE.folder, template.spec) <= volume.files.keys(), "half a template is offered"
-        case TemplatePhase.RETIRED:
+        case TemplatePhase.RETIRING:
             assert template.forks > 0, "nobody uses it any more, and it is still there"
             assert volume is not None
-        case TemplatePhase.FAILED | TemplatePhase.GONE:
+        case TemplatePhase.FAILED | TemplatePhase.RETIRED:
             assert volume is None, f"a {template.phase} template's volume is left"
-        case TemplatePhase.MAKING | TemplatePhase.VERIFYING:
+        case TemplatePhase.BUILDING | TemplatePhase.VERIFYING:
             assert waiting, f"it rests while {template.phase}, and waits for nothing"
 
 
@@ -92,16 +92,16 @@ async def _check_pools(stage: Stage, internal: list[Cluster], templates: tuple[T
     members = Counter(
         cluster.pool_id
         for cluster in internal
-        if cluster.purpose is Purpose.MEMBER and cluster.phase is not Phase.DELETED
+        if cluster.purpose is Purpose.POOL_MEMBER and cluster.phase is not Phase.DELETED
     )
     for pool in await stage.store.list_pools():
-        assert members[pool.id] <= pool.wanted(stage.clock.now()), "more wait than anybody wants"
+        assert members[pool.id] <= pool.desired_size(stage.clock.now()), "more wait than anybody wants"
         ready = any(
             t.phase is TemplatePhase.READY and t.owner == pool.owner and t.spec.shape == pool.spec.shape
             for t in templates
         )
         if ready:
-            assert members[pool.id] == pool.wanted(stage.clock.now()), "a pool is not filled"
+            assert members[pool.id] == pool.desired_size(stage.clock.now()), "a pool is not filled"
 
 
 async def _check_checkpoints(stage: Stage, cluster_id: str) -> None:

@@ -132,7 +132,7 @@ class Fail(Deed):
     part: Part = "engine"
     method: str | None = None
     nth: int = 1
-    error: str = "DockerUnavailable"
+    error: str = "EngineUnavailable"
     moment: Moment = Moment.BEFORE
 
 
@@ -181,7 +181,7 @@ def _short(deed: Deed) -> str:
 
 _FAULTS: Final[tuple[tuple[Part, str | None, str], ...]] = (
     ("store", None, "DatabaseUnavailable"),
-    ("engine", None, "DockerUnavailable"),
+    ("engine", None, "EngineUnavailable"),
     ("engine", "ensure", "EngineRefused"),
     ("engine", "ensure", "PortsExhausted"),
     ("engine", "remove", "EngineRefused"),

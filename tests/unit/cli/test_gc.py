@@ -17,7 +17,7 @@ def test_what_would_be_removed_is_shown(dayfly: Dayfly) -> None:
     assert [re.split(" {2,}", line) for line in done.stdout.splitlines()] == [
         ["KIND", "NAME", "WHY", "WOULD BE REMOVED"],
         ["volume", "gone-data", "cluster 0123456789ab is deleted", "yes"],
-        ["volume", "used", "template feedfeedfeed is gone", "yes"],
+        ["volume", "used", "template feedfeedfeed is retired", "yes"],
     ]
 
 

@@ -71,7 +71,7 @@ def test_commands_of_the_operator_work_while_it_serves(service: Service) -> None
     service.start("serve")
     wait_until_it_answers(service)
     told = service.cli("gc", "--dry-run")
-    assert (told.returncode, told.stderr.splitlines()[0].split(":")[0]) == (1, "error [docker_unavailable]")
+    assert (told.returncode, told.stderr.splitlines()[0].split(":")[0]) == (1, "error [engine_unavailable]")
     examined = service.cli("doctor", "--json", timeout=120)
     assert '"found": "SQLite: ' in examined.stdout, examined.stderr
     assert "another process" in examined.stdout

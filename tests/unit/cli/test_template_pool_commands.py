@@ -76,7 +76,7 @@ def test_one_that_cannot_go_to_sleep(dayfly: Dayfly) -> None:
 
 def test_checkpoints(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "saved", "--image", "bare", "--wait")
-    assert dayfly("cluster", "checkpoint", "create", "saved", "before").stdout == "before is making\n"
+    assert dayfly("cluster", "checkpoint", "create", "saved", "before").stdout == "before is creating\n"
     until(lambda: shown(dayfly, "cluster", "checkpoint", "list", "saved")[0]["phase"] == "ready")
     header, line = dayfly("cluster", "checkpoint", "list", "saved").stdout.splitlines()
     assert header.split() == ["NAME", "PHASE", "SIZE", "AGE"]
@@ -102,11 +102,11 @@ def test_templates(dayfly: Dayfly) -> None:
     text = dayfly("template", "show", made["id"]).stdout
     for part in ("ready", "130 MiB", f"cluster {made['parents']['builder']}", "1 x 2 vCPUs, 300 MiB"):
         assert part in text
-    assert dayfly("template", "delete", made["id"]).stdout == f"template {made['id']} is retired\n"
-    assert shown(dayfly, "template", "list", "--owner", "nobody", "--gone") == []
+    assert dayfly("template", "delete", made["id"]).stdout == f"template {made['id']} is retiring\n"
+    assert shown(dayfly, "template", "list", "--owner", "nobody", "--retired") == []
     assert dayfly("template", "show", "0123456789ab").stderr.endswith("hint: dayfly template list\n")
     again = dayfly("template", "create", *shape).stdout
-    assert re.fullmatch(r"template \w+ is (making|verifying|ready)\n", again)
+    assert re.fullmatch(r"template \w+ is (building|verifying|ready)\n", again)
 
 
 def test_a_template_that_failed_says_why_and_where_to_look() -> None:
@@ -149,20 +149,24 @@ def test_pools(dayfly: Dayfly) -> None:
     shape = ("--image", "bare", "--memory-mib", "700", "--owner", "warm")
     period = ("--schedule", "mon-fri,sun 07:00-19:00 1", "--schedule", "sat 00:00-24:00 1")
     done = dayfly("pool", "create", "warm", *shape, "--size", "1", "--maximum", "1", *period, "--max-age", "2h")
-    assert done.stdout == "pool warm: 0 of 1 ready, 0 being made\n", done.output
+    assert done.stdout == "pool warm: 0 of 1 ready, 0 being provisioned\n", done.output
     until(lambda: shown(dayfly, "pool", "show", "warm")["ready"] == 1)
     header, line = dayfly("pool", "list").stdout.splitlines()
-    assert header.split() == ["NAME", "OWNER", "IMAGE", "NODES", "WANTED", "READY", "MAKING", "WAITING", "FOR"]
+    assert header.split() == ["NAME", "OWNER", "IMAGE", "NODES", "DESIRED", "READY", "PROVISIONING", "CONDITION"]
     assert line.split() == ["warm", "warm", "dayfly/bare:latest", "1", "1", "1", "0", "-"]
     text = dayfly("pool", "show", "warm").stdout
-    for part in ("mon,tue,wed,thu,fri,sun 07:00-19:00 1; sat 00:00-24:00 1", "1 ready, 0 being made", "2 h 00 min"):
+    for part in (
+        "mon,tue,wed,thu,fri,sun 07:00-19:00 1; sat 00:00-24:00 1",
+        "1 ready, 0 being provisioned",
+        "2 h 00 min",
+    ):
         assert part in text
     empty = Pool.model_validate(
-        shown(dayfly, "pool", "show", "warm") | {"waiting": {"code": "no_room", "message": "full"}}
+        shown(dayfly, "pool", "show", "warm") | {"condition": {"code": "insufficient_capacity", "message": "full"}}
     )
-    assert template_pool_output.pool(empty).endswith("not filled  full [no_room]")
-    assert template_pool_output.pools([empty]).endswith("no_room")
-    (member,) = shown(dayfly, "cluster", "list", "--purpose", "member", "--owner", "warm")
+    assert template_pool_output.pool(empty).endswith("not filled  full [insufficient_capacity]")
+    assert template_pool_output.pools([empty]).endswith("insufficient_capacity")
+    (member,) = shown(dayfly, "cluster", "list", "--purpose", "pool_member", "--owner", "warm")
     taken = dayfly("cluster", "create", "claimed", *shape, "--wait")
     assert taken.stdout.startswith("claimed is ready ("), taken.output
     assert shown(dayfly, "cluster", "show", "claimed")["id"] == member["id"]

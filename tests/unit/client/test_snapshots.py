@@ -79,15 +79,15 @@ def test_checkpoints(client: Client) -> None:
 
 def test_templates(client: Client) -> None:
     made = client.create_template(image="k8s", control_plane=SIZE, readiness="nodes", owner="templates")
-    assert (made.phase, made.control_plane.memory_mib, made.readiness) == ("making", 700, "nodes")
+    assert (made.phase, made.control_plane.memory_mib, made.readiness) == ("building", 700, "nodes")
     until(lambda: client.template(made.id).phase == "ready")
     assert [one.id for one in client.templates(owner="templates")] == [made.id]
     client.create("forked", image="k8s", control_plane=SIZE, readiness="nodes", owner="templates")
     assert client.wait_ready("forked").template == made.id
     assert client.template(made.id).forks >= 1
     assert made.parents.builder not in {one.id for one in client.list(owner="templates")}
-    assert client.delete_template(made.id).phase == "retired"
-    assert client.templates(owner="nobody", gone=True) == ()
+    assert client.delete_template(made.id).phase == "retiring"
+    assert client.templates(owner="nobody", retired=True) == ()
 
 
 def test_pools(client: Client) -> None:
@@ -96,7 +96,7 @@ def test_pools(client: Client) -> None:
     assert (made.size, made.maximum, made.workers.count, made.schedule) == (1, 1, 1, ())
     until(lambda: client.pool("kept-warm").ready == 1)
     assert "kept-warm" in {one.name for one in client.pools()}
-    assert [one.pool for one in client.list(owner="pools", purposes=["member"])] == [made.id]
+    assert [one.pool for one in client.list(owner="pools", purposes=["pool_member"])] == [made.id]
     taken = client.create("taken", image="bare", workers=1, worker=SIZE, owner="pools")
     assert taken.phase == "ready"
     changed = client.change_pool("kept-warm", size=0, schedule=schedule, max_age_seconds=600)
@@ -128,12 +128,12 @@ async def test_the_async_client_does_the_same(async_client: AsyncClient) -> None
     template: Template = await client.create_template(image="bare", owner="async", workers=1)
     assert (await client.template(template.id)).owner == "async"
     assert [one.id for one in await client.templates(owner="async")] == [template.id]
-    assert (await client.delete_template(template.id)).phase in {"retired", "gone"}
+    assert (await client.delete_template(template.id)).phase in {"retiring", "retired"}
     pool: Pool = await client.create_pool("async-pool", image="bare", size=0, owner="async")
     assert (await client.pool(pool.id)).name == "async-pool"
     assert "async-pool" in {one.name for one in await client.pools()}
     assert (await client.change_pool("async-pool", maximum=2)).maximum == 2
-    assert (await client.delete_pool("async-pool")).wanted == 0
+    assert (await client.delete_pool("async-pool")).desired_size == 0
 
 
 ASLEEP = {"phase": "ready", "desired": "present"}

@@ -10,7 +10,7 @@ import pytest
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Fault, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.pool import NO_ROOM, Period, Pool, pool_condition, surplus_members
+from dayfly.domain.pool import INSUFFICIENT_CAPACITY, Period, Pool, pool_condition, surplus_members
 from dayfly.domain.template import template_key, without_wishes
 from tests.support.specs import make_cluster, make_spec
 
@@ -29,7 +29,7 @@ def member(number: int, *, minutes: float = 0, spec: ClusterSpec = SPEC, **chang
     made = MONDAY - timedelta(minutes=minutes)
     waiting = replace(
         make_cluster(spec, cluster_id=f"{number:012x}"),
-        purpose=Purpose.MEMBER, pool_id="p", phase=Phase.READY, paused=True, created_at=made, updated_at=made,
+        purpose=Purpose.POOL_MEMBER, pool_id="p", phase=Phase.READY, paused=True, created_at=made, updated_at=made,
         ready_at=made,
     )  # fmt: skip
     return replace(waiting, **changes)  # type: ignore[arg-type]
@@ -55,13 +55,13 @@ def going(of: Pool, *members: Cluster, renewable: bool = True) -> list[int]:
 def test_a_schedule_changes_the_size(moment: datetime, size: int) -> None:
     day = Period(WORKDAYS, time(8), time(18), 5)
     evening = Period(WORKDAYS, time(18), time.max, 1)
-    assert pool(2, 8, day, evening).wanted(moment) == size
+    assert pool(2, 8, day, evening).desired_size(moment) == size
 
 
 def test_the_first_period_counts_and_the_maximum_bounds_all() -> None:
     whole_day = Period(frozenset(range(7)), time(), time.max, 9)
-    assert pool(2, 4, whole_day, replace(whole_day, size=1)).wanted(MONDAY) == 4
-    assert pool(9, 4).wanted(MONDAY) == 4
+    assert pool(2, 4, whole_day, replace(whole_day, size=1)).desired_size(MONDAY) == 4
+    assert pool(9, 4).desired_size(MONDAY) == 4
 
 
 def test_a_pool_that_never_has_a_member_needs_no_template() -> None:
@@ -133,7 +133,7 @@ def test_one_that_finds_no_room_or_failed_is_an_obstacle() -> None:
     failed = member(2, phase=Phase.FAILED, fault=Fault("vm_exited", "QEMU ended"))
     found = pool_condition([queued], MONDAY)
     assert found is not None
-    assert (found.code, queued.id in found.message) == (NO_ROOM, True)
+    assert (found.code, queued.id in found.message) == (INSUFFICIENT_CAPACITY, True)
     found = pool_condition([queued, failed], MONDAY)
     assert found is not None
-    assert (found.code, found.message) == ("vm_exited", f"its member {failed.id} failed: QEMU ended")
+    assert (found.code, found.message) == ("vm_exited", f"member {failed.id} failed: QEMU ended")

@@ -13,7 +13,7 @@ import pytest
 from dayfly import assets
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.errors import BakeFailed, DiskFull, DockerUnavailable, EngineRefused, ImageBroken
+from dayfly.errors import BakeFailed, DiskFull, EngineRefused, EngineUnavailable, ImageBroken
 from dayfly.images import bake as module
 from dayfly.images.disk import FILES
 from dayfly.images.plan import make_plan
@@ -201,8 +201,8 @@ async def test_a_full_disk_is_called_by_its_name(kitchen: Kitchen) -> None:
 
 
 async def test_an_engine_that_is_gone_is_called_by_its_name(kitchen: Kitchen) -> None:
-    kitchen.images.fail_next("add_files", DockerUnavailable("no answer"))
-    with pytest.raises(DockerUnavailable, match="phase image: no answer"):
+    kitchen.images.fail_next("add_files", EngineUnavailable("no answer"))
+    with pytest.raises(EngineUnavailable, match="phase image: no answer"):
         await kitchen.bake()
 
 

@@ -15,7 +15,7 @@ from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.interfaces import Drivers, ExecResult
-from dayfly.errors import ContainerRemoved, DhcpTimeout, DockerUnavailable, SshTimeout
+from dayfly.errors import ContainerRemoved, DhcpTimeout, EngineUnavailable, SshTimeout
 from dayfly.steps.boot import Boot
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
@@ -67,7 +67,7 @@ async def test_a_silent_node_that_never_asked_for_an_address_did_not_come_up() -
     lab = Lab()
     await lab.sandbox(f"0 {node_mac(1)} 192.168.66.101 node01 *\n")
     lab.ssh.never_answers()
-    with pytest.raises(DhcpTimeout, match="node02 did not ask for its address within 300 s") as caught:
+    with pytest.raises(DhcpTimeout, match="node02 requested no address by DHCP within 300 s") as caught:
         await Boot().apply(lab.context)
     assert caught.value.retryable
     assert node_mac(1) in caught.value.evidence["leases"]
@@ -84,7 +84,8 @@ async def test_a_silent_node_with_an_address_came_up_without_ssh() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"), [(b"SSH-2.0-OpenSSH\r\n", "answers inside .*-net, but not at the port"), (b"", "^(?!.*inside)")]
+    ("said", "words"),
+    [(b"SSH-2.0-OpenSSH\r\n", "inside .*-net, but not at its published port"), (b"", "^(?!.*inside)")],
 )
 async def test_a_node_that_answers_only_who_is_in_its_namespace(said: bytes, words: str) -> None:
     lab = Lab()
@@ -108,10 +109,10 @@ async def test_leases_that_cannot_be_read_blame_nobody() -> None:
     lab = Lab()
     await lab.sandbox()
     lab.ssh.never_answers()
-    lab.engine.fail_always(DockerUnavailable("gone"), "read_file")
+    lab.engine.fail_always(EngineUnavailable("gone"), "read_file")
     with pytest.raises(SshTimeout) as caught:
         await Boot().apply(lab.context)
-    assert "docker_unavailable" in caught.value.evidence["leases"]
+    assert "engine_unavailable" in caught.value.evidence["leases"]
 
 
 async def test_a_machine_that_ended_is_started_again_from_its_own_disk() -> None:

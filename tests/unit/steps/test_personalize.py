@@ -1,4 +1,4 @@
-"""The step `identify`: a fork that becomes itself, one that is already, and one whose guest will not."""
+"""The step `personalize`: a fork that becomes itself, one that is already, and one whose guest will not."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_no_secret_is_in_the_argv_of_a_guest(lab: Lab) -> None:
 async def test_a_guest_that_refuses_says_why_but_no_key(lab: Lab) -> None:
     key = SECRETS.host_key.private
     lab.trouble = CommandResult(2, "", f"tar: disk full\n{key}")
-    with pytest.raises(CommandFailed, match="node01 did not become itself") as caught:
+    with pytest.raises(CommandFailed, match="node01 cannot be personalised") as caught:
         await Personalize().apply(lab.context)
     assert "tar: disk full" in caught.value.evidence["stderr"]
     assert key.splitlines()[1] not in str(caught.value.evidence)
@@ -149,9 +149,9 @@ async def test_a_node_that_answers_as_somebody_else_is_not_itself(lab: Lab, monk
     ("readiness", "purpose", "is_logged_in_to"),
     [
         ("usable", Purpose.CLUSTER, False),
-        ("nodes", Purpose.MEMBER, False),
+        ("nodes", Purpose.POOL_MEMBER, False),
         ("booted", Purpose.CLUSTER, True),
-        ("usable", Purpose.TRIAL, True),
+        ("usable", Purpose.VERIFICATION, True),
     ],
 )
 async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its_templates_first_one_is(

@@ -1,4 +1,4 @@
-"""The steps `clear` and `load` on fakes, in whatever state they find the machines; and what is saved of these."""
+"""The steps `remove_stale` and `restore` on fakes, in whatever state they find the machines; what snapshots hold."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.interfaces import CommandResult, EngineEvent, File, KubeAccess, SshTarget
 from dayfly.errors import (
-    DockerUnavailable,
+    EngineUnavailable,
     ImageMissing,
     NodeNotReady,
     NotUsable,
@@ -36,10 +36,10 @@ def topology() -> Topology:
 
 async def test_a_failure_is_raised_as_often_as_told(topology: Topology) -> None:
     engine = FakeEngine()
-    engine.fail_next("ensure", DockerUnavailable("down"), times=2)
+    engine.fail_next("ensure", EngineUnavailable("down"), times=2)
 
     for _ in range(2):
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await engine.ensure(topology.net)
     await engine.ensure(topology.net)
 
@@ -49,9 +49,9 @@ async def test_a_failure_is_raised_as_often_as_told(topology: Topology) -> None:
 
 async def test_a_failure_lasts_until_healed() -> None:
     engine = FakeEngine()
-    engine.fail_always(DockerUnavailable("down"), "list_containers")
+    engine.fail_always(EngineUnavailable("down"), "list_containers")
     for _ in range(3):
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await engine.list_containers("c1")
 
     engine.heal()
@@ -102,7 +102,7 @@ async def test_event_streams_break() -> None:
     events = engine.events()
     engine.disconnect()
 
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(EngineUnavailable):
         await anext(events)
 
 
@@ -123,7 +123,7 @@ async def test_an_engine_that_is_down_answers_nobody_and_keeps_what_it_has(topol
         anext(engine.events()),
         engine.info(),
     ):
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await broken
     engine.engine_up()
     assert [status.state for status in await engine.list_containers("c1")] == ["running"]
@@ -142,7 +142,7 @@ async def test_an_engine_that_restarts_leaves_its_containers_down(topology: Topo
     engine.restart_engine()
 
     for broken in (waiting, anext(events)):
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await broken
     assert {status.state for status in await engine.list_containers("c1")} == {"exited"}
     assert await engine.wait_exit(topology.net.name) == 137
@@ -170,7 +170,7 @@ async def test_events_come_twice_and_late(topology: Topology) -> None:
 
     assert [(await anext(events)).action for _ in range(2)] == ["create", "start"]
     engine.disconnect()
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(EngineUnavailable):
         await anext(of_another)
 
 

@@ -15,7 +15,7 @@ from dayfly.api.queue_cache import QueuePosition
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.scheduling.fair_queue import admissible, outlook
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from dayfly.api.dependencies import ApiServices  # which holds a QueueCache
@@ -44,7 +44,7 @@ async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) ->
 async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
     try:
         host = await services.host.host()
-    except DockerUnavailable as error:
+    except EngineUnavailable as error:
         # Nobody is admitted either while the host is not known; what is known of the clusters can be shown.
         _log.warning("no places in the queue are known", code=error.code, reason=error.message)
         return {}

@@ -25,7 +25,7 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
     """What `request` comes to on this installation.
 
     Raises BadName, TooManyNodes, ImpossibleSize, Capacity, ImageMissing, NotANodeImage, InvalidRequest,
-    DockerUnavailable.
+    EngineUnavailable.
     """
     if request.name is not None:
         check_name(request.name, "cluster")

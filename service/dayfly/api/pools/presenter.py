@@ -10,7 +10,7 @@ from dayfly.api.clusters.presenter import shape_fields
 from dayfly.domain import pool as pools
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.schemas.pools import END_OF_DAY, Period, PeriodRequest, Pool, PoolWaits
+from dayfly.schemas.pools import END_OF_DAY, Period, PeriodRequest, Pool, PoolCondition
 from dayfly.vocabulary import Day
 
 _DAYS: Final[tuple[Day, ...]] = get_args(Day)
@@ -31,10 +31,10 @@ def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Po
         maximum=pool.maximum,
         schedule=tuple(_show_period(period) for period in pool.schedule),
         max_age_seconds=pool.max_age_seconds,
-        wanted=pool.wanted(now),
+        desired_size=pool.desired_size(now),
         ready=ready,
-        making=len(staying) - ready - failed,
-        waiting=pool.waiting and PoolWaits(code=pool.waiting.code, message=pool.waiting.message),
+        provisioning=len(staying) - ready - failed,
+        condition=pool.condition and PoolCondition(code=pool.condition.code, message=pool.condition.message),
     )
 
 

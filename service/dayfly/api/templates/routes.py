@@ -37,9 +37,9 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
     operation_id="createTemplate",
     status_code=202,
     responses={
-        200: {"description": "There is one of this shape and owner already, or it is being made.", "model": Template},
+        200: {"description": "One of this shape and owner exists, or is being built.", "model": Template},
         202: {
-            "description": "Accepted. It is being made: a cluster is created, saved, and tried with a first fork.",
+            "description": "Accepted: a cluster is created, its snapshot taken, and a first fork verifies it.",
             "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
         },
     },
@@ -64,16 +64,16 @@ async def create_template(wanted: TemplateRequest, response: Response, services:
 async def list_templates(
     services: Services,
     owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
-    gone: Annotated[bool, Query(description="Also those of which nothing is left but a record.")] = False,
+    retired: Annotated[bool, Query(description="Retired ones, too, of which only the record is left.")] = False,
 ) -> TemplateList:
     """Templates, newest first."""
-    found, now = await services.store.list_templates(owner=owner, gone=gone), services.clock.now()
+    found, now = await services.store.list_templates(owner=owner, retired=retired), services.clock.now()
     return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 
 @router.get("/{template}", operation_id="getTemplate")
 async def get_template(services: Services, template: TheTemplate) -> Template:
-    """One template; also one that is gone, while it is on record."""
+    """One template; a retired one while it is on record."""
     return await _show(template, services)
 
 
@@ -81,14 +81,14 @@ async def get_template(services: Services, template: TheTemplate) -> Template:
     "/{template}",
     operation_id="deleteTemplate",
     status_code=202,
-    responses={200: {"description": "It is gone.", "model": Template}},
+    responses={200: {"description": "It is retired.", "model": Template}},
 )
 async def delete_template(services: Services, response: Response, template: TheTemplate) -> Template:
-    """Let a template serve no forks any more. It is gone with the last of those that use it; they are not touched."""
-    retired = await services.store.retire_template(template.id)
-    if retired.phase is TemplatePhase.GONE:
+    """Retire a template: it serves no new forks. Its forks stay; when the last is deleted, it is `retired`."""
+    template_now = await services.store.retire_template(template.id)
+    if template_now.phase is TemplatePhase.RETIRED:
         response.status_code = 200
-    return await _show(retired, services)
+    return await _show(template_now, services)
 
 
 async def _show(template: domain.Template, services: ApiServices) -> Template:

@@ -31,7 +31,7 @@ class BootSources:
     async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
         """A cluster that was given its share of the host: a fork where there is a template, woken up, or from nothing.
 
-        And its secrets, where they are new. Raises LeaseLost, DockerUnavailable.
+        And its secrets, where they are new. Raises LeaseLost, EngineUnavailable.
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
@@ -62,20 +62,20 @@ class BootSources:
     async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
         """Another origin after `error`, met by `step`; where there is none, by what the cluster has failed.
 
-        Raises LeaseLost, DockerUnavailable, EngineRefused.
+        Raises LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
         origin = cluster.origin
         if origin is None or origin == IMAGE:
             return error
         if origin == HIBERNATION:
-            return await self._forget_memory(claim, error) if step == "load" else error
+            return await self._forget_memory(claim, error) if step == "restore" else error
         if origin.kind == "checkpoint":
             # Whoever asked for it would be misled by a cluster that is ready with something else in it.
-            return _not_loaded(origin, error) if step == "load" else error
+            return _not_loaded(origin, error) if step == "restore" else error
         if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.fork_ended(cluster.template_id, ok=False)
-        if cluster.purpose in {Purpose.TRIAL, Purpose.MEMBER} and cluster.ready_at is None:
+        if cluster.purpose in {Purpose.VERIFICATION, Purpose.POOL_MEMBER} and cluster.ready_at is None:
             return error  # whoever wanted it looks for another
         _log.warning("falls back to its image", cluster=cluster.id, origin=str(origin), code=error.code)
         words = f"not from its {origin.kind}, but from nothing: {error.message}"
@@ -98,7 +98,7 @@ class BootSources:
         try:
             fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
-            if cluster.purpose is Purpose.TRIAL:
+            if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is on its way out, and takes it along
             _log.info("not a fork", cluster=cluster.id, reason=conflict.message)
             return None
@@ -106,7 +106,7 @@ class BootSources:
         return _of(claim, fresh), own
 
     async def _template(self, cluster: Cluster) -> str | None:
-        if cluster.purpose is Purpose.TRIAL:
+        if cluster.purpose is Purpose.VERIFICATION:
             return cluster.template_id
         if cluster.purpose is Purpose.TEMPLATE or cluster.spec.isolation == "strict":
             return None
@@ -122,7 +122,7 @@ class BootSources:
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
         words = f"its memory is lost, and it boots from its disks: {error.message}"
-        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "load", code=error.code))
+        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "restore", code=error.code))
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
 

@@ -59,11 +59,11 @@ class ClusterContext:
         )
 
     async def limits(self, cluster: Cluster) -> TimeLimits:
-        """How long things may take in this cluster. Raises ImageMissing, DockerUnavailable."""
+        """How long things may take in this cluster. Raises ImageMissing, EngineUnavailable."""
         return limits_for(await self.accelerator(cluster.spec.image_id), self.installation.boot_limit_seconds)
 
     async def template_key(self, spec: ClusterSpec, owner: str) -> str:
-        """What a template must have been made with to serve `spec`. Raises ImageMissing, DockerUnavailable."""
+        """What a template must have been made with to serve `spec`. Raises ImageMissing, EngineUnavailable."""
         return template_key(spec, owner, await self.accelerator(spec.image_id), self.installation.processor)
 
     def new_secrets(self, cluster: Cluster) -> ClusterSecrets:
@@ -80,7 +80,7 @@ class ClusterContext:
         return fresh
 
     async def advertised_endpoints(self, cluster: Cluster) -> Mapping[int, Endpoint]:
-        """Where callers find the cluster's ports. Raises DockerUnavailable."""
+        """Where callers find the cluster's ports. Raises EngineUnavailable."""
         bound = await self.drivers.engine.endpoints(cluster.id)
         return {port: Endpoint(self.installation.advertised, where.port) for port, where in bound.items()}
 

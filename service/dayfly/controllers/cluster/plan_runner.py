@@ -34,10 +34,10 @@ from dayfly.steps.step import Step, StepContext
 _log = structlog.get_logger(__name__)
 
 
-_STARTERS: Final = frozenset({"sandbox", "registry", "boot", "load"})
+_STARTERS: Final = frozenset({"sandbox", "registry", "boot", "restore"})
 """The steps that start containers: one that ends under them is their own failure, under others it is not."""
 
-_INVALIDATED_BY: Final = {"identify": ("load", None)}
+_INVALIDATED_BY: Final = {"personalize": ("restore", None)}
 """What a step did lies in the machines' memory, which the other has just given back as it was saved: asking whether it
 is so still would only take a guest time that it has not got."""
 

@@ -19,7 +19,7 @@ from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.domain.cluster.expiry import IDLE_LOOKS, expiry, must_hibernate, must_stop, next_look
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
-from dayfly.errors import CommandFailed, Conflict, DockerUnavailable, Expired, Failure, InvalidRequest, VmExited
+from dayfly.errors import CommandFailed, Conflict, EngineUnavailable, Expired, Failure, InvalidRequest, VmExited
 from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.observe.traffic import packets_from_outside
 from dayfly.steps.vm.pause_resume import PAUSED, vm_states
@@ -63,7 +63,7 @@ class ReadyController:
 
     async def _tend(self, claim: Claim) -> Outcome | Provision:
         # First: machines that stand still look, to whoever asks them, like machines that are broken.
-        if claim.cluster.purpose is not Purpose.MEMBER and await self._stands_still(claim.cluster):
+        if claim.cluster.purpose is not Purpose.POOL_MEMBER and await self._stands_still(claim.cluster):
             claim = await self.snapshots.resume(claim)
             if claim.cluster.phase is not Phase.READY:
                 return Provision(claim)
@@ -72,7 +72,7 @@ class ReadyController:
             return await self.finalizer.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
         try:
             recovering = await self.recovery.begin(claim)
-        except DockerUnavailable:
+        except EngineUnavailable:
             if has_more_to_do(cluster) or await self.context.store.checkpoints_due(cluster.id):
                 raise
             # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers
@@ -81,7 +81,7 @@ class ReadyController:
         if recovering is not None:
             return Provision(recovering)
         then = await self._next(claim)
-        if cluster.purpose is Purpose.MEMBER or not cluster.paused or isinstance(then, Provision):
+        if cluster.purpose is Purpose.POOL_MEMBER or not cluster.paused or isinstance(then, Provision):
             return then
         return await self._before_clocks(claim, then)
 
@@ -100,7 +100,7 @@ class ReadyController:
             return True
         try:
             found = await vm_states(self.context.drivers, self.context.topology(cluster), cluster.id)
-        except DockerUnavailable:
+        except EngineUnavailable:
             return False  # what is known then is told below
         return not _PAUSED_STATES.isdisjoint(found.values())
 
@@ -116,9 +116,9 @@ class ReadyController:
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
-            case Purpose.TRIAL:
+            case Purpose.VERIFICATION:
                 await store.template_verified(claim)
-            case Purpose.MEMBER:
+            case Purpose.POOL_MEMBER:
                 return await (self._see_that_it_waits(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)
@@ -160,8 +160,8 @@ class ReadyController:
                 size = await self.snapshots.template(claim)
             except (Failure, InvalidRequest) as error:
                 if not error.retryable or attempt >= self.retry_policy.attempts:
-                    return await self.finalizer.fail(claim, error, step="save")
-                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "save", code=error.code)
+                    return await self.finalizer.fail(claim, error, step="snapshot")
+                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "snapshot", code=error.code)
                 await self.context.store.append_event(claim, told)
                 await self.context.clock.sleep(self.retry_policy.backoff(attempt))
                 await self.snapshots.resume(claim)

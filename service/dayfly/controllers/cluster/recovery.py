@@ -47,7 +47,7 @@ class Recovery:
     async def begin(self, claim: Claim) -> Claim | None:
         """None when the ready cluster of `claim` is whole; else it is provisioning again from here on.
 
-        After a pause, where machines end again and again. Raises Lost, DockerUnavailable.
+        After a pause, where machines end again and again. Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
@@ -56,7 +56,7 @@ class Recovery:
         if found.kind == "removed":
             raise self._removed(claim, found)
         # A pool's member that nobody has is not worth the while: it is replaced.
-        if cluster.spec.restart == "never" or cluster.purpose is Purpose.MEMBER:
+        if cluster.spec.restart == "never" or cluster.purpose is Purpose.POOL_MEMBER:
             raise await self._not_again(claim, found)
         pause = await self._pause(claim, found)
         words = self._story(found)
@@ -72,7 +72,7 @@ class Recovery:
     async def prepare(self, claim: Claim) -> None:
         """Before a walk over what was there already: nothing of it may be missing, or run beside the namespace.
 
-        Raises Lost, DockerUnavailable.
+        Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
@@ -85,7 +85,7 @@ class Recovery:
     async def lost_meanwhile(self, claim: Claim) -> bool:
         """Whether something went down while the rest was still being made: then another pass is due.
 
-        Counted like any other restart. Raises Lost, DockerUnavailable.
+        Counted like any other restart. Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
@@ -98,7 +98,7 @@ class Recovery:
     async def dependency_lost(self, claim: Claim, error: DayflyError) -> None:
         """A step met `error` because an earlier one holds no more. Counted, too, and paused for.
 
-        Raises Lost, DockerUnavailable.
+        Raises Lost, EngineUnavailable.
         """
         if await self.lost_meanwhile(claim):
             return

@@ -81,7 +81,7 @@ class Snapshots:
         busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
             words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
-            await context.store.append_event(claim, NewEvent("step.progress", words, "save"))
+            await context.store.append_event(claim, NewEvent("step.progress", words, "snapshot"))
         await context.clock.sleep(_SSH_ENDS_SECONDS)
         await context.store.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:

@@ -14,7 +14,7 @@ from dayfly.clock import Clock
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.pool import TEMPLATE_MAKING, Pool, PoolCondition, pool_condition, surplus_members
+from dayfly.domain.pool import TEMPLATE_BUILDING, Pool, PoolCondition, pool_condition, surplus_members
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import DayflyError
 from dayfly.settings import Settings
@@ -62,11 +62,11 @@ class PoolController:
         """Tend every pool. Raises DatabaseUnavailable."""
         for pool in await self._store.list_pools():
             try:
-                waiting = await self._tend(pool)
+                condition = await self._tend(pool)
             except DayflyError as error:
                 # One whose image is gone keeps the others from nothing.
-                waiting = PoolCondition(error.code, error.message)
-            await self._tell(pool, waiting)
+                condition = PoolCondition(error.code, error.message)
+            await self._record(pool, condition)
 
     async def _tend(self, pool: Pool) -> PoolCondition | None:
         """Dismiss and refill; why it cannot be filled now, if so."""
@@ -87,13 +87,13 @@ class PoolController:
             _log.info("pool members dismissed", pool=pool.name, count=count)
         if pool.largest == 0:
             return None
-        wanted = pool.wanted(now)
+        size = pool.desired_size(now)
         staying = [one for one in members if one.id not in going and one.desired is not Desired.ABSENT]
         if template is None:
             awaited = await self._await_template(spec, pool.owner, key)
-            return awaited if len(staying) < wanted else pool_condition(staying, now)
-        if len(staying) < wanted:
-            count = await self._store.refill(pool.id, wanted, spec, memory_factor=self._memory_factor)
+            return awaited if len(staying) < size else pool_condition(staying, now)
+        if len(staying) < size:
+            count = await self._store.refill(pool.id, size, spec, memory_factor=self._memory_factor)
             _log.info("pool refilled", pool=pool.name, count=count)
         return pool_condition(staying, now)
 
@@ -101,21 +101,19 @@ class PoolController:
         """Have it made, unless that failed a while ago; what is waited for."""
         for template in await self._store.list_templates(owner=owner):
             if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
-                return PoolCondition(
-                    template.fault.code, f"its template {template.id} failed: {template.fault.message}"
-                )
+                return PoolCondition(template.fault.code, f"template {template.id} failed: {template.fault.message}")
         template, _ = await self._store.create_template(spec, owner, key)
-        return PoolCondition(TEMPLATE_MAKING, f"its template {template.id} is being made")
+        return PoolCondition(TEMPLATE_BUILDING, f"template {template.id} is being built")
 
-    async def _tell(self, pool: Pool, waiting: PoolCondition | None) -> None:
-        """Record and log what keeps the pool from being filled: when it has changed."""
-        if waiting == pool.waiting:
+    async def _record(self, pool: Pool, condition: PoolCondition | None) -> None:
+        """Record and log a changed condition."""
+        if condition == pool.condition:
             return
-        await self._store.set_pool_condition(pool.id, waiting)
-        if waiting is None:
+        await self._store.set_pool_condition(pool.id, condition)
+        if condition is None:
             _log.info("pool can be filled again", pool=pool.name)
         else:
-            _log.warning("pool cannot be filled", pool=pool.name, code=waiting.code, reason=waiting.message)
+            _log.warning("pool cannot be filled", pool=pool.name, code=condition.code, reason=condition.message)
 
 
 def pool_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> PoolController:

@@ -31,7 +31,7 @@ class PoolHealth:
         self._context = context
 
     async def look(self) -> None:
-        """Have those looked at by a worker that are not as they should be. Raises DockerUnavailable."""
+        """Have those looked at by a worker that are not as they should be. Raises EngineUnavailable."""
         store = self._context.store
         members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
         slots = asyncio.Semaphore(_AT_ONCE)

@@ -106,7 +106,7 @@ def trials_of(session: Session) -> Sequence[Trial]:
         trial("hibernate and resume", saved.sleep_and_wake, lambda: 2 * loads(), "fork"),
         trial("image transfer", transfer.transfer_image, lambda: _TRANSFER_SECONDS, "fork"),
         trial("deletion", end.delete_all, deletes, "service"),
-        trial("gc", end.look_for_strays, lambda: _START_SECONDS, "deletion"),
+        trial("gc", end.look_for_orphans, lambda: _START_SECONDS, "deletion"),
         trial("nothing left", end.look_for_rest, lambda: _START_SECONDS, "deletion"),
     )
 

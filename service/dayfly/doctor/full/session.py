@@ -31,7 +31,7 @@ _HOLD_SECONDS: Final = 2.0
 """How long one request waits: as often it is shown what is waited for."""
 _POLL_SECONDS: Final = 0.5
 WORKERS: Final = 1
-PURPOSES: Final = ("cluster", "template", "trial", "member")
+PURPOSES: Final = ("cluster", "template", "verification", "pool_member")
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ class Session:
 
         async def look() -> Template | None:
             seen = await self.api.template(template_id)
-            working = await self.api.list(purposes=("template", "trial"))
+            working = await self.api.list(purposes=("template", "verification"))
             self.says(f"template: {seen.phase}" + "".join([f", {await self._steps(one.id)}" for one in working[:1]]))
-            if seen.phase in {"making", "verifying"}:
+            if seen.phase in {"building", "verifying"}:
                 return None
             if seen.phase != "ready":
                 error = seen.error

@@ -101,9 +101,9 @@ def _is_unfinished(cluster: Cluster) -> bool:
     match cluster.purpose:
         case Purpose.CLUSTER:
             return cluster.paused  # just claimed: it is to go on, or a clock is to be set
-        case Purpose.MEMBER:
+        case Purpose.POOL_MEMBER:
             return not cluster.paused
-        case Purpose.TEMPLATE | Purpose.TRIAL:
+        case Purpose.TEMPLATE | Purpose.VERIFICATION:
             return True
 
 

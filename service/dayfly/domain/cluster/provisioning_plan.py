@@ -11,7 +11,7 @@ from typing import Final
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.spec import ClusterSpec
 
-SHARED_STEPS: Final = frozenset({"clear", "sandbox", "registry"})
+SHARED_STEPS: Final = frozenset({"remove_stale", "sandbox", "registry"})
 """The steps that are the same wherever the machines come from."""
 
 
@@ -36,7 +36,7 @@ def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generatio
     if origin is None or origin.keeps_disks or generation == 1:
         cleared: tuple[PlannedStep, ...] = ()
     else:
-        cleared = (PlannedStep("clear"),)
+        cleared = (PlannedStep("remove_stale"),)
     sandbox = PlannedStep("sandbox", None, frozenset(step.key for step in cleared))
     registry = PlannedStep("registry", None, frozenset({sandbox.key}))
     if origin is None or origin.kind == "image":
@@ -46,7 +46,7 @@ def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generatio
     loaded = _loaded(spec, ground, origin)
     if origin.kind == "template" and wants_kubernetes(spec):
         # The processors are the control plane's first; nobody needs a registry before the cluster is ready.
-        registry = PlannedStep("registry", None, frozenset({("identify", 1)}))
+        registry = PlannedStep("registry", None, frozenset({("personalize", 1)}))
         return (*cleared, sandbox, *loaded, registry)
     return (*cleared, sandbox, registry, *loaded)
 
@@ -63,20 +63,20 @@ def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
     steps = (*boots, control_plane, *joins, ready)
     if spec.readiness == "nodes":
         return steps
-    return (*steps, PlannedStep("smoke", None, frozenset({control_plane.key})))
+    return (*steps, PlannedStep("smoke_test", None, frozenset({control_plane.key})))
 
 
 def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple[PlannedStep, ...]:
     """All machines are loaded together. Only those of a template still have to become themselves; a pod ran in it."""
-    load = PlannedStep("load", None, frozenset({ground.key}))
-    last = [load]
+    restore = PlannedStep("restore", None, frozenset({ground.key}))
+    last = [restore]
     if origin.kind == "template":
-        first, *others = (PlannedStep("identify", node.index, frozenset({load.key})) for node in spec.nodes())
+        first, *others = (PlannedStep("personalize", node.index, frozenset({restore.key})) for node in spec.nodes())
         if wants_kubernetes(spec):
             # One after the other, for the processors are the control plane's first: its API answers sooner.
-            others = [PlannedStep("identify", one.node, frozenset({first.key})) for one in others]
+            others = [PlannedStep("personalize", one.node, frozenset({first.key})) for one in others]
         last = [first, *others]
-    steps = (load, *(step for step in last if step is not load))
+    steps = (restore, *(step for step in last if step is not restore))
     if not wants_kubernetes(spec):
         return steps
     return (*steps, PlannedStep("ready", None, frozenset(step.key for step in last)))

@@ -17,7 +17,7 @@ from aiohttp import UnixConnector
 
 from dayfly.drivers.docker import engine_info
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.errors import DockerUnavailable, EngineRefused
+from dayfly.errors import EngineRefused, EngineUnavailable
 
 _PING_SECONDS: Final = 10.0
 
@@ -32,14 +32,14 @@ class DockerClient:
         self._is_podman: bool | None = None
 
     def get(self) -> Docker:
-        """The client. Raises DockerUnavailable when there is no engine to talk to at all."""
+        """The client. Raises EngineUnavailable when there is no engine to talk to at all."""
         if self._docker is None:
             try:
                 self._docker, self._connector = _open(self._docker_host)
             except (AssertionError, ValueError, DockerError) as error:
                 # Without a URL aiodocker looks for a socket, and asserts that it found one.
                 where = self._docker_host or "DOCKER_HOST, the current context or /var/run/docker.sock"
-                raise DockerUnavailable(f"no engine at {where}: is docker running?") from error
+                raise EngineUnavailable(f"no engine at {where}: is docker running?") from error
         return self._docker
 
     @property
@@ -68,12 +68,12 @@ class DockerClient:
         except EngineRefused as refused:
             try:
                 await self.ping()
-            except DockerUnavailable as error:
-                raise DockerUnavailable(f"{refused.message} (and then it went away)") from error
+            except EngineUnavailable as error:
+                raise EngineUnavailable(f"{refused.message} (and then it went away)") from error
             raise
 
     async def ping(self) -> None:
-        """Raises DockerUnavailable when the engine takes no new connections.
+        """Raises EngineUnavailable when the engine takes no new connections.
 
         Never asked over a kept connection: those are served to the very end of an engine that is going down.
         """

@@ -102,7 +102,7 @@ class DockerEngine:
                     raise
 
     async def wait_exit(self, name: str) -> int | None:
-        """Has no limit of its own. Raises DockerUnavailable when the connection breaks.
+        """Has no limit of its own. Raises EngineUnavailable when the connection breaks.
 
         An engine that is going down ends all containers and tells whoever still waits: that is its end, not theirs.
         """

@@ -16,8 +16,8 @@ from aiodocker.exceptions import DockerError
 from dayfly.errors import (
     DayflyError,
     DiskFull,
-    DockerUnavailable,
     EngineRefused,
+    EngineUnavailable,
     ImageMissing,
     PortsExhausted,
 )
@@ -37,12 +37,12 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
     # An engine that is going down still answers for a while; its helpers are gone before it is.
-    ("is shutting down", DockerUnavailable),
-    ("containerd.sock", DockerUnavailable),
-    ("transport is closing", DockerUnavailable),
-    ("client connection is closing", DockerUnavailable),
-    ("ttrpc: closed", DockerUnavailable),
-    ("context canceled", DockerUnavailable),
+    ("is shutting down", EngineUnavailable),
+    ("containerd.sock", EngineUnavailable),
+    ("transport is closing", EngineUnavailable),
+    ("client connection is closing", EngineUnavailable),
+    ("ttrpc: closed", EngineUnavailable),
+    ("context canceled", EngineUnavailable),
 )
 _NOT_NOW: Final = frozenset({502, 503, 504})
 """An engine, or what stands before it, that will answer later."""
@@ -71,14 +71,14 @@ def translate(error: Exception, doing: str) -> DayflyError:
     """`error`, met while `doing`, as one of ours."""
     if isinstance(error, DockerError):
         if error.status == _CANNOT_CONNECT or error.status in _NOT_NOW:
-            return DockerUnavailable(f"{doing}: {error.message.strip()}")
+            return EngineUnavailable(f"{doing}: {error.message.strip()}")
         return refusal(message_in(error.message), doing)
     if isinstance(error, TimeoutError):
-        return DockerUnavailable(f"{doing}: the engine did not answer in time")
+        return EngineUnavailable(f"{doing}: the engine did not answer in time")
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and "no space left" in error.strerror.lower():
         return DiskFull(f"{doing}: {text}")
-    return DockerUnavailable(f"{doing}: the connection to the engine broke: {text}")
+    return EngineUnavailable(f"{doing}: the connection to the engine broke: {text}")
 
 
 def refusal(message: str, doing: str) -> DayflyError:

@@ -13,7 +13,7 @@ from aiodocker.events import DockerEvents
 from dayfly.domain.cluster.naming import LABEL_CLUSTER
 from dayfly.drivers.docker.errors import translate
 from dayfly.drivers.interfaces import EngineEvent
-from dayfly.errors import DockerUnavailable
+from dayfly.errors import EngineUnavailable
 
 _ACTIONS: Final[Mapping[str, str]] = {"remove": "destroy"}
 """Podman's word → Docker's."""
@@ -22,7 +22,7 @@ _ACTIONS: Final[Mapping[str, str]] = {"remove": "destroy"}
 async def follow(docker: Docker, labels: Mapping[str, str], since: datetime) -> AsyncIterator[EngineEvent]:
     """Container events since `since` of what carries all `labels`.
 
-    Raises DockerUnavailable when the stream ends.
+    Raises EngineUnavailable when the stream ends.
     """
     source = DockerEvents(docker)  # type: ignore[no-untyped-call]
     inbox = source.subscribe(create_task=False)  # type: ignore[no-untyped-call]
@@ -37,7 +37,7 @@ async def follow(docker: Docker, labels: Mapping[str, str], since: datetime) -> 
         cause = None if pump.cancelled() else pump.exception()
         if isinstance(cause, Exception):
             raise translate(cause, "engine events") from cause
-        raise DockerUnavailable("engine events: the stream ended")
+        raise EngineUnavailable("engine events: the stream ended")
     finally:
         pump.cancel()
         await asyncio.gather(pump, return_exceptions=True)

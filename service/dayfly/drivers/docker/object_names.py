@@ -17,7 +17,7 @@ _LOOK_SECONDS: Final = 30.0
 
 
 class EngineNames:
-    """`docker_host` as in DockerClient. All methods raise DockerUnavailable, EngineRefused."""
+    """`docker_host` as in DockerClient. All methods raise EngineUnavailable, EngineRefused."""
 
     def __init__(self, docker_host: str | None = None) -> None:
         self._client = DockerClient(docker_host)

@@ -39,7 +39,7 @@ _NO_LOGIN: Final = (
 
 
 async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
-    """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
+    """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
     repository, tag = split_tag(reference)
     params = {"tag": tag} | _without_tls(reference, podman=podman)
     transfer = _Transfer("pushing", reference, f"images/{repository}/push", params, podman)
@@ -48,7 +48,7 @@ async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | N
 
 
 async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
-    """Raises RegistryRefused, ImageMissing, EngineRefused, DockerUnavailable."""
+    """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
     repository, tag = split_tag(reference)
     if podman:
         path, params = _PULL_OF_PODMAN, {"reference": f"{repository}:{tag}"} | _without_tls(reference, podman=True)

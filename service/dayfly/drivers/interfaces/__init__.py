@@ -1,7 +1,7 @@
 """The interfaces to the outside world. Steps and controllers know these, and no library behind them.
 
 `ContainerEngine` speaks of sandbox and containers in CRI's sense, not of Docker: a Kubernetes engine can follow. Every
-method raises errors of dayfly.errors only; DockerUnavailable where the engine does not answer.
+method raises errors of dayfly.errors only; EngineUnavailable where the engine does not answer.
 """
 
 from __future__ import annotations

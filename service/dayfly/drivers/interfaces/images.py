@@ -63,7 +63,7 @@ class ImageStore(Protocol):
 class ImageBuilder(Protocol):
     """What a bake needs of the engine beside ImageStore. Nothing is left behind that `reference` does not name.
 
-    Both raise BakeFailed, DiskFull or DockerUnavailable, and stream: memory stays small.
+    Both raise BakeFailed, DiskFull or EngineUnavailable, and stream: memory stays small.
     """
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:

@@ -50,7 +50,7 @@ class ToolRun(Protocol):
         ...
 
     async def exit_code(self) -> int | None:
-        """Waits for its end; None where the engine has forgotten it. Raises DockerUnavailable."""
+        """Waits for its end; None where the engine has forgotten it. Raises EngineUnavailable."""
         ...
 
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
@@ -64,6 +64,6 @@ class ToolRunner(Protocol):
     def run(self, tool: ToolContainer) -> AbstractAsyncContextManager[ToolRun]:
         """The container exists no longer than the block.
 
-        Raises BakeFailed where the engine is on another host or without root, ImageMissing, DockerUnavailable.
+        Raises BakeFailed where the engine is on another host or without root, ImageMissing, EngineUnavailable.
         """
         ...

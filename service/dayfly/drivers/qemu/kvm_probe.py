@@ -47,7 +47,7 @@ async def probe_kvm(
 ) -> AcceleratorAnswer:
     """The answer of `setting`; for `auto`, that of a kernel from `image`, booted once per boot of this host.
 
-    The answer is kept in `cache_file`, unless there was no image to boot. Raises DockerUnavailable.
+    The answer is kept in `cache_file`, unless there was no image to boot. Raises EngineUnavailable.
     """
     if setting != "auto":
         return AcceleratorAnswer(setting, f"set to {setting} by the operator", 0.0)

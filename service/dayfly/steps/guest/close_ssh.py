@@ -10,7 +10,7 @@ from dayfly.steps.step import ssh_target
 
 
 async def close_ssh(drivers: Drivers, cluster: Cluster, secrets: ClusterSecrets) -> None:
-    """Close what this process has kept, of a cluster that no step is at work on. Raises DockerUnavailable."""
+    """Close this process's connections to a cluster on which no step works. Raises EngineUnavailable."""
     endpoints = await drivers.engine.endpoints(cluster.id)
     for node in cluster.spec.nodes():
         if (where := endpoints.get(ssh_forward_port(node.index))) is not None:

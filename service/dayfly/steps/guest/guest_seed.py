@@ -21,7 +21,7 @@ def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
 
 
 def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequence[File] = ()) -> bytes:
-    """What tells a node from all others, as a tar; with `more` files."""
+    """The identity of a node, as a tar, with `more` files."""
     files = (
         File("/root/.ssh/authorized_keys", f"{secrets.user_key.public}\n".encode()),
         File("/etc/ssh/ssh_host_ed25519_key", secrets.host_key.private.encode()),
@@ -29,7 +29,7 @@ def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequenc
         File("/etc/machine-id", f"{_machine_id(cluster_id, node)}\n".encode(), 0o444),
         File("/etc/hostname", f"{node.name}\n".encode(), 0o644),
     )
-    # sshd refuses keys in a folder that others may write.
+    # sshd refuses keys in a folder that other users can write to.
     return archive((*files, *more), {"/root/.ssh": 0o700})
 
 

@@ -1,7 +1,6 @@
 """The files that a node gets before it becomes part of a Kubernetes cluster: its identity, and its share of the PKI.
 
-One half of the contract with a node image; the other half are the programs that read them
-(domain/image.KubernetesNode).
+The programs of a node image read them (domain/image.KubernetesNode).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def node_files(spec: ClusterSpec, secrets: ClusterSecrets, node: Node, *, emulat
 
 
 def pki_share(secrets: ClusterSecrets, node: Node) -> dict[str, str]:
-    """Path below /etc/kubernetes → text, of what `node` may know."""
+    """Path below /etc/kubernetes → text, of the files that `node` may have."""
     own = f"{NODES}/{node.name}/"
     share = {path.removeprefix(own): text for path, text in secrets.pki.items() if path.startswith(own)}
     if node.role == "control-plane":
@@ -42,7 +41,7 @@ def pki_share(secrets: ClusterSecrets, node: Node) -> dict[str, str]:
 
 
 def _cluster_env(spec: ClusterSpec, secrets: ClusterSecrets, node: Node, *, emulated: bool) -> str:
-    """Shell assignments. No value holds anything but letters, digits and `.:-`, so none is quoted."""
+    """Shell assignments. Values have only letters, digits and `.:-`, so none is quoted."""
     values = {
         "DAYFLY_NODE_INDEX": str(node.index),
         "DAYFLY_NODE_COUNT": str(spec.node_count),

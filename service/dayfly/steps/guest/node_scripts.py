@@ -14,17 +14,17 @@ from dayfly.steps.observe.exit_guard import while_running
 from dayfly.steps.step import StepContext
 
 PROGRESS_PREFIX: Final = "dayfly: "
-"""A program's lines that begin so are sentences for people; all else is evidence, should it fail."""
+"""Lines with this prefix are progress for people; all output is evidence if the program fails."""
 
 _MARKS: Final = "/run/dayfly-"
-"""In memory: what was true of one boot says nothing of the next."""
+"""In memory: a mark is valid for one boot."""
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _EVIDENCE_CHARACTERS: Final = 16 * 1024
 _LOOK_SECONDS: Final = 20.0
 
 
 def kubernetes_node(context: StepContext) -> KubernetesNode:
-    """The manifest's part on Kubernetes. Raises ImageBroken where a step that needs it was planned without."""
+    """The Kubernetes part of the manifest. Raises ImageBroken where the image has none."""
     kubernetes = context.spec.manifest.kubernetes
     if kubernetes is None:
         raise ImageBroken(f"{context.spec.image} has no Kubernetes")
@@ -32,7 +32,7 @@ def kubernetes_node(context: StepContext) -> KubernetesNode:
 
 
 async def program_done(context: StepContext, program: str) -> bool:
-    """Does `program` say, on this node, that all its work has been done? False where the node doesn't answer."""
+    """Whether `program` reports on this node that its work is done; False where the node does not answer."""
     try:
         result = await context.drivers.ssh.run(
             await context.ssh_target(),
@@ -68,7 +68,7 @@ async def run_program(context: StepContext, program: str, failure: type[Failure]
 
 
 async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[str, str]:
-    """The end of each node's kubelet journal, as `kubelet/<node>` → text. Never raises: evidence is a bonus."""
+    """The end of each node's kubelet journal, as `kubelet/<node>` → text. Never raises."""
     evidence = {}
     for node in nodes:
         try:
@@ -79,23 +79,23 @@ async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[
             )
             evidence[f"kubelet/{node.name}"] = context.secrets.redact(journal.stdout[-_EVIDENCE_CHARACTERS:])
         except (Failure, InfrastructureError) as error:
-            evidence[f"kubelet/{node.name}"] = f"not to be had: {error.code}: {error.message}"
+            evidence[f"kubelet/{node.name}"] = f"not available: {error.code}: {error.message}"
     return evidence
 
 
 async def boot_ids(context: StepContext) -> dict[str, str]:
-    """Node's name → id of the boot it is in now, as its kernel says. Raises SshTimeout, CommandFailed."""
+    """Node's name → boot id of its kernel. Raises SshTimeout, CommandFailed."""
 
     async def ask(node: Node) -> str:
         if context.is_forked:
-            # Nobody has logged in to it yet, and to do so takes it long (steps/personalize.py).
+            # By the agent: a login is slow in a fork (steps/personalize.py).
             container = context.of(node).container.name
             return (await context.drivers.machines.read(container, _BOOT_ID, timeout=context.limits.command)).strip()
         result = await context.drivers.ssh.run(
             await context.ssh_target(node), f"cat {_BOOT_ID}", timeout=context.limits.command
         )
         if result.exit_code != 0:
-            raise CommandFailed(f"{node.name} does not say its boot's id", evidence={"stderr": result.stderr})
+            raise CommandFailed(f"the boot id of {node.name} cannot be read", evidence={"stderr": result.stderr})
         return result.stdout.strip()
 
     async with unwrap_exception_group(), asyncio.TaskGroup() as group:
@@ -109,11 +109,11 @@ async def remember(context: StepContext, mark: str, node: Node) -> None:
         await context.ssh_target(node), f"touch {_MARKS}{mark}", timeout=context.limits.command
     )
     if result.exit_code != 0:
-        raise CommandFailed(f"no mark could be left on {node.name}", evidence={"stderr": result.stderr})
+        raise CommandFailed(f"{_MARKS}{mark} cannot be written on {node.name}", evidence={"stderr": result.stderr})
 
 
 async def marked(context: StepContext, mark: str, node: Node) -> bool:
-    """Is the mark there? False where the node doesn't answer."""
+    """Whether the mark is there; False where the node does not answer."""
     try:
         result = await context.drivers.ssh.run(
             await context.ssh_target(node), f"test -e {_MARKS}{mark}", timeout=context.limits.command

@@ -16,18 +16,18 @@ from dayfly.drivers.interfaces import Machines
 from dayfly.errors import CommandFailed
 
 QUIESCED: Final = "/run/dayfly-hushed"
-"""In a guest's memory: the processes that stand still, a line for each. No such file where nobody looked for any."""
+"""In a guest's memory: the stopped processes, one a line; missing before quiesce(). Saved templates have this path."""
 
 QUIESCE_PROGRAM: Final = files("dayfly.steps.guest").joinpath("quiesce.pl").read_text()
 
 
 async def quiesce(machines: Machines, topology: Topology, *, timeout: float) -> None:
-    """In all guests, side by side. May be repeated. Raises CommandFailed, and as Machines.run."""
+    """Quiesce all guests in parallel. May be repeated. Raises CommandFailed, and as Machines.run."""
 
     async def one(container: str) -> None:
         ended = await machines.run(container, ["/usr/bin/perl", "-e", QUIESCE_PROGRAM, QUIESCED], timeout=timeout)
         if ended.exit_code != 0:
-            raise CommandFailed(f"{container} is not to be hushed", evidence={"stderr": ended.stderr})
+            raise CommandFailed(f"{container} cannot be quiesced", evidence={"stderr": ended.stderr})
 
     async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         for container in topology.nodes:

@@ -17,16 +17,16 @@ from dayfly.errors import CommandFailed
 _LOOK_SECONDS: Final = 15.0
 _QUIET_PER_VCPU: Final = 0.75
 _FALLING: Final = 0.85
-"""Loads are the kernel's averages of a minute. An emulated control plane at rest has one of 3 and more for ever: it has
-settled when that falls no more, which is less than to this part of itself from one look to the next."""
+"""The load is the kernel's one-minute average. An emulated control plane at rest keeps a load of 3 or more: it is idle
+when a look finds more than this part of the load before."""
 
 
 async def wait_idle(
     machines: Machines, topology: Topology, spec: ClusterSpec, clock: Clock, limits: TimeLimits
 ) -> str | None:
-    """Until every guest is quiet, or as quiet as it gets; None, or who is not after `limits.settle`, for a person.
+    """Wait until every guest is idle or its load stops falling. None, or the busy nodes after `limits.settle`, as text.
 
-    With Kubernetes, not before `limits.settle_least` either. Raises as Machines.run, CommandFailed.
+    With Kubernetes, wait for at least `limits.settle_least`. Raises as Machines.run, CommandFailed.
     """
     began = clock.monotonic()
     least = 0.0 if spec.manifest.kubernetes is None else limits.settle_least
@@ -59,9 +59,9 @@ async def _loads(machines: Machines, topology: Topology, spec: ClusterSpec, time
 
 
 async def _load(machines: Machines, container: str, timeout: float) -> float:
-    # By the agent: a connection of ours would be in the template's memory.
+    # By the agent: an SSH connection would be saved in the template's memory.
     said = await machines.read(container, "/proc/loadavg", timeout=timeout)
     try:
         return float(said.split()[0])
     except (IndexError, ValueError) as error:
-        raise CommandFailed(f"{container} does not say its load: {said[:100]!r}") from error
+        raise CommandFailed(f"the load of {container} cannot be read: {said[:100]!r}") from error

@@ -1,7 +1,7 @@
 """Diagnostics of a cluster, collected before anything is removed, or on request.
 
-For the engineer who reads them later: every text is bounded and without secrets; where a text is missing, its place
-says why. Not here: what is done with the texts (store, api).
+Every text is bounded and without secrets; in place of a missing text is the reason. Not here: where texts are kept
+(store, api).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from dayfly.steps.kubernetes_access import kube_access
 _log = structlog.get_logger(__name__)
 
 TEXT_BYTES: Final = 64 * 1024
-"""The end of each text is kept, of this length."""
+"""The length of each text: its end is kept."""
 LOOK_SECONDS: Final = 30.0
-"""For a slow engine or an emulated node. All looks happen at once: this is the time for the whole, too."""
+"""Enough for a slow engine or an emulated node. All looks run in parallel: also the limit of the whole."""
 _LOG_LINES: Final = 1000
 _JOURNAL_LINES: Final = 400
 
@@ -44,11 +44,11 @@ async def collect(
     gauge: PressureGauge,
     clock: Clock,
 ) -> Mapping[str, str]:
-    """Short name → text of at most TEXT_BYTES. Never raises: what cannot be had is named instead.
+    """Short name → text of at most TEXT_BYTES. Never raises: in place of a missing text is the reason.
 
-    Takes no longer than LOOK_SECONDS. Without `secrets` (none were made yet) nobody can log in on a node.
+    Takes at most LOOK_SECONDS. Without `secrets` (not made yet) no node is logged in to.
     """
-    looks = _Scene(drivers, topology, secrets, clock).looks()
+    looks = _Collector(drivers, topology, secrets, clock).looks()
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(_text(name, look)) for name, look in looks.items()}
     pressure = gauge.read()
@@ -62,17 +62,17 @@ async def _text(name: str, look: Look) -> str:
         async with asyncio.timeout(LOOK_SECONDS):
             return await look()
     except TimeoutError:
-        return f"not to be had: no answer within {LOOK_SECONDS:g} s"
+        return f"not available: no answer within {LOOK_SECONDS:g} s"
     except DayflyError as error:
-        return f"not to be had: {error.code}: {error.message}"
+        return f"not available: {error.code}: {error.message}"
     except Exception as error:
-        # Evidence is a bonus: a defect here must not keep a cluster from its end.
+        # A defect here must not prevent the end of a cluster.
         _log.exception("a defect while collecting", text=name)
-        return f"not to be had: {type(error).__name__} in Dayfly itself; the server's log has the traceback"
+        return f"not available: {type(error).__name__} in Dayfly itself; the server's log has the traceback"
 
 
 def _shown(text: str, secrets: ClusterSecrets | None) -> str:
-    """Its end, from a whole line on: half a line of a key would not be known for what it is."""
+    """The end of `text`, from a whole line on: half a line of a key would not be recognised and redacted."""
     # Redacted before it is cut, for the same reason.
     whole = (secrets.redact(text) if secrets is not None else text).encode()
     if len(whole) <= TEXT_BYTES:
@@ -81,8 +81,8 @@ def _shown(text: str, secrets: ClusterSecrets | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What is looked at, and with what."""
+class _Collector:
+    """One cluster and the drivers to observe it."""
 
     drivers: Drivers
     topology: Topology
@@ -90,7 +90,7 @@ class _Scene:
     clock: Clock
 
     def looks(self) -> dict[str, Look]:
-        """Name → look, of all there may be to see."""
+        """Name → look, of every possible text."""
         topology = self.topology
         looks: dict[str, Look] = {"containers.json": self._containers, "engine.json": self._engine}
         for container in (topology.net, topology.registry, *topology.nodes):
@@ -178,7 +178,7 @@ class _Scene:
         return {f"{node.node}/{unit}.log": look_at(selection) for unit, selection in units.items()}
 
     async def _ssh_target(self, index: int, node: ContainerSpec, secrets: ClusterSecrets) -> SshTarget:
-        # A machine that is down is told at once, not after a time-out.
+        # A machine that is down is reported at once, not after a time-out.
         if not any(
             s.name == node.name and s.state == "running"
             for s in await self.drivers.engine.list_containers(self._cluster_id)

@@ -21,7 +21,7 @@ async def while_running(
 ) -> Result:
     """The result of `work`, unless one of `containers` ends first: then VmExited or ContainerExited.
 
-    Whatever ends first, nothing of the rest goes on.
+    Everything else is cancelled.
     """
     job = asyncio.ensure_future(work)
     guards = {asyncio.ensure_future(engine.wait_exit(container.name)): container for container in containers}
@@ -31,7 +31,7 @@ async def while_running(
         ended = next((guard for guard in guards if guard in done), None)
         if ended is None or (job in done and job.exception() is None):
             return await job
-        # An exit explains a failure of the work better than the failure itself does.
+        # The exit is the cause of a failure of the work.
         raise await exit_error(engine, guards[ended], ended.result())
     finally:
         for task in pending:
@@ -47,7 +47,7 @@ async def is_running(engine: ContainerEngine, cluster_id: str, container: Contai
 
 
 async def require_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> None:
-    """Raises ContainerExited: its own log tells more than the engine's refusal to have others join it."""
+    """Raises ContainerExited, with the container's log: the engine would only refuse to let others join it."""
     status = next((seen for seen in await engine.list_containers(cluster_id) if seen.name == container.name), None)
     if status is None or status.state != "running":
         raise await exit_error(engine, container, status.exit_code if status else None)
@@ -56,14 +56,14 @@ async def require_running(engine: ContainerEngine, cluster_id: str, container: C
 async def exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
     evidence = await container_evidence(engine, container)
     if exit_code is None:
-        return ContainerExited(f"{container.name} was removed, and not by Dayfly", evidence=evidence)
+        return ContainerExited(f"{container.name} was removed by somebody other than Dayfly", evidence=evidence)
     kind = VmExited if container.role == "node" else ContainerExited
     last = next((line for line in reversed(evidence.get("log", "").splitlines()) if line.strip()), "no output")
     return kind(f"{container.name} ended with exit code {exit_code}: {last.strip()[:300]}", evidence=evidence)
 
 
 async def container_evidence(engine: ContainerEngine, container: ContainerSpec) -> dict[str, str]:
-    """What a container leaves to read: its log and, of a node, its serial console. Never raises."""
+    """The log of a container and, of a node, its serial console. Never raises."""
     evidence: dict[str, str] = {}
     try:
         evidence["log"] = await engine.logs(container.name)

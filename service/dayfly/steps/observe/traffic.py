@@ -17,7 +17,7 @@ _LOOK_SECONDS: Final = 30.0
 
 
 async def packets_from_outside(engine: ContainerEngine, topology: Topology) -> int | None:
-    """Packets since the network's container was started; None where the image is too old to count.
+    """Packets since the network's container was started; None where the image is too old to count them.
 
     Raises ContainerExited, and CommandFailed when the kernel's rules cannot be listed.
     """

@@ -14,29 +14,29 @@ from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.interfaces import Drivers, Machines
-from dayfly.errors import ContainerExited, DayflyError, DockerUnavailable, VmExited
+from dayfly.errors import ContainerExited, DayflyError, EngineUnavailable, VmExited
 
 RUNNING: Final = "running"
 INCOMING: Final = "inmigrate"
 PAUSED: Final = "paused"
-"""As QEMU names them: the machine runs; it waits to be loaded; somebody let it stand still."""
+"""QEMU's names: the machine runs; it waits for its snapshot to be loaded; it is paused."""
 DOWN: Final = "down"
 SILENT: Final = "silent"
-"""No container of it runs; one does, but QEMU does not answer."""
+"""The container does not run; it runs, but QEMU does not answer."""
 
 _LATE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
 class ResumeResult:
-    """What came of letting machines go on: why one cannot (`stuck`), and why one that does is `late` still."""
+    """The result of resuming machines. `stuck`: why one does not run; `late`: why a running one's clock is not set."""
 
     stuck: DayflyError | None = None
     late: DayflyError | None = None
 
 
 async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Mapping[str, str]:
-    """Container → what its machine does: DOWN, SILENT, or as QEMU names it. Raises DockerUnavailable."""
+    """Container → state of its machine: DOWN, SILENT, or QEMU's name of it. Raises EngineUnavailable."""
     seen = {status.name: status.state for status in await drivers.engine.list_containers(cluster_id)}
 
     async def look(name: str) -> str:
@@ -55,21 +55,21 @@ async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Ma
 
 
 async def pause_all(machines: Machines, topology: Topology) -> None:
-    """Let all machines stand still. Raises as Machines.pause; others may stand still then."""
+    """Pause all machines. Raises as Machines.pause; then some may be paused."""
     async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         for container in topology.nodes:
             group.create_task(machines.pause(container.name))
 
 
 async def resume(machines: Machines, containers: Iterable[str]) -> None:
-    """Let their machines go on, each even if another cannot: then its error is raised. Their clocks are late."""
+    """Resume each, also where another fails; then raise the first error. Sets no clock."""
     _raise_first(await _each(containers, machines.resume))
 
 
 async def resume_all(machines: Machines, topology: Topology, clock: Clock, *, timeout: float) -> ResumeResult:
-    """Let all machines go on, and set the clocks of those that do; `timeout` is for each clock. May be repeated.
+    """Resume all machines, and set the clocks of those that run; `timeout` is for each clock. May be repeated.
 
-    Raises DockerUnavailable.
+    Raises EngineUnavailable.
     """
     names = _names(topology)
     stuck = await _each(names, machines.resume)
@@ -84,7 +84,7 @@ async def set_clocks(machines: Machines, topology: Topology, clock: Clock, *, ti
 
 
 async def on_time(machines: Machines, container: str, clock: Clock, *, timeout: float) -> bool:
-    """Whether a guest that runs has the time of now; False where its agent does not answer."""
+    """Whether the clock of a running guest is right; False where its agent does not answer."""
     before = clock.now().timestamp()
     try:
         said = await machines.run(container, ["/bin/date", "+%s"], timeout=timeout)
@@ -95,7 +95,7 @@ async def on_time(machines: Machines, container: str, clock: Clock, *, timeout: 
 
 
 async def stop_paused(drivers: Drivers, topology: Topology, cluster_id: str) -> None:
-    """Stop the containers of machines that do not run, so that they are booted from their disks."""
+    """Stop the containers of machines that are paused or silent, so that they boot from their disks."""
     for name, state in (await vm_states(drivers, topology, cluster_id)).items():
         if state not in {RUNNING, DOWN}:
             await drivers.engine.stop(name)
@@ -106,12 +106,12 @@ def _names(topology: Topology) -> list[str]:
 
 
 async def _each(names: Iterable[str], act: Callable[[str], Awaitable[None]]) -> Mapping[str, DayflyError]:
-    """Those of `names` that it failed with, and why; each is tried even if another fails. Raises DockerUnavailable."""
+    """Name → error, of those that failed; each is tried even if another fails. Raises EngineUnavailable."""
     tried = list(names)
     ended = await asyncio.gather(*map(act, tried), return_exceptions=True)
     for error in ended:
         if isinstance(error, BaseException) and (
-            isinstance(error, DockerUnavailable) or not isinstance(error, DayflyError)
+            isinstance(error, EngineUnavailable) or not isinstance(error, DayflyError)
         ):
             raise error
     return {name: error for name, error in zip(tried, ended, strict=True) if isinstance(error, DayflyError)}

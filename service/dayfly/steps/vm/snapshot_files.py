@@ -20,8 +20,7 @@ from dayfly.errors import CommandFailed, LeaseLost
 
 REGISTRY: Final = "registry"
 _CONTENT: Final = "/var/lib/registry"
-# Arguments of both: the content, and the folder. Copied outside of the fence, for whoever is behind it keeps others
-# waiting: what was copied counts when it is renamed.
+# Copied before the fence, which makes other claims wait; the copy counts when it is renamed.
 _SAVE_REGISTRY: Final = f"""
 set -eu
 draft=$4.new-$(cat /proc/sys/kernel/random/uuid)
@@ -40,16 +39,16 @@ cp -a "$2/." "$1/"
 
 
 def folder_of(origin: BootSource, container: ContainerSpec) -> str:
-    """Where the machine of a node's container lies."""
+    """The folder of a node's machine in a snapshot."""
     return f"{origin.folder}/{container.node}"
 
 
 async def save(
     drivers: Drivers, topology: Topology, origin: BootSource, *, ram: Ram, disk: bool, fence: int, timeout: float
 ) -> int:
-    """Save all machines as `origin`, side by side; bytes on disk. They stand still afterwards. `fence`: of the claim.
+    """Save all machines as `origin`, in parallel; bytes on disk. They are paused afterwards. `fence`: of the claim.
 
-    Raises as Machines.save; then some may be saved, and any may stand still.
+    Raises as Machines.save; then some may be saved, and any may be paused.
     """
     machines, around = drivers.machines, origin.fence(fence)
     async with unwrap_exception_group(), asyncio.TaskGroup() as group:
@@ -65,20 +64,20 @@ async def save(
 
 
 async def discard(machines: Machines, topology: Topology, origin: BootSource, *, fence: int) -> None:
-    """Remove all of it: every node sees it. Raises as Machines.discard."""
+    """Remove the snapshot, by its first machine: all share the volume. Raises as Machines.discard."""
     await machines.discard(topology.nodes[0].name, origin.folder, fence=origin.fence(fence))
 
 
 async def save_registry(
     engine: ContainerEngine, topology: Topology, origin: BootSource, *, fence: int, timeout: float
 ) -> None:
-    """Keep the registry's content, whole or not at all. Raises CommandFailed, ContainerExited, LeaseLost."""
+    """Save the registry's content, completely or not at all. Raises CommandFailed, ContainerExited, LeaseLost."""
     argv = [_SAVE_REGISTRY, "sh", *origin.fence(fence).arguments, _CONTENT, f"{origin.folder}/{REGISTRY}"]
     await _run(engine, topology.registry.name, argv, timeout)
 
 
 async def load_registry(engine: ContainerEngine, topology: Topology, origin: BootSource, *, timeout: float) -> None:
-    """Give the registry the content that was kept, and nothing else. Raises CommandFailed, ContainerExited."""
+    """Replace the registry's content by the saved one. Raises CommandFailed, ContainerExited."""
     argv = [_LOAD_REGISTRY, "sh", _CONTENT, f"{origin.folder}/{REGISTRY}"]
     await _run(engine, topology.registry.name, argv, timeout)
 
@@ -86,7 +85,7 @@ async def load_registry(engine: ContainerEngine, topology: Topology, origin: Boo
 async def _run(engine: ContainerEngine, name: str, script: Sequence[str], timeout: float) -> None:
     ended = await engine.exec(name, ["sh", "-c", *script], timeout=timeout)
     if ended.exit_code == REFUSED:
-        raise LeaseLost(f"{name}: what is saved there is another claim's by now")
+        raise LeaseLost(f"{name}: a later claim owns the snapshot")
     if ended.exit_code != 0:
         text = ended.stderr.decode(errors="replace")
-        raise CommandFailed(f"{name}: its content could not be copied", evidence={"stderr": text})
+        raise CommandFailed(f"{name}: the registry's content could not be copied", evidence={"stderr": text})

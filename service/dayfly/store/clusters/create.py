@@ -52,8 +52,8 @@ def own_cluster(
 ) -> Cluster:
     """One of Dayfly's own: of `spec` it has what shapes a cluster, and nothing that callers want besides."""
     made = new_cluster(without_wishes(spec), now, owner=owner)
-    # Nobody knows the name before: it is free.
-    name = f"{purpose}-{made.id}"
+    # Free: no caller can know the id before.
+    name = f"{purpose.replace('_', '-')}-{made.id}"
     return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
 
 

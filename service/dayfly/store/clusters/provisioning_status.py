@@ -97,7 +97,7 @@ async def _use_template(transaction: Transaction, template_id: str, *, new: bool
     """Raises Conflict. The lock keeps the template until this transaction ends."""
     table = tables.templates
     # One that a fork of its own begins from once more (a reset) may be retired: it stays as long as the fork does.
-    serving = _FOR_NEW_FORKS if new else (*_FOR_NEW_FORKS, TemplatePhase.RETIRED)
+    serving = _FOR_NEW_FORKS if new else (*_FOR_NEW_FORKS, TemplatePhase.RETIRING)
     used = {"uses": table.c.uses + 1, "last_used_at": transaction.now} if new else {"last_used_at": transaction.now}
     there = update(table).where(table.c.id == template_id, table.c.phase.in_(serving)).values(used)
     if (await transaction.connection.execute(there)).rowcount == 0:

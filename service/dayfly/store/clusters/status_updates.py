@@ -50,7 +50,7 @@ class StatusUpdates(Leases):
         time: the time to live begins. Provisioning again, from its own disks: it counts with all its memory.
         Hibernated: its vCPUs and memory are given back, its disk is not; pending again: it waits for all of them.
         Deleted: secrets, endpoints, checkpoints, the share of the host and the claim itself are gone, and the name is
-        free. With a cluster that a template is made or tried with, the template fails.
+        free. With the builder or the verification of a template, the template fails.
         """
         async with self._guarded(claim) as (transaction, row):
             now = transaction.now
@@ -66,7 +66,7 @@ class StatusUpdates(Leases):
                 seconds = (now - await _began(transaction, old)).total_seconds()
                 new = replace(new, ready_at=old.ready_at or now)
                 values |= {"fault": None, "origin": None, **_beginning(new)}
-            if phase in {Phase.FAILED, Phase.DELETED} and row.purpose in {Purpose.TEMPLATE, Purpose.TRIAL}:
+            if phase in {Phase.FAILED, Phase.DELETED} and row.purpose in {Purpose.TEMPLATE, Purpose.VERIFICATION}:
                 await fail_template_build(transaction, row, fault)
             if phase is Phase.FAILED:
                 new = replace(new, failed_at=old.failed_at or now)

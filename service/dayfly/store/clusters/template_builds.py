@@ -7,7 +7,7 @@ repeated. A report about a template that was retired meanwhile only has the repo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, and_, insert, select, update
 
@@ -26,27 +26,29 @@ from dayfly.store.db.shared_queries import remove_clusters
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
+_TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
+
 
 class TemplateBuilds(Leases):
     """The way of a template to ready."""
 
     @uncancellable
     async def template_saved(self, claim: Claim, size_bytes: int) -> None:
-        """Its builder was saved and is to go; a fork of it goes into the queue, for a trial."""
+        """The snapshot of the builder is there: remove the builder, and queue the fork that verifies the template."""
         async with self._guarded(claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.VERIFYING, "size_bytes": size_bytes}
-            if await _move(transaction, row, TemplatePhase.MAKING, values):
+            if await _move(transaction, row, TemplatePhase.BUILDING, values):
                 await _keep_secrets(transaction, row)
                 spec = ClusterSpec.model_validate(row.spec)
-                trial = own_cluster(
-                    spec, transaction.now, owner=row.owner, purpose=Purpose.TRIAL, template_id=row.template_id
+                verification = own_cluster(
+                    spec, transaction.now, owner=row.owner, purpose=Purpose.VERIFICATION, template_id=row.template_id
                 )
-                await insert_cluster(transaction, trial)
+                await insert_cluster(transaction, verification)
 
     @uncancellable
     async def template_verified(self, claim: Claim) -> None:
-        """Its trial passed, and is to go: it may be forked from now on."""
+        """The verification is ready: remove it; the template is ready."""
         async with self._guarded(claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
@@ -54,20 +56,22 @@ class TemplateBuilds(Leases):
 
 
 async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
-    """The cluster that a template is made or tried with failed, or is deleted: so the template failed, if it needed it.
+    """The builder or the verification of a template failed or is deleted: the template fails, if it still needs it.
 
-    Without a `fault`, somebody has taken it away.
+    Without a `fault`, somebody deleted the cluster.
     """
     await remove_clusters(transaction, clusters.c.id == row.id)
-    fault = fault or Fault(Conflict.code, f"cluster {row.id}, which it was made or tried with, was deleted before")
-    stage = TemplatePhase.MAKING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
+    fault = fault or Fault(
+        Conflict.code, f"cluster {row.id}, which {_TASKS[Purpose(row.purpose)]} the template, was deleted"
+    )
+    stage = TemplatePhase.BUILDING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
     values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault), "failed_cluster": row.id}
     if await _move(transaction, row, stage, values):
         await remove_builders(transaction, row.template_id)
 
 
 async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, values: Mapping[str, object]) -> bool:
-    """Whether the template was `old`, and so is now as `values` have it."""
+    """Whether the template was `old`, and now has `values`."""
     moved = update(templates).where(templates.c.id == row.template_id, templates.c.phase == old).values(values)
     transaction.wake(QUEUE)
     return bool((await transaction.connection.execute(moved)).rowcount)
@@ -81,6 +85,6 @@ async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
 
 
 async def remove_builders(transaction: Transaction, template_id: str) -> None:
-    """The clusters that a template is made and tried with are to go."""
-    makers = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.TRIAL])
-    await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, makers))
+    """Remove the builder and the verification of a template."""
+    builders = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.VERIFICATION])
+    await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, builders))

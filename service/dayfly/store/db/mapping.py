@@ -15,6 +15,7 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
+from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
@@ -31,7 +32,7 @@ def cluster_from(row: Row[Any]) -> Cluster:
         deleted_at=row.deleted_at,
         expires_at=row.expires_at,
         endpoints={int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
-        fault=Fault(**row.fault) if row.fault else None,
+        fault=_fault_from(row.fault),
         generation=row.generation,
         owner=row.owner,
         admitted_at=row.admitted_at,
@@ -119,7 +120,7 @@ def template_from(row: Row[Any]) -> Template:
         uses=row.uses,
         forks=row.forks,
         failures=row.failures,
-        fault=Fault(**row.fault) if row.fault else None,
+        fault=_fault_from(row.fault),
         failed_cluster=row.failed_cluster,
     )
 
@@ -141,7 +142,7 @@ def pool_from(row: Row[Any]) -> Pool:
         created_at=row.created_at,
         schedule=tuple(map(_period_from, row.schedule)),
         max_age_seconds=row.max_age_seconds,
-        waiting=PoolCondition(**row.waiting) if row.waiting else None,
+        condition=_condition_from(row.waiting),
     )
 
 
@@ -173,12 +174,33 @@ def _period_from(kept: dict[str, Any]) -> Period:
     return Period(frozenset(kept["days"]), since, until, kept["size"])
 
 
+def condition_columns(condition: PoolCondition) -> dict[str, str]:
+    """Why a pool is not filled, as JSON."""
+    return {"code": stored(CODES, condition.code), "message": storable(condition.message)}
+
+
+def _condition_from(kept: dict[str, Any] | None) -> PoolCondition | None:
+    return None if not kept else PoolCondition(present(CODES, kept["code"]), kept["message"])
+
+
+def _fault_from(kept: dict[str, Any] | None) -> Fault | None:
+    if not kept:
+        return None
+    step = kept["step"]
+    return Fault(
+        code=present(CODES, kept["code"]),
+        message=kept["message"],
+        step=None if step is None else present(STEPS, step),
+        node=kept["node"],
+    )
+
+
 def fault_columns(fault: Fault) -> dict[str, str | None]:
     """A fault as JSON, without its evidence."""
     return {
-        "code": fault.code,
+        "code": stored(CODES, fault.code),
         "message": storable(fault.message),
-        "step": fault.step,
+        "step": None if fault.step is None else stored(STEPS, fault.step),
         "node": fault.node,
     }
 

@@ -23,8 +23,8 @@ from dayfly.store.notify.commit_notifier import QUEUE, WORK
 _NEW_EVENT: Final = insert(tables.events)
 _OWNERS: Final = {
     Purpose.TEMPLATE: "builds a template",
-    Purpose.TRIAL: "verifies a template",
-    Purpose.MEMBER: "belongs to a pool",
+    Purpose.VERIFICATION: "verifies a template",
+    Purpose.POOL_MEMBER: "belongs to a pool",
 }
 _BATCH: Final = 1000
 """Ids in one statement: databases bound the number of parameters."""

@@ -2,7 +2,7 @@
 
 Times are the database's, in UTC. Whatever is filtered or ordered by is a column; the rest is JSON. The texts below are
 the conditions of partial indices: a query that uses such an index repeats the condition word for word, because SQLite
-does not look into parameters when it chooses an index.
+does not look into parameters when it chooses an index. They name stored values (stored_names.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
+from dayfly.store.db.stored_names import CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES, StoredName
 from dayfly.store.db.types import UtcDateTime
 
 metadata = MetaData(
@@ -87,7 +88,7 @@ clusters = Table(
     Column("warned_at", UtcDateTime),
     Column("restarts", Integer, nullable=False, server_default="0"),
     Column("restarted_at", UtcDateTime),
-    Column("purpose", String(16), nullable=False, server_default="cluster"),
+    Column("purpose", StoredName(16, PURPOSES), nullable=False, server_default="cluster"),
     Column("template_id", String(12)),
     Column("pool_id", String(12)),
     Column("origin", String(64)),
@@ -128,7 +129,7 @@ steps = Table(
     # Grows with the first report of a step: the order in which steps began.
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     cluster_id(),
-    Column("name", String(64), nullable=False),
+    Column("name", StoredName(64, STEPS), nullable=False),
     # "" for a step of the whole cluster: NULLs are never equal, so a unique constraint would not hold.
     Column("node", String(64), nullable=False),
     Column("state", String(16), nullable=False),
@@ -136,7 +137,7 @@ steps = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("detail", Text, nullable=False),
-    Column("error_code", String(64)),
+    Column("error_code", StoredName(64, CODES)),
     UniqueConstraint("cluster_id", "name", "node"),
 )
 
@@ -148,10 +149,10 @@ events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("type", String(64), nullable=False),
     Column("message", Text, nullable=False),
-    Column("step", String(64)),
+    Column("step", StoredName(64, STEPS)),
     Column("node", String(64)),
     Column("seconds", Float),
-    Column("code", String(64)),
+    Column("code", StoredName(64, CODES)),
     Index("ix_events_cluster_id_id", "cluster_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -188,7 +189,7 @@ templates = Table(
     Column("key", String(64), nullable=False),
     Column("owner", String(63), nullable=False),
     Column("spec", PLAIN_JSON, nullable=False),
-    Column("phase", String(16), nullable=False),
+    Column("phase", StoredName(16, TEMPLATE_PHASES), nullable=False),
     # The cluster that it was made from: forgotten before it.
     Column("builder", String(12), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -199,7 +200,7 @@ templates = Table(
     Column("uses", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("fault", PLAIN_JSON),
-    # The cluster that failed, and has the evidence: the builder, or the trial. Forgotten before the template.
+    # The cluster that failed, and has the evidence: the builder or the verification. Deleted before the template.
     Column("failed_cluster", String(12)),
     partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
     partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
@@ -217,7 +218,7 @@ checkpoints = Table(
     metadata,
     cluster_id(primary_key=True),
     Column("name", String(40), primary_key=True),
-    Column("phase", String(16), nullable=False),
+    Column("phase", StoredName(16, CHECKPOINT_PHASES), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("size_bytes", BIG, nullable=False, server_default="0"),
 )
@@ -234,7 +235,7 @@ pools = Table(
     Column("schedule", PLAIN_JSON, nullable=False),
     Column("max_age_seconds", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Why it is not filled, as a worker found it; NULL: nothing is known to be in its way.
+    # Pool.condition; NULL: none.
     Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
 )

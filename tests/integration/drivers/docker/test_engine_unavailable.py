@@ -12,7 +12,7 @@ import pytest
 
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.interfaces import EngineResource
-from dayfly.errors import DockerUnavailable, EngineRefused
+from dayfly.errors import EngineRefused, EngineUnavailable
 from tests.support.socket_proxy import CuttableSocket
 from tests.support.steps import busybox, cluster_id, container, engine, images, instance
 
@@ -41,7 +41,7 @@ async def test_an_engine_that_is_not_there(tmp_path: Path, instance: str) -> Non
     ]
     results = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert {type(result) for result in results} == {DockerUnavailable}
+    assert {type(result) for result in results} == {EngineUnavailable}
     await nowhere.close()
 
 
@@ -51,7 +51,7 @@ async def test_an_engine_that_comes_after_us(tmp_path: Path, instance: str, engi
         # The file is there and nobody listens: as while the engine starts.
         nobody.bind(str(path))
         driver = DockerEngine(f"unix://{path}", instance=instance)
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await driver.list_resources()
         path.unlink()
     with CuttableSocket(path):
@@ -74,11 +74,11 @@ async def test_an_engine_that_goes_away_and_comes_back(tmp_path: Path, instance:
         wire.cut()
         async with asyncio.timeout(10):
             ended = await asyncio.gather(following, waiting, running, return_exceptions=True)
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await driver.list_containers(cluster_id(instance))
         wire.give_back()
 
-        assert {type(result) for result in ended} == {DockerUnavailable}
+        assert {type(result) for result in ended} == {EngineUnavailable}
         assert [status.state for status in await driver.list_containers(cluster_id(instance))] == ["running"]
         await driver.close()
 
@@ -97,10 +97,10 @@ async def test_an_engine_that_goes_down_ends_containers_and_nobody_takes_it_for_
         await asyncio.gather(*(driver.info() for _ in range(4)))
         wire.take_no_more()
 
-        with pytest.raises(DockerUnavailable, match="went away"):
+        with pytest.raises(EngineUnavailable, match="went away"):
             await driver.ensure(container(instance, "node01", joins="dayfly-none-net"))
         await engine.stop(net.name)
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await waiting
 
         wire.give_back()

@@ -15,7 +15,7 @@ from aiodocker.containers import DockerContainer
 
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
-from dayfly.errors import BakeFailed, DockerUnavailable, EngineRefused, ImageMissing
+from dayfly.errors import BakeFailed, EngineRefused, EngineUnavailable, ImageMissing
 from tests.support.socket_proxy import CuttableSocket
 from tests.support.steps import busybox, engine, images, instance, pack_busybox
 
@@ -322,7 +322,7 @@ async def test_a_one_shot_that_an_engine_kept_is_gone_after_the_next(
             while not any(each.running for each in await engine.list_resources()):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         away.cut()
-        with pytest.raises(DockerUnavailable):
+        with pytest.raises(EngineUnavailable):
             await running
         assert len(await engine.list_resources()) == 1
         away.give_back()
@@ -372,7 +372,7 @@ async def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
 
     results = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert {type(result) for result in results} == {DockerUnavailable}
+    assert {type(result) for result in results} == {EngineUnavailable}
     await nowhere.close()
 
 

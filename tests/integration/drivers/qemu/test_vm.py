@@ -157,7 +157,7 @@ async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) ->
 
 async def test_a_guest_that_cannot_become_itself_says_why(fork: RealMachines) -> None:
     await fork.shell("rm /run/dayfly-identity; mkdir /etc/machine-id.new")
-    with pytest.raises(CommandFailed, match="did not become itself") as caught:
+    with pytest.raises(CommandFailed, match="cannot be personalised") as caught:
         await Personalize().apply(fork.context(fork.spec.nodes()[0]))
     assert caught.value.evidence["stderr"].startswith("/etc/machine-id: Is a directory")
 

@@ -104,9 +104,9 @@ def test_what_is_to_be_gone_is_due_and_what_is_gone_never() -> None:
         ({"desired": Desired.HIBERNATED}, NOW),
         ({"paused": True}, NOW),
         ({"purpose": Purpose.TEMPLATE}, NOW),
-        ({"purpose": Purpose.TRIAL}, NOW),
-        ({"purpose": Purpose.MEMBER}, NOW),
-        ({"purpose": Purpose.MEMBER, "paused": True}, None),
+        ({"purpose": Purpose.VERIFICATION}, NOW),
+        ({"purpose": Purpose.POOL_MEMBER}, NOW),
+        ({"purpose": Purpose.POOL_MEMBER, "paused": True}, None),
         ({"phase": Phase.HIBERNATED, "desired": Desired.HIBERNATED}, None),
         ({"phase": Phase.HIBERNATED}, NOW),
         ({"phase": Phase.PROVISIONING, "reset_to": IMAGE}, None),
@@ -134,4 +134,4 @@ def test_who_may_be_idle_is_looked_at_now_and_then() -> None:
     idle = replace(made, spec=made.spec.model_copy(update={"idle_seconds": 400}))
     assert next_look(idle, NOW) == at(100)
     assert next_look(replace(idle, phase=Phase.HIBERNATED, desired=Desired.HIBERNATED), NOW) is None
-    assert next_look(replace(idle, purpose=Purpose.MEMBER, paused=True), NOW) is None
+    assert next_look(replace(idle, purpose=Purpose.POOL_MEMBER, paused=True), NOW) is None

@@ -44,7 +44,7 @@ def test_readiness_decides_what_is_done() -> None:
 
     assert names("booted") == {"sandbox", "registry", "boot"}
     assert names("nodes") == names("booted") | {"control_plane", "join", "ready"}
-    assert names("usable") == names("nodes") | {"smoke"}
+    assert names("usable") == names("nodes") | {"smoke_test"}
 
 
 def test_without_kubernetes_booted_is_all_there_is() -> None:
@@ -57,38 +57,38 @@ def names(origin: BootSource | None, *, generation: int = 1, kubernetes: bool = 
 
 
 def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_themselves() -> None:
-    assert names(TEMPLATE) == ["sandbox", "load", "identify", "identify", "ready", "registry"]
-    assert names(CHECKPOINT) == ["sandbox", "registry", "load", "ready"]
-    assert names(HIBERNATION) == ["sandbox", "registry", "load", "ready"]
-    assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "load", "identify", "identify"]
-    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "registry", "load"]
+    assert names(TEMPLATE) == ["sandbox", "restore", "personalize", "personalize", "ready", "registry"]
+    assert names(CHECKPOINT) == ["sandbox", "registry", "restore", "ready"]
+    assert names(HIBERNATION) == ["sandbox", "registry", "restore", "ready"]
+    assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "restore", "personalize", "personalize"]
+    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "registry", "restore"]
 
 
 def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> None:
-    assert "clear" not in names(IMAGE)
+    assert "remove_stale" not in names(IMAGE)
     for origin in (IMAGE, TEMPLATE, CHECKPOINT):
-        assert names(origin, generation=2) == ["clear", *names(origin)]
+        assert names(origin, generation=2) == ["remove_stale", *names(origin)]
     for kept in (None, HIBERNATION):
         assert names(kept, generation=2) == names(kept)
 
 
 def test_a_forks_registry_leaves_the_processors_to_its_control_plane_first() -> None:
-    for kubernetes, ground in {True: ("identify", 1), False: ("sandbox", None)}.items():
+    for kubernetes, ground in {True: ("personalize", 1), False: ("sandbox", None)}.items():
         steps = plan_steps(make_spec(workers=1, kubernetes=kubernetes), TEMPLATE)
         assert [step.after for step in steps if step.name == "registry"] == [{ground}]
 
 
 def test_of_a_forks_nodes_the_control_plane_is_itself_first() -> None:
-    for kubernetes, before in {True: ("identify", 1), False: ("load", None)}.items():
+    for kubernetes, before in {True: ("personalize", 1), False: ("restore", None)}.items():
         steps = plan_steps(make_spec(workers=2, kubernetes=kubernetes), TEMPLATE)
-        assert [step.after for step in steps if step.name == "identify"] == [{("load", None)}, {before}, {before}]
+        assert [step.after for step in steps if step.name == "personalize"] == [{("restore", None)}, {before}, {before}]
 
 
 def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_with_them() -> None:
     for origin in (None, IMAGE, TEMPLATE, HIBERNATION, CHECKPOINT):
         steps = plan_steps(make_spec(workers=1, kubernetes=True), origin)
         waiting = [step.name for step in steps if ("registry", None) in step.after]
-        assert waiting == (["load"] if origin == CHECKPOINT else [])
+        assert waiting == (["restore"] if origin == CHECKPOINT else [])
 
 
 def test_an_image_and_disks_that_are_there_are_booted_alike() -> None:

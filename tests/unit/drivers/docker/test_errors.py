@@ -14,8 +14,8 @@ from dayfly.errors import (
     ContainerExited,
     DayflyError,
     DiskFull,
-    DockerUnavailable,
     EngineRefused,
+    EngineUnavailable,
     ImageMissing,
     PortsExhausted,
 )
@@ -44,19 +44,19 @@ SAMPLES = [
     ),
     (DockerError(409, "cannot join network of a non running container: 0f"), EngineRefused),
     (DockerError(400, "OCI runtime create failed: executable file not found in $PATH"), EngineRefused),
-    (DockerError(900, "Cannot connect to Docker Engine via unix:///x [No such file]"), DockerUnavailable),
-    (TimeoutError(), DockerUnavailable),
-    (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), DockerUnavailable),
-    (aiohttp.ServerDisconnectedError(), DockerUnavailable),
-    (aiohttp.ClientPayloadError("Response payload is not completed"), DockerUnavailable),
-    (DockerError(503, "the engine is starting"), DockerUnavailable),
-    (DockerError(500, "daemon is shutting down"), DockerUnavailable),
+    (DockerError(900, "Cannot connect to Docker Engine via unix:///x [No such file]"), EngineUnavailable),
+    (TimeoutError(), EngineUnavailable),
+    (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), EngineUnavailable),
+    (aiohttp.ServerDisconnectedError(), EngineUnavailable),
+    (aiohttp.ClientPayloadError("Response payload is not completed"), EngineUnavailable),
+    (DockerError(503, "the engine is starting"), EngineUnavailable),
+    (DockerError(500, "daemon is shutting down"), EngineUnavailable),
     (
         DockerError(500, "connection error: dial unix /run/containerd/containerd.sock: connect: connection refused"),
-        DockerUnavailable,
+        EngineUnavailable,
     ),
-    (DockerError(500, "rpc error: code = Unavailable desc = transport is closing: unavailable"), DockerUnavailable),
-    (DockerError(500, "ttrpc: closed: unknown"), DockerUnavailable),
+    (DockerError(500, "rpc error: code = Unavailable desc = transport is closing: unavailable"), EngineUnavailable),
+    (DockerError(500, "ttrpc: closed: unknown"), EngineUnavailable),
     (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
 ]
 
@@ -90,7 +90,7 @@ def test_an_error_of_ours_passes_as_it_is() -> None:
 
 
 def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
-    with pytest.raises(DockerUnavailable), engine_errors("waiting for x"):
+    with pytest.raises(EngineUnavailable), engine_errors("waiting for x"):
         json.loads('{"StatusCode":')
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.drivers.docker.tool_containers import DockerTools
 from dayfly.drivers.interfaces import ToolContainer
-from dayfly.errors import BakeFailed, DockerUnavailable
+from dayfly.errors import BakeFailed, EngineUnavailable
 
 TOOL = ToolContainer(image="debian:1", command=("true",), capabilities=())
 
@@ -39,6 +39,6 @@ async def test_an_engine_of_another_host_is_said() -> None:
 
 async def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
     tools = DockerTools(f"unix://{tmp_path}/none.sock")
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(EngineUnavailable):
         await run(tools)
     await tools.aclose()

@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.drivers.interfaces import ExecResult
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer, probe_kvm
-from dayfly.errors import DockerUnavailable, EngineRefused
+from dayfly.errors import EngineRefused, EngineUnavailable
 from dayfly.testing.fakes import FakeImages
 
 IMAGE = "dayfly/bare:latest"
@@ -120,9 +120,9 @@ async def test_a_device_the_engine_does_not_hand_out_is_not_remembered(images: F
 
 
 async def test_an_engine_that_is_down_is_no_answer(images: FakeImages, device: Path) -> None:
-    images.fail_next("run", DockerUnavailable("down"))
+    images.fail_next("run", EngineUnavailable("down"))
 
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(EngineUnavailable):
         await _probe(images, device)
 
 

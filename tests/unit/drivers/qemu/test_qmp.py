@@ -12,7 +12,7 @@ import pytest
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.drivers.interfaces import ByteStream
 from dayfly.drivers.qemu.qmp import qmp
-from dayfly.errors import CommandFailed, ContainerExited, DockerUnavailable, VmExited
+from dayfly.errors import CommandFailed, ContainerExited, EngineUnavailable, VmExited
 from dayfly.testing.fakes import FakeEngine
 from tests.support.specs import make_spec
 
@@ -106,10 +106,10 @@ class _Breaks(_Ends):
     """A stream over an engine that went away."""
 
     async def read(self) -> bytes:
-        raise DockerUnavailable("gone")
+        raise EngineUnavailable("gone")
 
 
-@pytest.mark.parametrize(("stream", "kind"), [(_Ends(), VmExited), (_Breaks(), DockerUnavailable)])
+@pytest.mark.parametrize(("stream", "kind"), [(_Ends(), VmExited), (_Breaks(), EngineUnavailable)])
 async def test_a_session_that_never_begins(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, stream: ByteStream, kind: type[Exception]
 ) -> None:

@@ -92,7 +92,7 @@ async def test_a_machine_that_ended_is_told_at_once_and_the_others_still_speak()
     assert told[lab.topology.nodes[0].name] == ("exited", 137)
     assert "qemu: killed" in texts["node01/log"]
     for name in ("node01/kubelet.log", "node01/qmp.json"):
-        assert texts[name].startswith("not to be had: container_exited")
+        assert texts[name].startswith("not available: container_exited")
     assert lab.ssh.ran("journalctl") == [lab.engine.containers[lab.topology.net.name].ports[ssh_forward_port(2)]] * 2
 
 
@@ -109,7 +109,7 @@ async def test_an_engine_that_is_away_is_the_answer_to_every_question() -> None:
     lab.engine.engine_down()
     texts = await lab.collect()
     del texts["pressure"]
-    assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"docker_unavailable"}
+    assert {text.partition(": ")[2].partition(":")[0] for text in texts.values()} == {"engine_unavailable"}
 
 
 async def test_a_defect_keeps_nothing_else_back(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,7 +128,7 @@ async def test_nobody_waits_longer_than_one_look(monkeypatch: pytest.MonkeyPatch
     lab.ssh.block("run")
     async with asyncio.timeout(5):
         texts = await lab.collect()
-    assert texts["node01/kubelet.log"] == "not to be had: no answer within 0.05 s"
+    assert texts["node01/kubelet.log"] == "not available: no answer within 0.05 s"
     assert "running" in texts["containers.json"]
 
 

@@ -43,12 +43,12 @@ async def delete_all(session: Session) -> str:
     return f"{len(living)} clusters and {len(templates)} templates are deleted"
 
 
-async def look_for_strays(session: Session) -> str:
+async def look_for_orphans(session: Session) -> str:
     """What `dayfly gc --dry-run` would list."""
     orphans = await session.api.orphans()
     if orphans:
         listed = ", ".join(f"{orphan.kind} {orphan.name} ({orphan.why})" for orphan in orphans)
-        raise TrialFailed("strays", f"`dayfly gc` would remove {listed}")
+        raise TrialFailed("orphans", f"`dayfly gc` would remove {listed}")
     return "`dayfly gc --dry-run` lists nothing"
 
 
@@ -128,14 +128,14 @@ async def _ids(session: Session) -> frozenset[str]:
     """Of all clusters and templates that were ever on the service's record."""
     if session.service.running:
         clusters = await session.api.list(phases=tuple(Phase), purposes=PURPOSES)
-        templates_on_record = await session.api.templates(gone=True)
+        templates_on_record = await session.api.templates(retired=True)
         return frozenset({*(one.id for one in clusters), *(one.id for one in templates_on_record)})
     if not (session.settings.state_dir / "dayfly.db").exists():
         return frozenset()
     store = await Store.open(session.settings.database)
     try:
         page = await store.list_clusters(phases=tuple(Phase), purposes=tuple(Purpose), limit=1000)
-        templates = await store.list_templates(gone=True)
+        templates = await store.list_templates(retired=True)
     finally:
         await store.close()
     return frozenset({*(one.id for one in page.clusters), *(one.id for one in templates)})
