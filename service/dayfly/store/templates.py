@@ -24,20 +24,20 @@ from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
 _ATTEMPTS: Final = 5
-"""How often a change looks again that met another one half-way."""
+"""Attempts of a write that conflicts with concurrent writes."""
 _UNFINISHED: Final = (TemplatePhase.MAKING, TemplatePhase.VERIFYING)
 
 
 class TemplateQueries:
-    """What there is to fork from."""
+    """Templates: create, read, retire."""
 
     _database: Database
 
     @uncancellable
     async def create_template(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
-        """A template of `spec`, and in the queue the cluster that it is to be made from: (template, whether it is new).
+        """Create a template of `spec`, and queue the cluster that builds the template: (template, whether it is new).
 
-        Where there is one of `key` (domain/template.template_key), or it is being made, it is that one.
+        If a template of `key` (domain/template.template_key) exists or is being built, returns that template.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -48,12 +48,12 @@ class TemplateQueries:
                         return template_from(row), False
                     return await _insert(transaction, spec, owner, key), True
             except IntegrityError:
-                continue  # one of the same key was committed meanwhile: the next look sees it
-        raise Internal("a template could not be recorded: its key or id was taken time and again")
+                continue  # another transaction committed the same key: the next attempt finds it
+        raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def get_template(self, template_id: str) -> Template:
-        """One that is gone, too, while it is remembered. Raises NotFound."""
+        """Also a gone template, until its record is purged. Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(templates.c.id == template_id))).one_or_none()
         if row is None:
@@ -62,7 +62,7 @@ class TemplateQueries:
 
     @uncancellable
     async def list_templates(self, *, owner: str | None = None, gone: bool = False) -> tuple[Template, ...]:
-        """Those of `owner` (None: of all), newest first; those that are gone only with `gone`."""
+        """Templates of `owner` (None: of all), newest first; gone templates only with `gone`."""
         query = _templates().order_by(templates.c.created_at.desc(), templates.c.id.desc())
         if not gone:
             query = query.where(tables.RECORDED)
@@ -73,7 +73,7 @@ class TemplateQueries:
 
     @uncancellable
     async def find_template(self, key: str, owner: str) -> Template | None:
-        """The ready one of this key, if there is one."""
+        """The ready template of `key`, if there is one."""
         ready = (tables.SERVING, templates.c.key == key, templates.c.phase == TemplatePhase.READY)
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(*ready, templates.c.owner == owner))).one_or_none()
@@ -81,7 +81,7 @@ class TemplateQueries:
 
     @uncancellable
     async def template_secrets(self, template_id: str) -> ClusterSecrets | None:
-        """The secrets of the cluster that it was made from; None before it is saved, and once it is gone."""
+        """The secrets of the builder; None before the template is saved, and after it is gone."""
         query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
         async with self._database.read() as connection:
             content = (await connection.execute(query)).scalar_one_or_none()
@@ -89,14 +89,14 @@ class TemplateQueries:
 
     @uncancellable
     async def known_templates(self) -> Mapping[str, TemplatePhase]:
-        """All on record, those that are gone included."""
+        """Id → phase of all templates on record, gone templates included."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(templates.c.id, templates.c.phase))).all()
         return {row.id: TemplatePhase(row.phase) for row in rows}
 
     @uncancellable
     async def fork_ended(self, template_id: str, *, ok: bool) -> None:
-        """A fork of it became ready, or failed before it was."""
+        """Count a fork that failed before it was ready; with `ok`, reset the count of failures in a row."""
         failures = 0 if ok else templates.c.failures + 1
         async with self._database.write() as transaction:
             counted = update(templates).where(templates.c.id == template_id).values(failures=failures)
@@ -104,7 +104,7 @@ class TemplateQueries:
 
     @uncancellable
     async def retire_template(self, template_id: str) -> Template:
-        """No new forks from now on; what it is being made from is to be removed. May be repeated. Raises NotFound."""
+        """Retire the template, and remove the clusters that build or verify it. May be repeated. Raises NotFound."""
         for _ in range(_ATTEMPTS):
             template = await self.get_template(template_id)
             if template.phase in {TemplatePhase.RETIRED, TemplatePhase.GONE}:
@@ -118,14 +118,14 @@ class TemplateQueries:
                     transaction.wake(QUEUE)
                     row = await transaction.connection.execute(_templates().where(templates.c.id == template_id))
                     return template_from(row.one())
-                # It has moved on: there may be another cluster by now that is to be removed.
-        raise Internal(f"template {template_id} changed time and again while it was to be retired")
+                # The phase changed meanwhile: another cluster may build or verify the template now.
+        raise Internal(f"template {template_id} was not retired: its phase changed in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
-        """Retire a ready template, and have one of `spec` and `key` made in its place, both or neither: that one.
+        """Retire a ready template and create its successor of `spec` and `key`, in one transaction; the successor.
 
-        None when nothing is to be made: there is one of `key`, or somebody else retired the old one before.
+        None if a template of `key` exists, or the old template is not ready any more.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -141,12 +141,12 @@ class TemplateQueries:
                         return None
                     return await _insert(transaction, spec, owner, key)
             except IntegrityError:
-                continue  # one of the same key was committed meanwhile: the next look sees it
-        raise Internal("a template could not be recorded: its key or id was taken time and again")
+                continue  # another transaction committed the same key: the next attempt finds it
+        raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def close_templates(self) -> tuple[str, ...]:
-        """Declare those gone that were retired and of which nothing lives any more; their ids."""
+        """Move retired templates without living forks to `gone`; their ids."""
         alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
         over = and_(templates.c.phase == TemplatePhase.RETIRED, not_(alive))
         async with self._database.read() as connection:
@@ -160,12 +160,12 @@ class TemplateQueries:
                 delete(template_secrets).where(template_secrets.c.template_id.in_(ids))
             )
             if ids:
-                transaction.wake(QUEUE)  # there is more room on the disk
+                transaction.wake(QUEUE)  # disk became free
             return ids
 
 
 def _templates() -> Select[Any]:
-    """Rows that `rows.template_from` reads."""
+    """Rows for db/mapping.template_from."""
     forks = (
         select(func.count())
         .where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES, clusters.c.purpose != Purpose.TEMPLATE)
@@ -180,7 +180,7 @@ def _not_found(template_id: str) -> NotFound:
 
 
 async def _insert(transaction: Transaction, spec: ClusterSpec, owner: str, key: str) -> Template:
-    """Raises IntegrityError when another transaction was faster."""
+    """Raises IntegrityError where another transaction took the key first."""
     template_id, now = names.new_id(), transaction.now
     builder = own_cluster(spec, now, owner=owner, purpose=Purpose.TEMPLATE, template_id=template_id)
     template = Template(template_id, key, owner, builder.spec, TemplatePhase.MAKING, builder.id, now)

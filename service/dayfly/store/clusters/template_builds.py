@@ -28,11 +28,11 @@ from dayfly.store.notify.commit_notifier import QUEUE
 
 
 class TemplateBuilds(Leases):
-    """The way of a template to ready."""
+    """Progress of a template: saved, verified, failed."""
 
     @uncancellable
     async def template_saved(self, claim: Claim, size_bytes: int) -> None:
-        """Its builder was saved and is to go; a fork of it goes into the queue, for a trial."""
+        """The template is saved: remove the builder, and queue the fork that verifies the template."""
         async with self._guarded(claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.VERIFYING, "size_bytes": size_bytes}
@@ -46,7 +46,7 @@ class TemplateBuilds(Leases):
 
     @uncancellable
     async def template_verified(self, claim: Claim) -> None:
-        """Its trial passed, and is to go: it may be forked from now on."""
+        """The template is verified: mark it ready, and remove the fork that verified it."""
         async with self._guarded(claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
@@ -54,12 +54,13 @@ class TemplateBuilds(Leases):
 
 
 async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
-    """The cluster that a template is made or tried with failed, or is deleted: so the template failed, if it needed it.
+    """Fail the template if the failed or deleted cluster of `row` still builds or verifies it.
 
-    Without a `fault`, somebody has taken it away.
+    Without a `fault`, the cluster was deleted by request.
     """
     await remove_clusters(transaction, clusters.c.id == row.id)
-    fault = fault or Fault(Conflict.code, f"cluster {row.id}, which it was made or tried with, was deleted before")
+    task = "built" if row.purpose == Purpose.TEMPLATE else "verified"
+    fault = fault or Fault(Conflict.code, f"cluster {row.id}, which {task} the template, was deleted")
     stage = TemplatePhase.MAKING if row.purpose == Purpose.TEMPLATE else TemplatePhase.VERIFYING
     values = {"phase": TemplatePhase.FAILED, "fault": fault_columns(fault), "failed_cluster": row.id}
     if await _move(transaction, row, stage, values):
@@ -67,20 +68,20 @@ async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fa
 
 
 async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, values: Mapping[str, object]) -> bool:
-    """Whether the template was `old`, and so is now as `values` have it."""
+    """Write `values` if the template's phase is `old`; whether it was."""
     moved = update(templates).where(templates.c.id == row.template_id, templates.c.phase == old).values(values)
     transaction.wake(QUEUE)
     return bool((await transaction.connection.execute(moved)).rowcount)
 
 
 async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
-    """Forks of the template begin with its builder's secrets, which go with that."""
+    """Copy the builder's secrets to the template: forks begin with them, and the builder is removed."""
     own, kept = tables.secrets, tables.template_secrets
     content = (await transaction.connection.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
     await transaction.connection.execute(insert(kept).values(template_id=row.template_id, content=content))
 
 
 async def remove_builders(transaction: Transaction, template_id: str) -> None:
-    """The clusters that a template is made and tried with are to go."""
+    """Request the deletion of the clusters that build and verify a template."""
     makers = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.TRIAL])
     await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, makers))
