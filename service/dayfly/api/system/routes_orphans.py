@@ -16,13 +16,13 @@ router: Final = APIRouter(prefix="/v1/orphans", tags=["system"])
 
 @router.get("", operation_id="listOrphans")
 async def list_orphans(services: Services) -> OrphanList:
-    """Containers, networks and volumes with this installation's label that no living cluster or template owns."""
+    """List orphans: containers, networks and volumes with this installation's label, without a living owner."""
     return _show(await services.orphans.find())
 
 
 @router.delete("", operation_id="removeOrphans")
 async def remove_orphans(services: Services) -> OrphanList:
-    """Remove orphans now. Workers do so by themselves; after a grace period where the owner was never on record."""
+    """Remove orphans now. Workers remove orphans, too; those without any record of an owner after a grace period."""
     return _show(await services.orphans.remove())
 
 

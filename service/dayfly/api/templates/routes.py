@@ -25,7 +25,7 @@ async def _template(
     services: Services, template: Annotated[str, Path(description="A template's id.")]
 ) -> domain.Template:
     if not _ID.fullmatch(template):
-        raise NotFound("no template has such an id")
+        raise NotFound("no template has this id: it is not a valid id")
     return await services.store.get_template(template)
 
 
@@ -37,19 +37,22 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
     operation_id="createTemplate",
     status_code=202,
     responses={
-        200: {"description": "There is one of this shape and owner already, or it is being made.", "model": Template},
+        200: {
+            "description": "A template of this shape and owner exists, or is being built.",
+            "model": Template,
+        },
         202: {
-            "description": "Accepted. It is being made: a cluster is created, saved, and tried with a first fork.",
-            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+            "description": "Accepted. A cluster is provisioned and saved as the template; a first fork verifies it.",
+            "headers": {"Location": {"description": "The template's path.", "schema": {"type": "string"}}},
         },
     },
 )
 async def create_template(wanted: TemplateRequest, response: Response, services: Services) -> Template:
-    """Ask for a template. Once it is ready, clusters of its shape and owner are forks of it, ready in seconds.
+    """Create a template. When the template is ready, new clusters of its shape and owner are forks, ready in seconds.
 
-    Forks of one template share a cluster CA with all that it signed for their nodes, and their kernels' boot ids; their
-    keys for SSH, machine ids and administrators' certificates are their own. A cluster that must not share asks for
-    `isolation: strict`.
+    Forks of one template share the cluster CA, the certificates that it signed for the nodes, and the kernels' boot
+    ids. Each fork has its own SSH keys, machine ids and administrator's certificate. A cluster with `isolation: strict`
+    is never a fork.
     """
     spec = await resolve_shape(wanted, services)
     key = await services.template_key_of(spec, wanted.owner)
@@ -63,17 +66,21 @@ async def create_template(wanted: TemplateRequest, response: Response, services:
 @router.get("", operation_id="listTemplates")
 async def list_templates(
     services: Services,
-    owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
-    gone: Annotated[bool, Query(description="Also those of which nothing is left but a record.")] = False,
+    owner: Annotated[
+        str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Templates of this owner.")
+    ] = None,
+    gone: Annotated[bool, Query(description="Include templates in phase `gone`, of which only the record is left.")] = (
+        False
+    ),
 ) -> TemplateList:
-    """Templates, newest first."""
+    """List templates, newest first."""
     found, now = await services.store.list_templates(owner=owner, gone=gone), services.clock.now()
     return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 
 @router.get("/{template}", operation_id="getTemplate")
 async def get_template(services: Services, template: TheTemplate) -> Template:
-    """One template; also one that is gone, while it is on record."""
+    """Get a template; a `gone` template as long as its record exists."""
     return await _show(template, services)
 
 
@@ -81,10 +88,10 @@ async def get_template(services: Services, template: TheTemplate) -> Template:
     "/{template}",
     operation_id="deleteTemplate",
     status_code=202,
-    responses={200: {"description": "It is gone.", "model": Template}},
+    responses={200: {"description": "The template is gone.", "model": Template}},
 )
 async def delete_template(services: Services, response: Response, template: TheTemplate) -> Template:
-    """Let a template serve no forks any more. It is gone with the last of those that use it; they are not touched."""
+    """Retire a template: no new forks. Living forks stay; the template is gone when the last of them is deleted."""
     retired = await services.store.retire_template(template.id)
     if retired.phase is TemplatePhase.GONE:
         response.status_code = 200
