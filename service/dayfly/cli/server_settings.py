@@ -11,12 +11,12 @@ from dayfly.settings import Settings
 
 
 def server_settings(**given: Any) -> Settings:
-    """From the environment, with what is `given` before it. Raises CommandError."""
+    """Settings from `given`, then from the environment. Raises CommandError."""
     try:
         return Settings(**given)
     except ValidationError as error:
-        wrong = "; ".join(
+        invalid = "; ".join(
             f"DAYFLY_{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
             for one in error.errors(include_input=False)
         )
-        raise CommandError("bad_settings", wrong) from error
+        raise CommandError("bad_settings", invalid) from error
