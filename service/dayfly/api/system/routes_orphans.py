@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from dayfly.api import dependencies as wires
+from dayfly.api import dependencies
 from dayfly.api.dependencies import Services
 from dayfly.schemas.system import Orphan, OrphanList
 
@@ -26,7 +26,7 @@ async def remove_orphans(services: Services) -> OrphanList:
     return _show(await services.orphans.remove())
 
 
-def _show(found: Sequence[wires.Orphan]) -> OrphanList:
+def _show(found: Sequence[dependencies.Orphan]) -> OrphanList:
     return OrphanList(
         orphans=tuple(
             Orphan(

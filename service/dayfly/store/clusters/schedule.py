@@ -1,7 +1,7 @@
 """The schedule: when a worker looks at a cluster next (`due_at`). The rule is domain/cluster/expiry.next_look.
 
 A claim does not change `due_at`, so that another worker follows as soon as the lease of a dead worker ends. Therefore
-no write under a claim may postpone it; the release of the claim sets it anew.
+no write under a claim may postpone it; the release of the claim sets the next time.
 """
 
 from __future__ import annotations

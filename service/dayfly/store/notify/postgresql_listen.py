@@ -1,7 +1,7 @@
 """Receives other processes' commits by PostgreSQL's LISTEN, on a connection of its own.
 
-It has no task: whoever waits for a change maintains it. When the connection breaks, all watchers are notified and
-look; the next wait connects again and notifies them once more, because changes in between were not heard.
+No task keeps the connection: a waiting caller reconnects it. When the connection breaks, all watches are notified, and
+once more after the reconnect, because notifications in between were lost.
 """
 
 from __future__ import annotations
