@@ -45,7 +45,7 @@ _SEEN_BY_MACHINES: Final = ("vendor_id", "cpu family", "model", "model name", "s
 
 
 class Accelerators:
-    """What an image's machines run on: asked of the machine once, then remembered."""
+    """The accelerator of this host, probed once and cached."""
 
     def __init__(self, settings: Settings, images: ImageStore) -> None:
         self._settings, self._images = settings, images
@@ -62,7 +62,7 @@ class Accelerators:
             return self._known
 
     async def probe(self, image_id: str) -> AcceleratorAnswer:
-        """The answer with its reason; any node image will do."""
+        """Probe with any node image: the accelerator and the reason."""
         return await probe_kvm(
             self._images,
             image_id,
@@ -72,7 +72,7 @@ class Accelerators:
 
 
 class TemplateKeys:
-    """What a template must have been made with to serve a cluster here (api.services.TemplateKey)."""
+    """Keys of templates that match a spec on this host (api/dependencies.TemplateKey)."""
 
     def __init__(self, accelerators: Accelerators) -> None:
         self._accelerators = accelerators
@@ -84,25 +84,25 @@ class TemplateKeys:
 
 @cache
 def host_processor() -> str:
-    """processor_of() this host."""
+    """processor_of() for this host."""
     return processor_of(Path("/proc/cpuinfo").read_text(), platform.release())
 
 
 def processor_of(cpuinfo: str, kernel: str) -> str:
-    """What machines on KVM see of a host, as a short hash: its processor with microcode and flags, and its kernel.
+    """A short hash of the host's processor (with microcode and flags) and kernel.
 
-    `-cpu host` gives a machine what both have; QEMU loads a saved one safely only where neither has changed.
+    With `-cpu host`, a VM depends on both; QEMU restores a snapshot safely only if neither has changed.
     """
-    told = {}
+    fields = {}
     for line in cpuinfo.partition("\n\n")[0].splitlines():
         name, _, value = line.partition(":")
-        told[name.strip()] = value.strip()
-    seen = [f"{name}={told.get(name, '')}" for name in _SEEN_BY_MACHINES]
+        fields[name.strip()] = value.strip()
+    seen = [f"{name}={fields.get(name, '')}" for name in _SEEN_BY_MACHINES]
     return hashlib.sha256("\n".join([*seen, kernel, platform.machine()]).encode()).hexdigest()[:16]
 
 
 class Catalog:
-    """The node images on the engine (api.services.ImageCatalog)."""
+    """The node images on the engine (api/dependencies.ImageCatalog)."""
 
     def __init__(self, images: ImageStore) -> None:
         self._images = images
@@ -111,22 +111,22 @@ class Catalog:
         try:
             info = await self._images.inspect(reference)
         except ImageMissing as error:
-            hint = f"{error.message}; `dayfly image list` shows what there is, `dayfly image bake` makes one"
+            hint = f"{error.message}; `dayfly image list` lists the images, `dayfly image bake` bakes an image"
             raise ImageMissing(hint) from error
         label = info.labels.get(naming.LABEL_IMAGE)
         if label is None:
-            raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
+            raise NotANodeImage(f"image {reference} has no manifest: Dayfly did not bake this image")
         try:
             manifest = ImageManifest.model_validate_json(label)
         except ValidationError as error:
-            raise NotANodeImage(f"the manifest of {reference} is not of a version that this Dayfly knows") from error
+            raise NotANodeImage(f"the manifest of image {reference} has a version unknown to this Dayfly") from error
         if manifest.schema_version < SCHEMA_VERSION:
-            raise NotANodeImage(f"{reference} was baked by an older Dayfly: `dayfly image bake` makes it anew")
+            raise NotANodeImage(f"an older Dayfly baked image {reference}: bake it again with `dayfly image bake`")
         return info.id, manifest
 
 
 class SerialConsoles:
-    """The serial consoles of nodes, living or kept as evidence (api.services.Consoles)."""
+    """The serial consoles of nodes, live or from evidence (api/dependencies.Consoles)."""
 
     def __init__(self, engine: ContainerEngine, store: Store) -> None:
         self._engine, self._store = engine, store
@@ -147,7 +147,7 @@ class SerialConsoles:
 
 
 class MachineMemory:
-    """What machines have of the host's memory (api.services.MemoryGauge)."""
+    """The VMs' memory on the host (api/dependencies.MemoryGauge)."""
 
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
@@ -158,26 +158,26 @@ class MachineMemory:
         except (Failure, InfrastructureError) as error:
             if isinstance(error, Internal):
                 raise
-            _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.message)
+            _log.info("memory of a VM is unknown", cluster=cluster.id, node=node, reason=error.message)
             return None
         return MemoryUse(found.shared, found.private, found.proportional)
 
 
 class LiveDiagnostics:
-    """What a cluster's containers and nodes tell of themselves now (api.services.Diagnostics)."""
+    """Diagnostics from a cluster's containers and nodes (api/dependencies.Diagnostics)."""
 
     def __init__(self, drivers: Drivers, store: Store, instance: str, gauge: PressureGauge, clock: Clock) -> None:
         self._drivers, self._store, self._instance = drivers, store, instance
         self._gauge, self._clock = gauge, clock
 
     async def collect(self, cluster: Cluster) -> Mapping[str, str]:
-        # Only the containers' names matter, and these are the same with any accelerator and publication.
+        # Diagnostics use only the containers' names, which do not depend on accelerator and publication.
         topology = compute_topology(
             cluster.id, cluster.spec, instance=self._instance, accelerator="tcg", publication=Publication()
         )
         secrets = await self._store.secrets(cluster.id)
-        # Connections of its own, which end with it: kept alive they would count as somebody who uses the cluster
-        # (steps/observe/traffic.py), and nobody else could close them.
+        # Separate connections, closed at the end: open connections count as use of the cluster
+        # (steps/observe/traffic.py).
         ssh = SshConnections()
         try:
             return await collect(replace(self._drivers, ssh=ssh), topology, secrets, self._gauge, self._clock)
@@ -211,14 +211,14 @@ def _shown(orphan: gc.Orphan, error: str | None) -> Orphan:
 
 
 class EngineHost:
-    """The host that the engine runs on (api.services.Host), and what of it is for clusters."""
+    """The engine's host (api/dependencies.Host), and its resources for clusters."""
 
     def __init__(self, engine: ContainerEngine, images: ImageStore, rules: CapacityRules) -> None:
         self._engine, self._images, self.rules = engine, images, rules
         self._known: HostCapacity | None = None
 
     async def host(self) -> HostCapacity:
-        """Remembered, for requests wait for it."""
+        """Cached, because requests wait for it."""
         if self._known is None:
             info = await self._engine.info()
             self._known = HostCapacity(
@@ -227,7 +227,7 @@ class EngineHost:
         return self._known
 
     async def offered(self) -> Resources:
-        """What clusters may have in all."""
+        """The host's total resources for clusters."""
         host = await self.host()
         return self.rules.offered(Resources(host.cpus, host.memory_mib, host.disk_gib))
 
@@ -236,13 +236,13 @@ class EngineHost:
         await self._engine.info()
 
     async def _disk_gib(self) -> int:
-        """The size of the file system that containers write to, as a container sees it: the engine may be elsewhere."""
+        """Size of the containers' file system, measured in a container: the engine may run on another machine."""
         images = await self._images.list(label=naming.LABEL_IMAGE)
         if not images:
-            raise ImageMissing("there is no node image yet: `dayfly image bake` makes one")
+            raise ImageMissing("the engine has no node image: bake one with `dayfly image bake`")
         ended = await self._images.run(
             images[0].id, ["df", "--block-size=1G", "--output=size", "/"], timeout=_DISK_SECONDS
         )
         if ended is None or ended.exit_code != 0:
-            raise EngineRefused("a container cannot tell how large the engine's disk is")
+            raise EngineRefused("the size of the engine's disk could not be measured: `df` failed in a container")
         return int(ended.stdout.split()[-1])

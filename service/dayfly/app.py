@@ -102,7 +102,7 @@ class Infrastructure:
 
 @asynccontextmanager
 async def open_infrastructure(settings: Settings, clock: Clock) -> AsyncIterator[Infrastructure]:
-    """Connections to the outside world; made on first use, closed at the end."""
+    """Drivers that connect on first use and are closed at the end."""
     async with AsyncExitStack() as stack:
         engine = DockerEngine(settings.docker_host, instance=settings.instance, clock=clock)
         stack.push_async_callback(engine.close)
@@ -116,7 +116,7 @@ async def open_infrastructure(settings: Settings, clock: Clock) -> AsyncIterator
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
-    """How much of the host is for clusters."""
+    """The host's resources for clusters."""
     return CapacityRules(
         cpu_overcommit=settings.cpu_overcommit,
         memory_overcommit=settings.memory_overcommit,
@@ -129,7 +129,7 @@ def capacity_rules(settings: Settings) -> CapacityRules:
 def reconciler_of(
     settings: Settings, context: ClusterContext, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> Reconciler:
-    """A reconciler of this process."""
+    """The reconciler of this process."""
     rules = RestartRules(settings.restart_limit, settings.restart_backoff_seconds, settings.restart_window_seconds)
     finalizer, recovery, boot_sources = Finalizer(context), Recovery(context, rules), BootSources(context)
     retry_policy = RetryPolicy(settings.step_attempts, settings.retry_backoff_seconds)
@@ -146,7 +146,7 @@ def reconciler_of(
 
 
 def cluster_context(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ClusterContext:
-    """What all clusters of this installation are made of."""
+    """Dependencies and settings that all clusters of this installation share."""
     installation = Installation(
         instance=settings.instance,
         publication=Publication(settings.publish_address, settings.port_range),
@@ -175,7 +175,7 @@ def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages:
 def garbage_collector(
     settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock
 ) -> GarbageCollector:
-    """The sweeper of this installation."""
+    """The garbage collector of this installation."""
     return GarbageCollector(
         store,
         infrastructure.engine,
@@ -186,7 +186,7 @@ def garbage_collector(
 
 
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
-    """What the API is handed."""
+    """The API's dependencies."""
     return ApiServices(
         store=store,
         images=Catalog(infrastructure.images),
@@ -208,9 +208,9 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
 
 
 async def run(settings: Settings, *, api: bool, worker: bool) -> None:
-    """The API, a worker, or both in one process, until SIGTERM or SIGINT.
+    """Run the API, a worker, or both in one process, until SIGTERM or SIGINT.
 
-    A worker that is told to stop claims nothing more, cuts its steps off and gives its leases back at once.
+    A stopping worker cancels its steps and releases its leases at once.
     """
     configure_logging(settings)
     clock = SystemClock()
@@ -234,10 +234,9 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
 
 
 async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
-    """The store, as soon as its database answers; None when told to stop before.
+    """Open the store, with retries while PostgreSQL does not answer; None if `stop` is set meanwhile.
 
-    A database server may start after us, or be restarted just then. A file is there or it is not: DatabaseUnavailable;
-    and it is free or it is not: DatabaseInUse.
+    A SQLite file is not retried: raises DatabaseUnavailable, DatabaseInUse.
     """
     while not stop.is_set():
         try:
@@ -253,7 +252,7 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
 def worker_jobs(
     settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> list[Coroutine[Any, Any, None]]:
-    """What a worker process does, side by side."""
+    """The concurrent jobs of a worker process."""
     context = cluster_context(settings, store, infrastructure, clock)
     reconciler = reconciler_of(settings, context, clock, steps=steps)
     collector = garbage_collector(settings, store, infrastructure, clock)
@@ -277,7 +276,7 @@ def worker_jobs(
 
 
 async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> None:
-    """Run all jobs until `stop`, or until one of them ends: then all end."""
+    """Run all jobs until `stop` is set or one job ends; then cancel the rest."""
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(job) for job in jobs]
         stopping = group.create_task(stop.wait())
@@ -287,7 +286,7 @@ async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> 
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: it would keep them to itself until its last answer is given."""
+    """Leaves signals to `run`: uvicorn would delay them until its last response."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -305,7 +304,7 @@ async def _serve(settings: Settings, services: ApiServices) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Answers that are held (?wait=) must not hold the end of the process.
+            # Held responses (?wait=) must not delay the end of the process.
             timeout_graceful_shutdown=3,
         )
     )

@@ -1,52 +1,52 @@
-"""The one tree of errors. Each has a stable `code`, which callers may rely on, and says whether trying again can help.
+"""The tree of errors. Each has a stable `code`, which callers may rely on, and a flag `retryable`.
 
     DayflyError
-    ├── InvalidRequest            bad input: the caller must change it                          (HTTP 422)
-    │   ├── BadName               not a name a cluster can have                 bad_name
+    ├── InvalidRequest            the request is invalid                                        (HTTP 422)
+    │   ├── BadName               the name is not valid                         bad_name
     │   ├── ImageMissing          no such image on this engine                  image_missing
-    │   ├── NotANodeImage         an image, but none that Dayfly baked          not_a_node_image
-    │   ├── ImpossibleSize        more than the image or the plan can give      impossible_size
-    │   ├── Capacity              more than the host can ever give              capacity
-    │   └── TooManyNodes          more nodes than there are addresses           too_many_nodes
+    │   ├── NotANodeImage         not a node image of this Dayfly               not_a_node_image
+    │   ├── ImpossibleSize        the image or the plan does not allow the size impossible_size
+    │   ├── Capacity              larger than the whole host                    capacity
+    │   └── TooManyNodes          more nodes than addresses                     too_many_nodes
     ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
-    │   └── NoKubernetes          a cluster of plain machines has none          no_kubernetes
-    ├── Conflict                  not in this state, or not any more                            (HTTP 409)
-    │   ├── IdempotencyKeyReused  the key was for another request               idempotency_key_reused
-    │   ├── NameTaken             a living cluster has the name                 name_taken
-    │   └── NotReady              asked for what only a ready cluster has       not_ready
-    ├── LeaseLost                 another worker has the cluster now            lease_lost
-    ├── InfrastructureError       no cluster's fault: it is waited for                          (HTTP 503)
+    │   └── NoKubernetes          the cluster has no Kubernetes                 no_kubernetes
+    ├── Conflict                  not possible in the present state                             (HTTP 409)
+    │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
+    │   ├── NameTaken             a living cluster or a pool has the name       name_taken
+    │   └── NotReady              the cluster is not ready                      not_ready
+    ├── LeaseLost                 another worker has the lease                  lease_lost
+    ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
     │   └── EngineUnavailable     the engine does not answer                    engine_unavailable
-    └── Failure                   the world did not do as asked
-        ├── DatabaseInUse         another process has the SQLite file           database_in_use
-        ├── EngineRefused         the engine answered: no                       engine_refused
-        ├── NotRemoved            still there after its removal                 not_removed
-        ├── RegistryRefused       a registry's login or TLS is not in order     registry_refused
+    └── Failure                   an operation failed
+        ├── DatabaseInUse         another process has the SQLite file open      database_in_use
+        ├── EngineRefused         the engine returned an error                  engine_refused
+        ├── NotRemoved            an object still exists after its removal      not_removed
+        ├── RegistryRefused       a registry's login or TLS is invalid          registry_refused
         ├── PortsExhausted        no host port is free                          ports_exhausted
         ├── DiskFull              no space left on the device                   disk_full
         ├── ContainerExited       a container ended by itself                   container_exited
-        ├── ContainerRemoved      somebody else removed a container             container_removed
-        ├── EngineRestarted       all ended at once, and were to stay down      engine_restarted
+        ├── ContainerRemoved      a container was removed from outside          container_removed
+        ├── EngineRestarted       engine or host restarted, the cluster did not engine_restarted
         ├── VmExited              QEMU ended by itself                          vm_exited
-        ├── Expired               its time is over, and a hold keeps it         expired
-        ├── DhcpTimeout           a node never asked for its address            dhcp_timeout
-        ├── SshTimeout            a node never answered                         ssh_timeout
-        ├── SshRefused            a node answered, but not as who it should be  ssh_refused
+        ├── Expired               a hold keeps the expired cluster              expired
+        ├── DhcpTimeout           a node did not request its address            dhcp_timeout
+        ├── SshTimeout            a node did not answer on SSH                  ssh_timeout
+        ├── SshRefused            a node rejected SSH, or has another host key  ssh_refused
         ├── CommandFailed         a command on a node ended non-zero            command_failed
         ├── ControlPlaneInit      kubeadm init failed                           control_plane_init
         ├── JoinFailed            kubeadm join failed                           join
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
-        ├── SavedStateMissing     what was saved of a machine is not there      saved_state_missing
-        ├── SavedElsewhere        saved on another processor or accelerator     saved_elsewhere
-        ├── CheckpointNotLoaded   a checkpoint cannot be gone back to           checkpoint_not_loaded
+        ├── SavedStateMissing     a VM's snapshot is missing                    saved_state_missing
+        ├── SavedElsewhere        snapshot of another host or accelerator       saved_elsewhere
+        ├── CheckpointNotLoaded   a checkpoint cannot be restored               checkpoint_not_loaded
         ├── StepTimeout           a step took longer than its limit             step_timeout
-        ├── ImageBroken           a node image misses what its manifest names   image_broken
-        ├── BakeFailed            a bake phase ended non-zero                   bake_failed
-        └── Internal              our own defect; the log has the traceback     internal
+        ├── ImageBroken           a node image lacks parts of its manifest      image_broken
+        ├── BakeFailed            a bake phase failed                           bake_failed
+        └── Internal              a defect of Dayfly; the log has the traceback internal
 
-What belongs here: names and codes. What does not: HTTP (api/problems.py renders these) and texts for one occasion.
+The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ from typing import ClassVar
 class DayflyError(Exception):
     """Root of the tree.
 
-    `message` is one sentence for a person. `evidence` maps a short name ("console", "stderr") to text; it is shown
-    to callers and kept in the database, so it never holds a secret.
+    `message` is one sentence for people. `evidence` maps a short name ("console", "stderr") to text; evidence is shown
+    to callers and stored in the database, and must not contain a secret.
     """
 
     code: ClassVar[str] = "internal"
@@ -72,13 +72,13 @@ class DayflyError(Exception):
 
 
 class InvalidRequest(DayflyError):
-    """Bad input: the caller must change it."""
+    """The request is invalid."""
 
     code = "invalid_request"
 
 
 class BadName(InvalidRequest):
-    """Not a name that a cluster can have."""
+    """The name is not valid."""
 
     code = "bad_name"
 
@@ -90,25 +90,25 @@ class ImageMissing(InvalidRequest):
 
 
 class NotANodeImage(InvalidRequest):
-    """An image, but none that Dayfly baked."""
+    """The image is not a node image of this Dayfly."""
 
     code = "not_a_node_image"
 
 
 class ImpossibleSize(InvalidRequest):
-    """More, or less, than the image or the plan can give."""
+    """The size is more, or less, than the image or the plan allows."""
 
     code = "impossible_size"
 
 
 class Capacity(InvalidRequest):
-    """More than the host can give, even if nothing else ran on it."""
+    """The cluster is larger than the whole host."""
 
     code = "capacity"
 
 
 class TooManyNodes(InvalidRequest):
-    """More nodes than there are addresses."""
+    """The cluster has more nodes than addresses."""
 
     code = "too_many_nodes"
 
@@ -120,7 +120,7 @@ class NotFound(DayflyError):
 
 
 class NoKubernetes(NotFound):
-    """The cluster is one of plain machines, without Kubernetes."""
+    """The cluster has no Kubernetes."""
 
     code = "no_kubernetes"
 
@@ -132,34 +132,34 @@ class Conflict(DayflyError):
 
 
 class IdempotencyKeyReused(Conflict):
-    """The idempotency key was used for another request."""
+    """The idempotency key belongs to another request."""
 
     code = "idempotency_key_reused"
 
 
 class NameTaken(Conflict):
-    """A cluster that is not yet wholly deleted has the name."""
+    """A cluster that is not deleted, or a pool, has the name."""
 
     code = "name_taken"
 
 
 class NotReady(Conflict):
-    """Asked for what only a ready cluster has."""
+    """The cluster is not ready."""
 
     code = "not_ready"
 
 
 class LeaseLost(DayflyError):
-    """Another worker has the cluster now; whoever sees this stops at once and writes nothing more."""
+    """Another worker has the lease: this worker must stop at once and write nothing more."""
 
     code = "lease_lost"
 
 
 class InfrastructureError(DayflyError):
-    """What every cluster needs does not answer.
+    """The database or the engine does not answer.
 
-    No cluster fails by it: the worker requeues the cluster (controllers/cluster/outages.py).
-    `needed` names what is away; `step` the step that it interrupted, where that step does not record its own events.
+    No cluster fails because of an outage: the worker requeues the cluster (controllers/cluster/outages.py).
+    `needed`: the missing dependency. `step`: the interrupted step, if that step does not record its own events.
     """
 
     retryable = True
@@ -168,7 +168,7 @@ class InfrastructureError(DayflyError):
 
     @property
     def waiting(self) -> str:
-        """One sentence of a cluster that waits for it."""
+        """A sentence for the events of a waiting cluster."""
         return f"waiting for the {self.needed}: {self.message}"
 
 
@@ -187,7 +187,7 @@ class EngineUnavailable(InfrastructureError):
 
 
 class Failure(DayflyError):
-    """The world did not do as asked."""
+    """An operation failed."""
 
 
 class DatabaseInUse(Failure):
@@ -197,20 +197,20 @@ class DatabaseInUse(Failure):
 
 
 class EngineRefused(Failure):
-    """The engine answered with an error of its own."""
+    """The engine returned an error."""
 
     code = "engine_refused"
     retryable = True
 
 
 class RegistryRefused(Failure):
-    """A registry of images refused, or its login on this machine cannot be read."""
+    """An image registry rejected the request, or its login on this machine cannot be read."""
 
     code = "registry_refused"
 
 
 class NotRemoved(Failure):
-    """The engine accepted a removal, and the container, volume, network or image is still there."""
+    """The engine accepted a removal, but the container, volume, network or image still exists."""
 
     code = "not_removed"
     retryable = True
@@ -237,25 +237,25 @@ class ContainerExited(Failure):
 
 
 class ContainerRemoved(Failure):
-    """Somebody other than Dayfly removed a container of the cluster, and what was in it."""
+    """A container of the cluster was removed, but not by Dayfly."""
 
     code = "container_removed"
 
 
 class EngineRestarted(Failure):
-    """The engine or its host was restarted, and the cluster was not to be started again."""
+    """The engine or its host restarted, and the cluster is not restarted after that."""
 
     code = "engine_restarted"
 
 
 class Expired(Failure):
-    """The cluster's time is over; a hold keeps what is left of it."""
+    """The cluster expired, and a hold keeps it."""
 
     code = "expired"
 
 
 class DhcpTimeout(Failure):
-    """A node never asked for its address: its guest did not come up."""
+    """A node did not request its address: its guest did not boot."""
 
     code = "dhcp_timeout"
     retryable = True
@@ -269,14 +269,14 @@ class VmExited(Failure):
 
 
 class SshTimeout(Failure):
-    """A node never answered on SSH."""
+    """A node did not answer on SSH."""
 
     code = "ssh_timeout"
     retryable = True
 
 
 class SshRefused(Failure):
-    """A node answered on SSH, but refused us or was not who it should be."""
+    """A node rejected the SSH login, or showed another host key."""
 
     code = "ssh_refused"
 
@@ -315,19 +315,19 @@ class NotUsable(Failure):
 
 
 class SavedStateMissing(Failure):
-    """What was saved of a machine is not there, or not any more."""
+    """The snapshot of a VM is missing."""
 
     code = "saved_state_missing"
 
 
 class SavedElsewhere(Failure):
-    """A machine was saved with another accelerator, processor, microcode or host kernel than there is now."""
+    """A snapshot is from another accelerator, processor, microcode or host kernel."""
 
     code = "saved_elsewhere"
 
 
 class CheckpointNotLoaded(Failure):
-    """The cluster was to go back to a checkpoint, and its machines could not be loaded from there."""
+    """The cluster could not be restored from its checkpoint."""
 
     code = "checkpoint_not_loaded"
 
@@ -339,7 +339,7 @@ class StepTimeout(Failure):
 
 
 class ImageBroken(Failure):
-    """A node image misses what its manifest names."""
+    """A node image lacks parts that its manifest names."""
 
     code = "image_broken"
 
@@ -351,6 +351,6 @@ class BakeFailed(Failure):
 
 
 class Internal(Failure):
-    """A defect of Dayfly's own; the log has the traceback."""
+    """A defect of Dayfly; the log has the traceback."""
 
     code = "internal"

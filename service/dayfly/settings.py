@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PROCESS = secrets.token_hex(3)
-"""Containers of one host have its name, and number their processes alike."""
+"""Distinguishes processes with the same host name and pid: containers may share both."""
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -28,109 +28,110 @@ RENAMED: Final = {"DAYFLY_STRAY_GRACE_SECONDS": "DAYFLY_ORPHAN_GRACE_SECONDS"}
 
 
 class Settings(BaseSettings):
-    """How this installation of Dayfly runs."""
+    """The settings of this installation."""
 
     model_config = SettingsConfigDict(env_prefix="DAYFLY_", frozen=True)
 
     state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
-    """Where the SQLite database and the remembered KVM probe live."""
+    """Folder of the SQLite database and of the cached KVM probe."""
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
-    """Where bakes keep what is expensive to make, named by content hash. May be deleted at any time."""
+    """The bakes' cache, named by content hash. May be deleted at any time."""
     database_url: str | None = None
     """`postgresql+asyncpg://…`, or `sqlite+aiosqlite:///…` for one process; unset: SQLite under `state_dir`."""
     instance: str = "default"
-    """Which installation owns what it makes: two on one engine need two names."""
+    """The installation's name, which labels its containers, networks and volumes. Unique on an engine."""
 
     listen_address: str = "127.0.0.1"
     listen_port: int = 8700
     host_names: tuple[str, ...] = ()
-    """Host names that requests may be addressed to, beside loopback's; `["*"]` allows any."""
+    """Accepted host names in requests' Host header, in addition to loopback's; `["*"]` accepts any."""
 
     docker_host: str | None = None
     """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""
     docker_config: Path = Field(
         default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     )
-    """Where `docker login` keeps the logins of registries, for pushes and pulls of images."""
+    """The file with `docker login`'s logins of registries, for pushes and pulls of images."""
     publish_address: str = "127.0.0.1"
-    """The host address that clusters' ports are bound to. Anything but loopback shows them to the network."""
+    """The host address of clusters' published ports. Any address but loopback exposes the ports to the network."""
     advertise_host: str | None = None
-    """The host name callers reach `publish_address` by; unset: `publish_address` itself."""
+    """The host name in endpoints shown to callers; unset: `publish_address`."""
     port_range: str | None = None
-    """`40000-40999`: publish clusters' ports only there; unset: 20000-29999, where the kernel picks none by itself."""
+    """The range of clusters' published ports, as `40000-40999`; unset: 20000-29999, outside of the kernel's ephemeral
+    range."""
 
     debian_mirror: str | None = None
-    """The URI, as in an apt source, of the Debian mirror that bakes take suites, updates, backports and sources from.
-    Unset: the machine's apt sources where they have the suite, else the mirror of its other Debian suites, else
-    mmdebstrap's own default. How it is reached (proxy, certificates, credentials) is apt's configuration."""
+    """The Debian mirror of bakes (suites, updates, backports, sources): a URI as in an apt source.
+    Unset: the machine's apt sources if they have the suite, or the mirror of its other Debian suites, or mmdebstrap's
+    default. Proxy, certificates and credentials come from apt's configuration."""
     debian_security_mirror: str | None = None
-    """The URI that bakes take <suite>-security from. Unset beside `debian_mirror`: the folder debian-security beside a
-    folder debian, else the mirror itself; where neither has it, bakes say so and do without."""
+    """The mirror of <suite>-security. Unset, with `debian_mirror` set: the folder debian-security beside a folder
+    debian, or the mirror itself; if neither has the suite, bakes report this and continue without the suite."""
     bake_base: str = "debian:bookworm-slim"
-    """The Debian image (12 or newer) that bakes in a container run on; pulled where the engine does not have it."""
+    """The Debian image (12 or newer) for bakes in a container; pulled if missing."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
-    """`auto` boots something on KVM once per host boot, and emulates where that does not work."""
+    """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""
 
     boot_limit_seconds: float | None = Field(default=None, gt=0)
-    """How long a node may take to answer on SSH; unset: what fits the accelerator (domain/cluster/timeouts.py)."""
+    """Timeout of a node's boot, until SSH answers; unset: by accelerator (domain/cluster/timeouts.py)."""
 
     worker_concurrency: int = 16
-    """How many clusters one worker process acts on at once."""
+    """Clusters that one worker process reconciles concurrently."""
     lease_seconds: float = 30.0
-    """How long a worker that died keeps others from its clusters; renewed at a third of it."""
+    """Duration of a lease, renewed after a third: other workers take over a dead worker's clusters after this time."""
     step_attempts: int = 3
-    """How often a step that may succeed later is tried before the cluster fails."""
+    """Attempts of a step with retryable errors before the cluster fails."""
     retry_backoff_seconds: float = 2.0
-    """The pause before a second attempt; doubled before each further one."""
+    """Back-off before the second attempt of a step; doubled before each further attempt."""
     restart_limit: int = Field(default=5, ge=0)
-    """How often in a row a machine that exits is started again before its cluster fails."""
+    """Restarts in a row of an exited VM before its cluster fails."""
     restart_backoff_seconds: float = 1.0
-    """The pause before a machine is started again; doubled each time in a row."""
+    """Back-off before the restart of a VM; doubled for each restart in a row."""
     restart_window_seconds: float = 3600.0
-    """A machine that ran for so long exits for the first time again."""
+    """After so long without an exit, the count of restarts in a row begins again."""
     poll_seconds: float = 5.0
-    """The floor under wake-ups: how often a worker looks for work when nobody wakes it."""
+    """How often workers poll for work, in case a notification was lost."""
     survey_seconds: float = 60.0
-    """How often everything that the engine has is compared with what should be, beside at start and on events."""
+    """How often the engine's objects are compared with the records, in addition to engine events and the start."""
 
     cpu_overcommit: float = Field(default=4.0, gt=0)
-    """How many vCPUs clusters may have for each logical CPU of the host."""
+    """vCPUs of clusters for each logical CPU of the host."""
     memory_overcommit: float = Field(default=1.0, gt=0)
-    """How much memory clusters may have for each MiB that the host has beside its reserve."""
+    """MiB of clusters for each MiB of the host's memory beyond the reserve."""
     disk_overcommit: float = Field(default=4.0, gt=0)
-    """How much disk clusters may have for each GiB beside the reserve: disks are thin, few are ever full."""
+    """GiB of clusters for each GiB of the host's disk beyond the reserve. Disks are thin; few are ever full."""
     fork_memory_overcommit: float = Field(default=1.0, ge=1)
-    """How much memory forks of a template may have for each MiB that is counted for them: they share what they have
-    not written to. 1: each is counted with all that it can grow to."""
+    """MiB of a template's forks for each MiB reserved: forks share the pages that they have not written. 1: a fork's
+    whole memory is reserved."""
     reserve_memory_mib: int = Field(default=1024, ge=0)
-    """Memory of the host that is not for clusters."""
+    """The host's memory that is not for clusters."""
     reserve_disk_gib: int = Field(default=5, ge=0)
-    """Disk of the engine's host that is not for clusters."""
+    """The host's disk that is not for clusters."""
     pressure_limit_percent: float = Field(default=60.0, gt=0)
-    """Above this pressure (of PSI, or of load where the kernel has no PSI) clusters boot one after the other."""
+    """Above this pressure (PSI, or load on a kernel without PSI) clusters boot one after the other."""
 
     max_ttl_seconds: int = 7 * 24 * 3600
     """The longest time to live, extensions included."""
     default_ttl_seconds: int | None = Field(default=None, gt=0)
-    """The time to live where a caller gives none; unset: such clusters never expire."""
+    """The time to live of requests without one; unset: such clusters do not expire."""
     max_hold_seconds: int = 24 * 3600
-    """The longest that one hold may keep a cluster, from when it is asked for."""
+    """The longest hold, from the time of its request."""
     template_auto: bool = False
-    """Make a template of every shape of which a cluster was made from nothing."""
+    """Build a template for every shape that a cluster without a template has."""
     template_max_age_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
-    """A template that is older is retired, and made anew if it is in use."""
+    """An older template is retired, and rebuilt if it is in use."""
     template_unused_seconds: float = Field(default=3 * 24 * 3600.0, gt=0)
-    """A template that no fork was made of for so long is retired, unless a pool needs it."""
+    """A template without a new fork for so long is retired, unless a pool needs it."""
     template_retry_seconds: float = Field(default=3600.0, ge=0)
-    """How long after one that failed nothing but a request makes another template of the same key."""
+    """Back-off before a failed template is rebuilt automatically."""
     pool_retry_seconds: float = Field(default=60.0, ge=0)
-    """How long a pool's member that failed keeps its place, before another one is made."""
+    """Back-off before a failed pool member is replaced."""
 
     orphan_grace_seconds: float = Field(default=600.0, ge=0)
-    """How long an object on the engine is left alone that has this installation's label, but no cluster on record."""
+    """Grace period of objects with this installation's label whose owner was never on record; then they are removed."""
     history_seconds: float = 30 * 24 * 3600.0
-    """How long a deleted cluster stays on record, with its timings and events."""
+    """How long the record of a deleted cluster is kept, with its steps and events."""
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -151,7 +152,7 @@ class Settings(BaseSettings):
             return None
         first, dash, last = value.partition("-")
         if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
-            raise ValueError("a port range is two numbers with a dash: 40000-40999")
+            raise ValueError("a port range has the form 40000-40999")
         return value
 
     @field_validator("debian_mirror", "debian_security_mirror")
@@ -163,7 +164,7 @@ class Settings(BaseSettings):
 
     @property
     def engine_address(self) -> tuple[str, str | None]:
-        """The engine's URL, and the environment variable that it is from (None for Docker's own default)."""
+        """The engine's URL and its source, an environment variable (None: Docker's default)."""
         if self.docker_host is not None:
             return self.docker_host, "DAYFLY_DOCKER_HOST"
         if given := os.environ.get("DOCKER_HOST"):
@@ -171,37 +172,34 @@ class Settings(BaseSettings):
         return "unix:///var/run/docker.sock", None
 
     def environment(self, *names: str) -> dict[str, str]:
-        """The variables that give another process these settings, where they are set."""
+        """Environment variables that pass these settings to another process; unset settings are left out."""
         values = ((name, getattr(self, name)) for name in names)
         return {f"DAYFLY_{name.upper()}": str(value) for name, value in values if value is not None}
 
     @property
     def database(self) -> str:
-        """The database's URL, the default filled in."""
+        """The database's URL, or the default."""
         return self.database_url or f"sqlite+aiosqlite:///{self.state_dir}/dayfly.db"
 
     @property
     def database_file(self) -> Path | None:
-        """SQLite's file; None for a database server."""
+        """The SQLite file; None for PostgreSQL."""
         scheme, _, path = self.database.partition(":///")
         return Path(path) if scheme.startswith("sqlite") else None
 
     @property
     def advertised(self) -> str:
-        """The host part of every endpoint that callers see."""
+        """The host of endpoints shown to callers."""
         return self.advertise_host or self.publish_address
 
     @property
     def allowed_hosts(self) -> frozenset[str] | None:
-        """Host names a request may be addressed to; None allows any.
-
-        Keeps web pages that resolve a name of their own to loopback (DNS rebinding) away from the service.
-        """
+        """Accepted host names in the Host header, against DNS rebinding by web pages; None accepts any."""
         if "*" in self.host_names:
             return None
         return frozenset({"localhost", "127.0.0.1", "::1", self.listen_address, *self.host_names})
 
     @property
     def worker_name(self) -> str:
-        """Who holds a lease: unique among the processes that share a database."""
+        """The owner of leases: unique among the processes that share a database."""
         return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"

@@ -127,7 +127,7 @@ def test_all_together_is_bounded_and_what_is_left_out_is_named() -> None:
     texts = {f"text{number:03}": "x" * diagnostics_bundle.MAX_TEXT_BYTES for number in range(130)}
     files = unpack(diagnostics_bundle.pack("demo", {"cluster.json": b"{}"}, texts, NOW))
     named = files.pop("demo/left-out.txt").decode().splitlines()
-    assert named == [f"text{number:03}: there was no more room for it" for number in (127, 128, 129)]
+    assert named == [f"text{number:03}: the bundle is full" for number in (127, 128, 129)]
     assert sum(map(len, files.values())) <= diagnostics_bundle.MAX_BYTES
 
 

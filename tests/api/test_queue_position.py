@@ -41,12 +41,12 @@ async def positions(http: httpx.AsyncClient) -> dict[str, int | None]:
         ({"workers": {"count": 9, "memory_mib": 4000}}, "3 workers of this size would fit"),
         ({"workers": {"count": 80, "vcpus": 8}}, "3 workers of this size would fit"),
         ({"workers": {"count": 90, "disk_gib": 150}}, "1 worker of this size would fit"),
-        ({"workers": {"count": 1, "memory_mib": 15000}}, "without any worker of this size"),
+        ({"workers": {"count": 1, "memory_mib": 15000}}, "no worker of this size"),
         (
             {"control_plane": {"memory_mib": 16000}},
             "a single node could have up to 8 vCPUs, 15168 MiB of memory and 200 GiB of disk",
         ),
-        ({"control_plane": {"disk_gib": 201}}, "it needs 2 vCPUs, 704 MiB of memory and 201 GiB of disk"),
+        ({"control_plane": {"disk_gib": 201}}, "the cluster needs 2 vCPUs, 704 MiB of memory and 201 GiB of disk"),
     ],
 )
 async def test_what_can_never_fit_is_refused_with_what_would(
@@ -71,7 +71,7 @@ async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Outsid
 
     async with http_client(infrastructure.services(store, host=Tiny())) as http:
         problem = check_problem(await http.post("/v1/clusters", json={"image": "bare"}), 422, "capacity")
-    assert "too little for any cluster" in problem["detail"]
+    assert "no cluster fits" in problem["detail"]
 
 
 async def test_places_are_fair_between_owners(http: httpx.AsyncClient, worker: Worker) -> None:

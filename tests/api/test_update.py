@@ -85,8 +85,8 @@ async def test_idleness_is_changed_and_counts_from_then_on(http: httpx.AsyncClie
     assert (await change(http, labels={}))["idle_seconds"] == 90
     assert (await change(http, idle_seconds=None))["idle_seconds"] is None
     assert await stories(http) == [
-        "hibernated when idle for: none → 90 s",
-        "hibernated when idle for: 90 s → none",
+        "hibernate when idle for: none → 90 s",
+        "hibernate when idle for: 90 s → none",
     ]
 
 

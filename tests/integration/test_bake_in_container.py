@@ -180,7 +180,7 @@ def test_an_interrupted_bake_leaves_nothing(user: User, by: signal.Signals) -> N
             time.sleep(3)  # mmdebstrap is under way.
             process.send_signal(by)
             assert process.wait(timeout=120) == 130
-            assert "interrupted; nothing half-made was left" in process.stderr.read()
+            assert "interrupted; all partial results were removed" in process.stderr.read()
         finally:
             process.kill()
     user.assert_nothing_half_made()

@@ -172,7 +172,7 @@ async def test_exactly_the_orphans_are_shown_and_removed(things: Things, decoys:
     assert removed.returncode == 0, removed.stderr
     assert things.present() == owned | decoys
     assert nameless.isdisjoint(docker("volume", "ls", "-q").split()), "a container's anonymous volumes go with it"
-    assert service.cli("gc").stdout.strip() == "nothing is left over"
+    assert service.cli("gc").stdout.strip() == "no orphans"
 
 
 def test_what_cannot_be_removed_is_named_and_left(things: Things, service: Service) -> None:

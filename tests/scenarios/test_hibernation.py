@@ -239,7 +239,7 @@ async def test_what_a_hold_keeps_hibernated_runs_once_somebody_resumes_it(world:
         assert marks(world, after) == was
         (told,) = [e.message for e in await world.store.events(cluster.id) if e.type == "cluster.changed"]
         assert told.startswith("hold until ")
-        assert told.endswith("its machines running: to be looked at")
+        assert told.endswith("VMs running: to be looked at")
         await world.store.change_cluster(cluster.id, Change(hold=None))
         await world.until(cluster, Phase.DELETED)
 

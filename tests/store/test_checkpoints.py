@@ -121,7 +121,7 @@ async def test_there_are_not_too_many(store: Store) -> None:
     ready = await make_ready(store)
     for number in range(MOST):
         await store.create_checkpoint(ready.id, f"number-{number}")
-    with pytest.raises(Conflict, match="most"):
+    with pytest.raises(Conflict, match="the maximum"):
         await store.create_checkpoint(ready.id, "one-more")
     assert len(await store.checkpoints_due(ready.id)) == MOST
 

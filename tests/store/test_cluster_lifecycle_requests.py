@@ -100,9 +100,9 @@ async def test_one_wish_at_a_time(store: Store) -> None:
     claim = await claim_one(store)
     await store.checkpoint_made(claim, "one", 1)
     await store.request_reset(ready.id, IMAGE)
-    with pytest.raises(Conflict, match="about to be reset"):
+    with pytest.raises(Conflict, match="being reset"):
         await store.request_hibernation(ready.id)
-    with pytest.raises(Conflict, match="about to be reset"):
+    with pytest.raises(Conflict, match="being reset"):
         await store.request_reset(ready.id, BootSource("checkpoint", "one"))
     await store.begin(claim, IMAGE, reset=True)
     await move(store, claim, Phase.READY)

@@ -33,24 +33,23 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _DESCRIPTION: Final = """\
 Ephemeral Kubernetes clusters whose nodes are QEMU virtual machines in containers.
 
-Ask for a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster}?wait=ready`, fetch
-`/v1/clusters/{cluster}/kubeconfig`, and `DELETE` it when done. `{cluster}` is an id or a name.
+Create a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster}?wait=ready`, fetch
+`/v1/clusters/{cluster}/kubeconfig`, and `DELETE` the cluster when done. `{cluster}` is an id or a name.
 
-Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC, sizes in the unit that the
-field's name ends with. Every answer carries `X-Request-Id`; one that the caller sends is kept.
+Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC; a field's name ends with
+its unit. Every response has an `X-Request-Id`: the request's, or a new one.
 
-A cluster waits (`pending`) while the host has no room for it, with its `queue_position`. It ends by itself when its
-time to live is over, which counts from when it was first ready, or when an expected heartbeat does not come; a `hold`
-keeps it after that, or after a failure, for somebody to look at.
+A cluster is `pending`, with a `queue_position`, while the host has too few free resources. A cluster expires when its
+time to live, which begins when the cluster is first ready, has passed, or when a heartbeat is missing. An expired
+cluster is deleted; a `hold` keeps an expired or failed cluster for inspection.
 
-A cluster whose owner has a template of its shape is a fork of it, and ready in seconds. One that is ready can be reset
-to how it was, or to a checkpoint, hibernated and resumed. A pool keeps forks waiting: a `POST /v1/clusters` that
-matches is answered with 201, ready.
+If the owner has a template of the cluster's shape, the cluster is a fork of the template and ready in seconds. A ready
+cluster can be reset to its first ready state or to a checkpoint, hibernated and resumed. A pool keeps paused forks: a
+matching `POST /v1/clusters` returns 201 and a ready cluster.
 
-A cluster that failed has an `error` with a code and the names of its `evidence`: each is a text at
-`/v1/clusters/{cluster}/evidence/{name}`, so that representations stay small. Records, events and evidence of a deleted
-cluster stay, under its id, for as long as the server keeps its history; `/v1/clusters/{cluster}/diagnostics` has all in
-one file.
+A failed cluster has an `error` with a code and the names of its `evidence`, texts at
+`/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
+id, for a configured time; `/v1/clusters/{cluster}/diagnostics` has all of them in one file.
 """
 _ROUTES: Final = (
     *(
@@ -82,7 +81,7 @@ _ALWAYS: Final = {421, 500}
 
 
 def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> FastAPI:
-    """The HTTP application over `services`; `lifespan` runs around it, where its server knows of such."""
+    """The HTTP application with `services`. `lifespan` runs around the application if its server supports that."""
     app = bare_app(lifespan=lifespan)
     app.state.services = services
     app.add_middleware(Gate, allowed_hosts=services.allowed_hosts)
@@ -90,13 +89,13 @@ def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
 
 
 def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
-    """Routes and problems without services: enough to describe itself."""
+    """Routes and problems without services: enough for the OpenAPI document."""
     app = FastAPI(
         title="Dayfly",
         version=__version__,
         description=_DESCRIPTION,
         openapi_url="/openapi.json",
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # the page loads scripts from another origin
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -110,7 +109,7 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with problems where FastAPI would put its own errors."""
+    """The OpenAPI document, with problems in place of FastAPI's own errors."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]

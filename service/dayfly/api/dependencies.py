@@ -23,14 +23,14 @@ from dayfly.store import Store
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 ReadinessCheck = Callable[[], Awaitable[None]]
-"""Returns when a dependency works; raises what is wrong with it."""
+"""Returns if a dependency works; raises its error otherwise."""
 
 
 class ImageCatalog(Protocol):
-    """The node images that clusters can be made of."""
+    """The node images on the engine."""
 
     async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
-        """The content id and the manifest of the image at a full reference.
+        """Content id and manifest of the image at a full reference.
 
         Raises ImageMissing, NotANodeImage, EngineUnavailable.
         """
@@ -39,7 +39,7 @@ class ImageCatalog(Protocol):
 
 @dataclass(frozen=True)
 class HostCapacity:
-    """What the host that runs the nodes has in all: logical CPUs, MiB of memory, GiB of disk for the engine's data."""
+    """The host's total: logical CPUs, MiB of memory, GiB of disk for the engine's data."""
 
     cpus: int
     memory_mib: int
@@ -47,15 +47,15 @@ class HostCapacity:
 
     @property
     def resources(self) -> Resources:
-        """The same, as capacity is counted."""
+        """As Resources."""
         return Resources(self.cpus, self.memory_mib, self.disk_gib)
 
 
 class Host(Protocol):
-    """The host that runs the nodes."""
+    """The host of the engine."""
 
     async def host(self) -> HostCapacity:
-        """Its size; remembered by the implementation, for a request waits for it. Raises EngineUnavailable."""
+        """The host's size; cached, because requests wait for it. Raises EngineUnavailable."""
         ...
 
 
@@ -63,25 +63,25 @@ class Consoles(Protocol):
     """The serial consoles of nodes."""
 
     async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
-        """The last `tail_bytes` of what the node's console printed; b"" where nothing is (yet, or any more)."""
+        """The last `tail_bytes` of the node's console output; b"" if there is no output."""
         ...
 
     def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
-        """What the console prints from now on, as it comes; ends when the node does."""
+        """Console output from now on, until the node ends."""
         ...
 
 
 class Diagnostics(Protocol):
-    """What can be learned of a cluster's insides at this moment."""
+    """The present state of a cluster's containers and nodes."""
 
     async def collect(self, cluster: Cluster) -> Mapping[str, str]:
-        """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+        """Short name (`node01/console`, `engine`) → text without secrets. A text may be missing, or name an error."""
         ...
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """What a machine has of the host's memory, in bytes: shared with others, its own, and both in fair parts (PSS)."""
+    """A VM's memory on the host, in bytes: shared, private, and proportional (PSS)."""
 
     shared_bytes: int
     private_bytes: int
@@ -89,10 +89,10 @@ class MemoryUse:
 
 
 class MemoryGauge(Protocol):
-    """The memory of running machines."""
+    """The memory of running VMs."""
 
     async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
-        """By the kernel's own accounting; None where the machine does not run, or cannot be asked."""
+        """From the kernel's accounting; None if the VM does not run or cannot be measured."""
         ...
 
 
@@ -100,7 +100,7 @@ class MemoryGauge(Protocol):
 class Orphan:
     """A container, network or volume with this installation's label that no living cluster or template owns.
 
-    `why` is how that is known. `error` is why it could not be removed.
+    `why`: the reason why the object counts as an orphan. `error`: why the removal failed.
     """
 
     kind: str
@@ -115,16 +115,16 @@ class OrphanCollector(Protocol):
     """Garbage collection on the engine."""
 
     async def find(self) -> tuple[Orphan, ...]:
-        """All orphans, now. Raises EngineUnavailable."""
+        """All present orphans. Raises EngineUnavailable."""
         ...
 
     async def remove(self) -> tuple[Orphan, ...]:
-        """Removes all orphans; those with an `error` are still there. Raises EngineUnavailable."""
+        """Remove all orphans; an orphan with an `error` still exists. Raises EngineUnavailable."""
         ...
 
 
 TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
-"""(a specification, its owner) → domain.template.template_key of it on this host.
+"""(spec, owner) → the key of a matching template on this host (domain.template.template_key).
 
 Raises ImageMissing, EngineUnavailable.
 """
@@ -132,14 +132,13 @@ Raises ImageMissing, EngineUnavailable.
 
 @dataclass(frozen=True)
 class ApiServices:
-    """All that the API needs. `checks` maps a dependency's name to how to see that it works.
+    """Dependencies and limits of the API.
 
-    `rules` say how much of the host clusters may have. `max_ttl_seconds` is the longest time to live, extensions
-    included; `default_ttl_seconds` the one where a caller gives none (None: such clusters never expire);
-    `max_hold_seconds` how far ahead a hold may end.
-    `fork_memory_overcommit`: how much memory forks may have for each MiB that is counted for them.
-    `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any. The default
-    keeps web pages that resolve their own name to 127.0.0.1 (DNS rebinding) away from a service on loopback.
+    `rules`: the host's resources for clusters. `max_ttl_seconds`: the longest TTL, extensions included.
+    `default_ttl_seconds`: the TTL of requests without one; None: such clusters do not expire. `max_hold_seconds`: the
+    longest hold, from now. `fork_memory_overcommit`: MiB of fork memory for each MiB reserved.
+    `checks`: name of a dependency → check. `allowed_hosts`: accepted host names in the Host header, without ports; None
+    accepts any. The default protects a service on loopback from DNS rebinding by web pages.
     """
 
     store: Store
@@ -167,4 +166,4 @@ def _services(request: Request) -> ApiServices:
 
 
 Services = Annotated[ApiServices, Depends(_services)]
-"""A route's parameter of this type receives the services."""
+"""Type of a route's parameter that receives the services."""

@@ -16,14 +16,15 @@ T = TypeVar("T")
 
 MAX_SECONDS: Final = 3600
 _LOOK_SECONDS: Final = 5.0
-"""How long to trust that no news means no change (a notification can be lost with its connection) and that the caller
-is still there."""
+"""Seconds between reads without a notification: a notification can be lost with its connection, and the caller may have
+left.
+"""
 
 
 async def wait_for_cluster(
     request: Request, services: ApiServices, cluster: Cluster, wait: WaitFor, timeout_seconds: float
 ) -> Cluster:
-    """The cluster as soon as it is as wanted, or can no more become so, or the time is over."""
+    """The cluster, once `wait` is met, can no longer be met, or timed out."""
 
     async def look() -> Cluster:
         return await services.store.get_cluster(cluster.id)
@@ -39,7 +40,7 @@ async def hold(
     enough: Callable[[T], bool],
     timeout_seconds: float,
 ) -> T:
-    """The first look that is `enough`, or the last one before `timeout_seconds` were over or the caller left."""
+    """The first result of `look` that is `enough`; the last result after `timeout_seconds`, or if the caller left."""
     deadline = services.clock.monotonic() + timeout_seconds
     with services.store.watch(cluster_id) as watch:
         while True:
@@ -54,7 +55,7 @@ def _is_over(cluster: Cluster, wait: WaitFor) -> bool:
     if wait == "deleted" or cluster.phase is Phase.DELETED:
         return cluster.phase is Phase.DELETED
     if cluster.desired is Desired.ABSENT:
-        return wait != "settled"  # it will never be ready or hibernated
+        return wait != "settled"  # the cluster will never be ready or hibernated
     if cluster.phase is Phase.FAILED:
         return True
     match wait:
@@ -67,7 +68,7 @@ def _is_over(cluster: Cluster, wait: WaitFor) -> bool:
 
 
 def _is_usable(cluster: Cluster) -> bool:
-    """Whether it is ready, nothing else was asked for meanwhile, and its machines run: those of a pool's wait."""
+    """Whether the cluster is ready without a pending reset, and its VMs run (paused VMs are fine for a pool member)."""
     return (
         cluster.phase is Phase.READY
         and cluster.reset_to is None

@@ -55,20 +55,20 @@ class Gate:
             if refusal is None:
                 body = await _read(receive, headers)
                 if body is None:
-                    return  # the caller left before the body was whole
+                    return  # the caller left before the end of the body
                 refusal = _refuse_body(scope, headers, body)
                 receive = _Replayed(body, receive)
             await (refusal or self.app)(scope, receive, send_with_id)
         except Exception as error:
             _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if started:
-                raise RuntimeError(f"request {request_id} failed after its answer had begun") from error
+                raise RuntimeError(f"request {request_id} failed after its response had begun") from error
             await problems.internal_problem(scope)(scope, receive, send_with_id)
 
     def _refuse_host(self, scope: Scope, headers: Headers) -> Response | None:
         if self.allowed_hosts is None or _host_name(headers.get("host", "")) in self.allowed_hosts:
             return None
-        detail = "This service does not answer to the host name in the request's Host header."
+        detail = "The host name in the Host header is not allowed. The operator allows it with DAYFLY_HOST_NAMES."
         return problems.problem_response(
             scope, 421, "host_not_allowed", "The request is addressed to another host", detail
         )
@@ -76,7 +76,7 @@ class Gate:
 
 @dataclass
 class _Replayed:
-    """A receive channel that begins with a body which was read already."""
+    """A receive channel that returns a body that was read already, then the rest."""
 
     body: bytes | None
     receive: Receive
@@ -90,7 +90,7 @@ class _Replayed:
 
 
 async def _read(receive: Receive, headers: Headers) -> bytes | None:
-    """The whole body, or one byte more than is allowed of a larger one; None when the caller left."""
+    """The body, of a body over the limit at least one byte too many; None if the caller left."""
     declared = headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         return bytes(MAX_BODY_BYTES + 1)
@@ -107,14 +107,14 @@ async def _read(receive: Receive, headers: Headers) -> bytes | None:
 
 def _refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
     if len(body) > MAX_BODY_BYTES:
-        detail = f"A body has at most {MAX_BODY_BYTES} bytes."
+        detail = f"A request's body has at most {MAX_BODY_BYTES} bytes."
         return problems.problem_response(
             scope, 413, "body_too_large", "The body is too large", detail, headers={"Connection": "close"}
         )
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    # Insisting on it also keeps web pages out: they cannot send it to another origin without asking first.
+    # This also keeps web pages out: a browser sends this type to another origin only after a CORS preflight.
     if body and media_type != "application/json":
-        detail = "Send JSON, and say so: Content-Type: application/json."
+        detail = "Send JSON with the header Content-Type: application/json."
         return problems.problem_response(
             scope, 415, "unsupported_media_type", "The body is not declared as JSON", detail
         )

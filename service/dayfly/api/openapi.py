@@ -9,7 +9,7 @@ from dayfly.api.app import bare_app
 
 
 def document() -> str:
-    """The OpenAPI document as text: sorted keys, so that a change shows as one."""
+    """The OpenAPI document as text, with sorted keys for small diffs."""
     return json.dumps(bare_app().openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

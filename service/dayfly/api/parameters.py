@@ -17,15 +17,15 @@ _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 def _id_or_name(
-    cluster: Annotated[str, Path(description="A cluster's id, or the name of one that is not yet deleted.")],
+    cluster: Annotated[str, Path(description="A cluster's id, or the name of a cluster that is not deleted.")],
 ) -> str:
     if not _ID_OR_NAME.fullmatch(cluster):
-        raise NotFound("no cluster has such an id or name")
+        raise NotFound("no cluster has this id or name: it is not a valid id or name")
     return cluster
 
 
 IdOrName = Annotated[str, Depends(_id_or_name)]
-"""The path's cluster as it was written, where one statement of the store can do all. 404 for what none could have."""
+"""The path's id or name, for routes that need one statement of the store. 404 for an invalid id or name."""
 
 
 async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
@@ -33,20 +33,20 @@ async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
 
 
 TheCluster = Annotated[Cluster, Depends(_cluster)]
-"""The cluster that the path names. 404 where there is none."""
+"""The path's cluster, or 404."""
 
 
 def _node(cluster: TheCluster, node: Annotated[str, Path(description="`node01`, …")]) -> Node:
     found = cluster.spec.node(node)
     if found is None:
         raise NotFound(
-            f"the cluster {cluster.name} has no such node: its nodes are node01 to {cluster.spec.nodes()[-1].name}"
+            f"cluster {cluster.name} has no such node: its nodes are node01 to {cluster.spec.nodes()[-1].name}"
         )
     return found
 
 
 TheNode = Annotated[Node, Depends(_node)]
-"""The node that the path names. 404 where there is none."""
+"""The path's node, or 404."""
 
 Timeout = Annotated[
     float,
@@ -55,6 +55,6 @@ Timeout = Annotated[
         ge=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="With `wait`: seconds to hold the answer. When they are over, it tells how things stand then.",
+        description="With `wait`: seconds to hold the response, which then shows the present state.",
     ),
 ]

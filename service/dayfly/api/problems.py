@@ -33,12 +33,12 @@ _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.Failure: 502,
     errors.DayflyError: 500,
 }
-"""The nearest ancestor in this table decides. 502: the engine behind us did not do as asked."""
+"""An error's nearest base class in this table decides. 502: the engine failed."""
 
 _HTTP: Final[Mapping[int, tuple[str, str]]] = {
     400: ("malformed_json", "The body is not JSON"),
     404: ("not_found", "No such route"),
-    405: ("method_not_allowed", "The route does not know this method"),
+    405: ("method_not_allowed", "The route does not have this method"),
 }
 _MAX_FIELD_ERRORS: Final = 20
 _MAX_PATH_LENGTH: Final = 200
@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong, and where."""
+    """One invalid field, or one failed check."""
 
     location: Literal["body", "query", "path", "header", "check"] = Field(description="The part of the request.")
     path: str = Field(description="The field, dotted: `workers.count`.", examples=["control_plane.memory_mib"])
@@ -58,17 +58,17 @@ class Problem(BaseModel):
     """An error, after RFC 9457."""
 
     type: str = Field(description="A URN made of the code.", examples=["urn:dayfly:problem:name_taken"])
-    title: str = Field(description="What the code means; the same for every problem of this code.")
-    status: int = Field(description="The HTTP status, repeated.")
-    detail: str = Field(description="What happened this time, for people. May change.")
+    title: str = Field(description="The meaning of the code; the same for every problem with this code.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened, for people. May change.")
     code: str = Field(description="Stable; programs may rely on it.", examples=["name_taken"])
-    instance: str = Field(description="The path that was asked for.")
-    request_id: str = Field(description="The header X-Request-Id, repeated; the server's log has it.")
-    errors: list[FieldError] = Field(default_factory=list, description="Which fields are wrong, and why.")
+    instance: str = Field(description="The requested path.")
+    request_id: str = Field(description="As in the header X-Request-Id and in the server's log.")
+    errors: list[FieldError] = Field(default_factory=list, description="The invalid fields, with reasons.")
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Render all that `routes` and the router raise as problems. Anything else is the middleware's (middleware.py)."""
+    """Render expected errors of `routes` and the router as problems. middleware.py renders unexpected errors."""
     app.state.known_routes = routes
     app.add_exception_handler(errors.DayflyError, _on_dayfly_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -85,7 +85,7 @@ def problem_response(
     field_errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response that tells `scope`'s caller of one problem."""
+    """A problem as a response."""
     problem = Problem(
         type=f"urn:dayfly:problem:{code}",
         title=title,
@@ -96,19 +96,19 @@ def problem_response(
         request_id=request_id(scope),
         errors=list(field_errors),
     )
-    # ASCII: a request may hold lone surrogates, which UTF-8 cannot carry and a detail may quote.
+    # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
     body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
     return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def internal_problem(scope: Scope) -> Response:
-    """What a caller sees of a defect: a request id to ask about, and nothing of the inside."""
-    detail = "Something went wrong inside of Dayfly; the server's log says what, under this request id."
+    """The response to a defect: the request id, no internals."""
+    detail = "An internal error of Dayfly. The server's log has the details under this request id."
     return problem_response(scope, 500, errors.Internal.code, _title(errors.Internal), detail)
 
 
 def request_id(scope: Scope) -> str:
-    """The id that the middleware gave to this request."""
+    """The request's id, which the middleware set."""
     return cast("str", scope["state"]["request_id"])
 
 
@@ -142,16 +142,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(status).phrase
     code, title = _HTTP.get(status, (phrase.lower().replace(" ", "_"), phrase))
     detail = {
-        404: "There is nothing at this path.",
-        405: f"{request.method} is not possible here.",
-        400: "The body cannot be read as JSON: it is not UTF-8, nested too deeply, or has numbers too long.",
+        404: "This path does not exist.",
+        405: f"This path does not have the method {request.method}.",
+        400: "The body cannot be parsed as JSON: it is not UTF-8, is nested too deeply, or has too long numbers.",
     }.get(status, phrase)
     headers = {"Allow": _allowed_methods(request)} if status == 405 else refusal.headers
     return problem_response(request.scope, status, code, title, detail, headers=headers)
 
 
 def _allowed_methods(request: Request) -> str:
-    """Of all routes at this path: the router itself tells those of the first only."""
+    """The methods of all routes at this path. Starlette's own header lists those of the first route only."""
     matching = (route for route in request.app.state.known_routes if route.matches(request.scope)[0] is not Match.NONE)
     return ", ".join(sorted({method for route in matching for method in getattr(route, "methods", None) or ()}))
 
@@ -168,5 +168,5 @@ def _printable(text: str) -> str:
 
 
 def _title(error: type[errors.DayflyError]) -> str:
-    """The first sentence of the class's docstring, which says what the code means."""
+    """The first line of the class's docstring: the meaning of the code."""
     return (inspect.getdoc(error) or error.code).partition("\n")[0].rstrip(".")

@@ -14,7 +14,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class QueuePosition:
-    """A place in the queue, counted from 1; when it will be admitted, and ready. None: no place, or no telling."""
+    """Position in the queue, from 1, and estimated times of admission and ready. None: not queued, or unknown."""
 
     position: int | None = None
     start_at: datetime | None = None
@@ -22,15 +22,15 @@ class QueuePosition:
 
 
 NOT_QUEUED: Final = QueuePosition()
-"""Of a cluster that does not wait."""
+"""The position of a cluster that does not wait."""
 
 
 @dataclass
 class QueueCache:
-    """The last look at a long queue, good for all who ask until then (as Clock.monotonic counts).
+    """Positions that are valid until `good_until` (Clock.monotonic).
 
-    Looking costs time in proportion to the queue's length. Where a thousand wait, each request that looked for itself
-    would keep the next one from being answered.
+    The cost of the computation grows with the queue. With a thousand waiting clusters, a computation for each request
+    would block the event loop.
     """
 
     positions: Mapping[str, QueuePosition] = field(default_factory=dict)

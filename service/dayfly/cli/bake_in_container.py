@@ -30,7 +30,7 @@ def main() -> None:
 
 async def _main(recipe: str) -> None:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - we are in one
+    assert task is not None  # noqa: S101 - a coroutine of asyncio.run has a task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     watch = asyncio.create_task(_cancel_at_end_of_input(task))
     try:

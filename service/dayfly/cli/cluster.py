@@ -19,7 +19,7 @@ from dayfly.cli.progress.cluster import format_event, watch
 from dayfly.client import Client
 from dayfly.vocabulary import WaitFor
 
-app = typer.Typer(no_args_is_help=True, help="Create, look at, use and delete clusters.", add_completion=False)
+app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
 
 
 app.command()(create)
@@ -27,9 +27,13 @@ app.command()(create)
 
 @app.command("list")
 def list_clusters(
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it.")] = None,
-    phase: Annotated[list[str] | None, typer.Option(help="Only those in it; `deleted` ones are shown only so.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Clusters with this label. May be repeated.")
+    ] = None,
+    phase: Annotated[
+        list[str] | None, typer.Option(help="Clusters in this phase. Default: all but `deleted`. May be repeated.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Clusters of this owner.")] = None,
     purpose: Annotated[
         list[str] | None,
         typer.Option(help="cluster (the default), template, verification or pool_member. May be repeated."),
@@ -47,7 +51,7 @@ def list_clusters(
 @app.command("show")
 def show_cluster(
     name: Name,
-    wait: Annotated[WaitFor | None, typer.Option(help="Wait until it is so, showing the progress.")] = None,
+    wait: Annotated[WaitFor | None, typer.Option(help="Show the progress and wait for this state.")] = None,
     timeout: Timeout = 1800.0,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +65,7 @@ def show_cluster(
 
 @app.command()
 def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Json = False) -> None:
-    """Delete a cluster, whatever it is doing."""
+    """Delete a cluster, in any phase."""
     with Client() as client:
         cluster = client.delete(name)
         if wait:
@@ -86,12 +90,16 @@ app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
 @app.command()
 def kubeconfig(
     name: Name,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it there, mode 0600.")] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Add it to kubectl's own file, as dayfly-NAME.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file, mode 0600.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add the cluster to kubectl's own file as context dayfly-NAME.")
+    ] = False,
 ) -> None:
     """Fetch a ready cluster's kubeconfig: to standard output, a file, or kubectl's own file."""
     if merge and output is not None:
-        raise typer.BadParameter("either --output or --merge")
+        raise typer.BadParameter("give either --output or --merge")
     with Client() as client:
         text = client.kubeconfig(name)
         context = f"dayfly-{client.get(name).name}" if merge else ""
@@ -106,7 +114,7 @@ def kubeconfig(
 
 
 class _WithRemoteCommand(typer.core.TyperCommand):
-    """Keeps what follows `--` apart, which is a remote command, whatever it looks like."""
+    """Passes the arguments after `--` as the remote command, even if they look like options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         split = args.index("--") if "--" in args else len(args)
@@ -114,13 +122,13 @@ class _WithRemoteCommand(typer.core.TyperCommand):
         return super().parse_args(ctx, args[:split])
 
 
-@app.command(cls=_WithRemoteCommand, options_metavar="", epilog="What follows -- is run on the node.")
+@app.command(cls=_WithRemoteCommand, options_metavar="", epilog="The node runs the command after --.")
 def ssh(
     ctx: typer.Context,
     name: Name,
-    node: Annotated[str, typer.Argument(help="Which node.")] = "node01",
+    node: Annotated[str, typer.Argument(help="The node's name.")] = "node01",
 ) -> None:
-    """Log in to a node, or run a command there: dayfly cluster ssh NAME [NODE] [-- COMMAND]."""
+    """Log in to a node, or run a command on it: dayfly cluster ssh NAME [NODE] [-- COMMAND]."""
     with Client() as client:
         access = client.ssh(name, node)
     raise typer.Exit(run_ssh(access, ctx.meta["dayfly.remote"]))
@@ -129,11 +137,11 @@ def ssh(
 @app.command()
 def console(
     name: Name,
-    node: Annotated[str, typer.Argument(help="Which node.")],
-    tail_bytes: Annotated[int, typer.Option(min=0, max=1048576, help="How much of its end.")] = 65536,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what it prints.")] = False,
+    node: Annotated[str, typer.Argument(help="The node's name.")],
+    tail_bytes: Annotated[int, typer.Option(min=0, max=1048576, help="Length of the past output.")] = 65536,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new output, too.")] = False,
 ) -> None:
-    """Show what a node printed on its serial console."""
+    """Show the output of a node's serial console."""
     with Client() as client:
         if not follow:
             typer.echo(client.console(name, node, tail_bytes=tail_bytes), nl=False)
@@ -145,10 +153,12 @@ def console(
 @app.command()
 def events(
     name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the cluster is deleted.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show new events, too, until the cluster is deleted.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object on each line.")] = False,
 ) -> None:
-    """Show what happened to a cluster."""
+    """Show the events of a cluster."""
     with Client() as client:
         cluster = client.get(name)
         for event in client.follow(cluster.id) if follow else client.all_events(cluster.id):
@@ -157,15 +167,15 @@ def events(
 
 @app.command()
 def evidence(
-    name: Name, what: Annotated[str | None, typer.Argument(help="Which text; left out: list them.")] = None
+    name: Name, what: Annotated[str | None, typer.Argument(help="The text's name. Default: list the names.")] = None
 ) -> None:
-    """Show what a failed cluster left behind: consoles, logs."""
+    """Show the evidence of a failed cluster: consoles, logs."""
     with Client() as client:
         if what is not None:
             typer.echo(client.evidence(name, what))
             return
         cluster = client.get(name)
     if cluster.error is None:
-        raise CommandError("not_found", f"the cluster {cluster.name} has not failed: there is no evidence")
+        raise CommandError("not_found", f"cluster {cluster.name} has not failed and has no evidence")
     for one in cluster.error.evidence:
         typer.echo(one)

@@ -30,7 +30,7 @@ from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
 
 def create(
-    name: Annotated[str | None, typer.Argument(help="Left out: the server makes one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Default: the server generates a name.")] = None,
     *,
     image: Image,
     workers: Workers = 0,
@@ -44,7 +44,7 @@ def create(
     ttl: Annotated[
         float | None,
         typer.Option(
-            parser=parse_duration, metavar="DURATION", help="Delete it by itself so long after it was first ready."
+            parser=parse_duration, metavar="DURATION", help="Time to live: deleted so long after it was first ready."
         ),
     ] = None,
     heartbeat: Annotated[
@@ -52,37 +52,44 @@ def create(
         typer.Option(
             parser=parse_duration,
             metavar="DURATION",
-            help="Delete it by itself when no heartbeat came for so long, from its creation on.",
+            help="Heartbeat interval: deleted after so long without a heartbeat. Begins with the creation.",
         ),
     ] = None,
-    owner: Annotated[str | None, typer.Option(help="Whose it is; the queue is fair between owners.")] = None,
+    owner: Annotated[str | None, typer.Option(help="The cluster's owner. The queue is fair between owners.")] = None,
     restart: Annotated[
-        Restart | None, typer.Option(help="After the engine, the host or a machine went down: bring it back, or fail.")
+        Restart | None, typer.Option(help="After an outage of the engine, the host or a VM: recover (always), or fail.")
     ] = None,
     isolation: Annotated[
-        Isolation | None, typer.Option(help="strict: never a fork of a template, so that its cluster CA is its own.")
+        Isolation | None, typer.Option(help="strict: never a fork of a template, with a cluster CA of its own.")
     ] = None,
     idle: Annotated[
         float | None,
-        typer.Option(parser=parse_duration, metavar="DURATION", help="Hibernate it after so long without traffic."),
+        typer.Option(parser=parse_duration, metavar="DURATION", help="Hibernate after so long without traffic."),
     ] = None,
     hold: Annotated[
         float | None,
         typer.Option(
-            parser=parse_duration, metavar="DURATION", help="From now: keep it so long should it fail or expire."
+            parser=parse_duration,
+            metavar="DURATION",
+            help="Keep the cluster so long, from now, if it fails or expires.",
         ),
     ] = None,
-    hold_reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
-    hold_vms: Annotated[VmsUnderHold | None, typer.Option(help="What becomes of a held one's machines.")] = None,
-    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean.")] = None,
+    hold_reason: Annotated[str | None, typer.Option(help="The hold's reason, shown with the cluster.")] = None,
+    hold_vms: Annotated[
+        VmsUnderHold | None, typer.Option(help="State of the VMs if the hold keeps a failed or expired cluster.")
+    ] = None,
+    readiness: Annotated[
+        Readiness | None,
+        typer.Option(help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted)."),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,
     kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig there, mode 0600.")
+        Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file, mode 0600.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a cluster."""
+    """Create a cluster."""
     if hold is None and (hold_reason or hold_vms):
         raise typer.BadParameter("--hold-reason and --hold-vms need --hold")
     control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))

@@ -12,7 +12,9 @@ from dayfly.cli.options import Json, Name, Timeout, Wait
 from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
 
-checkpoints = typer.Typer(no_args_is_help=True, help="Keep states of a cluster, to be reset to.", add_completion=False)
+checkpoints = typer.Typer(
+    no_args_is_help=True, help="Create, list and delete checkpoints of a cluster.", add_completion=False
+)
 
 Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The checkpoint's name.")]
 
@@ -20,13 +22,13 @@ Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The check
 def reset(
     name: Name,
     to: Annotated[
-        str | None, typer.Option(metavar="CHECKPOINT", help="Without it: the state of the first `ready`.")
+        str | None, typer.Option(metavar="CHECKPOINT", help="Default: the state when the cluster was first ready.")
     ] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,
     as_json: Json = False,
 ) -> None:
-    """Bring a cluster back to how it was; name, ports and kubeconfig stay, what is in its machines goes."""
+    """Reset a cluster to its first ready state, or to a checkpoint. Name, ports and kubeconfig stay."""
     with Client() as client:
         cluster = client.reset(name, checkpoint=to)
         if wait:
@@ -35,7 +37,7 @@ def reset(
 
 
 def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json: Json = False) -> None:
-    """Put a cluster's machines on the disk: it takes no CPU and no memory until it is resumed."""
+    """Save a cluster's VMs to disk and stop them: the cluster takes no CPU and no memory until it is resumed."""
     with Client() as client:
         cluster = client.hibernate(name)
         if wait:
@@ -44,7 +46,7 @@ def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json:
 
 
 def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: Json = False) -> None:
-    """Let a hibernated cluster go on where it was."""
+    """Resume a hibernated cluster."""
     with Client() as client:
         cluster = client.resume(name)
         if wait:
@@ -56,14 +58,16 @@ def idle(
     name: Name,
     after: Annotated[
         float | None,
-        typer.Option(parser=parse_duration, metavar="DURATION", help="Without traffic through its ports: 30m, 2h."),
+        typer.Option(
+            parser=parse_duration, metavar="DURATION", help="Time without traffic through its ports: 30m, 2h."
+        ),
     ] = None,
-    never: Annotated[bool, typer.Option("--never", help="It runs until it is hibernated on request.")] = False,
+    never: Annotated[bool, typer.Option("--never", help="Hibernate only on request.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say after what time without traffic a cluster is hibernated by itself; it counts from now on."""
+    """Set the time without traffic after which a cluster hibernates. The time counts from now."""
     if (after is None) != never:
-        raise typer.BadParameter("either --after or --never")
+        raise typer.BadParameter("give either --after or --never")
     with Client() as client:
         cluster = client.change(name, idle_seconds=None if after is None else round(after))
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.idleness(cluster))
@@ -71,7 +75,7 @@ def idle(
 
 @checkpoints.command("create")
 def create_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
-    """Keep a cluster's present state under a name."""
+    """Take a checkpoint of a ready cluster."""
     with Client() as client:
         made = client.create_checkpoint(name, checkpoint)
     typer.echo(template_pool_output.as_json(made) if as_json else f"{made.name} is {made.phase}")
@@ -87,7 +91,7 @@ def list_checkpoints(name: Name, as_json: Json = False) -> None:
 
 @checkpoints.command("delete")
 def delete_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
-    """Delete one of a cluster's checkpoints."""
+    """Delete a checkpoint of a cluster."""
     with Client() as client:
         deleted = client.delete_checkpoint(name, checkpoint)
     typer.echo(template_pool_output.as_json(deleted) if as_json else f"{deleted.name} is being deleted")

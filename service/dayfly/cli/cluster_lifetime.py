@@ -19,7 +19,7 @@ from dayfly.vocabulary import VmsUnderHold
 
 
 def hold_request(seconds: float, reason: str | None, vms: VmsUnderHold | None) -> HoldRequest:
-    """A hold as the options say it."""
+    """The request from the options."""
     why = reason or "held on the command line"
     with checked_values():
         return HoldRequest(seconds=round(seconds), reason=why, vms=vms or "running")
@@ -32,12 +32,12 @@ def extend(
         typer.Option(
             parser=parse_duration,
             metavar="DURATION",
-            help="The whole time to live, from when it was first ready: 2h means two hours in all, however often said.",
+            help="The total time to live since the cluster was first ready, not an addition: 2h, 1d.",
         ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Let a cluster live longer, or shorter."""
+    """Change a cluster's time to live."""
     with Client() as client:
         cluster = client.extend(name, round(ttl))
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
@@ -50,19 +50,19 @@ def hold(
     ] = 3600.0,
     reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
     vms: Annotated[
-        VmsUnderHold | None, typer.Option(help="Of a cluster that failed or expired: what becomes of its machines.")
+        VmsUnderHold | None, typer.Option(help="State of the VMs if the hold keeps a failed or expired cluster.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a cluster that failed, or whose time will be over, for somebody to look at."""
-    wanted = hold_request(duration, reason, vms)
+    """Keep a failed or expired cluster for inspection, instead of its removal."""
+    request = hold_request(duration, reason, vms)
     with Client() as client:
-        cluster = client.change(name, hold=wanted)
+        cluster = client.change(name, hold=request)
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
 
 
 def unhold(name: Name, as_json: Json = False) -> None:
-    """Hold a cluster no longer: one that failed or expired is cleared at once."""
+    """Release a cluster's hold. A failed or expired cluster is cleaned up at once."""
     with Client() as client:
         cluster = client.release_hold(name)
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
@@ -72,44 +72,44 @@ def heartbeat(
     name: Name,
     every: Annotated[
         float | None,
-        typer.Option(parser=parse_duration, metavar="DURATION", help="Go on, one each time, until interrupted."),
+        typer.Option(parser=parse_duration, metavar="DURATION", help="Repeat in this interval until interrupted."),
     ] = None,
 ) -> None:
-    """Say that a cluster made with --heartbeat is still needed."""
+    """Send a heartbeat for a cluster that was created with --heartbeat."""
     if every is not None and every < 1:
         raise typer.BadParameter("--every: at least 1s")
     with Client() as client:
-        typer.echo(_told(name, client.heartbeat(name)))
+        typer.echo(_sentence(name, client.heartbeat(name)))
         if every is not None:
-            _go_on(client, name, every)
+            _repeat(client, name, every)
 
 
 def diagnostics(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to, mode 0600; else NAME-diagnostics.tar.gz here.")
+        Path | None, typer.Option("--output", "-o", help="The file, mode 0600. Default: ./NAME-diagnostics.tar.gz.")
     ] = None,
 ) -> None:
-    """Fetch everything there is to know of a cluster, as one tarball; also of a deleted one, by its id."""
+    """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id."""
     target = output or Path(f"{name}-diagnostics.tar.gz")
     with Client() as client:
         write_private(target, client.diagnostics(name))
     typer.echo(f"written to {target}")
 
 
-def _go_on(client: Client, name: str, seconds: float) -> None:
-    """Until the cluster is gone. A server that does not answer for a while may be back before the cluster expires."""
-    identity = client.get(name).id  # the name is free for another's cluster once this one is gone
+def _repeat(client: Client, name: str, seconds: float) -> None:
+    """Send heartbeats until the cluster is deleted. An unreachable server may return before the cluster expires."""
+    identity = client.get(name).id  # after the deletion, another cluster may take the name
     while True:
         time.sleep(seconds)
         try:
-            typer.echo(_told(name, client.heartbeat(identity)))
+            typer.echo(_sentence(name, client.heartbeat(identity)))
         except ClientError as error:
             if is_last(error):
                 raise
-            typer.echo(f"no heartbeat: {error}", err=True)
+            typer.echo(f"heartbeat failed: {error}", err=True)
 
 
-def _told(name: str, beat: Heartbeat) -> str:
+def _sentence(name: str, beat: Heartbeat) -> str:
     end = f" expires {format_time(beat.expires_at)}" if beat.expires_at else " does not expire"
     return f"{name}{end}; the next heartbeat is due within {beat.heartbeat_interval_seconds} s"

@@ -13,19 +13,19 @@ _NEVER: Final = "never"
 
 
 def as_json(value: Cluster | Sequence[ClusterSummary]) -> str:
-    """The API's own representation."""
+    """The API's representation."""
     if isinstance(value, Cluster):
         return value.model_dump_json(indent=2)
     return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
 
 
 def phase(cluster: ClusterSummary) -> str:
-    """With the place in the queue, of one that waits there."""
+    """The phase, with the queue position of a waiting cluster."""
     return f"{cluster.phase} (#{cluster.queue_position})" if cluster.queue_position else cluster.phase
 
 
 def sentence(cluster: Cluster) -> str:
-    """One line after a command that changed something."""
+    """One line after a command that creates or deletes."""
     if cluster.phase == "ready" and cluster.ready_at is not None:
         took = format_duration((cluster.ready_at - cluster.created_at).total_seconds())
         return f"{cluster.name} is ready ({took})"
@@ -46,21 +46,21 @@ def state(cluster: Cluster) -> str:
 
 
 def tenure(cluster: Cluster) -> str:
-    """One line on how long a cluster stays."""
+    """One line about expiry and hold."""
     end = _end(cluster)
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
     return f"{cluster.name} {'never expires' if end == _NEVER else f'expires {end}'}; {held}"
 
 
 def idleness(cluster: Cluster) -> str:
-    """One line on when a cluster hibernates by itself."""
+    """One line about automatic hibernation."""
     if cluster.idle_seconds is None:
-        return f"{cluster.name} is never hibernated by itself"
-    return f"{cluster.name} is hibernated after {format_duration(cluster.idle_seconds)} without traffic"
+        return f"{cluster.name} hibernates only on request"
+    return f"{cluster.name} hibernates after {format_duration(cluster.idle_seconds)} without traffic"
 
 
 def table(clusters: Sequence[ClusterSummary]) -> str:
-    """One line a cluster."""
+    """One line for each cluster."""
     return format_table(
         ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"),
         [
@@ -79,7 +79,7 @@ def table(clusters: Sequence[ClusterSummary]) -> str:
 
 
 def description(cluster: Cluster) -> str:
-    """All there is to say."""
+    """All facts about a cluster."""
     first, workers = cluster.control_plane, cluster.workers
     facts = {
         "name": cluster.name,
@@ -120,7 +120,7 @@ def description(cluster: Cluster) -> str:
 
 
 def _phase(cluster: Cluster) -> str:
-    """With what is to become of it, where that is something else."""
+    """The phase, with a pending request."""
     if cluster.desired == "absent":
         return f"{cluster.phase} (to be deleted)"
     if cluster.desired == "hibernated" and cluster.phase != "hibernated":
@@ -135,7 +135,7 @@ def _queue(cluster: Cluster) -> dict[str, str]:
         return {}
     start, ready = cluster.estimated_start_at, cluster.estimated_ready_at
     if start is None:
-        return {"begins": "when there is room; there is no telling when"}
+        return {"begins": "when the host has free resources; no estimate"}
     likely = {"begins": f"likely {format_time(start)}"}
     return {**likely, "ready": f"likely {format_time(ready)}"} if ready else likely
 
@@ -150,10 +150,10 @@ def _end(cluster: Cluster) -> str:
 
 
 def _when(hold: Hold) -> str:
-    vms = f", with its machines {hold.vms} if it failed or expired" if hold.vms != "running" else ""
+    vms = f", its VMs {hold.vms} if it failed or expired" if hold.vms != "running" else ""
     return f"{hold.until:%Y-%m-%d %H:%M:%S} UTC: {hold.reason}{vms}"
 
 
 def _kubernetes(cluster: Cluster) -> str:
     version = cluster.kubernetes_version
-    return f"Kubernetes {version}" if version else "plain machines"
+    return f"Kubernetes {version}" if version else "no Kubernetes"

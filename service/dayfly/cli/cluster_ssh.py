@@ -14,13 +14,13 @@ from dayfly.client import SshAccess
 
 
 def run_ssh(access: SshAccess, command: Sequence[str]) -> int:
-    """Run `command` on the node, or a shell; → its exit code (255: ssh's own failure, as with ssh)."""
+    """Run `command`, or a shell, on the node; the exit code (255: a failure of ssh itself, as with ssh)."""
     program = shutil.which("ssh")
     if program is None:
-        raise CommandError("ssh_missing", "there is no `ssh` on this machine", "install OpenSSH's client")
+        raise CommandError("ssh_missing", "the program `ssh` is not installed", "install OpenSSH's client")
     with tempfile.TemporaryDirectory(prefix="dayfly-ssh-") as folder:  # mode 0700
         argv = ssh_argv(program, access, command, Path(folder))
-        # Ctrl-C is for the remote side. The parent has to survive it to clean up.
+        # Ctrl-C is for the remote side: this process must survive it to remove the private key.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process = subprocess.Popen(argv, preexec_fn=_default_interrupt)  # noqa: PLW1509 - no threads here
@@ -30,7 +30,7 @@ def run_ssh(access: SshAccess, command: Sequence[str]) -> int:
 
 
 def ssh_argv(program: str, access: SshAccess, command: Sequence[str], folder: Path) -> list[str]:
-    """ssh's argv; writes the identity and the known host into `folder`, mode 0600."""
+    """ssh's argv. Writes the identity and the known host into `folder`, mode 0600."""
     identity, known_hosts = folder / "identity", folder / "known_hosts"
     for path, text in ((identity, access.private_key), (known_hosts, access.known_hosts)):
         path.touch(mode=0o600)
@@ -45,7 +45,7 @@ def ssh_argv(program: str, access: SshAccess, command: Sequence[str], folder: Pa
         "LogLevel": "ERROR",
     }
     pairs = [argument for key, value in options.items() for argument in ("-o", f"{key}={value}")]
-    # No configuration file: a user's own jump hosts and options for 127.0.0.1 are not meant for this.
+    # No configuration file: a user's jump hosts and options for 127.0.0.1 do not apply to nodes.
     return [program, "-F", "none", *pairs, "-p", str(access.port), f"{access.username}@{access.host}", *command]
 
 

@@ -30,23 +30,22 @@ _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Do all that Dayfly promises on this host, with a service of its own.")
+        bool, typer.Option("--full", help="Try all features on this host, with a separate service.")
     ] = False,
     image: Annotated[
-        str, typer.Option(help="With --full: a recipe, baked where it is missing, or an image's reference.")
+        str, typer.Option(help="With --full: a recipe (baked if missing) or an image's reference.")
     ] = "bare",
     evidence: Annotated[
-        Path | None, typer.Option("--keep-evidence", metavar="FOLDER", help="With --full: where evidence is written.")
+        Path | None, typer.Option("--keep-evidence", metavar="FOLDER", help="With --full: folder for evidence.")
     ] = None,
 ) -> None:
-    """Check whether this host can run clusters, and say what to do where it cannot.
+    """Check whether this host can run clusters, with advice for each failed check.
 
-    Ends with exit code 1 if any check failed; warnings are no failures.
+    Exit code 1 if a check failed; warnings do not count.
 
-    --full takes some minutes, more without KVM. It makes clusters of two nodes from nothing, from a template, from a
-    checkpoint and out of hibernation, looks at clocks, network, registry and image transfer, deletes everything, and
-    looks whether anything is left. Ends with exit code 0 only if every trial is ok; 130 if it was interrupted. It
-    cleans up in either case.
+    --full takes some minutes, more without KVM. It boots clusters of two nodes, forks, resets and resumes them, checks
+    clocks, network, registry and image transfer, deletes everything, and checks that nothing is left. Exit code 0 only
+    if every trial is ok; 130 after an interruption. It cleans up in each case.
     """
     settings = server_settings()
     if full:
@@ -71,7 +70,7 @@ def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_
 
 
 async def _until_stopped(settings: Settings, image: str, view: TrialView, evidence: Path | None) -> Report:
-    """Ctrl-C, SIGTERM and the terminal's end interrupt the trials, not the cleaning up."""
+    """Ctrl-C, SIGTERM and SIGHUP interrupt the trials, not the cleanup."""
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -89,14 +88,14 @@ async def _examine(settings: Settings) -> tuple[Check, ...]:
 
 
 def render(checks: Sequence[Check], console: Console) -> None:
-    """One line a check; below it, the advice where there is any."""
+    """One line for each check, with its advice below."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in checks:
-        said = Text(check.found)
+        finding = Text(check.found)
         if check.advice:
-            said.append(f"\n→ {check.advice}", style="italic")
-        table.add_row(Text(check.status, style=_STYLES[check.status]), check.name, said)
+            finding.append(f"\n→ {check.advice}", style="italic")
+        table.add_row(Text(check.status, style=_STYLES[check.status]), check.name, finding)
     console.print(table)

@@ -12,7 +12,7 @@ from dayfly.errors import DayflyError
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked for. `code` as in the API's problems."""
+    """A command failed. `code` as in the API's problems."""
 
     def __init__(self, code: str, detail: str, hint: str | None = None) -> None:
         super().__init__(detail)
@@ -22,7 +22,7 @@ class CommandError(Exception):
 
 
 class ServerExtraMissing(CommandError):
-    """A server's command, where only the client is installed."""
+    """A command of the server, but only the client is installed."""
 
     def __init__(self, command: str, module: str) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class ServerExtraMissing(CommandError):
 
 @contextmanager
 def checked_values() -> Iterator[None]:
-    """Values of options that a request cannot have are errors of the command, as where the server refuses them."""
+    """Raise invalid values of options as CommandError, like the server's rejections."""
     try:
         yield
     except ValidationError as error:
@@ -52,36 +52,36 @@ _HINTS = {
 
 
 def explain(error: Exception) -> str | None:
-    """`error [code]: detail`, and a hint on a second line; None for what is not one of ours."""
-    told: tuple[str, str, str | None] | None = None
+    """`error [code]: detail`, and a hint on a second line; None for an unexpected error."""
+    parts: tuple[str, str, str | None] | None = None
     match error:
         case CommandError():
-            told = error.code, error.detail, error.hint
+            parts = error.code, error.detail, error.hint
         case ApiError():
-            told = error.code, error.detail, _hint(error)
+            parts = error.code, error.detail, _hint(error)
         case Unreachable():
-            told = "unreachable", str(error), "start it with `dayfly serve`, or set DAYFLY_URL to where it is"
+            parts = "unreachable", str(error), "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
         case ClusterFailed():
-            told = _explain_failed(error)
+            parts = _explain_failed(error)
         case WaitTimeout():
-            told = (
+            parts = (
                 "wait_timeout",
                 str(error),
-                f"it continues; look with `dayfly cluster show {error.cluster.name}`",
+                f"the server continues; see `dayfly cluster show {error.cluster.name}`",
             )
         case ClientError():
-            told = "client", str(error), None
+            parts = "client", str(error), None
         case DayflyError():
-            told = error.code, error.message, _HINTS.get(error.code)
-    if told is None:
+            parts = error.code, error.message, _HINTS.get(error.code)
+    if parts is None:
         return None
-    code, detail, hint = told
+    code, detail, hint = parts
     line = f"error [{code}]: {detail}"
     return f"{line}\n  hint: {hint}" if hint else line
 
 
 def _hint(error: ApiError) -> str | None:
-    """What is missing is told by the path that was asked for."""
+    """For `not_found`, the requested path names the missing resource."""
     path = str(error.problem.get("instance", ""))
     if error.code == "not_found":
         for kind in ("template", "pool"):
@@ -98,6 +98,6 @@ def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
         hint = f"dayfly cluster events {cluster.name}" if cluster.phase == "ready" else None
         return ("not_hibernated" if cluster.phase == "ready" else "not_ready"), str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
-    detail = f"the cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
+    detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None
     return fault.code, detail, hint

@@ -15,10 +15,10 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def parse_duration(given: str | float) -> float:
-    """`90`, `90s`, `10m`, `1h30m`, `2d` → seconds; a default comes as a number. Raises BadParameter."""
+    """`90`, `90s`, `10m`, `1h30m`, `2d` → seconds. A default value is a number. Raises BadParameter."""
     text = str(given)
     if not _DURATION.fullmatch(text):
-        raise typer.BadParameter(f"{text!r} is no duration: write 90, 90s, 10m, 1h30m or 2d")
+        raise typer.BadParameter(f"{text!r} is not a duration: write 90, 90s, 10m, 1h30m or 2d")
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
@@ -28,7 +28,7 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals):
-            raise typer.BadParameter(f"{pair!r} is no label: write key=value")
+            raise typer.BadParameter(f"{pair!r} is not a label: write key=value")
         labels[key] = value
     return labels
 
@@ -50,19 +50,19 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_age(then: datetime) -> str:
-    """How long ago `then` was."""
+    """The time since `then`."""
     return format_duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))
 
 
 def format_time(at: datetime) -> str:
-    """`at 2026-01-31 18:00:00 UTC, in 1 h 20 min`; what is past has no distance."""
+    """`at 2026-01-31 18:00:00 UTC, in 1 h 20 min`; a past time without the distance."""
     seconds = (at - datetime.now(UTC)).total_seconds()
     distance = f", in {format_duration(seconds)}" if seconds > 0 else ""
     return f"at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{distance}"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns wide enough for what is in them, whatever the terminal's width: made to be piped, too."""
+    """A table as wide as its cells, independent of the terminal's width, so that its output can be piped."""
     table = [header, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)

@@ -13,21 +13,21 @@ from dayfly.client import Client, Orphan
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed, and why.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the orphans, with reasons.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """Remove orphans: containers, volumes and networks of this installation without a living cluster or template.
 
-    The service does the removal. Its workers remove orphans by themselves, too; but those of an owner that was never
-    on record only after DAYFLY_ORPHAN_GRACE_SECONDS: this command asks for no grace. Nothing that lacks this
-    installation's label is touched. Ends with exit code 1 if something could not be removed.
+    The service removes the orphans at once. Its workers also remove orphans, but those without any record of an owner
+    only after DAYFLY_ORPHAN_GRACE_SECONDS. Objects without this installation's label stay. Exit code 1 if a removal
+    failed.
     """
     with Client() as client:
         found = client.orphans() if dry_run else client.remove_orphans()
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "orphans": [one.model_dump() for one in found]}, indent=2))
     else:
-        typer.echo(_table(found, dry_run=dry_run) if found else "nothing is left over")
+        typer.echo(_table(found, dry_run=dry_run) if found else "no orphans")
     raise typer.Exit(1 if any(one.error for one in found) else 0)
 
 

@@ -29,15 +29,15 @@ _CAPABILITIES_HELP: Final = "\n\n".join(f"{name}: {reason}" for name, reason in 
 _BAKE_HELP: Final = f"""\
 Bake a node image, verify it by a boot, and tag it dayfly/RECIPE:latest.
 
-Runs on this host where it can: as root, on a Debian with the tools of a bake. Otherwise it runs in a container of the
-engine, from the Debian image that DAYFLY_BAKE_BASE names (debian:bookworm-slim unless set), with this host's mirror,
-proxies, pip configuration and certificate authorities.
+A bake runs on this host if possible: as root, on a Debian with the tools of a bake. Otherwise it runs in a container
+on the engine, from the Debian image that DAYFLY_BAKE_BASE names (default: debian:bookworm-slim), with this host's
+mirror, proxies, pip configuration and certificate authorities.
 
 The container is not privileged: no new privileges, Docker's default seccomp profile. AppArmor's and SELinux' profiles
-for containers, which deny mounts, are not used. Its network is the host's, the volume {CACHE_VOLUME} is its cache, and
-the engine's socket is mounted, for import and verification: so it may do what this user may do with the engine.
+for containers, which deny mounts, are off. The container uses the host's network, the volume {CACHE_VOLUME} as its
+cache, and the engine's socket for import and verification: it has this user's rights on the engine.
 
-Its capabilities:
+The container's capabilities:
 
 {_CAPABILITIES_HELP}
 """
@@ -49,30 +49,30 @@ app = typer.Typer(no_args_is_help=True, help="Bake node images, list, push and p
 def bake(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; `dayfly image recipes` lists them.")],
     in_container: Annotated[
-        bool | None, typer.Option("--in-container/--on-host", help="Where to bake; unset: on the host if it can.")
+        bool | None, typer.Option("--in-container/--on-host", help="Where to bake. Default: on the host if possible.")
     ] = None,
 ) -> None:
-    """As _BAKE_HELP says."""
+    """See _BAKE_HELP."""
     run_command(_bake(recipe, in_container, server_settings()))
 
 
 @app.command()
 def recipes() -> None:
-    """The recipes there are."""
+    """List the recipes."""
     rows = [(name, load_recipe(name).description) for name in recipe_names()]
     typer.echo(format_table(("RECIPE", "WHAT"), rows))
 
 
 @app.command("list")
 def list_() -> None:
-    """The node images on this engine."""
+    """List the node images on this engine."""
     run_command(_list(server_settings()))
 
 
 @app.command()
 def push(
     image: Annotated[str, typer.Argument(help="A recipe's name, or an image's reference.")],
-    target: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="Where to: host:5000/dayfly/bare:1")],
+    target: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="The target: host:5000/dayfly/bare:1")],
 ) -> None:
     """Push a node image to a registry."""
     run_command(_push(image, target, server_settings()))
@@ -80,7 +80,7 @@ def push(
 
 @app.command()
 def pull(source: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="host:5000/dayfly/bare:1")]) -> None:
-    """Pull a node image from a registry, and give it the names that its bake gave it."""
+    """Pull a node image from a registry, and tag it as its bake did."""
     run_command(_pull(source, server_settings()))
 
 
@@ -88,7 +88,7 @@ async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> N
     async with open_tools(settings) as tools:
         reason = reason_for_container(missing(), in_container)
         if reason is not None and in_container is None and await is_baked(recipe, tools.images):
-            reason = None  # It only has to be named.
+            reason = None  # the image exists: the bake only tags it
         if reason is not None:
             typer.echo(f"baking in a container: {reason}")
         with BakeView(Console()) as view:

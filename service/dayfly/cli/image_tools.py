@@ -32,7 +32,7 @@ class ImageTools:
     drivers: Drivers
 
     async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
-        """images.bake.Verify, on what this machine's VMs run on."""
+        """Verify a baked image (images.bake.Verify) with this host's accelerator."""
         accelerator = await Accelerators(self.settings, self.images).accelerator(image_id)
         progress(f"nodes run on {accelerator}")
         publication = Publication(self.settings.publish_address, self.settings.port_range)
@@ -42,16 +42,16 @@ class ImageTools:
 
 @asynccontextmanager
 async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
-    # An installation of its own: a service on this engine takes what it does not know for left over.
+    # A separate instance: a service on this engine would remove unknown containers of its own instance as orphans.
     own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
     async with open_infrastructure(own, SystemClock()) as infrastructure:
         yield ImageTools(own, infrastructure.images, infrastructure.drivers)
 
 
 def run_command(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; a failure's evidence is printed before the failure is."""
+    """Run `work`; print the evidence of a failure before the failure."""
     try:
-        run_interruptible(work, "interrupted; nothing half-made was left")
+        run_interruptible(work, "interrupted; all partial results were removed")
     except DayflyError as error:
         for name, text in error.evidence.items():
             typer.echo(f"--- {name}\n{text}", err=True)

@@ -19,7 +19,7 @@ from dayfly.cli.errors import ServerExtraMissing, explain
 
 @dataclass(frozen=True)
 class _Lazy:
-    """A command, or an app of commands, that is a module's attribute."""
+    """A command or a group of commands: an attribute of a module that is imported on use."""
 
     module: str
     attribute: str
@@ -31,9 +31,9 @@ _COMMANDS: Final = {
     "serve": _Lazy("dayfly.cli.serve", "serve", "Run the service: API and worker in one process."),
     "api": _Lazy("dayfly.cli.serve", "api", "Run the API alone, on PostgreSQL."),
     "worker": _Lazy("dayfly.cli.serve", "worker", "Run a worker alone, on PostgreSQL."),
-    "gc": _Lazy("dayfly.cli.gc", "gc", "Remove containers, volumes and networks that nothing owns any more."),
-    "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, look at, use and delete clusters."),
-    "template": _Lazy("dayfly.cli.template", "app", "Make, look at and delete templates of clusters."),
+    "gc": _Lazy("dayfly.cli.gc", "gc", "Remove containers, volumes and networks without a living owner."),
+    "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, show, use and delete clusters."),
+    "template": _Lazy("dayfly.cli.template", "app", "Create, show and delete templates of clusters."),
     "pool": _Lazy("dayfly.cli.pool", "app", "Keep paused clusters ready for the next caller."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
@@ -43,7 +43,7 @@ _COMMANDS: Final = {
 
 
 class Commands(typer.core.TyperGroup):
-    """Imports commands when they are used, and ends with one clear line where one raises what we know."""
+    """Imports a command's module on use, and prints an expected error as one line."""
 
     _summaries_do = False
 
@@ -81,12 +81,12 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 def _dayfly() -> None:
     """Ephemeral Kubernetes clusters of QEMU virtual machines in containers.
 
-    DAYFLY_URL says where the service is (default: http://127.0.0.1:8700).
+    The environment variable DAYFLY_URL is the service's URL (default: http://127.0.0.1:8700).
     """
 
 
 def main() -> None:
-    """What the console script runs."""
+    """The console script."""
     app(prog_name="dayfly")
 
 
@@ -95,7 +95,7 @@ def _load(name: str, lazy: _Lazy) -> Any:
         target = getattr(importlib.import_module(lazy.module), lazy.attribute)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "dayfly":
-            raise  # a part of our own is missing: a defect
+            raise  # a module of Dayfly is missing: a defect
         raise ServerExtraMissing(name, error.name) from error
     if isinstance(target, typer.Typer):
         command = typer.main.get_command(target)
@@ -105,7 +105,7 @@ def _load(name: str, lazy: _Lazy) -> Any:
 
 
 def _summary(name: str, lazy: _Lazy) -> Any:
-    """What a list of commands needs to know of one."""
+    """A command with its help text only, for the list of commands."""
 
     def summary() -> None: ...
 

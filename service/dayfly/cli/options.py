@@ -13,24 +13,22 @@ from dayfly.client import SizeRequest
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A cluster's name or id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, showing the progress.")]
-Timeout = Annotated[
-    float, typer.Option(parser=parse_duration, metavar="DURATION", help="How long to wait at most: 90s, 10m, 1h.")
-]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show the progress and wait until it is complete.")]
+Timeout = Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="Longest wait: 90s, 10m, 1h.")]
 Image = Annotated[str, typer.Option(help="A recipe's name or an image's reference.")]
 Workers = Annotated[int, typer.Option(min=0, help="Nodes beside the control plane.")]
-Vcpus = Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")]
-MemoryMib = Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")]
-DiskGib = Annotated[int | None, typer.Option(min=1, help="Of each node; else the image's.")]
-WorkerVcpus = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
-WorkerMemoryMib = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
-WorkerDiskGib = Annotated[int | None, typer.Option(min=1, help="Of each worker, if others.")]
+Vcpus = Annotated[int | None, typer.Option(min=1, help="vCPUs of each node. Default: the image's.")]
+MemoryMib = Annotated[int | None, typer.Option(min=1, help="Memory of each node. Default: the image's.")]
+DiskGib = Annotated[int | None, typer.Option(min=1, help="Disk of each node. Default: the image's.")]
+WorkerVcpus = Annotated[int | None, typer.Option(min=1, help="vCPUs of each worker. Default: as --vcpus.")]
+WorkerMemoryMib = Annotated[int | None, typer.Option(min=1, help="Memory of each worker. Default: as --memory-mib.")]
+WorkerDiskGib = Annotated[int | None, typer.Option(min=1, help="Disk of each worker. Default: as --disk-gib.")]
 
 
 def sizes(
     node: tuple[int | None, int | None, int | None], worker: tuple[int | None, int | None, int | None]
 ) -> tuple[SizeRequest, SizeRequest]:
-    """The control plane's and a worker's, of what is given for all nodes and for workers: vCPUs, MiB, GiB."""
+    """Sizes of the control plane and of a worker, from the options for all nodes and for workers: vCPUs, MiB, GiB."""
     of_worker = [given or common for given, common in zip(worker, node, strict=True)]
     return _size(node), _size(of_worker)
 

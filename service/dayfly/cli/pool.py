@@ -28,14 +28,14 @@ app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the
 
 _DAYS: Final = get_args(Day)
 _PERIOD: Final = re.compile(r"(?P<days>[a-z,-]+) (?P<since>\d\d:\d\d)-(?P<until>\d\d:\d\d) (?P<size>\d{1,4})")
-_PERIOD_HELP: Final = "Another size in a part of the week, in UTC: 'mon-fri 07:00-19:00 4'. May be repeated."
+_PERIOD_HELP: Final = "Another size for a part of the week, in UTC: 'mon-fri 07:00-19:00 4'. May be repeated."
 
 PoolName = Annotated[str, typer.Argument(metavar="NAME", help="A pool's name or id.")]
-Maximum = Annotated[int | None, typer.Option(min=0, help="The most that wait, whatever the schedule says.")]
+Maximum = Annotated[int | None, typer.Option(min=0, help="Upper limit of the size, for every period of the schedule.")]
 Schedule = Annotated[list[str] | None, typer.Option("--schedule", metavar="PERIOD", help=_PERIOD_HELP)]
 MaxAge = Annotated[
     float | None,
-    typer.Option(parser=parse_duration, metavar="DURATION", help="One that waited for so long is replaced."),
+    typer.Option(parser=parse_duration, metavar="DURATION", help="Replace members that have waited for so long."),
 ]
 
 
@@ -44,7 +44,7 @@ def create(
     name: Annotated[str, typer.Argument(help="The pool's name.")],
     *,
     image: Image,
-    size: Annotated[int, typer.Option(min=0, help="How many clusters wait.")],
+    size: Annotated[int, typer.Option(min=0, help="Number of clusters that wait.")],
     maximum: Maximum = None,
     schedule: Schedule = None,
     max_age: MaxAge = None,
@@ -55,11 +55,11 @@ def create(
     worker_vcpus: WorkerVcpus = None,
     worker_memory_mib: WorkerMemoryMib = None,
     worker_disk_gib: WorkerDiskGib = None,
-    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean of its clusters.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Whose clusters come from it.")] = None,
+    readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the members.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may claim members.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a pool: a cluster of the same shape and owner is taken from it, ready at once."""
+    """Create a pool: new clusters of the same shape and owner claim its members, ready at once."""
     control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
     with Client() as client:
         made = client.create_pool(
@@ -88,7 +88,7 @@ def list_pools(as_json: Json = False) -> None:
 
 @app.command()
 def show(name: PoolName, as_json: Json = False) -> None:
-    """Show a pool: what waits in it, and how many should."""
+    """Show a pool: its size, schedule and members."""
     with Client() as client:
         found = client.pool(name)
     typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.pool(found))
@@ -97,16 +97,16 @@ def show(name: PoolName, as_json: Json = False) -> None:
 @app.command()
 def change(
     name: PoolName,
-    size: Annotated[int | None, typer.Option(min=0, help="How many clusters wait.")] = None,
+    size: Annotated[int | None, typer.Option(min=0, help="Number of clusters that wait.")] = None,
     maximum: Maximum = None,
     schedule: Schedule = None,
-    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="The same size at all times.")] = False,
+    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Remove the schedule.")] = False,
     max_age: MaxAge = None,
     as_json: Json = False,
 ) -> None:
-    """Change a pool; what is not given stays."""
+    """Change a pool. Omitted options keep their values."""
     if no_schedule and schedule:
-        raise typer.BadParameter("either --schedule or --no-schedule")
+        raise typer.BadParameter("give either --schedule or --no-schedule")
     periods = parse_schedule(schedule) if schedule else () if no_schedule else None
     seconds = None if max_age is None else round(max_age)
     with Client() as client:
@@ -116,7 +116,7 @@ def change(
 
 @app.command()
 def delete(name: PoolName, as_json: Json = False) -> None:
-    """Delete a pool and what waits in it; clusters that were taken from it stay."""
+    """Delete a pool and its members. Claimed clusters stay."""
     with Client() as client:
         deleted = client.delete_pool(name)
     typer.echo(template_pool_output.as_json(deleted) if as_json else f"pool {deleted.name} is deleted")
@@ -130,7 +130,7 @@ def parse_schedule(given: list[str]) -> tuple[Period, ...]:
 def _parse_period(text: str) -> Period:
     found = _PERIOD.fullmatch(text)
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no period: write 'mon-fri 07:00-19:00 4'")
+        raise typer.BadParameter(f"{text!r} is not a period: write 'mon-fri 07:00-19:00 4'")
     days = [day for part in found["days"].split(",") for day in _parse_days(part, text)]
     return Period(days=tuple(days), since=found["since"], until=found["until"], size=int(found["size"]))
 
@@ -142,5 +142,5 @@ def _parse_days(part: str, text: str) -> tuple[Day, ...]:
     except ValueError:
         raise typer.BadParameter(f"{text!r}: days are {', '.join(_DAYS)}") from None
     if end < begin:
-        raise typer.BadParameter(f"{text!r}: {part} goes backwards; write two parts")
+        raise typer.BadParameter(f"{text!r}: {part} ends before it begins; write two parts, separated by a comma")
     return tuple(_DAYS[begin : end + 1])

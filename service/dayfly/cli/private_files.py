@@ -18,11 +18,11 @@ _LISTS: Final = ("clusters", "users", "contexts")
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Put `content` at `path`, mode 0600, all at once. A symbolic link is followed, not replaced."""
+    """Write `content` to `path` atomically, mode 0600. A symbolic link is followed, not replaced."""
     target = path.expanduser().resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # mkstemp makes files of mode 0600
+        # mkstemp creates files of mode 0600
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -36,15 +36,15 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def user_kubeconfig() -> Path:
-    """The file that kubectl would write to: the first of KUBECONFIG, or ~/.kube/config."""
+    """The file that kubectl writes to: the first path of KUBECONFIG, or ~/.kube/config."""
     first = next((part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part), None)
     return Path(first) if first else Path.home() / ".kube" / "config"
 
 
 def merge_kubeconfig(path: Path, addition: str, name: str) -> None:
-    """Add the one cluster of the kubeconfig text `addition` to the file at `path`, as cluster, user and context `name`.
+    """Add the cluster of the kubeconfig text `addition` to the file at `path`, as cluster, user and context `name`.
 
-    It becomes the current context; entries of that name are replaced, all others stay.
+    The context becomes the current context. Entries with this name are replaced; all others stay.
     """
     existing = _read(path)
     added = yaml.safe_load(addition)
@@ -75,5 +75,5 @@ def _read(path: Path) -> dict[str, Any]:
         for key in _LISTS
     )
     if not well_formed:
-        raise CommandError("not_a_kubeconfig", f"{path} is no kubeconfig: it stays as it is")
+        raise CommandError("not_a_kubeconfig", f"{path} is not a kubeconfig; the file was not changed")
     return content  # type: ignore[no-any-return]

@@ -12,25 +12,25 @@ from dayfly.api.openapi import document
 from dayfly.cli.errors import CommandError
 from dayfly.cli.server_settings import server_settings
 
-Address = Annotated[str | None, typer.Option(help="(else DAYFLY_LISTEN_ADDRESS, else 127.0.0.1)")]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="(else DAYFLY_LISTEN_PORT, else 8700)")]
+Address = Annotated[str | None, typer.Option(help="Listen address. Default: DAYFLY_LISTEN_ADDRESS, or 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Listen port. Default: DAYFLY_LISTEN_PORT, or 8700.")]
 
 
 def serve(address: Address = None, port: Port = None) -> None:
-    """Run the service: the API and a worker, in one process, until it is told to stop. SQLite is enough for it."""
+    """Run the service: the API and a worker in one process, until SIGTERM or Ctrl-C. SQLite suffices."""
     _run(api=True, worker=True, listen_address=address, listen_port=port)
 
 
 def api(address: Address = None, port: Port = None) -> None:
-    """Run the API alone, on PostgreSQL; clusters are made by `dayfly worker` processes on the same database."""
+    """Run the API alone, on PostgreSQL. `dayfly worker` processes on the same database provision the clusters."""
     _run(api=True, worker=False, listen_address=address, listen_port=port)
 
 
 def worker() -> None:
-    """Run a worker alone: any number of them share one PostgreSQL database. It opens no port.
+    """Run a worker alone. Any number of workers share one PostgreSQL database. A worker opens no port.
 
-    Told to stop (SIGTERM), it hands its clusters to the other workers at once. Killed, it costs them one lease's time
-    (DAYFLY_LEASE_SECONDS).
+    On SIGTERM a worker releases its leases at once. After SIGKILL its leases expire after DAYFLY_LEASE_SECONDS; then
+    other workers continue.
     """
     _run(api=False, worker=True)
 

@@ -12,7 +12,7 @@ from dayfly.settings import Settings
 
 
 def server_settings(**given: Any) -> Settings:
-    """From the environment, with what is `given` before it. Raises CommandError."""
+    """Settings from `given`, then from the environment. Raises CommandError."""
     try:
         return Settings(**given)
     except ValidationError as error:

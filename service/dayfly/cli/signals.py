@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 def run_interruptible(work: Coroutine[Any, Any, T], said: str = "interrupted") -> T:
-    """What `work` returns. Interrupted, it prints `said` and ends with exit code 130."""
+    """Run `work`; its result. On an interruption, print `said` and exit with code 130."""
 
     async def main() -> T:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in one
+        assert task is not None  # noqa: S101 - a coroutine of asyncio.run has a task
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 

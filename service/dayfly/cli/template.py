@@ -22,7 +22,7 @@ from dayfly.cli.options import (
 from dayfly.client import Client
 from dayfly.vocabulary import Readiness
 
-app = typer.Typer(no_args_is_help=True, help="Make, look at and delete templates of clusters.", add_completion=False)
+app = typer.Typer(no_args_is_help=True, help="Create, show and delete templates of clusters.", add_completion=False)
 
 TemplateId = Annotated[str, typer.Argument(metavar="ID", help="A template's id.")]
 
@@ -38,11 +38,11 @@ def create(
     worker_vcpus: WorkerVcpus = None,
     worker_memory_mib: WorkerMemoryMib = None,
     worker_disk_gib: WorkerDiskGib = None,
-    readiness: Annotated[Readiness | None, typer.Option(help="What `ready` has to mean of its forks.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Whose clusters will be forks of it.")] = None,
+    readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the forks.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may be forks.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a template: clusters of the same shape and owner will be forks of it, ready in seconds."""
+    """Create a template: new clusters of the same shape and owner are forks of it, ready in seconds."""
     control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
     with Client() as client:
         made = client.create_template(
@@ -70,7 +70,7 @@ def list_templates(
 
 @app.command()
 def show(template: TemplateId, as_json: Json = False) -> None:
-    """Show a template: its phase, size, uses, and what it was made from."""
+    """Show a template: its phase, size, forks, builder and image."""
     with Client() as client:
         found = client.template(template)
     typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.template(found))

@@ -12,20 +12,20 @@ Value = Checkpoint | Template | Pool
 
 
 def as_json(value: Value | Sequence[Value]) -> str:
-    """The API's own representation."""
+    """The API's representation."""
     if isinstance(value, Checkpoint | Template | Pool):
         return value.model_dump_json(indent=2)
     return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
 
 
 def checkpoints(found: Sequence[Checkpoint]) -> str:
-    """One line a checkpoint."""
+    """One line for each checkpoint."""
     rows = [(one.name, one.phase, format_size(one.size_bytes), format_age(one.created_at)) for one in found]
     return format_table(("NAME", "PHASE", "SIZE", "AGE"), rows)
 
 
 def templates(found: Sequence[Template]) -> str:
-    """One line a template."""
+    """One line for each template."""
     return format_table(
         ("ID", "OWNER", "PHASE", "IMAGE", "NODES", "SIZE", "USES", "FORKS", "AGE"),
         [
@@ -39,7 +39,7 @@ def templates(found: Sequence[Template]) -> str:
 
 
 def template(one: Template) -> str:
-    """All there is to say."""
+    """All facts about a template."""
     facts = {
         "id": one.id,
         "phase": one.phase,
@@ -47,14 +47,14 @@ def template(one: Template) -> str:
         "made from": f"cluster {one.parents.builder}, image {one.parents.image}",
         "size": format_size(one.size_bytes),
         "age": format_duration(one.age_seconds),
-        "forks": f"{one.forks} of {one.uses} are there, {one.failures} failed since the last that did not",
+        "forks": f"{one.forks} of {one.uses} exist, {one.failures} failed since the last success",
         "last used": f"{format_age(one.last_used_at)} ago" if one.last_used_at else "never",
     }
     return _facts(facts) + (f"\n\n{_error(one.error)}" if one.error else "")
 
 
 def pools(found: Sequence[Pool]) -> str:
-    """One line a pool."""
+    """One line for each pool."""
     return format_table(
         ("NAME", "OWNER", "IMAGE", "NODES", "DESIRED", "READY", "PROVISIONING", "CONDITION"),
         [
@@ -69,7 +69,7 @@ def pools(found: Sequence[Pool]) -> str:
 
 
 def pool(one: Pool) -> str:
-    """All there is to say."""
+    """All facts about a pool."""
     facts = {
         "name": one.name,
         "id": one.id,
@@ -85,13 +85,13 @@ def pool(one: Pool) -> str:
 
 
 def sentence(one: Pool) -> str:
-    """One line after a command that changed something."""
+    """One line after a command that creates or changes a pool."""
     return f"pool {one.name}: {one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned"
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:
     first, workers = one.control_plane, one.workers
-    version = f"Kubernetes {one.kubernetes_version}" if one.kubernetes_version else "plain machines"
+    version = f"Kubernetes {one.kubernetes_version}" if one.kubernetes_version else "no Kubernetes"
     return {
         "owner": one.owner,
         "image": f"{one.image} ({version}), {one.readiness}",

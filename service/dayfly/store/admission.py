@@ -30,29 +30,29 @@ from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79_01
-"""One admission at a time; db/migrate.py has a lock of its own."""
+"""Serialises admission. db/migrate.py uses another number."""
 
 _LATEST: Final = 50
-"""How many clusters tell what is typical: enough for a median, few enough to follow a change."""
+"""Clusters in a median: enough to be stable, few enough to follow a change."""
 
 
 class Admission:
-    """Waiting, admitted, and how long that takes."""
+    """The queue, reserved resources, and typical durations."""
 
     _database: Database
 
     @uncancellable
     async def queue(self) -> Queue:
-        """Who waits, in the order of arrival, and what each owner's clusters have.
+        """Waiting clusters in the order of arrival, and the resources of each owner.
 
-        One that waits to be woken up has its disk, and waits for the rest.
+        A cluster that waits to be resumed has its disk reserved, and waits for vCPUs and memory.
         """
         async with self._database.read() as connection:
             return await _read_queue(connection)
 
     @uncancellable
     async def occupants(self) -> tuple[Occupant, ...]:
-        """Every cluster that has a share of the host."""
+        """Every cluster with reserved resources."""
         began = func.coalesce(clusters.c.admitted_at, clusters.c.created_at).label("began")
         query = select(*_NEEDS, began, clusters.c.expires_at).where(tables.RESERVED)
         async with self._database.read() as connection:
@@ -61,10 +61,10 @@ class Admission:
 
     @uncancellable
     async def past(self) -> DurationStats:
-        """Medians of the latest of the callers' clusters that came so far."""
+        """Median durations of callers' latest clusters: to ready, and to the deletion."""
         columns = clusters.c
         callers = columns.purpose == Purpose.CLUSTER
-        # One that was claimed was ready as it was admitted; one that was woken up, before.
+        # A claimed pool member has ready_at == admitted_at, a resumed cluster ready_at < admitted_at.
         made = columns.ready_at > columns.admitted_at
         ready = select(columns.admitted_at, columns.ready_at.label("end")).where(callers, made)
         ended = select(columns.admitted_at, columns.deleted_at.label("end")).where(
@@ -77,13 +77,13 @@ class Admission:
 
     @uncancellable
     async def admit(self, decide: Callable[[Queue], Sequence[Waiting]]) -> tuple[str, ...]:
-        """Give those whom `decide` picks from the queue their share, due at once; their ids.
+        """Reserve resources for the clusters that `decide` picks from the queue, and make them due; their ids.
 
-        One at a time, over all processes: each decision sees what was decided before it.
+        A lock serialises admission over all processes: each decision sees all decisions before it.
         """
         async with self._database.read() as connection:
             if not (await connection.execute(_waiting().limit(1))).first():
-                return ()  # spares everybody the lock
+                return ()  # no lock for an empty queue
         async with self._database.write() as transaction:
             connection = transaction.connection
             if connection.dialect.name == "postgresql":
@@ -101,7 +101,7 @@ _UNCOUNTED: Final = and_(clusters.c.vcpus == 0, clusters.c.disk_gib == 0)
 """Recorded by an older Dayfly."""
 
 _ASLEEP: Final = and_(tables.QUEUED, clusters.c.ready_at.is_not(None))
-"""It waits to be woken up: its disks, and what was saved of it, are there."""
+"""The cluster waits to be resumed: its disks and its hibernation snapshot exist."""
 
 _GIB: Final = 1 << 30
 
@@ -113,7 +113,9 @@ _SAVED_BYTES: Final = select(
     .where(exists().where(clusters.c.id == checkpoints.c.cluster_id, or_(tables.RESERVED, _ASLEEP)))
     .scalar_subquery()
 )
-"""Of what is on the disk still: the volume of a template that failed is swept away, a cluster's goes with it."""
+"""Bytes of snapshots on disk. Garbage collection removes the volume of a failed template; a cluster's volume, with its
+checkpoints, is removed with the cluster.
+"""
 
 _NEEDS: Final = (
     clusters.c.vcpus,
@@ -121,7 +123,7 @@ _NEEDS: Final = (
     clusters.c.disk_gib,
     case((_UNCOUNTED, clusters.c.spec), else_=null()).label("spec"),
 )
-"""What `rows.needs_from` reads: the spec only of those that an older Dayfly recorded, for it is large."""
+"""Input of db/mapping.needs_from. The spec is large: it is read only for rows of an older Dayfly."""
 
 
 def _waiting() -> Select[Any]:
@@ -159,19 +161,19 @@ async def _read_queue(connection: AsyncConnection) -> Queue:
 
 
 def _wanted(row: Row[Any]) -> Resources:
-    """What is to be given to one that waits: of the disk nothing, where it has that already."""
+    """Resources to reserve for a waiting cluster: no disk for a resume, which has its disk already."""
     needs = needs_from(row)
     return needs if row.ready_at is None else replace(needs, disk_gib=0)
 
 
 async def _typical(connection: AsyncConnection, query: Select[Any]) -> float | None:
-    """The median of the seconds from `admitted_at` to `end`."""
+    """Median seconds from `admitted_at` to `end`."""
     rows = (await connection.execute(query.limit(_LATEST))).all()
     return median((row.end - row.admitted_at).total_seconds() for row in rows) if rows else None
 
 
 async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[str]:
-    """Those of `chosen` that nobody took back meanwhile."""
+    """Reserve for those of `chosen` that still wait; their ids."""
     connection, now = transaction.connection, transaction.now
     waits = and_(clusters.c.id.in_([waiting.id for waiting in chosen]), clusters.c.desired == Desired.PRESENT)
     locked = select(clusters.c.id, clusters.c.created_at, _UNCOUNTED.label("uncounted")).where(tables.QUEUED, waits)
@@ -189,7 +191,7 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[st
     events = []
     for row in rows:
         waited = (now - row.created_at).total_seconds()
-        event = NewEvent("cluster.admitted", f"it has its share of the host: {needs[row.id]}", seconds=waited)
+        event = NewEvent("cluster.admitted", f"resources reserved: {needs[row.id]}", seconds=waited)
         events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
         transaction.notify_cluster(row.id)
     await connection.execute(insert(tables.events), events)

@@ -26,29 +26,29 @@ from dayfly.store.notify.commit_notifier import QUEUE, WORK
 from dayfly.vocabulary import CHECKPOINT_NAME
 
 MOST: Final = 16
-"""Checkpoints of one cluster: each takes as much of the disk as the cluster's memory and more."""
+"""Limit for one cluster. A checkpoint takes more disk than the cluster has memory."""
 
 
 class Checkpoints(Leases):
-    """Saved states that a cluster can be reset to."""
+    """Checkpoints: requests of callers, and results of workers."""
 
     @uncancellable
     async def create_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
-        """Record the wish for one, due at once.
+        """Request a checkpoint, due at once.
 
-        Raises NotFound (of the cluster), BadName, NotReady, and Conflict: there is one of the name, there are too many,
-        or another wish stands.
+        Raises NotFound (of the cluster), BadName, NotReady, and Conflict: the name is taken, the cluster has MOST
+        checkpoints, or another request is pending.
         """
         if not CHECKPOINT_NAME.fullmatch(name):
-            raise BadName(f"{name!r} is no checkpoint's name")
+            raise BadName(f"{name!r} is not a valid checkpoint name")
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_ready(row)
             there = await _of(transaction, cluster.id)
             if name in {checkpoint.name for checkpoint in there}:
-                raise Conflict(f"cluster {cluster.name} has a checkpoint {name}")
+                raise Conflict(f"cluster {cluster.name} already has a checkpoint {name}")
             if len(there) >= MOST:
-                raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints: that is the most")
+                raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints, the maximum: delete a checkpoint first")
             made = Checkpoint(cluster.id, name, CheckpointPhase.CREATING, transaction.now)
             values = {
                 "cluster_id": cluster.id,
@@ -68,9 +68,9 @@ class Checkpoints(Leases):
 
     @uncancellable
     async def delete_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
-        """Record the wish that it be gone; so it is as soon as the cluster is ready. May be repeated.
+        """Request the deletion of a checkpoint. A worker deletes it while the cluster is ready. May be repeated.
 
-        Raises NotFound (of the cluster, or of the checkpoint), and Conflict where a reset to it is under way.
+        Raises NotFound (of the cluster or the checkpoint), and Conflict during a reset to the checkpoint.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -82,21 +82,21 @@ class Checkpoints(Leases):
                 return found
             if BootSource("checkpoint", name) in {cluster.reset_to, cluster.origin}:
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
-            wished = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
-            gone = (await transaction.connection.execute(wished.returning(checkpoints))).one()
+            requested = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
+            deleting = (await transaction.connection.execute(requested.returning(checkpoints))).one()
             await _ask(transaction, row)
-            return checkpoint_from(gone)
+            return checkpoint_from(deleting)
 
     @uncancellable
     async def checkpoints_due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
-        """Those that are to be made, or to be discarded, oldest first."""
+        """Checkpoints to create or to delete, oldest first."""
         unfinished = checkpoints.c.phase != CheckpointPhase.READY
         async with self._database.read() as connection:
             return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id).where(unfinished))))
 
     @uncancellable
     async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
-        """It can be reset to, if nobody wished it gone meanwhile. Raises LeaseLost."""
+        """Mark the checkpoint ready, unless its deletion was requested meanwhile. Raises LeaseLost."""
         making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.CREATING)
         ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
         async with self._guarded(claim) as (transaction, _):
@@ -104,10 +104,10 @@ class Checkpoints(Leases):
 
     @uncancellable
     async def checkpoint_gone(self, claim: Claim, name: str) -> None:
-        """It could not be made, or was discarded: the name is free. Raises LeaseLost."""
+        """Remove the record of a checkpoint that failed or was deleted: its name is free. Raises LeaseLost."""
         async with self._guarded(claim) as (transaction, _):
             await transaction.connection.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
-            transaction.wake(QUEUE)  # there is more room on the disk
+            transaction.wake(QUEUE)  # disk became free
 
 
 def _checkpoints(cluster_id: str) -> Select[Any]:

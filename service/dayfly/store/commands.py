@@ -14,30 +14,30 @@ from dayfly.domain.pool import Period
 
 
 class Unset(Enum):
-    """The type of UNSET: None means something else where a value may be taken away."""
+    """The type of UNSET. In a Change, None removes a value."""
 
     UNSET = "unset"
 
 
 UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
-"""A field of a Change that leaves the cluster's own as it is."""
+"""In a Change: keep the present value."""
 
 
 @dataclass(frozen=True)
 class NewCluster:
-    """A cluster somebody wishes for. Without a name the store makes one."""
+    """A request for a cluster. Without a name, the store generates a name."""
 
     name: str | None
     spec: ClusterSpec
     owner: str = "default"
     hold: Hold | None = None
     memory_factor: float = 1.0
-    """How many times over forks may be promised memory (domain/scheduling/resources.demand)."""
+    """Memory overcommit of forks (domain/scheduling/resources.demand)."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a caller wants otherwise. `labels` replace all that were; None: no hold, no time to live, never idle."""
+    """A requested update of a cluster. `labels` replace all labels; None removes the hold, TTL or idle time."""
 
     ttl_seconds: int | Unset | None = UNSET
     labels: dict[str, str] | Unset = UNSET
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class NewPool:
-    """A pool that an operator wishes for (domain/pool.Pool)."""
+    """A request for a pool (domain/pool.Pool)."""
 
     name: str
     owner: str
@@ -60,7 +60,7 @@ class NewPool:
 
 @dataclass(frozen=True)
 class PoolChange:
-    """What an operator wants otherwise of a pool. A schedule replaces the one that was."""
+    """A requested update of a pool. `schedule` replaces the whole schedule."""
 
     size: int | Unset = UNSET
     maximum: int | Unset = UNSET
@@ -86,7 +86,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Known:
-    """A cluster that is not deleted, as far as the sweeper needs it. `held`: a hold keeps it at this moment."""
+    """A cluster that is not deleted, as garbage collection needs it. `held`: a hold keeps the cluster now."""
 
     id: str
     phase: Phase
@@ -94,16 +94,16 @@ class Known:
     reserved: bool
     held: bool
     containers: int
-    """How many of it run where all is well: a network, a registry, and one for each node. None while it hibernates."""
+    """Expected running containers: network, registry, one for each node. 0 while the cluster is hibernated."""
     begun: bool = False
-    """It was ready once. What it has it keeps then, even while it waits for room to be woken up."""
+    """The cluster was ready once: its volumes stay, even while it waits in the queue to be resumed."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to write to a cluster until its lease ends. `cluster` is as it was when it was claimed, at `at`.
+    """The right to write to a cluster until its lease ends. `cluster` is the state at `at`, the time of the claim.
 
-    `due_at` is what it was due by: a row that says otherwise at the end was asked for again meanwhile.
+    `due_at` is the cluster's due time at the claim. A different time in the row at the release means a new request.
     """
 
     cluster: Cluster

@@ -15,14 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from dayfly.errors import DatabaseUnavailable
 
 _PASSING: Final = ("08", "25P03", "28", "3D", "40", "53", "55", "57", "58")
-"""SQLSTATE classes of what the server, the network or a lock did to us, and not of what is wrong with a statement."""
+"""SQLSTATE classes of transient errors: of the server, the network or a lock, not of a statement."""
 
 _NO_DATABASE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 @asynccontextmanager
 async def translated(seconds: float) -> AsyncIterator[None]:
-    """Bound the block, and raise DatabaseUnavailable where the database is at fault. Everything else passes through."""
+    """Limit the block to `seconds`; raise DatabaseUnavailable for transient errors. Other errors pass through."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -31,14 +31,14 @@ async def translated(seconds: float) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not _passing(error):
             raise
-        # The driver's own sentence: SQLAlchemy's would add the statement and its parameters.
+        # The driver's message: SQLAlchemy's would add the statement and its parameters.
         raise DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
     except asyncpg.PostgresError as error:
         if not (error.sqlstate or "").startswith(_PASSING):
             raise
-        raise DatabaseUnavailable(f"the database refused: {error}") from error
+        raise DatabaseUnavailable(f"the database refused the request: {error}") from error
     except asyncpg.InterfaceError as error:
-        raise DatabaseUnavailable(f"the connection to the database is gone: {error}") from error
+        raise DatabaseUnavailable(f"the connection to the database is lost: {error}") from error
     except TimeoutError as error:
         raise DatabaseUnavailable(f"the database did not answer within {seconds:g} s") from error
     except OSError as error:
@@ -47,7 +47,7 @@ async def translated(seconds: float) -> AsyncIterator[None]:
 
 def _passing(error: DBAPIError) -> bool:
     if error.connection_invalidated or isinstance(error, OperationalError):
-        return True  # on SQLite: locked for too long, disk full, file not to be opened
+        return True  # on SQLite: locked for too long, disk full, file cannot be opened
     if isinstance(error.orig, sqlite3.DatabaseError):
         return error.orig.sqlite_errorcode in _NO_DATABASE
     return str(getattr(error.orig, "sqlstate", None) or "").startswith(_PASSING)

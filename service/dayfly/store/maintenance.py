@@ -19,7 +19,7 @@ from dayfly.store.notify.commit_notifier import WORK
 
 
 class Maintenance:
-    """All that is known, what must be looked at, and what is forgotten."""
+    """Listing for garbage collection, requeue, purge."""
 
     _database: Database
 
@@ -28,8 +28,8 @@ class Maintenance:
         """Every cluster that is not deleted."""
         columns = clusters.c
         workers = columns.spec["workers"].as_integer().label("workers")
-        told = (columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, columns.ready_at)
-        query = select(*told, workers).where(tables.LIVING)
+        listed = (columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, columns.ready_at)
+        query = select(*listed, workers).where(tables.LIVING)
         async with self._database.read() as connection:
             now = (await connection.execute(select(DatabaseNow()))).scalar_one()
             rows = (await connection.execute(query)).all()
@@ -48,7 +48,7 @@ class Maintenance:
 
     @uncancellable
     async def deleted(self, cluster_ids: Collection[str]) -> frozenset[str]:
-        """Those that are on record as deleted; the others were never recorded, are forgotten, or live."""
+        """The ids that are on record as deleted. All other ids are alive, purged, or were never recorded."""
         found: set[str] = set()
         async with self._database.read() as connection:
             for ids in batches(cluster_ids):
@@ -58,12 +58,12 @@ class Maintenance:
 
     @uncancellable
     async def requeue(self, cluster_ids: Collection[str]) -> None:
-        """Make clusters due at once, whoever holds them, because something happened to them. Deleted ones stay so."""
+        """Make clusters due at once, leased or not. Deleted clusters are skipped."""
         if not cluster_ids:
             return
         async with self._database.write() as transaction:
             now, columns = transaction.now, clusters.c
-            # One that is claimed was due before, and must be looked at again after.
+            # A leased cluster is due already: a new `due_at` makes its worker requeue it at the release.
             idle = or_(columns.due_at.is_(None), columns.due_at > now, columns.lease_expires_at > now)
             for ids in batches(cluster_ids):
                 query = select(columns.id).where(columns.id.in_(ids), tables.LIVING, idle)
@@ -77,9 +77,9 @@ class Maintenance:
 
     @uncancellable
     async def purge_deleted(self, older_than_seconds: float, limit: int) -> int:
-        """Remove up to `limit` clusters, with all of theirs, that were deleted so long ago; how many it were.
+        """Remove the records of up to `limit` clusters deleted before that time, and of templates gone before it.
 
-        And all templates that have been gone for so long.
+        Returns the number of clusters.
         """
         async with self._database.write() as transaction:
             before = transaction.now - timedelta(seconds=older_than_seconds)

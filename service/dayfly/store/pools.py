@@ -35,7 +35,7 @@ _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.POOL_MEMBER
 
 
 class PoolQueries:
-    """Warm clusters, and who keeps them."""
+    """Pools, and the creation and removal of their members."""
 
     _database: Database
 
@@ -43,7 +43,7 @@ class PoolQueries:
     async def create_pool(self, new: NewPool) -> Pool:
         """Raises BadName, NameTaken."""
         if not CLUSTER_NAME.fullmatch(new.name):
-            raise BadName(f"{new.name!r} is no pool's name")
+            raise BadName(f"{new.name!r} is not a valid pool name")
         try:
             async with self._database.write() as transaction:
                 pool = Pool(
@@ -65,7 +65,7 @@ class PoolQueries:
 
     @uncancellable
     async def list_pools(self) -> tuple[Pool, ...]:
-        """All of them, by name."""
+        """All pools, by name."""
         async with self._database.read() as connection:
             return tuple(map(pool_from, await connection.execute(select(pools).order_by(pools.c.name))))
 
@@ -80,16 +80,17 @@ class PoolQueries:
 
     @uncancellable
     async def change_pool(self, id_or_name: str, change: PoolChange) -> Pool:
-        """Make it so, as a whole. Raises NotFound."""
+        """Update the pool. Raises NotFound."""
         async with self._database.write() as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
-            wanted = {
+            requested = {
                 "size": change.size,
                 "maximum": change.maximum,
                 "schedule": change.schedule,
                 "max_age_seconds": change.max_age_seconds,
             }
-            new = replace(old, **{name: value for name, value in wanted.items() if value is not UNSET})  # type: ignore[arg-type]
+            given = {name: value for name, value in requested.items() if value is not UNSET}
+            new = replace(old, **given)  # type: ignore[arg-type]
             changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))
             await transaction.connection.execute(changed)
             transaction.wake(QUEUE)
@@ -97,7 +98,7 @@ class PoolQueries:
 
     @uncancellable
     async def delete_pool(self, id_or_name: str) -> Pool:
-        """Delete the pool at once, and request the deletion of its members. Raises NotFound."""
+        """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
         async with self._database.write() as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
@@ -107,7 +108,7 @@ class PoolQueries:
 
     @uncancellable
     async def members(self, pool_id: str) -> tuple[Cluster, ...]:
-        """Clusters that were made for it and that nobody has, oldest first; those that are to go, too."""
+        """Unclaimed members that are not deleted, oldest first; members under removal are included."""
         query = select(clusters).where(_MEMBER, clusters.c.pool_id == pool_id)
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(clusters.c.created_at, clusters.c.id))
@@ -122,9 +123,10 @@ class PoolQueries:
 
     @uncancellable
     async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
-        """Wish for members of `spec` until there are `wanted` that are to stay; for how many it was.
+        """Create members of `spec` until the pool has `wanted` members; the number created.
 
-        One at a time, over all processes. One that failed is a member until it is dismissed. Raises NotFound.
+        The pool's row lock serialises refills over all processes. A failed member counts until it is removed.
+        Raises NotFound.
         """
         async with self._database.write() as transaction:
             pool = pool_from(await _lock(transaction, pools.c.id == pool_id, pool_id))
@@ -142,7 +144,7 @@ class PoolQueries:
 
     @uncancellable
     async def remove_members(self, cluster_ids: Collection[str]) -> int:
-        """These members are to go; how many it are. Those that are a caller's by now are left alone."""
+        """Request the deletion of these members; how many. Members that a caller has claimed are skipped."""
         count = 0
         async with self._database.write() as transaction:
             for ids in batches(cluster_ids):

@@ -23,7 +23,7 @@ _STATES: Final = ("ready", "provisioning", "failed", "deleting")
 
 
 class Statistics:
-    """Figures for metrics, and for the curators of templates and pools (controllers/)."""
+    """Figures for metrics and for the template controller."""
 
     _database: Database
 
@@ -59,7 +59,7 @@ class Statistics:
 
     @uncancellable
     async def count_forks(self) -> int:
-        """How many clusters live that are forks, whoever has them."""
+        """The number of living forks: callers' clusters, pool members and template verifications."""
         columns = clusters.c
         query = select(func.count()).where(tables.OF_TEMPLATES, columns.purpose != Purpose.TEMPLATE)
         async with self._database.read() as connection:
@@ -67,9 +67,10 @@ class Statistics:
 
     @uncancellable
     async def cold_shapes(self, seconds: float, limit: int) -> tuple[tuple[ClusterSpec, str, datetime], ...]:
-        """Of which shapes callers' clusters were made from nothing of late: (spec, owner, ready at), the latest each.
+        """(spec, owner, ready at) of callers' clusters that became ready without a template in the last `seconds`.
 
-        Those that a template could have served, ready within so many `seconds`; at most `limit`, the latest first.
+        The latest cluster of each shape and owner, at most `limit`, the latest first. Clusters with strict isolation
+        are left out: no template could serve them.
         """
         columns = clusters.c
         async with self._database.read() as connection:
@@ -92,6 +93,6 @@ class Statistics:
             )
             query = select(columns.spec, columns.owner, columns.shape, columns.ready_at).join(latest, same).where(cold)
             rows = (await connection.execute(query.order_by(columns.ready_at.desc()))).all()
-        # Two of a shape may have been ready in the same moment.
-        told = {(row.shape, row.owner): row for row in rows}
-        return tuple((ClusterSpec.model_validate(row.spec), row.owner, row.ready_at) for row in told.values())
+        # Two clusters of a shape may have the same `ready_at`.
+        latest_rows = {(row.shape, row.owner): row for row in rows}
+        return tuple((ClusterSpec.model_validate(row.spec), row.owner, row.ready_at) for row in latest_rows.values())

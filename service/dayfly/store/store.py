@@ -38,54 +38,54 @@ class Store(
     Statistics,
     Maintenance,
 ):
-    """All that Dayfly knows. Every method may raise DatabaseUnavailable."""
+    """The database as methods. Every method may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     async def open(cls, url: str) -> Store:
-        """Connect, bring the schema up to date, and be ready.
+        """Connect and migrate the schema.
 
-        `sqlite+aiosqlite:///path` (folder and file are made, modes 0700 and 0600) or `postgresql+asyncpg://…`.
-        Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. Close it in the
-        event loop that opened it.
+        `sqlite+aiosqlite:///path` (folder and file are created, modes 0700 and 0600) or `postgresql+asyncpg://…`.
+        Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. The event loop
+        that opens the store must close the store.
         """
         return cls(await Database.open(url))
 
     async def close(self) -> None:
-        """Give all connections back. May be called again."""
+        """Close all connections. May be called again."""
         await self._database.close()
 
     @uncancellable
     async def ping(self) -> None:
-        """One round trip."""
+        """One round trip to the database."""
         async with self._database.read() as connection:
             await connection.execute(select(DatabaseNow()))
 
     async def changed(self, cluster_id: str, *, timeout: float) -> bool:
-        """Wait until something of a cluster is committed; False after `timeout` seconds.
+        """Wait for a commit that concerns the cluster; False after `timeout` seconds.
 
-        Misses what was committed before the call: use `watch` where a change between a look and the wait must count.
+        Misses commits before the call. Use `watch` to read first and then wait without a gap.
         """
         with self.watch(cluster_id) as watch:
             return await watch.wait(timeout)
 
     def watch(self, cluster_id: str) -> AbstractContextManager[Watch]:
-        """`with store.watch(id) as watch:` look, then `await watch.wait(timeout)`: no commit in between is lost.
+        """`with store.watch(id) as watch:` read, then `await watch.wait(timeout)`: no commit in between is lost.
 
-        Seen are commits through this store and, on PostgreSQL, those of every other process.
+        The watch sees commits through this store and, on PostgreSQL, commits of every other process.
         """
         return self._database.notifier.watch(cluster_id)
 
     def watch_requests(self, cluster_id: str) -> AbstractContextManager[Watch]:
-        """As `watch`, for who has the claim: callers want something else. Its own reports wake it not."""
+        """As `watch`, for the holder of the claim: requests of callers notify, the holder's status updates do not."""
         return self._database.notifier.watch(request_topic(cluster_id))
 
     def watch_work(self) -> AbstractContextManager[Watch]:
-        """As `watch`, for workers: something became due."""
+        """As `watch`, for workers: a cluster became due."""
         return self._database.notifier.watch(WORK)
 
     def watch_queue(self) -> AbstractContextManager[Watch]:
-        """As `watch`, for admission: the queue changed, or the room."""
+        """As `watch`, for controllers: the queue, the free resources, a template or a pool changed."""
         return self._database.notifier.watch(QUEUE)

@@ -24,12 +24,12 @@ from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
 _ATTEMPTS: Final = 5
-"""How often a change looks again that met another one half-way."""
+"""Attempts of a write that conflicts with concurrent writes."""
 _UNFINISHED: Final = (TemplatePhase.BUILDING, TemplatePhase.VERIFYING)
 
 
 class TemplateQueries:
-    """What there is to fork from."""
+    """Templates: create, read, retire."""
 
     _database: Database
 
@@ -48,8 +48,8 @@ class TemplateQueries:
                         return template_from(row), False
                     return await _insert(transaction, spec, owner, key), True
             except IntegrityError:
-                continue  # one of the same key was committed meanwhile: the next look sees it
-        raise Internal("a template could not be recorded: its key or id was taken time and again")
+                continue  # another transaction committed the same key: the next attempt finds it
+        raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def get_template(self, template_id: str) -> Template:
@@ -73,7 +73,7 @@ class TemplateQueries:
 
     @uncancellable
     async def find_template(self, key: str, owner: str) -> Template | None:
-        """The ready one of this key, if there is one."""
+        """The ready template of `key`, if there is one."""
         ready = (tables.SERVING, templates.c.key == key, templates.c.phase == TemplatePhase.READY)
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(*ready, templates.c.owner == owner))).one_or_none()
@@ -96,7 +96,7 @@ class TemplateQueries:
 
     @uncancellable
     async def fork_ended(self, template_id: str, *, ok: bool) -> None:
-        """A fork of it became ready, or failed before it was."""
+        """Count a fork that failed before it was ready; with `ok`, reset the count of failures in a row."""
         failures = 0 if ok else templates.c.failures + 1
         async with self._database.write() as transaction:
             counted = update(templates).where(templates.c.id == template_id).values(failures=failures)
@@ -118,8 +118,8 @@ class TemplateQueries:
                     transaction.wake(QUEUE)
                     row = await transaction.connection.execute(_templates().where(templates.c.id == template_id))
                     return template_from(row.one())
-                # It has moved on: there may be another cluster by now that is to be removed.
-        raise Internal(f"template {template_id} changed time and again while it was to be retired")
+                # The phase changed meanwhile: another cluster may build or verify the template now.
+        raise Internal(f"template {template_id} was not retired: its phase changed in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
@@ -141,8 +141,8 @@ class TemplateQueries:
                         return None
                     return await _insert(transaction, spec, owner, key)
             except IntegrityError:
-                continue  # one of the same key was committed meanwhile: the next look sees it
-        raise Internal("a template could not be recorded: its key or id was taken time and again")
+                continue  # another transaction committed the same key: the next attempt finds it
+        raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
     async def close_templates(self) -> tuple[str, ...]:
@@ -160,12 +160,12 @@ class TemplateQueries:
                 delete(template_secrets).where(template_secrets.c.template_id.in_(ids))
             )
             if ids:
-                transaction.wake(QUEUE)  # there is more room on the disk
+                transaction.wake(QUEUE)  # disk became free
             return ids
 
 
 def _templates() -> Select[Any]:
-    """Rows that `rows.template_from` reads."""
+    """Rows for db/mapping.template_from."""
     forks = (
         select(func.count())
         .where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES, clusters.c.purpose != Purpose.TEMPLATE)
@@ -180,7 +180,7 @@ def _not_found(template_id: str) -> NotFound:
 
 
 async def _insert(transaction: Transaction, spec: ClusterSpec, owner: str, key: str) -> Template:
-    """Raises IntegrityError when another transaction was faster."""
+    """Raises IntegrityError where another transaction took the key first."""
     template_id, now = names.new_id(), transaction.now
     builder = own_cluster(spec, now, owner=owner, purpose=Purpose.TEMPLATE, template_id=template_id)
     template = Template(template_id, key, owner, builder.spec, TemplatePhase.BUILDING, builder.id, now)

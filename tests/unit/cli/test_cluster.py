@@ -53,7 +53,7 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
 def test_a_cluster_that_fails(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "bad-one", "--image", "bare", "--wait")
     assert done.exit_code == 1
-    assert "error [vm_exited]: the cluster bad-one failed at node01 boot: QEMU ended by itself" in done.stderr
+    assert "error [vm_exited]: cluster bad-one failed at node01 boot: QEMU ended by itself" in done.stderr
     assert "dayfly cluster evidence bad-one node01/console" in done.stderr
     assert dayfly("cluster", "evidence", "bad-one").stdout == "node01/console\n"
     assert dayfly("cluster", "evidence", "bad-one", "node01/console").stdout == "Kernel panic\n"

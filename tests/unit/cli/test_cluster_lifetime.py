@@ -41,7 +41,7 @@ def test_hold_and_unhold(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "hold", "kept", "--for", "30m", "--reason", "flaky test", "--vms", "stopped")
     assert done.exit_code == 0, done.output
     assert "kept never expires; held until " in done.stdout
-    assert "UTC: flaky test, with its machines stopped" in done.stdout
+    assert "UTC: flaky test, its VMs stopped" in done.stdout
     assert "flaky test" in dayfly("cluster", "show", "kept").stdout
     assert dayfly("cluster", "unhold", "kept").stdout == "kept never expires; not held\n"
     assert shown(dayfly, "kept")["hold"] is None
@@ -90,8 +90,8 @@ def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch:
     assert pauses == [20.0] * 4
     assert done.stdout.count("the next heartbeat is due within 60 s") == 2
     first, second, last = done.stderr.splitlines()
-    assert first == "no heartbeat: no answer from http://127.0.0.1:9: refused"
-    assert second == "no heartbeat: [database_unavailable] away"
+    assert first == "heartbeat failed: no answer from http://127.0.0.1:9: refused"
+    assert second == "heartbeat failed: [database_unavailable] away"
     assert last.startswith("error [conflict]: ")
 
 

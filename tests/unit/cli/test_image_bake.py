@@ -97,4 +97,4 @@ def test_the_help_says_what_the_container_may_do_and_why() -> None:
     text = CliRunner().invoke(app, ["image", "bake", "--help"], env={"COLUMNS": "200"}).output
     assert all(f"{name}: " in text for name in CAPABILITIES)
     assert "not privileged" in text
-    assert "the engine's socket is mounted" in text
+    assert "the engine's socket for import and verification" in text

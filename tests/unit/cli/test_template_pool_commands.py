@@ -50,10 +50,10 @@ def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     text = dayfly("cluster", "show", "sleepy").stdout
     assert re.search(r"^idle +hibernated after 1 min 30 s$", text, re.MULTILINE)
     assert re.search(r"^isolation +strict$", text, re.MULTILINE)
-    assert dayfly("cluster", "idle", "sleepy", "--never").stdout == "sleepy is never hibernated by itself\n"
+    assert dayfly("cluster", "idle", "sleepy", "--never").stdout == "sleepy hibernates only on request\n"
     assert shown(dayfly, "cluster", "idle", "sleepy", "--after", "2m")["idle_seconds"] == 120
     told = dayfly("cluster", "idle", "sleepy", "--after", "30m").stdout
-    assert told == "sleepy is hibernated after 30 min 00 s without traffic\n"
+    assert told == "sleepy hibernates after 30 min 00 s without traffic\n"
     assert dayfly("cluster", "idle", "sleepy").exit_code == 2
     assert dayfly("cluster", "idle", "sleepy", "--never", "--after", "2m").exit_code == 2
     done = dayfly("cluster", "hibernate", "sleepy", "--wait")

@@ -9,17 +9,17 @@ from dayfly.errors import Capacity
 
 
 def check_room(spec: ClusterSpec, host: HostCapacity, rules: CapacityRules) -> None:
-    """Refuse what could not run even if nothing else did. Raises Capacity, saying what would fit."""
+    """Raises Capacity, naming what would fit, if the cluster exceeds an otherwise empty host."""
     largest = max((spec.control_plane, spec.worker) if spec.workers else (spec.control_plane,), key=lambda s: s.vcpus)
     if largest.vcpus > host.cpus:
         raise Capacity(
-            f"a node would have {largest.vcpus} vCPUs, and the host has {host.cpus} CPUs: so many are the most that a "
-            "single node can have"
+            f"a node would have {largest.vcpus} vCPUs, and the host has {host.cpus} CPUs: a single node cannot have "
+            "more vCPUs than the host has CPUs"
         )
     needs, offered = demand(spec), rules.offered(host.resources)
     if not needs.fits(offered):
         would_fit = _what_would_fit(spec, host, offered)
-        raise Capacity(f"it needs {needs}; this host offers its clusters {offered} in all: {would_fit}")
+        raise Capacity(f"the cluster needs {needs}; this host offers its clusters {offered} in all: {would_fit}")
 
 
 def _what_would_fit(spec: ClusterSpec, host: HostCapacity, offered: Resources) -> str:
@@ -29,7 +29,7 @@ def _what_would_fit(spec: ClusterSpec, host: HostCapacity, offered: Resources) -
         room = offered - alone
         count = min(room.vcpus // each.vcpus, room.memory_mib // each.memory_mib, room.disk_gib // each.disk_gib)
         if count == 0:
-            return "the first node would fit, without any worker of this size"
+            return "the first node would fit, but no worker of this size"
         return f"{count} worker{'s' if count > 1 else ''} of this size would fit"
     largest = Resources(
         min(offered.vcpus, host.cpus),
@@ -37,5 +37,5 @@ def _what_would_fit(spec: ClusterSpec, host: HostCapacity, offered: Resources) -
         offered.disk_gib,
     )
     if min(largest.vcpus, largest.memory_mib, largest.disk_gib) < 1:
-        return "that is too little for any cluster"
-    return f"not even its first node fits; a single node could have up to {largest}"
+        return "no cluster fits"
+    return f"the first node does not fit; a single node could have up to {largest}"

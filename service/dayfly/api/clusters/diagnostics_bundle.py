@@ -38,7 +38,7 @@ async def last_events(cluster_id: str, services: ApiServices) -> Sequence[domain
 
 
 def records(cluster: Cluster, events: Sequence[domain.Event]) -> Mapping[str, bytes]:
-    """The database's part: the cluster as the API shows it, its steps, its events."""
+    """The files from the database: the cluster as the API shows it, its steps, its events."""
     return {
         "cluster.json": cluster.model_dump_json(indent=2, exclude={"steps"}).encode(),
         "steps.json": TypeAdapter(tuple[Step, ...]).dump_json(cluster.steps, indent=2),
@@ -47,9 +47,9 @@ def records(cluster: Cluster, events: Sequence[domain.Event]) -> Mapping[str, by
 
 
 def pack(folder: str, records: Mapping[str, bytes], texts: Mapping[str, str], at: datetime) -> bytes:
-    """A gzip'ed tar of `folder`: the records whole, of each text the end; the same input gives the same bytes.
+    """A gzip'ed tar of `folder`: whole records, and the last MAX_TEXT_BYTES of each text; reproducible bytes.
 
-    Texts for which there is no more room are named in `left-out.txt`. Takes a moment of CPU: not for the event loop.
+    `left-out.txt` names the texts beyond MAX_BYTES. CPU-bound: run this in a thread.
     """
     files = dict(records)
     room = MAX_BYTES - sum(map(len, files.values()))
@@ -62,7 +62,7 @@ def pack(folder: str, records: Mapping[str, bytes], texts: Mapping[str, str], at
         room -= len(content)
         files[_file_name(name)] = content
     if left_out:
-        files["left-out.txt"] = "".join(f"{name}: there was no more room for it\n" for name in left_out).encode()
+        files["left-out.txt"] = "".join(f"{name}: the bundle is full\n" for name in left_out).encode()
     return gzip.compress(_tar(folder, files, at), mtime=0)
 
 
@@ -82,7 +82,7 @@ def _tail(text: str) -> bytes:
 
 
 def _file_name(name: str) -> str:
-    """The name as a path that stays within the folder, with an ending: no file takes the place of another's folder."""
+    """A path within the folder. The suffix keeps a file's name different from a folder's name."""
     parts = PurePosixPath(name.encode(errors="replace").decode()).parts
     path = "/".join(part for part in parts if part not in {"/", "//", ".."}) or "unnamed"
     return path if path.endswith(".json") else f"{path}.txt"

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) -> Mapping[str, QueuePosition]:
-    """By id, the places of those of `clusters` that wait; read only if one does, and a long queue only now and then."""
+    """Id → position of those of `clusters` that wait. Reads the queue only if one waits; caches a long queue."""
     waiting = {cluster.id for cluster in clusters if _waits(cluster)}
     if not waiting:
         return {}
@@ -35,7 +35,7 @@ async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) ->
     seen = memory.positions
     if now >= memory.good_until:
         if len(seen) > LONG_QUEUE:
-            memory.good_until = now + REST_SECONDS  # while one looks, the others need not
+            memory.good_until = now + REST_SECONDS  # concurrent requests use the old positions
         seen = memory.positions = await _look(services)
         memory.good_until = now + REST_SECONDS if len(seen) > LONG_QUEUE else now
     return {cluster_id: place for cluster_id in waiting if (place := seen.get(cluster_id))}
@@ -45,12 +45,12 @@ async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
     try:
         host = await services.host.host()
     except EngineUnavailable as error:
-        # Nobody is admitted either while the host is not known; what is known of the clusters can be shown.
-        _log.warning("no places in the queue are known", code=error.code, reason=error.message)
+        # Without the host's size admission waits, too. Clusters are still shown, without positions.
+        _log.warning("queue positions are unknown", code=error.code, reason=error.message)
         return {}
     store, offered = services.store, services.rules.offered(host.resources)
     queue, past = await store.queue(), await store.past()
-    # Who leaves when matters only where there is not room for all at once.
+    # The ends of running clusters matter only if not all waiting clusters fit now.
     crowded = len(admissible(queue, offered)) < len(queue.waiting)
     occupants = await store.occupants() if crowded else ()
     served = outlook(queue, occupants, offered, past, services.clock.now())

@@ -33,14 +33,14 @@ from dayfly.vocabulary import WaitFor
 router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
 _ADDED_FIELDS: Final = ("isolation", "idle_seconds")
-"""Since there are idempotency keys: left out of a fingerprint where they are not given."""
+"""Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
 
 Wait = Annotated[
     WaitFor | None,
     Query(
-        description="Hold the answer until the cluster is `ready` (or can no more become so: failed, or something "
-        "else was asked for; one that is still to be reset is not ready), `hibernated` (or no more to be so), "
-        "`settled` (ready or failed; hibernated or deleted where that was asked for), or `deleted`."
+        description="Hold the response until the cluster is `ready`, `hibernated`, `deleted`, or `settled`: ready or "
+        "failed; hibernated or deleted if that was requested. The response comes earlier if the cluster failed or "
+        "another request makes the state impossible. A cluster with a pending reset is not ready."
     ),
 ]
 
@@ -51,16 +51,16 @@ Wait = Annotated[
     status_code=202,
     response_model=Cluster,
     responses={
-        200: {"description": "With `dry_run`: what the cluster would be.", "model": DryRun},
+        200: {"description": "With `dry_run`: the cluster that the request would create.", "model": DryRun},
         201: {
-            "description": "It is ready at once: it was a pool's member, or was made by an earlier request with the "
+            "description": "The cluster is ready: a claimed pool member, or the cluster of an earlier request with the "
             "same key.",
             "model": Cluster,
-            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+            "headers": {"Location": {"description": "The cluster's path.", "schema": {"type": "string"}}},
         },
         202: {
-            "description": "Accepted. The cluster is being made.",
-            "headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}},
+            "description": "Accepted. The cluster waits in the queue, and is then provisioned.",
+            "headers": {"Location": {"description": "The cluster's path.", "schema": {"type": "string"}}},
         },
     },
 )
@@ -68,22 +68,22 @@ async def create_cluster(
     wanted: ClusterRequest,
     response: Response,
     services: Services,
-    dry_run: Annotated[bool, Query(description="Check everything and make nothing.")] = False,
+    dry_run: Annotated[bool, Query(description="Check the request without creating a cluster.")] = False,
     idempotency_key: Annotated[
         str | None,
         Header(
             min_length=1,
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
-            description="A request repeated with the same key and body answers with the cluster that the first one "
-            "made; with another body it is refused (idempotency_key_reused).",
+            description="A repeated request with the same key and body returns the cluster of the first request; with "
+            "another body it is rejected (idempotency_key_reused).",
         ),
     ] = None,
 ) -> Cluster | Response:
-    """Ask for a cluster. It is answered at once; wait with `GET /v1/clusters/{cluster}?wait=ready`."""
+    """Create a cluster. The response does not wait for it: wait with `GET /v1/clusters/{cluster}?wait=ready`."""
     key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
     if key is not None and not dry_run and (made := await services.store.find_by_idempotency_key(key)) is not None:
-        # Before anything is checked: a retry gets its cluster even if the image has gone since.
+        # Before all checks: a retry returns its cluster even if the image was removed meanwhile.
         return await _accepted(made, response, services, created=False)
     hold = allowed_hold(wanted.hold, services)
     spec = await resolve_spec(wanted, services)
@@ -98,7 +98,7 @@ async def create_cluster(
 
 
 async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -> float:
-    """Only what will be a fork is counted as one: made from nothing, a cluster has all its memory to itself."""
+    """Only forks share memory: without a template, all the cluster's memory is reserved."""
     if services.fork_memory_overcommit == 1.0 or spec.isolation == "strict":
         return 1.0
     template = await services.store.find_template(await services.template_key_of(spec, owner), owner)
@@ -127,17 +127,19 @@ async def list_clusters(
     request: Request,
     response: Response,
     services: Services,
-    label: Annotated[list[str], Query(description="`key=value`; a cluster must have all that are given.")] = [],  # noqa: B006
-    phase: Annotated[list[Phase], Query(description="Any of those that are given. Left out: all but `deleted`.")] = [],  # noqa: B006
-    owner: Annotated[str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Only this owner's.")] = None,
+    label: Annotated[list[str], Query(description="`key=value`; clusters that have all given labels.")] = [],  # noqa: B006
+    phase: Annotated[list[Phase], Query(description="Any of the given phases. Default: all but `deleted`.")] = [],  # noqa: B006
+    owner: Annotated[
+        str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Clusters of this owner.")
+    ] = None,
     purpose: Annotated[
         list[Purpose],
-        Query(description="Any of those that are given. Left out: callers' clusters, none of templates and pools."),
+        Query(description="Any of the given purposes. Default: callers' clusters, not those of templates and pools."),
     ] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> ClusterList:
-    """Clusters, newest first."""
+    """List clusters, newest first."""
     page = await services.store.list_clusters(
         labels=_parse_labels(label),
         phases=phase,
@@ -158,7 +160,7 @@ async def list_clusters(
 async def get_cluster(
     request: Request, services: Services, cluster: TheCluster, wait: Wait = None, timeout_seconds: Timeout = 300.0
 ) -> Cluster:
-    """One cluster, at once or when it is as wanted."""
+    """Get a cluster, at once or when the `wait` condition is met."""
     if wait is not None:
         cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
     return await show(cluster, services)
@@ -169,16 +171,18 @@ async def delete_cluster(
     request: Request,
     services: Services,
     cluster: IdOrName,
-    wait: Annotated[WaitFor | None, Query(description="`deleted`: hold the answer until it is gone.")] = None,
+    wait: Annotated[
+        WaitFor | None, Query(description="`deleted`: hold the response until the cluster is deleted.")
+    ] = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
-    """Ask for a cluster to be deleted, whatever it is doing. Asking again does no harm."""
+    """Delete a cluster, in any phase. May be repeated."""
     if wait not in {None, "deleted"}:
         raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
-    wished = await services.store.request_deletion(cluster)
+    deleting = await services.store.request_deletion(cluster)
     if wait is not None:
-        wished = await wait_for_cluster(request, services, wished, wait, timeout_seconds)
-    return await show(wished, services)
+        deleting = await wait_for_cluster(request, services, deleting, wait, timeout_seconds)
+    return await show(deleting, services)
 
 
 async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
@@ -188,11 +192,11 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
         await services.store.get_cluster(name)
     except NotFound:
         return
-    raise NameTaken(f"there is a cluster called {name}")
+    raise NameTaken(f"a cluster named {name} exists")
 
 
 def _fingerprint(wanted: ClusterRequest) -> str:
-    """The same for every way to write the same wish, and for releases that had not all of its fields."""
+    """A hash of the canonical request: independent of notation, equal to that of releases without _ADDED_FIELDS."""
     added = {name for name in _ADDED_FIELDS if getattr(wanted, name) == ClusterRequest.model_fields[name].default}
     canonical = json.dumps(wanted.model_dump(mode="json", exclude=added), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -205,5 +209,5 @@ def _parse_labels(pairs: list[str]) -> dict[str, str]:
         if not (key and equals) or not pair.isprintable():
             raise InvalidRequest("label: write it as key=value")
         if labels.setdefault(key, value) != value:
-            raise InvalidRequest(f"label: no cluster has two values for {key!r}")
+            raise InvalidRequest(f"label: two values for {key!r}; a cluster has one value for each key")
     return labels

@@ -25,38 +25,38 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
     response_class=Response,
     responses={
         200: {
-            "description": "An administrator's kubeconfig; TLS is verified. Keep it to yourself.",
+            "description": "An administrator's kubeconfig, with the CA that verifies TLS. Keep this file secret.",
             "content": {"application/yaml": {"schema": {"type": "string"}}},
         }
     },
 )
 async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
-    """The kubeconfig of a ready cluster. 409 not_ready before that; 404 no_kubernetes for plain machines."""
+    """The kubeconfig of a ready cluster. 409 `not_ready` in other phases; 404 `no_kubernetes` without Kubernetes."""
     if cluster.spec.manifest.kubernetes is None:
-        raise NoKubernetes(f"{cluster.spec.image} is an image of plain machines: its clusters have no kubeconfig")
+        raise NoKubernetes(f"the image {cluster.spec.image} has no Kubernetes: its clusters have no kubeconfig")
     if cluster.spec.readiness == "booted":
-        raise NoKubernetes("the cluster was asked for as booted machines only (readiness: booted)")
+        raise NoKubernetes(f"cluster {cluster.name} runs no Kubernetes: it was created with readiness 'booted'")
     endpoint = cluster.endpoints.get(network.API_PORT)
     secrets = await services.store.secrets(cluster.id)
     ready = cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT
     if not ready or endpoint is None or secrets is None:
-        raise NotReady(f"the cluster {cluster.name} is {_condition(cluster.phase, cluster.desired)}, not ready")
+        raise NotReady(f"cluster {cluster.name} is {_condition(cluster.phase, cluster.desired)}, not ready")
     text = render_kubeconfig(cluster.name, secrets.pki, endpoint)
     return Response(text, media_type="application/yaml", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/registry", operation_id="getRegistry")
 async def get_registry(cluster: TheCluster) -> Registry:
-    """The cluster's image registry: where to push from outside, and where to pull inside."""
+    """The cluster's image registry: its address for pushes from outside, and for pulls inside."""
     endpoint = cluster.endpoints.get(network.REGISTRY_PORT)
     if endpoint is None:
-        raise NotReady(f"the registry of {cluster.name} is not up: the cluster is {cluster.phase}")
+        raise NotReady(f"the registry of cluster {cluster.name} does not run: the cluster is {cluster.phase}")
     return Registry(push=str(endpoint), pull=f"registry:{network.REGISTRY_PORT}")
 
 
 @router.get("/ports", operation_id="listPorts")
 async def list_ports(cluster: TheCluster) -> PortList:
-    """All ports that the cluster publishes."""
+    """List the cluster's published ports."""
     return show_ports(cluster)
 
 
@@ -64,17 +64,17 @@ async def list_ports(cluster: TheCluster) -> PortList:
     "/evidence/{name:path}",
     operation_id="getEvidence",
     response_class=PlainTextResponse,
-    responses={200: {"description": "The text, its last 64 KiB."}},
+    responses={200: {"description": "The last 64 KiB of the text."}},
 )
 async def get_evidence(
     services: Services,
     cluster: TheCluster,
     name: Annotated[str, Path(description="One of the names in the cluster's `error.evidence`.")],
 ) -> PlainTextResponse:
-    """What was seen when the cluster failed: a console, a log. Kept as long as the cluster is on record."""
+    """Evidence of the failure, such as a console or a log. Kept as long as the cluster's record."""
     evidence = await services.store.evidence(cluster.id)
     if name not in evidence:
-        raise NotFound(f"the cluster {cluster.name} has no evidence of this name")
+        raise NotFound(f"cluster {cluster.name} has no evidence of this name")
     return PlainTextResponse(evidence[name])
 
 

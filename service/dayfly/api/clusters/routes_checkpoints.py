@@ -23,7 +23,7 @@ async def _checkpoint(
     for one in await services.store.list_checkpoints(cluster.id) if CHECKPOINT_NAME.fullmatch(name) else ():
         if one.name == name:
             return one
-    raise NotFound(f"the cluster {cluster.name} has no checkpoint of this name")
+    raise NotFound(f"cluster {cluster.name} has no checkpoint of this name")
 
 
 TheCheckpoint = Annotated[domain.Checkpoint, Depends(_checkpoint)]
@@ -34,15 +34,15 @@ TheCheckpoint = Annotated[domain.Checkpoint, Depends(_checkpoint)]
     operation_id="createCheckpoint",
     status_code=202,
     responses={
-        202: {"headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}}},
+        202: {"headers": {"Location": {"description": "The checkpoint's path.", "schema": {"type": "string"}}}},
     },
 )
 async def create_checkpoint(
     wanted: CheckpointRequest, response: Response, services: Services, cluster: IdOrName
 ) -> Checkpoint:
-    """Save a ready cluster as it is now. Its machines stand still for a moment, and go on with their clocks mended.
+    """Take a checkpoint of a ready cluster. Its VMs are paused during the snapshot; then their clocks are corrected.
 
-    409 when it is not ready, has a checkpoint of this name, or has as many as it can.
+    409 if the cluster is not ready, has a checkpoint of this name, or has the maximum number of checkpoints.
     """
     made = await services.store.create_checkpoint(cluster, wanted.name)
     response.headers["Location"] = f"/v1/clusters/{made.cluster_id}/checkpoints/{made.name}"
@@ -51,18 +51,18 @@ async def create_checkpoint(
 
 @router.get("", operation_id="listCheckpoints")
 async def list_checkpoints(services: Services, cluster: TheCluster) -> CheckpointList:
-    """The cluster's checkpoints, oldest first."""
+    """List the cluster's checkpoints, oldest first."""
     found = await services.store.list_checkpoints(cluster.id)
     return CheckpointList(checkpoints=tuple(show_checkpoint(one) for one in found))
 
 
 @router.get("/{name}", operation_id="getCheckpoint")
 async def get_checkpoint(checkpoint: TheCheckpoint) -> Checkpoint:
-    """One checkpoint."""
+    """Get a checkpoint."""
     return show_checkpoint(checkpoint)
 
 
 @router.delete("/{name}", operation_id="deleteCheckpoint", status_code=202)
 async def delete_checkpoint(services: Services, checkpoint: TheCheckpoint) -> Checkpoint:
-    """Ask for a checkpoint to be deleted; it is gone from the list when it is. Asking again does no harm."""
+    """Delete a checkpoint. The list contains it until its deletion is complete. May be repeated."""
     return show_checkpoint(await services.store.delete_checkpoint(checkpoint.cluster_id, checkpoint.name))

@@ -27,17 +27,17 @@ _COLLECT_SECONDS: Final = 60.0
     response_class=Response,
     responses={
         200: {
-            "description": "A tarball: `cluster.json`, `steps.json`, `events.json` (the last 5000), `evidence/` (what "
-            "was kept when it failed), and `now/` (consoles, logs and states at this moment; not of a deleted "
-            "cluster). Each text is cut to its last 64 KiB, all of it to 8 MiB before compression.",
+            "description": "A tarball: `cluster.json`, `steps.json`, `events.json` (the last 5000), `evidence/` (of "
+            "the failure), and `now/` (present consoles, logs and states; not of a deleted cluster). Each text is cut "
+            "to its last 64 KiB, the whole bundle to 8 MiB before compression.",
             "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
 async def get_diagnostics(services: Services, cluster: TheCluster) -> Response:
-    """Everything about a cluster as one file, whatever its phase; also of a deleted one, while it is on record.
+    """Everything about a cluster in one file, in any phase; of a deleted cluster, as long as its record exists.
 
-    It has no secrets. What could not be had is named in it, and does not fail the request.
+    The file has no secrets. A part that cannot be collected is named in the file, and does not fail the request.
     """
     texts = {f"evidence/{name}": text for name, text in (await services.store.evidence(cluster.id)).items()}
     if cluster.phase is not Phase.DELETED:
@@ -57,4 +57,4 @@ async def _collect(cluster: Cluster, services: ApiServices) -> Mapping[str, str]
     except DayflyError as error:
         return {"not-collected": f"[{error.code}] {error.message}\n"}
     except TimeoutError:
-        return {"not-collected": f"it took longer than {_COLLECT_SECONDS:.0f} s\n"}
+        return {"not-collected": f"the collection took longer than {_COLLECT_SECONDS:.0f} s\n"}

@@ -28,13 +28,13 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
     wait: Annotated[
         float,
-        Query(ge=0, le=MAX_SECONDS, allow_inf_nan=False, description="Seconds to wait for one where there is none."),
+        Query(ge=0, le=MAX_SECONDS, allow_inf_nan=False, description="Seconds to wait for an event if there is none."),
     ] = 0.0,
 ) -> EventList:
-    """Events of a cluster, oldest first. To follow, ask again with `after` = `next_after` and a `wait`."""
+    """List events of a cluster, oldest first. To follow, repeat with `after` = `next_after` and a `wait`."""
 
     async def look() -> tuple[Cluster, tuple[Event, ...]]:
-        # The cluster first: when it is seen deleted, its last event is seen too.
+        # The cluster first: if the cluster is deleted, the second read includes its last event.
         current = await services.store.get_cluster(cluster.id)
         return current, await services.store.events(cluster.id, after=after, limit=limit)
 

@@ -23,10 +23,14 @@ from dayfly.vocabulary import WaitFor
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 _UntilReady = Annotated[
-    WaitFor | None, Query(description="`ready`: hold the answer until it is ready again, or failed.")
+    WaitFor | None, Query(description="`ready`: hold the response until the cluster is ready again, or failed.")
 ]
 _UntilHibernated = Annotated[
-    WaitFor | None, Query(description="`hibernated`: hold the answer until it is so, or could not be and is ready.")
+    WaitFor | None,
+    Query(
+        description="`hibernated`: hold the response until the cluster is hibernated, or the hibernation failed and "
+        "the cluster is ready."
+    ),
 ]
 
 
@@ -39,16 +43,16 @@ async def reset_cluster(
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
-    """Bring a ready cluster back to how it was when it was first ready, or to a checkpoint of it; needs no body.
+    """Reset a ready cluster to its first ready state, or to one of its checkpoints. The body is optional.
 
-    Id, name, ports, kubeconfig and keys stay; what is within its machines goes. `generation` in the answer is that of
-    the cluster after the reset: it is ready again when it is `ready` without a `reset_to`, which is what `wait=ready`
-    waits for. 409 when it is not ready, 404 when there is no such checkpoint. One whose checkpoint cannot be loaded
-    has failed with `checkpoint_not_loaded`: nothing else is put in its place.
+    Id, name, ports, kubeconfig and keys stay; the present state of the VMs is lost. `generation` in the response is
+    that of the cluster after the reset. The reset is complete when the cluster is `ready` without a `reset_to`;
+    `wait=ready` waits for that. 409 if the cluster is not ready, 404 if the checkpoint does not exist. If the
+    checkpoint cannot be restored, the cluster fails with `checkpoint_not_loaded`.
     """
     _check_wait(wait, "ready")
-    wished = await services.store.request_reset(cluster, _boot_source(wanted or ResetRequest()))
-    return await _answer(request, services, wished, wait, timeout_seconds)
+    resetting = await services.store.request_reset(cluster, _boot_source(wanted or ResetRequest()))
+    return await _answer(request, services, resetting, wait, timeout_seconds)
 
 
 @router.post("/hibernate", operation_id="hibernateCluster", status_code=202)
@@ -59,13 +63,13 @@ async def hibernate_cluster(
     wait: _UntilHibernated = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
-    """Put a ready cluster's machines on the disk: no CPU and no memory any more, until it is resumed. Needs no body.
+    """Save a ready cluster's VMs to disk and stop them: the cluster takes no CPU and no memory until it is resumed.
 
-    Its time to live goes on. Asking again does no harm; 409 when it is not ready.
+    No body. The time to live continues. May be repeated; 409 if the cluster is not ready.
     """
     _check_wait(wait, "hibernated")
-    wished = await services.store.request_hibernation(cluster)
-    return await _answer(request, services, wished, wait, timeout_seconds)
+    hibernating = await services.store.request_hibernation(cluster)
+    return await _answer(request, services, hibernating, wait, timeout_seconds)
 
 
 @router.post("/resume", operation_id="resumeCluster", status_code=202)
@@ -76,20 +80,19 @@ async def resume_cluster(
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
-    """Let a hibernated cluster go on where it was, with its clocks mended; it waits for room as a new one does.
+    """Resume a hibernated cluster, with corrected clocks. The cluster waits in the queue like a new cluster.
 
-    Needs no body. Asking again does no harm, nor does asking it of one that is not hibernated, which is answered as it
-    is; 409 when it failed, or is to be deleted. One that a hold keeps hibernated past its end is kept `running` from
-    then on, until the hold is over or its time to live is extended.
+    No body. May be repeated; has no effect on a cluster that is not hibernated; 409 if the cluster failed or is being
+    deleted. If a hold keeps an expired cluster hibernated, the hold changes to `running`.
     """
     _check_wait(wait, "ready")
-    wished = await services.store.request_resume(cluster)
-    return await _answer(request, services, wished, wait, timeout_seconds)
+    resuming = await services.store.request_resume(cluster)
+    return await _answer(request, services, resuming, wait, timeout_seconds)
 
 
 def _check_wait(wait: WaitFor | None, possible: WaitFor) -> None:
     if wait not in {None, possible}:
-        raise InvalidRequest(f"wait: this can be waited for with {possible!r} only")
+        raise InvalidRequest(f"wait: this request can be waited for with {possible!r} only")
 
 
 def _boot_source(wanted: ResetRequest) -> BootSource:

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 @router.get("", operation_id="listNodes")
 async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
-    """The nodes, the control plane first, each with its own steps, and with the memory that it has of the host now."""
+    """List the nodes, the control plane first, each with its steps and its present memory on the host."""
     steps = await services.store.steps(cluster.id)
     memory = await _memory(cluster, services)
     now = services.clock.now()
@@ -41,11 +41,11 @@ async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
 
 @router.get("/{node}/ssh", operation_id="getNodeSsh")
 async def get_ssh(services: Services, response: Response, cluster: TheCluster, node: TheNode) -> SshAccess:
-    """The way into a node: address, private key, and the host key it must show. 409 before it is published."""
+    """SSH access to a node: address, private key and expected host key. 409 before the node's port is published."""
     endpoint = cluster.endpoints.get(network.ssh_forward_port(node.index))
     secrets = await services.store.secrets(cluster.id)
     if endpoint is None or secrets is None:
-        raise NotReady(f"{node.name} of {cluster.name} cannot be reached: the cluster is {cluster.phase}")
+        raise NotReady(f"{node.name} of cluster {cluster.name} has no SSH port yet: the cluster is {cluster.phase}")
     response.headers["Cache-Control"] = "no-store"
     algorithm, key, *_ = secrets.host_key.public.split()
     pattern = endpoint.host if endpoint.port == 22 else f"[{endpoint.host}]:{endpoint.port}"
@@ -63,16 +63,18 @@ async def get_ssh(services: Services, response: Response, cluster: TheCluster, n
     "/{node}/console",
     operation_id="getNodeConsole",
     response_class=PlainTextResponse,
-    responses={200: {"description": "What the serial console printed. Bytes that are no UTF-8 are replaced."}},
+    responses={200: {"description": "Output of the serial console. Bytes that are not UTF-8 are replaced."}},
 )
 async def get_console(
     services: Services,
     cluster: TheCluster,
     node: TheNode,
-    tail_bytes: Annotated[int, Query(ge=0, le=MAX_TAIL_BYTES, description="At most so much of its end.")] = 65536,
-    follow: Annotated[bool, Query(description="Go on with what comes, until the node ends.")] = False,
+    tail_bytes: Annotated[
+        int, Query(ge=0, le=MAX_TAIL_BYTES, description="Maximum length of the past output, from its end.")
+    ] = 65536,
+    follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
-    """The end of what a node's serial console printed; with `follow`, also what it prints from now on."""
+    """The end of a node's serial console output; with `follow`, new output, too."""
     printed = await services.consoles.read(cluster, node.name, tail_bytes=tail_bytes) if tail_bytes else b""
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
@@ -81,7 +83,7 @@ async def get_console(
 
 
 async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, MemoryUse]:
-    """Of those of its machines that run, and answer in time."""
+    """Memory of the VMs that run and could be measured in time, by node."""
     if cluster.phase not in {Phase.PROVISIONING, Phase.READY}:
         return {}
     found: dict[str, MemoryUse] = {}
@@ -95,7 +97,7 @@ async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, Memor
             for node in cluster.spec.nodes():
                 group.create_task(ask(node.name))
     except TimeoutError:
-        _log.warning("not all machines told of their memory in time", cluster=cluster.id, told=sorted(found))
+        _log.warning("memory of some VMs was not measured in time", cluster=cluster.id, measured=sorted(found))
     return found
 
 

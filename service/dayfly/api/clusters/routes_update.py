@@ -19,11 +19,11 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 @router.patch("", operation_id="changeCluster")
 async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdOrName) -> Cluster:
-    """Change a cluster's time to live, labels, hold or idleness; what is left out stays. 409 when it is being deleted.
+    """Update a cluster's time to live, labels, hold or idle time. Omitted fields keep their values.
 
-    409, too, when it is nobody's (its `purpose` is not `cluster`): here, and for all else that is wished of a cluster
-    but its deletion. A time to live that would be over already is refused: DELETE such a cluster. All else is decided
-    at creation: its isolation, for one.
+    409 if the cluster is being deleted. 409 if its `purpose` is not `cluster`, here and for every other request but
+    DELETE: the cluster belongs to a template or a pool. A time to live that has passed already is rejected: DELETE the
+    cluster instead. Other fields, such as `isolation`, cannot be changed.
     """
     change, allow = change_of(wanted, services)
     return await show(await services.store.change_cluster(cluster, change, allow), services)
@@ -31,8 +31,9 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")
 async def send_heartbeat(services: Services, cluster: IdOrName) -> Heartbeat:
-    """Say that the cluster is still needed. 409 when it was made without `heartbeat_interval_seconds`, or is going.
+    """Send a heartbeat, which extends the cluster's expiry by the heartbeat interval.
 
-    Needs no body. Send one at a third of the interval, so that a lost one costs nothing.
+    No body. 409 if the cluster was created without `heartbeat_interval_seconds`, or is being deleted. Send three
+    heartbeats in each interval, so that a lost one does no harm.
     """
     return show_heartbeat(await services.store.heartbeat(cluster))

@@ -22,7 +22,7 @@ MAX_DISK_GIB: Final = 16 * 1024
 
 
 async def resolve_spec(request: ClusterRequest, services: ApiServices) -> ClusterSpec:
-    """What `request` comes to on this installation.
+    """The cluster's specification on this installation.
 
     Raises BadName, TooManyNodes, ImpossibleSize, Capacity, ImageMissing, NotANodeImage, InvalidRequest,
     EngineUnavailable.
@@ -44,9 +44,9 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
 
 
 async def resolve_shape(request: ShapeRequest, services: ApiServices) -> ClusterSpec:
-    """The same for what has nothing but a shape, and lives as long as it is of use: templates, and members of pools.
+    """The specification of a template or of a pool's members, which have a shape, but no name, TTL or labels.
 
-    Raises what resolve_spec does, but for BadName.
+    Raises the errors of resolve_spec except BadName.
     """
     if 1 + request.workers.count > MAX_NODES:
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
@@ -61,7 +61,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
         image_id=image_id,
         manifest=manifest,
         control_plane=control_plane,
-        # Of none the size is nobody's wish: clusters that are the same have the same shape.
+        # Without workers their size has no effect: equal clusters must have equal shapes.
         worker=worker if request.workers.count else manifest.worker,
         workers=request.workers.count,
         readiness=_readiness(request.readiness, manifest),
@@ -88,7 +88,7 @@ def _readiness(wanted: Readiness | None, manifest: ImageManifest) -> Readiness:
     if manifest.kubernetes is not None:
         return wanted or "usable"
     if wanted in {"usable", "nodes"}:
-        raise InvalidRequest(f"readiness: an image without Kubernetes can be 'booted', but not {wanted!r}")
+        raise InvalidRequest(f"readiness: an image without Kubernetes allows 'booted' only, not {wanted!r}")
     return "booted"
 
 

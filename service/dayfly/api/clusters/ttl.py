@@ -18,7 +18,7 @@ from dayfly.store import UNSET, Change
 
 
 def allowed_ttl(asked: int | None, services: ApiServices) -> int | None:
-    """Seconds to live, the default filled in; None: it never expires of age. Raises InvalidRequest."""
+    """The TTL in seconds, or the default; None: no TTL. Raises InvalidRequest."""
     if asked is None:
         return services.default_ttl_seconds
     if asked > services.max_ttl_seconds:
@@ -27,7 +27,7 @@ def allowed_ttl(asked: int | None, services: ApiServices) -> int | None:
 
 
 def allowed_hold(asked: HoldRequest | None, services: ApiServices) -> Hold | None:
-    """The hold that was asked for, with its end. Raises InvalidRequest where that is past, or too far ahead."""
+    """The requested hold. Raises InvalidRequest if its end is in the past, or too late."""
     if asked is None:
         return None
     now, most = services.clock.now(), services.max_hold_seconds
@@ -35,14 +35,14 @@ def allowed_hold(asked: HoldRequest | None, services: ApiServices) -> Hold | Non
         raise InvalidRequest(f"hold.seconds: at most {most} on this server")
     until = asked.until if asked.until is not None else now + timedelta(seconds=asked.seconds or 0)
     if until <= now:
-        raise InvalidRequest("hold.until: that is past")
+        raise InvalidRequest("hold.until: this time is in the past")
     if until > now + timedelta(seconds=most):
         raise InvalidRequest(f"hold.until: at most {most} seconds from now on this server")
     return Hold(until.astimezone(UTC), asked.reason, asked.vms)
 
 
 def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Callable[[Cluster], None]]:
-    """What the store is to change, and the check of what would come of it. Raises InvalidRequest."""
+    """The update for the store, and a check of the updated cluster. Raises InvalidRequest."""
     given = request.model_fields_set
     change = Change(
         ttl_seconds=allowed_ttl(request.ttl_seconds, services) if "ttl_seconds" in given else UNSET,
@@ -63,5 +63,5 @@ def _check_time_is_left(cluster: Cluster, now: datetime) -> None:
     end = expiry(replace(cluster, heartbeat_at=None))
     if end is not None and end.at <= now:
         raise InvalidRequest(
-            f"ttl_seconds: its time would be over since {end.at:%Y-%m-%d %H:%M:%S} UTC; to be rid of it, DELETE it"
+            f"ttl_seconds: the cluster would have expired at {end.at:%Y-%m-%d %H:%M:%S} UTC; DELETE the cluster instead"
         )

@@ -17,7 +17,7 @@ _DAYS: Final[tuple[Day, ...]] = get_args(Day)
 
 
 def show_pool(pool: pools.Pool, members: Iterable[Cluster], now: datetime) -> Pool:
-    """`members`: those of it that live and that no caller has."""
+    """`members`: the pool's living, unclaimed members."""
     staying = [one for one in members if one.desired is Desired.PRESENT]
     ready = sum(one.phase is Phase.READY and one.paused for one in staying)
     failed = sum(one.phase is Phase.FAILED for one in staying)

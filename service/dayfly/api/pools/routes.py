@@ -22,7 +22,7 @@ _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 def _id_or_name(pool: Annotated[str, Path(description="A pool's id or name.")]) -> str:
     if not _ID_OR_NAME.fullmatch(pool):
-        raise NotFound("no pool has such an id or name")
+        raise NotFound("no pool has this id or name: it is not a valid id or name")
     return pool
 
 
@@ -34,14 +34,14 @@ ThePool = Annotated[str, Depends(_id_or_name)]
     operation_id="createPool",
     status_code=201,
     responses={
-        201: {"headers": {"Location": {"description": "Where to look for it.", "schema": {"type": "string"}}}},
+        201: {"headers": {"Location": {"description": "The pool's path.", "schema": {"type": "string"}}}},
     },
 )
 async def create_pool(wanted: PoolRequest, response: Response, services: Services) -> Pool:
-    """Make a pool. Its template is made first, where there is none; its members come when the host has room for them.
+    """Create a pool. A missing template is built first; members follow as the host's resources allow.
 
-    A `POST /v1/clusters` of its shape and owner takes a member at once, unless it asks for `isolation: strict`, and is
-    answered with 201. A member takes room of the host like any cluster.
+    A `POST /v1/clusters` of the pool's shape and owner claims a member and returns 201, unless the request has
+    `isolation: strict`. A member takes resources of the host like any cluster.
     """
     check_name(wanted.name, "pool")
     spec = await resolve_shape(wanted, services)
@@ -62,19 +62,19 @@ async def create_pool(wanted: PoolRequest, response: Response, services: Service
 
 @router.get("", operation_id="listPools")
 async def list_pools(services: Services) -> PoolList:
-    """All pools, by name."""
+    """List all pools, by name."""
     return PoolList(pools=tuple([await _show(pool, services) for pool in await services.store.list_pools()]))
 
 
 @router.get("/{pool}", operation_id="getPool")
 async def get_pool(services: Services, pool: ThePool) -> Pool:
-    """One pool, with how many members wait."""
+    """Get a pool, with its number of ready members."""
     return await _show(await services.store.get_pool(pool), services)
 
 
 @router.patch("/{pool}", operation_id="changePool")
 async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePool) -> Pool:
-    """Change a pool's size, maximum, schedule or age; what is left out stays."""
+    """Update a pool's size, maximum, schedule or maximum age. Omitted fields keep their values."""
     given = wanted.model_fields_set
     change = PoolChange(
         size=wanted.size if "size" in given else UNSET,
@@ -87,7 +87,7 @@ async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePo
 
 @router.delete("/{pool}", operation_id="deletePool", status_code=202)
 async def delete_pool(services: Services, pool: ThePool) -> Pool:
-    """Delete a pool. Members that wait are removed; those that became somebody's cluster stay."""
+    """Delete a pool and its members. Claimed clusters stay."""
     found = await services.store.get_pool(pool)
     before = await _show(found, services)
     await services.store.delete_pool(found.id)

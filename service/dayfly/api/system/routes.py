@@ -19,41 +19,41 @@ _CHECK_SECONDS: Final = 5.0
 
 @router.get("/healthz", operation_id="getHealth")
 async def get_health() -> Health:
-    """The process lives and answers."""
+    """Liveness: the process responds."""
     return Health()
 
 
 @router.get("/readyz", operation_id="getReadiness", response_model=Readiness)
 async def get_readiness(request: Request, services: Services) -> Readiness | Response:
-    """The service can do its work; else 503 `unready`, naming what is missing."""
+    """Readiness: 200 if all dependencies work, otherwise 503 `unready` with the failed checks."""
     async with asyncio.TaskGroup() as group:
-        running = {name: group.create_task(_complaint(check)) for name, check in services.checks.items()}
-    complaints = {name: said for name, task in running.items() if (said := task.result()) is not None}
-    if not complaints:
+        running = {name: group.create_task(_failure(check)) for name, check in services.checks.items()}
+    failures = {name: reason for name, task in running.items() if (reason := task.result()) is not None}
+    if not failures:
         return Readiness(checks=dict.fromkeys(running, "ok"))
     return problem_response(
         request.scope,
         503,
         "unready",
-        "The service cannot work at the moment",
-        "; ".join(f"{name}: {said}" for name, said in complaints.items()),
-        field_errors=[FieldError(location="check", path=name, detail=said) for name, said in complaints.items()],
+        "A dependency of the service does not work",
+        "; ".join(f"{name}: {reason}" for name, reason in failures.items()),
+        field_errors=[FieldError(location="check", path=name, detail=reason) for name, reason in failures.items()],
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
 @router.get("/v1/version", operation_id="getVersion")
 async def get_version(services: Services) -> Version:
-    """Which release this is."""
+    """The version of the server."""
     return Version(version=services.version, api=("v1",))
 
 
-async def _complaint(check: ReadinessCheck) -> str | None:
+async def _failure(check: ReadinessCheck) -> str | None:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await check()
     except DayflyError as error:
         return error.message
     except TimeoutError:
-        return f"no answer within {_CHECK_SECONDS:.0f} s"
+        return f"no response within {_CHECK_SECONDS:.0f} s"
     return None

@@ -17,7 +17,7 @@ _FORM: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
 async def get_metrics(services: Services) -> PlainTextResponse:
-    """How many members the pools have, and how many templates and forks there are, in Prometheus' text format."""
+    """Numbers of pool members, templates and forks, in Prometheus' text format."""
     members = await services.store.count_members()
     templates = await services.store.count_templates()
     forks = await services.store.count_forks()
@@ -25,7 +25,7 @@ async def get_metrics(services: Services) -> PlainTextResponse:
         Metric(
             "dayfly_pool_members",
             "gauge",
-            "Members of a pool: ready to be taken, in the making, failed, or leaving.",
+            "Members of a pool: ready, being made, failed, or being removed.",
             [({"pool": pool, "state": state}, count) for (pool, state), count in sorted(members.items())],
         ),
         Metric(
@@ -34,6 +34,6 @@ async def get_metrics(services: Services) -> PlainTextResponse:
             "Templates, by phase.",
             [({"phase": phase.value}, count) for phase, count in templates.items()],
         ),
-        Metric("dayfly_forks", "gauge", "Living clusters that are forks of a template.", [({}, forks)]),
+        Metric("dayfly_forks", "gauge", "Living forks of templates.", [({}, forks)]),
     )
     return PlainTextResponse(exposition(metrics), media_type=_FORM)

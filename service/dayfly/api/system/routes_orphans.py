@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from dayfly.api import dependencies as wires
+from dayfly.api import dependencies
 from dayfly.api.dependencies import Services
 from dayfly.schemas.system import Orphan, OrphanList
 
@@ -16,17 +16,17 @@ router: Final = APIRouter(prefix="/v1/orphans", tags=["system"])
 
 @router.get("", operation_id="listOrphans")
 async def list_orphans(services: Services) -> OrphanList:
-    """Containers, networks and volumes with this installation's label that no living cluster or template owns."""
+    """List orphans: containers, networks and volumes with this installation's label, without a living owner."""
     return _show(await services.orphans.find())
 
 
 @router.delete("", operation_id="removeOrphans")
 async def remove_orphans(services: Services) -> OrphanList:
-    """Remove orphans now. Workers do so by themselves; after a grace period where the owner was never on record."""
+    """Remove orphans now. Workers remove orphans, too; those without any record of an owner after a grace period."""
     return _show(await services.orphans.remove())
 
 
-def _show(found: Sequence[wires.Orphan]) -> OrphanList:
+def _show(found: Sequence[dependencies.Orphan]) -> OrphanList:
     return OrphanList(
         orphans=tuple(
             Orphan(

@@ -11,7 +11,7 @@ from dayfly.schemas.templates import Parents, Template, TemplateError
 
 
 def show_template(template: templates.Template, now: datetime, evidence: Collection[str] = ()) -> Template:
-    """`evidence`: the names of what there is of the cluster that it failed with."""
+    """`evidence`: names of the failed cluster's evidence."""
     return Template(
         **shape_fields(template.spec),
         id=template.id,

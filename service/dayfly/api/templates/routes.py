@@ -25,7 +25,7 @@ async def _template(
     services: Services, template: Annotated[str, Path(description="A template's id.")]
 ) -> domain.Template:
     if not _ID.fullmatch(template):
-        raise NotFound("no template has such an id")
+        raise NotFound("no template has this id: it is not a valid id")
     return await services.store.get_template(template)
 
 
@@ -45,11 +45,11 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
     },
 )
 async def create_template(wanted: TemplateRequest, response: Response, services: Services) -> Template:
-    """Ask for a template. Once it is ready, clusters of its shape and owner are forks of it, ready in seconds.
+    """Create a template. When the template is ready, new clusters of its shape and owner are forks, ready in seconds.
 
-    Forks of one template share a cluster CA with all that it signed for their nodes, and their kernels' boot ids; their
-    keys for SSH, machine ids and administrators' certificates are their own. A cluster that must not share asks for
-    `isolation: strict`.
+    Forks of one template share the cluster CA, the certificates that it signed for the nodes, and the kernels' boot
+    ids. Each fork has its own SSH keys, machine ids and administrator's certificate. A cluster with `isolation: strict`
+    is never a fork.
     """
     spec = await resolve_shape(wanted, services)
     key = await services.template_key_of(spec, wanted.owner)

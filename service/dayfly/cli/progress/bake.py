@@ -28,7 +28,7 @@ class _Seen:
 
 
 class BakeView(LiveView):
-    """Shows every Progress it is given, for as long as it is entered."""
+    """Shows the progress of a bake's phases."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -48,7 +48,7 @@ class BakeView(LiveView):
 
 
 def _elapsed(seen: _Seen) -> float:
-    """Seconds of a phase by now: what runs goes on between two things it says."""
+    """A phase's seconds so far: the reported seconds, and of a running phase the time since the report."""
     running = seen.progress.state == "running"
     return seen.progress.seconds + (time.monotonic() - seen.at if running else 0.0)
 

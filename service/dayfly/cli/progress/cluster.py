@@ -30,14 +30,14 @@ class _Display(Protocol):
 
 
 def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-    """Show the progress on standard error until it is as wanted. Raises WaitTimeout.
+    """Show the progress on standard error until the cluster is in the state `wanted`. Raises WaitTimeout.
 
-    Raises ClusterFailed where it was to be ready, or hibernated, and can no more become so.
+    Raises ClusterFailed if the cluster can no longer become ready, or hibernated.
     """
     if not is_over(cluster, wanted):
         cluster = _follow(client, cluster, wanted, timeout_seconds)
     elif cluster.phase == "ready":
-        # One that comes from a pool is ready before its machines go on: the server knows when they do.
+        # A claimed pool member is `ready` before its VMs are resumed: the server waits for the resume.
         cluster = client.get(cluster.id, wait=wanted, timeout_seconds=min(timeout_seconds, HOLD_SECONDS))
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
@@ -50,10 +50,10 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
     deadline = time.monotonic() + timeout_seconds
     last = 0
     if wanted == "deleted" or cluster.ready_at is not None:
-        # What led to a cluster's first readiness is worth seeing; of what becomes of it later, only what comes now.
+        # Past events are shown only while the cluster is first provisioned.
         past = client.all_events(cluster.id)
         last = past[-1].id if past else 0
-        cluster = client.get(cluster.id)  # it may be over by one of these, and no other comes
+        cluster = client.get(cluster.id)  # one of the skipped events may have been the last
     with _display(cluster) as display:
         while True:
             display.cluster(cluster)
@@ -71,7 +71,7 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
 
 
 def format_event(event: Event, cluster: Cluster) -> str:
-    """One line: seconds since the cluster was asked for, node, step, what, and how long it took."""
+    """One line: seconds since the cluster's creation, node, step, message, duration."""
     elapsed = (event.at - cluster.created_at).total_seconds()
     where = " ".join(part for part in (event.node, event.step) if part)
     took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
@@ -91,7 +91,7 @@ def _display(cluster: Cluster) -> Iterator[_Display]:
 
 
 class _Lines:
-    """One plain line an event."""
+    """One plain line for each event."""
 
     def __init__(self, console: Console, cluster: Cluster) -> None:
         self._console = console
@@ -106,7 +106,7 @@ class _Lines:
 
 
 class _Picture:
-    """All steps at a glance, with clocks that go on between the server's answers."""
+    """A live table of all steps, whose times advance between the server's responses."""
 
     def __init__(self, cluster: Cluster, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster

@@ -20,27 +20,27 @@ _STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}
 
 
 class LastingConsole(Console):
-    """Falls silent when its reader is gone, where rich would end the process before anything is cleaned up."""
+    """Stops printing when its reader is gone. Rich's own Console would exit before the cleanup."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
 
 class TrialView(LiveView):
-    """Shows how an examination goes on, for as long as it is entered (doctor.full.examination.View)."""
+    """Shows the progress of an examination (doctor.full.examination.View)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._trial = self._said = ""
+        self._trial = self._message = ""
         self._began = time.monotonic()
 
     def began(self, trial: str) -> None:
-        self._trial, self._said, self._began = trial, "", time.monotonic()
+        self._trial, self._message, self._began = trial, "", time.monotonic()
         if not self.console.is_terminal:
             self.tell(Text(f"… {trial}"))
 
     def says(self, text: str) -> None:
-        self._said = text
+        self._message = text
 
     def ended(self, result: TrialResult) -> None:
         self._trial = ""
@@ -50,7 +50,7 @@ class TrialView(LiveView):
         self.tell(line)
 
     def tell(self, text: Text) -> None:
-        """A line of its own. A terminal that is gone must not keep the examination from cleaning up."""
+        """Print a line. A closed terminal must not prevent the cleanup."""
         with suppress(OSError):
             self.console.print(text, soft_wrap=True)
 
@@ -59,11 +59,11 @@ class TrialView(LiveView):
             return Text("")
         elapsed = time.monotonic() - self._began
         line = Text(f"•       {self._trial:<22}{elapsed:7.1f} s  ", "cyan", no_wrap=True, overflow="ellipsis")
-        return line.append(self._said, "dim")
+        return line.append(self._message, "dim")
 
 
 def render_report(report: Report, console: Console) -> None:
-    """The host in two lines, and a line for each trial."""
+    """Two lines about the host, and a line for each trial."""
     host, engine = report.host, report.engine
     console.print(Text(f"{host['system']}, Linux {host['kernel']}, Python {host['python']}, {host['cores']} cores"))
     if engine:
@@ -74,8 +74,8 @@ def render_report(report: Report, console: Console) -> None:
     for trial in report.trials:
         code = f"[{trial.code}] " if trial.code and trial.verdict == "failed" else ""
         seconds = f"{trial.seconds:.1f}" if trial.verdict != "not run" else "-"
-        told = Text(f"{code}{trial.detail}")
-        table.add_row(trial.name, Text(trial.verdict, _STYLES[trial.verdict]), Text(seconds, justify="right"), told)
+        detail = Text(f"{code}{trial.detail}")
+        table.add_row(trial.name, Text(trial.verdict, _STYLES[trial.verdict]), Text(seconds, justify="right"), detail)
     console.print(table)
     passed = sum(trial.verdict == "ok" for trial in report.trials)
     console.print(Text(f"{passed} of {len(report.trials)} trials ok in {report.seconds:.0f} s"))

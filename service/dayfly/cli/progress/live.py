@@ -11,7 +11,7 @@ from rich.live import Live
 
 
 class LiveView(ABC):
-    """Drawn by `render` for as long as it is entered; without a terminal, nothing is drawn by itself."""
+    """Draws `render` while the view is entered; draws nothing without a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -31,4 +31,4 @@ class LiveView(ABC):
 
     @abstractmethod
     def render(self) -> RenderableType:
-        """What is to be seen now."""
+        """The present content."""

@@ -10,7 +10,7 @@ from dayfly.drivers.interfaces import TransferProgress
 
 
 class TransferView(LiveView):
-    """Shows every TransferProgress it is given, for as long as it is entered."""
+    """Shows the progress of a push or pull."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)

@@ -25,7 +25,7 @@ from dayfly.store.notify.commit_notifier import QUEUE
 def new_cluster(
     spec: ClusterSpec, now: datetime, *, name: str | None = None, owner: str = "default", hold: Hold | None = None
 ) -> Cluster:
-    """A caller's cluster, as it is when it was just wished for."""
+    """A caller's cluster in its initial state."""
     cluster = Cluster(
         id=ids.new_id(),
         name=name or ids.new_name(),
@@ -50,15 +50,15 @@ def own_cluster(
     template_id: str | None = None,
     pool_id: str | None = None,
 ) -> Cluster:
-    """One of Dayfly's own: of `spec` it has what shapes a cluster, and nothing that callers want besides."""
+    """A cluster for a template or a pool: the shape of `spec`, without labels, TTL and other options of callers."""
     made = new_cluster(without_wishes(spec), now, owner=owner)
-    # Free: no caller can know the id before.
+    # The random id keeps the name free.
     name = f"{purpose.replace('_', '-')}-{made.id}"
     return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
 
 
 def with_end(cluster: Cluster) -> Cluster:
-    """With the end that its spec, and what is known of it, give it."""
+    """The cluster with `expires_at` computed."""
     end = expiry(cluster)
     return replace(cluster, expires_at=end.at if end else None)
 
@@ -70,16 +70,15 @@ async def insert_cluster(
     needs: Resources | None = None,
     unless: ColumnElement[bool] | None = None,
 ) -> bool:
-    """Record it, and let admission know; False, with nothing done, where `unless` holds.
+    """Insert the cluster and notify admission. Where `unless` holds, do nothing and return False.
 
-    `needs`: what it takes of the host, if that is not what its spec says. Raises IntegrityError when its name or id
-    is taken.
+    `needs`: the host's resources, if they differ from the spec's. Raises IntegrityError if the name or id is taken.
     """
     values = _columns(cluster, needs or demand(cluster.spec))
     if unless is None:
         await transaction.connection.execute(insert(clusters).values(values))
     else:
-        # One statement, so that what nearly never holds does not cost everybody a round trip.
+        # One statement: `unless` rarely holds, and a query of its own would cost each request a round trip.
         row = select(*(literal(value, clusters.c[name].type) for name, value in values.items())).where(not_(unless))
         result = await transaction.connection.execute(insert(clusters).from_select(list(values), row))
         if result.rowcount == 0:
@@ -91,7 +90,7 @@ async def insert_cluster(
 
 
 async def insert_labels(transaction: Transaction, cluster: Cluster) -> None:
-    """The labels of a cluster that has none on record."""
+    """Insert the labels of a cluster that has no label rows."""
     if cluster.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
         await transaction.connection.execute(insert(tables.labels), pairs)

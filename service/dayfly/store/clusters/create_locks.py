@@ -19,15 +19,15 @@ from dayfly.store.db.database import Transaction
 
 _KEYS: Final = 0x6466_6B01
 _NAMES: Final = 0x6466_6E01
-"""First halves of PostgreSQL's advisory locks with two halves; those of store/admission.py and store/db/migrate.py
-have one part.
+"""First keys of PostgreSQL's advisory locks with two keys; store/admission.py and store/db/migrate.py use locks with
+one key.
 """
 
 
 async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None, name: str | None) -> None:
-    """Lock both until the transaction ends; on PostgreSQL the next statement sees what the previous holder committed.
+    """Lock both until the transaction ends. The next statement sees all commits of the previous holder.
 
-    The key first, always: a transaction that holds a name never waits for a key, so two transactions cannot deadlock.
+    The key comes first: a transaction that holds a name never waits for a key, so two transactions cannot deadlock.
     """
     locks = [(_KEYS, key.key)] if key is not None else []
     locks += [(_NAMES, name)] if name is not None else []
@@ -37,5 +37,5 @@ async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None
 
 
 def _number(text: str) -> int:
-    """A signed number of 32 bits. Two texts with the same number only wait for each other."""
+    """A signed number of 32 bits. Transactions of two texts with the same number wait for each other; no harm."""
     return int.from_bytes(sha256(text.encode()).digest()[:4], signed=True)

@@ -37,19 +37,19 @@ _LOCK: Final = (
     .where(clusters.c.id == bindparam("id"), clusters.c.lease_token == bindparam("token"))
     .with_for_update()
 )
-"""Made once: it begins nearly every transaction of a worker."""
+"""Built once, because nearly every transaction of a worker begins with it."""
 
 
 class Leases:
-    """Claims, and how they end. Whatever takes one raises LeaseLost when the lease is another's by now."""
+    """Claim, renew, release. Every method that takes a claim raises LeaseLost if another worker has the lease."""
 
     _database: Database
 
     @uncancellable
     async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
-        """Take up to `limit` clusters that are due and that nobody holds, longest overdue first.
+        """Claim up to `limit` due clusters without a lease, the longest overdue first.
 
-        A cluster past its `expires_at` that no hold keeps comes with `desired` absent: its end was wished for before.
+        The claim of an expired cluster without a hold sets `desired` to absent.
         """
         token = random.token_hex(16)
         async with self._database.write() as transaction:
@@ -62,7 +62,7 @@ class Leases:
                 .limit(limit)
                 .with_for_update(skip_locked=True)
                 .cte("overdue")
-                # Inlined, the planner might run it once per row, and so claim more than `limit`.
+                # The planner may run an inlined query once per row, and so claim more than `limit`.
                 .prefix_with("MATERIALIZED", dialect="postgresql")
             )
             statement = (
@@ -85,12 +85,12 @@ class Leases:
 
     @uncancellable
     async def seconds_until_due(self) -> float | None:
-        """Until the next cluster can be claimed (0: now), on the database's clock; None: nothing is planned."""
+        """Seconds until a cluster can be claimed, by the database's clock; 0: now; None: no cluster has a due time."""
         columns = clusters.c
         free = select(columns.due_at).where(tables.PLANNED, tables.UNLEASED).order_by(columns.due_at).limit(1)
         later = case((columns.lease_expires_at > columns.due_at, columns.lease_expires_at), else_=columns.due_at)
         held = select(func.min(later, type_=UtcDateTime())).where(tables.LEASED)
-        # Apart, for the index of the few that are held, and the first of the index of all that are planned.
+        # Two subqueries, each on its own index: the few leased clusters, and the first due cluster.
         query = select(DatabaseNow(), free.scalar_subquery(), held.scalar_subquery())
         async with self._database.read() as connection:
             now, *times = (await connection.execute(query)).one()
@@ -99,7 +99,7 @@ class Leases:
 
     @uncancellable
     async def renew(self, claim: Claim, *, lease_seconds: float) -> Cluster:
-        """Hold on for `lease_seconds` more; the cluster as it is now, so that a changed wish is seen."""
+        """Extend the lease by `lease_seconds` from now; the current cluster, for changes of its desired state."""
         async with self._database.write() as transaction:
             values = {
                 "lease_expires_at": transaction.now + timedelta(seconds=lease_seconds),
@@ -113,9 +113,9 @@ class Leases:
 
     @uncancellable
     async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
-        """Let go. Due again after `due_in_seconds`, or (None) when time alone makes it so, if ever.
+        """End the lease. The cluster is due again after `due_in_seconds`; None: at the next time that its spec sets.
 
-        Sooner for what was asked for under the claim. No error when the cluster was deleted under it: that ended it.
+        A request under the claim makes the cluster due sooner. A deletion under the claim ended the lease: no error.
         """
         async with self._database.write() as transaction:
             row = await _lock(transaction, claim)
@@ -129,13 +129,13 @@ class Leases:
             if due_at is not None and due_at <= now:
                 transaction.wake(WORK)
             elif due_at is not None:
-                transaction.wake_here(WORK)  # the loop that slept through this claim must plan for it
+                transaction.wake_here(WORK)  # this process's claim loop computes its next pause again
             transaction.notify_cluster(row.id)
             await write_cluster(transaction, row.id, {"due_at": due_at, **NO_LEASE})
 
     @asynccontextmanager
     async def _guarded(self, claim: Claim) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
-        """A transaction that holds the claim's row. Raises LeaseLost."""
+        """A transaction that locks the claim's row. Raises LeaseLost."""
         async with self._database.write() as transaction:
             row = await _lock(transaction, claim)
             if row is None:
@@ -153,10 +153,10 @@ def _desired(transaction: Transaction) -> ColumnElement[str]:
 
 
 def _lost(claim: Claim) -> LeaseLost:
-    return LeaseLost(f"cluster {claim.cluster.id} is not {claim.owner}'s any more")
+    return LeaseLost(f"worker {claim.owner} lost the lease on cluster {claim.cluster.id}")
 
 
 async def _lock(transaction: Transaction, claim: Claim) -> Row[Any] | None:
-    # FOR UPDATE is left out on SQLite, where the transaction holds the one write lock already.
+    # SQLAlchemy omits FOR UPDATE on SQLite, where the transaction already holds the only write lock.
     same = {"id": claim.cluster.id, "token": claim.token}
     return (await transaction.connection.execute(_LOCK, same)).one_or_none()

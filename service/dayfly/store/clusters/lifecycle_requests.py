@@ -28,15 +28,15 @@ from dayfly.store.notify.commit_notifier import WORK
 
 
 class LifecycleRequests:
-    """What callers want of a cluster as a whole. Each wish may be repeated while it is not yet fulfilled."""
+    """Reset, hibernate, resume. A pending request may be repeated."""
 
     _database: Database
 
     @uncancellable
     async def request_reset(self, id_or_name: str, to: BootSource) -> Cluster:
-        """Back to `to`, due at once: IMAGE stands for the pristine state, or a checkpoint.
+        """Request a reset, due at once, to a checkpoint or to the pristine state (IMAGE).
 
-        Raises NotFound (of the cluster, or of the checkpoint), NotReady, and Conflict where another wish stands.
+        Raises NotFound (of the cluster or the checkpoint), NotReady, and Conflict if another request is pending.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -49,9 +49,9 @@ class LifecycleRequests:
 
     @uncancellable
     async def request_hibernation(self, id_or_name: str) -> Cluster:
-        """Record the wish that its machines be saved and stopped, due at once.
+        """Request hibernation, due at once: a worker saves and stops the VMs.
 
-        Raises NotFound, NotReady, and Conflict where another wish stands.
+        Raises NotFound, NotReady, and Conflict if another request is pending.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -63,38 +63,35 @@ class LifecycleRequests:
 
     @uncancellable
     async def request_resume(self, id_or_name: str) -> Cluster:
-        """Record the wish that it be there, and not hibernated.
+        """Request that the cluster run again, due at once.
 
-        One whose end has come, and that a hold keeps hibernated, is kept running from then on: else it would be put
-        to sleep again as soon as it is ready. Raises NotFound, and Conflict if it failed or goes.
+        If the cluster has expired and a hold keeps it hibernated, the hold keeps it running from now on: otherwise a
+        worker would hibernate it again. Raises NotFound, and Conflict if the cluster failed or is being deleted.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_active(row)
             if cluster.phase is Phase.FAILED:
-                raise Conflict(f"cluster {cluster.name} failed: there is nothing to resume")
+                raise Conflict(f"cluster {cluster.name} failed and cannot be resumed")
             if cluster.desired is Desired.PRESENT:
                 return cluster
-            wish: dict[str, object] = {"desired": Desired.PRESENT}
+            changes: dict[str, object] = {"desired": Desired.PRESENT}
             if cluster.hold is not None and must_hibernate(cluster, transaction.now):
                 hold = replace(cluster.hold, vms="running")
                 await append_events(transaction, cluster.id, NewEvent("cluster.changed", hold_story(hold)))
-                wish |= hold_columns(hold)
-            return await _wish(transaction, row, wish)
+                changes |= hold_columns(hold)
+            return await _wish(transaction, row, changes)
 
 
 def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:
-    """The cluster, if it is ready, a caller's, and nothing is wished of it (but a reset to `besides`).
-
-    Raises NotReady, Conflict.
-    """
+    """The cluster of `row`. Raises NotReady, and Conflict for a pending request other than a reset to `besides`."""
     cluster = require_active(row)
     if cluster.phase is not Phase.READY:
-        raise NotReady(f"cluster {cluster.name} is {cluster.phase}")
+        raise NotReady(f"cluster {cluster.name} is {cluster.phase}, not ready")
     if cluster.desired is not Desired.PRESENT:
-        raise Conflict(f"cluster {cluster.name} is about to be {cluster.desired}")
+        raise Conflict(f"cluster {cluster.name} is being hibernated: wait, then resume the cluster")
     if cluster.reset_to not in {None, besides}:
-        raise Conflict(f"cluster {cluster.name} is about to be reset")
+        raise Conflict(f"cluster {cluster.name} is being reset: wait until the cluster is ready")
     return cluster
 
 
@@ -106,7 +103,7 @@ async def _find_checkpoint(transaction: Transaction, cluster: Cluster, name: str
     if phase is None:
         raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
     if phase != CheckpointPhase.READY:
-        raise Conflict(f"checkpoint {name} is {phase}")
+        raise Conflict(f"checkpoint {name} of cluster {cluster.name} is {phase}, not ready")
 
 
 async def _wish(transaction: Transaction, row: Row[Any], wish: dict[str, object]) -> Cluster:

@@ -23,17 +23,17 @@ from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 WAIT_SECONDS: Final = 5.0
-"""How long a request waits for a member while each that fits is locked or leased; then its cluster is provisioned.
+"""How long a request waits while every matching member is locked or leased; then a new cluster is provisioned.
 
-A row is locked for some milliseconds. A lease on a member lasts as long as a worker's pass, and longer only where the
-member is broken or its worker has died.
+A row lock lasts some milliseconds. A lease lasts as long as a worker's pass, or longer if the member is broken or the
+worker died.
 """
 _FIRST_PAUSE_SECONDS: Final = 0.005
 _LONGEST_PAUSE_SECONDS: Final = 0.25
 
 
 def member_pauses() -> Iterator[float | None]:
-    """Seconds before the next attempt to claim a member, growing; None, from WAIT_SECONDS on: no further attempt."""
+    """Growing pauses, in seconds, between attempts to claim a member; None after WAIT_SECONDS: no further attempt."""
     clock = asyncio.get_running_loop().time
     deadline, pause = clock() + WAIT_SECONDS, _FIRST_PAUSE_SECONDS
     while clock() < deadline:
@@ -44,17 +44,17 @@ def member_pauses() -> Iterator[float | None]:
 
 
 def members_left(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
-    """Whether a member that fits has not been claimed; it may be locked by another transaction, or leased."""
+    """Whether a matching member is unclaimed, be it locked or leased."""
     return exists().where(_fits(spec, owner))
 
 
 async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | None:
-    """A member that waits for such a wish, ready and paused, as the caller's own cluster; None: none can be locked.
+    """Turn a matching member, ready and paused, into the caller's cluster; None: no such member can be locked.
 
-    It is as new as any: its time begins now, and what is written of it before now is how it was made. Due at once, for
-    its machines are to go on. Raises IntegrityError when the name is taken.
+    The TTL begins now. The cluster is due at once, because a worker must resume its VMs. Raises IntegrityError if the
+    name is taken.
     """
-    # One that a worker is at is not whole, or about to go.
+    # A leased member is under repair or removal.
     free = and_(_fits(new.spec, new.owner), tables.UNLEASED)
     query = select(clusters).where(free).order_by(clusters.c.ready_at).limit(1)
     row = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).one_or_none()
@@ -89,15 +89,15 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
         **hold_columns(taken.hold),
     }
     claimed = cluster_from(await write_cluster(transaction, taken.id, values))
-    # What somebody may have labelled it with before is none of its caller's.
+    # An older Dayfly let callers label a member.
     await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == claimed.id))
     await insert_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
     await append_events(
-        transaction, claimed.id, NewEvent("cluster.claimed", f"it waited in pool {member.pool_id}", seconds=waited)
+        transaction, claimed.id, NewEvent("cluster.claimed", f"taken from pool {member.pool_id}", seconds=waited)
     )
     transaction.notify_cluster(claimed.id)
-    # The pool is to have another one.
+    # QUEUE: the pool needs a new member.
     transaction.wake(WORK, QUEUE, commit_notifier.request_topic(claimed.id))
     return claimed
 

@@ -29,7 +29,7 @@ _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 
 
 class ProvisioningStatus(Leases):
-    """How the machines of a cluster begin, again or for the first time, and what moves within them."""
+    """The begin of provisioning, pause and resume of the VMs, traffic."""
 
     @uncancellable
     async def begin(
@@ -41,13 +41,13 @@ class ProvisioningStatus(Leases):
         template_id: str | None = None,
         reset: bool = False,
     ) -> Cluster:
-        """Provision it from `origin` (None: its own disks), even if it is being provisioned from another already.
+        """Start provisioning from `origin` (None: its own disks), or restart it from another origin.
 
-        `template_id` is what it is a fork of from now on; None: it is none. From any other origin than its template it
-        counts with all its memory. A template that is new to the cluster is used once more by this. `secrets`, if
-        given, are saved with it. `reset`: this is what was wished for, and a new generation. Its machines run then.
-        There is a `phase` event if the phase changes.
-        Raises Conflict if a template that is new to the cluster takes no forks, or an old one is lost.
+        `template_id`: the template of a fork; None: not a fork. With any origin but TEMPLATE, all the cluster's memory
+        is reserved. A template that is new to the cluster counts one more use. `secrets`, if given, are saved.
+        `reset`: completes the reset request and begins a new generation. Clears `paused`. Adds a `phase` event if the
+        phase changes.
+        Raises Conflict if a new template accepts no forks, or the cluster's own template is failed or gone.
         """
         async with self._guarded(claim) as (transaction, row):
             old = cluster_from(row)
@@ -60,7 +60,7 @@ class ProvisioningStatus(Leases):
             if secrets is not None:
                 await put_secrets(transaction, old.id, secrets)
             if old.phase is not Phase.PENDING or old.ready_at is not None:
-                # What was reported is of another way to be ready, which may have ended in a failure.
+                # These reports are of earlier provisioning, which may have failed.
                 await transaction.connection.execute(delete(tables.steps).where(tables.steps.c.cluster_id == old.id))
             values: dict[str, Any] = {
                 "phase": Phase.PROVISIONING,
@@ -70,7 +70,7 @@ class ProvisioningStatus(Leases):
                 "updated_at": transaction.now,
             }
             if origin != TEMPLATE:
-                # Only what is mapped from a template is shared: booted, or read from a checkpoint, it has all its own.
+                # VMs share memory only if they map it from a template, not after a boot or a restore.
                 values |= needs_columns(demand(old.spec))
             if reset:
                 values |= {"generation": old.generation + 1, "reset_to": None}
@@ -78,14 +78,14 @@ class ProvisioningStatus(Leases):
 
     @uncancellable
     async def set_paused(self, claim: Claim, paused: bool) -> Cluster:
-        """Whether its machines stand still."""
+        """Record that the VMs were paused or resumed."""
         async with self._guarded(claim) as (transaction, row):
             values = {"paused": paused, "updated_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     @uncancellable
     async def saw_traffic(self, claim: Claim, packets: int, *, active: bool) -> Cluster:
-        """So many packets have come from outside; `active`: the cluster was in use until now."""
+        """Record the number of packets from outside; `active`: the cluster is in use now."""
         async with self._guarded(claim) as (transaction, row):
             values: dict[str, Any] = {"traffic": packets}
             if active:
@@ -94,11 +94,11 @@ class ProvisioningStatus(Leases):
 
 
 async def _use_template(transaction: Transaction, template_id: str, *, new: bool) -> None:
-    """Raises Conflict. The lock keeps the template until this transaction ends."""
+    """Count a use. Raises Conflict. The row lock keeps the template until the transaction ends."""
     table = tables.templates
-    # One that a fork of its own begins from once more (a reset) may be retired: it stays as long as the fork does.
+    # The reset of a fork may use a retired template: the template stays as long as its forks.
     serving = _FOR_NEW_FORKS if new else (*_FOR_NEW_FORKS, TemplatePhase.RETIRING)
     used = {"uses": table.c.uses + 1, "last_used_at": transaction.now} if new else {"last_used_at": transaction.now}
     there = update(table).where(table.c.id == template_id, table.c.phase.in_(serving)).values(used)
     if (await transaction.connection.execute(there)).rowcount == 0:
-        raise Conflict(f"template {template_id} takes no forks any more")
+        raise Conflict(f"template {template_id} accepts no forks any more")

@@ -32,37 +32,36 @@ from dayfly.store.db.tables import clusters
 from dayfly.vocabulary import CLUSTER_NAME
 
 _ATTEMPTS: Final = 5
-"""How often a creation looks again that met another one half-way: its key, name or id was free a moment ago."""
+"""Attempts of a creation that conflicts with concurrent creations of the same key, name or id."""
 
 
 class ClusterQueries:
-    """What callers want, and what they may know."""
+    """Creation and reads of clusters."""
 
     _database: Database
 
     @uncancellable
     async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
-        """Record the wish for a cluster, which then waits to be admitted: (cluster, whether it is new).
+        """Create a cluster in the queue, or claim a matching pool member, which is ready: (cluster, whether it is new).
 
-        Where a pool's member waits for such a wish, the cluster is that member, ready (pool_claims.py). Where each such
-        member is locked or leased at this moment, one is waited for, for at most members.WAIT_SECONDS.
-        A key that was seen with the same fingerprint gives the cluster it made then; keys live as long as that row.
+        While every matching member is locked or leased, waits up to pool_claims.WAIT_SECONDS for a member.
+        A repeated `key` with the same fingerprint returns the cluster of the first request, as long as its row exists.
         Raises NameTaken, IdempotencyKeyReused, BadName.
         """
         if new.name is not None and not CLUSTER_NAME.fullmatch(new.name):
-            raise BadName(f"{new.name!r} is no cluster name")
+            raise BadName(f"{new.name!r} is not a valid cluster name")
         pauses = member_pauses()
         for _ in range(_ATTEMPTS):
             try:
                 return await self._create(new, key, pauses)
             except IntegrityError:
-                continue  # a row of the same key, name or id was committed meanwhile: the next look sees it
-        raise Internal("a cluster could not be recorded: its key, name or id was taken time and again")
+                continue  # another transaction committed the same key, name or id: the next attempt finds it
+        raise Internal(f"the cluster was not recorded: its key, name or id was taken in each of {_ATTEMPTS} attempts")
 
     async def _create(
         self, new: NewCluster, key: IdempotencyKey | None, pauses: Iterator[float | None]
     ) -> tuple[Cluster, bool]:
-        """As create_cluster. Raises IntegrityError when another transaction was faster."""
+        """As create_cluster. Raises IntegrityError where another transaction took the key, name or id first."""
         while True:
             pause = next(pauses)
             async with self._database.write() as transaction:
@@ -71,18 +70,18 @@ class ClusterQueries:
                     return old, False
                 if made := await _record(transaction, new, key, may_wait=pause is not None):
                     return made, True
-            # Outside of the transaction: nothing is locked meanwhile, so no deadlock is possible.
+            # Outside of the transaction, so that no lock is held while waiting.
             await asyncio.sleep(pause or 0.0)
 
     @uncancellable
     async def find_by_idempotency_key(self, key: IdempotencyKey) -> Cluster | None:
-        """The cluster that this key made before, if any. Raises IdempotencyKeyReused."""
+        """The cluster that an earlier request with this key created. Raises IdempotencyKeyReused."""
         async with self._database.read() as connection:
             return await _find_by_idempotency_key(connection, key)
 
     @uncancellable
     async def get_cluster(self, id_or_name: str) -> Cluster:
-        """By name the living one; by id a deleted one too. Raises NotFound."""
+        """A name finds living clusters only, an id also deleted clusters. Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(select(clusters).where(named(id_or_name)))).one_or_none()
         if row is None:
@@ -100,20 +99,19 @@ class ClusterQueries:
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Clusters of `owner` (None: of all) with all of `labels` and one of `phases` (none: all but deleted).
-
-        Of `purposes`; newest first. Raises InvalidRequest for a cursor that no page gave.
+        """Clusters of `owner` (None: of all) with all of `labels`, one of `phases` (empty: all but deleted) and one of
+        `purposes`, newest first. Raises InvalidRequest for an invalid cursor.
         """
         newest_first = (clusters.c.created_at.desc(), clusters.c.id.desc())
-        wanted = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)))
-        query = select(clusters.c.id).where(wanted).order_by(*newest_first).limit(limit + 1)
+        matching = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)))
+        query = select(clusters.c.id).where(matching).order_by(*newest_first).limit(limit + 1)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
         for name, value in (labels or {}).items():
             query = query.where(_labelled(name, value))
         if cursor is not None:
             query = query.where(_after(cursor))
-        # Ids first: where thousands have to be sorted for a page, their whole rows need not be.
+        # Ids first: sorting thousands of whole rows for a page is slow.
         whole_rows = select(clusters).where(clusters.c.id.in_(query)).order_by(*newest_first)
         async with self._database.read() as connection:
             rows = (await connection.execute(whole_rows)).all()
@@ -123,14 +121,14 @@ class ClusterQueries:
 
     @uncancellable
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
-        """How each step stands, in the order in which they began."""
+        """The latest report of each step, in the order of their begins."""
         query = select(tables.steps).where(tables.steps.c.cluster_id == cluster_id).order_by(tables.steps.c.id)
         async with self._database.read() as connection:
             return tuple(map(step_from, await connection.execute(query)))
 
     @uncancellable
     async def events(self, cluster_id: str, *, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
-        """What happened since event `after`, oldest first. Ids of one cluster become visible in their order."""
+        """Events with an id greater than `after`, oldest first. Events of a cluster become visible in id order."""
         table = tables.events
         query = (
             select(table).where(table.c.cluster_id == cluster_id, table.c.id > after).order_by(table.c.id).limit(limit)
@@ -140,7 +138,7 @@ class ClusterQueries:
 
     @uncancellable
     async def last_event(self, cluster_id: str, types: Collection[str] = ()) -> Event | None:
-        """The latest of these types (none: of all)."""
+        """The latest event of these types (empty: of any type)."""
         table = tables.events
         query = select(table).where(table.c.cluster_id == cluster_id)
         if types:
@@ -151,7 +149,7 @@ class ClusterQueries:
 
     @uncancellable
     async def secrets(self, cluster_id: str) -> ClusterSecrets | None:
-        """The cluster's secrets; None before they are made and after it is deleted."""
+        """The cluster's secrets; None before their creation and after the cluster's deletion."""
         query = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == cluster_id)
         async with self._database.read() as connection:
             content = (await connection.execute(query)).scalar_one_or_none()
@@ -159,7 +157,7 @@ class ClusterQueries:
 
     @uncancellable
     async def evidence(self, cluster_id: str) -> Mapping[str, str]:
-        """What was kept of a failure: short name → text."""
+        """Evidence of a failure: short name → text."""
         table = tables.evidence
         query = select(table.c.name, table.c.content).where(table.c.cluster_id == cluster_id).order_by(table.c.name)
         async with self._database.read() as connection:
@@ -167,21 +165,21 @@ class ClusterQueries:
 
 
 async def _find_by_idempotency_key(connection: AsyncConnection, key: IdempotencyKey) -> Cluster | None:
-    """The cluster that this key made. Raises IdempotencyKeyReused."""
+    """Raises IdempotencyKeyReused."""
     keys = tables.idempotency_keys
     query = select(keys.c.fingerprint, clusters).join_from(keys, clusters).where(keys.c.key == key.key)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None
     if row.fingerprint != key.fingerprint:
-        raise IdempotencyKeyReused("this idempotency key was used for another request")
+        raise IdempotencyKeyReused("this idempotency key was used for a request with another body: use a new key")
     return cluster_from(row)
 
 
 async def _record(
     transaction: Transaction, new: NewCluster, key: IdempotencyKey | None, *, may_wait: bool
 ) -> Cluster | None:
-    """As _insert_or_take. Raises NameTaken, or IntegrityError when another transaction was faster."""
+    """As _insert_or_take, with the key recorded. Raises NameTaken, or IntegrityError on a conflict."""
     connection = transaction.connection
     if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
         raise NameTaken(f"a cluster named {new.name} exists")
@@ -193,9 +191,9 @@ async def _record(
 
 
 async def _insert_or_take(transaction: Transaction, new: NewCluster, *, may_wait: bool) -> Cluster | None:
-    """A new cluster in the queue, or a pool's member that waits for such a wish.
+    """A new cluster in the queue, or a matching pool member.
 
-    None, with nothing written, only if `may_wait`: there are such members, and each is locked or leased.
+    None, with nothing written, only if `may_wait`: matching members exist, and each is locked or leased.
     """
     cluster = new_cluster(new.spec, transaction.now, name=new.name, owner=new.owner, hold=new.hold)
     if new.spec.isolation == "strict":
@@ -207,22 +205,22 @@ async def _insert_or_take(transaction: Transaction, new: NewCluster, *, may_wait
         return cluster
     if taken := await take_member(transaction, new):
         return taken
-    # Asked again: the members that were left may have been claimed by transactions that have committed since.
+    # `left` is evaluated again: other transactions may have claimed the remaining members since.
     recorded = await insert_cluster(transaction, cluster, needs=needs, unless=left if may_wait else None)
     return cluster if recorded else None
 
 
 def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:
-    wanted = clusters.c.phase.in_(sorted(phases or LIVING))
+    matching = clusters.c.phase.in_(sorted(phases or LIVING))
     if Phase.DELETED in phases:
-        return wanted
-    # Said twice where it is true of all that is wanted, for the index of the living.
-    return and_(tables.LIVING, wanted) if phases else tables.LIVING
+        return matching
+    # LIVING is redundant here; it makes the database use the partial index.
+    return and_(tables.LIVING, matching) if phases else tables.LIVING
 
 
 def _labelled(key: str, value: str) -> ColumnElement[bool]:
     labels = tables.labels
-    # Asked of one cluster after the other, so that a page of a label that thousands have is soon full.
+    # Correlated: the scan stops at a full page, even if thousands of clusters have the label.
     same = (labels.c.cluster_id == clusters.c.id, labels.c.key == key, labels.c.value == value)
     return exists().where(*same).correlate(clusters)
 
@@ -232,7 +230,7 @@ def _cursor(row: Row[Any]) -> str:
 
 
 def _after(cursor: str) -> ColumnElement[bool]:
-    """Those that a page ending at `cursor` did not come to."""
+    """Clusters older than the last cluster of the page that `cursor` ends."""
     try:
         created, cluster_id = json.loads(base64.urlsafe_b64decode(cursor))
         created_at = datetime.fromisoformat(created)
@@ -241,6 +239,6 @@ def _after(cursor: str) -> ColumnElement[bool]:
     except (binascii.Error, ValueError, TypeError, OverflowError):
         valid = False
     if not valid:
-        raise InvalidRequest("the cursor is none that a page gave")
+        raise InvalidRequest("cursor: not a cursor of a page; start without a cursor")
     older = clusters.c.created_at < created_at
     return or_(older, and_(clusters.c.created_at == created_at, clusters.c.id < cluster_id))

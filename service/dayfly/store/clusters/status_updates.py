@@ -26,11 +26,11 @@ from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
 
 EVIDENCE_BYTES: Final = 64 * 1024
-"""How much of each evidence text is kept: its end, where the reason stands."""
+"""Stored size of an evidence text. The end is stored: the reason is there."""
 
 
 class StatusUpdates(Leases):
-    """Phases, steps, events, and what else a worker found out. Every method raises LeaseLost as those of Leases do."""
+    """Phases, steps, events and other status. Every method raises LeaseLost."""
 
     @uncancellable
     async def set_phase(
@@ -42,15 +42,17 @@ class StatusUpdates(Leases):
         free: bool = False,
         told: NewEvent | None = None,
     ) -> Cluster:
-        """Move on by the transition table, with a `phase` event; raises Internal where the table has no such move.
+        """Change the phase, with a `phase` event. Raises Internal for a move that the transition table does not have.
 
-        `told`: an event that goes before it, of the same fact. `free`: as by free(), in the same transaction.
+        `told`: an event before the `phase` event. `free`: as free(), in the same transaction. `fault` is kept until the
+        cluster is ready; its evidence is saved as by `save_evidence`. Effects of a phase:
 
-        A fault is kept until the cluster is ready, its evidence as by `save_evidence`. Ready or failed for the first
-        time: the time to live begins. Provisioning again, from its own disks: it counts with all its memory.
-        Hibernated: its vCPUs and memory are given back, its disk is not; pending again: it waits for all of them.
-        Deleted: secrets, endpoints, checkpoints, the share of the host and the claim itself are gone, and the name is
-        free. With the builder or the verification of a template, the template fails.
+        - ready or failed for the first time: the TTL begins
+        - ready → provisioning (from its own disks): all its memory is reserved
+        - hibernated: vCPUs and memory are freed, disk stays reserved
+        - hibernated → pending: the cluster waits in the queue, unreserved
+        - deleted: secrets, endpoints, checkpoints, reservation and claim are removed; the name is free
+        - failed or deleted, of a cluster that builds or verifies a template: the template fails
         """
         async with self._guarded(claim) as (transaction, row):
             now = transaction.now
@@ -72,12 +74,12 @@ class StatusUpdates(Leases):
                 new = replace(new, failed_at=old.failed_at or now)
                 values |= _beginning(new)
             if old.phase is Phase.HIBERNATED and phase is Phase.PENDING:
-                # What was saved of it lies there until it is loaded.
+                # The hibernation snapshot takes disk until it is restored.
                 needs = replace(demand(old.spec), disk_gib=hibernated_demand(old.spec).disk_gib)
                 values |= {"reserved": False, "admitted_at": None, **needs_columns(needs)}
                 transaction.wake(QUEUE)
             if old.phase is Phase.READY and phase is Phase.PROVISIONING:
-                # It recovers from its own disks: what boots shares nothing with a template any more.
+                # A boot from its own disks: the VMs share no memory with a template any more.
                 values |= needs_columns(demand(old.spec))
             if phase is Phase.HIBERNATED:
                 values |= needs_columns(hibernated_demand(old.spec))
@@ -99,7 +101,7 @@ class StatusUpdates(Leases):
 
     @uncancellable
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
-        """Replace where the cluster's ports are published."""
+        """Replace the endpoints of the cluster's published ports."""
         values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
         async with self._guarded(claim) as (transaction, _):
             written = {"endpoints": values, "updated_at": transaction.now}
@@ -113,8 +115,8 @@ class StatusUpdates(Leases):
 
     @uncancellable
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
-        """What `report_step` and `append_event` do with each, in one transaction."""
-        # Of a step's reports only the last would stay; the first gives it its place among the steps.
+        """`report_step` and `append_event` for all items, in one transaction."""
+        # The last report of a step wins; the dict keeps the order of the first reports.
         reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
         async with self._guarded(claim) as (transaction, _):
@@ -125,22 +127,22 @@ class StatusUpdates(Leases):
                 await append_events(transaction, claim.cluster.id, *events)
 
     async def report_step(self, claim: Claim, report: StepReport) -> None:
-        """Replace what was reported of this step (of this node), if anything was."""
+        """Insert or replace the report of this step (and node)."""
         await self.record(claim, [report])
 
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
-        """Add an event, at the database's time."""
+        """Add an event at the database's time."""
         await self.record(claim, [event])
 
     @uncancellable
     async def save_evidence(self, claim: Claim, evidence: Mapping[str, str]) -> None:
-        """Keep the last 64 KiB of each text, beside what is kept already under other names."""
+        """Store the last 64 KiB of each text. Evidence under other names stays."""
         async with self._guarded(claim) as (transaction, _):
             await _save_evidence(transaction, claim, evidence)
 
     @uncancellable
     async def free(self, claim: Claim) -> None:
-        """Give back the cluster's share of the host: the engine has nothing of it any more, no checkpoint either."""
+        """Release the cluster's reservation: no object of the cluster is left on the engine, no checkpoint either."""
         async with self._guarded(claim) as (transaction, row):
             if row.reserved:
                 values = await _give_back(transaction, claim)
@@ -148,21 +150,21 @@ class StatusUpdates(Leases):
 
     @uncancellable
     async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
-        """Machines of the cluster are being started again, for so many times in a row; the cluster as it is then."""
+        """Record the number of restarts in a row; the updated cluster."""
         async with self._guarded(claim) as (transaction, row):
             values = {"restarts": restarts, "restarted_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     @uncancellable
     async def warned(self, claim: Claim, event: NewEvent) -> None:
-        """Add the event that warns of the cluster's end; there is no other until the end has moved."""
+        """Add the event that warns of the expiry. `warned_at` prevents a second warning until the expiry moves."""
         async with self._guarded(claim) as (transaction, row):
             await append_events(transaction, row.id, event)
             await write_cluster(transaction, row.id, {"warned_at": transaction.now})
 
 
 async def _began(transaction: Transaction, cluster: Cluster) -> datetime:
-    """Since when the caller waits for it to be ready: its creation, or later the last change of its phase."""
+    """When the wait for ready began: at the creation, or, once it was ready, at the last change of phase."""
     if cluster.ready_at is None:
         return cluster.created_at
     table = tables.events
@@ -173,18 +175,18 @@ async def _began(transaction: Transaction, cluster: Cluster) -> datetime:
 
 
 def _beginning(cluster: Cluster) -> dict[str, datetime | None]:
-    """The columns of when it was ready and failed first, and of its end where that follows from them."""
+    """Columns: first ready, first failure, and the expiry that follows."""
     end = expiry(cluster)
     return {
         "ready_at": cluster.ready_at,
         "failed_at": cluster.failed_at,
-        # One that was set before there were rules for it stands.
+        # Rows of an older Dayfly may have an expiry that no rule gives.
         "expires_at": end.at if end else cluster.expires_at,
     }
 
 
 async def _give_back(transaction: Transaction, claim: Claim) -> dict[str, Any]:
-    """Forget the checkpoints, which went with the cluster's volume; the columns of who has nothing of the host."""
+    """Delete the records of the checkpoints, whose volume is removed; the columns of a released reservation."""
     table = tables.checkpoints
     await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     transaction.wake(QUEUE)
@@ -192,7 +194,7 @@ async def _give_back(transaction: Transaction, claim: Claim) -> dict[str, Any]:
 
 
 async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
-    """Forget the secrets, too; the columns of a deleted cluster."""
+    """Delete secrets and checkpoints; the columns of a deleted cluster."""
     table = tables.secrets
     await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     share = await _give_back(transaction, claim)

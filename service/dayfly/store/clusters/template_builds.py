@@ -30,7 +30,7 @@ _TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
 
 
 class TemplateBuilds(Leases):
-    """The way of a template to ready."""
+    """Progress of a template: saved, verified, failed."""
 
     @uncancellable
     async def template_saved(self, claim: Claim, size_bytes: int) -> None:
@@ -78,7 +78,7 @@ async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, val
 
 
 async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
-    """Forks of the template begin with its builder's secrets, which go with that."""
+    """Copy the builder's secrets to the template: forks begin with them, and the builder is removed."""
     own, kept = tables.secrets, tables.template_secrets
     content = (await transaction.connection.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
     await transaction.connection.execute(insert(kept).values(template_id=row.template_id, content=content))

@@ -28,7 +28,7 @@ from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 
 class ClusterUpdates:
-    """A wish changed, renewed, or taken back."""
+    """Changes of a cluster's fields, heartbeats, deletion requests."""
 
     _database: Database
 
@@ -36,10 +36,10 @@ class ClusterUpdates:
     async def change_cluster(
         self, id_or_name: str, change: Change, allow: Callable[[Cluster], None] = lambda _: None
     ) -> Cluster:
-        """Make it so, at once and as a whole, with an event that says what; the cluster as it is then.
+        """Apply the update in one transaction, with a `cluster.changed` event; the updated cluster.
 
-        `allow` is shown the cluster as it would be, and raises what it likes if that is too much.
-        Raises NotFound, and Conflict when the cluster is to be removed, or is, or is no caller's.
+        `allow` gets the updated cluster and raises an error to reject the update.
+        Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
@@ -56,7 +56,7 @@ class ClusterUpdates:
                 "expires_at": new.expires_at,
                 "warned_at": new.warned_at,
                 "updated_at": transaction.now,
-                # What was quiet before somebody asked for this does not count.
+                # A new idle time counts from now.
                 **({"active_at": transaction.now} if old.spec.idle_seconds != new.spec.idle_seconds else {}),
                 "due_at": _due_after(row, old, new, transaction),
                 **hold_columns(new.hold),
@@ -67,15 +67,16 @@ class ClusterUpdates:
 
     @uncancellable
     async def heartbeat(self, id_or_name: str) -> Cluster:
-        """The caller is there still: the cluster's end moves on. No event, and nobody is woken.
+        """Extend the expiry by a heartbeat. No event, no notification.
 
-        Raises NotFound, and Conflict when the cluster needs no heartbeat, is to be removed, or is, or is no caller's.
+        Raises NotFound, and Conflict if the cluster has no heartbeat interval, is deleted, is being deleted, or is not
+        a caller's.
         """
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             old, now = require_active(row), transaction.now
             if old.spec.heartbeat_interval_seconds is None:
-                raise Conflict(f"cluster {old.name} was made without a heartbeat interval")
+                raise Conflict(f"cluster {old.name} was created without a heartbeat interval and needs no heartbeat")
             new = _with_end(replace(old, heartbeat_at=now, warned_at=None))
             values = {
                 "heartbeat_at": now,
@@ -87,18 +88,18 @@ class ClusterUpdates:
 
     @uncancellable
     async def request_deletion(self, id_or_name: str) -> Cluster:
-        """Record the wish that a cluster be gone, due at once. May be repeated. Raises NotFound."""
+        """Request a deletion, due at once. May be repeated. Raises NotFound."""
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
                 return cluster_from(row)
             now = transaction.now
-            wish = {"desired": Desired.ABSENT, "due_at": now, "updated_at": now}
+            changes = {"desired": Desired.ABSENT, "due_at": now, "updated_at": now}
             transaction.notify_cluster(row.id)
             transaction.wake(WORK, commit_notifier.request_topic(row.id))
             if row.phase == Phase.PENDING and row.admitted_at is None:
                 transaction.wake(QUEUE)
-            return cluster_from(await write_cluster(transaction, row.id, wish))
+            return cluster_from(await write_cluster(transaction, row.id, changes))
 
 
 def _changed(old: Cluster, change: Change) -> Cluster:
@@ -131,7 +132,7 @@ def _leased(row: Row[Any], now: datetime) -> bool:
 
 
 def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transaction) -> datetime | None:
-    """What `due_at` becomes; wakes the workers when that is sooner than it was."""
+    """The new `due_at`; wakes workers if it is sooner than before."""
     now = transaction.now
     due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
     if due_at is not None and (row.due_at is None or due_at < row.due_at):
@@ -148,12 +149,12 @@ async def _replace_labels(transaction: Transaction, cluster: Cluster) -> None:
 
 
 def _story(old: Cluster, new: Cluster) -> str:
-    """What is different, as a sentence; empty when nothing is."""
+    """The changed fields as a sentence; empty if no field changed."""
     parts = []
     if old.spec.ttl_seconds != new.spec.ttl_seconds:
         parts.append(f"time to live: {_seconds(old.spec.ttl_seconds)} → {_seconds(new.spec.ttl_seconds)}")
     if old.spec.idle_seconds != new.spec.idle_seconds:
-        parts.append(f"hibernated when idle for: {_seconds(old.spec.idle_seconds)} → {_seconds(new.spec.idle_seconds)}")
+        parts.append(f"hibernate when idle for: {_seconds(old.spec.idle_seconds)} → {_seconds(new.spec.idle_seconds)}")
     if old.spec.labels != new.spec.labels:
         parts.append(f"labels: {', '.join(f'{k}={v}' for k, v in sorted(new.spec.labels.items())) or 'none'}")
     if old.hold != new.hold:
@@ -166,7 +167,7 @@ def _seconds(span: int | None) -> str:
 
 
 def hold_story(hold: Hold | None) -> str:
-    """A hold, or that there is none, as a sentence."""
+    """The hold as a sentence."""
     if hold is None:
-        return "no hold any more"
-    return f"hold until {hold.until:%Y-%m-%d %H:%M:%S} UTC, its machines {hold.vms}: {hold.reason}"
+        return "hold released"
+    return f"hold until {hold.until:%Y-%m-%d %H:%M:%S} UTC, VMs {hold.vms}: {hold.reason}"

@@ -32,7 +32,7 @@ from dayfly.store.notify.commit_notifier import CommitNotifier
 from dayfly.store.notify.postgresql_listen import PostgresqlListener
 
 TRANSACTION_SECONDS: Final = 30.0
-"""No transaction of ours takes a second; one that takes this long meets a database that does not answer."""
+"""Dayfly's transactions take less than a second: after this time the database counts as unavailable."""
 MIGRATION_SECONDS: Final = 300.0
 
 _BUSY_MILLISECONDS: Final = 10_000
@@ -50,7 +50,7 @@ _POSTGRESQL_SETTINGS: Final = {
 
 @dataclass(frozen=True)
 class Transaction:
-    """A write under way. `now` is the database's clock, read after the locks that begin it were taken."""
+    """A write transaction. `now` is the database's clock at its begin, on SQLite after the write lock was taken."""
 
     connection: AsyncConnection
     now: datetime
@@ -58,15 +58,15 @@ class Transaction:
     own_topics: set[str] = field(default_factory=set)
 
     def wake(self, *topics: str) -> None:
-        """Wake, when this commits, whoever watches one of `topics`: WORK, QUEUE."""
+        """On commit, wake the watches of `topics`."""
         self.topics.update(topics)
 
     def wake_here(self, *topics: str) -> None:
-        """As `wake`, for this store only: what others need not know."""
+        """As `wake`, for watches of this store only."""
         self.own_topics.update(topics)
 
     def notify_cluster(self, cluster_id: str) -> None:
-        """Wake, when this commits, whoever watches the cluster; and nobody else."""
+        """On commit, wake the watches of the cluster."""
         self.topics.add(cluster_id)
 
 
@@ -86,9 +86,9 @@ class Database:
         self._listener = listener
         self._file_lock = file_lock
         sqlite = engine.dialect.name == "sqlite"
-        # To begin and end a transaction would take PostgreSQL twice as long as most of what is read.
+        # On PostgreSQL, begin and commit take longer than most reads.
         self._reading = engine if sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
-        # Left to SQLite, writers poll for its one write lock, with pauses that grow to a tenth of a second.
+        # SQLite's own writers poll for the write lock, with pauses of up to a tenth of a second.
         self._write_turn: AbstractAsyncContextManager[None] = asyncio.Lock() if sqlite else nullcontext()
 
     @classmethod
@@ -110,7 +110,7 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Give all connections back. May be called again."""
+        """Close all connections. May be called again."""
         if self._listener is not None:
             await self._listener.close()
         await self._engine.dispose()
@@ -120,13 +120,13 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to read from. There is no transaction: each statement sees what is committed by then."""
+        """A connection for reads, without a transaction: each statement sees all commits so far."""
         async with translated(TRANSACTION_SECONDS), self._reading.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[Transaction]:
-        """A transaction that commits at the end of its block, or not at all when the block raises."""
+        """A transaction: commits at the end of the block, rolls back if the block raises."""
         topics: set[str] = set()
         own_topics: set[str] = set()
         try:
@@ -140,10 +140,10 @@ class Database:
                     now = (await connection.execute(_NOW)).scalar_one()
                     yield Transaction(connection, now, topics, own_topics)
                     if topics and self._listener is not None:
-                        # Within the transaction: it is heard if, and only if, the write is.
+                        # Within the transaction: PostgreSQL sends the notification if and only if it commits.
                         await self._listener.notify(connection, topics)
         finally:
-            # Whatever the outcome: a commit whose answer was lost, or not waited for, is a commit.
+            # On errors, too: the commit may have succeeded although its response was lost.
             for topic in topics | own_topics:
                 self.notifier.wake(topic)
 
@@ -159,7 +159,7 @@ class Database:
             await self._listener.connect()
 
     async def _use_wal(self) -> None:
-        """Readers and the writer do not wait for each other. The mode stays with the file."""
+        """In WAL mode readers and the writer do not block each other. The mode persists in the file."""
         async with self._engine.connect() as plain:
             connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
             await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
@@ -169,11 +169,11 @@ def _parse(url: str) -> URL:
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
-        # Not even as the cause is the text repeated: it may hold a password.
-        raise InvalidRequest("the database's URL cannot be understood") from None
+        # No URL in the message, and no cause: the URL may contain a password.
+        raise InvalidRequest("the database URL cannot be parsed") from None
     backend = address.get_backend_name()
     if backend not in _DRIVERS:
-        raise InvalidRequest(f"no support for {backend}: use sqlite+aiosqlite or postgresql+asyncpg")
+        raise InvalidRequest(f"database {backend} is not supported: use sqlite+aiosqlite or postgresql+asyncpg")
     if backend == "sqlite" and address.database in (None, "", ":memory:"):
         raise InvalidRequest("a SQLite database needs a file: sqlite+aiosqlite:///path")
     return address.set(drivername=_DRIVERS[backend])
@@ -186,11 +186,11 @@ def _sqlite_engine(address: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves
+        connection.isolation_level = None  # `begun` begins transactions
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         cursor.execute("PRAGMA foreign_keys = ON")
-        # In WAL mode a crash of the process loses nothing, one of the host the last commits, but never the file.
+        # In WAL mode a crash of the process loses nothing; a crash of the host may lose the last commits.
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
@@ -215,7 +215,7 @@ def _postgresql_engine(address: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "checkout")
     def checked_out(connection: Any, _: ConnectionPoolEntry, __: object) -> None:
-        # As the pool's own ping, but that takes three round trips: it makes a transaction for the sake of proxies.
+        # One round trip; SQLAlchemy's own ping takes three, because it begins a transaction.
         try:
             connection.run_async(lambda driver: driver.fetchrow(";"))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:

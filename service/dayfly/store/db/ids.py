@@ -18,7 +18,7 @@ _ANIMALS: Final = (
 
 
 def new_id() -> str:
-    """12 hexadecimal characters, the first a digit: no name, which starts with a letter, can be mistaken for an id."""
+    """12 hexadecimal characters, the first a digit. Names start with a letter, so no name looks like an id."""
     return f"{secrets.randbelow(10)}{secrets.token_hex(6)[1:]}"
 
 

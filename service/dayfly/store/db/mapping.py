@@ -19,7 +19,7 @@ from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
-    """A row of `clusters`. The fault comes without its evidence, which has a table of its own."""
+    """A row of `clusters`. The fault has no evidence: evidence has its own table."""
     return Cluster(
         id=row.id,
         name=row.name,
@@ -56,23 +56,23 @@ def cluster_from(row: Row[Any]) -> Cluster:
 
 
 def hold_columns(hold: Hold | None) -> dict[str, object]:
-    """What a hold, or none, makes of its columns."""
+    """The columns of a hold; None: no hold."""
     if hold is None:
         return {"hold_until": None, "hold_reason": None, "hold_vms": None}
     return {"hold_until": hold.until, "hold_reason": storable(hold.reason), "hold_vms": hold.vms}
 
 
 def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
-    """What a row of `clusters` takes of its host: told by its spec where it was written before there were columns."""
+    """The host's resources of a row of `clusters`; from the spec if an older Dayfly wrote the row without columns."""
     needs = Resources(row.vcpus, row.memory_mib, row.disk_gib)
-    # One that hibernates has no vCPUs and no memory either, but its disk.
+    # All zero only in rows of an older Dayfly: a hibernated cluster has disk.
     if needs == Resources() and row.spec is not None:
         return demand(ClusterSpec.model_validate(row.spec))
     return needs
 
 
 def needs_columns(needs: Resources) -> dict[str, int]:
-    """What a cluster takes of its host, as columns."""
+    """The columns of a cluster's resources."""
     return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
 
 
@@ -105,7 +105,7 @@ def event_from(row: Row[Any]) -> Event:
 
 
 def template_from(row: Row[Any]) -> Template:
-    """A row of `templates`, with its `forks` counted."""
+    """A row of `templates`, with the count `forks`."""
     return Template(
         id=row.id,
         key=row.key,
@@ -147,7 +147,7 @@ def pool_from(row: Row[Any]) -> Pool:
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
-    """A pool's row, but for what workers tell of it."""
+    """A pool's row, without `waiting`, which workers write."""
     return {
         "id": pool.id,
         "name": pool.name,
@@ -206,7 +206,7 @@ def fault_columns(fault: Fault) -> dict[str, str | None]:
 
 
 def step_columns(report: StepReport) -> dict[str, object]:
-    """What a report changes of its row; the step's name and node identify the row."""
+    """The columns of a report; the step's name and node identify its row."""
     return {
         "state": report.state,
         "attempt": report.attempt,
@@ -218,7 +218,7 @@ def step_columns(report: StepReport) -> dict[str, object]:
 
 
 def event_columns(event: NewEvent) -> dict[str, object]:
-    """An event without its cluster and its time."""
+    """The columns of an event, without cluster and time."""
     return {
         "type": event.type,
         "message": storable(event.message),
@@ -230,7 +230,7 @@ def event_columns(event: NewEvent) -> dict[str, object]:
 
 
 def storable(text: str) -> str:
-    """`text` with U+FFFD for what PostgreSQL refuses: NUL, which serial consoles do print, and lone surrogates."""
+    """`text` with U+FFFD for characters that PostgreSQL rejects: NUL (serial consoles print it), lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

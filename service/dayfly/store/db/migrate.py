@@ -20,22 +20,22 @@ from dayfly import assets
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79  # "dayfly"
 
 TABLE_LOCK_SECONDS: Final = 10.0
-"""How long a migration waits for a table that somebody holds."""
+"""How long a migration waits for a table lock."""
 
 
 async def migrate(connection: AsyncConnection, *, seconds: float) -> None:
-    """Upgrade to the newest revision in the transaction of `connection`; no statement may take over `seconds`."""
+    """Upgrade to the newest revision in the transaction of `connection`. Each statement may take `seconds`."""
     if connection.dialect.name == "postgresql":
         for setting in ("lock_timeout", "statement_timeout"):
             await connection.exec_driver_sql(f"SET LOCAL {setting} = {int(seconds * 1000)}")
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-        # A table that somebody holds on to must not keep all others from it for long.
+        # A migration that waits for a table lock blocks all later users of the table: limit the wait.
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(TABLE_LOCK_SECONDS * 1000)}")
     await connection.run_sync(_upgrade)
 
 
 def configuration(connection: Connection | None = None) -> Config:
-    """What alembic.ini would say. With a connection, migrations/env.py uses it."""
+    """Alembic's configuration, in place of alembic.ini. migrations/env.py uses `connection` if given."""
     config = Config()
     config.set_main_option("script_location", str(assets.migrations()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -50,6 +50,6 @@ def _upgrade(connection: Connection) -> None:
     if present == set(scripts.get_heads()):
         return
     if present - known:
-        # Made by a newer Dayfly: schemas expand before they contract, so that an older replica runs on beside it.
+        # A newer Dayfly migrated: migrations only add, so this older replica can continue.
         return
     command.upgrade(config, "head")

@@ -27,11 +27,11 @@ _OWNERS: Final = {
     Purpose.POOL_MEMBER: "belongs to a pool",
 }
 _BATCH: Final = 1000
-"""Ids in one statement: databases bound the number of parameters."""
+"""Ids in one statement: databases limit the number of parameters."""
 
 
 def named(id_or_name: str) -> ColumnElement[bool]:
-    """By name the living cluster; by id a deleted one too."""
+    """A name matches living clusters only, an id also deleted clusters."""
     if names.is_id(id_or_name):
         return clusters.c.id == id_or_name
     return and_(clusters.c.name == id_or_name, tables.LIVING)
@@ -42,20 +42,20 @@ def not_found(id_or_name: str) -> NotFound:
 
 
 def is_over(now: datetime | DatabaseNow) -> ColumnElement[bool]:
-    """Whether the cluster has come to an end that no hold puts off: domain/cluster/expiry.is_over, as SQL."""
+    """Whether the cluster has expired without a hold: domain/cluster/expiry.is_over in SQL."""
     lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
     return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
 
 
 def batches(ids: Collection[str]) -> Iterator[list[str]]:
-    """In one order for everybody, so that two who lock many rows never wait for each other."""
+    """Sorted, so that two transactions that lock many rows cannot deadlock."""
     ordered = sorted(set(ids))
     return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
 
 
 async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
     """The row of a cluster, locked until the transaction ends. Raises NotFound."""
-    # FOR UPDATE is left out on SQLite, where the transaction holds the one write lock already.
+    # SQLAlchemy omits FOR UPDATE on SQLite, where the transaction already holds the only write lock.
     query = select(clusters).where(named(id_or_name)).with_for_update()
     row: Row[Any] | None = (await transaction.connection.execute(query)).one_or_none()
     if row is None:
@@ -64,7 +64,7 @@ async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
 
 
 def require_active(row: Row[Any]) -> Cluster:
-    """The cluster, if it is a caller's, and to stay. Raises Conflict."""
+    """The cluster of `row`. Raises Conflict if it is not a caller's, is deleted, or is being deleted."""
     if row.purpose != Purpose.CLUSTER:
         # A change would reach the pool's next caller, or every fork of the template.
         raise Conflict(f"cluster {row.name} {_OWNERS[Purpose(row.purpose)]} and cannot be modified")
@@ -76,20 +76,20 @@ def require_active(row: Row[Any]) -> Cluster:
 
 
 async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:
-    """Change the row of one cluster; the row as it is then."""
+    """Update the row of one cluster; the updated row."""
     statement = update(clusters).where(clusters.c.id == cluster_id).values(values).returning(clusters)
     row: Row[Any] = (await transaction.connection.execute(statement)).one()
     return row
 
 
 async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) -> int:
-    """Those of Dayfly's own that are to go from now on, due at once, and whoever is at one hears of it; how many."""
-    # Locked in one order, so that two who remove many never wait for each other.
+    """Request the deletion of clusters of templates and pools, due at once, and notify their workers; how many."""
+    # Locks in id order, so that two such transactions cannot deadlock.
     query = select(clusters.c.id).where(which, clusters.c.desired != Desired.ABSENT).order_by(clusters.c.id)
     ids = (await transaction.connection.execute(query.with_for_update())).scalars().all()
-    wish = {"desired": Desired.ABSENT, "due_at": transaction.now, "updated_at": transaction.now}
+    changes = {"desired": Desired.ABSENT, "due_at": transaction.now, "updated_at": transaction.now}
     for some in batches(ids):
-        await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(wish))
+        await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
     for cluster_id in ids:
         transaction.notify_cluster(cluster_id)
         transaction.wake(WORK, QUEUE, commit_notifier.request_topic(cluster_id))
@@ -97,13 +97,13 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
 
 
 async def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
-    """Add events at the transaction's time. The cluster's row is locked by now: that keeps its events in order."""
+    """Add events at the transaction's time. The caller has locked the cluster's row, which keeps events in order."""
     rows = [{"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events]
     await transaction.connection.execute(_NEW_EVENT, rows)
 
 
 async def put(transaction: Transaction, table: Table, key: Mapping[str, str], values: Mapping[str, object]) -> None:
-    """Update the one row with `key`, or insert it; nobody else can meanwhile, for the row it belongs to is locked."""
+    """Update or insert the row with `key`. The caller has locked the cluster's row, so no concurrent insert occurs."""
     same = and_(*(table.c[name] == value for name, value in key.items()))
     result = await transaction.connection.execute(update(table).where(same).values(**values))
     if result.rowcount == 0:

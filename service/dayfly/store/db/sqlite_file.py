@@ -14,10 +14,10 @@ from dayfly.errors import DatabaseInUse
 
 
 def open_sqlite_file(path: Path) -> int:
-    """Make folder and file where they are missing, for their owner only, and lock the database for this process.
+    """Create missing folder and file, readable by their owner only, and lock the database for this process.
 
-    Returns the lock's descriptor: the kernel frees the lock when it is closed, and when the process ends, by SIGKILL
-    too. Raises DatabaseInUse where another process has the lock, OSError.
+    Returns the lock's descriptor. The kernel frees the lock when the descriptor is closed or the process ends, even by
+    SIGKILL. Raises DatabaseInUse if the lock is taken, OSError.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(path)
@@ -32,8 +32,8 @@ def open_sqlite_file(path: Path) -> int:
 
 
 def _lock(path: Path) -> int:
-    # A file of its own, never removed: a descriptor of the database, when closed, would drop SQLite's locks on it.
-    # The path is resolved, because a symbolic link must not lead to a second lock.
+    # A separate file, never removed: closing a descriptor of the database itself would drop SQLite's locks.
+    # The path is resolved, so that a symbolic link leads to the same lock.
     lock = os.open(f"{path.resolve()}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

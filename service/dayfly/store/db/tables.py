@@ -46,9 +46,9 @@ GONE: Final = condition("deleted_at IS NOT NULL")
 OF_TEMPLATES: Final = condition("template_id IS NOT NULL AND phase <> 'deleted'")
 OF_POOLS: Final = condition("pool_id IS NOT NULL AND phase <> 'deleted'")
 WARM: Final = condition("purpose = 'member' AND phase = 'ready' AND paused")
-"""What a caller may be given at once; whoever asks for one looks at its lease and at its wish besides."""
+"""Members that can be claimed, if they also are unleased and have `desired` present."""
 SERVING: Final = condition("phase IN ('making', 'verifying', 'ready')")
-"""Of templates: one a key."""
+"""Of templates; at most one for each key."""
 RECORDED: Final = condition("phase <> 'gone'")
 """Of templates."""
 
@@ -68,13 +68,13 @@ clusters = Table(
     Column("ready_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
-    # When a worker should look next; NULL: not before somebody wants something.
+    # When a worker reconciles next; NULL: not before a request or an engine event.
     Column("due_at", UtcDateTime),
     Column("lease_owner", String(255)),
     Column("lease_token", String(32)),
     Column("lease_expires_at", UtcDateTime),
     Column("owner", String(63), nullable=False, server_default="default"),
-    # What it takes of its host (domain/scheduling/resources.py).
+    # Reserved resources of the host (domain/scheduling/resources.py).
     Column("vcpus", Integer, nullable=False, server_default="0"),
     Column("memory_mib", Integer, nullable=False, server_default="0"),
     Column("disk_gib", Integer, nullable=False, server_default="0"),
@@ -96,9 +96,9 @@ clusters = Table(
     Column("paused", Boolean, nullable=False, server_default=false()),
     Column("traffic", BIG, nullable=False, server_default="0"),
     Column("active_at", UtcDateTime),
-    # spec.shape, by which a pool's member is found. NULL: recorded by an older Dayfly.
+    # spec.shape, for claims of pool members. NULL: recorded by an older Dayfly.
     Column("shape", String(64)),
-    # Counts its claims (domain/cluster/fencing.py).
+    # Number of claims (domain/cluster/fencing.py).
     Column("fence", BIG, nullable=False, server_default="0"),
     partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
@@ -126,11 +126,11 @@ labels = Table(
 steps = Table(
     "steps",
     metadata,
-    # Grows with the first report of a step: the order in which steps began.
+    # Assigned at the first report of a step: the order of the steps' begins.
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     cluster_id(),
     Column("name", StoredName(64, STEPS), nullable=False),
-    # "" for a step of the whole cluster: NULLs are never equal, so a unique constraint would not hold.
+    # "" for a step of the whole cluster: a unique constraint treats NULLs as different.
     Column("node", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -190,7 +190,7 @@ templates = Table(
     Column("owner", String(63), nullable=False),
     Column("spec", PLAIN_JSON, nullable=False),
     Column("phase", StoredName(16, TEMPLATE_PHASES), nullable=False),
-    # The cluster that it was made from: forgotten before it.
+    # The cluster that builds the template; its record may be purged before the template's.
     Column("builder", String(12), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ready_at", UtcDateTime),
@@ -200,7 +200,7 @@ templates = Table(
     Column("uses", Integer, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("fault", PLAIN_JSON),
-    # The cluster that failed, and has the evidence: the builder or the verification. Deleted before the template.
+    # The failed builder or verifying fork, which has the evidence; its record may be purged before the template's.
     Column("failed_cluster", String(12)),
     partial("uq_templates_serving_key", "key", where=SERVING, unique=True),
     partial("ix_templates_recorded_created_at_id", "created_at", "id", where=RECORDED),
@@ -235,7 +235,7 @@ pools = Table(
     Column("schedule", PLAIN_JSON, nullable=False),
     Column("max_age_seconds", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # Pool.condition; NULL: none.
+    # Why the pool is not filled, as a worker reported; NULL: no known reason.
     Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
 )

@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC. SQLite has no time zones: there it is text, in UTC, which sorts as time does."""
+    """An aware time in UTC. On SQLite, which has no time zones, a text in UTC that sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -21,7 +21,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("the store takes aware times only")
+            raise ValueError("the store accepts only datetimes with a time zone")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -32,7 +32,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DatabaseNow(FunctionElement[datetime]):
-    """The database's clock at this very moment: milliseconds on SQLite, microseconds on PostgreSQL."""
+    """The database's current time, in milliseconds on SQLite, in microseconds on PostgreSQL."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -45,5 +45,5 @@ def _sqlite_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  
 
 @compiles(DatabaseNow, "postgresql")
 def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    # Not CURRENT_TIMESTAMP: that is when the transaction began, which may have waited for a lock since.
+    # Not CURRENT_TIMESTAMP, the begin of the transaction: the transaction may have waited for a lock since.
     return "clock_timestamp()"

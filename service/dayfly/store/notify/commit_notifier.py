@@ -1,6 +1,6 @@
 """Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch has one topic: a cluster's id, its lifecycle request, WORK or QUEUE. A notification only says "look again". It
+A watch has one topic: a cluster's id, its lifecycle request, WORK or QUEUE. A notification only means "read again". It
 may come without need, but is never lost: a watch is active from the moment it is entered, and whenever other processes
 could not be heard for a while, all watchers are notified.
 """
@@ -15,39 +15,41 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 WORK: Final = "work"
-"""Something became due for a worker."""
+"""Topic: a cluster became due."""
 QUEUE: Final = "queue"
-"""Somebody came into the queue or left it, or there is more room."""
+"""Topic: the queue, the free resources, a template or a pool changed."""
 
 
 def request_topic(cluster_id: str) -> str:
-    """The topic of what is wanted of one cluster, for who acts on it; the cluster's id is the topic of all of it."""
+    """The topic of requests for one cluster, for the holder of its claim. The cluster's id is the topic of all its
+    changes.
+    """
     return f"{cluster_id} wish"
 
 
 RETRY_SECONDS: Final = 1.0
-"""While other processes cannot be heard: the pause before the next attempt, in which our own commits still wake."""
+"""Pause between attempts to reconnect the listener. Commits of this process wake watchers meanwhile."""
 
 
 class Remote(Protocol):
-    """Where wake-ups of other processes come from: PostgreSQL (postgresql_listen.py)."""
+    """Source of other processes' notifications: PostgreSQL (postgresql_listen.py)."""
 
     async def heard(self) -> bool:
-        """Whether other processes are heard, after an attempt to make it so."""
+        """Reconnect if necessary; whether notifications of other processes arrive."""
         ...
 
 
 class Watch:
-    """Remembers that something changed since the last `wait`."""
+    """Remembers a change since the last `wait`."""
 
     def __init__(self, remote: Remote | None) -> None:
         self._remote = remote
         self._changed = asyncio.Event()
 
     async def wait(self, timeout: float) -> bool:
-        """True once something changed; False after `timeout` seconds.
+        """True after a change; False after `timeout` seconds.
 
-        At once, if it changed since the watch began or was last waited for.
+        Returns at once for a change since the watch began, or since the last `wait`.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -67,7 +69,7 @@ class Watch:
             return
 
     def wake(self) -> None:
-        """Make the present or next `wait` return."""
+        """Make the current or next `wait` return."""
         self._changed.set()
 
 
@@ -77,12 +79,12 @@ class CommitNotifier:
     def __init__(self) -> None:
         self.remote: Remote | None = None
         self.origin = secrets.token_hex(8)
-        """Tells our own notifications from those of other stores."""
+        """Identifies notifications of this store."""
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
 
     @contextmanager
     def watch(self, topic: str) -> Iterator[Watch]:
-        """Be told of every commit that concerns `topic`."""
+        """A watch that every commit on `topic` wakes."""
         watch = Watch(self.remote)
         self._watches[topic].add(watch)
         try:
@@ -93,12 +95,12 @@ class CommitNotifier:
                 del self._watches[topic]
 
     def wake(self, topic: str) -> None:
-        """Tell those who watch `topic`."""
+        """Wake all watches of `topic`."""
         for watch in self._watches.get(topic, ()):
             watch.wake()
 
     def wake_all(self) -> None:
-        """Tell everybody: what happened meanwhile is not known."""
+        """Wake all watches, because notifications may have been lost."""
         for watches in self._watches.values():
             for watch in watches:
                 watch.wake()

@@ -1,7 +1,7 @@
 """Receives other processes' commits by PostgreSQL's LISTEN, on a connection of its own.
 
-It has no task: whoever waits for a change maintains it. When the connection breaks, all watchers are notified and
-look; the next wait connects again and notifies them once more, because changes in between were not heard.
+No task keeps the connection: a waiting caller reconnects it. When the connection breaks, all watches are notified, and
+once more after the reconnect, because notifications in between were lost.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CONNECT_SECONDS: Final = 10.0
 
 
 class PostgresqlListener:
-    """One connection that listens, and comes back."""
+    """One listening connection, with reconnect."""
 
     def __init__(self, address: URL, notifier: CommitNotifier) -> None:
-        # No pool: this connection is never shared, and a broken one is of no use to anybody.
+        # No pool: the connection is never shared, and a broken connection cannot be reused.
         self._engine = create_async_engine(
             address,
             poolclass=NullPool,
@@ -41,21 +41,21 @@ class PostgresqlListener:
         self._connecting = asyncio.Lock()
 
     async def heard(self) -> bool:
-        """Whether the connection stands, after an attempt to make it so."""
+        """Reconnect if necessary; whether the connection is up."""
         if not self._alive and not self._closed:
             try:
                 await self.connect()
             except DatabaseUnavailable:
-                return False  # whoever waits looks at the database next, and is told there
+                return False  # the waiting caller reads the database next, and gets the error there
         return self._alive
 
     async def notify(self, connection: AsyncConnection, topics: Collection[str]) -> None:
-        """Tell every other process, if and when the transaction of `connection` commits."""
+        """Notify every other process if and when the transaction of `connection` commits."""
         payloads = func.unnest(cast([f"{self._notifier.origin} {topic}" for topic in sorted(topics)], ARRAY(Text)))
         await connection.execute(select(func.pg_notify(CHANNEL, payloads.column_valued("payload"))))
 
     async def connect(self) -> None:
-        """Connect, unless that stands already. Raises DatabaseUnavailable."""
+        """Connect unless connected. Raises DatabaseUnavailable."""
         async with self._connecting:
             if self._alive or self._closed:
                 return
@@ -73,7 +73,7 @@ class PostgresqlListener:
         self._notifier.wake_all()
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Close the connection for good."""
         self._closed = True
         self._alive = False
         async with self._connecting:
@@ -85,7 +85,7 @@ class PostgresqlListener:
         if connection is not None:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             driver.remove_termination_listener(self._terminated)
-            # Not back to a pool, and with no more talk on a wire that may be dead.
+            # Drop the socket without a protocol exchange: the network may be dead.
             await connection.invalidate()
             await connection.close()
 
