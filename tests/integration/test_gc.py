@@ -145,7 +145,7 @@ async def test_exactly_the_orphans_are_shown_and_removed(things: Things, decoys:
     reasons = {
         f"cluster {gone} is deleted": things.one_of_each("dayfly-gone", instance=mine, cluster=gone),
         "no cluster feedfeedfeed is on record": things.one_of_each("a", instance=mine, cluster="feedfeedfeed"),
-        "it is of no cluster": things.one_of_each("b", instance=mine),
+        "it has no cluster": things.one_of_each("b", instance=mine),
     }
     a_retired, a_living = await a_template(service, retired=True), await a_template(service, retired=False)
     owned.add(things.volume(f"dayfly-template-{a_living}", instance=mine, template=a_living))

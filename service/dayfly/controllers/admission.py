@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Admission:
-    """Looks at the queue whenever it, or the room, has changed. `offered` is what clusters may have of the host."""
+    """Admits clusters whenever the queue or the free resources change. `offered`: the host's resources for clusters."""
 
     def __init__(self, store: Store, offered: Callable[[], Awaitable[Resources]], poll_seconds: float) -> None:
         self._store, self._offered, self._poll_seconds = store, offered, poll_seconds
@@ -31,17 +31,17 @@ class Admission:
                 try:
                     await self.look()
                 except DayflyError as error:
-                    # An engine that is away has no room to tell of; those who wait go on waiting.
+                    # Without the engine its resources are unknown: the clusters stay queued.
                     _log.warning("cannot admit clusters", code=error.code, reason=error.message)
                 await watch.wait(self._poll_seconds)
 
     async def look(self) -> tuple[str, ...]:
-        """Admit all that may begin now; their ids. Raises EngineUnavailable, DatabaseUnavailable."""
+        """Admit all clusters that fit now; their ids. Raises EngineUnavailable, DatabaseUnavailable."""
         queue = await self._store.queue()
         if not queue.waiting:
             return ()
         offered = await self._offered()
-        # Without the lock at first: of a long queue most looks find that nothing fits, and hold nobody up.
+        # First without the lock: with a long queue, most looks find that nothing fits.
         if not admissible(queue, offered):
             return ()
         return await self._store.admit(lambda locked: admissible(locked, offered))

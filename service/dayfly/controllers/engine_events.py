@@ -23,12 +23,12 @@ from dayfly.store import Store
 _log = structlog.get_logger(__name__)
 
 _HARM: Final = frozenset({"die", "destroy"})
-"""What the engine says when a container ended or was removed, whoever did it."""
+"""Events of the engine: a container ended or was removed."""
 _AWAY_SECONDS: Final = 1.0
 
 
 class EngineEventWatcher:
-    """One watch on one engine."""
+    """Watches one engine."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class EngineEventWatcher:
         self._outages, self._clock, self._survey_seconds = outages, clock, survey_seconds
 
     async def run(self) -> None:
-        """Until cancelled. While the engine or the database is away: says so once, and begins anew when it is back."""
+        """Until cancelled. An outage of the engine or the database is logged once; then the watch starts again."""
         away = False
         while True:
             try:
-                # Subscribed before the first comparison: what happens in between is not lost.
+                # Subscribe before the first comparison, so that no event is lost.
                 events = self._engine.events()
                 await self._collector.look()
                 await self._outages.wake()
@@ -68,16 +68,16 @@ class EngineEventWatcher:
         harmed: set[str] = set()
         news = asyncio.Event()
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            group.create_task(self._look_now_and_then())
-            group.create_task(self._pass_on(harmed, news))
+            group.create_task(self._look_periodically())
+            group.create_task(self._requeue_harmed(harmed, news))
             async for event in events:
                 if event.action in _HARM and event.cluster_id:
                     harmed.add(event.cluster_id)
                     news.set()
             raise EngineUnavailable("the engine's events ended")
 
-    async def _pass_on(self, harmed: set[str], news: asyncio.Event) -> None:
-        """A deleted cluster makes ten events in a moment: what comes while one note is written goes into the next."""
+    async def _requeue_harmed(self, harmed: set[str], news: asyncio.Event) -> None:
+        """Requeue in batches: a deleted cluster causes ten events at once."""
         while True:
             await news.wait()
             news.clear()
@@ -85,9 +85,9 @@ class EngineEventWatcher:
             harmed.clear()
             await self._store.requeue(clusters)
 
-    async def _look_now_and_then(self) -> None:
+    async def _look_periodically(self) -> None:
         while True:
-            # Not before the first events are heard: it takes a while where many wait.
+            # After the subscription: with many members it takes a while.
             await self._pool_health.look()
             await self._clock.sleep(self._survey_seconds)
             await self._collector.look()

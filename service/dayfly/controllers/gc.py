@@ -24,21 +24,21 @@ from dayfly.store import Known, Store
 
 _log = structlog.get_logger(__name__)
 
-_FORGET_AT_ONCE: Final = 500
-"""Rows of history in one transaction: nobody else can write on SQLite meanwhile."""
+_PURGE_BATCH: Final = 500
+"""Deleted clusters in one transaction: on SQLite it blocks all other writers."""
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
-"""Phases in which nothing is made of a template's volume any more. One that is retired has forks that read it."""
+"""Phases in which nothing reads a template's volume; a retiring template still has forks that do."""
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """Something that nobody owns, and how that is known."""
+    """An object of the engine without an owner, and the evidence."""
 
     resource: EngineResource
     why: str
     on_record: bool
-    """Whether the database knows of the cluster, or the template, that it was of."""
+    """Whether the cluster or template that owned it is on record."""
 
 
 def find_orphans(
@@ -47,7 +47,7 @@ def find_orphans(
     gone: Collection[str],
     templates: Mapping[str, TemplatePhase],
 ) -> tuple[Orphan, ...]:
-    """What of `resources` has no owner among `known` and `templates`, containers first: they may use the rest.
+    """The `resources` without an owner among `known` and `templates`; containers first: they may use the others.
 
     `gone` are ids of clusters on record as deleted; `templates` are all on record, retired ones included.
     """
@@ -58,7 +58,7 @@ def find_orphans(
             orphan = _of_template(resource, templates.get(resource.template_id))
         else:
             orphan = _of_cluster(resource, living.get(resource.cluster_id), gone)
-        # A name alone is no evidence: a volume without labels goes only when its owner is on record as gone.
+        # A name alone is no evidence: a volume without labels is an orphan only if its owner is on record as deleted.
         if orphan is not None and (resource.labelled or orphan.on_record):
             orphans.append(orphan)
     return tuple(sorted(orphans, key=lambda orphan: (_ORDER[orphan.resource.kind], orphan.resource.name)))
@@ -76,18 +76,18 @@ def _of_cluster(resource: EngineResource, owner: Known | None, gone: Collection[
     if owner is None and resource.cluster_id in gone:
         return Orphan(resource, f"cluster {resource.cluster_id} is deleted", on_record=True)
     if owner is None:
-        of = f"no cluster {resource.cluster_id} is on record" if resource.cluster_id else "it is of no cluster"
+        of = f"no cluster {resource.cluster_id} is on record" if resource.cluster_id else "it has no cluster"
         return Orphan(resource, of, on_record=False)
     if owner.phase is Phase.FAILED and not owner.reserved:
-        return Orphan(resource, f"cluster {owner.id} failed and was cleared away", on_record=True)
-    # One that waits to be woken up has begun: its disks are in its containers.
+        return Orphan(resource, f"cluster {owner.id} failed and was removed", on_record=True)
+    # Not a hibernated cluster that is queued for its resumption: its disks are in its containers.
     if owner.phase is Phase.PENDING and not owner.reserved and not owner.begun:
         return Orphan(resource, f"cluster {owner.id} has not begun", on_record=True)
     return None
 
 
 def find_damaged(resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[str, ...]:
-    """The ids of ready clusters of which not every container runs. One that is to hibernate stops them by itself."""
+    """The ids of ready clusters of which not every container runs, except those that are to hibernate."""
     running = Counter(h.cluster_id for h in resources if h.kind == "container" and h.running)
     return tuple(
         cluster.id
@@ -99,7 +99,7 @@ def find_damaged(resources: Sequence[EngineResource], known: Collection[Known]) 
 
 
 class GarbageCollector:
-    """Compares the world with the records. `grace_seconds` is for things of clusters that were never on record."""
+    """Compares the engine with the records. `grace_seconds`: for objects of clusters that were never on record."""
 
     def __init__(
         self,
@@ -115,18 +115,18 @@ class GarbageCollector:
         self._first_seen: dict[str, float] = {}
 
     async def look(self) -> None:
-        """One comparison, and all that follows from it. Raises EngineUnavailable, DatabaseUnavailable."""
+        """One comparison with its consequences. Raises EngineUnavailable, DatabaseUnavailable."""
         resources = await self._engine.list_resources()
         known = await self._store.known()
         await self._store.requeue(find_damaged(resources, known))
         orphans = await self._without_owner(resources, known)
         await self._remove([orphan for orphan in orphans if self._ripe(orphan)])
         self._forget_seen(orphans)
-        while await self._store.purge_deleted(self._history_seconds, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
+        while await self._store.purge_deleted(self._history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
             pass
 
     async def orphans(self) -> tuple[Orphan, ...]:
-        """What nobody owns, now."""
+        """All orphans, now."""
         resources = await self._engine.list_resources()
         return await self._without_owner(resources, await self._store.known())
 

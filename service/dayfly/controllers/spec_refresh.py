@@ -24,7 +24,7 @@ class SpecRefresher:
     key_of: Callable[[ClusterSpec, str], Awaitable[str]]
 
     async def now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str]:
-        """Such a cluster of nobody's, as it would be made now, and the key of the template that it would be a fork of.
+        """The specification without its caller's requests, with the present image; and the key of its template.
 
         Raises ImageMissing, NotANodeImage, EngineUnavailable.
         """

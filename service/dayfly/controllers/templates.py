@@ -24,15 +24,15 @@ from dayfly.store import Store
 _log = structlog.get_logger(__name__)
 
 _COLD_SECONDS: Final = 3600.0
-"""How long after a cold creation a template is made of its shape, where that is to be."""
+"""A template is built for shapes of which a cluster was provisioned without one within this time."""
 _COLD_SHAPES: Final = 20
-_BREATH_SECONDS: Final = 1.0
-"""Many clusters may end in a moment: one look does for all of them."""
+_BATCH_SECONDS: Final = 1.0
+"""Batches the changes of many clusters into one look."""
 
 
 @dataclass(frozen=True)
 class TemplateRules:
-    """When templates are retired, and made by themselves; times in seconds."""
+    """When templates are retired, and built automatically; times in seconds."""
 
     max_age_seconds: float
     unused_seconds: float
@@ -42,7 +42,7 @@ class TemplateRules:
 
 
 class TemplateController:
-    """Looks at all templates now and then, and at those that are to be closed whenever a cluster goes."""
+    """Looks at all templates periodically, and at retiring ones whenever a cluster is deleted."""
 
     def __init__(self, store: Store, specs: SpecRefresher, rules: TemplateRules, clock: Clock) -> None:
         self._store, self._specs, self._rules, self._clock = store, specs, rules, clock
@@ -60,8 +60,8 @@ class TemplateController:
                     else:
                         await self.close()
                 except DayflyError as error:
-                    _log.warning("cannot look after templates", code=error.code, reason=error.message)
-                await self._clock.sleep(_BREATH_SECONDS)
+                    _log.warning("cannot reconcile templates", code=error.code, reason=error.message)
+                await self._clock.sleep(_BATCH_SECONDS)
                 await watch.wait(self._rules.look_seconds)
 
     async def look(self) -> None:
@@ -74,14 +74,14 @@ class TemplateController:
             if template.phase is TemplatePhase.READY:
                 await self._examine(template, now, needed, failed)
             elif template.phase is TemplatePhase.FAILED and self._may_be_tried_again(template, now):
-                await self._retire(template, "it failed, and may be tried again")
+                await self._retire(template, "it failed, and the back-off is over")
         if self._rules.auto:
             await self._follow_cold_creations()
         await self.close()
 
     async def close(self) -> None:
-        """Let go of retired templates that no cluster uses any more. Raises DatabaseUnavailable."""
-        # Looked at first: on SQLite nobody else can write while we do.
+        """Complete the retirement of templates without clusters. Raises DatabaseUnavailable."""
+        # Read first: on SQLite a write blocks all other writers.
         if any(template.phase is TemplatePhase.RETIRING for template in await self._store.list_templates()):
             for template_id in await self._store.close_templates():
                 _log.info("template retired", template=template_id)
@@ -96,7 +96,7 @@ class TemplateController:
         ):
             return
         in_use = key in needed or not is_unused(template, now, self._rules.unused_seconds)
-        why = "it is worn" if key == template.key else "what it was made of has changed"
+        why = "it is too old, unused or failing" if key == template.key else "its image or host has changed"
         if key is None or key in failed or not in_use:
             await self._retire(template, why)
             return
@@ -104,7 +104,7 @@ class TemplateController:
         _log.info("template renewed", template=template.id, by=made and made.id, image=template.spec.image, why=why)
 
     async def _now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str | None]:
-        """What it comes to now; without a key when its image is no more."""
+        """The specification with its present image, and the key; without a key where the image is missing."""
         try:
             return await self._specs.now(spec, owner)
         except (ImageMissing, NotANodeImage):
@@ -117,7 +117,7 @@ class TemplateController:
         return frozenset(key for key in keys if key is not None)
 
     async def _follow_cold_creations(self) -> None:
-        """A template of each shape that was made from nothing after the last template of it was."""
+        """Build a template of each shape that was provisioned without one since its last template."""
         cold = await self._store.cold_shapes(_COLD_SECONDS, _COLD_SHAPES)
         if not cold:
             return
@@ -125,15 +125,15 @@ class TemplateController:
         for spec, owner, ready_at in cold:
             current, key = await self._now(spec, owner)
             if key is None or current.image_id != spec.image_id:
-                continue  # nobody will ask for the image that it was made of
+                continue  # the image was rebuilt: no caller can request the old one
             same = [template for template in templates if template.key == key]
-            if not any(template.created_at >= ready_at or _stands(template) for template in same):
+            if not any(template.created_at >= ready_at or _blocks(template) for template in same):
                 await self._make(current, owner, key)
 
     async def _make(self, spec: ClusterSpec, owner: str, key: str) -> None:
         template, is_new = await self._store.create_template(spec, owner, key)
         if is_new:
-            _log.info("template to be made", template=template.id, image=spec.image, owner=owner)
+            _log.info("template queued", template=template.id, image=spec.image, owner=owner)
 
     async def _retire(self, template: Template, why: str) -> None:
         await self._store.retire_template(template.id)
@@ -143,13 +143,13 @@ class TemplateController:
         return (now - template.created_at).total_seconds() >= self._rules.retry_seconds
 
 
-def _stands(template: Template) -> bool:
-    """Whether it keeps another one of its key from being made."""
+def _blocks(template: Template) -> bool:
+    """Whether it prevents another template of its key."""
     return template.phase not in {TemplatePhase.RETIRING, TemplatePhase.RETIRED}
 
 
 def template_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> TemplateController:
-    """The templates' curator of this process."""
+    """The template controller of this process."""
     rules = TemplateRules(
         max_age_seconds=settings.template_max_age_seconds,
         unused_seconds=settings.template_unused_seconds,

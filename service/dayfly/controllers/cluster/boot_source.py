@@ -24,14 +24,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class BootSources:
-    """Every method gives the claim anew, of a cluster that is being provisioned from then on."""
+    """Every method returns the claim of a cluster that is provisioning."""
 
     context: ClusterContext
 
     async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
-        """A cluster that was given its share of the host: a fork where there is a template, woken up, or from nothing.
+        """Begin an admitted cluster: from its hibernation, as a fork, or from its image.
 
-        And its secrets, where they are new. Raises LeaseLost, EngineUnavailable.
+        With its secrets, where they are new. Raises LeaseLost, EngineUnavailable.
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
@@ -39,13 +39,13 @@ class BootSources:
         forked = await self._fork(claim)
         if forked is not None:
             return forked
-        # The cluster that a template is made from has its volume from the first moment on.
+        # A builder has the volume of its template from the start.
         own = cluster.template_id if cluster.purpose is Purpose.TEMPLATE else None
         secrets = self.context.new_secrets(cluster)
         return _of(claim, await store.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
 
     async def reset(self, claim: Claim, to: BootSource) -> Claim:
-        """Of a ready cluster. IMAGE stands for the pristine state: a fork has it from its template once more."""
+        """Reset a ready cluster. IMAGE means the pristine state, which a fork gets from its template."""
         cluster, store = claim.cluster, self.context.store
         words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
         await store.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
@@ -56,11 +56,11 @@ class BootSources:
                 _log.info("reset from the image", cluster=cluster.id, reason=conflict.message)
             else:
                 return _of(claim, fresh)
-        # Its template stays its own: the disks of its checkpoints lie over the template's.
+        # It keeps its template: the disks of its checkpoints are overlays of the template's.
         return _of(claim, await store.begin(claim, to, template_id=cluster.template_id, reset=True))
 
     async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
-        """Another origin after `error`, met by `step`; where there is none, by what the cluster has failed.
+        """Provision from another boot source after `error` in `step`; where there is none, the error of the cluster.
 
         Raises LeaseLost, EngineUnavailable, EngineRefused.
         """
@@ -71,15 +71,15 @@ class BootSources:
         if origin == HIBERNATION:
             return await self._forget_memory(claim, error) if step == "restore" else error
         if origin.kind == "checkpoint":
-            # Whoever asked for it would be misled by a cluster that is ready with something else in it.
+            # Never another source: the caller requested this content.
             return _not_loaded(origin, error) if step == "restore" else error
         if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.VERIFICATION, Purpose.POOL_MEMBER} and cluster.ready_at is None:
-            return error  # whoever wanted it looks for another
-        _log.warning("falls back to its image", cluster=cluster.id, origin=str(origin), code=error.code)
-        words = f"not from its {origin.kind}, but from nothing: {error.message}"
-        # Written first: only who still has the cluster may remove anything of it.
+            return error  # the pool or the template needs a fork
+        _log.warning("falls back to the image", cluster=cluster.id, origin=str(origin), code=error.code)
+        words = f"falls back from its {origin.kind} to its image: {error.message}"
+        # Proves the lease before anything is removed.
         await store.append_event(claim, NewEvent("cluster.fallback", words, step, node, code=error.code))
         await store.save_evidence(claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()})
         if cluster.ready_at is not None:
@@ -99,8 +99,8 @@ class BootSources:
             fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
             if cluster.purpose is Purpose.VERIFICATION:
-                raise  # its template is on its way out, and takes it along
-            _log.info("not a fork", cluster=cluster.id, reason=conflict.message)
+                raise  # its template is retiring, and this cluster with it
+            _log.info("cannot be a fork", cluster=cluster.id, reason=conflict.message)
             return None
         await store.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
         return _of(claim, fresh), own
@@ -113,15 +113,15 @@ class BootSources:
         try:
             key = await self.context.template_key(cluster.spec, cluster.owner)
         except (Failure, InvalidRequest) as error:
-            # What is wrong with its image is told by the step that meets it.
-            _log.info("no template is looked for", cluster=cluster.id, code=error.code)
+            # The step that needs the image reports the error.
+            _log.info("no template: its key is unknown", cluster=cluster.id, code=error.code)
             return None
         found = await self.context.store.find_template(key, cluster.owner)
         return None if found is None else found.id
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
-        words = f"its memory is lost, and it boots from its disks: {error.message}"
+        words = f"its saved memory is lost; it boots from its disks: {error.message}"
         await context.store.append_event(claim, NewEvent("cluster.fallback", words, "restore", code=error.code))
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))

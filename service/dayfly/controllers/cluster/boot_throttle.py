@@ -18,7 +18,7 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class BootThrottle:
-    """Gives out turns to boot. The machines of one cluster share a turn: they are to come up together."""
+    """Grants turns to boot. The machines of one cluster share a turn, because they must boot together."""
 
     def __init__(self, gauge: PressureGauge, limit_percent: float, clock: Clock) -> None:
         self._gauge, self._limit, self._clock = gauge, limit_percent, clock
@@ -26,10 +26,10 @@ class BootThrottle:
 
     @asynccontextmanager
     async def turn(self, cluster_id: str, waiting: Callable[[str], None]) -> AsyncIterator[None]:
-        """Holds a turn within the block. `waiting` is told once why there is none yet."""
+        """Holds a turn within the block. `waiting` is called once with the reason for a delay."""
         told = False
-        # The kernel tells of falling pressure only to those who ask again; a look costs one small read.
-        while (pressure := self._in_the_way(cluster_id)) is not None:
+        # The kernel does not notify of falling pressure: poll it; a look is one small read.
+        while (pressure := self._too_high(cluster_id)) is not None:
             if not told:
                 waiting(f"the host is busy ({pressure.source} {pressure.percent:.0f} %): another cluster boots first")
                 told = True
@@ -42,8 +42,8 @@ class BootThrottle:
             if not self._booting[cluster_id]:
                 del self._booting[cluster_id]
 
-    def _in_the_way(self, cluster_id: str) -> Pressure | None:
-        """The pressure that keeps this cluster from booting beside those that boot now."""
+    def _too_high(self, cluster_id: str) -> Pressure | None:
+        """The pressure, where it prevents this cluster from booting beside others."""
         if not self._booting or cluster_id in self._booting:
             return None
         pressure = self._gauge.read()

@@ -23,8 +23,8 @@ from dayfly.store import Claim, Store
 class Installation:
     """What every cluster of this installation has in common.
 
-    `advertised` is the host part of endpoints for callers; `processor` identifies the host's, as machines on KVM
-    see it.
+    `advertised`: the host part of endpoints for callers. `processor`: identifies the host's processor, for machines on
+    KVM.
     """
 
     instance: str
@@ -36,7 +36,7 @@ class Installation:
 
 @dataclass(frozen=True)
 class ClusterContext:
-    """`accelerator` says, for an image's id, what its machines run on; it may take seconds the first time."""
+    """`accelerator`: image id → accelerator of its machines; the first call may take seconds."""
 
     store: Store
     drivers: Drivers
@@ -59,19 +59,19 @@ class ClusterContext:
         )
 
     async def limits(self, cluster: Cluster) -> TimeLimits:
-        """How long things may take in this cluster. Raises ImageMissing, EngineUnavailable."""
+        """The time limits of this cluster. Raises ImageMissing, EngineUnavailable."""
         return limits_for(await self.accelerator(cluster.spec.image_id), self.installation.boot_limit_seconds)
 
     async def template_key(self, spec: ClusterSpec, owner: str) -> str:
-        """What a template must have been made with to serve `spec`. Raises ImageMissing, EngineUnavailable."""
+        """The key of templates that can serve `spec`. Raises ImageMissing, EngineUnavailable."""
         return template_key(spec, owner, await self.accelerator(spec.image_id), self.installation.processor)
 
     def new_secrets(self, cluster: Cluster) -> ClusterSecrets:
-        """Fresh ones, for a cluster that begins."""
+        """New secrets, for a cluster that begins."""
         return new_secrets(cluster.spec, self.clock.now())
 
     async def secrets(self, claim: Claim) -> ClusterSecrets:
-        """The cluster's secrets; made now, where a worker of an older Dayfly died before it had made them."""
+        """The cluster's secrets; created now, where a worker of an older version died before it did."""
         known = await self.store.secrets(claim.cluster.id)
         if known is not None:
             return known
@@ -80,12 +80,12 @@ class ClusterContext:
         return fresh
 
     async def advertised_endpoints(self, cluster: Cluster) -> Mapping[int, Endpoint]:
-        """Where callers find the cluster's ports. Raises EngineUnavailable."""
+        """The cluster's ports as callers reach them. Raises EngineUnavailable."""
         bound = await self.drivers.engine.endpoints(cluster.id)
         return {port: Endpoint(self.installation.advertised, where.port) for port, where in bound.items()}
 
     def step_contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
-        """Makes the contexts of this cluster's steps."""
+        """A factory of contexts for this cluster's steps."""
 
         async def context(planned: PlannedStep, progress: Callable[[str], None]) -> StepContext:
             accelerator = await self.accelerator(cluster.spec.image_id)

@@ -21,7 +21,7 @@ from dayfly.store import Claim, Store
 
 
 class EventRecorder:
-    """Writes down how the steps of one claimed cluster go. Use as `async with Journal.open(…)`."""
+    """Records the steps of one claimed cluster. Use as `async with EventRecorder.open(…)`."""
 
     def __init__(self, store: Store, claim: Claim, clock: Clock) -> None:
         self._store, self._claim, self.clock = store, claim, clock
@@ -30,7 +30,7 @@ class EventRecorder:
     @classmethod
     @asynccontextmanager
     async def open(cls, store: Store, claim: Claim, clock: Clock) -> AsyncIterator[Self]:
-        """A journal whose writer runs within the block; leaving the block writes what is still queued."""
+        """A recorder whose writer runs within the block; leaving the block writes the rest of the queue."""
         recorder = cls(store, claim, clock)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             writer = group.create_task(recorder._write())
@@ -41,7 +41,7 @@ class EventRecorder:
                 await writer
 
     def step(self, planned: PlannedStep, attempt: int) -> StepRecorder:
-        """The journal of one attempt at one step, which begins now."""
+        """The recorder of one attempt at one step, which begins now."""
         return StepRecorder(self, planned, attempt, self.clock)
 
     def event(self, event: NewEvent) -> None:
@@ -51,11 +51,11 @@ class EventRecorder:
         self._queue.put_nowait(report)
 
     async def written(self) -> None:
-        """Until all that was said so far is recorded. Cancelled, with all of the block, where the lease is lost."""
+        """Wait until all queued reports are stored. Cancelled, with the whole block, where the lease is lost."""
         await self._queue.join()
 
     async def _write(self) -> None:
-        """What came while one transaction ran goes into the next: a step says several things at a time."""
+        """Store in batches: a step reports several things at once."""
         ended = False
         while not ended:
             items = [await self._queue.get()]
@@ -69,7 +69,7 @@ class EventRecorder:
 
 
 class StepRecorder:
-    """One attempt at one step: begun when made, then any of the methods below."""
+    """Records one attempt at one step; it begins with the constructor."""
 
     def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int, clock: Clock) -> None:
         self._recorder, self._clock, self._began = recorder, clock, clock.monotonic()
@@ -87,7 +87,7 @@ class StepRecorder:
         self._tell(StepState.WAITING, "step.waiting", reason, code)
 
     def done(self, *, already: bool) -> None:
-        words = f"{self._label} was so already" if already else f"{self._label} is done"
+        words = f"{self._label} was done already" if already else f"{self._label} is done"
         self._finish(StepState.DONE, "step.done", words)
 
     def failed(self, error: DayflyError, *, again_in_seconds: float | None) -> None:

@@ -28,14 +28,14 @@ _LONGEST_RETRY_SECONDS: Final = 300.0
 
 @dataclass(frozen=True)
 class _LeftOver:
-    """Whether the engine still has something of a cluster, and when to look again."""
+    """Whether the engine still has objects of a cluster, and when to look again."""
 
     nothing: bool
     then: Outcome
 
 
 class Finalizer:
-    """How clusters end."""
+    """Ends clusters."""
 
     def __init__(self, context: ClusterContext) -> None:
         self._context, self._store, self._engine = context, context.store, context.drivers.engine
@@ -43,27 +43,27 @@ class Finalizer:
     async def fail(
         self, claim: Claim, error: DayflyError, *, step: str | None = None, node: str | None = None
     ) -> Outcome:
-        """Keep the evidence and name the failure; then clear away, unless a hold keeps the machines."""
+        """Save the evidence, remove the machines unless a hold keeps them, and record the failure."""
         cluster = claim.cluster
         secrets = await self._store.secrets(cluster.id)
         context = self._context
         left = await collect(context.drivers, context.topology(cluster), secrets, context.gauge, context.clock)
-        # The step's own evidence stands beside what the containers left: it is of the moment when it failed.
+        # The step's own evidence has names of its own: it is of the moment of the failure.
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
         await self._store.save_evidence(claim, {**left, **own})
-        # Cleared away before it is called failed, so that whoever sees the phase finds nothing running.
+        # Removed before the phase changes: a failed cluster runs nothing.
         try:
             left_over = await self._keep_or_clear(claim)
         except InfrastructureError:
-            left_over = _LeftOver(nothing=False, then=RequeueAfter(0.0))  # it has failed all the same
+            left_over = _LeftOver(nothing=False, then=RequeueAfter(0.0))  # the removal follows later
         fault = Fault(error.code, error.message, step, node)
-        # Its room goes back with the same write: without it, a pass after a crash between two would make it again.
+        # One write: after a crash between two, the next pass would provision the cluster again.
         await self._store.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
         return left_over.then
 
     async def tend_failed(self, claim: Claim) -> Outcome:
-        """See to what a failed cluster still has on the engine."""
+        """Remove what a failed cluster still has on the engine."""
         if not claim.cluster.reserved:
             return Done()
         left_over = await self._keep_or_clear(claim)
@@ -72,7 +72,7 @@ class Finalizer:
         return left_over.then
 
     async def delete(self, claim: Claim) -> Outcome:
-        """Remove all that the engine has of the cluster; afterwards its name and its share of the host are free."""
+        """Remove the cluster from the engine; afterwards its name and its share of the host are free."""
         cluster = claim.cluster
         if cluster.phase is Phase.DELETED:
             return Done()
@@ -84,7 +84,7 @@ class Finalizer:
         if (again := await self._remove(claim)) is not None:
             return again
         seconds = round(self._context.clock.monotonic() - began, 3)
-        done = NewEvent("step.done", "every container is gone", "teardown", seconds=seconds)
+        done = NewEvent("step.done", "every container is removed", "teardown", seconds=seconds)
         await self._store.set_phase(claim, Phase.DELETED, told=done)
         return Done()
 
@@ -109,7 +109,7 @@ class Finalizer:
             await self._store.append_event(claim, NewEvent("cluster.held", words))
 
     async def _remove(self, claim: Claim) -> RequeueAfter | None:
-        """None when nothing is left, else when to try again."""
+        """None when everything is removed, else when to retry."""
         try:
             await remove_everything(self._engine, claim.cluster.id)
         except Failure as error:
@@ -123,7 +123,7 @@ class Finalizer:
 
 
 def _backoff(claim: Claim) -> float:
-    """As long as the removal has been tried for so far: the pause doubles each time."""
+    """Seconds since the first attempt, within bounds: the pause doubles each time."""
     cluster = claim.cluster
     if cluster.phase not in {Phase.DELETING, Phase.FAILED}:
         return _RETRY_SECONDS

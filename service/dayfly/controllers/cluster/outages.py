@@ -13,7 +13,7 @@ from dayfly.errors import DatabaseUnavailable, InfrastructureError
 from dayfly.store import Claim, Store
 
 _LONGEST_SECONDS: Final = 15.0
-"""The back-off's end: a worker that has taken the cluster over from another process is not told to wake it."""
+"""The maximum: a worker that took the cluster over from another process is not notified of the return."""
 
 
 class Outages:
@@ -24,7 +24,7 @@ class Outages:
         self._pauses: dict[str, float] = {}
 
     async def requeue(self, claim: Claim, error: InfrastructureError) -> RequeueAfter:
-        """When the cluster is due again; an event says why, once an outage. Raises LeaseLost, DatabaseUnavailable."""
+        """When the cluster is due again; records one event for each outage. Raises LeaseLost, DatabaseUnavailable."""
         cluster_id = claim.cluster.id
         before = self._pauses.get(cluster_id)
         pause = self._first_seconds if before is None else min(2 * before, _LONGEST_SECONDS)
@@ -37,11 +37,11 @@ class Outages:
         return RequeueAfter(pause)
 
     def end(self, cluster_id: str) -> None:
-        """A pass on the cluster ended otherwise: the next outage begins with the shortest pause."""
+        """A pass ended without an outage: the next outage starts with the shortest pause."""
         self._pauses.pop(cluster_id, None)
 
     async def wake(self) -> None:
-        """The engine answers: whoever waits is due now. Raises DatabaseUnavailable."""
+        """The engine answers: all waiting clusters are due now. Raises DatabaseUnavailable."""
         waiting = tuple(self._pauses)
         await self._store.requeue(waiting)
         for cluster_id in waiting:

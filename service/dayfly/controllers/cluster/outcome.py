@@ -27,7 +27,7 @@ class RequeueAfter:
 
 @dataclass(frozen=True)
 class Provision:
-    """The cluster of `claim` is being provisioned from now on. `new_secrets`: it has just begun, and has these."""
+    """The cluster of `claim` is to be provisioned. `new_secrets`: those of a cluster that has just begun."""
 
     claim: Claim
     new_secrets: ClusterSecrets | None = None

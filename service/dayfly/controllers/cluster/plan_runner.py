@@ -35,18 +35,17 @@ _log = structlog.get_logger(__name__)
 
 
 _STARTERS: Final = frozenset({"sandbox", "registry", "boot", "restore"})
-"""The steps that start containers: one that ends under them is their own failure, under others it is not."""
+"""The steps that start containers: an exit during one of them is its own failure."""
 
 _INVALIDATED_BY: Final = {"personalize": ("restore", None)}
-"""What a step did lies in the machines' memory, which the other has just given back as it was saved: asking whether it
-is so still would only take a guest time that it has not got."""
+"""Step → the step that rolls the machines' memory back past it: after that one has run, check() is skipped."""
 
 ContextFactory = Callable[[PlannedStep, Callable[[str], None]], Awaitable[StepContext]]
 """Makes the context of a planned step; the callable it is given takes progress, one sentence at a time."""
 
 
 class StepFailed(Exception):
-    """A step was given up; the plan cannot be finished."""
+    """A step failed for good; the plan cannot be completed."""
 
     def __init__(self, planned: PlannedStep, error: DayflyError) -> None:
         super().__init__(f"{planned.name}: {error.message}")
@@ -56,7 +55,7 @@ class StepFailed(Exception):
 
 
 class DependencyLost(Exception):
-    """A step failed because what it stands on is no more: what was done before must be looked at again."""
+    """A step failed because an earlier one does not hold any more: the plan must run again."""
 
     def __init__(self, failure: StepFailed) -> None:
         super().__init__(str(failure))
@@ -64,7 +63,7 @@ class DependencyLost(Exception):
 
 
 class PlanRunner:
-    """One walk through one plan."""
+    """Runs one plan once."""
 
     def __init__(
         self,
@@ -79,9 +78,9 @@ class PlanRunner:
         self._made: set[tuple[str, int | None]] = set()
 
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
-        """Until every step of `plan` holds; `on_done` is awaited before whatever waits for a step begins.
+        """Until every step of `plan` holds; `on_done` is awaited before the dependent steps begin.
 
-        Raises StepFailed for the first step that was given up, Undermined, InfrastructureError, LeaseLost.
+        Raises StepFailed for the first step that failed for good, DependencyLost, InfrastructureError, LeaseLost.
         """
         finished = {planned.key: asyncio.Event() for planned in plan}
 
@@ -97,7 +96,7 @@ class PlanRunner:
                 group.create_task(one(planned), name=f"{planned.name}:{planned.node}")
 
     async def _step(self, planned: PlannedStep) -> None:
-        """One step, until it holds or is given up."""
+        """One step, until it holds or has failed for good."""
         attempt, holds = 1, False
         while not holds:
             recorder = self._recorder.step(planned, attempt)
@@ -109,7 +108,7 @@ class PlanRunner:
             attempt += 1
 
     async def _try(self, planned: PlannedStep, recorder: StepRecorder, attempt: int) -> bool:
-        """Whether it holds now. Raises StepFailed when there is to be no further attempt."""
+        """Whether the step holds now. Raises StepFailed where no attempt is left."""
         step = self._steps[planned.name]
         context: StepContext | None = None
         try:
@@ -126,13 +125,13 @@ class PlanRunner:
         return True
 
     async def _attempt(self, planned: PlannedStep, step: Step, context: StepContext, recorder: StepRecorder) -> bool:
-        """True when it was so already."""
+        """Whether the step held already."""
         limit = step.limit(context.limits)
         try:
             async with asyncio.timeout(limit):
                 if _INVALIDATED_BY.get(planned.name) not in self._made and await step.check(context):
                     return True
-            # Waiting for a turn is not the step's own time.
+            # The wait for a turn is not counted.
             async with self._turn(planned, context, recorder), asyncio.timeout(limit):
                 await step.apply(context)
         except TimeoutError as error:
@@ -147,15 +146,15 @@ class PlanRunner:
     def _turn(
         self, planned: PlannedStep, context: StepContext, recorder: StepRecorder
     ) -> AbstractAsyncContextManager[None]:
-        """Machines that boot load the host as nothing else does."""
+        """Throttle boots, which load the host most."""
         if planned.name != "boot":
             return nullcontext()
         return self._boot_throttle.turn(context.cluster.id, recorder.waiting)
 
     async def _recheck_dependencies(self, planned: PlannedStep, recorder: StepRecorder, error: DayflyError) -> None:
-        """Raises Undermined where a step that `planned` waited for does not hold any more."""
+        """Raises DependencyLost where a step that `planned` waited for does not hold any more."""
         if planned.name not in _STARTERS and isinstance(error, ContainerExited | VmExited):
-            # No step in between may have noticed yet; whoever starts containers has to look.
+            # Run the plan again from the steps that start containers.
             recorder.waiting(error.message)
             raise DependencyLost(StepFailed(planned, error)) from error
         for name, node in sorted(planned.after, key=str):
@@ -167,7 +166,8 @@ class PlanRunner:
             except (Failure, InvalidRequest, TimeoutError):
                 holds = False
             if not holds:
-                recorder.waiting(f"{error.message}; {name}{f' of {node_name(node)}' if node else ''} holds no more")
+                where = f" of {node_name(node)}" if node else ""
+                recorder.waiting(f"{error.message}; {name}{where} no longer holds")
                 raise DependencyLost(StepFailed(planned, error)) from error
 
     async def _after_failure(
@@ -179,19 +179,18 @@ class PlanRunner:
         error: DayflyError,
         attempt: int,
     ) -> None:
-        """Clear away and pause before another attempt, or give up by StepFailed."""
+        """Undo and pause before another attempt; raises StepFailed where none is left."""
         await self._recheck_dependencies(planned, recorder, error)
         if not error.retryable or attempt >= self._retry_policy(planned).attempts:
             recorder.failed(error, again_in_seconds=None)
             raise StepFailed(planned, error) from error
         pause = self._retry_policy(planned).backoff(attempt)
         recorder.failed(error, again_in_seconds=pause)
-        # A process that had stopped for a while may not be the cluster's worker any more, and must not destroy
-        # what the next one has made.
+        # Proves the lease before anything is removed: a suspended process may have lost the cluster to another.
         await self._recorder.written()
         try:
             if context is not None:
                 await step.undo(context)
         except (Failure, TimeoutError) as trouble:
-            recorder.waiting(f"could not be cleared away before the next attempt: {trouble}")
+            recorder.waiting(f"cannot be undone before the next attempt: {trouble}")
         await self._recorder.clock.sleep(pause)

@@ -28,18 +28,18 @@ from dayfly.store import Claim
 _log = structlog.get_logger(__name__)
 
 _PAUSED_STATES: Final = frozenset({PAUSED, "postmigrate"})
-"""As QEMU names them: what somebody let stand still, or saved."""
+"""QEMU's names of machines that were paused, or saved."""
 
 
 def has_more_to_do(cluster: Cluster) -> bool:
-    """Whether a cluster that has just become ready is to be looked at again at once."""
-    wishes = cluster.desired is not Desired.PRESENT or cluster.reset_to is not None or cluster.paused
-    return wishes or cluster.purpose is not Purpose.CLUSTER or cluster.spec.idle_seconds is not None
+    """Whether a cluster that has just become ready needs another pass at once."""
+    requests = cluster.desired is not Desired.PRESENT or cluster.reset_to is not None or cluster.paused
+    return requests or cluster.purpose is not Purpose.CLUSTER or cluster.spec.idle_seconds is not None
 
 
 @dataclass(frozen=True)
 class ReadyController:
-    """Looks at clusters whose machines are all there."""
+    """Reconciles ready and hibernated clusters."""
 
     context: ClusterContext
     finalizer: Finalizer
@@ -55,15 +55,15 @@ class ReadyController:
             return await self.finalizer.fail(claim, lost.error, node=lost.node)
 
     async def tend_hibernated(self, claim: Claim) -> Outcome:
-        """What still runs of it is stopped; woken up, it waits for room. Raises LeaseLost."""
+        """Stop what still runs; queue a cluster that is to resume. Raises LeaseLost."""
         await self.snapshots.stop(claim)
         if claim.cluster.desired is Desired.PRESENT:
             await self.context.store.set_phase(claim, Phase.PENDING)
         return Done()
 
     async def _tend(self, claim: Claim) -> Outcome | Provision:
-        # First: machines that stand still look, to whoever asks them, like machines that are broken.
-        if claim.cluster.purpose is not Purpose.POOL_MEMBER and await self._stands_still(claim.cluster):
+        # First: paused machines do not answer, and would count as damaged.
+        if claim.cluster.purpose is not Purpose.POOL_MEMBER and await self._is_paused(claim.cluster):
             claim = await self.snapshots.resume(claim)
             if claim.cluster.phase is not Phase.READY:
                 return Provision(claim)
@@ -75,8 +75,7 @@ class ReadyController:
         except EngineUnavailable:
             if has_more_to_do(cluster) or await self.context.store.checkpoints_due(cluster.id):
                 raise
-            # Nothing is known to be wrong. All clusters are looked at as soon as the engine answers
-            # (controllers/engine_events.py).
+            # No damage is known. All clusters are checked when the engine answers (controllers/engine_events.py).
             return Done()
         if recovering is not None:
             return Provision(recovering)
@@ -86,7 +85,7 @@ class ReadyController:
         return await self._before_clocks(claim, then)
 
     async def _before_clocks(self, claim: Claim, then: Outcome) -> RequeueAfter:
-        """When a cluster is due whose machines run and whose clocks are late: nothing else waits for that."""
+        """When a cluster with late clocks is due: when they are tried again, or earlier for another reason."""
         seconds = [await self.snapshots.seconds_until_clocks(claim)]
         if then.seconds is not None:
             seconds.append(then.seconds)
@@ -94,20 +93,20 @@ class ReadyController:
             seconds.append(max(0.0, (planned - claim.at).total_seconds()))
         return RequeueAfter(min(seconds))
 
-    async def _stands_still(self, cluster: Cluster) -> bool:
-        """On record, or because a call came late of a worker that has lost the cluster meanwhile."""
+    async def _is_paused(self, cluster: Cluster) -> bool:
+        """Whether machines are paused: on record, or by a late call of a worker that lost its lease."""
         if cluster.paused:
             return True
         try:
             found = await vm_states(self.context.drivers, self.context.topology(cluster), cluster.id)
         except EngineUnavailable:
-            return False  # what is known then is told below
+            return False  # the caller handles the outage
         return not _PAUSED_STATES.isdisjoint(found.values())
 
     async def _next(self, claim: Claim) -> Outcome | Provision:
-        """The one thing that it is to do next."""
+        """The next action of an intact cluster."""
         cluster, store = claim.cluster, self.context.store
-        # First: a reset may have been asked for after it, and what is to be kept is gone with that.
+        # Before a reset, which would lose the content that the checkpoint is to keep.
         if due := await store.checkpoints_due(cluster.id):
             await self.snapshots.checkpoint(claim, due[0])
             return RequeueAfter(0.0)
@@ -119,7 +118,7 @@ class ReadyController:
             case Purpose.VERIFICATION:
                 await store.template_verified(claim)
             case Purpose.POOL_MEMBER:
-                return await (self._see_that_it_waits(claim) if cluster.paused else self._pause(claim))
+                return await (self._check_member(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
                 return await self._of_caller(claim)
         return Done()
@@ -129,18 +128,18 @@ class ReadyController:
         if cluster.desired is Desired.HIBERNATED:
             return await self._hibernate(claim)
         if must_hibernate(cluster, claim.at):
-            return await self._wish_hibernation(claim)
-        return await self._look_whether_idle(claim)
+            return await self._request_hibernation(claim)
+        return await self._check_idle(claim)
 
     async def _pause(self, claim: Claim) -> Outcome:
         try:
             await self.snapshots.pause(claim)
         except Failure as error:
-            return await self.finalizer.fail(claim, error)  # the pool gets another
+            return await self.finalizer.fail(claim, error)  # the pool replaces it
         return Done()
 
-    async def _see_that_it_waits(self, claim: Claim) -> Outcome:
-        """A member's containers may all run with a machine in one that nobody could use."""
+    async def _check_member(self, claim: Claim) -> Outcome:
+        """Fail a member whose machines are not all paused."""
         topology = self.context.topology(claim.cluster)
         try:
             found = await vm_states(self.context.drivers, topology, claim.cluster.id)
@@ -148,12 +147,12 @@ class ReadyController:
             return await self.finalizer.fail(claim, error)
         for container in topology.nodes:
             if (state := found[container.name]) != PAUSED:
-                broken = VmExited(f"{container.name}: it is {state}, and was to wait, {PAUSED}, for a caller")
-                return await self.finalizer.fail(claim, broken, node=container.node)  # the pool gets another
+                broken = VmExited(f"{container.name} is {state}; a pool member must be {PAUSED}")
+                return await self.finalizer.fail(claim, broken, node=container.node)  # the pool replaces it
         return Done()
 
     async def _template(self, claim: Claim) -> Outcome:
-        """Save it as the template that it was made for: with patience, and then it has failed."""
+        """Take the snapshot of a builder, with retries; then fail."""
         attempt = 1
         while True:
             try:
@@ -161,7 +160,7 @@ class ReadyController:
             except (Failure, InvalidRequest) as error:
                 if not error.retryable or attempt >= self.retry_policy.attempts:
                     return await self.finalizer.fail(claim, error, step="snapshot")
-                told = NewEvent("step.retry", f"cannot be saved yet: {error.message}", "snapshot", code=error.code)
+                told = NewEvent("step.retry", f"the snapshot failed: {error.message}", "snapshot", code=error.code)
                 await self.context.store.append_event(claim, told)
                 await self.context.clock.sleep(self.retry_policy.backoff(attempt))
                 await self.snapshots.resume(claim)
@@ -173,37 +172,37 @@ class ReadyController:
     async def _hibernate(self, claim: Claim) -> Outcome:
         if await self.snapshots.hibernate(claim):
             return Done()
-        # The next pass lets it go on. What was wished for is not wished for any more: it would fail again.
+        # The next pass resumes it. The request is withdrawn: it would fail again.
         if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
-            words = f"{end.story}; it cannot hibernate, so a hold keeps its machines stopped"
+            words = f"{end.story}; it cannot hibernate, and a hold keeps its machines stopped"
             return await self.finalizer.fail(claim, Expired(words))
         await self.context.store.saw_traffic(claim, claim.cluster.traffic, active=True)
         await self.context.store.request_resume(claim.cluster.id)
         return RequeueAfter(0.0)
 
-    async def _wish_hibernation(self, claim: Claim) -> Outcome:
+    async def _request_hibernation(self, claim: Claim) -> Outcome:
         try:
             await self.context.store.request_hibernation(claim.cluster.id)
         except Conflict as conflict:
-            # Somebody wants something else of it just now; that comes first.
+            # Another request came first.
             _log.info("not hibernated", cluster=claim.cluster.id, reason=conflict.message)
         return RequeueAfter(0.0)
 
-    async def _look_whether_idle(self, claim: Claim) -> Outcome:
-        """Hibernate it when nobody has sent it anything for long enough; else the seconds until the next look."""
+    async def _check_idle(self, claim: Claim) -> Outcome:
+        """Hibernate a cluster without traffic for `idle_seconds`; else look again later."""
         cluster, store, idle = claim.cluster, self.context.store, claim.cluster.spec.idle_seconds
         if idle is None:
             return Done()
         try:
             packets = await packets_from_outside(self.context.drivers.engine, self.context.topology(cluster))
         except CommandFailed as error:
-            # Neither idle nor in use: nobody knows until the next look.
+            # Unknown until the next look.
             _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.message)
             return RequeueAfter(idle / IDLE_LOOKS)
         if packets is None:
-            _log.warning("traffic is not counted: it never is idle", cluster=cluster.id)
+            _log.warning("traffic cannot be counted: the cluster never counts as idle", cluster=cluster.id)
         if packets is None or packets != cluster.traffic:
-            # Some of it may be our own: what is kept alive from before anybody wanted to know.
+            # Dayfly's own kept SSH connections cause traffic: close them.
             if (secrets := await store.secrets(cluster.id)) is not None:
                 await close_ssh(self.context.drivers, cluster, secrets)
             cluster = await store.saw_traffic(claim, packets or 0, active=True)
@@ -212,4 +211,4 @@ class ReadyController:
         if quiet < idle:
             return RequeueAfter(min(idle - max(0.0, quiet), idle / IDLE_LOOKS))
         await store.append_event(claim, NewEvent("cluster.idle", f"no traffic for {quiet:.0f} s"))
-        return await self._wish_hibernation(claim)
+        return await self._request_hibernation(claim)

@@ -30,7 +30,7 @@ from dayfly.store import Claim
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Decides what a cluster needs and has it done."""
+    """Decides what a cluster needs next, and runs it."""
 
     context: ClusterContext
     steps: Mapping[str, Step]
@@ -44,7 +44,7 @@ class Reconciler:
     async def reconcile(self, claim: Claim) -> Outcome:
         """One pass, until nothing is left to do now. Raises LeaseLost, InfrastructureError.
 
-        May be cancelled at any await: the next pass goes on from what is so in the world.
+        May be cancelled at any await: the next pass continues from the actual state.
         """
         result = await self._act(claim)
         while isinstance(result, Provision):
@@ -61,7 +61,7 @@ class Reconciler:
             case Phase.PENDING if cluster.reserved:
                 return Provision(*await self.boot_sources.begin(claim))
             case Phase.PENDING:
-                return Done()  # it waits for room in the queue (controllers/admission.py)
+                return Done()  # it is queued (controllers/admission.py)
             case Phase.PROVISIONING:
                 return Provision(claim)
             case Phase.READY:
@@ -74,7 +74,7 @@ class Reconciler:
                 return await self.finalizer.delete(claim)
 
     async def _warn(self, claim: Claim) -> None:
-        """Tell ahead of a cluster's end, once."""
+        """Record a warning before a cluster expires, once."""
         end = expiry(claim.cluster)
         if end is None or claim.cluster.warned_at is not None or claim.at < end.warn_at:
             return
@@ -85,12 +85,12 @@ class Reconciler:
         await self.context.store.warned(claim, NewEvent("cluster.expiring", words))
 
     async def _provision(self, claim: Claim, new: ClusterSecrets | None) -> Outcome | Provision:
-        """Until it is ready, from wherever its machines come from; or it has failed. `new`: of one that just begins."""
+        """Run the plan until the cluster is ready or failed. `new`: the secrets of a cluster that just begins."""
         cluster, store = claim.cluster, self.context.store
         secrets = new or await self.context.secrets(claim)
 
         async def publish(done: PlannedStep) -> None:
-            # Callers see a cluster's ports as soon as there are any, not only when it is ready.
+            # Callers see the ports before the cluster is ready.
             if done.name == "sandbox":
                 endpoints = await self.context.advertised_endpoints(cluster)
                 if not endpoints:
@@ -121,33 +121,33 @@ class Reconciler:
     async def _become_ready(self, claim: Claim, secrets: ClusterSecrets) -> Outcome:
         cluster, store = claim.cluster, self.context.store
         if cluster.spec.idle_seconds is not None or cluster.purpose is Purpose.TEMPLATE:
-            # From now on nothing is sent to it but by callers. Here, for another process may have its next pass.
+            # Idle kept connections would count as traffic, or be saved. Here: another process may run the next pass.
             await close_ssh(self.context.drivers, cluster, secrets)
         if cluster.spec.idle_seconds is not None:
             await store.saw_traffic(claim, cluster.traffic, active=True)
         if cluster.origin == TEMPLATE and cluster.template_id is not None:
             await store.fork_ended(cluster.template_id, ok=True)
         again = cluster.ready_at is not None
-        ready = await store.set_phase(claim, Phase.READY, told=_back_again(cluster) if again else None)
-        # One that was ready before may have been asked for a checkpoint since, which its row does not show.
+        ready = await store.set_phase(claim, Phase.READY, told=_ready_again(cluster) if again else None)
+        # A checkpoint may have been requested meanwhile; the cluster's row does not show it.
         return RequeueAfter(0.0) if again or has_more_to_do(ready) else Done()
 
     def _retry_policy(self, cluster: Cluster, planned: PlannedStep) -> RetryPolicy:
-        """A fork that fails is made otherwise, which is sooner done than to try the same again."""
-        hasty = cluster.origin == TEMPLATE and planned.name not in SHARED_STEPS
-        return replace(self.retry_policy, attempts=1) if hasty else self.retry_policy
+        """One attempt for the steps of a fork: its fallback is faster than a retry."""
+        once = cluster.origin == TEMPLATE and planned.name not in SHARED_STEPS
+        return replace(self.retry_policy, attempts=1) if once else self.retry_policy
 
     async def _fallback_or_fail(
         self, claim: Claim, error: DayflyError, step: str | None, node: str | None
     ) -> Outcome | Provision:
-        """Its machines from elsewhere, if they may be; else the cluster has failed."""
+        """Provision from another boot source, if there is one; else fail the cluster."""
         found = await self.boot_sources.other(claim, error, step, node)
         if isinstance(found, DayflyError):
             return await self.finalizer.fail(claim, found, step=step, node=node)
         return Provision(found)
 
     async def _restart(self, claim: Claim, failure: StepFailed) -> Outcome | Provision:
-        """Another pass from the start, unless there were too many of late."""
+        """Another pass from the start, unless there were too many recently."""
         try:
             await self.recovery.dependency_lost(claim, failure.error)
         except Lost as lost:
@@ -155,10 +155,10 @@ class Reconciler:
         return RequeueAfter(0.0)
 
 
-def _back_again(cluster: Cluster) -> NewEvent:
-    """How a cluster that was ready before came to be ready again."""
+def _ready_again(cluster: Cluster) -> NewEvent:
+    """The event of a cluster that is ready again."""
     if cluster.origin is None:
         return NewEvent("cluster.recovered", "everything runs again")
     if cluster.origin == HIBERNATION:
         return NewEvent("cluster.resumed", "its machines continue where they were")
-    return NewEvent("cluster.reset", f"is back: generation {cluster.generation}, from its {cluster.origin.kind}")
+    return NewEvent("cluster.reset", f"reset done: generation {cluster.generation}, from its {cluster.origin.kind}")

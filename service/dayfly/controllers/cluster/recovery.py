@@ -29,7 +29,7 @@ _STORY: Final = {
 
 
 class Lost(Exception):
-    """A cluster cannot be brought back, or is not to be."""
+    """A cluster cannot be recovered, or must not be."""
 
     def __init__(self, error: DayflyError, node: str | None = None) -> None:
         super().__init__(error.message)
@@ -39,15 +39,15 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Recovery:
-    """How damage is met."""
+    """Recovers damaged clusters."""
 
     context: ClusterContext
     rules: RestartRules
 
     async def begin(self, claim: Claim) -> Claim | None:
-        """None when the ready cluster of `claim` is whole; else it is provisioning again from here on.
+        """None where the ready cluster is intact; else the claim of the cluster, which is provisioning again.
 
-        After a pause, where machines end again and again. Raises Lost, EngineUnavailable.
+        With back-off, where machines exit repeatedly. Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
@@ -55,7 +55,7 @@ class Recovery:
         cluster, store = claim.cluster, self.context.store
         if found.kind == "removed":
             raise self._removed(claim, found)
-        # A pool's member that nobody has is not worth the while: it is replaced.
+        # A pool replaces a damaged member.
         if cluster.spec.restart == "never" or cluster.purpose is Purpose.POOL_MEMBER:
             raise await self._not_again(claim, found)
         pause = await self._pause(claim, found)
@@ -70,33 +70,33 @@ class Recovery:
         return replace(claim, cluster=fresh)
 
     async def prepare(self, claim: Claim) -> None:
-        """Before a walk over what was there already: nothing of it may be missing, or run beside the namespace.
+        """Before a plan runs on existing containers: none may be missing, or run in a stale namespace.
 
         Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
             return
-        self._see_nothing_removed(claim, found)
+        self._require_containers(claim, found)
         for name in found.stale:
-            # Its cable ends in a namespace that is gone; started again, it joins the present one.
+            # Its namespace no longer exists; started again, the container joins the present one.
             await self.context.drivers.engine.stop(name)
 
     async def lost_meanwhile(self, claim: Claim) -> bool:
-        """Whether something went down while the rest was still being made: then another pass is due.
+        """Whether a container ended while the plan ran: then another pass is due.
 
-        Counted like any other restart. Raises Lost, EngineUnavailable.
+        Counted as a restart. Raises Lost, EngineUnavailable.
         """
         found = await self._look(claim)
         if found is None:
             return False
-        self._see_nothing_removed(claim, found)
+        self._require_containers(claim, found)
         if pause := await self._pause(claim, found):
             await self.context.clock.sleep(pause)
         return True
 
     async def dependency_lost(self, claim: Claim, error: DayflyError) -> None:
-        """A step met `error` because an earlier one holds no more. Counted, too, and paused for.
+        """A step failed by `error` because an earlier one does not hold any more. Counted, with back-off.
 
         Raises Lost, EngineUnavailable.
         """
@@ -114,7 +114,7 @@ class Recovery:
         return damage(self.context.topology(claim.cluster), seen)
 
     async def _pause(self, claim: Claim, found: Damage) -> float:
-        """Count a restart, and say how long to wait before it. An engine's restart is no fault of the machines.
+        """Count a restart; the back-off before it. A restart of the engine does not count.
 
         Raises Lost when there were too many.
         """
@@ -132,8 +132,8 @@ class Recovery:
         count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
         await self.context.store.count_restart(claim, count + 1)
 
-    def _see_nothing_removed(self, claim: Claim, found: Damage) -> None:
-        """Raises Lost where something is missing that cannot be made anew: disks, or ports that callers know."""
+    def _require_containers(self, claim: Claim, found: Damage) -> None:
+        """Raises Lost where disks, or ports that callers know, are missing: they cannot be created again."""
         cluster = claim.cluster
         if found.kind != "removed" or cluster.ready_at is None:
             return
@@ -142,7 +142,7 @@ class Recovery:
 
     def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)
-        return Lost(ContainerRemoved(f"{names} was removed, and not by Dayfly"), self._node(claim, found))
+        return Lost(ContainerRemoved(f"{names} was removed by somebody other than Dayfly"), self._node(claim, found))
 
     async def _not_again(self, claim: Claim, found: Damage, more: str = "") -> Lost:
         if found.kind == "restarted":

@@ -1,4 +1,4 @@
-"""How often a step is tried, and the pauses in between."""
+"""The retry policy of steps: attempts and back-off."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ _log = structlog.get_logger(__name__)
 
 _SSH_ENDS_SECONDS: Final = 1.0
 _MIB: Final = 1 << 20
-_GOES_ON: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "cluster.claimed", "phase"})
-"""Events after which clocks that are late are late for another reason than before."""
+_CLOCK_EVENTS: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "cluster.claimed", "phase"})
+"""Events after which late clocks have another cause than before."""
 _SOONEST_SECONDS: Final = 5.0
 _LATEST_SECONDS: Final = 300.0
-"""Between two tries at a clock: the first pause, and the longest."""
+"""The first and the longest pause between two attempts to set a clock."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Snapshots:
     boot_sources: BootSources
 
     async def resume(self, claim: Claim) -> Claim:
-        """Let machines go on that stand still, and mend their clocks.
+        """Resume paused machines, and set their clocks.
 
-        Those that cannot are booted from their disks, which the next look (recovery.py) sees to; a cluster that came
-        from a pool and that nobody can have used yet is reset instead. Until all go on and every clock is set it stays
-        paused on record, and is due again in seconds_until_clocks().
+        Machines that cannot be resumed are stopped, and recovery.py boots them from their disks; a cluster from a pool
+        that was never resumed is reset instead. The record says `paused` until all machines run with correct clocks;
+        the cluster is due again in seconds_until_clocks().
         """
         context = self.context
         began = context.clock.monotonic()
-        gone_on = await self._go_on(claim.cluster)
-        if gone_on.stuck is not None:
-            return await self._stuck(claim, gone_on.stuck)
-        if gone_on.late is not None:
-            return await self._late(claim, gone_on.late)
+        resumed = await self._resume_all(claim.cluster)
+        if resumed.stuck is not None:
+            return await self._stuck(claim, resumed.stuck)
+        if resumed.late is not None:
+            return await self._late(claim, resumed.late)
         seconds = round(context.clock.monotonic() - began, 3)
         await context.store.append_event(
             claim, NewEvent("cluster.resumed", "its machines are resumed", seconds=seconds)
@@ -66,21 +66,21 @@ class Snapshots:
         return replace(claim, cluster=await context.store.set_paused(claim, paused=False))
 
     async def seconds_until_clocks(self, claim: Claim) -> float:
-        """Until clocks that could not be set are tried again: as long as it was so by now, within bounds."""
+        """The back-off before late clocks are set again: the time since the first attempt, within bounds."""
         since = await self._late_since(claim.cluster)
         late = 0.0 if since is None else (claim.at - since).total_seconds()
         return min(max(late, _SOONEST_SECONDS), _LATEST_SECONDS)
 
     async def template(self, claim: Claim) -> int:
-        """Wait until the cluster is quiet, and save it as the template that it was made for; bytes on disk.
+        """Wait until the guests are idle, and save the builder as its template; bytes on disk.
 
-        Raises DayflyError when it cannot be saved.
+        Raises DayflyError where that fails.
         """
         cluster, context = claim.cluster, self.context
         topology, limits = context.topology(cluster), await context.limits(cluster)
         busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
-            words = f"saved though busy, after {limits.settle:.0f} s: {busy}"
+            words = f"guests are still busy after {limits.settle:.0f} s, and saved so: {busy}"
             await context.store.append_event(claim, NewEvent("step.progress", words, "snapshot"))
         await context.clock.sleep(_SSH_ENDS_SECONDS)
         await context.store.set_paused(claim, paused=True)
@@ -97,9 +97,9 @@ class Snapshots:
         )
 
     async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        """Make it, or (deleting) remove it. One that cannot be made is gone, and the events say why.
+        """Take it, or (phase deleting) remove it. One that fails leaves no record; the events give the reason.
 
-        Made or not, its machines may stand still afterwards, or their clocks be late: then it is paused on record.
+        Afterwards machines may be paused, or clocks late: then the record says `paused`.
         """
         origin = BootSource("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
@@ -110,36 +110,36 @@ class Snapshots:
         try:
             size = await self._save(claim, origin, disk=True)
         except (Failure, InvalidRequest) as error:
-            await self._tell(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} cannot be made", error)
+            await self._record(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} failed", error)
             await self._try_discard(claim.cluster, origin)
             await self.context.store.checkpoint_gone(claim, checkpoint.name)
             return
-        if await self._go_on(claim.cluster) == ResumeResult():
+        if await self._resume_all(claim.cluster) == ResumeResult():
             await self.context.store.set_paused(claim, paused=False)
         seconds = round(self.context.clock.monotonic() - began, 3)
-        words = f"checkpoint {checkpoint.name} is made, {size / _MIB:.0f} MiB"
+        words = f"checkpoint {checkpoint.name} is ready, {size / _MIB:.0f} MiB"
         await self.context.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
         await self.context.store.checkpoint_made(claim, checkpoint.name, size)
 
     async def hibernate(self, claim: Claim) -> bool:
-        """False when it could not be saved: then it is paused still, nothing was stopped, and its events say why."""
+        """False where the snapshot failed: the cluster is paused, nothing is stopped; the events give the reason."""
         began = self.context.clock.monotonic()
         try:
             size = await self._save(claim, HIBERNATION, disk=False)
         except (Failure, InvalidRequest) as error:
-            await self._tell(claim, "cluster.hibernated", "it cannot hibernate", error)
+            await self._record(claim, "cluster.hibernated", "it cannot hibernate", error)
             await self._try_discard(claim.cluster, HIBERNATION)
             return False
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
-        # Before anything is stopped: from here on nobody may take what is down for damage, and boot it.
+        # Before anything is stopped: stopped containers of a ready cluster count as damage.
         told = NewEvent("cluster.hibernated", words, seconds=seconds)
         await self.context.store.set_phase(claim, Phase.HIBERNATED, told=told)
         await self.stop(claim)
         return True
 
     async def stop(self, claim: Claim) -> None:
-        """Of a hibernated cluster, every container: the network's with its ports, too."""
+        """Stop every container of a hibernated cluster, the network's last."""
         engine, cluster = self.context.drivers.engine, claim.cluster
         running = [status for status in await engine.list_containers(cluster.id) if status.state == "running"]
         for status in sorted(running, key=lambda status: status.role == "net"):
@@ -148,7 +148,7 @@ class Snapshots:
             await self.context.store.set_paused(claim, paused=False)
 
     async def pause(self, claim: Claim) -> None:
-        """Let a pool's member stand still. On record only when it does: from then on somebody may claim it."""
+        """Pause a pool member. Recorded only afterwards: from then on callers may claim it."""
         await pause_all(self.context.drivers.machines, self.context.topology(claim.cluster))
         await self.context.store.set_paused(claim, paused=True)
 
@@ -157,7 +157,7 @@ class Snapshots:
         topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
         await self.context.store.set_paused(claim, paused=True)
         await pause_all(drivers.machines, topology)
-        # What is left of an earlier attempt: half of that and half of this would be of two moments.
+        # Parts of an earlier attempt are of another moment.
         await snapshot_files.discard(drivers.machines, topology, origin, fence=fence)
         if disk:
             await snapshot_files.save_registry(drivers.engine, topology, origin, fence=fence, timeout=limits.save)
@@ -165,38 +165,39 @@ class Snapshots:
             drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save
         )
 
-    async def _go_on(self, cluster: Cluster) -> ResumeResult:
+    async def _resume_all(self, cluster: Cluster) -> ResumeResult:
         context, limits = self.context, await self.context.limits(cluster)
         return await resume_all(
             context.drivers.machines, context.topology(cluster), context.clock, timeout=limits.command
         )
 
     async def _late(self, claim: Claim, error: DayflyError) -> Claim:
-        """All of it runs: whoever has it may be at work on it, and only its clocks are to be mended yet."""
+        """All machines run, and a caller may use them; only clocks are to be set."""
         if await self._late_since(claim.cluster) is None:
-            await self._tell(claim, "cluster.resumed", "its machines are resumed, but a clock cannot be set yet", error)
-        # Also where they were found standing still though the record did not say so.
+            words = "its machines are resumed, but a clock cannot be set yet"
+            await self._record(claim, "cluster.resumed", words, error)
+        # Also where the record did not say `paused` before.
         return replace(claim, cluster=await self.context.store.set_paused(claim, paused=True))
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
-        """When it was told that a clock cannot be set; None: not since its machines last stood still."""
-        told = await self.context.store.last_event(cluster.id, _GOES_ON)
+        """When the event of a late clock was recorded; None: not since the machines were last paused."""
+        told = await self.context.store.last_event(cluster.id, _CLOCK_EVENTS)
         return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
         if await self._unused(cluster):
-            await self._tell(claim, "cluster.fallback", "it was never used, and cannot be resumed", error)
+            await self._record(claim, "cluster.fallback", "it was never used, and cannot be resumed", error)
             fresh = await self.boot_sources.reset(claim, IMAGE)
             await context.store.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
-        await self._tell(claim, "cluster.fallback", "machines that cannot be resumed boot from their disks", error)
+        await self._record(claim, "cluster.fallback", "machines that cannot be resumed boot from their disks", error)
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
-        # Paused still: when all run again, clocks are looked at that could not be set, or of who went on after all.
+        # Still `paused`: once all run again, their clocks are checked.
         return replace(claim, cluster=await context.store.set_paused(claim, paused=True))
 
     async def _unused(self, cluster: Cluster) -> bool:
-        """Whether it was a pool's, and its machines have stood still ever since somebody got it."""
+        """Whether the cluster was claimed from a pool, and never resumed since."""
         types = [event.type for event in await self.context.store.events(cluster.id)]
         return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
@@ -208,9 +209,9 @@ class Snapshots:
         try:
             await self._discard(cluster, origin)
         except DayflyError as error:
-            # It is in nobody's way: the next that is saved there begins by discarding it.
-            _log.warning("half a save is left", cluster=cluster.id, folder=origin.folder, code=error.code)
+            # The next snapshot in this folder discards it first.
+            _log.warning("an incomplete snapshot is left", cluster=cluster.id, folder=origin.folder, code=error.code)
 
-    async def _tell(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
+    async def _record(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
         _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.message)
         await self.context.store.append_event(claim, NewEvent(type_, f"{words}: {error.message}", code=error.code))

@@ -25,14 +25,14 @@ _AWAY_SECONDS: Final = 0.5
 
 
 class Reconciles(Protocol):
-    """What a worker has done with a claim (controllers/cluster/reconciler.py)."""
+    """Reconciles a claimed cluster (controllers/cluster/reconciler.py)."""
 
     async def reconcile(self, claim: Claim) -> Outcome: ...
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker behaves; times in seconds."""
+    """The options of a worker; times in seconds."""
 
     name: str
     concurrency: int
@@ -42,7 +42,7 @@ class WorkerOptions:
 
 
 class Worker:
-    """One claim loop. Cancel `run()` to stop it: running passes are cut off and their leases given back."""
+    """One claim loop. Cancel `run()` to stop it: running passes are cancelled and their leases released."""
 
     def __init__(
         self, store: Store, reconciler: Reconciles, options: WorkerOptions, outages: Outages, clock: Clock
@@ -56,13 +56,13 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             with self._store.watch_work() as watch:
                 while True:
-                    # A slot first, then a claim: what is claimed is acted on at once.
+                    # A slot before the claim: a claimed cluster is reconciled at once.
                     await slots.acquire()
                     claim = await self._next_claim(watch)
                     group.create_task(self._serve(claim, slots), name=f"cluster {claim.cluster.id}")
 
     async def _next_claim(self, watch: Watch) -> Claim:
-        """The next due cluster. Between looks: until a wake-up, until one is due, or at most the polling time."""
+        """The next due cluster. Waits for a wake-up, until a cluster is due, or at most the polling time."""
         while True:
             pause = self._options.poll_seconds
             try:
@@ -75,29 +75,29 @@ class Worker:
             await watch.wait(pause)
 
     async def _claim(self) -> Claim | None:
-        """One look. Cut off meanwhile, what it took goes back at once: nobody would know of it for a lease's length."""
+        """One attempt. Where it is cancelled, its claim is released at once: else the lease would have to expire."""
         claiming = asyncio.ensure_future(
             self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
         )
         try:
             claims = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            # A database that fails just now must not turn our end into another look.
+            # A failing database must not replace the cancellation.
             with suppress(DayflyError):
                 for claim in await claiming:
-                    await self._give_back(claim, RequeueAfter(0.0), 0.0)
+                    await self._release(claim, RequeueAfter(0.0), 0.0)
             raise
         return claims[0] if claims else None
 
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
-        """One claim: a pass beside the lease's renewal; then the lease goes back."""
+        """One claim: a pass while the lease is renewed; then the lease is released."""
         outcome: Outcome = RequeueAfter(0.0)
         patience = self._options.lease_seconds
         try:
             outcome = await self._result(claim)
         except LeaseLost:
             _log.warning("lease lost", cluster=claim.cluster.id)
-            await self._have_looked_at(claim)
+            await self._requeue(claim)
             return
         except DayflyError as error:
             _log.warning("a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.message)
@@ -106,14 +106,14 @@ class Worker:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
             outcome = RequeueAfter(self._options.defect_pause_seconds)
         except asyncio.CancelledError:
-            patience = 0.0  # we are told to stop: a database that is away must not hold that up
+            patience = 0.0  # a database that is away must not delay the stop
             raise
         finally:
             slots.release()
-            await self._give_back(claim, outcome, patience)
+            await self._release(claim, outcome, patience)
 
     async def _result(self, claim: Claim) -> Outcome:
-        """Of one pass. An InfrastructureError ends it, and is caught here for every cluster."""
+        """The outcome of one pass. Every InfrastructureError is caught here."""
         try:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
@@ -122,40 +122,40 @@ class Worker:
         self._outages.end(claim.cluster.id)
         return outcome
 
-    async def _have_looked_at(self, claim: Claim) -> None:
-        """A call of ours may have had its effect late, after the next worker had seen that all is well."""
+    async def _requeue(self, claim: Claim) -> None:
+        """A late call of this pass may have changed the cluster after the next worker checked it."""
         try:
             await self._store.requeue([claim.cluster.id])
         except DayflyError as error:
-            _log.warning("cannot have a cluster looked at", cluster=claim.cluster.id, code=error.code)
+            _log.warning("cannot requeue a cluster", cluster=claim.cluster.id, code=error.code)
 
-    async def _give_back(self, claim: Claim, outcome: Outcome, patience_seconds: float) -> None:
-        """Tried again for so long: a database that was away for a second must not cost the cluster a whole lease."""
+    async def _release(self, claim: Claim, outcome: Outcome, patience_seconds: float) -> None:
+        """Release the lease, with retries for `patience_seconds`: otherwise the cluster waits until it expires."""
         given_up_at = self._clock.monotonic() + patience_seconds
         while True:
             try:
                 await self._store.release(claim, due_in_seconds=outcome.seconds)
             except DatabaseUnavailable as error:
                 if self._clock.monotonic() >= given_up_at:
-                    # It runs out by itself.
-                    _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+                    # The lease expires by itself.
+                    _log.warning("cannot release a lease", cluster=claim.cluster.id, code=error.code)
                     return
                 await self._clock.sleep(_AWAY_SECONDS)
             except DayflyError as error:
-                _log.warning("cannot give a lease back", cluster=claim.cluster.id, code=error.code)
+                _log.warning("cannot release a lease", cluster=claim.cluster.id, code=error.code)
                 return
             else:
                 return
 
     async def _pass(self, claim: Claim) -> Outcome:
-        """One reconciliation, cut off when the caller's wish changes under it; then another is due at once."""
+        """One pass, cancelled when the desired state changes; then another is due at once."""
         work = asyncio.ensure_future(self._reconciler.reconcile(claim))
         keeper = asyncio.ensure_future(self._keep(claim))
         try:
             done, _ = await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if work in done:
                 return work.result()
-            keeper.result()  # LeaseLost, or the wish has changed
+            keeper.result()  # LeaseLost, or the desired state has changed
             return RequeueAfter(0.0)
         finally:
             for task in (work, keeper):
@@ -163,13 +163,13 @@ class Worker:
             await asyncio.gather(work, keeper, return_exceptions=True)
 
     async def _keep(self, claim: Claim) -> None:
-        """Renew the lease until the wish differs from what the pass was begun for. Raises LeaseLost."""
-        wish = claim.cluster.desired
+        """Renew the lease until the desired state differs from that of the claim. Raises LeaseLost."""
+        desired = claim.cluster.desired
         with self._store.watch_requests(claim.cluster.id) as watch:
-            # What was wished for after the claim and before the watch.
+            # A request may have come between the claim and the watch.
             fresh = await self._store.get_cluster(claim.cluster.id)
             renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
-            while fresh.desired is wish:
+            while fresh.desired is desired:
                 if await watch.wait(renew_at - self._clock.monotonic()):
                     fresh = await self._store.get_cluster(claim.cluster.id)
                 else:

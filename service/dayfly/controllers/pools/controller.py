@@ -22,15 +22,15 @@ from dayfly.store import Store
 
 _log = structlog.get_logger(__name__)
 
-_BREATH_SECONDS: Final = 0.2
-"""Many clusters may come and go in a moment: one look does for all of them."""
+_BATCH_SECONDS: Final = 0.2
+"""Batches the changes of many clusters into one look."""
 
 
 class PoolController:
-    """Looks at all pools whenever a cluster, a template or a pool has changed, and now and then.
+    """Looks at all pools whenever a cluster, a template or a pool has changed, and periodically.
 
-    Every worker process does: the store counts members anew where it adds some, and leaves claimed ones alone.
-    `memory_factor`: how many times over forks may be promised memory.
+    Every worker process runs it: the store counts the members again before it adds some, and never removes claimed
+    ones. `memory_factor`: the memory overcommit of forks.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class PoolController:
                 try:
                     await self.look()
                 except DayflyError as error:
-                    _log.warning("cannot look after pools", code=error.code, reason=error.message)
-                await self._clock.sleep(_BREATH_SECONDS)
+                    _log.warning("cannot reconcile pools", code=error.code, reason=error.message)
+                await self._clock.sleep(_BATCH_SECONDS)
                 await watch.wait(self._poll_seconds)
 
     async def look(self) -> None:
-        """Tend every pool. Raises DatabaseUnavailable."""
+        """Reconcile every pool. Raises DatabaseUnavailable."""
         for pool in await self._store.list_pools():
             try:
-                condition = await self._tend(pool)
+                condition = await self._reconcile(pool)
             except DayflyError as error:
-                # One whose image is gone keeps the others from nothing.
+                # A pool without its image must not block the others.
                 condition = PoolCondition(error.code, error.message)
             await self._record(pool, condition)
 
-    async def _tend(self, pool: Pool) -> PoolCondition | None:
-        """Dismiss and refill; why it cannot be filled now, if so."""
+    async def _reconcile(self, pool: Pool) -> PoolCondition | None:
+        """Remove surplus members and add missing ones; the reason where the pool cannot be filled."""
         spec, key = await self._specs.now(pool.spec, pool.owner)
         now = self._clock.now()
         members = await self._store.members(pool.id)
@@ -84,7 +84,7 @@ class PoolController:
         )
         if going:
             count = await self._store.remove_members(going)
-            _log.info("pool members dismissed", pool=pool.name, count=count)
+            _log.info("pool members removed", pool=pool.name, count=count)
         if pool.largest == 0:
             return None
         size = pool.desired_size(now)
@@ -98,7 +98,7 @@ class PoolController:
         return pool_condition(staying, now)
 
     async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> PoolCondition:
-        """Have it made, unless that failed a while ago; what is waited for."""
+        """Queue the template, unless the last one failed; the condition of the pool meanwhile."""
         for template in await self._store.list_templates(owner=owner):
             if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
                 return PoolCondition(template.fault.code, f"template {template.id} failed: {template.fault.message}")
@@ -117,7 +117,7 @@ class PoolController:
 
 
 def pool_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> PoolController:
-    """The pools' curator of this process."""
+    """The pool controller of this process."""
     return PoolController(
         store,
         specs,

@@ -21,30 +21,30 @@ from dayfly.steps.vm.pause_resume import PAUSED, vm_states
 _log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = 4
-"""Members that are looked at side by side: each look runs a command in every container of theirs."""
+"""Members that are checked in parallel: each check runs a command in every container."""
 
 
 class PoolHealth:
-    """One look after the other at all that wait."""
+    """Checks all waiting members."""
 
     def __init__(self, context: ClusterContext) -> None:
         self._context = context
 
     async def look(self) -> None:
-        """Have those looked at by a worker that are not as they should be. Raises EngineUnavailable."""
+        """Requeue the members whose machines are not paused. Raises EngineUnavailable."""
         store = self._context.store
         members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
         slots = asyncio.Semaphore(_AT_ONCE)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            looks = {member.id: group.create_task(self._waits(member, slots)) for member in members}
+            looks = {member.id: group.create_task(self._is_paused(member, slots)) for member in members}
         await store.requeue([member_id for member_id, look in looks.items() if not look.result()])
 
-    async def _waits(self, member: Cluster, slots: asyncio.Semaphore) -> bool:
-        """Whether every machine of it is as whoever gets it needs it."""
+    async def _is_paused(self, member: Cluster, slots: asyncio.Semaphore) -> bool:
+        """Whether every machine of the member is paused."""
         async with slots:
             try:
                 found = await vm_states(self._context.drivers, self._context.topology(member), member.id)
             except Failure as error:
-                _log.warning("a pool's member does not say how it is", cluster=member.id, code=error.code)
+                _log.warning("the machines of a pool member do not answer", cluster=member.id, code=error.code)
                 return False
         return set(found.values()) == {PAUSED}
