@@ -13,7 +13,7 @@ def migrations() -> Path:
 
 
 def provisioning() -> Path:
-    """The folder of what goes into machines: recipes, roles, entrypoints."""
+    """The folder of recipes, roles and entrypoints."""
     return _find("provisioning")
 
 

@@ -1,4 +1,4 @@
-"""The clock, injected. Nothing else calls `time` or `asyncio.sleep`, so that tests never wait for real time."""
+"""The injected clock. No other module calls `time` or `asyncio.sleep`, so that tests never wait for real time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the project knows of time."""
+    """The source of time for all modules."""
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary point; never goes back."""
+        """Seconds since an arbitrary point; never decreases."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        ...
+    async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:

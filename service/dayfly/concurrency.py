@@ -1,7 +1,7 @@
 """Helpers for asyncio: calls that must not be cancelled half-way, and the single cause of an exception group.
 
 A cancelled statement leaves its database connection in an unknown state; on SQLite such a connection kept the write
-lock until all other writers had timed out. A cancelled `create` leaves a container on the engine that nobody knows of.
+lock until all other writers had timed out. A cancelled `create` leaves an unknown container on the engine.
 A call that is marked uncancellable has a time limit of its own.
 """
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def uncancellable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The method runs to its end even if who waits for it is cancelled; the cancellation goes on after that."""
+    """The method completes even if its caller is cancelled; the cancellation is raised after that."""
 
     @wraps(method)
     async def to_its_end(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -34,9 +34,9 @@ def uncancellable(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
 
 @asynccontextmanager
 async def unwrap_exception_group() -> AsyncIterator[None]:
-    """Around a task group: raises the first failure itself, in place of the group that holds it.
+    """Wraps a task group: raises its first failure instead of the exception group.
 
-    The others were cancelled because of it, so there is rarely more than one.
+    A failure cancels the other tasks, so a group rarely has a second failure.
     """
     try:
         yield
@@ -48,7 +48,7 @@ async def unwrap_exception_group() -> AsyncIterator[None]:
 
 
 async def _end_of(running: asyncio.Future[Any]) -> None:
-    """Until it has ended, however often we are cancelled meanwhile: every transaction has a time limit of its own."""
+    """Wait for the end of `running`, despite cancellations: every uncancellable call has a time limit of its own."""
     while not running.done():
         waiting: Awaitable[Any] = asyncio.wait({running})
         try:
@@ -56,4 +56,4 @@ async def _end_of(running: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError:
             continue
     if not running.cancelled():
-        running.exception()  # seen; who asked is gone
+        running.exception()  # retrieved: asyncio would log it otherwise

@@ -1,6 +1,6 @@
 """Structured logs on standard error, and the format of metrics. No secret is ever in either.
 
-Not here: which metrics there are (api/system/routes_metrics.py).
+Not here: the metrics (api/system/routes_metrics.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dayfly.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log lines as people read them, or as JSON; libraries' own logs from warnings up, in the same form."""
+    """Log as text or as JSON. Libraries log from warnings up, in the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -25,7 +25,7 @@ def configure_logging(settings: Settings) -> None:
     ]
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,  # the default shows local variables: secrets among them
+        exception_formatter=structlog.dev.plain_traceback,  # the default shows local variables, which hold secrets
     )
     if settings.log_format == "json":
         shared.append(structlog.processors.format_exc_info)
@@ -41,7 +41,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    # It tells of each connection that a database's end breaks, with a traceback; who used it tells so in one line.
+    # The pool logs a traceback for each connection that breaks; the connection's user logs one line already.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for ours in ("dayfly", "uvicorn.error"):
         logging.getLogger(ours).setLevel(settings.log_level.upper())
@@ -49,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity with its samples: label values by their names, and the figure. Named as Prometheus wants it."""
+    """A metric in Prometheus' terms. A sample has its labels (name → value) and its figure."""
 
     name: str
     kind: Literal["gauge", "counter"]

@@ -1,7 +1,7 @@
 """Verifies a freshly baked image: boots one node of it, by the steps that create clusters.
 
-The node belongs to an installation of its own, `<instance>.bake`, whose objects no service collects. Nothing of it
-reaches the store. Not here: the steps (steps/), and when a bake verifies (images/bake.py).
+The node belongs to an installation of its own, `<instance>.bake`, whose objects no service collects. The store has no
+record of it. Not here: the steps (steps/), and the phases of a bake (images/bake.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dayfly.steps.teardown import remove_everything
 
 @dataclass(frozen=True)
 class Verifier:
-    """Makes a one-node cluster of an image and runs what its manifest says must work (images.bake.Verify)."""
+    """Creates a one-node cluster of an image and runs its manifest's `verify` commands (images.bake.Verify)."""
 
     instance: str
     drivers: Drivers
@@ -39,12 +39,12 @@ class Verifier:
     clock: Clock
 
     async def __call__(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> None:
-        """Raises what a step raises, ImageBroken for a command that fails; leaves nothing running.
+        """Raises a step's errors, and ImageBroken for a failed command. Removes the cluster in every case.
 
-        `progress` takes one sentence for a person.
+        `progress` receives sentences for people.
         """
         context = self._context(image_id, manifest, progress)
-        # What an earlier bake of the recipe, killed while it verified, could not take away.
+        # Remove the cluster of an earlier bake of the recipe that was killed.
         await remove_everything(self.drivers.engine, context.cluster.id)
         try:
             await self._create(context)
@@ -82,7 +82,7 @@ class Verifier:
 
     async def _create(self, context: StepContext) -> None:
         nodes = context.spec.nodes()
-        for planned in plan_steps(context.spec):  # In an order in which each step follows what it waits for.
+        for planned in plan_steps(context.spec):  # Each step follows its dependencies.
             step = self.steps[planned.name]
             node = nodes[planned.node - 1] if planned.node else None
             context.progress(f"step {planned.name}")

@@ -1,7 +1,7 @@
 """The values that the domain, the API and the client share: phases, purposes, choices, and patterns of names.
 
-Needs the standard library alone, so that the client needs nothing of the server. The domain's modules export those
-that they have rules about. Not here: these rules (domain/).
+It needs only the standard library, so that the client needs no part of the server. The domain's modules export the
+values that they have rules for. Not here: these rules (domain/).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 CLUSTER_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-"""A DNS label of at most 40 characters that starts with a letter; so no name can be mistaken for an id."""
+"""A DNS label of at most 40 characters that starts with a letter, so that no name looks like an id."""
 CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -88,27 +88,27 @@ class TemplatePhase(StrEnum):
 
 
 Readiness = Literal["usable", "nodes", "booted"]
-"""What `ready` promises: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
+"""The guarantee of `ready`: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
 
-Of a fork that is not only to be booted: a pod has run in its template, and SSH has answered in that template's first
-fork; its own nodes are Ready, and their kubelets answer.
+For a fork with Kubernetes: its nodes are Ready and their kubelets answer; the pod has run in its template, and SSH has
+answered in that template's first fork.
 """
 
 Restart = Literal["always", "never"]
-"""After the engine, the host or a machine of the cluster went down: `always` it is brought back, `never` it fails."""
+"""After a failure of the engine, the host or a machine: `always` restarts the cluster, `never` lets it fail."""
 
 VmsUnderHold = Literal["running", "stopped", "hibernated"]
-"""What a hold does with the machines of a cluster that failed or expired. One that failed cannot hibernate: stopped."""
+"""A hold's treatment of the machines of a failed or expired cluster. A failed cluster is stopped, not hibernated."""
 
 Isolation = Literal["shared", "strict"]
-"""`shared`: it may be a fork of its owner's template, and then has the cluster CA of that template's other forks.
-`strict`: it is made from nothing, with a CA of its own."""
+"""`shared`: the cluster may be a fork of its owner's template, with the same cluster CA as the template's other forks.
+`strict`: the cluster boots from its image, with a CA of its own."""
 
 ExpiryReason = Literal["ttl", "heartbeat"]
-"""What ends a cluster: its time to live, or the time in which a heartbeat must come."""
+"""The reason of an expiry: the time to live is over, or no heartbeat came in time."""
 
 WaitFor = Literal["ready", "hibernated", "settled", "deleted"]
-"""What a request may wait for: `settled` is ready or failed; hibernated or deleted where that was asked for."""
+"""The state that a request waits for: `settled` is ready or failed, or hibernated or deleted where that is desired."""
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 """A day of a pool's schedule."""

@@ -121,7 +121,7 @@ async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: 
         "there is no /var/run/docker.sock: the engine does not run",
     )
     assert "systemctl start docker" in checks["engine"].advice
-    assert (checks["accelerator"].status, checks["accelerator"].advice) == ("warn", "mend the engine first")
+    assert (checks["accelerator"].status, checks["accelerator"].advice) == ("warn", "repair the engine first")
     assert checks["tun"].status == "ok"
     assert "node images" not in checks
 

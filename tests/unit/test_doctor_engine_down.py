@@ -39,7 +39,7 @@ def judged(root: Path, address: EngineAddress = DEFAULT, *, programs: tuple[str,
     ("programs", "found", "advice"),
     [
         (("dockerd", "docker"), "the engine does not run", "systemctl start docker"),
-        (("docker",), "the docker command alone is none", "apt-get install docker.io"),
+        (("docker",), "the docker command alone is not an engine", "apt-get install docker.io"),
         (("podman",), "Podman does not listen", "systemctl start podman.socket"),
         ((), "no container engine is installed", "apt-get install docker.io"),
     ],
@@ -59,7 +59,7 @@ def test_a_setting_that_names_no_socket_is_named_itself(root: Path, setting: str
     assert f"correct {setting}" in check.advice
     (root / "run/file").touch()
     check = judged(root, EngineAddress("unix:///run/file", setting))
-    assert (check.found, check.advice) == ("/run/file is no socket", f"correct {setting}")
+    assert (check.found, check.advice) == ("/run/file is not a socket", f"correct {setting}")
     check = judged(root, EngineAddress("/var/run/docker.sock", setting))
     assert f"set {setting} to a URL" in check.advice
     check = judged(root, EngineAddress("tcp://127.0.0.1:9", setting))

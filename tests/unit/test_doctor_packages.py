@@ -51,7 +51,7 @@ async def test_a_suite_that_cannot_be_had_is_a_warning_with_the_reason() -> None
     assert fine.status == "ok"
     assert (broken.name, broken.status, broken.found) == (
         *("packages of trixie", "warn"),
-        "cannot be had; needed for mine",
+        "no usable mirror; needed for mine",
     )
     assert "DAYFLY_DEBIAN_MIRROR" in broken.advice
 

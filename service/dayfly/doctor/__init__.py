@@ -1,4 +1,4 @@
-"""Looks at a host before Dayfly runs on it: what was found, whether it will do, and what to do about it."""
+"""Examines a host before Dayfly runs on it: the facts, a verdict and advice for each check."""
 
 from dayfly.doctor.checks import GIB, Check, Host
 from dayfly.doctor.examine import Acceleration, Subject, examine

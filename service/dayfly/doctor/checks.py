@@ -1,6 +1,6 @@
-"""What a host must have, check by check: each is a pure function from facts to a Check.
+"""The checks of a host: each is a pure function from facts to a Check.
 
-Not here: how the facts of an engine, a database or an accelerator are asked for (examine.py).
+Not here: the queries to engine, database and accelerator (examine.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEMORY_NEEDED, MEMORY_WANTED = 2 * GIB, 5 * GIB
 
 @dataclass(frozen=True)
 class Check:
-    """One answer: `found` says what is there; `advice` what to do, empty where all is well."""
+    """The result of one check: `found` is a fact; `advice` is an action, empty where none is needed."""
 
     name: str
     status: Status
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Host:
-    """The facts of this machine. `root` is where its file system begins; sizes in bytes."""
+    """The facts of this machine. `root` is the root of its file system; sizes in bytes."""
 
     root: Path = Path("/")
     which: Callable[[str], str | None] = shutil.which
@@ -76,7 +76,7 @@ def storage_driver(info: EngineInfo) -> Check:
 
 
 def cgroups(info: EngineInfo) -> Check:
-    """Both versions work: guests boot with the one their image wants, whatever the host has."""
+    """Both versions work: guests boot with the version of their image, whatever the host has."""
     return Check("cgroups", "ok", f"version {info.cgroup_version}, {info.cgroup_driver} driver")
 
 
@@ -89,21 +89,21 @@ def tun(host: Host) -> Check:
 def cores(cores: int) -> Check:
     if cores >= 2:
         return Check("cores", "ok", str(cores))
-    return Check("cores", "warn", str(cores), "Kubernetes wants two; `bare` clusters work")
+    return Check("cores", "warn", str(cores), "Kubernetes needs two; `bare` clusters work")
 
 
 def memory(host: Host, info: EngineInfo | None) -> Check:
-    """Free memory where the host tells it, else all that the engine's host has."""
+    """The host's available memory where that is known, else all memory of the engine's host."""
     available = _meminfo(host, "MemAvailable")
     if available is None and info is not None:
         available = info.memory_bytes
     if available is None:
-        return Check("memory", "warn", "neither the host nor the engine tells", "see that 5 GiB are free")
+        return Check("memory", "warn", "neither the host nor the engine reports it", "make sure that 5 GiB are free")
     found = f"{_gib(available)} available"
     if available < MEMORY_NEEDED:
-        return Check("memory", "fail", found, "not even one small node fits: free some")
+        return Check("memory", "fail", found, "too little for one small node: free some memory")
     if available < MEMORY_WANTED:
-        return Check("memory", "warn", found, f"a Kubernetes cluster of two nodes wants {_gib(MEMORY_WANTED)}")
+        return Check("memory", "warn", found, f"a Kubernetes cluster of two nodes needs {_gib(MEMORY_WANTED)}")
     return Check("memory", "ok", found)
 
 
@@ -112,12 +112,12 @@ def forwarding(host: Host, info: EngineInfo | None) -> Check:
     if value == "1" or (value is None and info is not None and info.ipv4_forwarding):
         return Check("forwarding", "ok", "IPv4 forwarding is on")
     return Check(
-        "forwarding", "fail", "IPv4 forwarding is off: published ports lead nowhere", "sysctl -w net.ipv4.ip_forward=1"
+        "forwarding", "fail", "IPv4 forwarding is off: published ports do not work", "sysctl -w net.ipv4.ip_forward=1"
     )
 
 
 def kernel_network(host: Host) -> Check:
-    """Bridges and address translation, which every cluster's own namespace needs of the kernel."""
+    """The kernel's bridges and address translation, which every cluster's network namespace needs."""
     bridged = any(host.path("/sys/class/net").glob("*/bridge")) or host.path("/sys/module/bridge").exists()
     tracked = host.path("/proc/sys/net/netfilter/nf_conntrack_max").exists()
     missing = [name for name, there in (("bridge", bridged), ("nf_conntrack", tracked)) if not there]
@@ -133,9 +133,9 @@ def engine_disk(host: Host, info: EngineInfo | None) -> Check:
     free = host.disk_free(host.existing(root))
     found = f"{_gib(free)} free at {root}"
     if free < ENGINE_DISK_NEEDED:
-        return Check("engine disk", "fail", found, "free some (docker system df shows what is there)")
+        return Check("engine disk", "fail", found, "free some space (docker system df shows its use)")
     if free < ENGINE_DISK_WANTED:
-        return Check("engine disk", "warn", found, f"images and nodes' disks soon take {_gib(ENGINE_DISK_WANTED)}")
+        return Check("engine disk", "warn", found, f"images and nodes' disks soon need {_gib(ENGINE_DISK_WANTED)}")
     return Check("engine disk", "ok", found)
 
 
@@ -143,7 +143,7 @@ def cache_disk(host: Host, cache_dir: Path) -> Check:
     free = host.disk_free(host.existing(cache_dir))
     found = f"{_gib(free)} free at {cache_dir}"
     if free < CACHE_DISK_WANTED:
-        advice = f"a first bake of Kubernetes takes up to {_gib(CACHE_DISK_WANTED)}; DAYFLY_CACHE_DIR moves it"
+        advice = f"a first bake of Kubernetes needs up to {_gib(CACHE_DISK_WANTED)}; DAYFLY_CACHE_DIR moves the cache"
         return Check("cache disk", "warn", found, advice)
     return Check("cache disk", "ok", found)
 
@@ -151,11 +151,11 @@ def cache_disk(host: Host, cache_dir: Path) -> Check:
 def writable(name: str, host: Host, folder: Path) -> Check:
     if os.access(host.existing(folder), os.W_OK | os.X_OK):
         return Check(name, "ok", str(folder))
-    return Check(name, "fail", f"{folder} cannot be written", "set DAYFLY_STATE_DIR, or mend its owner")
+    return Check(name, "fail", f"{folder} cannot be written", "set DAYFLY_STATE_DIR, or correct the folder's owner")
 
 
 def bake_tools(host: Host) -> Check:
-    """What a bake needs of this host itself; where its packages come from is asked by packages.py."""
+    """A bake's requirements of this host; packages.py checks the sources of its packages."""
     lacking = missing(which=host.which, has_module=host.has_module, user_id=host.user_id(), root=host.root)
     if not lacking:
         return Check("bake tools", "ok", "programs, Debian's keyring, root")
@@ -164,7 +164,7 @@ def bake_tools(host: Host) -> Check:
 
 
 def total_memory(host: Host) -> int | None:
-    """All that the machine has, in bytes; None where its kernel does not tell."""
+    """The machine's memory in bytes; None where its kernel does not report it."""
     return _meminfo(host, "MemTotal")
 
 

@@ -1,6 +1,6 @@
-"""Why an engine does not answer, and what to do about it: its socket is missing, forbidden, or nothing listens.
+"""Why an engine does not answer, with advice: its socket is missing, forbidden, or no process listens.
 
-Not here: asking an engine that answers (examine.py).
+Not here: the checks of an engine that answers (examine.py).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from dayfly.doctor.checks import Check, Host
 _UNIX: Final = "unix://"
 _REMOTE: Final = ("tcp://", "http://", "https://", "ssh://")
 _CONNECT_SECONDS: Final = 2.0
-_START: Final = "start it (systemctl start docker) and see why it ended (journalctl -u docker)"
+_START: Final = "start it (systemctl start docker); its log shows why it ended (journalctl -u docker)"
 
 
 @dataclass(frozen=True)
 class EngineAddress:
-    """Where the engine should be. `setting` is the environment variable that says so, None where it is the default."""
+    """The engine's address. `setting` is the environment variable that sets it, None for the default."""
 
     url: str = "unix:///var/run/docker.sock"
     setting: str | None = None
 
 
 def engine_down(host: Host, address: EngineAddress, said: str) -> Check:
-    """The failed check of an engine that did not answer; `said` is what the attempt to ask it ended with."""
+    """The failed check of an engine that did not answer; `said` is the error of the query."""
     url, setting = address.url, address.setting or "DAYFLY_DOCKER_HOST"
     if url.startswith(_REMOTE):
-        return _failed(f"{url} ({setting}): {said}", f"see that an engine listens there, or correct {setting}")
+        return _failed(f"{url} ({setting}): {said}", f"start the engine that listens there, or correct {setting}")
     if not url.startswith(f"{_UNIX}/"):
-        return _failed(f"{url} ({setting}) is no address", f"set {setting} to a URL: unix:///var/run/docker.sock")
+        return _failed(f"{url} ({setting}) is not a URL", f"set {setting} to a URL: unix:///var/run/docker.sock")
     return _socket_down(host, address, Path(url.removeprefix(_UNIX)), said)
 
 
@@ -46,10 +46,10 @@ def _socket_down(host: Host, address: EngineAddress, path: Path, said: str) -> C
     if error in {errno.EACCES, errno.EPERM}:
         return _failed(f"this user may not open {path}", _permission(here))
     if error == errno.ECONNREFUSED and not here.is_socket():
-        return _failed(f"{path} is no socket", f"correct {address.setting or 'DAYFLY_DOCKER_HOST'}")
+        return _failed(f"{path} is not a socket", f"correct {address.setting or 'DAYFLY_DOCKER_HOST'}")
     if error == errno.ECONNREFUSED:
         return _failed(f"no process listens at {path}", _START)
-    return _failed(said, "see the engine's own log (journalctl -u docker), or restart it (systemctl restart docker)")
+    return _failed(said, "read the engine's log (journalctl -u docker), or restart it (systemctl restart docker)")
 
 
 def _without_socket(host: Host, address: EngineAddress, path: Path) -> Check:
@@ -58,10 +58,10 @@ def _without_socket(host: Host, address: EngineAddress, path: Path) -> Check:
         return _failed(f"there is no {path}, which {address.setting} names", advice)
     if host.which("dockerd") is not None:
         return _failed(f"there is no {path}: the engine does not run", _START)
-    advice = "install one (apt-get install docker.io); DAYFLY_DOCKER_HOST names one that listens elsewhere"
+    advice = "install one (apt-get install docker.io), or set DAYFLY_DOCKER_HOST to the address of another"
     found = "no container engine is installed"
     if host.which("docker") is not None:
-        found += ": the docker command alone is none"
+        found += ": the docker command alone is not an engine"
     elif host.which("podman") is not None:
         advice = f"systemctl start podman.socket and set DAYFLY_DOCKER_HOST=unix:///run/podman/podman.sock, or {advice}"
         found = "Podman does not listen at Docker's socket"
@@ -71,7 +71,7 @@ def _without_socket(host: Host, address: EngineAddress, path: Path) -> Check:
 def _permission(path: Path) -> str:
     try:
         group = grp.getgrgid(path.stat().st_gid).gr_name
-    except (OSError, KeyError):  # A folder above it is closed, or the group has no name.
+    except (OSError, KeyError):  # A parent folder is not readable, or the group has no name.
         group = "docker"
     if group == "root":
         return "run this as root, or give the engine's socket a group of its own"
@@ -79,7 +79,7 @@ def _permission(path: Path) -> str:
 
 
 def _connect(path: Path) -> int | None:
-    """The number of the error with which `path` cannot be connected to; None where it can."""
+    """The errno of a connection to `path`; None when the connection succeeds."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_CONNECT_SECONDS)
         try:

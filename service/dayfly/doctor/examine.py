@@ -1,6 +1,6 @@
-"""Asks the engine, the database and the accelerator, and gathers all checks. Nothing on the host is changed.
+"""Queries the engine, the database and the accelerator, and collects all checks. Changes nothing on the host.
 
-Not here: how a report is shown (cli/doctor.py), and which drivers are used (subject.py).
+Not here: the output of a report (cli/doctor.py), and the drivers (subject.py).
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from dayfly.errors import DatabaseInUse, DayflyError
 
 PATIENCE_SECONDS: Final = 15.0
 PROBE_PATIENCE_SECONDS: Final = 120.0
-_UNTRIED: Final = Check("accelerator", "warn", "not tried: it takes a container", "mend the engine first")
+_UNTRIED: Final = Check("accelerator", "warn", "not tested: the test needs a container", "repair the engine first")
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What virtual machines will run on, and why."""
+    """The accelerator of virtual machines, and the reason."""
 
     accelerator: Literal["kvm", "tcg"]
     reason: str
 
 
 class Engine(Protocol):
-    """What is asked of a container engine."""
+    """The queries to a container engine."""
 
     async def info(self) -> EngineInfo: ...
 
 
 class Images(Protocol):
-    """What is asked of an image store."""
+    """The queries to an image store."""
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]: ...
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined.
+    """The subject of an examination.
 
-    `probe` finds the accelerator, None where nothing is there to boot; `ping_database` raises DayflyError.
+    `probe` finds the accelerator, None when there is no image to boot; `ping_database` raises DayflyError.
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
-    `find_sources` looks for what bakes take (raises DayflyError); None: nothing is looked for.
+    `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
     """
 
     engine: Engine
@@ -68,7 +68,7 @@ class Subject:
 
 
 async def examine(subject: Subject) -> tuple[Check, ...]:
-    """All checks, in the order a person would mend them. Raises nothing: what cannot be asked is a failed check."""
+    """All checks, in the order of their repair. Raises nothing: a failed query is a failed check."""
     host = subject.host
     info, engine = await _ask_engine(subject)
     found = [engine]
@@ -87,7 +87,7 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
         await _check_database(subject),
         checks.bake_tools(host),
     ]
-    # Without apt nothing is taken from a mirror on this host itself.
+    # Without apt this host itself uses no mirror.
     if subject.find_sources is not None and host.which("apt-get") is not None:
         found += await check_packages(subject.needed_suites, subject.find_sources)
     return tuple(found)
@@ -98,8 +98,8 @@ async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
         async with asyncio.timeout(PATIENCE_SECONDS):
             info = await subject.engine.info()
     except (DayflyError, TimeoutError) as error:
-        said = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
-        return None, engine_down(subject.host, subject.engine_address, said)
+        reason = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
+        return None, engine_down(subject.host, subject.engine_address, reason)
     found = f"{info.name} {info.version} on Linux {info.kernel}; API {info.api_version}, oldest {info.min_api_version}"
     found += f"; image store: {info.image_store}"
     return info, Check("engine", "ok", "; ".join([found, *(f"it {limit}" for limit in info.limitations)]))
@@ -113,16 +113,16 @@ async def _check_accelerator(subject: Subject) -> Check:
             answer = await subject.probe()
     except (DayflyError, TimeoutError) as error:
         found = _text(error, "the probe did not end")
-        return Check("accelerator", "fail", found, "mend what is said above, or set DAYFLY_ACCELERATOR=tcg")
+        return Check("accelerator", "fail", found, "repair the engine, or set DAYFLY_ACCELERATOR=tcg")
     if answer is None:
         device = "/dev/kvm" if subject.host.path("/dev/kvm").exists() else "no /dev/kvm"
-        found = f"{device}; whether machines boot on it is tried with the first node image"
-        return Check("accelerator", "warn", found, "dayfly image bake bare, then ask again")
+        found = f"{device}; the test needs a node image"
+        return Check("accelerator", "warn", found, "dayfly image bake bare, then dayfly doctor again")
     if answer.accelerator == "kvm":
         return Check("accelerator", "ok", f"kvm: {answer.reason}")
     if subject.wanted == "kvm":
         advice = "enable (nested) virtualisation, or set DAYFLY_ACCELERATOR=auto"
-        return Check("accelerator", "fail", f"KVM is asked for and does not work: {answer.reason}", advice)
+        return Check("accelerator", "fail", f"KVM is required by DAYFLY_ACCELERATOR, but: {answer.reason}", advice)
     return Check(
         "accelerator",
         "warn",
@@ -134,7 +134,7 @@ async def _check_accelerator(subject: Subject) -> Check:
 async def _check_database(subject: Subject) -> Check:
     file = subject.database_file
     if file is not None and not subject.host.path(file).exists():
-        return Check("database", "ok", f"SQLite, to be made at {file}")
+        return Check("database", "ok", f"SQLite, to be created at {file}")
     what = f"SQLite at {file}" if file is not None else "PostgreSQL"
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -142,7 +142,7 @@ async def _check_database(subject: Subject) -> Check:
     except DatabaseInUse as error:
         return Check("database", "ok", f"SQLite: {error.message}")
     except (DayflyError, TimeoutError) as error:
-        return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", "see DAYFLY_DATABASE_URL")
+        return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", "check DAYFLY_DATABASE_URL")
     return Check("database", "ok", what)
 
 
@@ -151,7 +151,7 @@ async def _check_images(images: Images) -> Check:
         async with asyncio.timeout(PATIENCE_SECONDS):
             found = await images.list(label=LABEL_IMAGE)
     except (DayflyError, TimeoutError) as error:
-        return Check("node images", "fail", _text(error, "the engine does not tell"), "see the engine's own log")
+        return Check("node images", "fail", _text(error, "the engine did not answer"), "read the engine's log")
     names = sorted(reference for image in found for reference in image.references)
     if names:
         return Check("node images", "ok", ", ".join(names))

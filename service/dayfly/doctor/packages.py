@@ -1,4 +1,4 @@
-"""Whether the Debian packages that bakes take can be had from here: their suites are looked for as a bake does it.
+"""Checks whether this host reaches mirrors of the Debian suites that bakes need, in the same way as a bake.
 
 Not here: the programs that a bake runs (checks.bake_tools).
 """
@@ -21,7 +21,7 @@ LIMIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class NeededSuite:
-    """A suite, and the recipes that need it; `backports`: one of them takes packages from its backports, too."""
+    """A suite, and the recipes that need it; `backports`: a recipe needs packages from its backports, too."""
 
     suite: str
     backports: bool
@@ -32,7 +32,7 @@ FindSources = Callable[[NeededSuite], Awaitable[Sources]]
 
 
 def needed_suites(root: Path | None = None) -> tuple[NeededSuite, ...]:
-    """What all recipes together are made of; `root` is provisioning/. Raises as load_recipe does."""
+    """The suites of all recipes; `root` is provisioning/. Raises as load_recipe does."""
     toolbox = load_toolbox(root)
     needs: dict[str, tuple[bool, set[str]]] = {}
     for name in recipe_names(root):
@@ -43,7 +43,7 @@ def needed_suites(root: Path | None = None) -> tuple[NeededSuite, ...]:
 
 
 async def check_packages(needs: Sequence[NeededSuite], find: FindSources) -> tuple[Check, ...]:
-    """One check a suite. A host that cannot bake still runs images that it pulls, so nothing here is a failure."""
+    """One check for each suite. None is a failure, because a host that cannot bake can still run pulled images."""
     return tuple(await asyncio.gather(*(_check(need, find) for need in needs)))
 
 
@@ -53,14 +53,14 @@ async def _check(need: NeededSuite, find: FindSources) -> Check:
         async with asyncio.timeout(LIMIT_SECONDS):
             sources = await find(need)
     except TimeoutError:
-        advice = "see that apt reaches its mirrors (apt-get update), or set DAYFLY_DEBIAN_MIRROR to one that it reaches"
+        advice = "make apt reach its mirrors (apt-get update), or set DAYFLY_DEBIAN_MIRROR to a mirror that it reaches"
         return Check(name, "warn", f"no answer within {LIMIT_SECONDS:.0f} s; needed {recipes}", advice)
     except DayflyError as error:
-        return Check(name, "warn", f"cannot be had; needed {recipes}", error.message)
+        return Check(name, "warn", f"no usable mirror; needed {recipes}", error.message)
     found = f"{', '.join(source.release for source in sources.found)} of {sources.origin}, signed by Debian; {recipes}"
     if sources.missing:
-        advice = f"no mirror has {', '.join(sources.missing)}: bakes do without"
+        advice = f"no mirror has {', '.join(sources.missing)}: bakes leave it out"
         if any(release.endswith("-security") for release in sources.missing):
-            advice += " (DAYFLY_DEBIAN_SECURITY_MIRROR names a mirror)"
+            advice += " (DAYFLY_DEBIAN_SECURITY_MIRROR sets a mirror)"
         return Check(name, "warn", found, advice)
     return Check(name, "ok", found)

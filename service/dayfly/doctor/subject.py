@@ -1,4 +1,4 @@
-"""Opens what the doctor examines, with the drivers that the service itself would use."""
+"""Opens the subject of an examination, with the drivers of the service itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dayfly.store import Store
 
 @asynccontextmanager
 async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
-    """This host as `settings` have it; connections are closed at the end."""
+    """This host with `settings`. Connections are closed at the end of the block."""
 
     async def ping_database() -> None:
         store = await Store.open(settings.database)
@@ -47,7 +47,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
 
 
 async def _probe(settings: Settings, infrastructure: Infrastructure) -> Acceleration | None:
-    """The probe boots a kernel, and any node image has one; None where there is no image yet."""
+    """Boot the kernel of any node image; None when there is no image yet."""
     images = await infrastructure.images.list(label=LABEL_IMAGE)
     if not images:
         return None

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 SCHEMA_VERSION: Final = 2
-"""2: /usr/lib/dayfly/node reads how its machine starts from a file."""
+"""2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
 
 
 class _Frozen(BaseModel):
@@ -26,12 +26,12 @@ class NodeSize(_Frozen):
 
 
 class KubernetesNode(_Frozen):
-    """How to make a Kubernetes node of a booted machine, without knowing the version.
+    """The programs that make a Kubernetes node of a booted machine: the service need not know the version.
 
-    The two programs live in the image and are run as root over SSH, with /etc/dayfly/cluster.env and the PKI in place
-    (steps/guest/node_files.py says what they find there). Each may be run again after it was interrupted; with `--done`
-    it only tells, by its exit code, whether all its work has been done. A line that begins with "dayfly: " is progress
-    for people, all other output is evidence should the program end non-zero.
+    The two programs are in the image and run as root over SSH, after /etc/dayfly/cluster.env and the PKI were written
+    (steps/guest/node_files.py). An interrupted program may be run again. With `--done` a program only reports, by its
+    exit code, whether its work is complete. A line that begins with "dayfly: " is progress for people; all other output
+    is evidence if the program fails.
     """
 
     version: str
@@ -45,18 +45,18 @@ class ImageManifest(_Frozen):
     """One node image. Paths are inside the container; sizes as in NodeSize."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
-    """Counts changes of what containers of an image are told. Clusters of an earlier one stay; no new ones are made."""
+    """Counts changes of a container's input. Clusters of an earlier version keep running; no new ones are created."""
     recipe: str
     kernel: str = "/dayfly/vmlinuz"
     initrd: str = "/dayfly/initrd"
     disk: str = "/dayfly/disk.qcow2"
     kernel_arguments: tuple[str, ...] = ()
     control_plane: NodeSize
-    """What a control plane gets when the request says nothing; the first node, for an image without Kubernetes."""
+    """The default size of a control plane; of the first node, for an image without Kubernetes."""
     worker: NodeSize
     minimum: NodeSize
     kubernetes: KubernetesNode | None = None
     verify: tuple[str, ...] = ()
     """Shell commands that must succeed on a booted node before a bake's result may be used."""
     digest: str = ""
-    """The hash of everything the image was made from; bakes with the same digest are the same image."""
+    """The hash of all inputs of the bake: bakes with the same digest give the same image."""

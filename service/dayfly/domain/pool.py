@@ -12,7 +12,7 @@ from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import ClusterSpec
 
 _ROOM_SECONDS: Final = 10.0
-"""Every member is in the queue for a moment; one that is there for longer finds no room."""
+"""Every member is queued briefly; a member that is queued for longer finds no room on the host."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Period:
     size: int
 
     def has(self, moment: datetime) -> bool:
-        """Whether `moment` (aware, in UTC) lies in it."""
+        """Whether `moment` (aware, in UTC) is in the period."""
         return moment.weekday() in self.days and self.since <= moment.time() < self.until
 
 
@@ -48,7 +48,7 @@ INSUFFICIENT_CAPACITY: Final = "insufficient_capacity"
 
 @dataclass(frozen=True)
 class Pool:
-    """One pool. `size` members wait, `maximum` at most whatever a schedule says; `max_age_seconds` of one that waits.
+    """One pool: `size` paused members, at most `maximum` whatever the schedule, each at most `max_age_seconds` old.
 
     `schedule`: the first period that has the moment gives the size instead. `condition`: why a worker could not fill
     the pool in its last attempt.
@@ -72,20 +72,20 @@ class Pool:
 
     @property
     def largest(self) -> int:
-        """How many members are ever to wait; 0: it needs no template."""
+        """The largest number of members that the pool ever has; 0: the pool needs no template."""
         return min(self.maximum, max([self.size, *(period.size for period in self.schedule)]))
 
 
 def surplus_members(
     pool: Pool, shape: str, members: Collection[Cluster], now: datetime, *, retry_seconds: float, renewable: bool
 ) -> tuple[str, ...]:
-    """The ids of those members that are to go. `shape` is what the pool's spec comes to at `now`; `renewable`: there is
-    what others can be forks of.
+    """The ids of the members to remove. `shape` is that of the pool's spec at `now`; `renewable`: new members can be
+    forked.
 
-    At once: those of another shape, which nobody can ask for any more, and those above what is wanted, unfinished ones
-    first. One that failed, too; but if it never was ready only after `retry_seconds`, for the next may fail likewise.
-    Those that have waited too long go one by one, each when all others wait ready, and while others can be made: of a
-    pool of several, some are always there.
+    Removed at once: members of another shape, which no request matches; members above the desired size, unfinished
+    ones first; failed members, but those that were never ready only after `retry_seconds`, because the next may fail
+    likewise. Members that are too old are removed one at a time, when all others are ready and new members can be
+    forked: a pool of several members always has some.
     """
     present = [member for member in members if member.desired is not Desired.ABSENT]
     useless = [member for member in present if member.spec.shape != shape or _has_failed(member, now, retry_seconds)]
@@ -99,7 +99,7 @@ def surplus_members(
 
 
 def pool_condition(members: Collection[Cluster], now: datetime) -> PoolCondition | None:
-    """What is in the way of these members of a pool, that are to stay: one failed, or none finds room on the host."""
+    """Why a pool with these remaining members is not filled: a member failed, or a member finds no room on the host."""
     for member in members:
         if member.phase is Phase.FAILED and member.fault is not None:
             return PoolCondition(member.fault.code, f"member {member.id} failed: {member.fault.message}")
@@ -123,5 +123,5 @@ def _age(member: Cluster) -> tuple[datetime, str]:
 
 
 def is_waiting(member: Cluster) -> bool:
-    """Whether a caller can have it at once."""
+    """Whether a caller can claim the member at once."""
     return member.phase is Phase.READY and member.paused

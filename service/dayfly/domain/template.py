@@ -24,18 +24,18 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
-"""Counts changes of what machines are made of that a saved one would not survive: QEMU's command line, above all."""
+"""Counts changes, above all of QEMU's command line, that the snapshot of a machine does not survive."""
 FAILURES_IN_A_ROW: Final = 3
-"""So many forks failed one after the other: the template is at fault."""
+"""After so many failed forks in a row the template is at fault."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """One template. Sizes in bytes, as the disk has them. `uses` counts forks ever made, `forks` those that live.
+    """One template. Sizes in bytes on disk. `uses` counts all forks ever, `forks` the forks that exist.
 
-    `key` is template_key() of what shaped it. `builder`: the id of the cluster that it was, or is being, made from.
-    `failures`: forks that failed since the last that did not. `fault`: why it failed; `failed_cluster`: the id of the
-    cluster that did, the builder or the first fork, which has the evidence.
+    `key` is its template_key(). `builder`: the id of the cluster whose snapshot the template is. `failures`: failed
+    forks since the last success. `fault`: why the template failed; `failed_cluster`: the id of the cluster with the
+    evidence, which is the builder or the first fork.
     """
 
     id: str
@@ -56,17 +56,17 @@ class Template:
 
 
 def template_key(spec: ClusterSpec, owner: str, accelerator: Accelerator, processor: str) -> str:
-    """What a cluster and a template must have in common: its shape, its owner, and what runs it.
+    """The hash that a cluster and its template share: of shape, owner, accelerator and processor.
 
-    QEMU's version is the image's, which the shape names. `processor`: the host's, with microcode and
-    kernel, where machines see it (KVM).
+    The shape names the image, and thereby QEMU's version. `processor`: the host's, with microcode and kernel; it counts
+    on KVM only, where machines see it.
     """
     parts = (str(FORMAT), spec.shape, owner, accelerator, processor if accelerator == "kvm" else "")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def without_wishes(spec: ClusterSpec) -> ClusterSpec:
-    """`spec` of a cluster that is nobody's: a template's, or a pool's. Of a caller's wishes only the shape is left."""
+    """`spec` for a template or a pool: with the shape of `spec`, but without the caller's other options."""
     nobodys: dict[str, object] = {
         "labels": {},
         "ttl_seconds": None,
@@ -79,7 +79,7 @@ def without_wishes(spec: ClusterSpec) -> ClusterSpec:
 
 
 def is_worn(template: Template, now: datetime, *, max_age_seconds: float, unused_seconds: float) -> bool:
-    """Whether a ready template is to be retired: too old, unused for too long, or forks of it fail."""
+    """Whether a ready template must be retired: it is too old, unused for too long, or its forks fail."""
     return (
         (now - template.created_at).total_seconds() > max_age_seconds
         or is_unused(template, now, unused_seconds)
@@ -88,6 +88,6 @@ def is_worn(template: Template, now: datetime, *, max_age_seconds: float, unused
 
 
 def is_unused(template: Template, now: datetime, seconds: float) -> bool:
-    """Whether nobody has used it for so long; before its first use its own readiness counts."""
+    """Whether the last fork, or without one the template's readiness, is more than `seconds` ago."""
     last = template.last_used_at or template.ready_at or template.created_at
     return (now - last).total_seconds() > seconds

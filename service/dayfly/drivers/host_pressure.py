@@ -13,11 +13,11 @@ _SOME: Final = re.compile(r"^some avg10=([0-9.]+) ", re.MULTILINE)
 
 
 class KernelPressure:
-    """A PressureGauge over /proc. Each look reads one small file.
+    """A PressureGauge over /proc.
 
-    With PSI: the share of the last ten seconds in which some process waited for a CPU. Kernels without it, or booted
-    without it, have the load average of the last minute: 100 percent is a second process waiting for every CPU (load
-    twice their number), 0 is none. It lags behind, and counts waits for disks as well.
+    With PSI: the share of the last ten seconds in which at least one process waited for a CPU. Without PSI: the
+    one-minute load average, where 0 percent is one process per CPU and 100 percent is two. The load average lags, and
+    counts processes that wait for disks.
     """
 
     def __init__(self, proc: Path = Path("/proc"), *, cpus: int | None = None) -> None:
@@ -25,7 +25,7 @@ class KernelPressure:
         self._cpus = cpus or os.cpu_count() or 1
 
     def read(self) -> Pressure:
-        """No pressure where the kernel tells nothing at all."""
+        """Zero where the kernel provides neither PSI nor a load average."""
         percent = self._stalled()
         return Pressure(percent, "psi") if percent is not None else Pressure(self._overload(), "load")
 
@@ -33,7 +33,7 @@ class KernelPressure:
         try:
             found = _SOME.search((self._proc / "pressure" / "cpu").read_text())
         except OSError:
-            # Not built in (no such file), switched off (not supported), or hidden from a container.
+            # PSI is not built in, switched off, or hidden from a container.
             return None
         return float(found[1]) if found else None
 

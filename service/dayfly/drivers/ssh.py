@@ -22,24 +22,24 @@ from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 
 _RETRY_SECONDS: Final = 0.2
 _ATTEMPT_SECONDS: Final = 120.0
-"""Longer than any login that is still under way, emulated and under load."""
+"""Longer than any successful login to an emulated node under load."""
 _KEEPALIVE_SECONDS: Final = 30
 _KEEPALIVE_MISSES: Final = 6
-"""An emulated node under load may stay silent for a minute or two, and be well."""
+"""A healthy emulated node under load may be silent for a minute or two."""
 _BROKEN: Final = (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError, asyncssh.ProtocolError)
-"""The connection, or the way to the node, failed: another may do. Everything else that SSH says is a refusal."""
+"""The connection failed: retry. Every other SSH error is a refusal."""
 
 
 @dataclass
 class _Kept:
-    """A target's connection; the lock lets concurrent callers share one attempt to make it."""
+    """A target's connection; the lock lets concurrent callers share one connection attempt."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: asyncssh.SSHClientConnection | None = None
 
 
 class SshConnections:
-    """The SSH connections of one process; to log in, one of them has `attempt_seconds`."""
+    """The SSH connections of one process. Each login attempt may take `attempt_seconds`."""
 
     def __init__(self, *, clock: Clock | None = None, attempt_seconds: float = _ATTEMPT_SECONDS) -> None:
         self._clock = clock or SystemClock()
@@ -47,7 +47,7 @@ class SshConnections:
         self._kept: dict[SshTarget, _Kept] = {}
 
     async def wait(self, target: SshTarget, *, timeout: float) -> None:
-        # A command, not a connection: one that was kept says nothing about the node of now.
+        # Run a command: a kept connection may be stale.
         await self.run(target, "true", timeout=timeout)
 
     async def run(
@@ -59,22 +59,22 @@ class SshConnections:
         timeout: float,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        """A connection that turns out broken before the command has begun is made again; one that breaks while it
-        runs raises SshTimeout: whether to run it a second time is the caller's to know.
+        """Reconnects when the connection breaks before the command has started. Raises SshTimeout when the connection
+        breaks while the command runs: only the caller knows whether the command may run twice.
         """
-        trouble: list[str] = []
+        failures: list[str] = []
         try:
             async with asyncio.timeout(timeout):
-                process = await self._begin(target, command, stdin, trouble)
+                process = await self._begin(target, command, stdin, failures)
                 return await _finish(process, on_line)
         except TimeoutError as error:
-            reason = f"; last: {trouble[-1]}" if trouble else ""
+            reason = f"; last error: {failures[-1]}" if failures else ""
             raise SshTimeout(f"{_where(target)} did not answer within {timeout:g} s{reason}") from error
         except _BROKEN as error:
             raise SshTimeout(f"{_where(target)}: the connection broke while a command ran: {error}") from error
 
     async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
-        # -o: no owner from the archive; both GNU's and busybox's tar know the short options.
+        # -o: no owner from the archive. Both GNU's and busybox's tar have the short options.
         result = await self.run(target, "umask 022 && tar -x -p -o -C / -f -", stdin=archive(files), timeout=timeout)
         if result.exit_code != 0:
             paths = ", ".join(file.path for file in files)
@@ -89,48 +89,47 @@ class SshConnections:
             await self.forget(target)
 
     async def _begin(
-        self, target: SshTarget, command: str, stdin: bytes, trouble: list[str]
+        self, target: SshTarget, command: str, stdin: bytes, failures: list[str]
     ) -> asyncssh.SSHClientProcess[bytes]:
         while True:
-            connection = await self._connection(target, trouble)
+            connection = await self._connection(target, failures)
             try:
                 return await connection.create_process(command, input=stdin, encoding=None)
             except _BROKEN as error:
-                trouble.append(_text(error))
+                failures.append(_text(error))
                 connection.abort()
                 await self._clock.sleep(_RETRY_SECONDS)
 
-    async def _connection(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
+    async def _connection(self, target: SshTarget, failures: list[str]) -> asyncssh.SSHClientConnection:
         while True:
             if (kept := self._kept.get(target)) is None:
                 self._drop_dead()
                 kept = self._kept[target] = _Kept()
             async with kept.lock:
                 if kept.connection is None or kept.connection.is_closed():
-                    kept.connection = await self._connect(target, trouble)
+                    kept.connection = await self._connect(target, failures)
                 if self._kept.get(target) is kept:
                     return kept.connection
-                # Forgotten while it was made: nobody could close it later.
+                # forget() ran during the connect: no later call would close this connection.
                 await _close(kept)
 
     def _drop_dead(self) -> None:
-        """Clusters come and go; what is left of a gone one, its key above all, is not kept for ever."""
+        """Remove closed connections, and with them the private keys of deleted clusters."""
         for target, kept in tuple(self._kept.items()):
             if not kept.lock.locked() and (kept.connection is None or kept.connection.is_closed()):
                 del self._kept[target]
 
-    async def _connect(self, target: SshTarget, trouble: list[str]) -> asyncssh.SSHClientConnection:
-        """Try until it works or the caller's time is over.
+    async def _connect(self, target: SshTarget, failures: list[str]) -> asyncssh.SSHClientConnection:
+        """Retry until a login succeeds or the caller's timeout ends.
 
-        The published port accepts before the VM is up, and a node that is asked too often while it boots becomes
-        unreachable: so an attempt is given much time. But not all: a connection into which the node falls silent for
-        good, because something on the way has lost it, would otherwise be the only one ever tried.
+        The published port accepts connections before the VM is up, and frequent attempts make a booting node
+        unreachable: so an attempt may take long. Its limit ends a connection that was lost on the way and stays silent.
         """
         try:
             host_key = asyncssh.import_public_key(target.host_public_key)
             user_key = asyncssh.import_private_key(target.private_key)
         except asyncssh.KeyImportError as error:
-            raise SshRefused(f"{_where(target)}: a key for it cannot be read") from error
+            raise SshRefused(f"{_where(target)}: the host key or the private key cannot be parsed") from error
         while True:
             try:
                 async with asyncio.timeout(self._attempt_seconds):
@@ -150,9 +149,10 @@ class SshConnections:
                         keepalive_count_max=_KEEPALIVE_MISSES,
                     )
             except TimeoutError as error:
-                trouble.append(str(error) or f"silent for {self._attempt_seconds:g} s")  # ours has no text
+                # The error of asyncio.timeout() has no text.
+                failures.append(str(error) or f"silent for {self._attempt_seconds:g} s")
             except _BROKEN as error:
-                trouble.append(_text(error))
+                failures.append(_text(error))
             except asyncssh.DisconnectError as error:
                 raise SshRefused(f"{_where(target)}: {_text(error)}") from error
             await self._clock.sleep(_RETRY_SECONDS)
@@ -167,7 +167,7 @@ async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[
         await process.wait_closed()
     finally:
         if process.returncode is None:
-            # We leave, by time-out or cancellation: the command must not go on without us.
+            # Timeout or cancellation: end the command on the node.
             with suppress(OSError):
                 process.kill()
             process.close()
@@ -179,7 +179,7 @@ async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[
 async def _drain(reader: asyncssh.SSHReader[bytes], into: bytearray, on_line: Callable[[str], None] | None) -> None:
     async for line in reader:
         into.extend(line)
-        # At its end the reader gives one empty line more.
+        # The reader yields one empty line at the end.
         if on_line is not None and line:
             on_line(_decode(line).rstrip("\r\n"))
 

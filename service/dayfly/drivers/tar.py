@@ -12,7 +12,7 @@ from dayfly.drivers.interfaces import File
 def archive(files: Sequence[File], folders: Mapping[str, int] | None = None) -> bytes:
     """`files` owned by root, with their modes; the same input gives the same bytes.
 
-    `folders` maps a path to the mode it must have; other missing folders are left to whoever unpacks.
+    `folders` maps a path to its mode. The unpacking program creates other missing folders.
     """
     buffer = io.BytesIO()
     # GNU's format: busybox's tar reads its long names, but little of PAX.

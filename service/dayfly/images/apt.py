@@ -1,7 +1,7 @@
-"""Asks this machine's apt where a suite can be had, and the mirrors whether they have it, signed by Debian's keys.
+"""Finds mirrors of a Debian suite in this machine's apt sources, and verifies that Debian's keys sign their Release.
 
-Proxies, certificates and credentials are the machine's own: everything is fetched by apt. Not here: the order in which
-mirrors are tried (apt_sources.py), and what is made of the packages (rootfs.py).
+Everything is fetched by apt, with the machine's own proxies, certificates and credentials. Not here: the order of
+mirrors (apt_sources.py), and the root file systems (rootfs.py).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BAD_SIGNATURE: Final = ("GPG error", "signature verification", "is not signed",
 
 @dataclass(frozen=True)
 class Source:
-    """A suite at a mirror that has it."""
+    """A suite at a mirror."""
 
     uri: str
     release: str
@@ -58,10 +58,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a suite is taken from. `missing` are suites of updates that no mirror has.
-
-    `options` is apt's configuration for reaching the mirrors; `keyring` is what signatures are verified with.
-    """
+    """The mirrors of a suite. `missing`: suites of updates that no mirror has. `options`: apt's, for the mirrors."""
 
     found: tuple[Source, ...]
     missing: tuple[str, ...]
@@ -77,7 +74,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Answer:
-    """What apt said of a suite at a mirror: it serves it, does not have it, has it unsigned, or cannot be reached."""
+    """A mirror's answer for a suite: it serves the suite, lacks it, has it without a valid signature, or fails."""
 
     source: Source
     verdict: Literal["serves", "absent", "untrusted", "failed"]
@@ -85,9 +82,9 @@ class Answer:
 
 
 async def find_sources(suite: str, *, backports: bool = False, mirrors: Mirrors | None = None) -> Sources:
-    """Where `suite`, its updates and (if asked for) its backports can be had; every signature has been verified.
+    """The mirrors of `suite`, its updates and (with `backports`) its backports; every signature is verified.
 
-    Raises BakeFailed where the suite cannot be had, with what each mirror answered, and where the keyring is missing.
+    Raises BakeFailed when no mirror serves the suite, with each mirror's answer, and when the keyring is missing.
     """
     mirrors = mirrors or Mirrors()
     search = _Search(suite, backports, required_keyring(), await apt_options())
@@ -101,7 +98,7 @@ async def find_sources(suite: str, *, backports: bool = False, mirrors: Mirrors 
 
 
 def required_keyring() -> Path:
-    """Debian's keyring. Raises BakeFailed: nothing is fetched that cannot be verified."""
+    """Debian's keyring, which verifies every download. Raises BakeFailed when it is missing."""
     keyring = find_keyring()
     if keyring is None:
         raise BakeFailed(f"Debian's keyring is missing: apt-get install {KEYRING_PACKAGE}")
@@ -109,13 +106,13 @@ def required_keyring() -> Path:
 
 
 async def machine_entries() -> tuple[Entry, ...]:
-    """What this machine's apt sources have that may be Debian's; whether its lists have been fetched or not."""
+    """The entries of this machine's apt sources that may be Debian's, whether or not apt has fetched their lists."""
     everything = await run(["apt-get", *_INDEXTARGETS, "--no-release-info"])
     return parse_entries(everything, await run(["apt-get", *_INDEXTARGETS]))
 
 
 async def default_entries(suite: str) -> tuple[Entry, ...]:
-    """The sources that mmdebstrap has for `suite` where it is given none. Asks nothing of any mirror."""
+    """The sources that mmdebstrap uses for `suite` by default. Contacts no mirror."""
     with tempfile.TemporaryDirectory(prefix="dayfly-apt-") as folder:
         written = Path(folder) / "targets"
         ask = f'apt-get -o Dir="$1" {shlex.join(_INDEXTARGETS)} --no-release-info > {shlex.quote(str(written))}'
@@ -123,8 +120,8 @@ async def default_entries(suite: str) -> tuple[Entry, ...]:
             await run(
                 [
                     *("mmdebstrap", "--mode=chrootless", "--variant=custom", "--format=null"),
-                    # The hook's failure ends it: only what it wrote so far is wanted. Nothing is installed, so that
-                    # mmdebstrap 1.5 need not refuse to run as root without a chroot.
+                    # The hook fails on purpose, after it has written the sources: nothing is installed. So the check
+                    # of mmdebstrap 1.5, which refuses root without a chroot, may be skipped.
                     *("--skip=check/signed-by,check/chrootless", f"--setup-hook={ask}; exit 1", suite, "/dev/null"),
                 ],
                 name="mmdebstrap",
@@ -136,7 +133,7 @@ async def default_entries(suite: str) -> tuple[Entry, ...]:
 
 
 async def apt_options() -> tuple[str, ...]:
-    """How this machine reaches its mirrors: proxies, certificates, credentials, whether it trusts its clock."""
+    """apt's options for reaching mirrors: proxies, certificates, credentials, and the check of the clock."""
     dump = (await run(["apt-config", "dump"])).splitlines()
     options = [line.removesuffix(";") for line in dump if line.startswith(_FORWARDED) and not line.endswith('"";')]
     paths = await run(["apt-config", "shell", "0", f"{_CREDENTIALS[0]}/f", "1", f"{_CREDENTIALS[1]}/d"])
@@ -144,7 +141,7 @@ async def apt_options() -> tuple[str, ...]:
 
 
 async def ask(source: Source, keyring: Path, options: Sequence[str]) -> Answer:
-    """Fetch the Release file of `source` with apt, which verifies its signature and its age, and nothing else."""
+    """Fetch only the Release file of `source` with apt, which verifies its signature and its age."""
     with _private_apt(source, keyring, options) as configuration:
         try:
             await run(
@@ -157,13 +154,13 @@ async def ask(source: Source, keyring: Path, options: Sequence[str]) -> Answer:
     if any(sign in output for sign in _BAD_SIGNATURE):
         return Answer(source, "untrusted", f"no key of {keyring} has signed it")
     if _NO_RELEASE in output:
-        return Answer(source, "absent", "it is not there")
-    complaints = [line.partition(": ")[2] for line in output.splitlines() if line.startswith(("E: ", "Error: "))]
-    return Answer(source, "failed", complaints[0] if complaints else output)
+        return Answer(source, "absent", "the mirror does not have it")
+    errors = [line.partition(": ")[2] for line in output.splitlines() if line.startswith(("E: ", "Error: "))]
+    return Answer(source, "failed", errors[0] if errors else output)
 
 
 def _credentials(paths: str) -> Iterator[str]:
-    """Where apt's credentials lie, with the whole path: the apt that fetches takes another folder for its root."""
+    """Options with the absolute paths of apt's credentials: the apt that fetches has another root folder."""
     for line in paths.splitlines():
         number, _, quoted = line.partition("=")
         (path,) = shlex.split(quoted)
@@ -173,7 +170,7 @@ def _credentials(paths: str) -> Iterator[str]:
 
 @dataclass
 class _Search:
-    """One search for a suite: remembers what every mirror answered."""
+    """One search for a suite, with the answers of the mirrors that do not serve it."""
 
     suite: str
     backports: bool
@@ -182,10 +179,10 @@ class _Search:
     answers: list[Answer] = field(default_factory=list)
 
     async def among(self, entries: Sequence[Entry], origin: Origin) -> Sources | None:
-        """The sources among `entries`; None where they do not have all that is required.
+        """The sources among `entries`; None when a required suite is missing.
 
-        Raises BakeFailed where that cannot be told, because a mirror does not answer: a root file system without
-        security updates must not come of a line that was down for a moment.
+        Raises BakeFailed when a mirror does not answer: a short network failure must not lead to a root file system
+        without security updates.
         """
         wanted = releases(self.suite, backports=self.backports)
         async with asyncio.TaskGroup() as group:
@@ -203,7 +200,7 @@ class _Search:
         return Sources(found, missing, origin, self.keyring, self.options)
 
     async def _first(self, release: str, uris: Sequence[str]) -> Source | None:
-        """The first mirror that serves `release`; the answers of the others are kept where there is none."""
+        """The first mirror that serves `release`. Keeps the answers when no mirror does."""
         answers = []
         for uri in uris:
             answer = await ask(Source(uri, release), self.keyring, self.options)
@@ -214,22 +211,23 @@ class _Search:
         return None
 
     def failure(self) -> BakeFailed:
-        """What is wrong and what to do about it; what every mirror said is the evidence."""
+        """The error, with advice and with every mirror's answer as evidence."""
         advice = "set DAYFLY_DEBIAN_MIRROR to a mirror of Debian that has it"
         verdicts = {answer.verdict for answer in self.answers}
         if "failed" in verdicts:
             advice = (
-                "see that apt reaches its mirrors (a proxy is Acquire::http::Proxy in /etc/apt/apt.conf.d), "
-                "or set DAYFLY_DEBIAN_MIRROR to one that it reaches"
+                "make apt reach its mirrors (a proxy is Acquire::http::Proxy in /etc/apt/apt.conf.d), "
+                "or set DAYFLY_DEBIAN_MIRROR to a mirror that apt reaches"
             )
         elif "untrusted" in verdicts:
             advice += f", or renew Debian's keys (apt-get install {KEYRING_PACKAGE})"
-        # What did not answer is the reason even where others lack the suite.
+        # A mirror that did not answer is the reason, even where other mirrors lack the suite.
         worst = sorted(self.answers, key=lambda one: (one.verdict != "failed", one.source.release != self.suite))
         tried = [f"{answer.source.uri} {answer.source.release}: {answer.said}" for answer in worst]
         tried = [without_credentials(line) for line in tried] or ["no mirror of Debian is known"]
         return BakeFailed(
-            f"Debian's suite {self.suite} cannot be had: {tried[0]}; {advice}", evidence={"mirrors": "\n".join(tried)}
+            f"no usable mirror of Debian's suite {self.suite}: {tried[0]}; {advice}",
+            evidence={"mirrors": "\n".join(tried)},
         )
 
 
@@ -239,7 +237,7 @@ def _line(kind: str, source: Source, keyring: Path) -> str:
 
 @contextmanager
 def _private_apt(source: Source, keyring: Path, options: Sequence[str]) -> Iterator[Path]:
-    """The configuration of an apt that knows `source` alone and writes in a folder of its own."""
+    """The configuration of an apt that has only `source`, and writes only into a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="dayfly-apt-") as name:
         root = Path(name)
         root.chmod(0o755)  # apt fetches as a user of its own.

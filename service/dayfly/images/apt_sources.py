@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 TARGETS: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CODENAME)"
-"""The format in which `apt-get indextargets` is read here."""
+"""The format of `apt-get indextargets` that this module parses."""
 
 COMPONENT: Final = "main"
 _DEBIAN: Final = frozenset({"Debian", "Debian Backports"})
 _SECURITY: Final = "-security"
 _ROLLING: Final = frozenset({"sid", "unstable", "experimental", "rc-buggy"})
-"""Suites without suites of updates beside them."""
+"""Suites that have no suites of updates."""
 
 Origin = Literal["DAYFLY_DEBIAN_MIRROR", "this machine's apt sources", "mmdebstrap's default"]
 
@@ -27,7 +27,7 @@ Origin = Literal["DAYFLY_DEBIAN_MIRROR", "this machine's apt sources", "mmdebstr
 class Entry:
     """A suite of an apt source. `release` is its folder below dists/.
 
-    `origin` and `codename` are those of its Release file, None where apt has not fetched one.
+    `origin` and `codename` are from its Release file; None where apt has not fetched that file.
     """
 
     uri: str
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The installation's choice (DAYFLY_DEBIAN_MIRROR, DAYFLY_DEBIAN_SECURITY_MIRROR); None: what the machine has."""
+    """The settings DAYFLY_DEBIAN_MIRROR and DAYFLY_DEBIAN_SECURITY_MIRROR; None: use the machine's apt sources."""
 
     debian: str | None = None
     security: str | None = None
@@ -46,14 +46,14 @@ class Mirrors:
 
 @dataclass(frozen=True)
 class Release:
-    """A suite that is wanted. One that is not `required` is left out where no mirror has it."""
+    """A needed suite. A suite that is not `required` is left out when no mirror has it."""
 
     name: str
     required: bool
 
 
 def releases(suite: str, *, backports: bool) -> tuple[Release, ...]:
-    """What a root file system of `suite` is made of, the suite itself first."""
+    """The suites of a root file system of `suite`, `suite` itself first."""
     wanted = [Release(suite, required=True)]
     if suite not in _ROLLING:
         wanted += [Release(f"{suite}-updates", required=False), Release(f"{suite}{_SECURITY}", required=False)]
@@ -63,7 +63,7 @@ def releases(suite: str, *, backports: bool) -> tuple[Release, ...]:
 
 
 def configured(suite: str, machine: Iterable[Entry], mirrors: Mirrors) -> tuple[Origin, tuple[Entry, ...]]:
-    """The entries that count: the settings' where there are any, else the machine's."""
+    """The entries to search: the settings' where there are any, else the machine's."""
     origin: Origin = "this machine's apt sources"
     entries = tuple(machine)
     if mirrors.debian is not None:
@@ -75,7 +75,7 @@ def configured(suite: str, machine: Iterable[Entry], mirrors: Mirrors) -> tuple[
 
 
 def candidates(release: str, suite: str, entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The URIs that may have `release` of `suite`, in the order in which they are tried."""
+    """The URIs that may have `release` of `suite`, in the order of the search."""
     exact = [entry.uri for entry in entries if release in {entry.release, entry.codename}]
     same = [entry.uri for entry in entries if suite in {entry.release, entry.codename}]
     archives = [*same, *(entry.uri for entry in entries if not entry.release.endswith(_SECURITY))]
@@ -86,15 +86,16 @@ def candidates(release: str, suite: str, entries: Sequence[Entry]) -> tuple[str,
 
 
 def parse_entries(configured_targets: str, fetched_targets: str = "") -> tuple[Entry, ...]:
-    """The entries that may be Debian's, in the order of apt's sources, of what `apt-get indextargets` prints.
+    """The entries that may be Debian's in the output of `apt-get indextargets`, in the order of apt's sources.
 
-    `configured_targets`: with --no-release-info, all there is; `fetched_targets`: without it, what has been fetched.
+    `configured_targets`: the output with --no-release-info, all targets; `fetched_targets`: the output without that
+    option, only fetched targets.
     """
     known = {(uri, release): (origin, codename) for uri, release, origin, codename in _targets(fetched_targets)}
     found = []
     for uri, release, _, _ in _targets(configured_targets):
         origin, codename = known.get((uri, release), (None, None))
-        # Packages on a CD cannot be asked for by name, and an archive of somebody else may call its suites as Debian.
+        # A CD's packages cannot be fetched by name. Another vendor's archive may use the names of Debian's suites.
         if not uri.startswith("cdrom:") and (origin is None or origin in _DEBIAN):
             found.append(Entry(uri, release, origin, codename))
     return tuple(dict.fromkeys(found))
@@ -114,7 +115,7 @@ def _targets(text: str) -> Iterable[tuple[str, str, str | None, str | None]]:
 
 
 def _value(field: str) -> str | None:
-    """apt leaves the name of what it does not know."""
+    """None for a field that apt does not know: apt leaves the field's name."""
     return None if not field or field.startswith("$(") else field
 
 
@@ -123,5 +124,5 @@ def _trimmed(uri: str) -> str:
 
 
 def _security_sibling(uri: str) -> str:
-    """Mirrors have security updates in a folder of their own: …/debian-security beside …/debian."""
+    """…/debian-security for …/debian: mirrors have security updates in a folder of their own."""
     return re.sub(r"/debian(?=/|$)(?!.*/debian(/|$))", "/debian-security", uri)

@@ -1,11 +1,11 @@
-"""From a recipe to a node image: the phases, what waits for what, and the tags. Not here: how a phase does its work.
+"""Bakes a node image from a recipe: the phases, their dependencies, and the tags. Not here: the work of a phase.
 
     toolbox ─────────────────────────────┐
     base ──────┬── node ── disk ── image ┴── verify ── tag
     artifacts ─┘
 
 Every phase but the last two is cached by content (cache.py). A bake builds under a temporary tag; an image gets its
-name after it was verified, so what has a name works.
+name after its verification, so every named image works.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _UNTAG_LIMIT_SECONDS: Final = 60.0
 
 
 class Verify(Protocol):
-    """Makes a cluster of the image and runs the manifest's `verify` commands; a DayflyError where that fails.
+    """Creates a cluster of the image and runs the manifest's `verify` commands. Raises a DayflyError on failure.
 
-    `progress` is told what it does, a line at a time.
+    `progress` receives one line for each action.
     """
 
     async def __call__(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None: ...
@@ -62,11 +62,11 @@ async def bake(
 ) -> str:
     """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
 
-    `provisioning` is where recipes and roles lie, if elsewhere than with this installation; `mirrors` are those of
-    the settings. Needs root, unless the image is there already.
-    Raises NotFound and InvalidRequest for the recipe, BakeFailed (the phase in its message, the last lines as
-    evidence), DiskFull, EngineUnavailable, and what `verify` raises. Cancelled or failed, it leaves no image, no mount
-    and no process behind; what was whole stays in the cache.
+    `provisioning` is the folder of recipes and roles; None: this installation's. `mirrors` are those of the settings.
+    Needs root, unless the image exists already.
+    Raises NotFound and InvalidRequest for the recipe, BakeFailed (with the phase in its message, the last lines as
+    evidence), DiskFull, EngineUnavailable, and as `verify`. A cancelled or failed bake leaves no image, no mount and no
+    process behind; complete phases stay in the cache.
     """
     plan = make_plan(recipe_name, provisioning or assets.provisioning())
     clock = clock or SystemClock()
@@ -76,7 +76,7 @@ async def bake(
 
 
 async def is_baked(recipe_name: str, images: ImageStore, provisioning: Path | None = None) -> bool:
-    """Whether the image that a bake of the recipe would make is on the engine. Raises NotFound, InvalidRequest."""
+    """Whether the engine has the image that a bake of the recipe would give. Raises NotFound, InvalidRequest."""
     plan = make_plan(recipe_name, provisioning or assets.provisioning())
     return await _find(images, _final(plan)) is not None
 
@@ -95,10 +95,10 @@ class _Bake:
         repository = f"dayfly/{self.plan.recipe.name}"
         final = _final(self.plan)
         unfinished = f"{repository}:unfinished"
-        # One at a time for a recipe: so an unfinished image that is there now was left by a bake that was killed.
+        # One bake at a time for a recipe: so an unfinished image is left from a killed bake.
         async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
             if (image_id := await _find(self.images, final)) is not None:
-                self.reporter.cached("image", f"{final} is there, and was verified")
+                self.reporter.cached("image", f"{final} exists and is verified")
             else:
                 check_host()
                 toolbox, disk = await self._parts()
@@ -116,14 +116,14 @@ class _Bake:
             toolbox = group.create_task(self._toolbox())
             base = group.create_task(self._base())
             artifacts: dict[str, asyncio.Task[Path]] = {}
-            for name in keys.artifacts:  # In an order in which needs come first.
+            for name in keys.artifacts:  # Each artifact comes after its needs.
                 needs = {need: artifacts[need] for need in recipe.artifacts[name].needs}
                 artifacts[name] = group.create_task(self._artifact(name, needs))
             disk = group.create_task(self._disk(base, artifacts))
         return toolbox.result(), disk.result()
 
     async def _verified(self, reference: str, toolbox: str, disk: Path) -> str:
-        """The id of the image, which `reference` holds; where it fails, nothing does."""
+        """Build and verify the image as `reference`; its id. On failure `reference` is removed."""
         await self.images.remove(reference)
         try:
             async with self.reporter.phase("image"):
@@ -226,7 +226,7 @@ class _Bake:
 
 
 def _final(plan: BakePlan) -> str:
-    """What the image is called once it was verified."""
+    """The name of the verified image."""
     return f"dayfly/{plan.recipe.name}:{plan.keys.image[:TAG_LENGTH]}"
 
 

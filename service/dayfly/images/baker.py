@@ -1,7 +1,7 @@
-"""The image that bakes in a container run from: a Debian base, the tools of a bake, Dayfly's requirements.
+"""The baker image, for bakes in a container: a Debian base, the tools of a bake, Dayfly's requirements.
 
-Made once for each base and set of requirements. Dayfly itself is not in it: each container is given the files of the
-running installation (container_bake.py). The image is for this engine only: it is never pushed, and nothing of it gets
+It is built once for each base and set of requirements. Dayfly itself is not in it: each container gets the files of the
+running installation (container_bake.py). The image is for this engine only: it is never pushed, and no file of it gets
 into a node image.
 """
 
@@ -39,7 +39,7 @@ PACKAGES: Final = tuple(
     sorted({*TOOLS.values(), "ca-certificates", "debian-archive-keyring", "iproute2", "python3", "python3-venv"})
 )
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID")
-"""What apt and dpkg need: files of all owners, and a user of their own for downloads."""
+"""The needs of apt and dpkg: files of all owners, and a separate user for downloads."""
 
 _INSTALL: Final = f"""\
 set -eu
@@ -71,11 +71,11 @@ rm -rf {_SETUP} {_APT_CONF}
 echo "{_READY}"
 cat
 """
-"""It stays until its input ends: so that the image can be made of it, and so that it ends with us."""
+"""`cat` keeps the container alive until its image is committed, and ends with the caller, when the input ends."""
 
 
 async def ensure_baker(base: str, access: HostAccess, *, images: ImageStore, tools: ToolRunner, on_line: OnLine) -> str:
-    """The image's reference; made where it is not there. `base` is pulled where the engine does not have it.
+    """The baker image's reference; a missing image is built. `base` is pulled when the engine does not have it.
 
     Raises BakeFailed, DiskFull, ImageMissing for the base, EngineUnavailable.
     """
@@ -93,7 +93,7 @@ async def ensure_baker(base: str, access: HostAccess, *, images: ImageStore, too
 
 
 def access_files(access: HostAccess) -> tuple[File, ...]:
-    """What every container of a bake is given to reach the archives of packages, and no image keeps."""
+    """Files for every container of a bake, to reach the archives of packages. No image keeps them."""
     files = [File(_APT_CONF, "".join(f"{line}\n" for line in access.apt_options).encode(), 0o644)]
     if access.ca_bundle is not None:
         files.append(File(CA_BUNDLE, access.ca_bundle, 0o644))
@@ -101,7 +101,7 @@ def access_files(access: HostAccess) -> tuple[File, ...]:
 
 
 def setup_files(access: HostAccess, needed: Iterable[str]) -> tuple[File, ...]:
-    """What the installation is given beside that; its script removes it."""
+    """All files for the installation; its script removes them."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(access.proxies.items()))
     if access.ca_bundle is not None:
         exports += f"export PIP_CERT={CA_BUNDLE} SSL_CERT_FILE={CA_BUNDLE}\n"
@@ -120,7 +120,7 @@ def setup_files(access: HostAccess, needed: Iterable[str]) -> tuple[File, ...]:
 
 
 def requirements(declared: Iterable[str]) -> tuple[str, ...]:
-    """Of a distribution's requirements, those of the server and of bakes, as pip reads them."""
+    """The requirements of the server and of bakes among those of a distribution, in pip's form."""
     return tuple(_wanted(declared))
 
 

@@ -1,8 +1,8 @@
-"""What bakes made and may use again: one folder a phase, named by content key, whole or not there.
+"""The cache of bakes: one folder for each result of a phase, named by content key.
 
-A folder is written under a temporary name and renamed when it is whole. A lock file per folder keeps two bakes from
-making it twice and a pruning bake from removing what another uses; the kernel releases it when its process ends,
-however it ends.
+A folder is written under a temporary name and renamed when it is complete. A lock file per folder keeps two bakes from
+building the folder twice, and a pruning bake from removing a folder in use. The kernel releases the lock when its
+process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Make = Callable[[Path], Awaitable[None]]
 
 
 class Cache:
-    """The folder `root`, as one bake uses it; what it was given stays locked until the bake ends."""
+    """The folder `root`, for one bake. The folders that the bake got stay locked until the bake ends."""
 
     def __init__(self, root: Path, clock: Clock) -> None:
         self._root = root
@@ -37,13 +37,13 @@ class Cache:
         self._held: list[int] = []
 
     async def __aenter__(self) -> Cache:
-        # Root file systems with setuid programs lie in here: nobody else may look in.
+        # The root file systems have setuid programs: no other user may reach them.
         try:
             (self._root / "locks").mkdir(parents=True, exist_ok=True)
             self._root.chmod(0o700)
         except OSError as error:
             raise BakeFailed(
-                f"the cache {self._root} cannot be used ({error.strerror}): DAYFLY_CACHE_DIR names another folder"
+                f"the cache {self._root} cannot be used ({error.strerror}): set DAYFLY_CACHE_DIR to another folder"
             ) from error
         await asyncio.to_thread(self._remove_leftovers)
         return self
@@ -55,14 +55,15 @@ class Cache:
             os.close(self._held.pop())
 
     async def get(self, name: str, key: str, make: Make, on_wait: Callable[[], None] | None = None) -> Path:
-        """The folder of phase `name` with `key`; made by `make(empty folder)` where it is not there yet.
+        """The folder of phase `name` with `key`; a missing folder is built by `make(empty folder)`.
 
-        `on_wait` is called once when another bake is making it. Whatever `make` raises leaves nothing.
+        `on_wait` is called once when another bake is building the folder. A failed `make` leaves no folder.
         """
         entry = self._root / f"{name}-{key[:32]}"
         lock = self._open_lock(entry.name)
         try:
-            # Shared, it may be used by many; alone, made or removed. Between the two it may be taken away again.
+            # A shared lock allows use, an exclusive lock creation and removal. Another bake may remove the folder
+            # between the two locks: so check again.
             await self._acquire(lock, fcntl.LOCK_SH, on_wait)
             while not _touch(entry):
                 fcntl.flock(lock, fcntl.LOCK_UN)
@@ -80,7 +81,7 @@ class Cache:
 
     @asynccontextmanager
     async def alone(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
-        """Whoever else asks for `name` waits until we are through; `on_wait` is called once when we wait ourselves."""
+        """An exclusive lock on `name` for the block; `on_wait` is called once when another bake holds it."""
         lock = self._open_lock(name)
         try:
             await self._acquire(lock, fcntl.LOCK_EX, on_wait)
@@ -93,7 +94,7 @@ class Cache:
         """An empty folder on the cache's file system, gone at the end."""
         lock = self._open_lock("scratch")
         try:
-            # Shared: any number of bakes may have one; whoever removes leftovers asks for it alone.
+            # Shared: any number of bakes may have a scratch folder. Removing leftovers needs the lock exclusively.
             await self._acquire(lock, fcntl.LOCK_SH, None)
             folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}scratch.", dir=self._root))
             try:
@@ -104,7 +105,7 @@ class Cache:
             os.close(lock)
 
     def has(self, name: str, key: str) -> bool:
-        """Whether it need not be made."""
+        """Whether the folder exists."""
         return (self._root / f"{name}-{key[:32]}").exists()
 
     async def _make(self, entry: Path, make: Make) -> None:
@@ -112,7 +113,7 @@ class Cache:
         try:
             await make(temporary)
         except BaseException:
-            # Not in a thread: a cancelled bake must not leave before it has cleaned up.
+            # Not in a thread: a cancelled bake must clean up before it ends.
             shutil.rmtree(temporary)
             raise
         _rename(temporary, entry)
@@ -146,12 +147,12 @@ class Cache:
             os.close(lock)
 
     def _open_lock(self, name: str) -> int:
-        # Never removed: a lock on a file that was replaced meanwhile would protect nothing.
+        # Lock files are never removed: a lock on a replaced file would protect nothing.
         return os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _touch(entry: Path) -> bool:
-    """Whether it is there; if so, it is the newest of its kind from now on."""
+    """Whether `entry` exists; if so, it becomes the most recently used of its phase."""
     try:
         os.utime(entry)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """A bake in a container of the engine: for users who are not root, and hosts that are not a Debian.
 
-The container runs the very bake that a host would (cli/bake_in_container.py), with the engine's socket and a volume as
-its cache, and prints JSON lines, which are turned back into progress and errors here. It ends when we end: its input
-does. Not here: the image that it runs from (baker.py).
+The container runs the same bake as a host (cli/bake_in_container.py), with the engine's socket and a volume as its
+cache, and prints JSON lines, which this module turns back into progress and errors. It ends with its input, and so with
+the caller. Not here: the container's image (baker.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dayfly.images.process import EVIDENCE_LINES, failure
 from dayfly.images.progress import Progress, Report, Reporter
 
 CACHE_VOLUME: Final = "dayfly-bake-cache"
-"""Shared by all bakes in containers on an engine. May be deleted at any time, as a cache's folder may."""
+"""Shared by all bakes in containers on an engine. May be deleted at any time, as any cache."""
 CAPABILITIES: Final[Mapping[str, str]] = {
     "SYS_ADMIN": "mount /proc, /sys and /dev in root file systems, in namespaces of their own (unshare)",
     "SYS_CHROOT": "install and run packages in root file systems",
@@ -39,7 +39,7 @@ CAPABILITIES: Final[Mapping[str, str]] = {
     "SETFCAP": "keep programs' capabilities, such as ping's",
     "NET_ADMIN": "bring up the loopback of the empty network that offline steps run in",
 }
-"""What the container may do, and why. Each was left out once: without it a bake fails or makes another image."""
+"""The container's capabilities, each with its reason. Without any of them, a bake fails or gives another image."""
 
 _HOME: Final = "/opt/dayfly"
 _DATA: Final = "/var/cache/dayfly"
@@ -59,8 +59,8 @@ async def bake_in_container(
 ) -> str:
     """As images.bake.bake, but on the Debian image `base`; the image's content id.
 
-    `settings` are DAYFLY_* variables for the bake. Raises what a bake on the host raises, with the same codes, messages
-    and evidence, and BakeFailed for an engine that cannot run it.
+    `settings` are DAYFLY_* variables for the bake. Raises the errors of a bake on the host, with the same codes,
+    messages and evidence, and BakeFailed for an engine that cannot run the container.
     """
     access = await asyncio.to_thread(look_at_host)
     async with Reporter(report, clock).phase("baker") as on_line:
@@ -70,7 +70,7 @@ async def bake_in_container(
 
 
 def bake_tool(recipe_name: str, baker: str, access: HostAccess, settings: Mapping[str, str]) -> ToolContainer:
-    """The container that bakes."""
+    """The container of a bake."""
     environment = {
         **access.proxies,
         **settings,
@@ -108,7 +108,7 @@ def own_files() -> tuple[File, ...]:
 
 
 def progress_line(progress: Progress) -> str:
-    """One line of what `follow` reads."""
+    """A line of output for `follow`."""
     return json.dumps({"kind": "progress", **vars(progress)})
 
 
@@ -121,7 +121,7 @@ def error_line(error: DayflyError) -> str:
 
 
 async def follow(run: ToolRun, report: Report) -> str:
-    """Report what the bake in the container reports, and give or raise what it ends with."""
+    """Pass on the progress of the bake in the container; its image's content id, or its error."""
     tail: deque[str] = deque(maxlen=EVIDENCE_LINES)
     async for line in run.lines():
         event = _event(line.text) if line.stream == "stdout" else None
@@ -146,7 +146,7 @@ def _event(text: str) -> Mapping[str, Any] | None:
 
 
 def _class_of(code: str) -> type[DayflyError]:
-    """The error that has `code`; BakeFailed where none has."""
+    """The error with `code`; BakeFailed for an unknown code."""
     if code == Internal.code:
         return Internal
     return next((kind for kind in _subclasses(DayflyError) if kind.code == code), BakeFailed)

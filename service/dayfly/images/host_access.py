@@ -1,7 +1,6 @@
-"""How this host reaches its archives of packages, in a form that a container can be given.
+"""This host's access to archives of packages: mirror, proxies, pip configuration and certificate authorities.
 
-A bake in a container uses the host's mirror, proxies, pip configuration and certificate authorities. Not here: what is
-installed (baker.py).
+A bake in a container uses them. Not here: the installation (baker.py).
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _PIP_OPTIONS: Final = _PIP_LISTS | {
     "retries",
     "timeout",
 }
-"""What says where packages come from. `cert` is not among them: the container has the host's authorities."""
+"""Options for the sources of packages. Without `cert`: the container has the host's certificate authorities."""
 _APT_OPTIONS: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 _APT_FORMAT: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
 _SUFFIXES: Final = ("", "-updates", "-security")
@@ -48,7 +47,7 @@ _LIMIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class HostAccess:
-    """Credentials may be among it: it goes to the container in files that no image keeps, or in its environment."""
+    """May contain credentials: the container gets it in files that no image keeps, or in its environment."""
 
     apt_sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     """A suite's suffix (``, `-updates`, `-security`) → the mirror's URI. Empty: this host is not a Debian."""
@@ -62,7 +61,7 @@ class HostAccess:
 
 
 def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
-    """Everything that this user may read of it. `environment` is this process's, unless given. Raises BakeFailed."""
+    """The access of the current user. `environment` is this process's by default. Raises BakeFailed."""
     environment = os.environ if environment is None else environment
     pip_options = dict(_pip_options(environment))
     debian = _os_release().get("ID") == "debian" and shutil.which("apt-get") is not None
@@ -77,10 +76,10 @@ def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
 
 
 def choose_mirrors(targets: str, codename: str) -> dict[str, str]:
-    """Of the output of `apt-get indextargets`: for each suffix, the mirror of the host's own release.
+    """The mirror of the host's own release for each suffix, from the output of `apt-get indextargets`.
 
-    `codename` is that release's; the archive calls it by the name of its state, too. Other archives are left out: their
-    packages are nothing that a bake needs.
+    `codename` is that release's; an archive may also name the release by its state (`stable`). Other archives are left
+    out: a bake does not need their packages.
     """
     found: dict[str, str] = {}
     names = (codename, *_STATES)
@@ -103,7 +102,7 @@ def _apt_options() -> tuple[str, ...]:
 
 
 def _output(*argv: str) -> str:
-    """What a command of the host's prints. Raises BakeFailed."""
+    """The output of a host's command. Raises BakeFailed."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -130,11 +129,11 @@ def _ca_bundle(environment: Mapping[str, str]) -> bytes | None:
 
 
 def _pip_options(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """As pip itself reads them: system, user, this virtual environment, PIP_CONFIG_FILE, PIP_*; the last one holds."""
+    """In pip's own order: system, user, this virtual environment, PIP_CONFIG_FILE, PIP_*. The last value counts."""
     for path in _pip_files(environment):
         parser = configparser.RawConfigParser()
         try:
-            parser.read(path)  # A file that is not there is no error.
+            parser.read(path)  # A missing file is no error.
         except (configparser.Error, UnicodeDecodeError) as error:
             raise BakeFailed(f"pip's configuration {path} cannot be read: {error}") from error
         for section in ("global", "install"):
@@ -162,7 +161,7 @@ def _pip_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _local_paths(options: Mapping[str, str]) -> Iterator[Path]:
-    """What an option names of this host's files: paths, and URLs of the kind file://."""
+    """The files of this host that the options name, as paths or as file:// URLs."""
     for name, value in options.items():
         for word in value.split() if name in _PIP_LISTS else [value]:
             path = Path(url2pathname(urlsplit(word).path)) if word.startswith("file:") else Path(word)

@@ -1,7 +1,7 @@
-"""What a bake consists of: the key of every phase, computed from what goes into it. Pure but for reading provisioning/.
+"""The plan of a bake: the key of every phase, computed from the phase's inputs. Pure but for reading provisioning/.
 
 A key changes when, and only when, the phase's result may change: recipe parts, scripts, roles, the code that runs them,
-the keys of the phases before it. Mirrors never go in.
+the keys of the phases before it. Mirrors are never part of a key.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class BakePlan:
-    """A recipe with all that it names, and the keys of its phases. `root` is provisioning/."""
+    """A recipe, its base and toolbox, and the keys of its phases. `root` is provisioning/."""
 
     root: Path
     recipe: Recipe
@@ -52,14 +52,14 @@ def make_plan(recipe_name: str, root: Path) -> BakePlan:
     try:
         keys = _keys(recipe, base, toolbox, root)
     except FileNotFoundError as error:
-        raise InvalidRequest(f"recipe {recipe_name} names {error.filename}, which is not there") from error
+        raise InvalidRequest(f"recipe {recipe_name} names {error.filename}, which does not exist") from error
     return BakePlan(root, recipe, base, toolbox, keys)
 
 
 def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Keys:
     def key(*values: object, files: tuple[str, ...] = (), code: tuple[str, ...]) -> str:
-        ours = fingerprint(_CODE, files=code)
-        return fingerprint(root, ours, *values, files=files)
+        code_key = fingerprint(_CODE, files=code)
+        return fingerprint(root, code_key, *values, files=files)
 
     toolbox_key = key(toolbox, files=("toolbox",), code=("rootfs.py",))
     base_key = key(base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
@@ -102,5 +102,5 @@ def _roles(recipe: Recipe, root: Path) -> tuple[str, ...]:
     plays = yaml.safe_load((root / recipe.playbook).read_text())
     names = [role for play in plays for role in play.get("roles", ())]
     if not all(isinstance(name, str) for name in names):
-        raise InvalidRequest(f"{recipe.playbook}: roles are plain names, so that a change of one is noticed")
+        raise InvalidRequest(f"{recipe.playbook}: roles must be plain names, so that a bake notices their changes")
     return tuple(f"ansible/roles/{name}" for name in names)

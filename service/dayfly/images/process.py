@@ -1,4 +1,4 @@
-"""Host commands of a bake: run to their end or ended with us, their last lines kept as evidence.
+"""Runs host commands of a bake, and kills them when the bake is cancelled. Their last lines are the evidence.
 
 Not here: which commands.
 """
@@ -21,7 +21,7 @@ _LINE_BYTES: Final = 1 << 20
 _NO_SPACE: Final = ("No space left on device", "ENOSPC", "You don't have enough free space")
 
 SANDBOX: Final[tuple[str, ...]] = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-"""Put before a command that mounts or leaves processes behind: when `unshare` is killed, all of it is gone."""
+"""A prefix for commands that mount or leave processes: the end of `unshare` removes all mounts and processes."""
 OFFLINE: Final[tuple[str, ...]] = (*SANDBOX, "--net")
 
 
@@ -34,12 +34,12 @@ async def run(
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
-    """Run `argv` to its end; what it printed (both streams, the last mebibyte of lines), with `on_line` for each line.
+    """Run `argv` to completion; the last lines of its output (both streams). `on_line` receives each line.
 
-    `name` is what failures call it (else the program's), `environment` is added to ours.
-    Cancelled, it kills the whole process group and waits for it.
-    Raises BakeFailed with the last lines as evidence when it ends non-zero or cannot be started, DiskFull when
-    they say so.
+    `name` is the command's name in errors (default: the program's). `environment` is added to this process's.
+    A cancellation kills the whole process group and waits for its end.
+    Raises BakeFailed with the last lines as evidence when the command fails or cannot be started, DiskFull when the
+    lines say that no space is left.
     """
     command = [str(word) for word in argv]
     try:
@@ -75,7 +75,7 @@ async def _converse(
         process.stdin.write(stdin.encode())
         await process.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        pass  # It ended before it read everything: its exit code says more than the pipe.
+        pass  # The command ended before it read all of its input: its exit code is the result.
     process.stdin.close()
     while raw := await _line(process.stdout):
         line = raw.decode(errors="replace").rstrip()
@@ -87,21 +87,21 @@ async def _converse(
 async def _line(stream: asyncio.StreamReader) -> bytes:
     try:
         return await stream.readline()
-    except ValueError:  # A line beyond the limit: asyncio has dropped it.
+    except ValueError:  # asyncio drops a line beyond the limit.
         return b"(a line of more than a mebibyte)\n"
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is left of the process group, at once: everything it writes lies in a folder that is thrown away."""
+    """Kill the rest of the process group at once: its files are in a folder that is removed."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
 def failure(name: str, code: int | None, tail: Sequence[str]) -> BakeFailed | DiskFull:
-    """What `name`, which ended with `code` (None: not known) after it printed `tail`, is raised as."""
+    """The error for the command `name` with exit code `code` (None: not known) and last lines `tail`."""
     evidence = {"output": "\n".join(tail)}
     if any(sign in line for line in tail for sign in _NO_SPACE):
         return DiskFull(f"no space left while {name} ran", evidence=evidence)
-    how = "ended, its exit code is not known" if code is None else f"ended with exit code {code}"
-    return BakeFailed(f"{name} {how}", evidence=evidence)
+    end = "ended, its exit code is not known" if code is None else f"ended with exit code {code}"
+    return BakeFailed(f"{name} {end}", evidence=evidence)

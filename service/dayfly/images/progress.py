@@ -1,4 +1,4 @@
-"""How a bake tells what it does. Not here: how that is shown (cli/image.py)."""
+"""Progress reports of a bake. Not here: their output (cli/image.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PHASE_LIMIT_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class Progress:
-    """What phase stands how, since how many seconds it runs (or ran), and the last thing it said."""
+    """The state of a phase, its running time in seconds, and its last line of output."""
 
     phase: str
     state: PhaseState
@@ -32,45 +32,45 @@ OnLine = Callable[[str], None]
 
 
 class Reporter:
-    """Tells `report` of every phase, and gives what goes wrong in one the phase's name."""
+    """Reports every phase to `report`, and adds the phase's name to its errors."""
 
     def __init__(self, report: Report, clock: Clock) -> None:
         self._report = report
         self._clock = clock
 
-    def cached(self, phase: str, message: str = "made before") -> None:
+    def cached(self, phase: str, message: str = "from the cache") -> None:
         self._report(Progress(phase, "cached", 0.0, message))
 
     def waiting(self, phase: str) -> None:
-        self._report(Progress(phase, "waiting", 0.0, "another bake is making it"))
+        self._report(Progress(phase, "waiting", 0.0, "another bake is building it"))
 
     async def watch(self, phase: str, make: Callable[[Path, OnLine], Awaitable[None]], folder: Path) -> None:
-        """Run `make` as the phase `phase`; each line it says is reported."""
+        """Run `make` as the phase `phase`, and report each line of its output."""
         async with self.phase(phase) as on_line:
             await make(folder, on_line)
 
     @asynccontextmanager
     async def phase(self, phase: str) -> AsyncIterator[OnLine]:
-        """Around the work of a phase. Raises what the work raises, and BakeFailed or DiskFull for an OSError."""
+        """Wraps the work of a phase. Raises the work's errors, and BakeFailed or DiskFull for an OSError."""
         started = self._clock.monotonic()
 
-        def tell(state: PhaseState, message: str = "") -> None:
+        def report(state: PhaseState, message: str = "") -> None:
             self._report(Progress(phase, state, self._clock.monotonic() - started, message))
 
-        tell("running")
+        report("running")
         try:
             async with asyncio.timeout(_PHASE_LIMIT_SECONDS) as limit:
-                yield lambda line: tell("running", line)
+                yield lambda line: report("running", line)
         except DayflyError as error:
-            tell("failed", error.message)
+            report("failed", error.message)
             raise type(error)(f"phase {phase}: {error.message}", evidence=error.evidence) from error
         except TimeoutError as error:
-            # The phase's own limit, or one of something within it.
+            # The phase's own limit, or a limit within its work.
             message = f"it took longer than {_PHASE_LIMIT_SECONDS:.0f} s" if limit.expired() else f"time-out: {error}"
-            tell("failed", message)
+            report("failed", message)
             raise BakeFailed(f"phase {phase}: {message}") from error
         except OSError as error:
-            tell("failed", str(error))
+            report("failed", str(error))
             kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else BakeFailed
             raise kind(f"phase {phase}: {error}") from error
-        tell("done")
+        report("done")

@@ -1,6 +1,6 @@
-"""A recipe: what a node image is made of, as data. Not here: how it is made (bake.py).
+"""A recipe: the parts of a node image, as data. Not here: the bake (bake.py).
 
-Recipes lie in provisioning/recipes/NAME.yaml, bases in provisioning/base/NAME.yaml; every path in them is below
+Recipes are files provisioning/recipes/NAME.yaml, bases provisioning/base/NAME.yaml; every path in them is below
 provisioning/.
 """
 
@@ -33,7 +33,7 @@ class RootFileSystem(_Data):
 
 
 class Base(RootFileSystem):
-    """What nodes start from: a root file system with a kernel. Recipes add to its packages and kernel arguments."""
+    """A root file system with a kernel, for nodes. Recipes add packages and kernel arguments."""
 
     kernel: str
     """The kernel's package."""
@@ -41,11 +41,11 @@ class Base(RootFileSystem):
 
 
 class Artifact(_Data):
-    """Something built on the way, in a root file system of its own and in parallel with the rest.
+    """An intermediate result of a bake, built in a root file system of its own, in parallel with other phases.
 
-    `script` is run by its shebang as root in the folder /build, with OUT (the empty folder it fills), INPUTS (copies
-    of `inputs`, under their paths below provisioning/) and ARTIFACTS (the results of `needs`, each under its name,
-    read-only) in its environment, beside `environment`. apt works in there, `apt-get source` too.
+    `script` runs by its shebang as root in the folder /build. Its environment has `environment`, OUT (the empty folder
+    for its results), INPUTS (copies of `inputs`, under their paths below provisioning/) and ARTIFACTS (the results of
+    `needs`, each under its name, read-only). The script can use apt, `apt-get source` too.
     """
 
     script: str
@@ -66,13 +66,13 @@ class Recipe(_Data):
     """Packages beside those of the base."""
     artifacts: dict[str, Artifact] = {}
     playbook: str
-    """The Ansible play that makes a node of the root file system; results of artifacts are in `artifacts.<name>`."""
+    """The Ansible play that turns the root file system into a node; artifacts are in `artifacts.<name>`."""
     vars: dict[str, str | int | bool | list[str]] = {}
-    """Extra variables of the play; so are recipe_name and artifacts."""
+    """Extra variables of the play, beside recipe_name and artifacts."""
     finish: tuple[str, ...] = ()
-    """Scripts run one by one, by their shebang, as root in the node's root file system after the play, with INPUTS
-    (copies of `finish_inputs`) and ARTIFACTS in their environment, in a process and a network namespace of their own:
-    whatever they start ends with them."""
+    """Scripts that run one by one, by their shebang, as root in the node's root file system after the play, with INPUTS
+    (copies of `finish_inputs`) and ARTIFACTS in their environment. Each script has its own process and network
+    namespace, so its processes end with it."""
     finish_inputs: tuple[str, ...] = ()
     disk_gib: int = Field(ge=1)
     control_plane: NodeSize
@@ -83,7 +83,7 @@ class Recipe(_Data):
     verify: tuple[str, ...] = ()
 
     def manifest(self, base: Base, digest: str) -> ImageManifest:
-        """What the finished image says of itself."""
+        """The manifest of the finished image."""
         return ImageManifest(
             recipe=self.name,
             kernel_arguments=(*base.kernel_arguments, *self.kernel_arguments),
@@ -97,14 +97,14 @@ class Recipe(_Data):
 
 
 def load_recipe(name: str, root: Path | None = None) -> Recipe:
-    """The recipe `name`. Raises NotFound, or InvalidRequest where the file says what no recipe can say."""
+    """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe."""
     recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml")
     if recipe.name != name:
-        raise InvalidRequest(f"recipes/{name}.yaml calls itself {recipe.name!r}")
-    for artifact, what in recipe.artifacts.items():
-        for need in what.needs:
+        raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
+    for artifact, details in recipe.artifacts.items():
+        for need in details.needs:
             if need not in recipe.artifacts:
-                raise InvalidRequest(f"recipe {name}: artifact {artifact} needs {need}, which is none of its artifacts")
+                raise InvalidRequest(f"recipe {name}: artifact {artifact} needs {need}, which is not an artifact of it")
     return recipe
 
 
@@ -114,12 +114,12 @@ def load_base(name: str, root: Path | None = None) -> Base:
 
 
 def load_toolbox(root: Path | None = None) -> RootFileSystem:
-    """The container side of every node image. Raises as load_recipe does."""
+    """The root file system of every node image's container. Raises as load_recipe does."""
     return _load(RootFileSystem, (root or assets.provisioning()) / "toolbox" / "toolbox.yaml")
 
 
 def recipe_names(root: Path | None = None) -> tuple[str, ...]:
-    """Every recipe there is, sorted."""
+    """The names of all recipes, sorted."""
     return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
 
 
@@ -128,6 +128,7 @@ def _load(model: type[T], path: Path) -> T:
         return model.model_validate(yaml.safe_load(path.read_text()))
     except FileNotFoundError:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
-        raise NotFound(f"no {model.__name__.lower()} is called {path.stem!r}; there are: {known}") from None
+        raise NotFound(f"there is no {model.__name__.lower()} {path.stem!r}; there are: {known}") from None
     except (ValidationError, yaml.YAMLError) as error:
-        raise InvalidRequest(f"{path.parent.name}/{path.name} is no {model.__name__.lower()}: {error}") from error
+        kind = model.__name__.lower()
+        raise InvalidRequest(f"{path.parent.name}/{path.name} is not a valid {kind}: {error}") from error

@@ -1,4 +1,4 @@
-"""Node images on the engine and in registries. Not here: how they are made (bake.py)."""
+"""Node images on the engine and in registries. Not here: bakes (bake.py)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OnProgress = Callable[[TransferProgress], None]
 
 @dataclass(frozen=True)
 class NodeImage:
-    """A node image on the engine, with what it says of itself."""
+    """A node image on the engine, and its manifest."""
 
     info: ImageInfo
     manifest: ImageManifest
 
 
 async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
-    """All node images of this engine, the newest first; what we cannot read (another version baked it) is left out."""
+    """All node images of this engine, the newest first, without those whose manifest this version cannot read."""
     found = []
     for info in await images.list(label=LABEL_IMAGE):
         try:
@@ -35,7 +35,7 @@ async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
 
 
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
-    """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no tag behind.
+    """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no new tag.
 
     Raises ImageMissing, NotANodeImage, EngineRefused, EngineUnavailable.
     """
@@ -52,9 +52,9 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
 
 
 async def pull_image(images: ImageStore, source: str, on_progress: OnProgress) -> NodeImage:
-    """Pull a node image from a registry and give it its own names, `dayfly/<recipe>:<digest>` and `:latest`.
+    """Pull a node image from a registry and tag it `dayfly/<recipe>:<digest>` and `:latest`.
 
-    Raises NotANodeImage (what was pulled is removed again), ImageMissing, EngineRefused, EngineUnavailable.
+    Raises NotANodeImage (the pulled image is removed again), ImageMissing, EngineRefused, EngineUnavailable.
     """
     async for progress in images.pull(source):
         on_progress(progress)
@@ -73,10 +73,10 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress) -
 def _require_node_image(info: ImageInfo, name: str) -> ImageManifest:
     label = info.labels.get(LABEL_IMAGE)
     if label is None:
-        raise NotANodeImage(f"{name} is an image, but none that Dayfly baked: it has no label {LABEL_IMAGE}")
+        raise NotANodeImage(f"{name} is an image, but not a node image: it has no label {LABEL_IMAGE}")
     try:
         return ImageManifest.model_validate_json(label)
     except ValidationError as error:
         raise NotANodeImage(
-            f"{name} was baked by a version of Dayfly that this one does not understand: {error}"
+            f"{name} was baked by another version of Dayfly, and this version cannot read its manifest: {error}"
         ) from error

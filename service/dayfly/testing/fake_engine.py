@@ -197,7 +197,7 @@ class FakeEngine(FakeHost):
             return
         seen = (resource.cluster_id, resource.template_id)
         if not self._is_ours(labels) or (labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")) != seen:
-            raise EngineRefused(f"{resource.kind} {resource.name} is not what was seen: it is left alone")
+            raise EngineRefused(f"{resource.kind} {resource.name} has other labels since it was listed: it is kept")
 
     def _take_away(self, things: dict[str, FakeObject], thing: FakeObject) -> None:
         used = any(volume.name == thing.name for found in self.containers.values() for volume in found.spec.volumes)
@@ -213,7 +213,7 @@ class FakeEngine(FakeHost):
 
     def _see_it_go(self, name: str) -> None:
         if name in self.survivors:
-            raise NotRemoved(f"{name} is still there after its removal")
+            raise NotRemoved(f"{name} still exists after its removal")
 
     def _unlabelled(self) -> tuple[EngineResource, ...]:
         """As an earlier version left them on Podman."""

@@ -126,7 +126,7 @@ async def test_one_that_takes_too_long_fails_with_what_it_waited_for(bench: Benc
     results = await bench.run(trial("one", bench.waits, limit=0))
     assert (results["one"].code, results["one"].detail) == (
         "trial_timeout",
-        "not over after 0 s; it waited for: a node",
+        "not complete after 0 s; it waited for: a node",
     )
     assert bench.cleaned == 1
 

@@ -71,8 +71,8 @@ def test_programs_that_only_roots_path_has_are_not_missing(monkeypatch: pytest.M
         ((), None, None),
         (("root",), None, "a bake on this host lacks root"),
         (("root", "lz4"), None, "a bake on this host lacks root, lz4"),
-        ((), True, "it was asked for"),
-        (("root",), True, "it was asked for"),
+        ((), True, "--in-container was given"),
+        (("root",), True, "--in-container was given"),
         (("root",), False, None),
     ],
 )

@@ -46,7 +46,7 @@ def provisioning(tmp_path: Path) -> Path:
     ("change", "reason"),
     [
         ("pakages: [curl]", "pakages"),
-        ("name: other", "calls itself 'other'"),
+        ("name: other", "has the name 'other'"),
         ("disk_gib: 0", "disk_gib"),
         ("artifacts: {a: {script: toolbox/net, needs: [b]}}", "needs b"),
         ("artifacts: {a: {script: toolbox/net, needs: [b]}, b: {script: toolbox/net, needs: [a]}}", "in a circle"),

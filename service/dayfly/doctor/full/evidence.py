@@ -1,4 +1,4 @@
-"""What is known of failures, written to a folder: a subfolder for each trial that failed, and the service's log."""
+"""The evidence of failures, written to a folder: a subfolder for each failed trial, and the service's log."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _COLLECT_SECONDS: Final = 180.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """`folder` None: nothing is kept. `collect` gives what is to be known of the service now: file name → content."""
+    """`folder` None: no evidence is kept. `collect` returns the service's evidence now: file name → content."""
 
     folder: Path | None
     collect: Callable[[], Awaitable[Mapping[str, bytes]]]
 
     async def keep(self, trial: str, fault: Fault) -> None:
-        """The fault and its surroundings. What cannot be collected is told in a file of its own: a report is due."""
+        """Write the fault and the service's evidence. A failed collection becomes a file and does not end the run."""
         if self.folder is None:
             return
         folder = self.folder / trial.replace(" ", "-")
@@ -31,7 +31,7 @@ class Evidence:
         for name, text in fault.evidence.items():
             _write(folder / f"{name.replace('/', '-')}.txt", text.encode())
         if fault == INTERRUPTED:
-            return  # whoever interrupted waits for the end
+            return  # the user waits for the end
         try:
             async with asyncio.timeout(_COLLECT_SECONDS):
                 collected = await self.collect()
@@ -41,13 +41,13 @@ class Evidence:
             _write(folder / name, content)
 
     def keep_log(self, log: str) -> None:
-        """The service's, whether anything failed or not."""
+        """Write the service's log, after a success, too."""
         if self.folder is not None:
             _write(self.folder / "service.log", log.encode())
 
 
 def _write(path: Path, content: bytes) -> None:
-    """For its owner's eyes: diagnostics tell much of a host."""
+    """Readable by its owner only: diagnostics reveal much about a host."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
     path.write_bytes(content)

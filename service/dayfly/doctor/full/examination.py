@@ -1,6 +1,6 @@
-"""The full examination: a service of its own, all trials in their order, and the report.
+"""The full examination: a service of its own, all trials in order, and the report.
 
-Not here: what a trial does (trials/), and how trials are run (runner.py).
+Not here: the trials (trials/), and their execution (runner.py).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _TRANSFER_SECONDS: Final = 900.0
 
 
 class View(Watcher, Protocol):
-    """Who is shown how the examination goes on, and what the present trial waits for."""
+    """Shows the progress of the examination: its trials, and the present trial's action."""
 
     def says(self, text: str) -> None: ...
 
 
 @dataclass
-class _Said:
-    """Hands on what is said, and keeps the last."""
+class _LastProgress:
+    """Passes on each line of progress, and keeps the last."""
 
     show: Callable[[str], None]
     last: str = ""
@@ -57,24 +57,24 @@ class _Said:
 async def examine_fully(
     settings: Settings, image: str, *, view: View, stop: asyncio.Event, evidence: Path | None = None
 ) -> Report:
-    """Everything that Dayfly promises, tried once on this host with `settings`; `image` is a recipe, or a reference.
+    """Run all trials once on this host with `settings`; `image` is a recipe, or a reference.
 
-    Leaves nothing behind: not when a trial fails, and not when `stop` is set or the caller is cancelled. `evidence`:
-    the folder that what is known of failures is written to.
+    Leaves nothing behind, also when a trial fails, `stop` is set or the caller is cancelled. `evidence`: the folder for
+    the evidence of failures.
     """
     clock = SystemClock()
     began = clock.monotonic()
-    said = _Said(view.says)
-    async with _session(settings, image, clock, said) as session:
+    progress = _LastProgress(view.says)
+    async with _session(settings, image, clock, progress) as session:
         kept = Evidence(evidence, session.evidence)
-        runner = Runner(clock, view, stop, session.service.ended_unasked, lambda: said.last, kept.keep)
+        runner = Runner(clock, view, stop, session.service.ended_unasked, lambda: progress.last, kept.keep)
         results = await runner.run(trials_of(session), cleaning_of(session))
         kept.keep_log(session.service.log())
         return report_of(session, results, clock.monotonic() - began, interrupted=stop.is_set())
 
 
 def trials_of(session: Session) -> Sequence[Trial]:
-    """In their order."""
+    """All trials, in order."""
 
     def trial(
         name: str, run: Callable[[Session], Coroutine[Any, Any, str]], limit: Callable[[], float], *needs: str
@@ -112,12 +112,12 @@ def trials_of(session: Session) -> Sequence[Trial]:
 
 
 def cleaning_of(session: Session) -> Trial:
-    """The trial that runs in every case."""
+    """The trial that always runs, after all others."""
     return Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
 
 
 def report_of(session: Session, results: tuple[TrialResult, ...], seconds: float, *, interrupted: bool) -> Report:
-    """Of what the session knows by the end."""
+    """The report, from the session's final state."""
     return Report(
         host=host_facts(Host()),
         engine=asdict(session.engine) if session.engine else {},
@@ -130,7 +130,7 @@ def report_of(session: Session, results: tuple[TrialResult, ...], seconds: float
 
 
 def host_facts(host: Host) -> Mapping[str, object]:
-    """Of the machine that the examination runs on, which need not be the engine's."""
+    """Facts of the machine that the examination runs on; the engine may be on another machine."""
     release = dict(line.split("=", 1) for line in (host.read("/etc/os-release") or "").splitlines() if "=" in line)
     memory = total_memory(host)
     return {

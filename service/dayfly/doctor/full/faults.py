@@ -27,7 +27,7 @@ INTERRUPTED: Final = Fault("interrupted", "the examination was interrupted")
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Of anything that a trial raised; what is none of ours is a defect, and its traceback is the evidence."""
+    """The fault for a trial's error. An unexpected error is a defect, with its traceback as evidence."""
     match error:
         case TrialFailed() | DayflyError():
             return Fault(error.code, error.message, error.evidence)

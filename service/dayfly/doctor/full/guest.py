@@ -1,4 +1,4 @@
-"""Commands on a node of a cluster under trial, over SSH as a caller would: endpoint, key and host key from the API."""
+"""Commands on a node of a cluster under trial, over SSH with endpoint, key and host key from the API, as a caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dayfly.drivers.interfaces import Ssh, SshTarget
 from dayfly.drivers.ssh import SshConnections
 
 CLOCK_SECONDS: Final = 2.0
-"""By how much a guest's clock may differ from the host's."""
+"""The largest allowed difference between a guest's clock and the host's."""
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -29,7 +29,7 @@ class Guest:
     timeout: float
 
     async def run(self, command: str) -> str:
-        """What `command` prints. Raises SshTimeout, SshRefused, and TrialFailed where it ends non-zero."""
+        """The output of `command`. Raises SshTimeout, SshRefused, and TrialFailed when the command fails."""
         ended = await self.connections.run(self.target, command, timeout=self.timeout)
         if ended.exit_code != 0:
             raise TrialFailed(
@@ -40,15 +40,15 @@ class Guest:
         return ended.stdout.strip()
 
     async def boot_id(self) -> str:
-        """Another one after each boot; the same after a load from memory."""
+        """The id of the node's boot: new after each boot, the same after a load of a snapshot."""
         return await self.run(f"cat {_BOOT_ID}")
 
     async def host_key(self) -> str:
-        """The public key that the node's own SSH server has."""
+        """The public host key of the node's SSH server."""
         return " ".join((await self.run("cat /etc/ssh/ssh_host_ed25519_key.pub")).split()[:2])
 
     async def check_clock(self) -> str:
-        """A sentence about the clock. Raises TrialFailed where it is wrong by more than CLOCK_SECONDS."""
+        """A sentence about the clock. Raises TrialFailed when the clock is wrong by more than CLOCK_SECONDS."""
         await self.run("true")  # a login takes longer than a command, and would blur the measurement
         before = self.clock.now().timestamp()
         guest = float(await self.run("date +%s.%N"))
@@ -61,7 +61,7 @@ class Guest:
 
 @asynccontextmanager
 async def guest(session: Session, cluster: str, node: str) -> AsyncIterator[Guest]:
-    """A connection of its own: one that was kept would not survive what becomes of machines."""
+    """A node with a new connection: a kept connection would not survive resets and hibernation."""
     session.says(f"SSH to {node}")
     access = await session.api.ssh(cluster, node)
     target = SshTarget(access.host, access.port, access.private_key, access.host_key, access.username)

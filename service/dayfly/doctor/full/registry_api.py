@@ -1,4 +1,4 @@
-"""A registry's own HTTP API (v2), and a tiny image to push and to pull by it: no client of an engine is needed.
+"""A registry's HTTP API (v2), and a tiny image to push and pull without an engine.
 
 Not here: node images, which the engine itself pushes (images/transfer.py).
 """
@@ -70,7 +70,7 @@ class RegistryApi:
     """One registry; an async context manager. Raises TrialFailed for a refusal, httpx.HTTPError for no answer."""
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        # No proxy of the environment may stand between us and a port of this host.
+        # Published ports are reached directly, not through a proxy from the environment.
         self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=_ANSWER_SECONDS, transport=transport)
 
     async def __aenter__(self) -> Self:
@@ -85,7 +85,7 @@ class RegistryApi:
         for blob in (image.layer, image.config):
             begun = await self._ask("POST", f"/v2/{repository}/blobs/uploads/", 202)
             upload = httpx.URL(begun.headers["Location"]).copy_add_param("digest", digest_of(blob))
-            # Only path and query: behind a published port the registry does not know how it was reached.
+            # Only path and query: behind a published port the registry does not know its outer address.
             await self._ask("PUT", upload.raw_path.decode(), 201, blob, {"Content-Type": "application/octet-stream"})
         headers = {"Content-Type": MANIFEST_TYPE}
         await self._ask("PUT", f"/v2/{repository}/manifests/{tag}", 201, image.manifest, headers)
@@ -98,16 +98,16 @@ class RegistryApi:
         return (await self._ask("GET", f"/v2/{repository}/blobs/{digest}", 200)).content
 
     async def blob_size(self, repository: str, digest: str) -> int:
-        """Bytes. Raises TrialFailed where the registry has no such blob."""
+        """Bytes. Raises TrialFailed when the registry does not have the blob."""
         return int((await self._ask("HEAD", f"/v2/{repository}/blobs/{digest}", 200)).headers["Content-Length"])
 
     async def image_size(self, repository: str, tag: str) -> int:
-        """Bytes of all that an image consists of, each part asked for. Raises TrialFailed where one is missing."""
-        told = json.loads(await self.manifest(repository, tag))
-        if "manifests" in told:
-            parts = [one["digest"] for one in told["manifests"]]
+        """Bytes of all blobs of an image, each queried. Raises TrialFailed when a blob is missing."""
+        manifest = json.loads(await self.manifest(repository, tag))
+        if "manifests" in manifest:
+            parts = [part["digest"] for part in manifest["manifests"]]
             return sum([await self.image_size(repository, digest) for digest in parts])
-        blobs = [told["config"]["digest"], *(layer["digest"] for layer in told["layers"])]
+        blobs = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
         return sum([await self.blob_size(repository, digest) for digest in blobs])
 
     async def _ask(

@@ -1,16 +1,16 @@
-"""What a full examination found: a verdict for each trial, and the report as JSON.
+"""The report of a full examination: a verdict for each trial, also as JSON.
 
     {"healthy": bool,                    every trial is ok
      "interrupted": bool,
      "host": {"system", "kernel", "python", "cores", "memory_mib"},
      "engine": {"version", "storage_driver", …},   the fields of EngineInfo; {} where no engine answered
-     "accelerator": {"accelerator", "reason", "seconds"},   {} where no node image was there to try
+     "accelerator": {"accelerator", "reason", "seconds"},   {} where there was no node image for a test
      "checks": [{"name", "status", "found", "advice"}],
      "trials": [{"name", "verdict", "seconds", "detail", "code"}],
      "seconds": float}
 
-`verdict` is `ok`, `failed` or `not run`. `code` is null where the verdict is `ok`; else one of errors.py, one that the
-API answered with, or one of the trials' own (TrialFailed).
+`verdict` is `ok`, `failed` or `not run`. `code` is null where the verdict is `ok`; else a code of errors.py, of an API
+answer, or of a trial (TrialFailed).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class TrialFailed(Exception):
-    """A promise did not hold. `code` is stable; `evidence` maps a short name to text, and never holds a secret."""
+    """A trial found a defect. `code` is stable; `evidence` maps a short name to text, and never holds a secret."""
 
     def __init__(self, code: str, message: str, *, evidence: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How one trial ended. `detail` is a sentence for a person; `code` says why it is not ok."""
+    """The result of one trial. `detail` is a sentence for people; `code` is the reason of a verdict that is not ok."""
 
     name: str
     verdict: Verdict
@@ -48,7 +48,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole examination; the fields are those of the JSON document above."""
+    """The result of the examination, with the fields of the JSON document above."""
 
     host: Mapping[str, object]
     engine: Mapping[str, object]
@@ -71,7 +71,7 @@ class Report:
         return 0 if self.healthy else 1
 
     def as_json(self) -> Mapping[str, object]:
-        """The document that the module's docstring describes."""
+        """The JSON document of the module's docstring."""
         return {
             "healthy": self.healthy,
             "interrupted": self.interrupted,

@@ -1,6 +1,6 @@
-"""Runs trials in their order: each timed, limited, and ended early when the service dies or somebody interrupts.
+"""Runs trials in order: each has a time limit, and ends early when the service dies or the user interrupts.
 
-Cleaning up is the last trial. It runs in every case, to its end. Not here: any trial.
+The clean-up is the last trial. It always runs to completion. Not here: any trial.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dayfly.doctor.full.report import TrialResult
 
 NOT_RUN: Final = "not_run"
 _DEATH_SECONDS: Final = 2.0
-"""A service that has just died closes its socket before its process has ended."""
+"""A dying service closes its socket before its process ends: so long the runner waits for that end."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`run` returns a sentence about what held, and raises where it did not. `needs`: trials that must be ok before.
+    """`run` returns a sentence about its result, and raises on failure. `needs`: trials that must be ok before.
 
-    `limit` gives the longest that it may take, in seconds, when it begins.
+    `limit` returns the time limit in seconds; it is called when the trial begins.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Trial:
 
 
 class Watcher(Protocol):
-    """Who is shown how the examination goes on."""
+    """Shows the progress of the examination."""
 
     def began(self, trial: str) -> None: ...
 
@@ -43,9 +43,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Runner:
-    """`stop` interrupts. `service_ended` returns why the service ended, once it has ended unasked.
+    """`stop` interrupts. `service_ended` returns the fault of a service that ended by itself.
 
-    `waits_for` says what the present trial waits for. `keep` is given every fault, while all is as the trial left it.
+    `waits_for` returns the present trial's last progress. `keep` stores the evidence of every fault, before the next
+    trial changes the service.
     """
 
     clock: Clock
@@ -56,7 +57,7 @@ class Runner:
     keep: Callable[[str, Fault], Awaitable[None]]
 
     async def run(self, trials: Sequence[Trial], cleaning: Trial) -> tuple[TrialResult, ...]:
-        """All results, `cleaning`'s last. A cancellation goes on after that has run."""
+        """All results, that of `cleaning` last. A cancellation is raised after `cleaning`."""
         results: dict[str, TrialResult] = {}
         try:
             for trial in trials:
@@ -68,8 +69,8 @@ class Runner:
     async def _one(self, trial: Trial, before: Mapping[str, TrialResult]) -> TrialResult:
         unmet = next((need for need in trial.needs if before[need].verdict != "ok"), None)
         if self.stop.is_set() or unmet is not None:
-            why = INTERRUPTED.message if self.stop.is_set() else f"it needs `{unmet}`, which is not ok"
-            result = TrialResult(trial.name, "not run", 0.0, why, NOT_RUN)
+            reason = INTERRUPTED.message if self.stop.is_set() else f"it needs `{unmet}`, which is not ok"
+            result = TrialResult(trial.name, "not run", 0.0, reason, NOT_RUN)
         else:
             result = await self._timed(trial, self._guarded)
         self.watcher.ended(result)
@@ -84,37 +85,38 @@ class Runner:
     async def _timed(self, trial: Trial, run: Callable[[Trial], Awaitable[str | Fault]]) -> TrialResult:
         self.watcher.began(trial.name)
         began = self.clock.monotonic()
-        told = await run(trial)
+        outcome = await run(trial)
         seconds = round(self.clock.monotonic() - began, 1)
-        if isinstance(told, str):
-            return TrialResult(trial.name, "ok", seconds, told)
-        await self.keep(trial.name, told)
-        return TrialResult(trial.name, "failed", seconds, told.message, told.code)
+        if isinstance(outcome, str):
+            return TrialResult(trial.name, "ok", seconds, outcome)
+        await self.keep(trial.name, outcome)
+        return TrialResult(trial.name, "failed", seconds, outcome.message, outcome.code)
 
     async def _limited(self, trial: Trial) -> str | Fault:
-        """Its sentence, or why it failed."""
+        """The trial's sentence, or its fault."""
         limit = trial.limit()
         try:
             async with asyncio.timeout(limit) as limited:
                 return await trial.run()
         except Exception as error:
             if isinstance(error, TimeoutError) and limited.expired():
-                return Fault("trial_timeout", f"not over after {limit:.0f} s; it waited for: {self.waits_for() or '-'}")
+                progress = self.waits_for() or "-"
+                return Fault("trial_timeout", f"not complete after {limit:.0f} s; it waited for: {progress}")
             return fault_of(error)
 
     async def _guarded(self, trial: Trial) -> str | Fault:
-        """The same, but ended early by an interruption, or by the service's end."""
+        """As _limited(), but ended early by an interruption, or by the service's end."""
         running = asyncio.ensure_future(self._limited(trial))
         stopping = asyncio.ensure_future(self.stop.wait())
         death = asyncio.ensure_future(self.service_ended())
         try:
             await asyncio.wait({running, stopping, death}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                told = running.result()
-                if isinstance(told, Fault) and told.code == "unreachable":
+                outcome = running.result()
+                if isinstance(outcome, Fault) and outcome.code == "unreachable":
                     await asyncio.wait({death}, timeout=_DEATH_SECONDS)
-                    return death.result() if death.done() else told
-                return told
+                    return death.result() if death.done() else outcome
+                return outcome
             return death.result() if death.done() else INTERRUPTED
         finally:
             for task in (running, stopping, death):

@@ -1,6 +1,6 @@
-"""The service that is examined: `dayfly serve` in a process of its own, with a state and an instance of its own.
+"""The service under trial: `dayfly serve` in its own process, with its own state and instance.
 
-Not here: what runs in that process (service_process.py).
+Not here: the code of that process (service_process.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dayfly.settings import Settings
 
 _END_SECONDS: Final = 30.0
 _SURVEY_SECONDS: Final = 5.0
-"""Volumes of templates that are gone are removed so much later at most, and waited for."""
+"""The garbage collection of deleted templates' volumes, which a trial awaits, runs at least this often."""
 _TAIL_BYTES: Final = 20_000
 _LOOPBACK: Final = "127.0.0.1"
 
 
 def trial_settings(operator: Settings, state_dir: Path) -> Settings:
-    """The operator's settings, as far as they are the host's; state, database, port and instance of its own."""
+    """The operator's settings for the host, with a new state folder, database, port and instance."""
     own = {
         "state_dir": state_dir,
         "database_url": None,
@@ -44,7 +44,7 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
 
 
 class TrialService:
-    """One process. Its log is a file in the state's folder."""
+    """The service's process. Its log is a file in the state folder."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,8 +62,8 @@ class TrialService:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Returns when the process runs; whether it answers is the caller's to ask."""
-        # A session of its own: Ctrl-C on the terminal is for the examination, which still needs the service.
+        """Returns when the process runs; its API may not answer yet."""
+        # In a new session: Ctrl-C on the terminal must not end the service, which the clean-up still needs.
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "dayfly.doctor.full.service_process"),
@@ -73,13 +73,13 @@ class TrialService:
                 start_new_session=True,
             )
         assert self._process.stdin is not None  # noqa: S101 - asked for above
-        # Over the pipe, which stays open: when we are gone, however that comes, the process reads its end and ends.
+        # The pipe stays open: when the examination ends, however it ends, the process reads its end and ends, too.
         self._process.stdin.write(self._settings.model_dump_json().encode() + b"\n")
         await self._process.stdin.drain()
         self._started.set()
 
     async def ended_unasked(self) -> Fault:
-        """Returns when the process has ended though nobody asked it to."""
+        """Returns when the process has ended without a request."""
         await self._started.wait()
         assert self._process is not None  # noqa: S101 - it was started
         code = await self._process.wait()
@@ -89,7 +89,7 @@ class TrialService:
         return Fault("service_exited", message, {"service.log": self.log()})
 
     async def end(self) -> str:
-        """SIGTERM, and SIGKILL where that does not help: how it ended. Raises TrialFailed where it was not in order."""
+        """End the process with SIGTERM, then SIGKILL; a sentence about it. Raises TrialFailed after an unclean end."""
         process, self._asked_to_end = self._process, True
         if process is None:
             return "the service was not started"
@@ -107,10 +107,10 @@ class TrialService:
             ) from None
         if code != 0:
             raise TrialFailed("service_exited", f"the service ended with exit code {code}: {self._last_line()}")
-        return "the service ended in order"
+        return "the service ended cleanly"
 
     def log(self) -> str:
-        """The end of what it logged."""
+        """The end of the log."""
         if not self.log_file.exists():
             return ""
         return self.log_file.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")

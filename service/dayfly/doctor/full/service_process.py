@@ -1,6 +1,6 @@
-"""What runs in the process of service.py: API and worker, with the settings that standard input gives as JSON.
+"""The process of service.py: API and worker, with settings from standard input as JSON.
 
-Ends on SIGTERM, and when standard input ends: an examination that was killed leaves no service behind.
+It ends on SIGTERM, and when standard input ends: a killed examination leaves no service behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the trials of one examination share: connections, and what earlier trials found and made.
+"""The session that all trials of one examination share: connections, and the results of earlier trials.
 
 Not here: any trial, and the order of trials (examination.py).
 """
@@ -28,7 +28,7 @@ from dayfly.vocabulary import WaitFor
 T = TypeVar("T")
 
 _HOLD_SECONDS: Final = 2.0
-"""How long one request waits: as often it is shown what is waited for."""
+"""How long one request waits: the interval of progress reports."""
 _POLL_SECONDS: Final = 0.5
 WORKERS: Final = 1
 PURPOSES: Final = ("cluster", "template", "verification", "pool_member")
@@ -36,7 +36,7 @@ PURPOSES: Final = ("cluster", "template", "verification", "pool_member")
 
 @dataclass(frozen=True)
 class NodeImage:
-    """The image under trial. `before`: how the engine had it before any trial pushed or pulled it (images_of_bake)."""
+    """The image under trial. `before`: images_of_bake() before any trial pushed or pulled the image."""
 
     reference: str
     info: ImageInfo
@@ -48,16 +48,16 @@ class NodeImage:
 async def images_of_bake(
     images: ImageStore, manifest_text: str, *, besides: Collection[str] = ()
 ) -> Mapping[str, tuple[str, ...]]:
-    """Content id → references, of all images with this manifest; references `besides` are left out."""
+    """Content id → references of all images with this manifest, without the references `besides`."""
     found = [one for one in await images.list(label=LABEL_IMAGE) if one.labels.get(LABEL_IMAGE) == manifest_text]
     return {one.id: tuple(sorted(set(one.references) - set(besides))) for one in found}
 
 
 @dataclass
 class Session:
-    """`operator` are the settings of whoever asked, `settings` those of the service under trial; both of one engine.
+    """`operator` are the operator's settings, `settings` those of the service under trial, on the same engine.
 
-    `infrastructure` are this process's own drivers, with the service's instance. `says` takes what is waited for.
+    `infrastructure` are this process's own drivers, with the service's instance. `says` receives progress.
     """
 
     operator: Settings
@@ -80,9 +80,9 @@ class Session:
     template: str = ""
     fork: str = ""
     volumes: set[str] = field(default_factory=set)
-    """Every volume that a container of this instance was seen to use, anonymous ones too."""
+    """Every volume that a container of this instance has used, anonymous volumes included."""
     references: set[str] = field(default_factory=set)
-    """Image references that a trial made, and that are to be gone in the end."""
+    """Image references that a trial created, and that the clean-up removes."""
 
     @property
     def image(self) -> NodeImage:
@@ -95,13 +95,13 @@ class Session:
         return self.image.manifest.kubernetes is not None
 
     def boot_limit(self) -> float:
-        """Seconds for a cluster from nothing to ready, one failed attempt of a step included."""
+        """Seconds from the request of a cold cluster to ready, with one retry."""
         limits = self.limits
         kubernetes = limits.control_plane + limits.join + limits.nodes_ready + limits.pod if self.has_kubernetes else 0
         return 2 * (limits.sandbox + limits.boot) + kubernetes
 
     def load_limit(self) -> float:
-        """Seconds for a cluster out of saved machines to ready, and some commands on its nodes."""
+        """Seconds to restore a cluster until it is ready, and for some commands on its nodes."""
         limits = self.limits
         kubernetes = limits.nodes_ready + limits.pod if self.has_kubernetes else 0
         return limits.sandbox + limits.load + 6 * limits.command + kubernetes
@@ -111,9 +111,9 @@ class Session:
         return self.limits.save + TEARDOWN_SECONDS + self.limits.command
 
     async def until(self, cluster_id: str, wanted: WaitFor) -> Cluster:
-        """The cluster, once it is as wanted. Raises ClusterFailed where it can no more become so.
+        """The cluster, once it is `wanted`. Raises ClusterFailed when it can no longer become `wanted`.
 
-        Has no limit of its own: a trial has.
+        Has no limit of its own: the trial has one.
         """
         while True:
             seen = await self.api.get(cluster_id, wait=wanted, timeout_seconds=_HOLD_SECONDS)
@@ -125,7 +125,7 @@ class Session:
         return seen
 
     async def poll(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """The first thing that `look` returns. Has no limit of its own."""
+        """The first value of `look` that is not None. Has no limit of its own."""
         while (found := await look()) is None:
             await self.clock.sleep(_POLL_SECONDS)
         return found
@@ -148,22 +148,22 @@ class Session:
         return await self.poll(look)
 
     async def last_event(self, cluster_id: str) -> int:
-        """The id of the cluster's newest event; 0 where it has none."""
+        """The id of the cluster's newest event; 0 without events."""
         events = await self.api.all_events(cluster_id)
         return events[-1].id if events else 0
 
     async def require_no_fallback(self, cluster_id: str, *, after: int = 0) -> None:
-        """Raises TrialFailed where the cluster's machines were booted instead of loaded."""
+        """Raises TrialFailed when the cluster's machines were booted instead of restored."""
         for event in await self.api.all_events(cluster_id):
             if event.id > after and event.type == "cluster.fallback":
                 raise TrialFailed(event.code or "fallback", f"the cluster is ready, but {event.message}")
 
     async def note_volumes(self) -> None:
-        """Remember which volumes containers use now, to look for them after their deletion."""
+        """Record the volumes that containers use now, to check their deletion later."""
         self.volumes |= await self.names.volumes_in_use(self.settings.instance)
 
     async def evidence(self) -> Mapping[str, bytes]:
-        """What is to be known of the service and its clusters now; what cannot be had is told instead."""
+        """Logs, records, events and diagnostics of the service and its clusters, or the errors of their collection."""
         found = {"service.log": self.service.log().encode()}
         if not self.service.running:
             return found
@@ -185,7 +185,7 @@ class Session:
 
 
 def _present(cluster: Cluster) -> str:
-    """What a cluster is at: its phase, and the steps that run."""
+    """A cluster's phase, and its running steps."""
     running = [
         f"{step.name}{f' of {step.node}' if step.node else ''} ({step.seconds:.0f} s{': ' if step.detail else ''}"
         f"{step.detail})"

@@ -1,4 +1,4 @@
-"""The boot source of a cluster's machines (image, template, checkpoint, hibernation), and where its files lie. Pure.
+"""The boot source of a cluster's machines (image, template, checkpoint, hibernation), and its folder. Pure.
 
 Not here: how machines are saved and restored (drivers/qemu/vm.py), and when (controllers/).
 """
@@ -13,26 +13,26 @@ from dayfly.domain.cluster.fencing import Fence
 Kind = Literal["image", "template", "checkpoint", "hibernation"]
 
 SAVED_DIR: Final = "/saved"
-"""In the containers of a cluster: its own volume (naming.saved_volume)."""
+"""The mount point of a cluster's own volume (naming.saved_volume)."""
 TEMPLATE_DIR: Final = "/template"
-"""In the node containers of a template's forks, read-only, and of the cluster that becomes one: its volume."""
+"""The mount point of a template's volume in node containers: read-only in forks, writable in the template's builder."""
 
 
 @dataclass(frozen=True)
 class BootSource:
-    """`image`: a boot of blank disks. `template`: a fork. `checkpoint`: back to one, by its name. `hibernation`."""
+    """`image`: boot with blank disks. `template`: fork. `checkpoint`: reset to `name`. `hibernation`: wake up."""
 
     kind: Kind
     name: str = ""
 
     @property
     def keeps_disks(self) -> bool:
-        """Whether the machines go on with the disks that they have."""
+        """Whether the machines keep their present disks."""
         return self.kind == "hibernation"
 
     @property
     def folder(self) -> str:
-        """Where what was saved lies, inside containers; below it a folder for each node, and one for the registry."""
+        """The snapshot's folder inside containers, with a folder for each node, and one for the registry."""
         match self.kind:
             case "template":
                 return TEMPLATE_DIR
@@ -44,7 +44,7 @@ class BootSource:
                 raise ValueError("an image is not a saved state")
 
     def fence(self, number: int) -> Fence:
-        """Around the volume of `folder`, for the claim of that number."""
+        """The fence of the volume of `folder`, for the claim of that number."""
         return Fence(f"{TEMPLATE_DIR if self.kind == 'template' else SAVED_DIR}/.fence", number)
 
     def __str__(self) -> str:
@@ -52,10 +52,10 @@ class BootSource:
 
     @staticmethod
     def parse(text: str) -> BootSource:
-        """Of what str() gave. Raises ValueError."""
+        """The inverse of str(). Raises ValueError."""
         kind, _, name = text.partition(":")
         if kind not in {"image", "template", "checkpoint", "hibernation"}:
-            raise ValueError(f"{text!r} is no origin")
+            raise ValueError(f"{text!r} is not a boot source")
         return BootSource(kind, name)  # type: ignore[arg-type]
 
 

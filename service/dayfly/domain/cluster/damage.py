@@ -14,7 +14,7 @@ from dayfly.domain.cluster.topology import Topology
 
 
 class Seen(Protocol):
-    """What is needed of a container as an engine shows it (drivers/interfaces.ContainerStatus)."""
+    """The properties of a container that this module reads (drivers/interfaces.ContainerStatus)."""
 
     @property
     def name(self) -> str: ...
@@ -26,11 +26,10 @@ class Seen(Protocol):
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a cluster. Names of containers; `kind` is the worst of it.
+    """The damage of a cluster, with the names of containers; `kind` is the worst damage.
 
-    `removed`: somebody took containers away. `restarted`: all are down, so the engine or its host was. `exited`: some
-    ended by themselves. `stale`: containers run in a network namespace that is gone, for its owner ended or began
-    anew.
+    `removed`: containers are missing. `restarted`: all are down, so the engine or its host restarted. `exited`: some
+    ended by themselves. `stale`: containers run in a network namespace whose owner has ended or restarted.
     """
 
     kind: Literal["removed", "restarted", "exited", "stale"]
@@ -39,7 +38,7 @@ class Damage:
 
 
 def damage(topology: Topology, seen: Collection[Seen]) -> Damage | None:
-    """None when every container of `topology` runs where it should."""
+    """None when every container of `topology` runs in the right network namespace."""
     found: Mapping[str, Seen] = {status.name: status for status in seen}
     wanted = [topology.net.name, topology.registry.name, *(node.name for node in topology.nodes)]
     missing = tuple(name for name in wanted if name not in found)
@@ -55,7 +54,7 @@ def damage(topology: Topology, seen: Collection[Seen]) -> Damage | None:
 
 
 def _stale(found: Mapping[str, Seen], owner: str, others: Collection[str]) -> tuple[str, ...]:
-    """Those that run since before the namespace's owner was started, or while it does not run at all."""
+    """The containers that started before the namespace's owner, or that run while the owner does not."""
     running = [found[name] for name in others if name in found and found[name].state == "running"]
     if owner not in found or found[owner].state != "running":
         return tuple(status.name for status in running)
@@ -67,14 +66,14 @@ def _stale(found: Mapping[str, Seen], owner: str, others: Collection[str]) -> tu
 
 @dataclass(frozen=True)
 class RestartRules:
-    """How often in a row, with which first pause, and after how long a time of peace the count begins anew."""
+    """The limit of restarts in a row, the first back-off, and the quiet time after which the count starts at 0."""
 
     limit: int
     backoff_seconds: float
     window_seconds: float
 
     def pause(self, restarts: int, last: datetime | None, now: datetime) -> float | None:
-        """Seconds before the next restart, after `restarts` in a row; None: no more, give up."""
+        """Seconds before the next restart, after `restarts` in a row; None: give up."""
         if self.peaceful(last, now):
             restarts = 0
         if restarts >= self.limit:
@@ -82,5 +81,5 @@ class RestartRules:
         return float(self.backoff_seconds * 2**restarts)
 
     def peaceful(self, last: datetime | None, now: datetime) -> bool:
-        """Whether the last restart is so long ago that it does not count any more."""
+        """Whether the last restart is too long ago to count."""
         return last is None or now - last > timedelta(seconds=self.window_seconds)

@@ -1,6 +1,6 @@
 """When a cluster expires, by time to live or heartbeat: one rule for the API that extends and the worker that deletes.
 
-Not here: what happens then (controllers/), and how far callers may extend (api/).
+Not here: the deletion (controllers/), and the limits of an extension (api/).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dayfly.domain.cluster.spec import VmsUnderHold
 from dayfly.vocabulary import ExpiryReason
 
 WARNING: Final = timedelta(minutes=5)
-"""How long ahead of the end a warning comes; but never before four fifths of the time have passed."""
+"""How long before the end a warning comes, but never before four fifths of the time have passed."""
 IDLE_LOOKS: Final = 4
-"""How often traffic is looked at in the time after which a cluster without any hibernates by itself."""
+"""How often traffic is measured within `idle_seconds`."""
 
 
 @dataclass(frozen=True)
 class Expiry:
-    """The end of a cluster: when, because of what, and when its events warn of it."""
+    """The end of a cluster: its time, its reason, and the time of the warning event."""
 
     at: datetime
     reason: ExpiryReason
@@ -35,7 +35,7 @@ class Expiry:
 
 
 def expiry(cluster: Cluster) -> Expiry | None:
-    """The earliest end, or None while there is none. A hold does not move it: a hold keeps what is over."""
+    """The earliest end, or None. A hold does not move the end: it keeps an expired cluster."""
     spec, ends = cluster.spec, []
     began = cluster.ready_at or cluster.failed_at
     if spec.ttl_seconds is not None and began is not None:
@@ -46,22 +46,22 @@ def expiry(cluster: Cluster) -> Expiry | None:
 
 
 def is_over(cluster: Cluster, now: datetime) -> bool:
-    """Whether the cluster has come to an end that no hold puts off."""
+    """Whether the cluster has expired and no hold keeps it."""
     return cluster.expires_at is not None and cluster.expires_at <= now and not cluster.held(now)
 
 
 def must_stop(cluster: Cluster, now: datetime) -> bool:
-    """Whether the cluster's end has come and a hold keeps it, with its machines stopped."""
+    """Whether the cluster has expired and a hold keeps it with its machines stopped."""
     return _kept(cluster, now) == "stopped"
 
 
 def must_hibernate(cluster: Cluster, now: datetime) -> bool:
-    """Whether the cluster's end has come and a hold keeps it, hibernated."""
+    """Whether the cluster has expired and a hold keeps it hibernated."""
     return _kept(cluster, now) == "hibernated"
 
 
 def next_look(cluster: Cluster, now: datetime) -> datetime | None:
-    """When a worker must look at the cluster next though nobody asks for anything; None: never."""
+    """When a worker must reconcile the cluster next without a request; None: never."""
     if cluster.phase is Phase.DELETED:
         return None
     if cluster.desired is Desired.ABSENT:
@@ -78,7 +78,7 @@ def next_look(cluster: Cluster, now: datetime) -> datetime | None:
 
 
 def _is_due(cluster: Cluster, now: datetime) -> bool:
-    """Whether something whose time has come is still to be done."""
+    """Whether an action is due now."""
     end = expiry(cluster)
     if end is not None and cluster.warned_at is None and end.warn_at <= now:
         return True
@@ -97,10 +97,10 @@ def _is_due(cluster: Cluster, now: datetime) -> bool:
 
 
 def _is_unfinished(cluster: Cluster) -> bool:
-    """Whether a ready cluster is not yet what its purpose wants of it."""
+    """Whether a ready cluster still lacks an action that its purpose requires."""
     match cluster.purpose:
         case Purpose.CLUSTER:
-            return cluster.paused  # just claimed: it is to go on, or a clock is to be set
+            return cluster.paused  # just claimed: resume its machines, or set their clocks
         case Purpose.POOL_MEMBER:
             return not cluster.paused
         case Purpose.TEMPLATE | Purpose.VERIFICATION:
@@ -108,7 +108,7 @@ def _is_unfinished(cluster: Cluster) -> bool:
 
 
 def _kept(cluster: Cluster, now: datetime) -> VmsUnderHold | None:
-    """How a hold keeps the machines of a cluster whose end has come; None: it has not, or nothing keeps them."""
+    """How a hold keeps the machines of an expired cluster; None: not expired, or not held."""
     ended = cluster.expires_at is not None and cluster.expires_at <= now
     return cluster.hold.vms if ended and cluster.hold is not None and cluster.held(now) else None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 REFUSED: Final = 75
-"""The exit code of a script behind a fence: a later claim has been there."""
+"""The exit code of a fenced script when a later claim has changed the volume."""
 
 PASS: Final = f"""
 set -eu
@@ -21,12 +21,12 @@ passed=$(cat "$1")
 [ "${{passed:-0}}" -eq "$2" ] || echo "$2" >"$1"
 shift 2
 """
-"""Begins such a script, whose first arguments are Fence.arguments. Nobody else is behind the fence while it runs."""
+"""The beginning of a fenced script, whose first arguments are Fence.arguments. The script holds the fence's lock."""
 
 
 @dataclass(frozen=True)
 class Fence:
-    """`path`: the volume's file that remembers, as containers see it. `number`: of the claim (Cluster.fence)."""
+    """`path`: the volume's file with the highest number, inside containers. `number`: the claim's (Cluster.fence)."""
 
     path: str
     number: int

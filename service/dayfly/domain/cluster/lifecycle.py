@@ -20,7 +20,7 @@ TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
         (Phase.READY, Phase.PROVISIONING),
         (Phase.READY, Phase.FAILED),
         (Phase.READY, Phase.HIBERNATED),
-        # It has given its vCPUs and memory back: it waits for room like any other.
+        # A hibernated cluster has released its vCPUs and memory: it is queued again.
         (Phase.HIBERNATED, Phase.PENDING),
         (Phase.HIBERNATED, Phase.FAILED),
         (Phase.HIBERNATED, Phase.DELETING),
@@ -34,7 +34,7 @@ LIVING: Final = frozenset(Phase) - {Phase.DELETED}
 """Phases in which a cluster's name is taken."""
 
 SETTLED: Final = frozenset({Phase.READY, Phase.HIBERNATED, Phase.FAILED, Phase.DELETED})
-"""Phases that a cluster leaves only when somebody wants it to."""
+"""Phases in which no change is under way."""
 
 
 def check_transition(old: Phase, new: Phase) -> None:

@@ -1,4 +1,4 @@
-"""A cluster as all layers above the database see it: the record, its steps, events and endpoints."""
+"""A cluster: the record, its steps, events and endpoints, for all layers above the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Cluster", "Endpoint", "Event", "Fault", "Hold", "NewEvent", "Purpose
 
 @dataclass(frozen=True)
 class Hold:
-    """Keeps a cluster that failed or expired for somebody to look at: until when, why, and with its VMs how."""
+    """Keeps a failed or expired cluster for inspection: until when, why, and with its VMs in which state."""
 
     until: datetime
     reason: str
@@ -25,7 +25,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where something inside a cluster is reached from outside: a host's address and port."""
+    """The host's address and port that lead to a service inside a cluster."""
 
     host: str
     port: int
@@ -36,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a cluster failed, or what its last attempt met. `evidence` maps a short name to text."""
+    """Why a cluster, or its last attempt, failed. `evidence` maps a short name to text."""
 
     code: str
     message: str
@@ -49,17 +49,17 @@ class Fault:
 class Cluster:
     """One cluster. Times are aware and in UTC.
 
-    `endpoints` maps a port of the namespace's outer address to where it is published.
-    `admitted_at`: when it was given its share of the host; `reserved`: it has that share still, which is so until
-    the engine holds nothing of it any more. `ready_at`: when it was ready first.
-    `expires_at` is the earliest of all its ends: time to live, missing heartbeat (domain/cluster/expiry.py).
-    `restarts`: how often in a row machines of it were started again, the last time at `restarted_at`.
+    `endpoints` maps a port of the namespace's outer address to its published endpoint.
+    `admitted_at`: when the cluster got its share of the host; `reserved`: it still has that share, until the engine
+    holds none of its objects. `ready_at`: when the cluster was first ready.
+    `expires_at` is the earliest of its ends: time to live, missing heartbeat (domain/cluster/expiry.py).
+    `restarts`: how many restarts in a row its machines had, the last at `restarted_at`.
 
-    `template_id`: what it is a fork of, or (purpose `template`) what it is to become. `origin`: where its machines come
-    from while it is `provisioning` (domain/cluster/boot_source.py); None: from where they are, their own disks.
-    `reset_to`: the wish of a caller, until it is fulfilled. `paused`: its machines stand still, as those of a pool's
-    member do, or go on with a clock that is to be set yet. `generation` counts its resets: containers of an earlier one
-    are cleared away. `fence` counts its claims (domain/cluster/fencing.py).
+    `template_id`: the template of a fork, or (purpose `template`) the template that the cluster builds. `origin`: the
+    boot source while the cluster is `provisioning` (domain/cluster/boot_source.py); None: the machines' own disks.
+    `reset_to`: the requested reset, until it is done. `paused`: the machines are paused, as those of a pool's member,
+    or run with clocks that are not set yet. `generation` counts resets: containers of an earlier generation are
+    removed. `fence` counts claims (domain/cluster/fencing.py).
     """
 
     id: str
@@ -92,16 +92,16 @@ class Cluster:
     paused: bool = False
     fence: int = 0
     traffic: int = 0
-    """Packets from outside, as counted when somebody last looked; `active_at`: when they last had become more."""
+    """Packets from outside at the last measurement; `active_at`: when the count last grew."""
     active_at: datetime | None = None
 
     @property
     def keeps_disks(self) -> bool:
-        """Whether its machines' disks are the caller's by now: then machines are started again, never made anew."""
+        """Whether the disks hold a caller's data: then machines are restarted, never recreated."""
         return self.ready_at is not None and (self.origin is None or self.origin.keeps_disks)
 
     def held(self, now: datetime) -> bool:
-        """Whether a hold keeps it at `now`."""
+        """Whether a hold keeps the cluster at `now`."""
         return self.hold is not None and self.hold.until > now
 
 
@@ -121,7 +121,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a cluster. `seconds` is how long it took, where it took time; `id` grows."""
+    """An event of a cluster. `seconds`: its duration, where it has one; `id` grows."""
 
     id: int
     at: datetime
@@ -135,7 +135,7 @@ class Event:
 
 @dataclass(frozen=True)
 class NewEvent:
-    """An event not yet stored: the store gives it its id and its time.
+    """An event that is not stored yet: the store sets its id and its time.
 
     Types: `phase`; `step.started`, `.progress`, `.waiting`, `.retry`, `.done`, `.failed`; `cluster.admitted`,
     `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`, `.forked`, `.fallback`, `.reset`,

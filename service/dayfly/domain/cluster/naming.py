@@ -15,7 +15,7 @@ LABEL_INSTANCE: Final = "dayfly.instance"
 LABEL_GENERATION: Final = "dayfly.generation"
 LABEL_NODE: Final = "dayfly.node"
 LABEL_TEMPLATE: Final = "dayfly.template"
-"""On a template's volume, which is of no cluster: the template's id."""
+"""On a template's volume, which belongs to no cluster: the template's id."""
 LABEL_IMAGE: Final = "dayfly.image"
 """On a node image: its manifest, as JSON (domain/image.py)."""
 
@@ -30,19 +30,19 @@ def container_name(cluster_id: str, part: str) -> str:
 
 
 def saved_volume(cluster_id: str) -> str:
-    """The volume that a cluster's checkpoints and its hibernation lie in; it goes with the cluster."""
+    """The volume of a cluster's checkpoints and hibernation; it is removed with the cluster."""
     return f"dayfly-{cluster_id}-saved"
 
 
 def template_volume(template_id: str) -> str:
-    """The volume that a template lies in."""
+    """The volume of a template's snapshot."""
     return f"dayfly-template-{template_id}"
 
 
 def volume_owner(name: str) -> tuple[str, str] | None:
-    """The cluster's and the template's id (one of them "") of which `name` is exactly the volume; None: it is of none.
+    """The cluster's and the template's id (one of them "") in the volume name `name`; None: not a name of Dayfly's.
 
-    For volumes without labels. Only a record of that id makes the volume Dayfly's.
+    For volumes without labels. Only a record of that id proves that the volume is Dayfly's.
     """
     if template := _TEMPLATE_VOLUME.fullmatch(name):
         return "", template[1]

@@ -8,7 +8,7 @@ from dayfly.domain.cluster.naming import node_name
 
 BRIDGE: Final = "br0"
 BRIDGE_MAC: Final = "02:00:66:00:00:02"
-"""Fixed: it stands in the ARP caches of guests whose memory is restored from a template."""
+"""Fixed: guests that are restored from a template have it in their ARP caches."""
 GATEWAY: Final = "192.168.66.2"
 SUBNET: Final = "192.168.66.0/24"
 PREFIX_LENGTH: Final = 24
@@ -20,7 +20,7 @@ API_PORT: Final = 6443
 REGISTRY_PORT: Final = 5000
 
 LEASES: Final = "/run/dayfly/leases"
-"""In the net container, dnsmasq's leases: one a line, each with its node's MAC. Kept as long as the container is."""
+"""dnsmasq's leases in the net container: one a line, each with its node's MAC. They live as long as the container."""
 
 
 def node_address(index: int) -> str:
@@ -39,7 +39,7 @@ def tap_name(index: int) -> str:
 
 
 def ssh_forward_port(index: int) -> int:
-    """The port of the namespace's outer address that leads to node `index`'s SSH: 2201 for node 1."""
+    """The port of the namespace's outer address for the SSH of node `index`: 2201 for node 1."""
     return 2200 + index
 
 

@@ -1,6 +1,6 @@
-"""The provisioning plan: which steps a cluster needs and what each waits for, computed from spec and boot source.
+"""The provisioning plan: the steps of a cluster and their dependencies, computed from spec and boot source.
 
-Not here: what a step does (steps/).
+Not here: the steps themselves (steps/).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.spec import ClusterSpec
 
 SHARED_STEPS: Final = frozenset({"remove_stale", "sandbox", "registry"})
-"""The steps that are the same wherever the machines come from."""
+"""The steps that are the same for every boot source."""
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step of the plan. `node` is an index, or None for the cluster as a whole; `after` are keys of earlier steps."""
+    """A step of the plan. `node` is an index, or None for the whole cluster; `after` are the keys of earlier steps."""
 
     name: str
     node: int | None = None
@@ -29,9 +29,9 @@ class PlannedStep:
 
 
 def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
-    """The steps to a ready cluster, each after all it waits for. Its machines come from `origin`; None: their disks.
+    """The steps to a ready cluster, each after its dependencies. `origin` is the boot source; None: machines' disks.
 
-    Whatever is not of `generation` is cleared away first, unless the machines go on with the disks that they have.
+    The containers of other generations are removed first, unless the machines keep their disks.
     """
     if origin is None or origin.keeps_disks or generation == 1:
         cleared: tuple[PlannedStep, ...] = ()
@@ -41,18 +41,18 @@ def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generatio
     registry = PlannedStep("registry", None, frozenset({sandbox.key}))
     if origin is None or origin.kind == "image":
         return (*cleared, sandbox, registry, *_booted(spec, sandbox))
-    # What a checkpoint has of the registry's content is given back with the machines.
+    # The registry's content in a checkpoint is restored with the machines.
     ground = registry if origin.kind == "checkpoint" else sandbox
     loaded = _loaded(spec, ground, origin)
     if origin.kind == "template" and wants_kubernetes(spec):
-        # The processors are the control plane's first; nobody needs a registry before the cluster is ready.
+        # The control plane gets the processors first: the registry is not needed before the cluster is ready.
         registry = PlannedStep("registry", None, frozenset({("personalize", 1)}))
         return (*cleared, sandbox, *loaded, registry)
     return (*cleared, sandbox, registry, *loaded)
 
 
 def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
-    """All nodes boot at once; a join waits for the control plane and for its own node's boot, not for the others'."""
+    """All nodes boot at once. A join waits for the control plane and its own node's boot, not for other nodes."""
     boots = tuple(PlannedStep("boot", node.index, frozenset({sandbox.key})) for node in spec.nodes())
     if not wants_kubernetes(spec):
         return boots
@@ -67,13 +67,13 @@ def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
 
 
 def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple[PlannedStep, ...]:
-    """All machines are loaded together. Only those of a template still have to become themselves; a pod ran in it."""
+    """All machines are loaded together; then forks are personalised. No smoke test: it ran before the snapshot."""
     restore = PlannedStep("restore", None, frozenset({ground.key}))
     last = [restore]
     if origin.kind == "template":
         first, *others = (PlannedStep("personalize", node.index, frozenset({restore.key})) for node in spec.nodes())
         if wants_kubernetes(spec):
-            # One after the other, for the processors are the control plane's first: its API answers sooner.
+            # After the control plane, which gets the processors first so that its API answers sooner.
             others = [PlannedStep("personalize", one.node, frozenset({first.key})) for one in others]
         last = [first, *others]
     steps = (restore, *(step for step in last if step is not restore))
@@ -83,5 +83,5 @@ def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple
 
 
 def wants_kubernetes(spec: ClusterSpec) -> bool:
-    """Whether the cluster is ready only when its Kubernetes is."""
+    """Whether the cluster is ready only when its Kubernetes is ready."""
     return spec.manifest.kubernetes is not None and spec.readiness != "booted"

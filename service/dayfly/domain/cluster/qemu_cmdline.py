@@ -2,7 +2,7 @@
 
 A machine boots, or starts from a snapshot. Then everything but the source of its memory must equal that of the saved
 machine: devices, their order, the kernel. A change here that old snapshots do not survive raises template.FORMAT.
-Not here: which container runs the machine (topology.py), and what the guest does.
+Not here: the machine's container (topology.py), and the guest.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ QMP_SOCKET: Final = f"{RUN_DIR}/qmp.sock"
 CONSOLE_SOCKET: Final = f"{RUN_DIR}/console.sock"
 AGENT_SOCKET: Final = f"{RUN_DIR}/agent.sock"
 SEED_FILE: Final = f"{RUN_DIR}/seed.tar"
-"""What the guest unpacks over its root before init runs: its keys and its name (fw_cfg `opt/dayfly/seed`)."""
+"""The guest's keys and name, which the guest unpacks over its root before init runs (fw_cfg `opt/dayfly/seed`)."""
 CONSOLE_LOG: Final = "/var/log/dayfly/console.log"
-"""Outlives the VM: it lies in the container's own layer."""
+"""In the container's own layer, so that it outlives the VM."""
 OVERLAY: Final = "/var/lib/dayfly/disk.qcow2"
 RAM_DIR: Final = "/ram"
 START_FILE: Final = f"{RUN_DIR}/start"
-"""How the machine starts this time (start_file); written before a start of its container."""
+"""The machine's disk and command line (start_file), written before each start of its container."""
 START_VARIABLE: Final = "DAYFLY_START"
 """The same, in the environment of a container that has no such file."""
 
 RAM: Final = "ram"
 STATE: Final = "state"
 DISK: Final = "disk.qcow2"
-"""What a saved machine's folder has: its devices' state; a template's RAM as a file of its own; its overlay, unless
-the machine keeps it."""
+"""The files of a machine's snapshot folder: a template's RAM; the state of devices, with other RAM; the overlay, unless
+the machine keeps its disk."""
 
 
 def state_name(accelerator: Accelerator, processor: str) -> str:
-    """The file of a saved machine's state: on KVM it names the host's `processor`, which the machine sees.
+    """The file of a machine's saved state. On KVM its name contains the host's `processor`, which the machine sees.
 
-    A machine that is loaded asks for the name that fits this host, so no other host's state is ever given to it: QEMU
-    promises nothing for `-cpu host` where CPU, microcode or kernel differ, and may load it all the same.
+    A load uses the name for this host, and so never loads another host's state: QEMU guarantees nothing for `-cpu host`
+    where CPU, microcode or kernel differ, and may load the state all the same.
     """
     return f"{STATE}-kvm-{processor}" if accelerator == "kvm" else STATE
 
@@ -62,10 +62,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Start:
-    """One way to start a machine: what becomes of its overlay first, and QEMU's command line.
+    """One way to start a machine: the preparation of its overlay, and QEMU's command line.
 
-    `disk`: `keep` it, or make a blank one over the image's disk where there is none; `over PATH`: a new one whose
-    backing file is PATH; `copy PATH`: a copy of PATH.
+    `disk`: `keep` the overlay, or create a blank one over the image's disk where there is none; `over PATH`: a new
+    overlay whose backing file is PATH; `copy PATH`: a copy of PATH.
     """
 
     disk: str
@@ -73,15 +73,15 @@ class Start:
 
 
 def boot(machine: Machine) -> Start:
-    """From its own disk."""
+    """Boot from the machine's own disk."""
     return Start("keep", _command_line(machine, _own_memory(machine), seed=f"file={SEED_FILE}"))
 
 
 def fork(machine: Machine, folder: str) -> Start:
-    """From a template's `folder`, whose RAM is mapped copy-on-write and stays shared as long as nobody writes to it.
+    """Start from a template's `folder`, whose RAM is mapped copy-on-write: unwritten pages stay shared.
 
-    Here as in restore() the machine waits for migrate-incoming, and stands still when that is done. Neither needs a
-    seed: their guests have booted before.
+    Here as in restore() the machine waits for migrate-incoming and is paused afterwards. Neither needs a seed: the
+    guest has booted before.
     """
     size = f"{machine.memory_mib}M"
     private = f"memory-backend-file,id=ram0,size={size},mem-path={folder}/{RAM},share=off,readonly=on,rom=off"
@@ -89,17 +89,17 @@ def fork(machine: Machine, folder: str) -> Start:
 
 
 def restore(machine: Machine, folder: str, *, keep_disk: bool) -> Start:
-    """From a checkpoint's `folder`, or (with the disk that it has) from a hibernation's."""
+    """Start from a checkpoint's `folder`, or, with `keep_disk`, from a hibernation's."""
     return Start("keep" if keep_disk else f"copy {folder}/{DISK}", _incoming(machine, _own_memory(machine)))
 
 
 def start_file(start: Start) -> bytes:
-    """What /usr/lib/dayfly/node reads: the disk, then the command, a line for each argument."""
+    """The input of /usr/lib/dayfly/node: the disk, then the command, one argument a line."""
     return "".join(f"{line}\n" for line in (start.disk, *start.command)).encode()
 
 
 def start_environment(start: Start) -> Mapping[str, str]:
-    """The same as a container's environment."""
+    """The content of start_file() as a container's environment."""
     return {START_VARIABLE: "\n".join((start.disk, *start.command))}
 
 
@@ -120,7 +120,7 @@ def _command_line(machine: Machine, memory: tuple[str, ...], *, seed: str) -> tu
         *_disk(machine),
         *_network(machine),
         *("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"),
-        # Another with each start: it tells the guest's kernel that it is a fork, whose random numbers must be its own.
+        # A new GUID with each start makes the kernel of a fork reseed its random numbers.
         *("-device", "vmgenid,guid=auto"),
         *_channels(),
         *("-fw_cfg", f"name=opt/dayfly/seed,{seed}"),
@@ -131,7 +131,7 @@ def _processor(machine: Machine) -> tuple[str, ...]:
     if machine.accelerator == "kvm":
         accel, cpu = "kvm", "host"
     else:
-        # One thread a vCPU; the larger buffer keeps Kubernetes' code translated instead of translating it again.
+        # One thread per vCPU. The larger buffer keeps all of Kubernetes' code translated.
         accel, cpu = "tcg,thread=multi,tb-size=512", "max"
     return ("-accel", accel, "-cpu", cpu, "-smp", str(machine.vcpus))
 
@@ -145,7 +145,7 @@ def _own_memory(machine: Machine) -> tuple[str, ...]:
 def _kernel(machine: Machine) -> tuple[str, ...]:
     arguments = ["root=/dev/vda", "rw", "console=ttyS0", *machine.kernel_arguments]
     if machine.accelerator == "tcg":
-        # Checks of hardware that an emulated machine has not got cost seconds of every boot.
+        # Without these, checks for real hardware cost seconds of every emulated boot.
         arguments += [
             "mitigations=off",
             "no_timer_check",
@@ -159,7 +159,7 @@ def _kernel(machine: Machine) -> tuple[str, ...]:
 
 def _disk(machine: Machine) -> tuple[str, ...]:
     # -drive refuses a node-name equal to its id; templates need both, so -blockdev.
-    # A cluster lives for a day: nothing is flushed to the host's disk on its account.
+    # Clusters are ephemeral: writes are not flushed to the host's disk.
     cache = "cache.no-flush=on,discard=unmap"
     return (
         *("-blockdev", f"driver=file,node-name=f0,filename={machine.overlay},{cache}"),
@@ -169,7 +169,7 @@ def _disk(machine: Machine) -> tuple[str, ...]:
 
 
 def _network(machine: Machine) -> tuple[str, ...]:
-    # The tap exists and belongs to us before QEMU opens it: that is why the container needs no capability.
+    # The tap exists, with the right owner, before QEMU opens it: so the container needs no capability.
     return (
         *("-netdev", f"tap,id=n0,ifname={machine.tap},script=no,downscript=no,vhost=off"),
         *("-device", f"virtio-net-pci,netdev=n0,mac={machine.mac},id=eth0"),

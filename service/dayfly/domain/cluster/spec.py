@@ -16,7 +16,7 @@ __all__ = ["ClusterSpec", "Isolation", "Node", "Readiness", "Restart", "VmsUnder
 
 
 class Node(BaseModel):
-    """One node: its index (1 is the control plane's), and its size."""
+    """One node: its index (the control plane's is 1), role and size."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,9 +30,9 @@ class Node(BaseModel):
 
 
 class ClusterSpec(BaseModel):
-    """What one cluster is to be; frozen, and stored as JSON.
+    """The specification of one cluster; frozen, and stored as JSON.
 
-    `image_id` is the engine's content id: a tag may move, this cannot.
+    `image_id` is the engine's content id: unlike a tag, it cannot move.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,17 +46,17 @@ class ClusterSpec(BaseModel):
     readiness: Readiness = "usable"
     labels: dict[str, str] = {}
     ttl_seconds: int | None = None
-    """Counts from when the cluster was first ready, or failed: time in the queue is not the caller's fault."""
+    """Counts from the time at which the cluster was first ready, or failed: time in the queue does not count."""
     heartbeat_interval_seconds: int | None = None
-    """The longest silence of the caller after which the cluster expires; counts from its creation on."""
+    """The cluster expires after so long without a heartbeat; counts from its creation."""
     restart: Restart = "always"
     isolation: Isolation = "shared"
     idle_seconds: int | None = None
-    """Hibernate it by itself after so long without traffic from outside."""
+    """The cluster hibernates after so long without traffic from outside."""
 
-    @property  # not cached: model_copy() would carry the old one along
+    @property  # not cached: model_copy() would copy the old value
     def shape(self) -> str:
-        """SHA-256 of what clusters must have in common to be forks of one template: image, sizes, nodes, readiness."""
+        """SHA-256 of the properties that all forks of a template share: image, sizes, nodes, readiness."""
         common = {"image_id", "control_plane", "worker", "workers", "readiness"}
         canonical = json.dumps(self.model_dump(mode="json", include=common), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

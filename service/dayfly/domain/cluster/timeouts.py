@@ -12,7 +12,7 @@ Accelerator = Literal["kvm", "tcg"]
 
 
 TEARDOWN_SECONDS: Final = 120.0
-"""Removing containers is the engine's work, not the guests': the same with any accelerator."""
+"""Removing containers is the engine's work: its limit does not depend on the accelerator."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TimeLimits:
     pod: float
     api_request: float
     save: float
-    """Machines' memory, and perhaps their disks, to stable storage."""
+    """To write the machines' memory, and perhaps their disks, to stable storage."""
     load: float
     settle: float
     """The longest wait for guests to settle; `settle_least` the shortest for those with Kubernetes."""
@@ -69,6 +69,6 @@ EMULATED: Final = TimeLimits(
 
 
 def limits_for(accelerator: Accelerator, boot_seconds: float | None = None) -> TimeLimits:
-    """The limits that fit `accelerator`; `boot_seconds` is the operator's own limit for a node's first answer."""
+    """The limits for `accelerator`; `boot_seconds` is the operator's own limit for a node's first answer."""
     limits = EMULATED if accelerator == "tcg" else ACCELERATED
     return limits if boot_seconds is None else replace(limits, boot=boot_seconds)

@@ -1,6 +1,6 @@
 """The containers of a cluster: one pure value, computed from its spec.
 
-Not here: how they are created (drivers/docker/engine.py), and what a step waits for.
+Not here: the creation of containers (drivers/docker/container_start.py).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dayfly.domain.cluster.timeouts import Accelerator
 Role = Literal["net", "registry", "node"]
 
 _SHARES_PER_VCPU: Final = 4096
-"""Far more than what else a cluster has, at 1024: its registry is not to slow its machines down."""
+"""Far more than the 1024 of a cluster's other containers: the registry must not slow the machines down."""
 _CONTROL_PLANE_WEIGHT: Final = 8
-"""Against a worker of its size in its cluster, where processors are short: all others wait for it, and starved it loses
-its leases. With two emulated nodes on two processors the API of a fork answered after 1.6 s; with half of it, 1.8 s."""
+"""Its CPU weight against a worker of the same size in its cluster: all other nodes wait for it, and a starved one loses
+its leases. With two emulated nodes on two processors a fork's API answered after 1.6 s; with half the weight, 1.8 s."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a cluster's ports are bound on the host; `port_range` is `first-last`, or None for the driver's own."""
+    """The host address and ports for a cluster's ports; `port_range` is `first-last`, or None for the driver's own."""
 
     address: str = "127.0.0.1"
     port_range: str | None = None
@@ -32,7 +32,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Volume:
-    """A named volume, mounted at `path`; made with `labels` where it is not there yet."""
+    """A named volume, mounted at `path`; created with `labels` where it does not exist."""
 
     name: str
     path: str
@@ -42,11 +42,11 @@ class Volume:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One container: all that an engine needs to create it. Nothing of it is a secret.
+    """One container: all that an engine needs to create it, and no secret.
 
     Every container runs as root with all capabilities dropped but `capabilities`, and no-new-privileges. `joins` is the
     container whose network namespace it shares. `ports` are published; `tmpfs` maps a path to mount options.
-    `cpu_shares` is its weight where processors are contended for: 1024 is that of one ordinary process.
+    `cpu_shares` is its weight under CPU contention: an ordinary process has 1024.
     """
 
     name: str
@@ -92,7 +92,7 @@ def compute_topology(
 ) -> Topology:
     """The containers that `spec` needs, named and labelled for `cluster_id`.
 
-    `template_id`: whose volume the nodes see, to be forked from, or (`makes_template`) to be written.
+    `template_id`: the template whose volume the nodes mount, to fork it, or (`makes_template`) to write it.
     """
 
     def labels(role: Role, node: str | None = None) -> dict[str, str]:
@@ -153,7 +153,7 @@ def compute_topology(
 
 
 def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
-    """Every published port of the namespace's outer address → what it leads to: `registry`, `api`, `ssh/node01`."""
+    """Every published port of the namespace's outer address → its target: `registry`, `api`, `ssh/node01`."""
     ports = {network.REGISTRY_PORT: "registry"}
     if spec.manifest.kubernetes is not None:
         ports[network.API_PORT] = "api"
@@ -161,7 +161,7 @@ def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
 
 
 def _net_environment(spec: ClusterSpec) -> dict[str, str]:
-    """What /usr/lib/dayfly/net needs before it becomes dnsmasq (provisioning/toolbox/net)."""
+    """The variables that /usr/lib/dayfly/net reads before it executes dnsmasq (provisioning/toolbox/net)."""
     forwards = {
         network.ssh_forward_port(n.index): f"{network.node_address(n.index)}:{network.SSH_PORT}" for n in spec.nodes()
     }
@@ -178,7 +178,7 @@ def _net_environment(spec: ClusterSpec) -> dict[str, str]:
 
 
 def _cpu_shares(spec: ClusterSpec, node: Node) -> int:
-    # All of a cluster's together by its vCPUs: a container counts as one process to the scheduler, whatever is in it.
+    # The sum follows the cluster's vCPUs: without shares, the scheduler weighs a container as one process.
 
     def weight(one: Node) -> int:
         is_awaited = one.role == "control-plane" and spec.manifest.kubernetes is not None
@@ -215,7 +215,7 @@ def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_
 
 
 def _node_command(spec: ClusterSpec, node: Node) -> tuple[str, ...]:
-    """/usr/lib/dayfly/node sees to the overlay, waits for the tap, and becomes QEMU (provisioning/toolbox/node)."""
+    """/usr/lib/dayfly/node prepares the overlay, waits for the tap, and executes QEMU (provisioning/toolbox/node)."""
     return (
         "/usr/lib/dayfly/node",
         qemu_cmdline.START_FILE,

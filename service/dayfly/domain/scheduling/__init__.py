@@ -1,1 +1,1 @@
-"""What clusters need of a host, and which of those that wait is admitted next."""
+"""The resources that clusters need of a host, and the order in which queued clusters are admitted."""

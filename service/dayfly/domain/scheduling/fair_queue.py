@@ -1,7 +1,7 @@
 """The fair queue: which waiting cluster is admitted next, and when each will probably begin. Pure.
 
 The queue is fair between owners, and first come, first served within one owner: the owner with the smallest share of
-the host is next. Nobody overtakes the next cluster: a large request waits, but smaller ones never starve it.
+the host is next. No cluster overtakes the next one: a large request waits, but smaller ones never starve it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Waiting:
     owner: str
     needs: Resources
     background: bool = False
-    """Nobody waits for it: it is to become a template, or a pool's member."""
+    """No caller waits for it: it builds a template, or is a pool's member."""
 
 
 @dataclass(frozen=True)
 class Queue:
-    """All that admission looks at. `waiting` in the order of arrival; `held` is what each owner's clusters have.
+    """The input of admission. `waiting` is in the order of arrival; `held` maps an owner to its clusters' resources.
 
-    `saved_gib`: the disk that templates and checkpoints take, beside the clusters' own.
+    `saved_gib`: the disk of templates and checkpoints, beside the clusters' own.
     """
 
     waiting: Sequence[Waiting]
@@ -44,9 +44,9 @@ class Queue:
 
 
 def in_order(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
-    """The queue as it will be served: each time the next of the owner who then has the smallest share of `offered`.
+    """The queue in the order of admission: each next cluster is of the owner with the smallest share of `offered` then.
 
-    All that somebody waits for comes before all that is for later.
+    The clusters that callers wait for precede all background clusters.
     """
     held = defaultdict(Resources, queue.held)
     front = _take_turns([waiting for waiting in queue.waiting if not waiting.background], held, offered)
@@ -54,7 +54,7 @@ def in_order(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
 
 
 def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
-    """Who may begin now: the head of the queue, as far as there is room."""
+    """The clusters to admit now: the head of the queue, as far as there is room."""
     room = offered - queue.in_use
     admitted = []
     for waiting in in_order(queue, offered):
@@ -66,7 +66,7 @@ def admissible(queue: Queue, offered: Resources) -> tuple[Waiting, ...]:
 
 
 def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Resources) -> tuple[Waiting, ...]:
-    """`line` in the order of turns; `held` grows by it."""
+    """`line` in the order of turns. Adds the resources of `line` to `held`."""
     lines: defaultdict[str, deque[tuple[int, Waiting]]] = defaultdict(deque)
     for arrival, waiting in enumerate(line):
         lines[waiting.owner].append((arrival, waiting))
@@ -85,7 +85,7 @@ def _take_turns(line: Sequence[Waiting], held: dict[str, Resources], offered: Re
 
 @dataclass(frozen=True)
 class DurationStats:
-    """Typical durations, in seconds, from what was: from admission to ready, and to the end. None: nothing was yet."""
+    """Typical durations of past clusters, in seconds from admission: to ready, and to the end. None: no data yet."""
 
     provisioning_seconds: float | None = None
     life_seconds: float | None = None
@@ -93,7 +93,7 @@ class DurationStats:
 
 @dataclass(frozen=True)
 class Occupant:
-    """A cluster that has a share of the host: since when, and when it expires, if that is known."""
+    """An admitted cluster; `expires_at` is None where that is not known."""
 
     needs: Resources
     admitted_at: datetime
@@ -103,7 +103,7 @@ class Occupant:
 def outlook(
     queue: Queue, occupants: Sequence[Occupant], offered: Resources, past: DurationStats, now: datetime
 ) -> tuple[tuple[Waiting, datetime | None], ...]:
-    """The queue as it will be served, each with when it will be admitted if all goes as it did in the past."""
+    """The queue in the order of admission, each cluster with the estimated time of its admission; None: unknown."""
     ends: list[tuple[datetime, int, Resources]] = []
     for number, occupant in enumerate(occupants):
         end = _likely_end(occupant, past, now)
@@ -117,7 +117,7 @@ def outlook(
             end, _, freed = heapq.heappop(ends)
             at, room = max(at, end), room + freed
         if not waiting.needs.fits(room):
-            break  # there is no telling, for this one and all behind it
+            break  # no estimate for this cluster and all behind it
         starts.append(at)
         room -= waiting.needs
         if past.life_seconds is not None:
@@ -126,7 +126,7 @@ def outlook(
 
 
 def _likely_end(occupant: Occupant, past: DurationStats, now: datetime) -> datetime | None:
-    """The sooner of its expiry and the end of a typical life; one that has outlived that may end any moment."""
+    """The sooner of its expiry and the end of a typical life; None: unknown. A cluster that is older may end now."""
     ends = [end for end in (occupant.expires_at,) if end is not None]
     if past.life_seconds is not None:
         ends.append(max(now, occupant.admitted_at + timedelta(seconds=past.life_seconds)))

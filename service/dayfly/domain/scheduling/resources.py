@@ -29,8 +29,7 @@ class Resources:
         return Resources(self.vcpus - other.vcpus, self.memory_mib - other.memory_mib, self.disk_gib - other.disk_gib)
 
     def fits(self, room: Resources) -> bool:
-        """Whether there is so much room. Of what is overdrawn already there is room for nothing, but for that there is:
-        who needs no more disk does not wait for any."""
+        """Whether `room` suffices. An over-committed dimension blocks only requests that need more of it."""
         return (
             self.vcpus <= max(0, room.vcpus)
             and self.memory_mib <= max(0, room.memory_mib)
@@ -38,7 +37,7 @@ class Resources:
         )
 
     def share_of(self, whole: Resources) -> float:
-        """The largest of the three shares of `whole`."""
+        """The largest of the shares of `whole` in vCPUs, memory and disk."""
         parts = (
             (self.vcpus, whole.vcpus),
             (self.memory_mib, whole.memory_mib),
@@ -52,7 +51,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class CapacityRules:
-    """How much of a host is for clusters. Factors are virtual for each real one; reserves are taken off first."""
+    """The part of a host that clusters may use. Reserves are subtracted before the overcommit factors apply."""
 
     cpu_overcommit: float
     memory_overcommit: float
@@ -61,7 +60,7 @@ class CapacityRules:
     reserve_disk_gib: int
 
     def offered(self, host: Resources) -> Resources:
-        """What clusters may have in all of a host with so many logical CPUs, so much memory and disk."""
+        """The total resources for clusters on a host with these logical CPUs, memory and disk."""
         return Resources(
             vcpus=int(host.vcpus * self.cpu_overcommit),
             memory_mib=int(max(0, host.memory_mib - self.reserve_memory_mib) * self.memory_overcommit),
@@ -70,9 +69,9 @@ class CapacityRules:
 
 
 def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
-    """What a cluster of `spec` takes of its host.
+    """The resources of a cluster of `spec`.
 
-    Forks share the pages that they have not written: with `memory_factor` 2.0 a guest counts with half its memory.
+    Forks share unwritten pages: with `memory_factor` 2.0 a guest counts with half its memory.
     """
     sizes = [node.size for node in spec.nodes()]
     return Resources(
@@ -84,6 +83,6 @@ def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
 
 
 def hibernated_demand(spec: ClusterSpec) -> Resources:
-    """What a hibernated cluster of `spec` takes: its disks, and disk for all the memory that may have been saved."""
+    """The resources of a hibernated cluster of `spec`: its disks, and disk for all of its memory."""
     memory_mib = sum(node.size.memory_mib for node in spec.nodes())
     return Resources(disk_gib=demand(spec).disk_gib + math.ceil(memory_mib / 1024))

@@ -1,4 +1,4 @@
-"""Kubeconfigs as text. Not here: where their certificates come from (pki.py)."""
+"""Kubeconfigs as text. Not here: their certificates (pki.py)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import node_name
 
 CLIENTS: Final = "clients"
-"""Below this path of a cluster's PKI: identities that are no node's, `caller` and `dayfly`."""
+"""The path in a cluster's PKI of the identities that belong to no node: `caller` and `dayfly`."""
 
 SERVER_NAME: Final = node_name(1)
-"""A SAN of the API server's certificate: what a client expects there, whatever host and port it dialled."""
+"""A SAN of the API server's certificate, which clients verify whatever host and port they dial."""
 
 
 @dataclass(frozen=True)
 class ClientIdentity:
-    """Who a client is: a name for people, its certificate and key as PEM."""
+    """A client's name for people, and its certificate and key as PEM."""
 
     name: str
     certificate: str
@@ -29,9 +29,9 @@ class ClientIdentity:
 
 
 def render_kubeconfig(cluster_name: str, pki: Mapping[str, str], endpoint: Endpoint) -> str:
-    """What a caller gets: an administrator's kubeconfig for the cluster, at `endpoint` on the host.
+    """The caller's kubeconfig: an administrator of the cluster, at `endpoint` on the host.
 
-    TLS stays verified behind any host and port: the certificate has to name SERVER_NAME, not the endpoint.
+    Clients verify SERVER_NAME instead of the endpoint's host, so TLS verification works behind any host and port.
     """
     identity = client_identity(pki, "caller")
     server = f"https://{endpoint.host}:{endpoint.port}"
@@ -39,7 +39,7 @@ def render_kubeconfig(cluster_name: str, pki: Mapping[str, str], endpoint: Endpo
 
 
 def client_identity(pki: Mapping[str, str], name: str) -> ClientIdentity:
-    """The identity of `caller` (who fetches a kubeconfig) or `dayfly` (the service itself)."""
+    """The identity of `caller` (for kubeconfigs) or `dayfly` (the service itself)."""
     return ClientIdentity(name, pki[f"{CLIENTS}/{name}.crt"], pki[f"{CLIENTS}/{name}.key"])
 
 
@@ -48,7 +48,7 @@ def kubeconfig(
 ) -> str:
     """A kubeconfig with one cluster, one user and one context, as YAML; certificates are embedded.
 
-    `server` is a URL, `ca` PEM; `server_name`, where given, is the name that the server's certificate must have.
+    `server` is a URL, `ca` PEM. Clients verify `server_name`, where given, instead of the URL's host.
     """
     user = f"{identity.name}@{cluster_name}"
     cluster = {"server": server, "certificate-authority-data": _embed(ca)}

@@ -1,7 +1,7 @@
 """A cluster's PKI, created in milliseconds by Dayfly: kubeadm's own phases take minutes under emulation.
 
 Dayfly knows the CA's hash before the first node boots, and never reads a kubeconfig from a node. Names and paths are
-kubeadm's. Not here: which node gets which file (steps/guest/node_files.py), and callers' kubeconfigs (kubeconfig.py).
+kubeadm's. Not here: the files of each node (steps/guest/node_files.py), and callers' kubeconfigs (kubeconfig.py).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VALID_BEFORE: Final = timedelta(days=1)
-"""A guest's clock may lag behind ours: after an emulated boot by seconds, after a restored template by more."""
+"""A guest's clock may lag: by seconds after an emulated boot, by more after the restore of a template."""
 VALID_FOR: Final = timedelta(days=3650)
-"""Everything lives as long as the CA: an ephemeral cluster's end is its deletion, never an expired certificate."""
+"""All certificates are valid as long as the CA: an ephemeral cluster ends by deletion, not by expired certificates."""
 
 NODES: Final = "nodes"
-"""`nodes/<name>/<path>`: what one node alone gets at `<path>`."""
+"""`nodes/<name>/<path>`: the file at `<path>` of one node only."""
 
 _KUBERNETES_SERVICE: Final = "10.96.0.1"
-"""The first address of kubeadm's default service subnet: how pods reach the API server."""
+"""The first address of kubeadm's default service subnet: the API server's address for pods."""
 _SERVER: Final = (ExtendedKeyUsageOID.SERVER_AUTH,)
 _CLIENT: Final = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 _ADMINISTRATORS: Final = "system:masters"
@@ -48,7 +48,7 @@ _ADMINISTRATORS: Final = "system:masters"
 
 @dataclass(frozen=True)
 class _Signer:
-    """A CA: it signs, and its certificate is what others trust."""
+    """A CA: its certificate and its key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -60,7 +60,7 @@ class _Signer:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """What a certificate says: whose it is, what for, and under which names it serves."""
+    """A certificate's subject, usages and server names."""
 
     common_name: str
     usages: tuple[x509.ObjectIdentifier, ...]
@@ -72,7 +72,7 @@ class _Leaf:
 def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
     """A new PKI for a cluster of `spec`: path below /etc/kubernetes → PEM or YAML text.
 
-    Two families of paths are no files of the control plane's: `nodes/<name>/…` belongs to one node only, and
+    Two families of paths are not files of the control plane: `nodes/<name>/…` belongs to one node only, and
     `clients/…` holds the identities of callers and of Dayfly itself, which no node ever gets.
     All keys are ECDSA P-256. Certificates are valid from VALID_BEFORE before `now` for VALID_FOR.
     """
@@ -102,7 +102,7 @@ def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
             etcd,
             _Leaf("kube-etcd-healthcheck-client", _CLIENT, _ADMINISTRATORS),
         ),
-        # Making these two by themselves costs controller-manager and scheduler 35 s each under emulation.
+        # Without these two, controller-manager and scheduler each take 35 s under emulation to create their own.
         ("pki/controller-manager", authority, _on_node(first, "kube-controller-manager", _SERVER)),
         ("pki/scheduler", authority, _on_node(first, "kube-scheduler", _SERVER)),
         *((path, authority, leaf) for path, leaf in _clients().items()),
@@ -115,7 +115,7 @@ def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
 
 
 def reissue_clients(pki: Mapping[str, str], now: datetime) -> dict[str, str]:
-    """`pki` with new identities of callers and of Dayfly, by the same CA: for a fork, which shares everything else."""
+    """`pki` of a fork: with new identities of callers and of Dayfly from the same CA. All other files stay the same."""
     certificate = x509.load_pem_x509_certificate(pki["pki/ca.crt"].encode())
     key = load_pem_private_key(pki["pki/ca.key"].encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -127,7 +127,7 @@ def reissue_clients(pki: Mapping[str, str], now: datetime) -> dict[str, str]:
 
 
 def ca_hash(pki: Mapping[str, str]) -> str:
-    """`sha256:<hex>` of the cluster CA's public key (its DER SubjectPublicKeyInfo): what a join is pinned on."""
+    """`sha256:<hex>` of the cluster CA's public key (its DER SubjectPublicKeyInfo), which a joining node pins."""
     certificate = x509.load_pem_x509_certificate(pki["pki/ca.crt"].encode())
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{hashlib.sha256(spki).hexdigest()}"
@@ -159,7 +159,7 @@ def _api_server(first: Node) -> _Leaf:
 def _on_node(
     node: Node, common_name: str, usages: tuple[x509.ObjectIdentifier, ...], organization: str | None = None
 ) -> _Leaf:
-    """A certificate for something that listens on `node`, reached from there or by the node's name or address."""
+    """A certificate of a server on `node`, reached locally or by the node's name or address."""
     return _Leaf(common_name, usages, organization, (node.name, "localhost"), (node_address(node.index), "127.0.0.1"))
 
 
@@ -167,13 +167,13 @@ def _kubeconfigs(spec: ClusterSpec, authority: _Signer, start: datetime) -> dict
     """The kubeconfigs that Kubernetes' own components use, by their paths."""
     users = {
         "admin.conf": _Leaf("kubernetes-admin", _CLIENT, _ADMINISTRATORS),
-        # It holds the keys that sign every identity, so this grants it nothing; and an emulated cluster does without an
-        # account for each of its controllers.
+        # It holds the CA's key, so this grants it nothing more; and it need not create a service account for each of
+        # its controllers, which is slow under emulation.
         "controller-manager.conf": _Leaf("system:kube-controller-manager", _CLIENT, _ADMINISTRATORS),
         "scheduler.conf": _Leaf("system:kube-scheduler", _CLIENT),
     }
     users |= {
-        # A kubelet that has an identity needs no signing request, and so no controller manager to begin.
+        # A kubelet with a certificate needs no signing request, and so no controller manager, to start.
         f"{NODES}/{node.name}/kubelet.conf": _Leaf(f"system:node:{node.name}", _CLIENT, "system:nodes")
         for node in spec.nodes()
     }
@@ -264,5 +264,5 @@ def _pem(certificate: x509.Certificate) -> str:
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    # "EC PRIVATE KEY", not PKCS #8: what every release of Kubernetes reads and writes itself.
+    # "EC PRIVATE KEY", not PKCS #8: every release of Kubernetes reads and writes this form.
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()

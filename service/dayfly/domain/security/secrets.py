@@ -24,7 +24,7 @@ _KEY_BLOCK: Final = re.compile(
 )
 _KEY_DATA: Final = re.compile(r"client-key-data: *(\S+)")
 _SHORTEST_KEY_LINE: Final = 16
-"""Shorter ones, a key's last line, say nothing and may stand in any text."""
+"""Shorter lines, such as a key's last line, reveal nothing and may occur in any text."""
 
 
 class SshKeyPair(BaseModel):
@@ -42,17 +42,17 @@ class ClusterSecrets(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     user_key: SshKeyPair
-    """Lets us (and the caller) in on every node."""
+    """Gives Dayfly and the caller access to every node."""
     host_key: SshKeyPair
-    """What every node of this cluster shows; pinned by the client."""
+    """The host key of every node of this cluster, which clients pin."""
     bootstrap_token: str = Field(repr=False)
     pki: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     def redact(self, text: str) -> str:
-        """`text` without anything that is secret here: whole, or any line of a key; nor any other private key."""
+        """`text` without these secrets, without any single line of their keys, and without any other private key."""
         text = _KEY_BLOCK.sub("[private key]", text)
         text = self._needles.sub("[secret]", text)
-        # kubeadm prints the command that joins further nodes, token and all.
+        # kubeadm prints the join command, with the token.
         return text.replace(self.bootstrap_token, "[token]").replace(self.bootstrap_token.partition(".")[2], "[token]")
 
     @cached_property
@@ -69,7 +69,7 @@ class ClusterSecrets(BaseModel):
 
 
 def new_secrets(spec: ClusterSpec, now: datetime) -> ClusterSecrets:
-    """Fresh secrets for a cluster of `spec`; certificates are valid from shortly before `now`."""
+    """New secrets for a cluster of `spec`; certificates are valid from VALID_BEFORE before `now`."""
     return ClusterSecrets(
         user_key=_ssh_key_pair("dayfly"),
         host_key=_ssh_key_pair("dayfly-node"),
@@ -79,9 +79,10 @@ def new_secrets(spec: ClusterSpec, now: datetime) -> ClusterSecrets:
 
 
 def fork_secrets(template: ClusterSecrets, now: datetime) -> ClusterSecrets:
-    """For a fork of the template that has `template`: what its machines have in their memory stays as it is there.
+    """The secrets of a fork of a template with the secrets `template`.
 
-    Its own are what lets anybody in: both SSH key pairs, and the identities of its caller and of Dayfly.
+    New are the secrets that give access: both SSH key pairs, and the identities of the caller and of Dayfly. All other
+    secrets are in the memory of the template's machines, and stay the same.
     """
     return ClusterSecrets(
         user_key=_ssh_key_pair("dayfly"),

@@ -23,7 +23,7 @@ _PING_SECONDS: Final = 10.0
 
 
 class DockerClient:
-    """`docker_host` is `unix://…`, `tcp://…` or `ssh://…`; None: whatever the docker command would use."""
+    """`docker_host` is `unix://…`, `tcp://…` or `ssh://…`; None: the docker command's default."""
 
     def __init__(self, docker_host: str | None) -> None:
         self._docker_host = docker_host
@@ -32,7 +32,7 @@ class DockerClient:
         self._is_podman: bool | None = None
 
     def get(self) -> Docker:
-        """The client. Raises EngineUnavailable when there is no engine to talk to at all."""
+        """The client. Raises EngineUnavailable when there is no engine at the address."""
         if self._docker is None:
             try:
                 self._docker, self._connector = _open(self._docker_host)
@@ -44,12 +44,12 @@ class DockerClient:
 
     @property
     def socket(self) -> Path | None:
-        """The engine's socket on this host; None where it is reached in another way."""
+        """The engine's socket on this host; None for an engine over TCP or SSH."""
         self.get()
         return Path(self._connector.path) if self._connector is not None else None
 
     async def is_podman(self) -> bool:
-        """Whether Podman answers at this socket. Asked once."""
+        """Whether the engine is Podman. The answer is cached."""
         if self._is_podman is None:
             async with asyncio.timeout(_PING_SECONDS):
                 self._is_podman = engine_info.is_podman(await self.get().version())
@@ -59,8 +59,8 @@ class DockerClient:
     async def changing(self, doing: str) -> AsyncIterator[Docker]:
         """The client, for a change. Failures are raised as errors of dayfly.errors that begin with `doing`.
 
-        An engine that is going down refuses for reasons of its own, in words that nobody can list: a refusal counts
-        as one only while the engine still answers.
+        A stopping engine refuses with messages of many kinds. So a refusal is an EngineRefused only if the engine
+        still answers afterwards.
         """
         try:
             with engine_errors(doing):
@@ -69,13 +69,13 @@ class DockerClient:
             try:
                 await self.ping()
             except EngineUnavailable as error:
-                raise EngineUnavailable(f"{refused.message} (and then it went away)") from error
+                raise EngineUnavailable(f"{refused.message} (then the engine stopped answering)") from error
             raise
 
     async def ping(self) -> None:
         """Raises EngineUnavailable when the engine takes no new connections.
 
-        Never asked over a kept connection: those are served to the very end of an engine that is going down.
+        Always over a new connection: a stopping engine serves open connections to its very end.
         """
         fresh = DockerClient(self._docker_host)
         try:
@@ -95,15 +95,15 @@ class DockerClient:
 
 
 def _open(docker_host: str | None) -> tuple[Docker, UnixConnector | None]:
-    """A client, and the connector that is ours to close.
+    """A client, and the connector that must be closed with it.
 
-    Every wait for a container and every event stream holds a connection, and aiohttp allows no more than 100: with
-    many clusters all further calls would wait behind them. A socket of this host has no such limit.
+    Every wait for a container and every event stream holds a connection. aiohttp allows 100 by default: with many
+    clusters all further calls would wait. So the limit is lifted for a socket of this host.
     """
     found = Docker(docker_host)
     if not isinstance(found.connector, UnixConnector):
         return found, None
     connector = UnixConnector(found.connector.path, limit=0)
     found.session.detach()
-    # A host for URLs only: with a connector given, aiodocker does not look at it.
+    # The host is only for URLs: with a connector, aiodocker ignores it.
     return Docker("unix://localhost", connector=connector), connector

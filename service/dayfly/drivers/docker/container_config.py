@@ -10,16 +10,16 @@ from dayfly.domain.cluster.topology import ContainerSpec, Volume
 from dayfly.drivers.interfaces import ToolContainer
 
 STOP_SECONDS: Final = 0
-"""Podman sends SIGTERM to what it removes by force, and waits for so long; Docker kills at once."""
+"""On a forced removal Podman sends SIGTERM and waits for so long; Docker kills at once."""
 LABEL_PORTS: Final = "dayfly.ports"
-"""The host ports that a container was made with, `20017,23456`: one list of the engine shows those of all, running or
-not. The configuration itself would have to be asked for one by one."""
+"""The container's host ports, `20017,23456`: one call lists the labels of all containers, running or not, while
+configurations need one call each."""
 
 
 def container_config(container: ContainerSpec, host_ports: Mapping[int, int] | None = None) -> dict[str, Any]:
-    """The body of `POST /containers/create`. Entrypoint is emptied: the command is all that runs.
+    """The body of `POST /containers/create`. The empty entrypoint leaves only the command.
 
-    `host_ports`: the container's port → the host's. Every port of `container` must be there.
+    `host_ports`: port of the container → port of the host, for every port of `container`.
     """
     host_ports = host_ports or {}
     host = _least_privilege() | {
@@ -61,9 +61,9 @@ def one_shot_config(image: str, argv: Sequence[str], devices: Sequence[str], lab
 
 
 def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) -> dict[str, Any]:
-    """A container of a bake. `socket` is the engine's, on the host. It is removed when its program ends."""
-    # Seccomp's default profile stays: it allows what the capabilities allow. AppArmor's docker-default denies `mount`
-    # to everybody, and SELinux' label for containers keeps them from the host's files and from the engine's socket.
+    """A bake's container, which the engine removes when its program ends. `socket` is the engine's, on the host."""
+    # Seccomp's default profile stays: it follows the capabilities. AppArmor's docker-default always denies `mount`, and
+    # SELinux' container label denies the host's files and the engine's socket.
     security = ["no-new-privileges"]
     if tool.mounts_file_systems:
         security.append("apparmor=unconfined")
@@ -83,7 +83,7 @@ def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) ->
         "User": "0:0",
         "Env": [f"{name}={value}" for name, value in tool.environment.items()],
         "Labels": dict(labels),
-        # The program's input ends with our connection: so it learns that we are gone.
+        # The program's input ends with the caller's connection: the program notices when the caller is gone.
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": True,
@@ -94,9 +94,9 @@ def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) ->
             "AutoRemove": True,
             "CapAdd": list(tool.capabilities),
             "SecurityOpt": security,
-            # Package archives and proxies, also those on the host's loopback, and clusters' published ports.
+            # The program reaches package archives and proxies (also on the host's loopback), and published ports.
             "NetworkMode": "host",
-            # Files get the owners that they have on a node also where the engine shifts user ids.
+            # Files need the owners that they have on a node, even where the engine remaps user ids.
             "UsernsMode": "host",
             "Mounts": mounts,
         },
@@ -104,7 +104,7 @@ def tool_config(tool: ToolContainer, socket: Path, labels: Mapping[str, str]) ->
 
 
 def never_run_config(image: str) -> dict[str, Any]:
-    """A container that has files only. Unlabelled: an image that is made of it has its labels."""
+    """A container for files only. Without labels: an image of the container would inherit them."""
     return {"Image": image, "HostConfig": _least_privilege() | {"NetworkMode": "none"}}
 
 
@@ -115,7 +115,7 @@ def _least_privilege() -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges"],
         "Init": False,
         "RestartPolicy": {"Name": "no"},
-        # A console that prints for ever must not fill the host's disk.
+        # A console that prints without end must not fill the host's disk.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
     }
 

@@ -23,13 +23,13 @@ from dayfly.drivers.tar import archive
 from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
 
 CHANGE_SECONDS: Final = 120.0
-"""The limit of one change: creating a container on a busy disk takes its time."""
+"""The limit of one change: creating a container on a busy disk is slow."""
 _PORT_TRIES: Final = 50
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A container as it stands, and the host ports it was made with."""
+    """An existing container, its state and its host ports."""
 
     handle: DockerContainer
     state: State
@@ -37,7 +37,7 @@ class _Found:
 
 
 async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File], *, again: bool) -> None:
-    """`container` runs. `files` are written before each start. `again`: it is not made, only started."""
+    """Create or adopt `container`, write `files`, and start it. `again`: only start, never create."""
     avoid: frozenset[int] = frozenset()
     for _ in range(_PORT_TRIES):
         found = await (_adopt(docker, container) if again else _make_or_adopt(docker, container, avoid))
@@ -46,30 +46,30 @@ async def ensure(docker: Docker, container: ContainerSpec, files: Sequence[File]
         if found.state != "created":
             return None
         try:
-            # Also when adopted: whoever made it may have died before the files were in.
+            # An adopted container, too: its creator may have died before it wrote the files.
             return await _start_first(found.handle, files)
         except DockerError as error:
             if not (found.host_ports and is_port_taken(error)):
                 raise
-            # Taken since they were chosen, or by somebody whom a look from here does not show.
+            # Taken since the choice, or by a process that is not visible from here.
             avoid |= docker_ports.named_in(error.message, found.host_ports)
-    raise PortsExhausted(f"container {container.name}: {_PORT_TRIES} times the chosen host ports were taken")
+    raise PortsExhausted(f"container {container.name}: the chosen host ports were taken in {_PORT_TRIES} attempts")
 
 
 async def _make_or_adopt(docker: Docker, container: ContainerSpec, avoid: frozenset[int]) -> _Found:
-    # Looked for first where ports would have to be chosen; otherwise the engine's own 409 tells.
+    # Inspected first only where ports would have to be chosen: the engine's 409 reports an existing container, too.
     if container.ports and (existing := await _existing(docker, container)) is not None:
         return existing
     host_ports = await docker_ports.choose(docker, container, avoid)
     try:
-        made = await _create(docker, container, host_ports)
-        return _Found(made, "created", frozenset(host_ports.values()))
+        created = await _create(docker, container, host_ports)
+        return _Found(created, "created", frozenset(host_ports.values()))
     except DockerError as error:
         if not is_name_taken(error):
             raise
     existing = await _existing(docker, container)
     if existing is None:
-        raise EngineRefused(f"container {container.name} was there, and was removed meanwhile")
+        raise EngineRefused(f"container {container.name} existed and was removed meanwhile")
     return existing
 
 
@@ -100,7 +100,7 @@ async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
 
 @uncancellable
 async def _create(docker: Docker, container: ContainerSpec, host_ports: Mapping[int, int]) -> DockerContainer:
-    """Not to be cut off: a deletion that follows must see what the engine is making."""
+    """Uncancellable: a deletion that follows must see the container that the engine is creating."""
     async with asyncio.timeout(CHANGE_SECONDS):
         for volume in container.volumes:
             await _make_volume(docker, volume)
@@ -108,12 +108,12 @@ async def _create(docker: Docker, container: ContainerSpec, host_ports: Mapping[
 
 
 async def _make_volume(docker: Docker, volume: Volume) -> None:
-    """Before the container: Podman ignores the labels that a mount gives to a volume that is made with it."""
+    """Called before the container's creation: Podman ignores the labels of a volume that a mount creates."""
     config = {"Name": volume.name, "Labels": dict(volume.labels)}
-    # The engine answers with the one that is there, if there is one.
-    made = await docker.volumes.create(config)  # type: ignore[no-untyped-call]
-    labels = labels_of(await made.show())
-    # Without any label of ours it was made by an earlier version on Podman.
+    # The engine returns an existing volume of that name.
+    found = await docker.volumes.create(config)  # type: ignore[no-untyped-call]
+    labels = labels_of(await found.show())
+    # A volume without any label of Dayfly's is from an earlier version on Podman.
     if has_our_labels(labels) and not volume.labels.items() <= labels.items():
         raise EngineRefused(f"volume {volume.name} exists and does not belong to this installation")
 
@@ -124,13 +124,13 @@ async def _start_first(container: DockerContainer, files: Sequence[File]) -> Non
             await container.put_archive("/", archive(files))  # type: ignore[no-untyped-call]
         await container.start()
     except DockerError:
-        # It never ran, so it has no evidence; left behind, it would stand in a retry's way.
+        # It never ran, so it has no evidence to keep, and it would block a retry.
         await delete(container)
         raise
 
 
 async def _start_again(found: _Found, name: str, files: Sequence[File], *, again: bool) -> None:
-    """It has a cluster's state in it: whatever is in the way, it is kept, with its ports."""
+    """Start a container that holds a cluster's state. On failure the container is kept, with its ports."""
     try:
         if files:
             await found.handle.put_archive("/", archive(files))  # type: ignore[no-untyped-call]

@@ -41,18 +41,17 @@ from dayfly.drivers.interfaces import (
 from dayfly.errors import ContainerExited
 
 _LOOK_SECONDS: Final = 30.0
-"""The limit of one look at the engine: aiodocker itself would wait for ever."""
+"""The limit of one query: aiodocker itself has none."""
 _GONE_POLL_SECONDS: Final = 0.1
 _GONE_SECONDS: Final = 60.0
-"""How long containers may still be seen after their removal: a busy disk takes its time."""
+"""How long removed containers may stay visible: a busy disk is slow."""
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
 class DockerEngine:
     """The containers of one Dayfly installation (`instance`) on one Docker engine.
 
-    `docker_host` as in DockerClient. Endpoints name the address that a port is bound to, or `advertised_host`
-    where that is set.
+    `docker_host` as in DockerClient. Endpoints name `advertised_host`; where that is not set, the bound address.
     """
 
     def __init__(
@@ -85,7 +84,6 @@ class DockerEngine:
                 return await resources.list_resources(self._client.get(), self._instance, unlabelled=unlabelled)
 
     async def discard(self, resource: EngineResource) -> None:
-        """Raises EngineRefused when it is in use, or does not carry our labels any more."""
         doing = f"removing {resource.kind} {resource.name}"
         async with self._client.changing(doing) as docker, asyncio.timeout(CHANGE_SECONDS):
             await resources.discard(docker, self._instance, resource)
@@ -104,7 +102,7 @@ class DockerEngine:
     async def wait_exit(self, name: str) -> int | None:
         """Has no limit of its own. Raises EngineUnavailable when the connection breaks.
 
-        An engine that is going down ends all containers and tells whoever still waits: that is its end, not theirs.
+        A stopping engine ends all containers and reports their exits: such an exit must not count as a container's own.
         """
         with engine_errors(f"waiting for {name}"):
             try:
@@ -121,7 +119,7 @@ class DockerEngine:
             async with asyncio.timeout(CHANGE_SECONDS):
                 await self._remove_containers(cluster_id, only)
                 if only is None:
-                    # What an earlier version made on Podman has a name and no label.
+                    # On Podman, earlier versions left volumes without a label.
                     unlabelled = [saved_volume(cluster_id)] if await self._client.is_podman() else []
                     await delete_networks_and_volumes(docker, self._labels(cluster_id), unlabelled)
 
@@ -146,13 +144,13 @@ class DockerEngine:
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         with engine_errors(f"{path} of {name}"):
             try:
-                # Not the archive call at first: that sends the whole file, and aiodocker keeps it in memory.
+                # `tail` first: the archive call sends the whole file, and aiodocker keeps it in memory.
                 tail = ("tail", "-c", str(tail_bytes), path)
                 ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
                 if ended.exit_code == 0:
                     return ended.stdout
             except ContainerExited:
-                # The usual case of evidence: the file outlives what wrote it.
+                # Usual when evidence is collected: the file outlives its process.
                 pass
             async with asyncio.timeout(_LOOK_SECONDS):
                 try:
@@ -170,7 +168,7 @@ class DockerEngine:
                 found = await self._list(cluster_id, role="net")
         published: dict[int, Endpoint] = {}
         for container in found:
-            # Podman lists the ports of stopped ones as well.
+            # Podman lists the ports of stopped containers, too.
             if container["State"] not in {"running", "paused"}:
                 continue
             for port in container["Ports"]:
@@ -181,7 +179,7 @@ class DockerEngine:
         return published
 
     def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
-        """From the moment of this call, not of the first iteration: a look in between misses nothing."""
+        """From the time of this call, not of the first iteration: a query in between misses no event."""
         return docker_events.follow(self._client.get(), self._labels(cluster_id), self._clock.now())
 
     async def info(self) -> EngineInfo:
@@ -198,7 +196,7 @@ class DockerEngine:
         while found := await self._list(cluster_id, only=only):
             if self._clock.monotonic() - began > _GONE_SECONDS:
                 raise still_there(f"container {name_of(found[0])}")
-            # The namespace's owner last: what joined it would lose its network while it still runs.
+            # The namespace's owner last: the containers that joined it would lose their network while they run.
             joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
             await delete_all(joined)
             await delete_all([c for c in found if c not in joined])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dayfly.drivers.interfaces import EngineInfo
 
 _SNAPSHOTTER: Final = ["driver-type", "io.containerd.snapshotter.v1"]
-"""In `DriverStatus` where images lie in containerd."""
+"""In `DriverStatus` of an engine whose images are in containerd."""
 _PODMAN_LIMITATIONS: Final = ("shows no progress of a push",)
 _ROOTLESS: Final = "runs without root, which was never tried"
 
@@ -18,7 +18,7 @@ def is_podman(version: Mapping[str, Any]) -> bool:
 
 
 def engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> EngineInfo:
-    """`version` and `info` are the engine's answers."""
+    """`version` and `info` are the engine's answers to `GET /version` and `GET /info`."""
     podman = is_podman(version)
     rootless = bool(info.get("Rootless")) or any("rootless" in str(one) for one in info.get("SecurityOptions") or ())
     return EngineInfo(

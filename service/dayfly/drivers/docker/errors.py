@@ -36,7 +36,7 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("tag does not exist", ImageMissing),
     ("manifest unknown", ImageMissing),
     ("repository does not exist", ImageMissing),
-    # An engine that is going down still answers for a while; its helpers are gone before it is.
+    # A stopping engine still answers for a while after its helpers have ended.
     ("is shutting down", EngineUnavailable),
     ("containerd.sock", EngineUnavailable),
     ("transport is closing", EngineUnavailable),
@@ -45,16 +45,16 @@ _PHRASES: Final[tuple[tuple[str, type[DayflyError]], ...]] = (
     ("context canceled", EngineUnavailable),
 )
 _NOT_NOW: Final = frozenset({502, 503, 504})
-"""An engine, or what stands before it, that will answer later."""
+"""Temporary failures of the engine, or of a proxy before it."""
 _BROKEN: Final = (DockerError, aiohttp.ClientError, OSError, json.JSONDecodeError)
-"""What talking to an engine raises; the last is aiodocker's for an answer that broke off."""
+"""The errors of a call to the engine. aiodocker raises JSONDecodeError for an answer that breaks off."""
 
 
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """Raise every failure of the block as an error of dayfly.errors; `doing` begins its message.
 
-    Of a task group's failures the first is raised: callers tell errors apart by type.
+    Of a task group's failures the first is raised: callers match errors by type.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def engine_errors(doing: str) -> Iterator[None]:
 
 
 def translate(error: Exception, doing: str) -> DayflyError:
-    """`error`, met while `doing`, as one of ours."""
+    """`error` as an error of dayfly.errors; `doing` begins its message."""
     if isinstance(error, DockerError):
         if error.status == _CANNOT_CONNECT or error.status in _NOT_NOW:
             return EngineUnavailable(f"{doing}: {error.message.strip()}")
@@ -82,29 +82,29 @@ def translate(error: Exception, doing: str) -> DayflyError:
 
 
 def refusal(message: str, doing: str) -> DayflyError:
-    """The engine's no as one of ours: EngineRefused unless its message names something more exact."""
+    """The engine's refusal as an error of dayfly.errors: EngineRefused unless `message` names a more exact one."""
     lowered = message.lower()
     kind = next((kind for phrase, kind in _PHRASES if phrase in lowered), EngineRefused)
     return kind(f"{doing}: {message.strip()}")
 
 
 def message_in(message: str) -> str:
-    """The sentence in `message`, where that is JSON: so it is when an engine failed before a stream began."""
+    """The text in `message` where that is JSON, as from an engine that failed before a stream began."""
     try:
-        told = json.loads(message)
+        answer = json.loads(message)
     except ValueError:
         return message
-    found = (told.get("error") or told.get("message")) if isinstance(told, dict) else None
+    found = (answer.get("error") or answer.get("message")) if isinstance(answer, dict) else None
     return found if isinstance(found, str) else message
 
 
 def is_port_taken(error: DockerError) -> bool:
-    """Whether the engine refused because somebody else has a host port."""
+    """Whether the engine refused because a host port is taken."""
     return isinstance(refusal(error.message, ""), PortsExhausted)
 
 
 def is_name_taken(error: DockerError) -> bool:
-    """Whether a container of that name is there already. Docker answers 409; Podman 500, and tells it in words."""
+    """Whether a container of that name exists already. Docker answers 409; Podman 500 with a message."""
     return is_status(error, 409) or "that name is already in use" in error.message
 
 

@@ -16,18 +16,15 @@ from dayfly.drivers.interfaces import EngineEvent
 from dayfly.errors import EngineUnavailable
 
 _ACTIONS: Final[Mapping[str, str]] = {"remove": "destroy"}
-"""Podman's word → Docker's."""
+"""Podman's action → Docker's."""
 
 
 async def follow(docker: Docker, labels: Mapping[str, str], since: datetime) -> AsyncIterator[EngineEvent]:
-    """Container events since `since` of what carries all `labels`.
-
-    Raises EngineUnavailable when the stream ends.
-    """
+    """Events since `since` of the containers with all `labels`. Raises EngineUnavailable when the stream ends."""
     source = DockerEvents(docker)  # type: ignore[no-untyped-call]
     inbox = source.subscribe(create_task=False)  # type: ignore[no-untyped-call]
     filters = {"type": ["container"], "label": [f"{key}={value}" for key, value in labels.items()]}
-    # A task group must not be held open across a yield (the consumer may stop there): the task is ended by hand.
+    # A task group must not be held open across a yield, where the consumer may stop: `finally` cancels the task.
     pump = asyncio.create_task(source.run(filters=filters, since=f"{since.timestamp():.6f}"))
     try:
         while (raw := await inbox.get()) is not None:
@@ -44,7 +41,7 @@ async def follow(docker: Docker, labels: Mapping[str, str], since: datetime) -> 
 
 
 def _event(raw: Mapping[str, Any], labels: Mapping[str, str]) -> EngineEvent | None:
-    """None for what lacks `labels`, and for events about commands in containers: our own looking makes those."""
+    """None for a container without `labels`, and for an exec's event: Dayfly's own commands cause those."""
     action = str(raw.get("Action", ""))
     # `exec_create: …` and `exec_start: …` of Docker, `exec` of Podman, `exec_died` of both.
     if raw.get("Type") != "container" or action.startswith("exec"):

@@ -19,15 +19,15 @@ from dayfly.errors import CommandFailed, ContainerExited, EngineRefused
 _STDOUT = 1
 _POLL_SECONDS = 0.02
 _NOT_RUNNING = ("is not running", "container state improper")
-"""Docker's words, and Podman's."""
+"""Docker's message, and Podman's."""
 
 
 async def run(
     docker: Docker, name: str, argv: Sequence[str], *, stdin: bytes, timeout: float, clock: Clock
 ) -> ExecResult:
-    """Run `argv` in container `name` to its end.
+    """Run `argv` in container `name` to completion.
 
-    Raises ContainerExited when it is not running, and CommandFailed when `timeout` seconds did not suffice.
+    Raises ContainerExited when the container is not running, CommandFailed after `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -39,7 +39,7 @@ async def run(
 
 @asynccontextmanager
 async def duplex(docker: Docker, name: str, argv: Sequence[str], *, timeout: float) -> AsyncIterator[ByteStream]:
-    """A running `argv` in container `name`, started within `timeout` seconds; it loses its stdin with the block."""
+    """A running `argv` in container `name`, started within `timeout` seconds; its stdin ends with the block."""
     with engine_errors(f"exec in {name}"):
         async with asyncio.timeout(timeout):
             created = await _create(docker, name, argv, stdin=True)
@@ -56,7 +56,7 @@ async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes, clo
     stdout, stderr = bytearray(), bytearray()
     async with created.start(detach=False) as stream, asyncio.TaskGroup() as group:
         if stdin:
-            # Written beside the reading: a command that answers as it reads would otherwise block us both.
+            # Written while reading: a command that answers as it reads would otherwise deadlock.
             group.create_task(_feed(stream, stdin))
         while (message := await stream.read_out()) is not None:
             (stdout if message.stream == _STDOUT else stderr).extend(message.data)
@@ -75,24 +75,24 @@ async def _create(docker: Docker, name: str, argv: Sequence[str], *, stdin: bool
 async def _feed(stream: Stream, data: bytes) -> None:
     try:
         await stream.write_in(data)
-        # aiodocker can only close both directions at once; the command needs the end of its input first.
+        # aiodocker can only close both directions at once, but the command needs the end of its input first.
         response = stream._resp  # noqa: SLF001
         transport = response.connection.transport if response and response.connection else None
         if transport is not None and transport.can_write_eof():
             transport.write_eof()
     except (ConnectionError, AssertionError):
-        # The command ended without reading all: its exit code tells the rest.
+        # The command ended without reading all of its input. Its exit code is the result.
         return
 
 
 async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
-    """The stream may end an instant before the engine has noted the end of the process."""
+    """Poll: the stream may end before the engine has recorded the end of the process."""
     while True:
         try:
             state = await created.inspect()
         except DockerError as error:
             if is_status(error, 404):
-                # The engine forgets a container's commands with its end.
+                # The engine drops the records of a container's commands when the container ends.
                 raise ContainerExited(f"{name} is not running any more") from error
             raise
         if not state["Running"]:
@@ -104,7 +104,7 @@ async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
 
 
 class _Duplex:
-    """A ByteStream over an exec; standard error is not part of the talk and is dropped."""
+    """A ByteStream over an exec. Standard error is dropped."""
 
     def __init__(self, stream: Stream, name: str) -> None:
         self._stream = stream
@@ -118,6 +118,6 @@ class _Duplex:
         return b""
 
     async def write(self, data: bytes) -> None:
-        # The program may have ended, which aiodocker tells so; whoever reads learns it.
+        # aiodocker asserts that the program still runs. The next read() reports its end.
         with suppress(AssertionError), engine_errors(self._doing):
             await self._stream.write_in(data)

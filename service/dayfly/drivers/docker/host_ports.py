@@ -20,7 +20,7 @@ from dayfly.drivers.docker.container_config import LABEL_PORTS
 from dayfly.errors import PortsExhausted
 
 DEFAULT_RANGE: Final = "20000-29999"
-"""Below those that Linux gives to outgoing connections, 32768 and up: one of them could take a stopped cluster's."""
+"""Below Linux's ports for outgoing connections (32768 and up), which could take the port of a stopped cluster."""
 
 _PORT: Final = re.compile(r":(\d+)\b")
 
@@ -31,21 +31,21 @@ async def choose(
     avoid: Collection[int],
     free: Callable[[str, int], bool] | None = None,
 ) -> Mapping[int, int]:
-    """Port of the container → host port for it, at random among those that are free and not in `avoid`.
+    """Port of the container → host port, at random among the free ports that are not in `avoid`.
 
-    Ports of stopped containers are theirs, of any installation on this engine. Raises PortsExhausted.
+    Ports of stopped containers are not free, whatever their installation. Raises PortsExhausted.
     """
     if not container.ports:
         return {}
     free = free or can_be_bound
     publication = container.publication
-    asked = publication.port_range or DEFAULT_RANGE
-    first, _, last = asked.partition("-")
+    port_range = publication.port_range or DEFAULT_RANGE
+    first, _, last = port_range.partition("-")
     owned = await _owned(docker)
     left = [port for port in range(int(first), int(last) + 1) if port not in owned and port not in avoid]
     chosen: list[int] = []
     while left and len(chosen) < len(container.ports):
-        # One look costs a system call, so only as many are looked at as are needed.
+        # Each check costs a system call: only as many ports are checked as are needed.
         at = random.randrange(len(left))  # noqa: S311 - spread, not secret
         left[at], left[-1] = left[-1], left[at]
         port = left.pop()
@@ -54,16 +54,16 @@ async def choose(
     if len(chosen) < len(container.ports):
         needed = len(container.ports)
         raise PortsExhausted(
-            f"container {container.name} needs {needed} host ports, and {len(chosen)} of {asked} are free"
+            f"container {container.name} needs {needed} host ports, but {len(chosen)} of {port_range} are free"
         )
     return dict(zip(container.ports, chosen, strict=True))
 
 
 def can_be_bound(address: str, port: int) -> bool:
-    """Whether nobody here listens on `port`. True as well where that cannot be told: the engine has the last word."""
+    """Whether no process of this host listens on `port`. True when in doubt: the engine decides at the start."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the engine does: a connection that ended a moment ago keeps nobody away.
+        # As the engine does: a connection in TIME_WAIT does not occupy its port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -73,17 +73,17 @@ def can_be_bound(address: str, port: int) -> bool:
 
 
 def named_in(message: str, ports: Collection[int]) -> frozenset[int]:
-    """Those of `ports` that the engine's refusal names; all of them where it names none."""
+    """The `ports` that the engine's refusal names; all `ports` when it names none."""
     named = {int(port) for port in _PORT.findall(message)}
     return frozenset(named.intersection(ports) or ports)
 
 
 def ports_of(labels: Mapping[str, str]) -> frozenset[int]:
-    """The host ports that a container with such labels was made with."""
+    """The host ports of a container with `labels`."""
     return frozenset(int(port) for port in labels.get(LABEL_PORTS, "").split(",") if port)
 
 
 async def _owned(docker: Docker) -> frozenset[int]:
-    # Also of other installations: taking a port of their stopped clusters would keep those from coming back.
+    # Other installations', too: their stopped clusters could not start again without their ports.
     found = await docker.containers.list(all=True, filters={"label": [LABEL_PORTS]})
     return frozenset().union(*(ports_of(container["Labels"] or {}) for container in found))

@@ -27,7 +27,7 @@ from dayfly.drivers.docker.objects import delete, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
-"""A transfer or a commit that says nothing for so long is over; node disks of some GiB are silent for minutes."""
+"""A transfer or commit without output for so long has failed; node disks of some GiB are silent for minutes."""
 _LOOK_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -42,22 +42,22 @@ async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequ
         try:
             output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
         except (BakeFailed, DiskFull):
-            # containerd's image store has named what it could not unpack.
+            # containerd's image store names an image before it unpacks it.
             await _drop_unfinished(docker, reference, replaced)
             raise
-        made = _content_id(str(output[-1]["status"]))
-        await _drop_replaced(docker, replaced, made)
-    return made
+        image_id = _content_id(str(output[-1]["status"]))
+        await _drop_replaced(docker, replaced, image_id)
+    return image_id
 
 
 async def add_files(docker: Docker, base: str, folder: Path, reference: str, labels: Mapping[str, str]) -> str:
-    """An image of `base` and, at its root, what is in `folder`; called `reference`; its content id.
+    """An image of `base` with the content of `folder` at its root, called `reference`; its content id.
 
-    Made from a container that never runs, and not by the engine's builder: that one completes its step when its caller
-    has gone, and so leaves an image, some time later, that nobody looks for any more.
+    Committed from a container that never runs. The engine's builder would complete its step after its caller is gone,
+    and leave an image that no caller removes.
     """
     doing = f"making {reference}"
-    # By its name the next attempt finds what is left of one that was killed.
+    # A fixed name, so that the next attempt finds the container of a killed one.
     container = docker.containers.container(f"dayfly-making-{re.sub('[^a-z0-9]+', '-', reference)}")
     with engine_errors(doing):
         replaced = await _id_of(docker, reference)
@@ -65,11 +65,11 @@ async def add_files(docker: Docker, base: str, folder: Path, reference: str, lab
         try:
             await _create(docker, base, container)
             await _send(docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing)
-            made = await _commit(container, reference, labels)
+            image_id = await _commit(container, reference, labels)
         finally:
             await _delete(container)
-        await _drop_replaced(docker, replaced, made)
-    return made
+        await _drop_replaced(docker, replaced, image_id)
+    return image_id
 
 
 async def build(
@@ -81,19 +81,19 @@ async def build(
     labels: Mapping[str, str],
     on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """An image made by the engine's own builder of the folder `context` with its Dockerfile, called `reference`."""
+    """Build image `reference` from the folder `context` and its Dockerfile, with the engine's own builder."""
     doing = f"building {reference}"
 
-    def tell(line: Mapping[str, Any]) -> None:
-        if on_line is not None and (said := str(line.get("stream", "")).strip()):
-            on_line(said)
+    def report(line: Mapping[str, Any]) -> None:
+        if on_line is not None and (text := str(line.get("stream", "")).strip()):
+            on_line(text)
 
     params = [
         *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
         *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
     ]
     with engine_errors(doing):
-        await _send(docker, "POST", "build", params, _folder(context), doing, tell)
+        await _send(docker, "POST", "build", params, _folder(context), doing, report)
 
 
 @uncancellable
@@ -106,14 +106,14 @@ async def _create(docker: Docker, base: str, container: DockerContainer) -> None
 async def _commit(container: DockerContainer, reference: str, labels: Mapping[str, str]) -> str:
     repository, tag = split_tag(reference)
     async with asyncio.timeout(_SILENCE_SECONDS):
-        # What is not said here, it takes from the container, which has it from `base`.
-        made = await container.commit(repository=repository, tag=tag, config={"Labels": dict(labels)}, pause=False)
-    return _content_id(str(made["Id"]))
+        # All other fields come from the container, which has them from `base`.
+        answer = await container.commit(repository=repository, tag=tag, config={"Labels": dict(labels)}, pause=False)
+    return _content_id(str(answer["Id"]))
 
 
-def _content_id(told: str) -> str:
-    """As Docker tells it; Podman leaves out what the digest is made with."""
-    return told if ":" in told else f"sha256:{told}"
+def _content_id(digest: str) -> str:
+    """In Docker's form; Podman leaves out the digest's algorithm."""
+    return digest if ":" in digest else f"sha256:{digest}"
 
 
 async def _delete(container: DockerContainer) -> None:
@@ -130,7 +130,7 @@ async def _send(
     doing: str,
     on_line: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
-    """Send `body`, a tar; the lines of the answer."""
+    """Send `body`, a tar; the answer's lines, which are JSON."""
     output: list[Mapping[str, Any]] = []
     try:
         async with docker.session.request(
@@ -150,7 +150,7 @@ async def _send(
                 if "error" in line:
                     raise _failure(str(line["error"]), doing)
     except ClientError as error:
-        # A body that cannot be read looks, to aiohttp, as a connection that cannot be written.
+        # aiohttp reports a body that cannot be read as a connection that cannot be written.
         if isinstance(error.__cause__, BakeFailed):
             raise error.__cause__ from error
         raise
@@ -169,7 +169,7 @@ def _failure(message: str, doing: str) -> DayflyError:
 
 
 async def _file(path: Path) -> AsyncIterator[bytes]:
-    """Opened before anything is sent: a file that is not there is no fault of the engine's."""
+    """Opens `path` before the request: a missing file must not look like a failure of the engine."""
     try:
         handle = await asyncio.to_thread(path.open, "rb")
     except OSError as error:
@@ -184,9 +184,9 @@ async def _chunks(handle: BinaryIO) -> AsyncIterator[bytes]:
 
 
 async def _folder(path: Path) -> AsyncIterator[bytes]:
-    """What is in `path` as a tar, made while it is sent: node disks have some GiB.
+    """The content of `path` as a tar, packed while it is sent: node disks have some GiB.
 
-    The folder itself is not: its mode would become that of where it is unpacked.
+    Without the folder itself: the target folder would get its mode.
     """
     names = sorted(await asyncio.to_thread(os.listdir, path))
     tar = await asyncio.create_subprocess_exec(
@@ -195,7 +195,7 @@ async def _folder(path: Path) -> AsyncIterator[bytes]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    assert tar.stdout is not None  # noqa: S101 (for the type checker: we asked for a pipe)
+    assert tar.stdout is not None  # noqa: S101 (for the type checker: it is a pipe)
     assert tar.stderr is not None  # noqa: S101
     try:
         while chunk := await tar.stdout.read(_CHUNK_BYTES):
@@ -221,15 +221,15 @@ async def _id_of(docker: Docker, reference: str) -> str | None:
 
 
 async def _drop_unfinished(docker: Docker, reference: str, replaced: str | None) -> None:
-    """Delete what `reference` names now, unless that is what it named before."""
+    """Delete the image that `reference` names, unless `reference` named it before (`replaced`)."""
     if (unfinished := await _id_of(docker, reference)) is not None and unfinished != replaced:
         async with asyncio.timeout(_LOOK_SECONDS):
             await unless(docker.images.delete(reference), 404)
 
 
-async def _drop_replaced(docker: Docker, replaced: str | None, made: str) -> None:
-    """Delete what `reference` named before, unless a tag or a container still holds it."""
-    if replaced is None or replaced == made:
+async def _drop_replaced(docker: Docker, replaced: str | None, image_id: str) -> None:
+    """Delete the image that the reference named before, unless a tag or a container uses it."""
+    if replaced is None or replaced == image_id:
         return
     async with asyncio.timeout(_LOOK_SECONDS):
         try:

@@ -22,13 +22,13 @@ from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
-"""The limit of one change: deleting a large image keeps a slow disk busy."""
+"""The limit of one change: deleting a large image takes a slow disk minutes."""
 
 
 class DockerImages:
     """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
 
-    What `run` makes carries the label of `instance`, where that is given: it may outlive a process that is killed.
+    `run` labels its containers with `instance`, where that is given: a killed process may leave one behind.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class DockerImages:
         self._logins = logins
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._ended: set[str] = set()
-        """Names of one-shots that have ended and may be there still."""
+        """Names of one-shot containers that have ended and may still exist."""
 
     async def inspect(self, reference: str) -> ImageInfo:
         with engine_errors(f"image {reference}"):
@@ -94,7 +94,7 @@ class DockerImages:
         config = one_shot_config(image, argv, devices, self._labels)
         with engine_errors(f"running {argv[0]} in {image}"):
             await self._remove_ended()
-            # Named beforehand, so that it can be removed whenever we are cut off.
+            # Named before its creation, so that a cancelled call can remove it.
             name = f"dayfly-one-shot-{secrets.token_hex(6)}"
             container = self._client.get().containers.container(name)
             try:
@@ -107,7 +107,7 @@ class DockerImages:
                 await self._remove_ended()
 
     async def _remove_ended(self) -> None:
-        """One-shots are removed when they have ended; what an engine that went away has kept, before the next."""
+        """Remove ended one-shot containers. Those that an unavailable engine kept are removed before the next run."""
         for name in tuple(self._ended):
             async with asyncio.timeout(_CHANGE_SECONDS):
                 await delete(self._client.get().containers.container(name))
@@ -133,7 +133,7 @@ class DockerImages:
         labels: Mapping[str, str],
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """Make `reference` of the folder `context` by its Dockerfile. Raises as ImageBuilder.add_files."""
+        """Build `reference` from the folder `context` and its Dockerfile. Raises as ImageBuilder.add_files."""
         await image_build.build(
             self._client.get(), context, reference, arguments=arguments, labels=labels, on_line=on_line
         )
@@ -165,7 +165,7 @@ def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
 
 
 def _references(raw: Mapping[str, Any], *, podman: bool) -> tuple[str, ...]:
-    """In Docker's short form. Podman writes `docker.io/dayfly/bare:latest`, and `localhost/…` of what it loaded."""
+    """In Docker's short form. Podman writes `docker.io/dayfly/bare:latest`, and `localhost/…` for loaded images."""
     tags = [str(tag) for tag in raw["RepoTags"] or () if tag != "<none>:<none>"]
     if podman:
         tags = [tag.removeprefix("docker.io/").removeprefix("library/").removeprefix("localhost/") for tag in tags]

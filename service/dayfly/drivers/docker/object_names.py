@@ -1,4 +1,4 @@
-"""Lists every object on an engine by name, whoever created it: a second look for engines whose label filters fail.
+"""Lists every object on an engine by name, whatever its labels: a check on the engine's label filters.
 
 Not here: any removal. Objects are removed by exact label (resources.py).
 """
@@ -23,7 +23,7 @@ class EngineNames:
         self._client = DockerClient(docker_host)
 
     async def all_names(self) -> frozenset[str]:
-        """`container NAME`, `volume NAME` and `network NAME` of all that there is."""
+        """`container NAME`, `volume NAME` and `network NAME` for each object on the engine."""
         with engine_errors("names"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 docker = self._client.get()
@@ -39,7 +39,7 @@ class EngineNames:
         )
 
     async def volumes_in_use(self, instance: str) -> frozenset[str]:
-        """The names of all volumes that containers of `instance` use; those without a name of ours among them."""
+        """The names of all volumes that containers of `instance` use, anonymous volumes included."""
         with engine_errors("volumes in use"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}

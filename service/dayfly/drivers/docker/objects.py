@@ -29,7 +29,7 @@ _STATES: Final[Mapping[str, State]] = {
     "exited": "exited",
     "removing": "exited",
     "dead": "exited",
-    # Podman's own: prepared and not started yet; the process is ending; it ended, and is not cleaned up yet.
+    # Podman only: prepared and not started; the process is ending; the process ended and is not cleaned up.
     "initialized": "created",
     "stopping": "running",
     "stopped": "exited",
@@ -37,7 +37,7 @@ _STATES: Final[Mapping[str, State]] = {
 
 
 async def look(container: DockerContainer) -> ContainerStatus | None:
-    """None when it went away between the list and this look."""
+    """The container's status; None when it was removed after the list."""
     try:
         shown: dict[str, Any] = await container.show()
     except DockerError as error:
@@ -59,7 +59,7 @@ async def look(container: DockerContainer) -> ContainerStatus | None:
 
 
 def state_of(shown: Mapping[str, Any]) -> State:
-    """Of a container as an inspection shows it. Raises EngineRefused for a state that no engine had so far."""
+    """The state in an inspection of a container. Raises EngineRefused for an unknown state."""
     status = str(shown["State"]["Status"])
     try:
         return _STATES[status]
@@ -68,7 +68,7 @@ def state_of(shown: Mapping[str, Any]) -> State:
 
 
 def _moment(text: str) -> datetime | None:
-    """The engine writes the first day of the first year for what has not happened yet."""
+    """None for the first day of year 1, which the engine writes before the event has happened."""
     return None if text.startswith("0001-") else datetime.fromisoformat(text)
 
 
@@ -78,8 +78,8 @@ def label_of(container: DockerContainer, name: str) -> str | None:
 
 
 def name_of(container: DockerContainer) -> str:
-    """Of a container as a list shows it."""
-    # Its own name has one slash; those that links gave it have two. One that is half removed has none.
+    """The name of a listed container, or its id."""
+    # Its own name has one slash; names from links have two. A half-removed container has no name.
     names = [name[1:] for name in container["Names"] or () if name.count("/") == 1]
     return names[0] if names else str(container.id)
 
@@ -91,15 +91,15 @@ async def delete_all(containers: Sequence[DockerContainer]) -> None:
 
 
 async def delete(container: DockerContainer) -> None:
-    """With its anonymous volumes; killed when it runs."""
-    # 409: somebody else is removing it right now.
+    """Kill the container, and remove it with its anonymous volumes."""
+    # 409: another caller is removing it.
     await unless(container.delete(force=True, v=True), 404, 409)
 
 
 async def delete_networks_and_volumes(docker: Docker, labels: Mapping[str, str], unlabelled: Sequence[str]) -> None:
-    """Those that carry all `labels`, and the volumes of exactly the names `unlabelled` that carry none of Dayfly's.
+    """Delete those with all `labels`, and the volumes with a name in `unlabelled` and no label of Dayfly's.
 
-    Raises NotRemoved when one is still there afterwards.
+    Raises NotRemoved when one still exists afterwards.
     """
     filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
     for found in await docker.networks.list(filters=filters):
@@ -115,7 +115,7 @@ async def delete_networks_and_volumes(docker: Docker, labels: Mapping[str, str],
 
 
 async def delete_volume(docker: Docker, name: str) -> None:
-    """Raises NotRemoved when it is still there afterwards."""
+    """Raises NotRemoved when it still exists afterwards."""
     volume = DockerVolume(docker, name)  # type: ignore[no-untyped-call]
     await unless(volume.delete(), 404)  # type: ignore[no-untyped-call]
     if await shown_or_none(volume.show()) is not None:  # type: ignore[no-untyped-call]
@@ -123,9 +123,9 @@ async def delete_volume(docker: Docker, name: str) -> None:
 
 
 async def delete_network(docker: Docker, network_id: str, name: str) -> None:
-    """Raises EngineRefused when a container uses it, NotRemoved when it is still there afterwards."""
+    """Raises EngineRefused when a container uses it, NotRemoved when it still exists afterwards."""
     network = DockerNetwork(docker, network_id)  # type: ignore[no-untyped-call]
-    # Podman removes a network under a running container.
+    # Podman would remove a network that a running container uses.
     if ((await shown_or_none(network.show())) or {}).get("Containers"):
         raise EngineRefused(f"network {name} is in use by a container")
     await unless(network.delete(), 404)
@@ -134,11 +134,11 @@ async def delete_network(docker: Docker, network_id: str, name: str) -> None:
 
 
 def still_there(what: str) -> NotRemoved:
-    return NotRemoved(f"{what} is still there after its removal: see what uses it, and the engine's own log")
+    return NotRemoved(f"{what} still exists after its removal: check what uses it, and the engine's own log")
 
 
 async def shown_or_none(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """What `look` shows; None when it is gone."""
+    """The result of the inspection `look`; None when the object does not exist."""
     try:
         return await look
     except DockerError as error:
@@ -148,13 +148,13 @@ async def shown_or_none(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]
 
 
 def labels_of(found: Mapping[str, Any]) -> Mapping[str, str]:
-    """Of a volume or a network, or of a container in a list."""
+    """The labels of a volume, a network or a listed container."""
     labels: Mapping[str, str] = found["Labels"] or {}
     return labels
 
 
 def carries(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether `found` has exactly `labels`, among others: an engine's filter alone is not trusted with a removal."""
+    """Whether `found` has all `labels`: the engine's filter alone is not trusted with a removal."""
     return labels.items() <= labels_of(found).items()
 
 
@@ -163,7 +163,7 @@ def has_our_labels(labels: Mapping[str, str]) -> bool:
 
 
 async def unless(deletion: Awaitable[Any], *statuses: int) -> None:
-    """`deletion`, with the engine's answers `statuses` taken for success."""
+    """Await `deletion`. The engine's answers `statuses` count as success."""
     try:
         await deletion
     except DockerError as error:

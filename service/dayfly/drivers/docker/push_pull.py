@@ -25,9 +25,9 @@ from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
 
 _SILENCE_SECONDS: Final = 300.0
-"""A transfer that says nothing for so long is over."""
+"""A transfer without output for so long has failed."""
 _PULL_OF_PODMAN: Final = "v5.0.0/libpod/images/pull"
-"""Podman's own call: the Docker-compatible one pays no attention to `tlsVerify`."""
+"""Podman's own call: the Docker-compatible call ignores `tlsVerify`."""
 _NO_TLS: Final = "server gave HTTP response to HTTPS client"
 _NO_LOGIN: Final = (
     "no basic auth credentials",
@@ -60,7 +60,7 @@ async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | N
 
 @dataclass(frozen=True)
 class _Transfer:
-    """One call, and what it is for."""
+    """The API call of a push or pull."""
 
     verb: str
     reference: str
@@ -91,11 +91,11 @@ async def _run(docker: Docker, transfer: _Transfer, logins: Path | None) -> Asyn
 
 
 def _progress(line: Mapping[str, Any]) -> TransferProgress:
-    """Raises DockerError for a line that tells a failure: the status was sent before."""
+    """Raises DockerError for a line that reports a failure: the HTTP status was sent before."""
     if error := line.get("error"):
         raise DockerError(500, str(error))
     detail = line.get("progressDetail") or {}
-    # Podman's own pull tells what it does in `stream`.
+    # Podman's own pull reports its progress in `stream`.
     return TransferProgress(
         layer=str(line.get("id", "")),
         status=str(line.get("status") or line.get("stream") or "").strip(),
@@ -106,19 +106,19 @@ def _progress(line: Mapping[str, Any]) -> TransferProgress:
 
 def _header(credentials: Mapping[str, str] | None, *, podman: bool) -> dict[str, str]:
     if credentials is None and podman:
-        # Then it takes what `podman login` has kept for the user that it runs as; an empty one would forbid it that.
+        # Without the header Podman uses the login of `podman login`; an empty header would prevent that.
         return {}
     # Docker 20.10 refuses a push without the header.
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(credentials or {}).encode()).decode()}
 
 
 def _without_tls(reference: str, *, podman: bool) -> dict[str, str]:
-    """Docker itself does without TLS on loopback; Podman only when it is asked to."""
+    """Docker skips TLS on loopback by itself; Podman needs this parameter."""
     return {"tlsVerify": "false"} if podman and is_loopback(registry_of(reference)) else {}
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether `registry` (`host:port`, `[::1]:5000`) is on this machine by its address, or is called localhost."""
+    """Whether `registry` (`host:port`, `[::1]:5000`) has a loopback address or is `localhost`."""
     host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdigit() else registry
     if host == "localhost":
         return True
@@ -129,7 +129,7 @@ def is_loopback(registry: str) -> bool:
 
 
 def _explained(error: EngineRefused | ImageMissing, registry: str, *, podman: bool) -> DayflyError:
-    """`error` with what to do, where the registry is what refuses."""
+    """`error` with advice, where the registry refused."""
     if _NO_TLS in error.message:
         where = (
             f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf'
@@ -139,11 +139,11 @@ def _explained(error: EngineRefused | ImageMissing, registry: str, *, podman: bo
         return RegistryRefused(
             f"{error.message}. The registry {registry} has no TLS: allow it on the engine's host by {where}"
         )
-    # containerd says as well that the repository may not exist; that alone may be so.
+    # containerd's message for a missing image contains the other phrases, too.
     no_login = _NO_LOGIN[:1] if isinstance(error, ImageMissing) else _NO_LOGIN
     if any(words in error.message.lower() for words in no_login):
         return RegistryRefused(
-            f"{error.message}. The registry {registry} wants a login, or refuses the one that there is: "
+            f"{error.message}. The registry {registry} requires a login, or rejects the stored login: "
             f"run `docker login {registry}` as the user who runs this command"
         )
     return error

@@ -17,10 +17,10 @@ from typing import Any, Final
 from dayfly.errors import RegistryRefused
 
 _HUB: Final = "https://index.docker.io/v1/"
-"""The name that docker gives its own registry in its configuration."""
+"""Docker Hub's name in docker's configuration."""
 _HELPER_SECONDS: Final = 15.0
 _NOT_FOUND: Final = "credentials not found"
-"""What a helper prints, with exit code 1, for a registry that it has nothing of."""
+"""A helper's output, with exit code 1, for a registry without a stored login."""
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - the user name by which a helper marks a token
 
 
@@ -31,31 +31,31 @@ def registry_of(reference: str) -> str:
 
 
 async def credentials_for(registry: str, config: Path) -> Mapping[str, str] | None:
-    """What Docker's API calls an AuthConfig, for `registry` (`host:port`); None where nothing is kept for it.
+    """An AuthConfig of Docker's API for `registry` (`host:port`); None where no login is stored.
 
-    `config`: docker's configuration file. Raises RegistryRefused when what is kept cannot be read.
+    `config`: docker's configuration file. Raises RegistryRefused when the login cannot be read.
     """
     try:
-        kept = json.loads(await asyncio.to_thread(config.read_text))
+        stored = json.loads(await asyncio.to_thread(config.read_text))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         # Not the error itself: a decoder's message may quote the file.
         raise RegistryRefused(
-            f"{config}, where docker keeps its logins, cannot be read: {type(error).__name__}"
+            f"{config}, where docker stores its logins, cannot be read: {type(error).__name__}"
         ) from None
     names = _names(registry)
-    helpers: Mapping[str, str] = kept.get("credHelpers") or {}
-    helper = next((helpers[name] for name in names if name in helpers), kept.get("credsStore"))
+    helpers: Mapping[str, str] = stored.get("credHelpers") or {}
+    helper = next((helpers[name] for name in names if name in helpers), stored.get("credsStore"))
     if helper:
         return await _ask_helper(helper, _HUB if registry == "docker.io" else registry)
-    auths: Mapping[str, Mapping[str, Any]] = kept.get("auths") or {}
+    auths: Mapping[str, Mapping[str, Any]] = stored.get("auths") or {}
     entry = next((auths[name] for name in names if name in auths), None)
     return _decoded(entry, registry, config) if entry else None
 
 
 def _names(registry: str) -> tuple[str, ...]:
-    """The names under which docker and others keep a registry's login, the usual one first."""
+    """The names under which docker and other programs store a registry's login, the usual name first."""
     if registry == "docker.io":
         return _HUB, registry, "index.docker.io", "registry-1.docker.io"
     return registry, *(
@@ -85,7 +85,7 @@ async def _ask_helper(name: str, registry: str) -> Mapping[str, str] | None:
         )
     except OSError as error:
         raise RegistryRefused(
-            f"docker keeps the login for {registry} with {program}, which cannot be run: {error.strerror}"
+            f"docker stores the login for {registry} with {program}, which cannot be run: {error.strerror}"
         ) from None
     try:
         async with asyncio.timeout(_HELPER_SECONDS):
@@ -97,7 +97,7 @@ async def _ask_helper(name: str, registry: str) -> Mapping[str, str] | None:
             helper.kill()
             await helper.wait()
     if helper.returncode != 0:
-        # A helper tells failures on standard output.
+        # A helper prints errors on standard output.
         if _NOT_FOUND in answer.decode(errors="replace"):
             return None
         raise RegistryRefused(f"{program} has no login for {registry}: it ended with exit code {helper.returncode}")
@@ -105,7 +105,7 @@ async def _ask_helper(name: str, registry: str) -> Mapping[str, str] | None:
         found = json.loads(answer)
         username, secret = str(found["Username"]), str(found["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise RegistryRefused(f"{program} gave an answer for {registry} that cannot be read") from None
+        raise RegistryRefused(f"the answer of {program} for {registry} cannot be read") from None
     if username == _TOKEN_USER:
         return {"identitytoken": secret, "serveraddress": registry}
     return {"username": username, "password": secret, "serveraddress": registry}

@@ -33,9 +33,9 @@ _GONE_POLL_SECONDS: Final = 0.1
 
 
 async def list_resources(docker: Docker, instance: str, *, unlabelled: bool) -> tuple[EngineResource, ...]:
-    """Three calls, however many there are.
+    """All resources of `instance`, in three calls.
 
-    `unlabelled`: also volumes that have no label of ours, but a name of ours: the engine loses labels.
+    `unlabelled`: also volumes without a label but with a name of Dayfly's, for an engine that loses labels.
     """
     filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
     async with asyncio.TaskGroup() as group:
@@ -53,7 +53,7 @@ async def list_resources(docker: Docker, instance: str, *, unlabelled: bool) -> 
 
 
 async def discard(docker: Docker, instance: str, resource: EngineResource) -> None:
-    """Remove `resource`, and look afterwards. Raises EngineRefused, NotRemoved."""
+    """Remove `resource`, and verify the removal. Raises EngineRefused, NotRemoved."""
     match resource.kind:
         case "container":
             container = docker.containers.container(resource.id)
@@ -74,7 +74,7 @@ async def discard(docker: Docker, instance: str, resource: EngineResource) -> No
 
 
 async def _until_gone(container: DockerContainer, name: str) -> None:
-    """A container may be seen for a while after its removal, when another caller removes it as well."""
+    """A container that another caller removes at the same time stays visible for a while."""
     for _ in range(_GONE_LOOKS):
         if await shown_or_none(container.show()) is None:
             return
@@ -85,10 +85,10 @@ async def _until_gone(container: DockerContainer, name: str) -> None:
 def _check(resource: EngineResource, instance: str, labels: Mapping[str, str]) -> None:
     if not resource.labelled:
         if has_our_labels(labels):
-            raise EngineRefused(f"{resource.kind} {resource.name} is not what was seen: it is left alone")
+            raise EngineRefused(f"{resource.kind} {resource.name} has new labels since it was listed: it is kept")
         return
     if (labels.get(LABEL_INSTANCE), *_of(labels)) != (instance, resource.cluster_id, resource.template_id):
-        raise EngineRefused(f"{resource.kind} {resource.name} is not what was seen: it is left alone")
+        raise EngineRefused(f"{resource.kind} {resource.name} has other labels since it was listed: it is kept")
 
 
 def _container(found: DockerContainer) -> tuple[EngineResource, Mapping[str, str]]:
@@ -112,5 +112,5 @@ def _network(found: Mapping[str, Any]) -> tuple[EngineResource, Mapping[str, str
 
 
 def _of(labels: Mapping[str, str]) -> tuple[str, str]:
-    """The cluster and the template that something belongs to, "" where it does to none."""
+    """The ids of the cluster and of the template, "" where there is none."""
     return labels.get(LABEL_CLUSTER, ""), labels.get(LABEL_TEMPLATE, "")

@@ -28,7 +28,7 @@ _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 _COMMIT_SECONDS: Final = 1800.0
 _LABELS: Final = {LABEL_ROLE: "bake"}
-"""No installation's label: what a bake keeps (its cache's volume) is nothing that a service may sweep."""
+"""No installation's label: no service may collect the volume of a bake's cache."""
 _STDOUT: Final = 1
 
 
@@ -43,7 +43,7 @@ class DockerTools:
         docker = self._client.get()
         with engine_errors("a container for a bake"):
             socket = await self._check_engine(docker)
-        # Named beforehand, so that it can be removed whenever we are cut off.
+        # Named before its creation, so that a cancelled call can remove it.
         container = docker.containers.container(f"dayfly-bake-{secrets.token_hex(6)}")
         doing = f"container {container.id}"
         stream = container.attach(stdin=True, stdout=True, stderr=True)
@@ -71,8 +71,8 @@ class DockerTools:
             options = (await docker.system.info())["SecurityOptions"] or ()
         if any("name=rootless" in option for option in options):
             raise BakeFailed(
-                "a bake in a container needs an engine that runs as root, and this one is rootless: "
-                "it may neither make device nodes nor give files their owners"
+                "a bake in a container needs an engine that runs as root, and this engine is rootless: "
+                "it can neither create device nodes nor set the owners of files"
             )
         return socket
 
@@ -111,8 +111,8 @@ class DockerToolRun:
         config = {"Labels": dict(labels), "Cmd": ["/bin/sh"]}
         with engine_errors(f"making {reference}"):
             async with asyncio.timeout(_COMMIT_SECONDS):
-                made = await self._container.commit(repository=repository, tag=tag, config=config, pause=False)
-        return str(made["Id"])
+                image = await self._container.commit(repository=repository, tag=tag, config=config, pause=False)
+        return str(image["Id"])
 
 
 def _line(name: str, raw: bytes) -> OutputLine:
@@ -135,7 +135,7 @@ async def _start(container: DockerContainer, stream: Stream, tool: ToolContainer
 
 @uncancellable
 async def _end(container: DockerContainer, stream: Stream, grace_seconds: float) -> None:
-    """Let the program clean up, then remove what is left. Runs to its end when it is cancelled, too."""
+    """Let the program clean up, then remove the container."""
     # aiodocker asserts that the connection is still there.
     with suppress(AssertionError):
         await stream.close()
@@ -145,5 +145,5 @@ async def _end(container: DockerContainer, stream: Stream, grace_seconds: float)
                 await unless(container.wait(), 404)
     async with asyncio.timeout(_CHANGE_SECONDS):
         await delete(container)
-        # Removed by itself or by us, that takes the engine a moment.
+        # The engine removes the container asynchronously.
         await unless(container.wait(condition="removed"), 404)

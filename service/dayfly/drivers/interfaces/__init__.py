@@ -59,7 +59,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Drivers:
-    """What steps are given."""
+    """The drivers that steps use."""
 
     engine: ContainerEngine
     ssh: Ssh

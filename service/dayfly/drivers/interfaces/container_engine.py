@@ -14,7 +14,7 @@ from dayfly.domain.cluster.topology import ContainerSpec, Role
 
 @dataclass(frozen=True)
 class File:
-    """A file to be put somewhere: absolute path, content, permission bits. Its owner is root."""
+    """A file to write: absolute path, content, permission bits. Its owner is root."""
 
     path: str
     content: bytes = field(repr=False)
@@ -23,7 +23,7 @@ class File:
 
 @dataclass(frozen=True)
 class ExecResult:
-    """How a command ended. The streams are whole."""
+    """The exit code and the complete output of a command."""
 
     exit_code: int
     stdout: bytes
@@ -32,9 +32,9 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class ContainerStatus:
-    """One container as the engine sees it. `image` is the content id it was made from.
+    """One container as the engine reports it. `image` is the content id of its image.
 
-    `started_at`: the last time it was started; None before the first.
+    `started_at`: the last start; None before the first.
     """
 
     name: str
@@ -50,11 +50,11 @@ class ContainerStatus:
 
 @dataclass(frozen=True)
 class EngineResource:
-    """Something on the engine that carries this installation's label: enough to tell whose it is, and to remove it.
+    """A container, volume or network with this installation's label.
 
-    `id` is the engine's own. `cluster_id` is "" where that label is missing; `template_id` is that of a template's
-    volume. `running` is only true of containers. `labelled`: False for a volume without any label of Dayfly's, as
-    versions before 0.3 left them on Podman; then the ids are read from its name, and only records can confirm them.
+    `id` is the engine's own. `cluster_id` is "" where that label is missing; `template_id` is set for a template's
+    volume. Only containers are `running`. `labelled`: False for a volume without any label of Dayfly's, as versions
+    before 0.3 left them on Podman; its ids are read from its name, and only records can confirm them.
     """
 
     kind: Literal["container", "volume", "network"]
@@ -68,7 +68,7 @@ class EngineResource:
 
 @dataclass(frozen=True)
 class EngineEvent:
-    """Something the engine did, or saw, to a container: `start`, `die`, `destroy`, …"""
+    """One event of a container: `start`, `die`, `destroy`, …"""
 
     at: datetime
     action: str
@@ -79,9 +79,9 @@ class EngineEvent:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """The engine and the host that it runs on. Sizes in bytes; `root` is where it keeps its data.
+    """The engine and its host. Sizes in bytes; `root` is the folder of the engine's data.
 
-    `name` is `Docker` or `Podman`. `limitations`: what this engine does not do, each to be read after its name.
+    `name` is `Docker` or `Podman`. `limitations`: predicates that follow the name (`shows no progress of a push`).
     """
 
     version: str
@@ -104,21 +104,21 @@ class ByteStream(Protocol):
     """A duplex stream to a command in a container."""
 
     async def read(self) -> bytes:
-        """What came next on standard output; b"" at its end."""
+        """The next bytes of standard output; b"" at its end."""
         ...
 
     async def write(self, data: bytes) -> None: ...
 
 
 class ContainerEngine(Protocol):
-    """Where clusters' containers run."""
+    """The engine that runs clusters' containers."""
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
-        """Make `container` exist and run; one of that name and cluster is adopted (started when it is not running).
+        """Create and start `container`. Adopt an existing one of that name and cluster; start it if it is not running.
 
-        Its host ports are chosen when it is made and stay its own: started again, it is published where it was.
-        `files` are written before each start. `again`: it has run before, and is never made: ContainerRemoved where it
-        is gone. Raises ImageMissing, PortsExhausted, DiskFull, EngineRefused.
+        Host ports are chosen at creation and survive restarts. `files` are written before each start. `again`: the
+        container has run before and is never created; raises ContainerRemoved when it is gone. Raises ImageMissing,
+        PortsExhausted, DiskFull, EngineRefused.
         """
         ...
 
@@ -127,58 +127,56 @@ class ContainerEngine(Protocol):
         ...
 
     async def list_resources(self) -> tuple[EngineResource, ...]:
-        """All that this installation has on the engine, by exact label, in one cheap look whatever their number.
+        """All resources of this installation, by exact label, in a constant number of calls.
 
-        On an engine that loses volumes' labels: volumes without any label whose names are those of Dayfly's, too.
+        On an engine that loses volumes' labels: also volumes without any label that have a name of Dayfly's.
         """
         ...
 
     async def discard(self, resource: EngineResource) -> None:
-        """Remove one thing that list_resources() showed, a container with its anonymous volumes. No error when it is
-        gone.
+        """Remove a resource of list_resources(), a container with its anonymous volumes. No error when it is gone.
 
-        Looks afterwards. Raises NotRemoved when it is still there, EngineRefused when it is in use or another one.
+        Raises NotRemoved when it still exists afterwards, EngineRefused when it is in use or has other labels by now.
         """
         ...
 
     async def stop(self, name: str) -> None:
-        """Kill one container and keep it, with its files and logs. No error when it is not there."""
+        """Kill a container and keep it, with its files and logs. No error when it does not exist."""
         ...
 
     async def wait_exit(self, name: str) -> int | None:
-        """Until the container is not running (at once if it is not now); its exit code, None when it does not exist."""
+        """Wait until the container is not running; its exit code, None when it does not exist."""
         ...
 
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
-        """Remove a cluster's containers, anonymous volumes with them, by exact label; its networks and volumes, too.
+        """Remove a cluster's containers with their anonymous volumes, its networks and its volumes, by exact label.
 
-        `only` these containers, by name, and nothing else of it. Returns when they are gone; raises NotRemoved when
-        one is still there.
+        `only`: remove only the containers of these names. Returns when all are gone; otherwise raises NotRemoved.
         """
         ...
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
-        """Run `argv` in a running container, to its end. Raises ContainerExited when the container is not running."""
+        """Run `argv` in a container to completion. Raises ContainerExited when the container is not running."""
         ...
 
     def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
-        """Run `argv` in a running container and talk to it."""
+        """Run `argv` in a running container, connected to its standard input and output."""
         ...
 
     async def logs(self, name: str, *, tail_lines: int = 200) -> str:
-        """What a container printed, both streams, newest last."""
+        """The last lines of a container's output, both streams, newest last."""
         ...
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
-        """The last `tail_bytes` of a file in a container, running or not; b"" when there is none."""
+        """The last `tail_bytes` of a file in a container, running or not; b"" when there is no such file."""
         ...
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
-        """Published port of the namespace's outer address → where it is on the host (the bound address)."""
+        """Port of the namespace's outer address → the host's address and port that publish it."""
         ...
 
     def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
-        """What happens from now on, to one cluster or to all of this instance; ends by EngineUnavailable."""
+        """The events from this call on, of one cluster or of this instance. Ends with EngineUnavailable."""
         ...
 
     async def info(self) -> EngineInfo: ...

@@ -8,13 +8,13 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True)
 class Pressure:
-    """How hard processes contend for the host's CPUs: in percent, by `source` (`psi` or `load`)."""
+    """Contention for the host's CPUs in percent, measured by `source`."""
 
     percent: float
     source: Literal["psi", "load"]
 
 
 class PressureGauge(Protocol):
-    """The host's pressure, as the kernel tells it."""
+    """Reads the host's pressure from its kernel."""
 
     def read(self) -> Pressure: ...

@@ -24,7 +24,7 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class TransferProgress:
-    """How a push or pull stands: of which layer, what, and how many bytes of how many (0: not known)."""
+    """The progress of one layer of a push or pull (0 bytes: not known)."""
 
     layer: str
     status: str
@@ -40,7 +40,7 @@ class ImageStore(Protocol):
         ...
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
-        """All that carry `label`."""
+        """All images that carry `label`."""
         ...
 
     def push(self, reference: str) -> AsyncIterator[TransferProgress]: ...
@@ -50,32 +50,32 @@ class ImageStore(Protocol):
     async def tag(self, image: str, reference: str) -> None: ...
 
     async def remove(self, reference: str) -> None:
-        """Untag, and delete what no tag holds any more. No error when it is not there."""
+        """Untag, and delete the image when no other tag names it. No error when it does not exist."""
         ...
 
     async def run(
         self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
     ) -> ExecResult | None:
-        """Run `argv` once in a container without privileges or network, and remove it; None when `timeout` passed."""
+        """Run `argv` in a container without privileges or network, and remove the container; None after `timeout`."""
         ...
 
 
 class ImageBuilder(Protocol):
-    """What a bake needs of the engine beside ImageStore. Nothing is left behind that `reference` does not name.
+    """The engine calls of a bake beside ImageStore. A call leaves only the image that `reference` names.
 
-    Both raise BakeFailed, DiskFull or EngineUnavailable, and stream: memory stays small.
+    Both raise BakeFailed, DiskFull or EngineUnavailable. Both stream, so that memory stays small.
     """
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
-        """Make an image of one layer from the root file system in `tar` (plain, gzip, bzip2, xz); its content id.
+        """Create an image of one layer from the root file system in `tar` (plain, gzip, bzip2, xz); its content id.
 
         `changes` are Dockerfile instructions (`CMD`, `ENTRYPOINT`, `ENV`, `LABEL`, …).
         """
         ...
 
     async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        """Make an image of `base`, which has a command, and at its root of what is in `folder`; its content id.
+        """Create an image of `base`, which has a command, with the content of `folder` at its root; its content id.
 
-        It has the labels of `base`, too. One at a time for a `reference`. Raises ImageMissing for `base`.
+        The image has the labels of `base`, too. One call at a time for a `reference`. Raises ImageMissing for `base`.
         """
         ...

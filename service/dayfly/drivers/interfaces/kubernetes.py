@@ -11,7 +11,7 @@ from dayfly.domain.cluster.model import Endpoint
 
 @dataclass(frozen=True)
 class KubeAccess:
-    """How to reach a cluster's API server as an administrator. PEM texts; `server_name` is a SAN of its certificate."""
+    """An administrator's access to an API server. PEM texts; `server_name` is a SAN of the server's certificate."""
 
     endpoint: Endpoint
     ca: str
@@ -22,18 +22,18 @@ class KubeAccess:
 
 @dataclass(frozen=True)
 class KubeNode:
-    """A Kubernetes node: Ready or not, and what it says about it."""
+    """A Kubernetes node, with the reason of its Ready condition."""
 
     name: str
     ready: bool
     reason: str = ""
     boot_id: str = ""
-    """Of the boot in which its kubelet last reported: a Ready of an earlier boot says nothing."""
+    """The boot of the kubelet's last report: a Ready from an earlier boot is stale."""
 
 
 @dataclass(frozen=True)
 class KubePod:
-    """A pod: phase as Kubernetes calls it, where it runs, and why it does not."""
+    """A pod: Kubernetes' phase, its node, and the reason why it does not run."""
 
     name: str
     namespace: str
@@ -46,15 +46,15 @@ class KubeApi(Protocol):
     """The few calls that steps make to a cluster's API server."""
 
     async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
-        """One look: does /healthz say ok? False when it cannot be reached."""
+        """Whether /healthz answers ok, in one request. False when the API server cannot be reached."""
         ...
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
-        """All nodes, one look. Raises NodeNotReady when the API server does not answer."""
+        """All nodes, in one request. Raises NodeNotReady when the API server does not answer."""
         ...
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
-        """All pods, one look. Raises NodeNotReady when the API server does not answer."""
+        """All pods, in one request. Raises NodeNotReady when the API server does not answer."""
         ...
 
     async def wait_nodes_ready(
@@ -65,22 +65,22 @@ class KubeApi(Protocol):
         timeout: float,
         on_change: Callable[[KubeNode], None] | None = None,
     ) -> None:
-        """Watch until every node that is a key of `boot_ids` is Ready in that very boot.
+        """Watch until every node of `boot_ids` is Ready in exactly that boot.
 
-        Raises NodeNotReady with what each node said last.
+        Raises NodeNotReady with the last condition of each node.
         """
         ...
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
-        """Until the kubelet of each of `nodes` tells the API server that it is well.
+        """Wait until the kubelet of each of `nodes` answers /healthz through the API server.
 
-        A node that was loaded from what was saved of it is Ready on record before its kubelet has said a word. Raises
-        NodeNotReady with what each said last.
+        The record of a restored node says Ready before its kubelet has reported. Raises NodeNotReady with the last
+        answer of each kubelet.
         """
         ...
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
-        """Watch until `default/default` exists (the controller manager works). Raises NotUsable."""
+        """Watch until `default/default` exists, which proves that the controller manager works. Raises NotUsable."""
         ...
 
     async def run_pod(
@@ -93,7 +93,7 @@ class KubeApi(Protocol):
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:
-        """Run a pod to its successful end and delete it; one of that name is adopted.
+        """Run a pod until it succeeds, and delete it. An existing pod of that name is adopted.
 
         Raises NotUsable with its last state.
         """

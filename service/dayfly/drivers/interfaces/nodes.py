@@ -13,7 +13,7 @@ from dayfly.drivers.interfaces.container_engine import File
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command on a node ended. Text is UTF-8, undecodable bytes replaced."""
+    """The exit code and output of a command on a node. UTF-8, undecodable bytes replaced."""
 
     exit_code: int
     stdout: str
@@ -22,9 +22,9 @@ class CommandResult:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a machine's process has of the host's memory, in bytes, by the kernel's own accounting.
+    """The host memory of a machine's process, in bytes, by the kernel's own accounting.
 
-    `shared` with other processes, `private`, and `proportional`: private, and of the shared its part (PSS).
+    `shared` with other processes, `private`, and `proportional`: private plus the process's part of the shared (PSS).
     """
 
     shared: int
@@ -33,14 +33,14 @@ class Memory:
 
 
 Ram = Literal["shared", "whole"]
-"""How a machine's RAM is saved: `shared`, as a file that forks map; `whole`, within its state, to be read once."""
+"""How a machine's RAM is saved: `shared`, as a file that forks map; `whole`, within the state, to be read once."""
 
 
 class Machines(Protocol):
-    """Machines in running node containers: QEMU's control protocol, and the agent in the guest.
+    """Machines in running node containers, over QMP and the guest agent.
 
-    Every method raises VmExited where QEMU is gone or silent, ContainerExited where the container does not run,
-    CommandFailed where QEMU or the agent refuses.
+    Every method raises VmExited when QEMU is gone or silent, ContainerExited when the container does not run,
+    CommandFailed when QEMU or the agent refuses.
     """
 
     async def status(self, container: str) -> str:
@@ -48,31 +48,27 @@ class Machines(Protocol):
         ...
 
     async def pause(self, container: str) -> None:
-        """Let the machine stand still: no CPU, and its time stands, too."""
+        """Stop the machine's CPUs and its clock."""
         ...
 
     async def resume(self, container: str) -> None:
-        """Let it go on, also after save() and load(). Its wall clock is late by the time it stood still."""
+        """Resume the machine, also after save() and load(). Its wall clock lags by the length of the pause."""
         ...
 
     async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, fence: Fence, timeout: float) -> int:
-        """Save the machine into `folder`, whole or not at all, on stable storage; bytes on disk.
+        """Save the machine into `folder`, atomically, on stable storage; bytes on disk.
 
-        One that was there is replaced. It stands still afterwards. `disk`: its overlay, too. A machine that ran just
-        before is saved as one that runs, but load() leaves all machines standing still. Raises LeaseLost where `fence`
-        holds.
+        Replaces an earlier snapshot, and leaves the machine paused. `disk`: save its overlay, too. QEMU records whether
+        the machine was running, but load() leaves every machine paused. Raises LeaseLost when `fence` refuses.
         """
         ...
 
     async def saved(self, container: str, folder: str) -> bool:
-        """Whether `folder` has a machine, whole."""
+        """Whether `folder` has a snapshot."""
         ...
 
     async def discard(self, container: str, folder: str, *, fence: Fence) -> None:
-        """Remove a folder of saved machines, with all that is in it. No error when there is none.
-
-        Raises LeaseLost where `fence` holds.
-        """
+        """Remove a folder of snapshots. No error when it does not exist. Raises LeaseLost when `fence` refuses."""
         ...
 
     async def load(
@@ -84,41 +80,41 @@ class Machines(Protocol):
         timeout: float,
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Load a machine that was started by qemu.fork or qemu.restore. It stands still afterwards.
+        """Load a machine that QEMU started with the command line of a fork or a restore, and leave it paused.
 
-        With `then`, which may take longer than `timeout`, it goes on as soon as that has ended: as with resume(), but
-        sooner. Nobody else talks with its QEMU meanwhile.
+        With `then`, which `timeout` does not limit: resume the machine after `then`, sooner than resume() would. The
+        session with QEMU stays open meanwhile.
         """
         ...
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
-        """Set the guest's clock by `clock`, to within half a second. Raises SshTimeout where no agent answers."""
+        """Set the guest's clock to `clock`, within half a second. Raises SshTimeout when no agent answers."""
         ...
 
     async def run(
         self, container: str, argv: Sequence[str], *, stdin: bytes = b"", clock: Clock | None = None, timeout: float
     ) -> CommandResult:
-        """Run `argv` in the guest by its agent, to its end. Raises SshTimeout where no agent answers in time.
+        """Run `argv` in the guest through its agent, to completion. Raises SshTimeout when no agent answers in time.
 
-        With `clock` it is to set the guest's, too: it gets one more argument, how many seconds to add. Raises as
-        set_clock(), if that is wrong afterwards.
+        With `clock`, the command also sets the guest's clock: its last argument is the number of seconds to add.
+        Raises as set_clock() when the clock is wrong afterwards.
         """
         ...
 
     async def read(self, container: str, path: str, *, timeout: float) -> str:
-        """A small text file of the guest, without a process in it. Raises CommandFailed where there is none,
-        SshTimeout where no agent answers in time.
+        """A small text file of the guest, read without a process. Raises CommandFailed when the file does not exist,
+        SshTimeout when no agent answers in time.
         """
         ...
 
     async def memory(self, container: str) -> Memory:
-        """What the machine has of the host's memory."""
+        """The host memory that the machine uses."""
         ...
 
 
 @dataclass(frozen=True)
 class SshTarget:
-    """One node's SSH: where, with which key, and which host key it must show. Keys in OpenSSH's text form."""
+    """One node's SSH address, private key and pinned host key. Keys in OpenSSH's text form."""
 
     host: str
     port: int
@@ -128,10 +124,10 @@ class SshTarget:
 
 
 class Ssh(Protocol):
-    """Commands and files on nodes. One connection a target is kept and shared; a broken one is made again."""
+    """Commands and files on nodes. Callers share one connection per target; a broken connection is replaced."""
 
     async def wait(self, target: SshTarget, *, timeout: float) -> None:
-        """Until the node answers and has let us in. Raises SshTimeout or SshRefused."""
+        """Wait until a command runs on the node. Raises SshTimeout or SshRefused."""
         ...
 
     async def run(
@@ -143,14 +139,14 @@ class Ssh(Protocol):
         timeout: float,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        """Run `command` in the node's shell, to its end, whatever its exit code. Raises SshTimeout.
+        """Run `command` in the node's shell to completion, whatever its exit code. Raises SshTimeout.
 
-        `on_line` sees each line of stdout and stderr as it comes.
+        `on_line` receives each line of stdout and stderr as it arrives.
         """
         ...
 
     async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
-        """Write all `files`, making folders (mode 0755) where they are missing. Raises SshTimeout, CommandFailed."""
+        """Write `files`; missing folders get mode 0755. Raises SshTimeout, CommandFailed."""
         ...
 
     async def forget(self, target: SshTarget) -> None:

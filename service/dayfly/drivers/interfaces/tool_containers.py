@@ -13,7 +13,7 @@ from dayfly.drivers.interfaces.container_engine import File
 
 @dataclass(frozen=True)
 class ToolContainer:
-    """A container on the host's network that lasts no longer than its program, and its program no longer than we.
+    """A container on the host's network that is removed when its program ends.
 
     The program's standard input ends when the caller goes away, however that happens.
     """
@@ -22,16 +22,16 @@ class ToolContainer:
     command: Sequence[str]
     capabilities: Sequence[str]
     files: Sequence[File] = field(default=(), repr=False)
-    """Put there before the program starts."""
+    """Written before the program starts."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folders: Sequence[Path] = ()
     """Folders of the host, read-only under the same path."""
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """A volume's name → where it is mounted. Volumes that are not there are made, and stay."""
+    """A volume's name → its mount point. Missing volumes are created; all volumes are kept."""
     engine_socket: str | None = None
-    """Where the engine's own socket is mounted."""
+    """The mount point of the engine's own socket."""
     mounts_file_systems: bool = False
-    """The program mounts: AppArmor's profile for containers, which denies it, is not used."""
+    """The program mounts file systems: AppArmor's container profile, which denies that, is off."""
     grace_seconds: float = 0.0
     """How long the program may clean up when the caller leaves early."""
 
@@ -46,15 +46,15 @@ class ToolRun(Protocol):
     """A program that runs in a ToolContainer."""
 
     def lines(self) -> AsyncIterator[OutputLine]:
-        """What it prints, until it ends or the engine goes away."""
+        """The program's output, until the program ends or the engine goes away."""
         ...
 
     async def exit_code(self) -> int | None:
-        """Waits for its end; None where the engine has forgotten it. Raises EngineUnavailable."""
+        """Wait for the program's end; None when the container is removed already. Raises EngineUnavailable."""
         ...
 
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
-        """Make an image `reference` of the container as it is now, with its environment; the image's content id."""
+        """Create image `reference` from the container's current files and environment; the image's content id."""
         ...
 
 
@@ -62,8 +62,8 @@ class ToolRunner(Protocol):
     """Runs ToolContainers on the engine of this host."""
 
     def run(self, tool: ToolContainer) -> AbstractAsyncContextManager[ToolRun]:
-        """The container exists no longer than the block.
+        """The container is removed at the end of the block.
 
-        Raises BakeFailed where the engine is on another host or without root, ImageMissing, EngineUnavailable.
+        Raises BakeFailed when the engine is on another host or rootless, ImageMissing, EngineUnavailable.
         """
         ...

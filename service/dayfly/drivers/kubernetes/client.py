@@ -17,14 +17,14 @@ from dayfly.errors import NodeNotReady, NotUsable
 _NODES: Final = "/api/v1/nodes"
 _PODS: Final = "/api/v1/namespaces/default/pods"
 _RETRY_SECONDS: Final = 1.0
-_SAID_CHARACTERS: Final = 500
+_MESSAGE_CHARACTERS: Final = 500
 _DELETE_SECONDS: Final = 60.0
 _NOT_YET: Final = frozenset({403, 404, 429, 500, 502, 503, 504})
-"""Answers to a new pod while the control plane is still starting (403: no service account yet)."""
+"""Answers of a control plane that is still starting, to the creation of a pod (403: no service account yet)."""
 
 
 class KubeClient:
-    """Calls to clusters' API servers; each makes a connection of its own."""
+    """Calls to clusters' API servers; each call opens its own connection."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -37,10 +37,10 @@ class KubeClient:
             return False
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
-        return tuple(map(_node, await self._look(access, _NODES, timeout)))
+        return tuple(map(_node, await self._list(access, _NODES, timeout)))
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
-        return tuple(map(_pod, await self._look(access, "/api/v1/pods", timeout)))
+        return tuple(map(_pod, await self._list(access, "/api/v1/pods", timeout)))
 
     async def wait_nodes_ready(
         self,
@@ -61,20 +61,20 @@ class KubeClient:
                     if seen.get(node.name) != node and on_change is not None:
                         on_change(node)
                     seen[node.name] = node
-                    if not _waited_for(boot_ids, seen):
+                    if not _not_ready(boot_ids, seen):
                         return
         except TimeoutError as error:
             raise NodeNotReady(
-                f"{', '.join(_waited_for(boot_ids, seen))} not Ready within {timeout:g} s",
-                evidence={name: _last_word(seen.get(name), boot_id) for name, boot_id in boot_ids.items()},
+                f"{', '.join(_not_ready(boot_ids, seen))} not Ready within {timeout:g} s",
+                evidence={name: _condition(seen.get(name), boot_id) for name, boot_id in boot_ids.items()},
             ) from error
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
-        last = dict.fromkeys(nodes, "it was not asked")
+        last = dict.fromkeys(nodes, "not asked yet")
         try:
             async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
                 for name in nodes:
-                    group.create_task(self._hear(access, name, last))
+                    group.create_task(self._wait_kubelet(access, name, last))
         except TimeoutError as error:
             raise NodeNotReady(
                 f"the kubelets of {', '.join(last)} do not answer the API server within {timeout:g} s", evidence=last
@@ -124,8 +124,8 @@ class KubeClient:
             raise
         await self._delete_pod(access, name)
 
-    async def _hear(self, access: KubeAccess, node: str, last: dict[str, str]) -> None:
-        """Until it answers; then it is in `last` no more."""
+    async def _wait_kubelet(self, access: KubeAccess, node: str, last: dict[str, str]) -> None:
+        """Wait until the kubelet of `node` answers, then delete `node` from `last`."""
         while True:
             try:
                 async with KubeHttp(access, self._clock) as http:
@@ -133,7 +133,7 @@ class KubeClient:
                 if answer.is_success:
                     del last[node]
                     return
-                last[node] = answer.text[:_SAID_CHARACTERS]
+                last[node] = answer.text[:_MESSAGE_CHARACTERS]
             except httpx.HTTPError as error:
                 last[node] = str(error) or type(error).__name__
             await self._clock.sleep(_RETRY_SECONDS)
@@ -146,12 +146,12 @@ class KubeClient:
                     answer = await http.request("POST", _PODS, body=manifest)
                 if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
                     return
-                said = str(answer.json().get("message", answer.text))
+                reason = str(answer.json().get("message", answer.text))
                 if answer.status_code not in _NOT_YET:
-                    raise NotUsable(f"pod {name} was refused: {said}")
+                    raise NotUsable(f"pod {name} was refused: {reason}")
             except (httpx.HTTPError, ValueError) as error:
-                said = str(error) or type(error).__name__
-            note(KubePod(name, "default", "not created", None, said))
+                reason = str(error) or type(error).__name__
+            note(KubePod(name, "default", "not created", None, reason))
             await self._clock.sleep(_RETRY_SECONDS)
 
     async def _watch_to_end(self, access: KubeAccess, name: str, note: Callable[[KubePod], None]) -> None:
@@ -176,7 +176,7 @@ class KubeClient:
         except (TimeoutError, httpx.HTTPError) as error:
             raise NotUsable(f"pod {name} could not be deleted: {error}") from error
 
-    async def _look(self, access: KubeAccess, path: str, timeout: float) -> list[Object]:
+    async def _list(self, access: KubeAccess, path: str, timeout: float) -> list[Object]:
         try:
             async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
                 return (await http.items(path))[0]
@@ -193,7 +193,7 @@ class KubeClient:
             yield changes
 
 
-def _waited_for(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
+def _not_ready(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
     return [name for name, boot_id in boot_ids.items() if not _is_ready(seen.get(name), boot_id)]
 
 
@@ -201,10 +201,10 @@ def _is_ready(node: KubeNode | None, boot_id: str) -> bool:
     return node is not None and node.ready and node.boot_id == boot_id
 
 
-def _last_word(node: KubeNode | None, boot_id: str) -> str:
+def _condition(node: KubeNode | None, boot_id: str) -> str:
     if node is None:
         return "not registered"
-    return node.reason if node.boot_id == boot_id else f"has not reported since it was booted; before: {node.reason}"
+    return node.reason if node.boot_id == boot_id else f"no report since its boot; before: {node.reason}"
 
 
 def _node(item: Object) -> KubeNode:
@@ -230,13 +230,13 @@ def _pod(item: Object) -> KubePod:
 
 
 def _pod_reason(status: Object) -> str:
-    """Why a pod does not run, or how it ended: the containers know best, then the conditions."""
+    """Why a pod does not run, or how it ended: from its containers, then from its conditions."""
     for container in status.get("containerStatuses") or ():
         state: dict[str, Any] = container.get("state", {})
         for kind in ("waiting", "terminated"):
-            if told := state.get(kind):
-                code = f"exit code {told['exitCode']}" if "exitCode" in told else ""
-                return ": ".join(part for part in (told.get("reason"), code, told.get("message")) if part)
+            if detail := state.get(kind):
+                code = f"exit code {detail['exitCode']}" if "exitCode" in detail else ""
+                return ": ".join(part for part in (detail.get("reason"), code, detail.get("message")) if part)
     for condition in status.get("conditions") or ():
         if condition["status"] == "False" and condition.get("message"):
             return f"{condition.get('reason', condition['type'])}: {condition['message']}"
@@ -252,7 +252,7 @@ def _pod_manifest(name: str, image: str, argv: Sequence[str]) -> Object:
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            # It shows that a node runs pods, not that one is free of taints: control planes count.
+            # The pod proves that nodes run pods; the taints of control planes do not matter.
             "tolerations": [{"operator": "Exists"}],
             "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": list(argv)}],
         },

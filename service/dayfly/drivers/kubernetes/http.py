@@ -21,7 +21,7 @@ from dayfly.drivers.interfaces import KubeAccess
 
 _RETRY_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 30
-"""A watch ends after so long and begins with a fresh list: what a lost event hides stays hidden no longer."""
+"""The length of a watch. The list that begins the next watch makes up for lost events."""
 _SILENCE_SECONDS: Final = 60.0
 
 Object = Mapping[str, Any]
@@ -29,7 +29,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """An object that is there, or is no more."""
+    """An object that exists, or was deleted."""
 
     kind: Literal["present", "gone"]
     object: Object
@@ -45,7 +45,7 @@ class KubeHttp:
         self._client = httpx.AsyncClient(
             base_url=f"https://{host}:{access.endpoint.port}",
             verify=_tls(access),
-            # No proxy of the environment may stand between us and a port of this host.
+            # Published ports are reached directly, not through a proxy from the environment.
             trust_env=False,
             timeout=_SILENCE_SECONDS,
         )
@@ -66,15 +66,15 @@ class KubeHttp:
         return await self._client.request(method, path, params=params, json=body, extensions=self._extensions)
 
     async def items(self, path: str, params: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
-        """All objects under `path`, and the version to watch on from. Raises httpx.HTTPError."""
+        """All objects under `path`, and the resource version to watch from. Raises httpx.HTTPError."""
         answer = await self.request("GET", path, params=params)
         listed = answer.raise_for_status().json()
         return listed["items"] or [], str(listed["metadata"].get("resourceVersion", ""))
 
     async def watch(self, path: str, params: Mapping[str, str] | None = None) -> AsyncGenerator[Change, None]:
-        """What is there, then each change, for ever: the caller sets the limit. Broken connections are made again.
+        """Every existing object, then each change, without end: the caller sets the limit. Reconnects after errors.
 
-        An object that went away while no watch was open is told as gone by the list that follows.
+        The list after a reconnect reports the objects that were deleted meanwhile as gone.
         """
         known: dict[str, Object] = {}
         while True:
@@ -94,7 +94,7 @@ class KubeHttp:
                         known[name] = change.object
                     yield change
             except (httpx.HTTPError, ValueError):
-                # An API server that starts, restarts or stopped in mid-sentence: the caller's limit ends this.
+                # The API server starts, restarts, or broke off its answer: the caller's limit ends the retries.
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _follow(self, path: str, params: Mapping[str, str]) -> AsyncIterator[Change]:
@@ -104,7 +104,7 @@ class KubeHttp:
             async for line in answer.aiter_lines():
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    # Usually "too old resource version": a list begins anew.
+                    # Usually "too old resource version": list again.
                     return
                 if event["type"] != "BOOKMARK":
                     yield Change("gone" if event["type"] == "DELETED" else "present", event["object"])
@@ -119,7 +119,7 @@ def _tls(access: KubeAccess) -> ssl.SSLContext:
 
 @contextmanager
 def _secret_file(text: str) -> Iterator[str]:
-    """A path that leads to `text` and to no disk: Python's ssl reads keys from files only."""
+    """A path of `text` in memory, never on disk: Python's ssl reads keys from files only."""
     descriptor = os.memfd_create("dayfly-client")
     try:
         with os.fdopen(os.dup(descriptor), "w") as file:

@@ -1,8 +1,8 @@
-"""The agent in a guest, over its channel in the node container: through socat, as the socket lies in there.
+"""The QEMU guest agent, over its socket in the node container, through socat.
 
-The agent serves one talk after the other, and has no memory of who asked: a reply that nobody fetches stands before
-the next talk's, and the agent spins until somebody does. So each talk begins with a synchronisation, and a reply is
-awaited for a moment even where whoever asked is gone. Not here: what is done in guests (steps/).
+The agent serves one connection at a time and keeps no session state: an unread reply precedes the replies of the next
+session, and the agent spins until a client reads it. So each session begins with a synchronisation, and a cancelled
+call still waits briefly for its reply. Not here: the commands that run in guests (steps/).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from dayfly.errors import CommandFailed, SshTimeout
 
 _SOCAT: Final = ("socat", "-", f"UNIX-CONNECT:{AGENT_SOCKET}")
 _DELIMITER: Final = b"\xff"
-"""Before it, the agent drops what it was told; so do we. It is in no UTF-8 text."""
+"""The agent drops input before this byte, and this client drops output before it. UTF-8 text never contains it."""
 _LAST_WAIT_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.02
 _LONGEST_POLL_SECONDS: Final = 0.15
-"""A look at a command takes an emulated guest some milliseconds of what the command needs, too: ever more rarely."""
+"""A poll costs an emulated guest some milliseconds of CPU that the command needs: the interval grows up to this."""
 _READ_BYTES: Final = 4096
 
 
 class GuestAgent:
-    """One talk with the agent of the guest in `container`."""
+    """One session with the agent of the guest in `container`."""
 
     def __init__(self, stream: ByteStream, container: str) -> None:
         self._stream = stream
@@ -39,52 +39,52 @@ class GuestAgent:
         self._received = b""
 
     async def synchronise(self) -> None:
-        """What is left of earlier talks is dropped, on both ends."""
+        """Discard the remains of earlier sessions, on both ends."""
         mark = secrets.randbelow(2**31)
-        # Sent once: of each delimiter the agent complains, which must come before what we wait for.
+        # Sent once: the agent answers each delimiter with an error, which must precede the awaited reply.
         request = _DELIMITER + _request("guest-sync-delimited", {"id": mark})
         while await self._exchange(request, delimited=True) != {"return": mark}:
             request = b""
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
-        """The agent's answer. Raises CommandFailed where it refuses."""
+        """The agent's reply. Raises CommandFailed when the agent refuses `command`."""
         answer = await self._exchange(_request(command, arguments))
         if isinstance(answer, Mapping) and "return" in answer:
             return answer["return"]
-        raise CommandFailed(f"{self._container}: the guest's agent refused {command}: {_refusal(answer)}")
+        raise CommandFailed(f"{self._container}: the guest agent refused {command}: {_refusal(answer)}")
 
     async def run(self, argv: Sequence[str], stdin: bytes, clock: Clock) -> CommandResult:
-        """Run `argv` in the guest, to its end. Neither argv nor stdin is in any error."""
+        """Run `argv` in the guest to completion. No error contains argv or stdin: both may hold secrets."""
         program, *arguments = argv
-        asked: dict[str, object] = {"path": program, "arg": arguments, "capture-output": True}
+        request: dict[str, object] = {"path": program, "arg": arguments, "capture-output": True}
         if stdin:
-            asked["input-data"] = base64.b64encode(stdin).decode()
-        pid = _field(await self.execute("guest-exec", asked), "pid")
+            request["input-data"] = base64.b64encode(stdin).decode()
+        pid = _field(await self.execute("guest-exec", request), "pid")
         pause = _POLL_SECONDS
         while not _field(status := await self.execute("guest-exec-status", {"pid": pid}), "exited"):
             await clock.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_POLL_SECONDS)
-        assert isinstance(status, Mapping)  # noqa: S101 - _field() has looked
-        # A signal that ended it, as a shell tells it.
+        assert isinstance(status, Mapping)  # noqa: S101 - _field() has checked
+        # A process that a signal ended gets the exit code of a shell.
         code = status.get("exitcode", 128 + int(status.get("signal", 0)))
         return CommandResult(int(code), _text(status.get("out-data", "")), _text(status.get("err-data", "")))
 
     async def read(self, path: str) -> bytes:
-        """The beginning of a small file, by the agent itself: a process would cost an emulated guest some tenths of a
-        second. Raises CommandFailed where there is none.
+        """The first 4096 bytes of a file, read by the agent itself: a process costs an emulated guest some tenths of a
+        second. Raises CommandFailed when the file does not exist.
         """
         handle = await self.execute("guest-file-open", {"path": path, "mode": "r"})
         try:
             found = await self.execute("guest-file-read", {"handle": handle, "count": _READ_BYTES})
         finally:
-            # The caller's time may be over by now, and limits nothing any more.
+            # The caller's timeout may have fired already: it does not limit this call.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WAIT_SECONDS):
                     await self.execute("guest-file-close", {"handle": handle})
         return base64.b64decode(str(_field(found, "buf-b64")))
 
     async def _exchange(self, request: bytes, *, delimited: bool = False) -> object:
-        """One request and its reply, the latter awaited for a moment even by whoever is cancelled."""
+        """One request and its reply. A cancelled call still waits briefly for the reply."""
 
         async def both() -> object:
             if request:
@@ -111,41 +111,41 @@ class GuestAgent:
         try:
             reply: object = json.loads(line)
         except ValueError as error:
-            raise CommandFailed(f"{self._container}: the guest's agent answered with something else") from error
+            raise CommandFailed(f"{self._container}: the guest agent's reply is not JSON") from error
         return reply
 
     async def _more(self) -> bytes:
         if data := await self._stream.read():
             return data
-        raise SshTimeout(f"{self._container}: no process serves the channel to the guest's agent")
+        raise SshTimeout(f"{self._container}: the channel to the guest agent was closed")
 
 
 @asynccontextmanager
 async def guest_agent(engine: ContainerEngine, container: str, *, timeout: float) -> AsyncIterator[GuestAgent]:
-    """A talk that may take `timeout` seconds, with what `engine.open` raises, and SshTimeout where no agent answers."""
+    """A session of at most `timeout` seconds. Raises as `engine.open`, and SshTimeout when no agent answers."""
     try:
         async with asyncio.timeout(timeout), engine.open(container, _SOCAT) as stream:
             agent = GuestAgent(stream, container)
             await agent.synchronise()
             yield agent
     except TimeoutError as error:
-        raise SshTimeout(f"{container}: the guest's agent did not answer within {timeout:g} s") from error
+        raise SshTimeout(f"{container}: the guest agent did not answer within {timeout:g} s") from error
 
 
 def _request(command: str, arguments: Mapping[str, object] | None) -> bytes:
-    asked = {"execute": command} | ({"arguments": arguments} if arguments else {})
-    return json.dumps(asked).encode() + b"\n"
+    request = {"execute": command} | ({"arguments": arguments} if arguments else {})
+    return json.dumps(request).encode() + b"\n"
 
 
 def _field(answer: object, name: str) -> object:
     if isinstance(answer, Mapping) and name in answer:
         return answer[name]
-    raise CommandFailed(f"the guest's agent answered without {name}")
+    raise CommandFailed(f"the guest agent's reply has no field {name}")
 
 
 def _refusal(answer: object) -> str:
     error = answer.get("error") if isinstance(answer, Mapping) else None
-    return str(error.get("desc")) if isinstance(error, Mapping) else "it answered with something else"
+    return str(error.get("desc")) if isinstance(error, Mapping) else "its reply has no error description"
 
 
 def _text(data: object) -> str:

@@ -1,4 +1,4 @@
-"""QMP, QEMU's control protocol, to a machine in a node container: through socat, because the socket is in there."""
+"""QMP, QEMU's control protocol, over its socket in the node container, through socat."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dayfly.errors import CommandFailed, DayflyError, VmExited
 _SOCKET: Final = f"UNIX-CONNECT:{QMP_SOCKET}"
 _RETRY_SECONDS: Final = 0.02
 _SILENT_SECONDS: Final = 30.0
-"""QEMU serves one session at a time. One whose process stands still is ended after so long: less than it takes until
-another process has taken over and given up waiting for its turn."""
+"""QEMU serves one session at a time: socat ends the silent session of a suspended process after so long, before the
+worker that takes over gives up waiting for its own session."""
 _CHUNK_BYTES: Final = 65536
 
 
 class Qmp:
-    """One session. QEMU serves one at a time: keep it short."""
+    """One session. QEMU serves one session at a time: keep it short."""
 
     def __init__(self, client: QMPClient, container: str, timeout: float) -> None:
         self._client = client
@@ -41,11 +41,11 @@ class Qmp:
     async def quit(self) -> None:
         """End QEMU at once."""
         with suppress(VmExited):
-            # It may be gone before its answer is here.
+            # QEMU may exit before its answer arrives.
             await self.execute("quit")
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
-        """QEMU's answer to `command`. Raises CommandFailed when it refuses, VmExited when it is gone or silent."""
+        """QEMU's answer to `command`. Raises CommandFailed when QEMU refuses, VmExited when QEMU is gone or silent."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._client.execute(command, dict(arguments) if arguments else None)
@@ -61,14 +61,14 @@ async def qmp(
 ) -> AsyncIterator[Qmp]:
     """A session with the machine in `container`; connecting, and each command, may take `timeout` seconds.
 
-    `starting`: its QEMU may not be there yet, and is waited for. Other sessions end when they are silent for too long.
-    Raises VmExited when nobody answers on its socket, and what `engine.open` raises.
+    `starting`: wait until QEMU listens. A session without `starting` ends when it is silent for too long.
+    Raises VmExited when no QEMU answers on the socket, and as `engine.open`.
     """
-    # The socket of an earlier start lies there until QEMU makes its own; nobody listens on it.
+    # The socket file of an earlier start remains until QEMU creates its own, and refuses connections.
     patience = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
     ending = () if starting else ("-T", f"{min(timeout, _SILENT_SECONDS):g}")
     async with engine.open(container, ("socat", *ending, "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
-        client = QMPClient()  # without a name: it would have a logger made for it, which is kept for ever
+        client = QMPClient()  # unnamed: a name creates a logger that is never freed
         try:
             async with asyncio.timeout(timeout):
                 await client.connect(ours)
@@ -77,25 +77,25 @@ async def qmp(
         try:
             yield Qmp(client, container, timeout)
         finally:
-            # A session whose QEMU has quit ends with the error that it met then; it was told already.
+            # After QEMU's exit, disconnect() repeats an error that was raised already.
             with suppress(QMPError, OSError, EOFError):
                 await client.disconnect()
 
 
 @asynccontextmanager
 async def _pumped(stream: ByteStream) -> AsyncIterator[socket.socket]:
-    """A socket for QMPClient that is `stream`: it takes nothing but sockets."""
+    """A socket that is connected to `stream`: QMPClient accepts only sockets."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    with ours:  # whoever gives up does so at any await, the first one too
+    with ours:  # a cancellation may come at any await, the first included
         reader, writer = await asyncio.open_connection(sock=theirs)
-        # Not a task group: that would wrap the errors of the block, which callers tell apart by type.
+        # Not a task group, which would wrap the errors of the block: callers match errors by type.
         pumps = [asyncio.create_task(_up(reader, stream)), asyncio.create_task(_down(stream, writer))]
         try:
             yield ours
         except VmExited as error:
-            # An engine that broke away looks, from QMP's end, as a machine that is gone.
+            # To QMP a lost engine looks like a QEMU that is gone: raise the engine's error.
             for pump in pumps:
                 if pump.done() and not pump.cancelled() and isinstance(cause := pump.exception(), DayflyError):
                     raise cause from error

@@ -97,7 +97,7 @@ async def test_an_engine_that_goes_down_ends_containers_and_nobody_takes_it_for_
         await asyncio.gather(*(driver.info() for _ in range(4)))
         wire.take_no_more()
 
-        with pytest.raises(EngineUnavailable, match="went away"):
+        with pytest.raises(EngineUnavailable, match="stopped answering"):
             await driver.ensure(container(instance, "node01", joins="dayfly-none-net"))
         await engine.stop(net.name)
         with pytest.raises(EngineUnavailable):

@@ -172,7 +172,7 @@ async def test_a_holding_that_was_never_ours_is_refused(ground: Ground, instance
     else:
         await other.close()
 
-    with pytest.raises(EngineRefused, match="left alone"):
+    with pytest.raises(EngineRefused, match="it is kept"):
         await ground.engine.discard(theirs)
 
     assert await ground.is_there(kind, f"{instance}-theirs")
@@ -199,7 +199,7 @@ async def test_what_got_another_owner_meanwhile_is_refused(ground: Ground, insta
     assert (seen.cluster_id, seen.template_id) == ("now", "shown")
 
     for other in (replace(seen, cluster_id="before"), replace(seen, template_id="before")):
-        with pytest.raises(EngineRefused, match="left alone"):
+        with pytest.raises(EngineRefused, match="it is kept"):
             await ground.engine.discard(other)
 
     assert await ground.engine.list_resources() == (seen,)

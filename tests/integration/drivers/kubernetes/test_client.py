@@ -203,7 +203,7 @@ async def test_ready_counts_in_the_boot_that_is_waited_for(
     server.put("nodes", node("node01", ready=True, boot="before"))
     with pytest.raises(NodeNotReady) as late:
         await kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=2)
-    assert late.value.evidence == {"node01": "has not reported since it was booted; before: KubeletReady"}
+    assert late.value.evidence == {"node01": "no report since its boot; before: KubeletReady"}
 
     server.watching.clear()
     waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))

@@ -214,7 +214,7 @@ async def test_a_volume_that_has_got_labels_since_the_survey_is_left_alone(
     podman.answers["GET", f"volumes/{SAVED}"] = (200, _volume({LABEL_INSTANCE: "another"}))
     engine = connect(podman)
 
-    with pytest.raises(EngineRefused, match="left alone"):
+    with pytest.raises(EngineRefused, match="it is kept"):
         await engine.discard(EngineResource("volume", SAVED, SAVED, "c1", labelled=False))
 
     assert podman.requests("DELETE") == []

@@ -1,1 +1,1 @@
-"""The trials: functions that are given the session, return a sentence about what held, and raise where it did not."""
+"""The trials: functions that take the session, return a sentence about the result, and raise on failure."""

@@ -1,4 +1,4 @@
-"""The trials on a cluster that was booted from its image: two nodes, a control plane and a worker."""
+"""The trials on a cold cluster, booted from its image: two nodes, a control plane and a worker."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _PATIENCE_SECONDS: Final = 30
 
 
 async def make_cluster(session: Session) -> str:
-    """From nothing to ready; with Kubernetes, all nodes Ready by the published API."""
-    asked = await session.api.create(image=session.image.reference, workers=WORKERS)
-    session.cluster = asked.id
-    seen = await session.until(asked.id, "ready")
+    """A cold cluster becomes ready; with Kubernetes, all nodes are Ready by the published API."""
+    requested = await session.api.create(image=session.image.reference, workers=WORKERS)
+    session.cluster = requested.id
+    seen = await session.until(requested.id, "ready")
     await session.note_volumes()
     if seen.template is not None:
-        raise TrialFailed("not_cold", f"the cluster is a fork of template {seen.template}, and was to be booted")
+        raise TrialFailed("not_cold", f"the cluster is a fork of template {seen.template}, but should have been booted")
     assert seen.ready_at is not None  # noqa: S101 - it is ready
     seconds = (seen.ready_at - seen.created_at).total_seconds()
     return f"{len(NODES)} nodes ready {seconds:.1f} s after the request" + await kubernetes(session, seen.id)
 
 
 async def kubernetes(session: Session, cluster_id: str) -> str:
-    """Half a sentence about its Kubernetes; "" where it has none. Raises NodeNotReady."""
+    """Half a sentence about the cluster's Kubernetes; "" without Kubernetes. Raises NodeNotReady."""
     if not session.has_kubernetes:
         return ""
     session.says("all nodes Ready, by the published API")
@@ -54,9 +54,9 @@ async def kubernetes(session: Session, cluster_id: str) -> str:
 
 
 def access_of(kubeconfig: str) -> KubeAccess:
-    """What a kubeconfig says, which Dayfly itself wrote."""
-    told = yaml.safe_load(kubeconfig)
-    cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
+    """The access in a kubeconfig that Dayfly wrote."""
+    document = yaml.safe_load(kubeconfig)
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
     host, _, port = cluster["server"].removeprefix("https://").rpartition(":")
 
     def text(encoded: str) -> str:
@@ -72,9 +72,9 @@ def access_of(kubeconfig: str) -> KubeAccess:
 
 
 async def log_in(session: Session) -> str:
-    """Each node by SSH: its own name, size, kernel and boot; its clock."""
+    """Each node has by SSH its own name, size, kernel and boot, and the right clock."""
     boots = [_HOST_BOOT_ID.read_text().strip()]
-    told, keys = [], []
+    clocks, keys = [], []
     sizes = {node.name: node.size for node in await session.api.nodes(session.cluster)}
     if set(sizes) != set(NODES):
         raise TrialFailed("nodes_differ", f"the API lists the nodes {sorted(sizes)}, not {list(NODES)}")
@@ -83,26 +83,26 @@ async def log_in(session: Session) -> str:
             name, kernel, cpus = (await shell.run("hostname; uname -r; nproc")).split()
             if (name, int(cpus)) != (node, sizes[node].vcpus):
                 raise TrialFailed(
-                    "node_differs", f"{node} calls itself {name} and has {cpus} CPUs, not {sizes[node].vcpus}"
+                    "node_differs", f"{node} has the host name {name} and {cpus} CPUs, not {sizes[node].vcpus}"
                 )
             boots.append(await shell.boot_id())
             keys.append(await shell.host_key())
-            told.append(await shell.check_clock())
+            clocks.append(await shell.check_clock())
     if len(set(boots)) != len(boots):
-        raise TrialFailed("same_kernel", f"two of host and nodes run one and the same kernel: boot ids {boots}")
+        raise TrialFailed("same_kernel", f"two of host and nodes run the same kernel: boot ids {boots}")
     session.cold_host_keys = tuple(keys)
-    return f"Linux {kernel} of their own; {', '.join(told)}"
+    return f"Linux {kernel} of their own; {', '.join(clocks)}"
 
 
 async def reach_each_other(session: Session) -> str:
-    """Each node pings the other, and gets some megabytes from it by TCP, both by name."""
+    """Each node pings the other, and reads some megabytes from it by TCP, both by name."""
     first, second = NODES
     for here, there in ((first, second), (second, first)):
         async with guest(session, session.cluster, here) as shell, guest(session, session.cluster, there) as other:
             session.says(f"{here} pings {there}")
             await shell.run(f"ping -c 2 -W 30 {there}")
             session.says(f"{here} reads from {there} by TCP")
-            # SSH's port is open: nothing has to be set up, and its first line is known.
+            # SSH's port is open already, and its first line is known.
             banner = await shell.run(f"nc -w 30 {there} 22 </dev/null | head -n 1")
             if not banner.startswith("SSH-2.0-"):
                 raise TrialFailed("no_traffic", f"{here} read {banner!r} from port 22 of {there}, not SSH's greeting")
@@ -112,12 +112,12 @@ async def reach_each_other(session: Session) -> str:
             fetch = f"until nc -d -w {_PATIENCE_SECONDS} {there} {_PORT} >/tmp/got; do sleep 0.2; done"
             got = await shell.run(f"{fetch}; sha256sum </tmp/got")
             if got != sent:
-                raise TrialFailed("no_traffic", f"{here} got other bytes from {there} than were sent")
+                raise TrialFailed("no_traffic", f"{here} received other bytes than {there} sent")
     return f"ping, and {_BULK_BYTES >> 20} MiB by TCP, both ways, by name"
 
 
 async def use_registry(session: Session) -> str:
-    """A tiny image, pushed and pulled from the host, and read from each node under the registry's name inside."""
+    """The host pushes and pulls a tiny image, and each node reads it under the registry's inner name."""
     image, tag = TinyImage.of(secrets.token_hex(16)), "1"
     registry = await session.api.registry(session.cluster)
     session.says(f"push to {registry.push}")
@@ -126,7 +126,7 @@ async def use_registry(session: Session) -> str:
         pulled = await api.manifest(_REPOSITORY, tag)
         layer = await api.blob(_REPOSITORY, digest_of(image.layer))
     if (digest_of(pulled), layer) != (image.digest, image.layer):
-        raise TrialFailed("digest_differs", f"what was pulled from {registry.push} is not what was pushed")
+        raise TrialFailed("digest_differs", f"the image pulled from {registry.push} differs from the pushed image")
     manifest = f"http://{registry.pull}/v2/{_REPOSITORY}/manifests/{tag}"
     accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
     for node in NODES:
@@ -134,12 +134,12 @@ async def use_registry(session: Session) -> str:
             session.says(f"{node} pulls from {registry.pull}")
             got = await shell.run(f"curl -sS --fail --max-time 60 -H '{accept}' {manifest} | sha256sum")
         if f"sha256:{got.split()[0]}" != image.digest:
-            raise TrialFailed("digest_differs", f"{node} got another manifest from {registry.pull} than was pushed")
+            raise TrialFailed("digest_differs", f"{node} read another manifest from {registry.pull} than was pushed")
     return f"pushed to {registry.push}; the same digest there, and from {registry.pull} on every node"
 
 
 async def delete_cluster(session: Session) -> str:
-    """So that it takes no share of the host from what follows."""
+    """The cluster is deleted, which also frees its share of the host for later trials."""
     cluster_id, session.cluster = session.cluster, ""
     await session.api.delete(cluster_id)
     await session.until(cluster_id, "deleted")
@@ -149,5 +149,5 @@ async def delete_cluster(session: Session) -> str:
         if resource.cluster_id == cluster_id
     ]
     if left:
-        raise TrialFailed("left_over", f"the cluster is deleted, and the engine still has {', '.join(sorted(left))}")
-    return "deleted; the engine has nothing of it any more"
+        raise TrialFailed("left_over", f"the cluster is deleted, but the engine still has {', '.join(sorted(left))}")
+    return "deleted; the engine has none of its objects"

@@ -1,4 +1,4 @@
-"""The trials of the end: everything deleted, nothing for `gc`, nothing on the engine; and cleaning up."""
+"""The last trials: deletion by the API, no orphans, an empty engine; and the clean-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDER: Final = ("container", "network", "volume")
 
 
 async def delete_all(session: Session) -> str:
-    """Checkpoint, clusters, template, by the API: those of trials that failed, too."""
+    """Deletes checkpoint, clusters and templates by the API, those of failed trials, too."""
     api = session.api
     if session.fork:
         await _delete_checkpoint(session)
@@ -34,8 +34,8 @@ async def delete_all(session: Session) -> str:
     async def gone() -> bool | None:
         left = [f"template {one.id} is {one.phase}" for one in await api.templates() if one.phase != "failed"]
         left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
-        # A template's volume goes with the next survey.
-        left += [f"{one.kind} {one.name} is there" for one in await session.infrastructure.engine.list_resources()]
+        # The next garbage collection removes a template's volume.
+        left += [f"{one.kind} {one.name} exists" for one in await session.infrastructure.engine.list_resources()]
         session.says("; ".join(left))
         return None if left else True
 
@@ -44,7 +44,7 @@ async def delete_all(session: Session) -> str:
 
 
 async def look_for_orphans(session: Session) -> str:
-    """What `dayfly gc --dry-run` would list."""
+    """`dayfly gc --dry-run` lists no orphans."""
     orphans = await session.api.orphans()
     if orphans:
         listed = ", ".join(f"{orphan.kind} {orphan.name} ({orphan.why})" for orphan in orphans)
@@ -53,7 +53,7 @@ async def look_for_orphans(session: Session) -> str:
 
 
 async def look_for_rest(session: Session) -> str:
-    """On the engine, by label and by name; and the node image as it was before."""
+    """The engine has no objects of the examination, by label and by name, and the node image as before."""
     labelled = [f"{resource.kind} {resource.name}" for resource in await session.infrastructure.engine.list_resources()]
     if labelled:
         raise TrialFailed("left_over", f"by label, the engine still has {', '.join(sorted(labelled))}")
@@ -61,33 +61,33 @@ async def look_for_rest(session: Session) -> str:
     if named:
         raise TrialFailed("left_over", f"by name, the engine still has {', '.join(named)}")
     await require_images(session, "in the end")
-    return "no container, volume, network or image more than before, by label and by name"
+    return "no new container, volume, network or image, by label and by name"
 
 
 async def clean_up(session: Session) -> str:
-    """Ends the service, and removes all that carries its label, whatever failed before."""
+    """Ends the service, and removes all objects with its label, whatever failed before."""
     session.says("the service's end")
-    trouble, removed = "", 0
+    failures, removed = "", 0
     try:
         ended = await session.service.end()
     except TrialFailed as error:
-        ended, trouble = "", f"{error.message}; "
+        ended, failures = "", f"{error.message}; "
     for reference in tuple(session.references):
         await session.infrastructure.images.remove(reference)
     while resources := await session.infrastructure.engine.list_resources():
-        session.says(f"{len(resources)} things on the engine are removed")
+        session.says(f"the removal of {len(resources)} objects on the engine")
         removed += await _discard(session, resources)
     named = await _named(session)
     if named:
-        trouble += f"the engine still has {', '.join(named)}, without this instance's label: remove it by hand"
-    if trouble:
-        raise TrialFailed("not_cleaned_up", trouble.rstrip("; "))
-    rest = f"{removed} things that trials had left were removed" if removed else "trials had left nothing"
+        failures += f"the engine still has {', '.join(named)}, without this instance's label: remove them by hand"
+    if failures:
+        raise TrialFailed("not_cleaned_up", failures.rstrip("; "))
+    rest = f"{removed} objects of the trials were removed" if removed else "the trials left no objects"
     return f"{ended}; {rest}"
 
 
 async def _discard(session: Session, resources: tuple[EngineResource, ...]) -> int:
-    """How many were removed. Raises TrialFailed where none could be."""
+    """The number of removed resources. Raises TrialFailed when none could be removed."""
     removed, refused = 0, []
     for resource in sorted(resources, key=lambda one: _ORDER.index(one.kind)):
         try:
@@ -101,7 +101,7 @@ async def _discard(session: Session, resources: tuple[EngineResource, ...]) -> i
 
 
 async def _delete_checkpoint(session: Session) -> None:
-    """Of a fork that is ready and has one; after a failed trial it goes with its cluster."""
+    """Delete the checkpoint of a ready fork. Otherwise, after a failed trial, it is deleted with its cluster."""
     seen = await session.api.get(session.fork)
     if seen.phase != "ready" or not await session.api.checkpoints(session.fork):
         return
@@ -116,7 +116,7 @@ async def _delete_checkpoint(session: Session) -> None:
 
 
 async def _named(session: Session) -> list[str]:
-    """`kind name` of what has the id of a cluster or template of this service in its name, or was a volume of one."""
+    """`kind name` of objects with the id of a cluster or template in their name, and of volumes that a trial used."""
     ids = await _ids(session)
     present = await session.names.all_names()
     return sorted(
@@ -125,7 +125,7 @@ async def _named(session: Session) -> list[str]:
 
 
 async def _ids(session: Session) -> frozenset[str]:
-    """Of all clusters and templates that were ever on the service's record."""
+    """The ids of all clusters and templates, deleted ones included."""
     if session.service.running:
         clusters = await session.api.list(phases=tuple(Phase), purposes=PURPOSES)
         templates_on_record = await session.api.templates(retired=True)

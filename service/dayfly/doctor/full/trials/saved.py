@@ -1,4 +1,4 @@
-"""The trials of saved machines: template, fork, reset, checkpoint, hibernation, resumption."""
+"""The trials of snapshots: template, fork, reset, checkpoint, hibernation, resumption."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _IDENTITY: Final = "cat /etc/machine-id; head -c 32 /dev/urandom | sha256sum"
 
 
 async def make_template(session: Session) -> str:
-    """Until its first fork has verified it."""
-    asked = await session.api.create_template(image=session.image.reference, workers=WORKERS)
-    session.template = asked.id
-    made = await session.until_template_ready(asked.id)
+    """A template becomes ready: its first fork verifies it."""
+    requested = await session.api.create_template(image=session.image.reference, workers=WORKERS)
+    session.template = requested.id
+    template = await session.until_template_ready(requested.id)
     await session.note_volumes()
-    return f"verified by a first fork, {made.size_bytes >> 20} MiB on disk"
+    return f"verified by a first fork, {template.size_bytes >> 20} MiB on disk"
 
 
 async def fork(session: Session) -> str:
-    """Two forks, one after the other: a host of its size may carry one at a time. Each is somebody of its own."""
+    """Two forks have different identities. One follows the other: a small host may carry one at a time."""
     first = await _fork(session)
     identities = [await _identities(session, first)]
     await session.api.delete(first)
@@ -34,16 +34,16 @@ async def fork(session: Session) -> str:
     session.fork = await _fork(session)
     seconds = await _seconds(session, session.fork)
     identities.append(await _identities(session, session.fork))
-    for what, one, other in zip(("host key", "machine id", "random numbers"), *identities, strict=True):
-        if one & other or (what == "host key" and (one | other) & set(session.cold_host_keys)):
-            raise TrialFailed("forks_alike", f"two clusters have the same {what} on a node")
+    for kind, one, other in zip(("host key", "machine id", "random numbers"), *identities, strict=True):
+        if one & other or (kind == "host key" and (one | other) & set(session.cold_host_keys)):
+            raise TrialFailed("forks_alike", f"two clusters have the same {kind} on a node")
     clocks = await _clocks(session)
-    said = await kubernetes(session, session.fork)
-    return f"ready {seconds:.1f} s after the request; host keys, machine ids, random numbers differ; {clocks}{said}"
+    nodes = await kubernetes(session, session.fork)
+    return f"ready {seconds:.1f} s after the request; host keys, machine ids, random numbers differ; {clocks}{nodes}"
 
 
 async def reset(session: Session) -> str:
-    """To the pristine state: a file that was written before is gone, and the machines come from the template."""
+    """A reset to the pristine state removes a file that was written before, and restores the template's machines."""
     await ready_fork(session)
     before, after = await session.api.get(session.fork), await session.last_event(session.fork)
     for node in NODES:
@@ -53,22 +53,22 @@ async def reset(session: Session) -> str:
     seen = await session.until(session.fork, "ready")
     await session.require_no_fallback(session.fork, after=after)
     if seen.generation != before.generation + 1 or seen.endpoints != before.endpoints:
-        raise TrialFailed("reset_differs", "after the reset the cluster has other ports, or was not counted as reset")
+        raise TrialFailed("reset_differs", "the reset changed the cluster's ports, or did not count as a reset")
     for node in NODES:
         async with guest(session, session.fork, node) as shell:
             if await shell.run(f"test -e {_FILE} && echo there || echo gone") != "gone":
-                raise TrialFailed("file_kept", f"after the reset, a file that was written before is on {node} still")
+                raise TrialFailed("file_kept", f"a file that was written on {node} before the reset still exists")
     return f"a file that was written before is gone, the ports are the same; {await _clocks(session)}"
 
 
 async def checkpoint(session: Session) -> str:
-    """Back to it: files and memory are as they were when it was made."""
+    """A reset to a checkpoint restores files and memory."""
     await ready_fork(session)
     async with guest(session, session.fork, node_name(1)) as shell:
         boot_id, process = await _leave_mark(shell)
     after = await session.last_event(session.fork)
     await session.api.create_checkpoint(session.fork, CHECKPOINT)
-    made = await session.poll(lambda: _made(session, after))
+    ready = await session.poll(lambda: _made(session, after))
     await session.note_volumes()
     async with guest(session, session.fork, node_name(1)) as shell:
         await shell.run(f"kill {process}; echo changed >{_FILE}; echo new >{_FILE}.new; sync")
@@ -79,13 +79,13 @@ async def checkpoint(session: Session) -> str:
         await _require_mark(shell, boot_id, process)
         if await shell.run(f"test -e {_FILE}.new && echo there || echo gone") != "gone":
             raise TrialFailed(
-                "file_kept", "a file that was written after the checkpoint is there after going back to it"
+                "file_kept", "a file that was written after the checkpoint exists after the reset to the checkpoint"
             )
-    return f"{made.size_bytes >> 20} MiB; files and processes are as they were then; {await _clocks(session)}"
+    return f"{ready.size_bytes >> 20} MiB; files and processes are as at the checkpoint; {await _clocks(session)}"
 
 
 async def sleep_and_wake(session: Session) -> str:
-    """Hibernated and resumed: files, processes and ports are as they were."""
+    """Hibernation and resumption keep files, processes and ports."""
     await ready_fork(session)
     before = await session.api.get(session.fork)
     async with guest(session, session.fork, node_name(1)) as shell:
@@ -93,7 +93,7 @@ async def sleep_and_wake(session: Session) -> str:
     after = await session.last_event(session.fork)
     await session.api.hibernate(session.fork)
     await session.until(session.fork, "hibernated")
-    # It counts as hibernated as soon as its memory is safe; its containers end after that.
+    # The cluster is `hibernated` as soon as its memory is saved; its containers end after that.
     await session.poll(lambda: _nothing_runs(session))
     began = session.clock.monotonic()
     await session.api.resume(session.fork)
@@ -101,7 +101,7 @@ async def sleep_and_wake(session: Session) -> str:
     seconds = session.clock.monotonic() - began
     await session.require_no_fallback(session.fork, after=after)
     if seen.endpoints != before.endpoints:
-        raise TrialFailed("ports_differ", "after hibernation the cluster has other ports")
+        raise TrialFailed("ports_differ", "hibernation changed the cluster's ports")
     async with guest(session, session.fork, node_name(1)) as shell:
         await _require_mark(shell, boot_id, process)
     clocks = await _clocks(session)
@@ -111,22 +111,20 @@ async def sleep_and_wake(session: Session) -> str:
 
 
 async def _fork(session: Session) -> str:
-    asked = await session.api.create(image=session.image.reference, workers=WORKERS)
-    session.fork = asked.id
-    seen = await session.until(asked.id, "ready")
-    await session.require_no_fallback(asked.id)
+    requested = await session.api.create(image=session.image.reference, workers=WORKERS)
+    session.fork = requested.id
+    seen = await session.until(requested.id, "ready")
+    await session.require_no_fallback(requested.id)
     if seen.image_id != session.image.info.id:
-        raise TrialFailed("image_changed", f"{session.image.reference} was baked anew while this went on: try again")
+        raise TrialFailed("image_changed", f"{session.image.reference} was baked again during the trials: try again")
     if seen.template != session.template:
-        raise TrialFailed(
-            "not_forked", f"the cluster was to be a fork of {session.template}, and is of {seen.template}"
-        )
+        raise TrialFailed("not_forked", f"the cluster is a fork of {seen.template}, not of {session.template}")
     await session.note_volumes()
-    return asked.id
+    return requested.id
 
 
 async def ready_fork(session: Session) -> None:
-    """A fork to try something on: the one that there is, or another where a trial before has left that unusable."""
+    """Ensure a ready fork: replace the present fork where an earlier trial left it unusable."""
     seen = await session.api.get(session.fork)
     if (seen.phase, seen.desired) == ("ready", "present"):
         return
@@ -137,7 +135,7 @@ async def ready_fork(session: Session) -> None:
 
 
 async def _nothing_runs(session: Session) -> bool | None:
-    """Whether the fork's containers are there, and none runs; None where one does."""
+    """True when no container of the fork runs, else None."""
     found = await session.infrastructure.engine.list_containers(session.fork)
     running = sorted(one.name for one in found if one.state == "running")
     session.says(f"the end of {', '.join(running)}")
@@ -151,7 +149,7 @@ async def _seconds(session: Session, cluster_id: str) -> float:
 
 
 async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[str], set[str]]:
-    """Host keys, machine ids, and what the kernel's random numbers are, of all nodes."""
+    """The host keys, machine ids, and samples of the kernel's random numbers of all nodes."""
     keys, machines, numbers = set(), set(), set()
     for node in NODES:
         async with guest(session, cluster_id, node) as shell:
@@ -163,36 +161,36 @@ async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[
 
 
 async def _clocks(session: Session) -> str:
-    told = []
+    clocks = []
     for node in NODES:
         async with guest(session, session.fork, node) as shell:
-            told.append(await shell.check_clock())
-    return ", ".join(told)
+            clocks.append(await shell.check_clock())
+    return ", ".join(clocks)
 
 
 async def _leave_mark(shell: Guest) -> tuple[str, str]:
-    """A file, and a process; → the boot's id, and the process's."""
+    """Write a file and start a process; the ids of the boot and of the process."""
     process = await shell.run(f"echo mark >{_FILE}; sync; nohup sleep 86400 >/dev/null 2>&1 </dev/null & echo $!")
     return await shell.boot_id(), process
 
 
 async def _require_mark(shell: Guest, boot_id: str, process: str) -> None:
-    """Raises TrialFailed where file, process or boot are not those of _leave_mark()."""
+    """Raises TrialFailed when file, process or boot differ from those of _leave_mark()."""
     if await shell.boot_id() != boot_id:
-        raise TrialFailed("memory_lost", f"{shell.node} was booted anew: its memory was lost")
+        raise TrialFailed("memory_lost", f"{shell.node} was rebooted: its memory was lost")
     if await shell.run(f"cat {_FILE} || true") != "mark":
-        raise TrialFailed("file_lost", f"a file on {shell.node} is not as it was")
+        raise TrialFailed("file_lost", f"a file on {shell.node} was changed or lost")
     if await shell.run(f"cat /proc/{process}/comm || true") != "sleep":
-        raise TrialFailed("process_lost", f"a process on {shell.node} does not run any more")
+        raise TrialFailed("process_lost", f"a process on {shell.node} no longer runs")
 
 
 async def _made(session: Session, after: int) -> Checkpoint | None:
-    """The checkpoint, once it is ready. Raises TrialFailed where it could not be made."""
+    """The checkpoint, once it is ready. Raises TrialFailed when it failed."""
     found = [one for one in await session.api.checkpoints(session.fork) if one.name == CHECKPOINT]
     if not found:
         events = await session.api.all_events(session.fork)
-        told = [event for event in events if event.id > after and event.type == "cluster.checkpoint"]
-        code, why = (told[-1].code, told[-1].message) if told else (None, "no event says why")
-        raise TrialFailed(code or "checkpoint_lost", f"the checkpoint is not there: {why}")
+        reports = [event for event in events if event.id > after and event.type == "cluster.checkpoint"]
+        code, reason = (reports[-1].code, reports[-1].message) if reports else (None, "no event has a reason")
+        raise TrialFailed(code or "checkpoint_lost", f"the checkpoint does not exist: {reason}")
     session.says(f"checkpoint: {found[0].phase}")
     return found[0] if found[0].phase == "ready" else None

@@ -1,4 +1,4 @@
-"""The trials before any cluster: the host's checks, the node image and what machines run on, the service."""
+"""The trials before any cluster: the host's checks, the node image and the accelerator, the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ERROR_LINE: Final = re.compile(r"^error \[(\w+)\]: (.*)$")
 
 
 async def check_host(session: Session) -> str:
-    """The checks that `dayfly doctor` makes; none may fail."""
+    """No check of `dayfly doctor` fails."""
     async with open_subject(session.operator) as subject:
         session.checks = await examine(subject)
     failed = [f"{check.name}: {check.found}" for check in session.checks if check.status == "fail"]
@@ -40,7 +40,7 @@ async def check_host(session: Session) -> str:
 
 
 async def find_image(session: Session) -> str:
-    """The node image, baked where the engine has none; and whether machines run on KVM with it."""
+    """The node image exists or is baked; its kernel shows the accelerator of machines."""
     reference = image_reference(session.wanted_image)
     catalog, images = Catalog(session.infrastructure.images), session.infrastructure.images
     try:
@@ -54,7 +54,7 @@ async def find_image(session: Session) -> str:
         how = "was baked"
     info = await images.inspect(image_id)
     text = info.labels[LABEL_IMAGE]
-    # By the tag that its digest is: the other one may be given to a new bake while this goes on.
+    # By the digest's tag: a bake may move the other tag during the trials.
     own = next((name for name in info.references if name.endswith(f":{manifest.digest[:TAG_LENGTH]}")), reference)
     session.found_image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
     session.says("booting a kernel on KVM")
@@ -66,7 +66,7 @@ async def find_image(session: Session) -> str:
 
 
 async def start_service(session: Session) -> str:
-    """API and worker in a process of their own, until the API answers."""
+    """API and worker start in a new process, and the API answers."""
     await session.service.start()
     while True:
         session.says(f"the API at {session.service.url}")
@@ -79,7 +79,7 @@ async def start_service(session: Session) -> str:
 
 
 async def _bake(session: Session) -> None:
-    """`dayfly image bake`, as a person would run it. Cut off, it is told to clean up, and waited for."""
+    """Run `dayfly image bake`. A cancellation ends it with SIGTERM and waits for its clean-up."""
     command = ("-m", "dayfly.cli.main", "image", "bake", session.wanted_image)
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
@@ -98,8 +98,8 @@ async def _bake(session: Session) -> None:
         await process.wait()
         raise
     if code != 0:
-        told = next((found for line in reversed(lines) if (found := _ERROR_LINE.match(line))), None)
-        why = (told[1], told[2]) if told else ("bake_failed", lines[-1] if lines else "it printed nothing")
+        error = next((found for line in reversed(lines) if (found := _ERROR_LINE.match(line))), None)
+        reason = (error[1], error[2]) if error else ("bake_failed", lines[-1] if lines else "it printed nothing")
         raise TrialFailed(
-            why[0], f"the bake ended with exit code {code}: {why[1]}", evidence={"bake": "\n".join(lines)}
+            reason[0], f"the bake ended with exit code {code}: {reason[1]}", evidence={"bake": "\n".join(lines)}
         )

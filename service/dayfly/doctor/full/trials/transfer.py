@@ -1,4 +1,4 @@
-"""The trial of node images in registries: the engine pushes the image under a name of its own, and pulls it back."""
+"""The trial of node images in registries: the engine pushes the image under a temporary name, and pulls it back."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from dayfly.drivers.interfaces import TransferProgress
 from dayfly.images.transfer import push_image
 
 SLOW_SECONDS: Final = 60.0
-"""A push that takes longer is told of."""
+"""The report mentions a push that takes longer."""
 
 
 async def require_images(session: Session, when: str, *, besides: Collection[str] = ()) -> None:
-    """Raises TrialFailed where the engine has the image under trial otherwise than before; but for names `besides`."""
+    """Raises TrialFailed when the engine's images of this bake differ from before, apart from the names `besides`."""
     now = await images_of_bake(session.infrastructure.images, session.image.manifest_text, besides=besides)
     if now != session.image.before:
-        raise TrialFailed(
-            "images_differ", f"{when} the engine has the image as {now}, before as {session.image.before}"
-        )
+        raise TrialFailed("images_differ", f"{when} the engine has the images {now}, before {session.image.before}")
 
 
 async def transfer_image(session: Session) -> str:
-    """To the registry of the fork, whole; back again; and the image's own names are as before."""
+    """The image goes to the fork's registry and back, complete; its own names stay the same."""
     await ready_fork(session)
     image, images = session.image, session.infrastructure.images
     registry = await session.api.registry(session.fork)
@@ -44,7 +42,7 @@ async def transfer_image(session: Session) -> str:
         session.says(_words("pull", progress))
     pulled = await images.inspect(target)
     if pulled.labels.get(LABEL_IMAGE) != image.manifest_text:
-        raise TrialFailed("image_differs", "what was pulled has another manifest than the image that was pushed")
+        raise TrialFailed("image_differs", "the pulled image has another manifest than the pushed image")
     same = "the same" if pulled.id == image.info.id else "another"
     await images.remove(target)
     session.references.discard(target)
@@ -57,7 +55,7 @@ async def transfer_image(session: Session) -> str:
 
 
 async def _require_names(session: Session, done: str) -> None:
-    """Raises TrialFailed where the image has other names than before, or another of the same bake is on the engine."""
+    """Raises TrialFailed when the image has other names than before, or the engine has another image of the bake."""
     await require_images(session, f"after it was {done}", besides=session.references)
 
 
