@@ -1,15 +1,9 @@
-"""Structured logs on standard error, and the format of metrics. No secret is ever in either.
-
-Not here: which metrics there are (api/system/routes_metrics.py).
-"""
+"""Structured logs on standard error. No secret is ever in them. Not here: metrics (api/system/routes_metrics.py)."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import structlog
 
@@ -45,31 +39,3 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for ours in ("dayfly", "uvicorn.error"):
         logging.getLogger(ours).setLevel(settings.log_level.upper())
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A quantity with its samples: label values by their names, and the figure. Named as Prometheus wants it."""
-
-    name: str
-    kind: Literal["gauge", "counter"]
-    help: str
-    samples: Sequence[tuple[Mapping[str, str], float]]
-
-
-def exposition(metrics: Iterable[Metric]) -> str:
-    """Prometheus' text format, version 0.0.4."""
-    lines: list[str] = []
-    for metric in metrics:
-        lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
-        lines += [f"{metric.name}{_labels(labels)} {figure}" for labels, figure in metric.samples]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
