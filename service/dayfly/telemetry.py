@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from asgi_correlation_id import correlation_id
 
 from dayfly.settings import Settings
 
@@ -14,6 +15,7 @@ def configure_logging(settings: Settings) -> None:
     """Log lines as people read them, or as JSON; libraries' own logs from warnings up, in the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -39,3 +41,10 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for ours in ("dayfly", "uvicorn.error"):
         logging.getLogger(ours).setLevel(settings.log_level.upper())
+
+
+def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Every line that is logged while a request is answered has its id."""
+    if (request_id := correlation_id.get()) is not None:
+        line.setdefault("request_id", request_id)
+    return line
