@@ -47,7 +47,7 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
         ({"image": "bare", "control_plane": {"memory_mib": 255}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 3}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 10**6}}, "impossible_size"),
-        ({"image": "bare", "control_plane": {"vcpus": HOST.cpus + 1}}, "capacity"),
+        ({"image": "bare", "control_plane": {"vcpus": HOST.vcpus + 1}}, "capacity"),
         ({"image": "bare", "control_plane": {"memory_mib": OFFERED.memory_mib}}, "capacity"),
         ({"image": "bare", "control_plane": {"disk_gib": OFFERED.disk_gib + 1}}, "capacity"),
         ({"image": "bare", "workers": {"count": 1, "memory_mib": HOST.memory_mib}}, "capacity"),

@@ -1,133 +1,31 @@
-"""What routes depend on: the store, and protocols that adapters.py implements.
+"""What routes depend on: the store, and functions of lower layers, which app.py hands over.
 
-Routes never reach an engine themselves.
+Routes never reach an engine themselves: the functions that ask it raise DockerUnavailable.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Protocol, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
 
 from dayfly import __version__
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
-from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.engine_resource import Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Store
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-ReadinessCheck = Callable[[], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[object]]
 """Returns when a dependency works; raises what is wrong with it."""
-
-
-class ImageCatalog(Protocol):
-    """The node images that clusters can be made of."""
-
-    async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
-        """The content id and the manifest of the image at a full reference.
-
-        Raises ImageMissing, NotANodeImage, DockerUnavailable.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class HostCapacity:
-    """What the host that runs the nodes has in all: logical CPUs, MiB of memory, GiB of disk for the engine's data."""
-
-    cpus: int
-    memory_mib: int
-    disk_gib: int
-
-    @property
-    def resources(self) -> Resources:
-        """The same, as capacity is counted."""
-        return Resources(self.cpus, self.memory_mib, self.disk_gib)
-
-
-class Host(Protocol):
-    """The host that runs the nodes."""
-
-    async def host(self) -> HostCapacity:
-        """Its size; remembered by the implementation, for a request waits for it. Raises DockerUnavailable."""
-        ...
-
-
-class Consoles(Protocol):
-    """The serial consoles of nodes."""
-
-    async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
-        """The last `tail_bytes` of what the node's console printed; b"" where nothing is (yet, or any more)."""
-        ...
-
-    def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
-        """What the console prints from now on, as it comes; ends when the node does."""
-        ...
-
-
-class Diagnostics(Protocol):
-    """What can be learned of a cluster's insides at this moment."""
-
-    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
-        """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
-        ...
-
-
-@dataclass(frozen=True)
-class MemoryUse:
-    """What a machine has of the host's memory, in bytes: shared with others, its own, and both in fair parts (PSS)."""
-
-    shared_bytes: int
-    private_bytes: int
-    proportional_bytes: int
-
-
-class MemoryGauge(Protocol):
-    """The memory of running machines."""
-
-    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
-        """By the kernel's own accounting; None where the machine does not run, or cannot be asked."""
-        ...
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """A container, network or volume with this installation's label that no living cluster or template owns.
-
-    `why` is how that is known. `error` is why it could not be removed.
-    """
-
-    kind: str
-    name: str
-    cluster_id: str | None
-    template_id: str | None
-    why: str
-    error: str | None = None
-
-
-class OrphanCollector(Protocol):
-    """Garbage collection on the engine."""
-
-    async def find(self) -> tuple[Orphan, ...]:
-        """All orphans, now. Raises DockerUnavailable."""
-        ...
-
-    async def remove(self) -> tuple[Orphan, ...]:
-        """Removes all orphans; those with an `error` are still there. Raises DockerUnavailable."""
-        ...
-
-
-TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
-"""(a specification, its owner) → domain.template.template_key of it on this host.
-
-Raises ImageMissing, DockerUnavailable.
-"""
 
 
 @dataclass(frozen=True)
@@ -143,13 +41,23 @@ class ApiServices:
     """
 
     store: Store
-    images: ImageCatalog
-    consoles: Consoles
-    host: Host
-    diagnostics: Diagnostics
-    memory: MemoryGauge
-    orphans: OrphanCollector
-    template_key_of: TemplateKey
+    resolve_image: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
+    """The content id and the manifest of the image at a full reference. Raises ImageMissing, NotANodeImage."""
+    template_key_of: Callable[[ClusterSpec, str], Awaitable[str]]
+    """domain.template.template_key, of a specification and its owner, on this host. Raises ImageMissing."""
+    host_capacity: Callable[[], Awaitable[Resources]]
+    """What the host of the nodes has in all; remembered by the implementation, for a request waits for it."""
+    machine_memory: Callable[[str], Awaitable[MachineMemory]]
+    """What the VM in a container has of the host's memory. Raises VmExited, ContainerExited, CommandFailed."""
+    read_console: Callable[[str, str, int], Awaitable[bytes]]
+    """Of a cluster's id and a node's name: at most so many bytes of the end of what its serial console printed."""
+    follow_console: Callable[[str, str], AsyncIterator[bytes]]
+    """What that console prints from now on; ends when the node does."""
+    collect_diagnostics: Callable[[Cluster, ClusterSecrets | None], Awaitable[Mapping[str, str]]]
+    """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+    find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
+    remove_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
+    """Removes all orphans; those with an `error` are still there."""
     clock: Clock
     rules: CapacityRules
     max_ttl_seconds: int

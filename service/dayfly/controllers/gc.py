@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.template import TemplatePhase
-from dayfly.drivers.interfaces import ContainerEngine, EngineResource
-from dayfly.errors import DayflyError
+from dayfly.drivers.interfaces import ContainerEngine
+from dayfly.errors import DayflyError, Failure
 from dayfly.store import Known, Store
 
 _log = structlog.get_logger(__name__)
@@ -29,16 +30,6 @@ _FORGET_AT_ONCE: Final = 500
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.GONE})
 """Phases in which nothing is made of a template's volume any more. One that is retired has forks that read it."""
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """Something that nobody owns, and how that is known."""
-
-    resource: EngineResource
-    why: str
-    on_record: bool
-    """Whether the database knows of the cluster, or the template, that it was of."""
 
 
 def find_orphans(
@@ -126,9 +117,20 @@ class GarbageCollector:
             pass
 
     async def orphans(self) -> tuple[Orphan, ...]:
-        """What nobody owns, now."""
+        """All orphans, now. Raises DockerUnavailable."""
         resources = await self._engine.list_resources()
         return await self._without_owner(resources, await self._store.known())
+
+    async def remove_orphans(self) -> tuple[Orphan, ...]:
+        """Removes all orphans, now; those with an `error` are still there. Raises DockerUnavailable."""
+        return tuple([await self._removed(orphan) for orphan in await self.orphans()])
+
+    async def _removed(self, orphan: Orphan) -> Orphan:
+        try:
+            await self.remove(orphan)
+        except Failure as error:
+            return replace(orphan, error=error.message)
+        return orphan
 
     async def remove(self, orphan: Orphan) -> None:
         """Raises DockerUnavailable, EngineRefused."""

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
-from dayfly.api.dependencies import MemoryUse
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain import checkpoint as checkpoints
 from dayfly.domain.cluster import model as domain
@@ -138,7 +137,7 @@ def show_node(
     cluster: domain.Cluster,
     node: Node,
     steps: Sequence[domain.StepReport],
-    memory: MemoryUse | None,
+    memory: domain.MachineMemory | None,
     now: datetime,
 ) -> NodeView:
     return NodeView(

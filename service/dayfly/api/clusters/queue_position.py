@@ -43,12 +43,12 @@ async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) ->
 
 async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
     try:
-        host = await services.host.host()
+        host = await services.host_capacity()
     except DockerUnavailable as error:
         # Nobody is admitted either while the host is not known; what is known of the clusters can be shown.
         _log.warning("no places in the queue are known", code=error.code, reason=error.message)
         return {}
-    store, offered = services.store, services.rules.offered(host.resources)
+    store, offered = services.store, services.rules.offered(host)
     queue, past = await store.queue(), await store.past()
     # Who leaves when matters only where there is not room for all at once.
     crowded = len(admissible(queue, offered)) < len(queue.waiting)

@@ -8,8 +8,8 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from dayfly.api import dependencies as wires
 from dayfly.api.dependencies import Services
+from dayfly.domain import engine_resource as domain
 
 router: Final = APIRouter(prefix="/v1/orphans", tags=["system"])
 
@@ -30,23 +30,23 @@ class OrphanList(BaseModel):
 @router.get("", operation_id="listOrphans")
 async def list_orphans(services: Services) -> OrphanList:
     """Containers, networks and volumes with this installation's label that no living cluster or template owns."""
-    return _show(await services.orphans.find())
+    return _show(await services.find_orphans())
 
 
 @router.delete("", operation_id="removeOrphans")
 async def remove_orphans(services: Services) -> OrphanList:
     """Remove orphans now. Workers do so by themselves; after a grace period where the owner was never on record."""
-    return _show(await services.orphans.remove())
+    return _show(await services.remove_orphans())
 
 
-def _show(found: Sequence[wires.Orphan]) -> OrphanList:
+def _show(found: Sequence[domain.Orphan]) -> OrphanList:
     return OrphanList(
         orphans=[
             Orphan(
-                kind=one.kind,
-                name=one.name,
-                cluster=one.cluster_id,
-                template=one.template_id,
+                kind=one.resource.kind,
+                name=one.resource.name,
+                cluster=one.resource.cluster_id or None,
+                template=one.resource.template_id or None,
                 why=one.why,
                 error=one.error,
             )

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.fencing import Fence
+from dayfly.domain.cluster.model import MachineMemory
 from dayfly.drivers.interfaces.container_engine import File
 
 
@@ -18,18 +19,6 @@ class CommandResult:
     exit_code: int
     stdout: str
     stderr: str
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a machine's process has of the host's memory, in bytes, by the kernel's own accounting.
-
-    `shared` with other processes, `private`, and `proportional`: private, and of the shared its part (PSS).
-    """
-
-    shared: int
-    private: int
-    proportional: int
 
 
 Ram = Literal["shared", "whole"]
@@ -111,7 +100,7 @@ class Machines(Protocol):
         """
         ...
 
-    async def memory(self, container: str) -> Memory:
+    async def memory(self, container: str) -> MachineMemory:
         """What the machine has of the host's memory."""
         ...
 
