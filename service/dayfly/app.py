@@ -7,22 +7,12 @@ import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
 
-from dayfly.adapters import (
-    Accelerators,
-    Catalog,
-    EngineHost,
-    LiveDiagnostics,
-    MachineMemory,
-    Orphans,
-    SerialConsoles,
-    TemplateKeys,
-    host_processor,
-)
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.clock import Clock, SystemClock
@@ -39,6 +29,7 @@ from dayfly.controllers.cluster.retry import RetryPolicy
 from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
+from dayfly.controllers.engine_host import EngineHost
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.pools.controller import pool_controller
 from dayfly.controllers.pools.health import PoolHealth
@@ -50,15 +41,19 @@ from dayfly.domain.scheduling.resources import CapacityRules
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
 from dayfly.drivers.host_pressure import KernelPressure
-from dayfly.drivers.interfaces import Drivers, PressureGauge
+from dayfly.drivers.interfaces import Drivers, ImageStore, PressureGauge
 from dayfly.drivers.kubernetes.client import KubeClient
+from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import DatabaseUnavailable
+from dayfly.images.resolve import resolve_image
 from dayfly.settings import Settings
 from dayfly.steps.boot import Boot
 from dayfly.steps.control_plane import ControlPlane
 from dayfly.steps.join import Join
+from dayfly.steps.observe.console import follow_console, read_console
+from dayfly.steps.observe.diagnostics import collect_now
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.ready import Ready
 from dayfly.steps.registry import Registry
@@ -112,7 +107,12 @@ async def open_infrastructure(settings: Settings, clock: Clock) -> AsyncIterator
         stack.push_async_callback(ssh.close)
         host = EngineHost(engine, images, capacity_rules(settings))
         drivers = Drivers(engine, ssh, KubeClient(), QemuMachines(engine, processor=host_processor()))
-        yield Infrastructure(engine, images, drivers, host, KernelPressure(), Accelerators(settings, images))
+        yield Infrastructure(engine, images, drivers, host, KernelPressure(), accelerators_of(settings, images))
+
+
+def accelerators_of(settings: Settings, images: ImageStore) -> Accelerators:
+    """What this host's VMs run on, as the operator has it or as a probe finds out."""
+    return Accelerators(images, settings.accelerator, settings.state_dir / "kvm-probe.json")
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
@@ -187,22 +187,26 @@ def garbage_collector(
 
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     """The API's dependencies."""
+    drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
+    collector = garbage_collector(settings, store, infrastructure, clock)
     return ApiServices(
         store=store,
-        images=Catalog(infrastructure.images),
-        consoles=SerialConsoles(infrastructure.engine, store),
-        diagnostics=LiveDiagnostics(infrastructure.drivers, store, settings.instance, infrastructure.gauge, clock),
-        memory=MachineMemory(infrastructure.drivers.machines),
-        orphans=Orphans(garbage_collector(settings, store, infrastructure, clock)),
-        template_key_of=TemplateKeys(infrastructure.accelerators),
-        host=infrastructure.host,
-        rules=infrastructure.host.rules,
+        resolve_image=partial(resolve_image, infrastructure.images),
+        template_key_of=infrastructure.accelerators.template_key,
+        host_capacity=host.capacity,
+        machine_memory=drivers.machines.memory,
+        read_console=partial(read_console, engine),
+        follow_console=partial(follow_console, engine),
+        collect_diagnostics=partial(collect_now, drivers, settings.instance, infrastructure.gauge, clock),
+        find_orphans=collector.orphans,
+        remove_orphans=collector.remove_orphans,
+        rules=host.rules,
         clock=clock,
         max_ttl_seconds=settings.max_ttl_seconds,
         default_ttl_seconds=settings.default_ttl_seconds,
         max_hold_seconds=settings.max_hold_seconds,
         fork_memory_overcommit=settings.fork_memory_overcommit,
-        checks={"database": store.ping, "engine": infrastructure.host.answers},
+        checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
     )
 
@@ -257,7 +261,7 @@ def worker_jobs(
     reconciler = reconciler_of(settings, context, clock, steps=steps)
     collector = garbage_collector(settings, store, infrastructure, clock)
     outages = Outages(store)
-    specs = SpecRefresher(Catalog(infrastructure.images).resolve, TemplateKeys(infrastructure.accelerators))
+    specs = SpecRefresher(partial(resolve_image, infrastructure.images), infrastructure.accelerators.template_key)
     return [
         worker_of(settings, store, reconciler, outages, clock).run(),
         Admission(store, infrastructure.host.offered, settings.poll_seconds).run(),

@@ -1,17 +1,12 @@
-"""Structured logs on standard error, and the format of metrics. No secret is ever in either.
-
-Not here: the metrics (api/system/routes_metrics.py).
-"""
+"""Structured logs on standard error. No secret is ever in them. Not here: metrics (api/system/routes_metrics.py)."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import structlog
+from asgi_correlation_id import correlation_id
 
 from dayfly.settings import Settings
 
@@ -20,6 +15,7 @@ def configure_logging(settings: Settings) -> None:
     """Log as text or as JSON. Libraries log from warnings up, in the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -47,29 +43,8 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(ours).setLevel(settings.log_level.upper())
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric in Prometheus' terms. A sample has its labels (name → value) and its figure."""
-
-    name: str
-    kind: Literal["gauge", "counter"]
-    help: str
-    samples: Sequence[tuple[Mapping[str, str], float]]
-
-
-def exposition(metrics: Iterable[Metric]) -> str:
-    """Prometheus' text format, version 0.0.4."""
-    lines: list[str] = []
-    for metric in metrics:
-        lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
-        lines += [f"{metric.name}{_labels(labels)} {figure}" for labels, figure in metric.samples]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Every line that is logged while a request is answered has its id."""
+    if (request_id := correlation_id.get()) is not None:
+        line.setdefault("request_id", request_id)
+    return line

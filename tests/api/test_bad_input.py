@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
+from dayfly.telemetry import add_request_id
 from tests.support.api import HOST, OFFERED, Outside, http_client
 
 
@@ -45,7 +47,7 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
         ({"image": "bare", "control_plane": {"memory_mib": 255}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 3}}, "impossible_size"),
         ({"image": "bare", "control_plane": {"disk_gib": 10**6}}, "impossible_size"),
-        ({"image": "bare", "control_plane": {"vcpus": HOST.cpus + 1}}, "capacity"),
+        ({"image": "bare", "control_plane": {"vcpus": HOST.vcpus + 1}}, "capacity"),
         ({"image": "bare", "control_plane": {"memory_mib": OFFERED.memory_mib}}, "capacity"),
         ({"image": "bare", "control_plane": {"disk_gib": OFFERED.disk_gib + 1}}, "capacity"),
         ({"image": "bare", "workers": {"count": 1, "memory_mib": HOST.memory_mib}}, "capacity"),
@@ -275,10 +277,12 @@ async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, infrastru
 
 async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, infrastructure: Outside) -> None:
     infrastructure.images.broken = RuntimeError("secret detail")
-    answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"X-Request-Id": "ask-me-1"})
+    with capture_logs([add_request_id]) as logged:
+        answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"X-Request-Id": "ask-me-1"})
     problem = check_problem(answer, 500, "internal")
     assert problem["request_id"] == "ask-me-1"
     assert "secret detail" not in answer.text
+    assert [(line["event"], line["request_id"]) for line in logged] == [("request failed", "ask-me-1")]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8700", "", "localhost.evil.example", "[::2]"])

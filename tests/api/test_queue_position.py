@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from dayfly.api import HostCapacity
 from dayfly.api.clusters import queue_position
 from dayfly.clock import SystemClock
+from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
@@ -65,11 +65,10 @@ async def test_all_that_would_fit_does(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Outside) -> None:
-    class Tiny:
-        async def host(self) -> HostCapacity:
-            return HostCapacity(cpus=2, memory_mib=RULES.reserve_memory_mib, disk_gib=100)
+    async def tiny() -> Resources:
+        return Resources(vcpus=2, memory_mib=RULES.reserve_memory_mib, disk_gib=100)
 
-    async with http_client(infrastructure.services(store, host=Tiny())) as http:
+    async with http_client(infrastructure.services(store, host_capacity=tiny)) as http:
         problem = check_problem(await http.post("/v1/clusters", json={"image": "bare"}), 422, "capacity")
     assert "no cluster fits" in problem["detail"]
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from dayfly.errors import EngineUnavailable
+from dayfly.errors import CommandFailed, ContainerExited, DayflyError, EngineUnavailable, Internal, VmExited
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
 
@@ -145,6 +145,27 @@ async def test_the_memory_of_what_runs(http: httpx.AsyncClient, infrastructure: 
     await http.post("/v1/clusters/demo/hibernate")
     await worker.tend()
     assert await memory() == [None, None]
+
+
+async def test_the_console_of_a_node_that_was_removed_is_what_was_kept(
+    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+) -> None:
+    await create(http, "demo")
+    await worker.fail({"node01/console": "Kernel panic"})
+    infrastructure.consoles.printed = b""
+    assert (await http.get("/v1/clusters/demo/nodes/node01/console?tail_bytes=5")).text == "panic"
+
+
+@pytest.mark.parametrize("error", [VmExited, ContainerExited, CommandFailed, EngineUnavailable])
+async def test_a_machine_that_does_not_run_has_no_memory(
+    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker, error: type[DayflyError]
+) -> None:
+    await create(http, "demo")
+    await worker.make()
+    infrastructure.memory.silent, infrastructure.memory.error = {"node01"}, error("away")
+    assert (await http.get("/v1/clusters/demo/nodes")).json()["nodes"][0]["memory"] is None
+    infrastructure.memory.error = Internal("a defect stays one")
+    assert (await http.get("/v1/clusters/demo/nodes")).status_code == 500
 
 
 async def test_a_machine_that_is_slow_to_tell_of_its_memory(

@@ -35,7 +35,7 @@ def main(role: str, socket: Path) -> None:
 
 def serve(settings: Settings, role: str, socket: Path) -> None:
     from dayfly import app  # the engine's process, which starts first, needs nothing of it
-    from dayfly.adapters import Accelerators, EngineHost
+    from dayfly.controllers.engine_host import EngineHost
 
     @asynccontextmanager
     async def infrastructure(settings: Settings, clock: Clock) -> AsyncIterator[app.Infrastructure]:
@@ -46,7 +46,7 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         host = EngineHost(engine, images, app.capacity_rules(settings))
         drivers = Drivers(engine, FakeSsh(), FakeKube(), engine.machines)
         # Never pressed: a benchmark keeps every CPU busy, but nothing boots that would have to wait for that.
-        accelerators = Accelerators(settings, images)
+        accelerators = app.accelerators_of(settings, images)
         yield app.Infrastructure(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
         await engine.close()
 

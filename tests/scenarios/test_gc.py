@@ -8,12 +8,11 @@ from typing import Literal
 
 import pytest
 
-from dayfly.adapters import Orphans
 from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
-from dayfly.drivers.interfaces import EngineResource
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.errors import EngineRefused, NotRemoved
 from dayfly.store import Known, Store
 from tests.support.specs import make_spec
@@ -75,13 +74,13 @@ async def test_an_operator_removes_orphans_without_grace_and_is_told_of_those_th
     for name in ("unknown", "stuck"):
         world.engine.plant("container", name, {**OURS, LABEL_CLUSTER: "0123456789ab"})
     world.engine.survivors.add("stuck")
-    orphans = Orphans(world.collector(grace_seconds=600))
-    found = await orphans.find()
-    assert {(one.name, one.cluster_id, one.template_id, one.error) for one in found} == {
-        ("unknown", "0123456789ab", None, None),
-        ("stuck", "0123456789ab", None, None),
+    collector = world.collector(grace_seconds=600)
+    found = await collector.orphans()
+    assert {(one.resource.name, one.resource.cluster_id, one.resource.template_id, one.error) for one in found} == {
+        ("unknown", "0123456789ab", "", None),
+        ("stuck", "0123456789ab", "", None),
     }
-    removed = {one.name: one.error for one in await orphans.remove()}
+    removed = {one.resource.name: one.error for one in await collector.remove_orphans()}
     assert removed["unknown"] is None
     assert "stuck" in str(removed["stuck"])
     assert everything(world) == {("container", "stuck")}

@@ -14,18 +14,21 @@ from typing import Any
 import httpx
 import uvicorn
 
-from dayfly.api import ApiServices, HostCapacity, MemoryUse, create_api
-from dayfly.api.dependencies import Orphan
+from dayfly.api.app import create_api
+from dayfly.api.dependencies import ApiServices
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.model import Cluster, MachineMemory
+from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
-from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
+from dayfly.domain.scheduling.resources import Resources
+from dayfly.domain.security.secrets import ClusterSecrets
+from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, VmExited
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.specs import IMAGE_ID, make_manifest
 
-HOST = HostCapacity(cpus=8, memory_mib=16384, disk_gib=205)
+HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
 
 __all__ = ["HOST", "OFFERED", "RULES", "Outside", "Worker", "database_url", "http_client", "served", "template_key_of"]
 
@@ -55,7 +58,7 @@ class Host:
 
     broken: Exception | None = None
 
-    async def host(self) -> HostCapacity:
+    async def capacity(self) -> Resources:
         if self.broken is not None:
             raise self.broken
         return HOST
@@ -68,7 +71,7 @@ class Diagnostics:
     found: Mapping[str, str] = field(default_factory=lambda: {"node01/console": "login: ", "engine": "answers"})
     broken: Exception | None = None
 
-    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
+    async def collect(self, cluster: Cluster, secrets: ClusterSecrets | None) -> Mapping[str, str]:
         if self.broken is not None:
             raise self.broken
         return self.found
@@ -81,10 +84,10 @@ class Consoles:
     printed: bytes = b"booting\xff\nlogin: "
     following: tuple[bytes, ...] = (b"caf\xc3", b"\xa9\n")
 
-    async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
+    async def read(self, cluster_id: str, node: str, tail_bytes: int) -> bytes:
         return self.printed[-tail_bytes:]
 
-    async def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
+    async def follow(self, cluster_id: str, node: str) -> AsyncIterator[bytes]:
         for chunk in self.following:
             yield chunk
 
@@ -95,11 +98,15 @@ class Memory:
 
     silent: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
+    error: DayflyError = field(default_factory=lambda: VmExited("away"))
 
-    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
+    async def read(self, container: str) -> MachineMemory:
+        node = container.rpartition("-")[2]
         if node in self.slow:
             await asyncio.sleep(3600)
-        return None if node in self.silent else MemoryUse(100 << 20, 30 << 20, 50 << 20)
+        if node in self.silent:
+            raise self.error
+        return MachineMemory(100 << 20, 30 << 20, 50 << 20)
 
 
 @dataclass
@@ -112,8 +119,16 @@ class Orphans:
         if self.broken is not None:
             raise self.broken
         return (
-            Orphan("volume", "gone-data", "0123456789ab", None, "cluster 0123456789ab is deleted"),
-            Orphan("volume", "used", None, "feedfeedfeed", "template feedfeedfeed is retired"),
+            Orphan(
+                EngineResource("volume", "1", "gone-data", "0123456789ab"),
+                "cluster 0123456789ab is deleted",
+                on_record=True,
+            ),
+            Orphan(
+                EngineResource("volume", "2", "used", "", template_id="feedfeedfeed"),
+                "template feedfeedfeed is retired",
+                on_record=True,
+            ),
         )
 
     async def remove(self) -> tuple[Orphan, ...]:
@@ -147,12 +162,14 @@ class Outside:
     def services(self, store: Store, **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
             "store": store,
-            "images": self.images,
-            "consoles": self.consoles,
-            "host": self.host,
-            "diagnostics": self.diagnostics,
-            "memory": self.memory,
-            "orphans": self.orphans,
+            "resolve_image": self.images.resolve,
+            "host_capacity": self.host.capacity,
+            "machine_memory": self.memory.read,
+            "read_console": self.consoles.read,
+            "follow_console": self.consoles.follow,
+            "collect_diagnostics": self.diagnostics.collect,
+            "find_orphans": self.orphans.find,
+            "remove_orphans": self.orphans.remove,
             "template_key_of": template_key_of,
             "rules": RULES,
             "clock": SystemClock(),

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
-from dayfly.api import problems
+from dayfly.api import middleware, problems
 from dayfly.api.clusters import (
     routes,
     routes_access,
@@ -22,7 +22,6 @@ from dayfly.api.clusters import (
     routes_update,
 )
 from dayfly.api.dependencies import ApiServices
-from dayfly.api.middleware import Gate
 from dayfly.api.pools import routes as pools
 from dayfly.api.system import routes as system
 from dayfly.api.system import routes_metrics, routes_orphans
@@ -84,7 +83,7 @@ def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
     """The HTTP application with `services`. `lifespan` runs around the application if its server supports that."""
     app = bare_app(lifespan=lifespan)
     app.state.services = services
-    app.add_middleware(Gate, allowed_hosts=services.allowed_hosts)
+    middleware.install(app, services.allowed_hosts)
     return app
 
 

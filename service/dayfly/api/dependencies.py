@@ -1,133 +1,31 @@
-"""What routes depend on: the store, and protocols that adapters.py implements.
+"""What routes depend on: the store, and functions of lower layers, which app.py hands over.
 
-Routes never reach an engine themselves.
+Routes never reach an engine themselves: the functions that ask it raise EngineUnavailable.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Protocol, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
 
 from dayfly import __version__
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
-from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.engine_resource import Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
+from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Store
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-ReadinessCheck = Callable[[], Awaitable[None]]
+ReadinessCheck = Callable[[], Awaitable[object]]
 """Returns if a dependency works; raises its error otherwise."""
-
-
-class ImageCatalog(Protocol):
-    """The node images on the engine."""
-
-    async def resolve(self, reference: str) -> tuple[str, ImageManifest]:
-        """Content id and manifest of the image at a full reference.
-
-        Raises ImageMissing, NotANodeImage, EngineUnavailable.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class HostCapacity:
-    """The host's total: logical CPUs, MiB of memory, GiB of disk for the engine's data."""
-
-    cpus: int
-    memory_mib: int
-    disk_gib: int
-
-    @property
-    def resources(self) -> Resources:
-        """As Resources."""
-        return Resources(self.cpus, self.memory_mib, self.disk_gib)
-
-
-class Host(Protocol):
-    """The host of the engine."""
-
-    async def host(self) -> HostCapacity:
-        """The host's size; cached, because requests wait for it. Raises EngineUnavailable."""
-        ...
-
-
-class Consoles(Protocol):
-    """The serial consoles of nodes."""
-
-    async def read(self, cluster: Cluster, node: str, *, tail_bytes: int) -> bytes:
-        """The last `tail_bytes` of the node's console output; b"" if there is no output."""
-        ...
-
-    def stream(self, cluster: Cluster, node: str) -> AsyncIterator[bytes]:
-        """Console output from now on, until the node ends."""
-        ...
-
-
-class Diagnostics(Protocol):
-    """The present state of a cluster's containers and nodes."""
-
-    async def collect(self, cluster: Cluster) -> Mapping[str, str]:
-        """Short name (`node01/console`, `engine`) → text without secrets. A text may be missing, or name an error."""
-        ...
-
-
-@dataclass(frozen=True)
-class MemoryUse:
-    """A VM's memory on the host, in bytes: shared, private, and proportional (PSS)."""
-
-    shared_bytes: int
-    private_bytes: int
-    proportional_bytes: int
-
-
-class MemoryGauge(Protocol):
-    """The memory of running VMs."""
-
-    async def read(self, cluster: Cluster, node: str) -> MemoryUse | None:
-        """From the kernel's accounting; None if the VM does not run or cannot be measured."""
-        ...
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """A container, network or volume with this installation's label that no living cluster or template owns.
-
-    `why`: the reason why the object counts as an orphan. `error`: why the removal failed.
-    """
-
-    kind: str
-    name: str
-    cluster_id: str | None
-    template_id: str | None
-    why: str
-    error: str | None = None
-
-
-class OrphanCollector(Protocol):
-    """Garbage collection on the engine."""
-
-    async def find(self) -> tuple[Orphan, ...]:
-        """All present orphans. Raises EngineUnavailable."""
-        ...
-
-    async def remove(self) -> tuple[Orphan, ...]:
-        """Remove all orphans; an orphan with an `error` still exists. Raises EngineUnavailable."""
-        ...
-
-
-TemplateKey = Callable[[ClusterSpec, str], Awaitable[str]]
-"""(spec, owner) → the key of a matching template on this host (domain.template.template_key).
-
-Raises ImageMissing, EngineUnavailable.
-"""
 
 
 @dataclass(frozen=True)
@@ -142,13 +40,23 @@ class ApiServices:
     """
 
     store: Store
-    images: ImageCatalog
-    consoles: Consoles
-    host: Host
-    diagnostics: Diagnostics
-    memory: MemoryGauge
-    orphans: OrphanCollector
-    template_key_of: TemplateKey
+    resolve_image: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
+    """The content id and the manifest of the image at a full reference. Raises ImageMissing, NotANodeImage."""
+    template_key_of: Callable[[ClusterSpec, str], Awaitable[str]]
+    """domain.template.template_key, of a specification and its owner, on this host. Raises ImageMissing."""
+    host_capacity: Callable[[], Awaitable[Resources]]
+    """What the host of the nodes has in all; remembered by the implementation, for a request waits for it."""
+    machine_memory: Callable[[str], Awaitable[MachineMemory]]
+    """What the VM in a container has of the host's memory. Raises VmExited, ContainerExited, CommandFailed."""
+    read_console: Callable[[str, str, int], Awaitable[bytes]]
+    """Of a cluster's id and a node's name: at most so many bytes of the end of what its serial console printed."""
+    follow_console: Callable[[str, str], AsyncIterator[bytes]]
+    """What that console prints from now on; ends when the node does."""
+    collect_diagnostics: Callable[[Cluster, ClusterSecrets | None], Awaitable[Mapping[str, str]]]
+    """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+    find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
+    remove_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
+    """Removes all orphans; those with an `error` are still there."""
     clock: Clock
     rules: CapacityRules
     max_ttl_seconds: int

@@ -1,6 +1,8 @@
 """Middleware for every request: an id, an expected host, a bounded JSON body, no escaping exception.
 
-Plain ASGI, so that long responses stream and a disconnected caller is noticed. Not here: authorisation.
+Plain ASGI, so that long responses stream and a disconnected caller is noticed. The check of the Host header is not
+Starlette's TrustedHostMiddleware: that answers 400 in plain text or redirects to `www.`, and neither can be replaced by
+a problem (RFC 9457) with status 421. Not here: authorisation.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from asgi_correlation_id import CorrelationIdMiddleware
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,15 +22,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dayfly.api import problems
 
 MAX_BODY_BYTES: Final = 64 * 1024
-REQUEST_ID: Final = "X-Request-Id"
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
 
+def install(app: Starlette, allowed_hosts: frozenset[str] | None) -> None:
+    """Put the middleware around `app`, the request id outermost. `allowed_hosts` as in ApiServices."""
+    app.add_middleware(Gate, allowed_hosts=allowed_hosts)
+    # A transformer and no validator: the library logs a warning for each id that a validator refuses.
+    app.add_middleware(
+        CorrelationIdMiddleware, header_name="X-Request-Id", validator=None, transformer=_usable_request_id
+    )
+
+
+def _usable_request_id(given: str) -> str:
+    return given if _USABLE_ID.fullmatch(given) else secrets.token_hex(8)
+
+
 @dataclass(frozen=True)
 class Gate:
-    """The outermost layer. `allowed_hosts` as in ApiServices."""
+    """Checks a request before the application sees it. `allowed_hosts` as in ApiServices."""
 
     app: ASGIApp
     allowed_hosts: frozenset[str] | None
@@ -36,18 +52,13 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get(REQUEST_ID, "")
-        request_id = given if _USABLE_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_without_sniffing(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                mutable = MutableHeaders(scope=message)
-                mutable[REQUEST_ID] = request_id
-                mutable["X-Content-Type-Options"] = "nosniff"
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
         try:
@@ -58,12 +69,12 @@ class Gate:
                     return  # the caller left before the end of the body
                 refusal = _refuse_body(scope, headers, body)
                 receive = _Replayed(body, receive)
-            await (refusal or self.app)(scope, receive, send_with_id)
+            await (refusal or self.app)(scope, receive, send_without_sniffing)
         except Exception as error:
-            _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            _log.exception("request failed", method=scope["method"], path=scope["path"])
             if started:
-                raise RuntimeError(f"request {request_id} failed after its response had begun") from error
-            await problems.internal_problem(scope)(scope, receive, send_with_id)
+                raise RuntimeError(f"request {problems.request_id()} failed after its response had begun") from error
+            await problems.internal_problem(scope)(scope, receive, send_without_sniffing)
 
     def _refuse_host(self, scope: Scope, headers: Headers) -> Response | None:
         if self.allowed_hosts is None or _host_name(headers.get("host", "")) in self.allowed_hosts:

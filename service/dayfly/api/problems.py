@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, cast
 
 import structlog
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -93,7 +94,7 @@ def problem_response(
         detail=detail,
         code=code,
         instance=_printable(scope["path"]),
-        request_id=request_id(scope),
+        request_id=request_id(),
         errors=list(field_errors),
     )
     # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
@@ -107,16 +108,16 @@ def internal_problem(scope: Scope) -> Response:
     return problem_response(scope, 500, errors.Internal.code, _title(errors.Internal), detail)
 
 
-def request_id(scope: Scope) -> str:
-    """The request's id, which the middleware set."""
-    return cast("str", scope["state"]["request_id"])
+def request_id() -> str:
+    """The id that the middleware gave to this request."""
+    return cast("str", correlation_id.get())
 
 
 async def _on_dayfly_error(request: Request, error: Exception) -> Response:
     failure = cast("errors.DayflyError", error)
     status = next(_STATUS[ancestor] for ancestor in type(failure).__mro__ if ancestor in _STATUS)
     if status == 500:
-        _log.error("request failed", request_id=request_id(request.scope), exc_info=failure)
+        _log.error("request failed", exc_info=failure)
         return internal_problem(request.scope)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
     return problem_response(

@@ -9,7 +9,6 @@ from typing import Any
 
 import typer
 
-from dayfly.adapters import Accelerators
 from dayfly.app import STEPS, open_infrastructure
 from dayfly.cli.signals import run_interruptible
 from dayfly.clock import SystemClock
@@ -17,6 +16,7 @@ from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.image import ImageManifest
 from dayfly.drivers.docker.images import DockerImages
 from dayfly.drivers.interfaces import Drivers
+from dayfly.drivers.qemu.accelerators import Accelerators
 from dayfly.errors import DayflyError
 from dayfly.images.progress import OnLine
 from dayfly.settings import Settings
@@ -30,10 +30,11 @@ class ImageTools:
     settings: Settings
     images: DockerImages
     drivers: Drivers
+    accelerators: Accelerators
 
     async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
         """Verify a baked image (images.bake.Verify) with this host's accelerator."""
-        accelerator = await Accelerators(self.settings, self.images).accelerator(image_id)
+        accelerator = await self.accelerators.accelerator(image_id)
         progress(f"nodes run on {accelerator}")
         publication = Publication(self.settings.publish_address, self.settings.port_range)
         verifier = Verifier(self.settings.instance, self.drivers, STEPS, accelerator, publication, SystemClock())
@@ -45,7 +46,7 @@ async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
     # A separate instance: a service on this engine would remove unknown containers of its own instance as orphans.
     own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
     async with open_infrastructure(own, SystemClock()) as infrastructure:
-        yield ImageTools(own, infrastructure.images, infrastructure.drivers)
+        yield ImageTools(own, infrastructure.images, infrastructure.drivers, infrastructure.accelerators)
 
 
 def run_command(work: Coroutine[Any, Any, None]) -> None:

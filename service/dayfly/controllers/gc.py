@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.template import TemplatePhase
-from dayfly.drivers.interfaces import ContainerEngine, EngineResource
-from dayfly.errors import DayflyError
+from dayfly.drivers.interfaces import ContainerEngine
+from dayfly.errors import DayflyError, Failure
 from dayfly.store import Known, Store
 
 _log = structlog.get_logger(__name__)
@@ -29,16 +30,6 @@ _PURGE_BATCH: Final = 500
 _ORDER: Final = {"container": 0, "network": 1, "volume": 2}
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
 """Phases in which nothing reads a template's volume; a retiring template still has forks that do."""
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """An object of the engine without an owner, and the evidence."""
-
-    resource: EngineResource
-    why: str
-    on_record: bool
-    """Whether the cluster or template that owned it is on record."""
 
 
 def find_orphans(
@@ -126,9 +117,20 @@ class GarbageCollector:
             pass
 
     async def orphans(self) -> tuple[Orphan, ...]:
-        """All orphans, now."""
+        """All orphans, now. Raises EngineUnavailable."""
         resources = await self._engine.list_resources()
         return await self._without_owner(resources, await self._store.known())
+
+    async def remove_orphans(self) -> tuple[Orphan, ...]:
+        """Removes all orphans, now; those with an `error` are still there. Raises EngineUnavailable."""
+        return tuple([await self._removed(orphan) for orphan in await self.orphans()])
+
+    async def _removed(self, orphan: Orphan) -> Orphan:
+        try:
+            await self.remove(orphan)
+        except Failure as error:
+            return replace(orphan, error=error.message)
+        return orphan
 
     async def remove(self, orphan: Orphan) -> None:
         """Raises EngineUnavailable, EngineRefused."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dayfly.adapters import Accelerators
 from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
 from dayfly.doctor.engine_down import EngineAddress
@@ -34,7 +33,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
         yield Subject(
             engine=infrastructure.engine,
             images=infrastructure.images,
-            probe=lambda: _probe(settings, infrastructure),
+            probe=lambda: _probe(infrastructure),
             ping_database=ping_database,
             database_file=settings.database_file,
             wanted=settings.accelerator,
@@ -46,10 +45,10 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
         )
 
 
-async def _probe(settings: Settings, infrastructure: Infrastructure) -> Acceleration | None:
+async def _probe(infrastructure: Infrastructure) -> Acceleration | None:
     """Boot the kernel of any node image; None when there is no image yet."""
     images = await infrastructure.images.list(label=LABEL_IMAGE)
     if not images:
         return None
-    answer = await Accelerators(settings, infrastructure.images).probe(images[0].id)
+    answer = await infrastructure.accelerators.probe(images[0].id)
     return Acceleration(answer.accelerator, answer.reason)

@@ -12,12 +12,12 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
 from dayfly.domain.cluster.qemu_cmdline import QMP_SOCKET
 from dayfly.domain.cluster.topology import ContainerSpec
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.interfaces import (
     ByteStream,
     ContainerStatus,
     EngineEvent,
     EngineInfo,
-    EngineResource,
     ExecResult,
     File,
 )

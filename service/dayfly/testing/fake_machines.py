@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.fencing import Fence
-from dayfly.drivers.interfaces import CommandResult, Memory, Ram
+from dayfly.domain.cluster.model import MachineMemory
+from dayfly.drivers.interfaces import CommandResult, Ram
 from dayfly.errors import CommandFailed, ContainerExited, EngineUnavailable, LeaseLost, SshTimeout
 from dayfly.testing.fake_container import FakeContainer
 from dayfly.testing.fake_engine import FakeEngine
@@ -156,9 +157,9 @@ class FakeMachines(Faults):
             raise CommandFailed(f"{container}: there is no {path}")
         return f"{found.identity}\n"
 
-    async def memory(self, container: str) -> Memory:
+    async def memory(self, container: str) -> MachineMemory:
         await self._at("memory", container)
-        return Memory(shared=100 << 20, private=30 << 20, proportional=50 << 20)
+        return MachineMemory(shared_bytes=100 << 20, private_bytes=30 << 20, proportional_bytes=50 << 20)
 
     def _behind(self, fence: Fence, found: FakeContainer, folder: str) -> dict[str, object]:
         files = self._engine.files_of(found, folder, write=True)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
-from dayfly.api.dependencies import MemoryUse
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain import checkpoint as checkpoints
 from dayfly.domain import image
@@ -145,7 +144,7 @@ def show_node(
     cluster: domain.Cluster,
     node: specs.Node,
     steps: Sequence[domain.StepReport],
-    memory: MemoryUse | None,
+    memory: domain.MachineMemory | None,
     now: datetime,
 ) -> Node:
     return Node(

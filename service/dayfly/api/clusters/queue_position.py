@@ -43,12 +43,12 @@ async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) ->
 
 async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
     try:
-        host = await services.host.host()
+        host = await services.host_capacity()
     except EngineUnavailable as error:
         # Without the host's size admission waits, too. Clusters are still shown, without positions.
         _log.warning("queue positions are unknown", code=error.code, reason=error.message)
         return {}
-    store, offered = services.store, services.rules.offered(host.resources)
+    store, offered = services.store, services.rules.offered(host)
     queue, past = await store.queue(), await store.past()
     # The ends of running clusters matter only if not all waiting clusters fit now.
     crowded = len(admissible(queue, offered)) < len(queue.waiting)

@@ -53,7 +53,7 @@ async def get_diagnostics(services: Services, cluster: TheCluster) -> Response:
 async def _collect(cluster: Cluster, services: ApiServices) -> Mapping[str, str]:
     try:
         async with asyncio.timeout(_COLLECT_SECONDS):
-            return await services.diagnostics.collect(cluster)
+            return await services.collect_diagnostics(cluster, await services.store.secrets(cluster.id))
     except DayflyError as error:
         return {"not-collected": f"[{error.code}] {error.message}\n"}
     except TimeoutError:

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from dayfly.api.clusters.presenter import show_node
-from dayfly.api.dependencies import ApiServices, MemoryUse, Services
+from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.parameters import TheCluster, TheNode
-from dayfly.domain.cluster import network
+from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster
-from dayfly.errors import NotReady
+from dayfly.domain.cluster.model import Cluster, MachineMemory
+from dayfly.errors import Failure, InfrastructureError, Internal, NotReady
 from dayfly.schemas.nodes import NodeList, SshAccess
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/nodes", tags=["nodes"])
@@ -75,22 +75,34 @@ async def get_console(
     follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
     """The end of a node's serial console output; with `follow`, new output, too."""
-    printed = await services.consoles.read(cluster, node.name, tail_bytes=tail_bytes) if tail_bytes else b""
+    printed = await _printed(cluster, node.name, tail_bytes, services) if tail_bytes else b""
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
-    live = services.consoles.stream(cluster, node.name)
+    live = services.follow_console(cluster.id, node.name)
     return StreamingResponse(_decoded(printed, live), media_type="text/plain; charset=utf-8")
 
 
-async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, MemoryUse]:
+async def _printed(cluster: Cluster, node: str, tail_bytes: int, services: ApiServices) -> bytes:
+    """From the node, or from what was kept as evidence when it was removed."""
+    if text := await services.read_console(cluster.id, node, tail_bytes):
+        return text
+    kept = (await services.store.evidence(cluster.id)).get(f"{node}/console", "")
+    return kept.encode()[-tail_bytes:]
+
+
+async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, MachineMemory]:
     """Memory of the VMs that run and could be measured in time, by node."""
     if cluster.phase not in {Phase.PROVISIONING, Phase.READY}:
         return {}
-    found: dict[str, MemoryUse] = {}
+    found: dict[str, MachineMemory] = {}
 
     async def ask(node: str) -> None:
-        if (use := await services.memory.read(cluster, node)) is not None:
-            found[node] = use
+        try:
+            found[node] = await services.machine_memory(naming.container_name(cluster.id, node))
+        except Internal:
+            raise
+        except (Failure, InfrastructureError) as error:
+            _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.message)
 
     try:
         async with asyncio.timeout(_MEMORY_SECONDS), asyncio.TaskGroup() as group:

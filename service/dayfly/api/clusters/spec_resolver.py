@@ -51,7 +51,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
     if 1 + request.workers.count > MAX_NODES:
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
     reference = naming.image_reference(request.image)
-    image_id, manifest = await services.images.resolve(reference)
+    image_id, manifest = await services.resolve_image(reference)
     control_plane = _size(request.control_plane, manifest.control_plane)
     worker = _size(request.workers, manifest.worker)
     for role, size in (("control_plane", control_plane), ("workers", worker)):
@@ -66,7 +66,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
         workers=request.workers.count,
         readiness=_readiness(request.readiness, manifest),
     )
-    check_room(spec, await services.host.host(), services.rules)
+    check_room(spec, await services.host_capacity(), services.rules)
     return spec
 
 

@@ -1,39 +1,54 @@
-"""/metrics, for a monitoring system. The format is in telemetry.py, the counting in store/statistics.py."""
+"""/metrics: pools, templates and forks in Prometheus' formats. Not here: the counting (store/statistics.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 
 from dayfly.api.dependencies import Services
-from dayfly.telemetry import Metric, exposition
+from dayfly.store import Store
 
 router: Final = APIRouter(tags=["system"])
 
-_FORM: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+@dataclass(frozen=True)
+class _Figures:
+    """A Prometheus collector of figures that were read beforehand: collect() cannot await the store."""
+
+    metrics: tuple[Metric, ...]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
 
 
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
-async def get_metrics(services: Services) -> PlainTextResponse:
+async def get_metrics(request: Request, services: Services) -> PlainTextResponse:
     """Numbers of pool members, templates and forks, in Prometheus' text format."""
-    members = await services.store.count_members()
-    templates = await services.store.count_templates()
-    forks = await services.store.count_forks()
-    metrics = (
-        Metric(
-            "dayfly_pool_members",
-            "gauge",
-            "Members of a pool: ready, being made, failed, or being removed.",
-            [({"pool": pool, "state": state}, count) for (pool, state), count in sorted(members.items())],
-        ),
-        Metric(
-            "dayfly_templates",
-            "gauge",
-            "Templates, by phase.",
-            [({"phase": phase.value}, count) for phase, count in templates.items()],
-        ),
-        Metric("dayfly_forks", "gauge", "Living forks of templates.", [({}, forks)]),
-    )
-    return PlainTextResponse(exposition(metrics), media_type=_FORM)
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    figures = _Figures((await _members(services.store), await _templates(services.store), await _forks(services.store)))
+    return PlainTextResponse(encode(figures), media_type=media_type)
+
+
+async def _members(store: Store) -> Metric:
+    text = "Members of a pool: ready, provisioning, failed, or deleting."
+    family = GaugeMetricFamily("dayfly_pool_members", text, labels=["pool", "state"])
+    for labels, count in sorted((await store.count_members()).items()):
+        family.add_metric(labels, count)
+    return family
+
+
+async def _templates(store: Store) -> Metric:
+    family = GaugeMetricFamily("dayfly_templates", "Templates, by phase.", labels=["phase"])
+    for phase, count in (await store.count_templates()).items():
+        family.add_metric([phase.value], count)
+    return family
+
+
+async def _forks(store: Store) -> Metric:
+    return GaugeMetricFamily("dayfly_forks", "Living forks of templates.", value=await store.count_forks())

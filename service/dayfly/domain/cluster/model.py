@@ -35,6 +35,18 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class MachineMemory:
+    """What a VM's process has of the host's memory, in bytes, by the kernel's own accounting.
+
+    Shared with other processes, private, and proportional: private, and of the shared its part (PSS).
+    """
+
+    shared_bytes: int
+    private_bytes: int
+    proportional_bytes: int
+
+
+@dataclass(frozen=True)
 class Fault:
     """Why a cluster, or its last attempt, failed. `evidence` maps a short name to text."""
 

@@ -14,6 +14,7 @@ from dayfly.clock import Clock, SystemClock
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
 from dayfly.domain.cluster.topology import ContainerSpec
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker import container_start, engine_info, resources
 from dayfly.drivers.docker import events as docker_events
 from dayfly.drivers.docker import exec as docker_exec
@@ -34,7 +35,6 @@ from dayfly.drivers.interfaces import (
     ContainerStatus,
     EngineEvent,
     EngineInfo,
-    EngineResource,
     ExecResult,
     File,
 )

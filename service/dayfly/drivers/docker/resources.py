@@ -15,6 +15,7 @@ from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, volume_owner
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker.objects import (
     delete,
     delete_network,
@@ -25,7 +26,6 @@ from dayfly.drivers.docker.objects import (
     shown_or_none,
     still_there,
 )
-from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import EngineRefused
 
 _GONE_LOOKS: Final = 50

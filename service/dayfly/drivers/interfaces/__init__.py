@@ -14,14 +14,13 @@ from dayfly.drivers.interfaces.container_engine import (
     ContainerStatus,
     EngineEvent,
     EngineInfo,
-    EngineResource,
     ExecResult,
     File,
 )
 from dayfly.drivers.interfaces.host import Pressure, PressureGauge
 from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, TransferProgress
 from dayfly.drivers.interfaces.kubernetes import KubeAccess, KubeApi, KubeNode, KubePod
-from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Memory, Ram, Ssh, SshTarget
+from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Ram, Ssh, SshTarget
 from dayfly.drivers.interfaces.tool_containers import OutputLine, ToolContainer, ToolRun, ToolRunner
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "Drivers",
     "EngineEvent",
     "EngineInfo",
-    "EngineResource",
     "ExecResult",
     "File",
     "ImageBuilder",
@@ -43,7 +41,6 @@ __all__ = [
     "KubeNode",
     "KubePod",
     "Machines",
-    "Memory",
     "OutputLine",
     "Pressure",
     "PressureGauge",

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.topology import ContainerSpec, Role
+from dayfly.domain.engine_resource import EngineResource
 
 
 @dataclass(frozen=True)
@@ -46,24 +47,6 @@ class ContainerStatus:
     image: str
     labels: Mapping[str, str]
     started_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class EngineResource:
-    """A container, volume or network with this installation's label.
-
-    `id` is the engine's own. `cluster_id` is "" where that label is missing; `template_id` is set for a template's
-    volume. Only containers are `running`. `labelled`: False for a volume without any label of Dayfly's, as versions
-    before 0.3 left them on Podman; its ids are read from its name, and only records can confirm them.
-    """
-
-    kind: Literal["container", "volume", "network"]
-    id: str
-    name: str
-    cluster_id: str
-    running: bool = False
-    template_id: str = ""
-    labelled: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.fencing import Fence
+from dayfly.domain.cluster.model import MachineMemory
 from dayfly.drivers.interfaces.container_engine import File
 
 
@@ -18,18 +19,6 @@ class CommandResult:
     exit_code: int
     stdout: str
     stderr: str
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The host memory of a machine's process, in bytes, by the kernel's own accounting.
-
-    `shared` with other processes, `private`, and `proportional`: private plus the process's part of the shared (PSS).
-    """
-
-    shared: int
-    private: int
-    proportional: int
 
 
 Ram = Literal["shared", "whole"]
@@ -107,7 +96,7 @@ class Machines(Protocol):
         """
         ...
 
-    async def memory(self, container: str) -> Memory:
+    async def memory(self, container: str) -> MachineMemory:
         """The host memory that the machine uses."""
         ...
 

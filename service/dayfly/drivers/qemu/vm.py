@@ -16,7 +16,8 @@ from typing import Final
 from dayfly.clock import Clock, SystemClock
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.fencing import PASS, REFUSED, Fence
-from dayfly.drivers.interfaces import CommandResult, ContainerEngine, Memory, Ram
+from dayfly.domain.cluster.model import MachineMemory
+from dayfly.drivers.interfaces import CommandResult, ContainerEngine, Ram
 from dayfly.drivers.qemu.guest_agent import GuestAgent, guest_agent
 from dayfly.drivers.qemu.qmp import Qmp, qmp
 from dayfly.errors import CommandFailed, DayflyError, DiskFull, LeaseLost, SavedElsewhere, SshTimeout
@@ -166,13 +167,13 @@ class QemuMachines:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
             return (await agent.read(path)).decode(errors="replace")
 
-    async def memory(self, container: str) -> Memory:
+    async def memory(self, container: str) -> MachineMemory:
         # QEMU is the container's first process.
         text = await self._shell(container, "cat /proc/1/smaps_rollup", timeout=_SHORT_SECONDS)
         kib = {name: int(size) for name, size in _ROLLUP.findall(text)}
         try:
             shared, private = ((kib[f"{kind}_Clean"] + kib[f"{kind}_Dirty"]) << 10 for kind in ("Shared", "Private"))
-            return Memory(shared, private, kib["Pss"] << 10)
+            return MachineMemory(shared, private, kib["Pss"] << 10)
         except KeyError as error:
             raise CommandFailed(f"{container}: the kernel's accounting has no {error}") from error
 

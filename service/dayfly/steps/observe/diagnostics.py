@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -17,10 +17,12 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster import naming, network, qemu_cmdline
-from dayfly.domain.cluster.topology import ContainerSpec, Topology
+from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.interfaces import Drivers, PressureGauge, SshTarget
 from dayfly.drivers.qemu.qmp import qmp
+from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import ContainerExited, DayflyError
 from dayfly.steps.kubernetes_access import kube_access
 
@@ -55,6 +57,29 @@ async def collect(
     texts = {name: task.result() for name, task in tasks.items()}
     texts["pressure"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
     return {name: _shown(text, secrets) for name, text in texts.items()}
+
+
+async def collect_now(
+    drivers: Drivers,
+    instance: str,
+    gauge: PressureGauge,
+    clock: Clock,
+    cluster: Cluster,
+    secrets: ClusterSecrets | None,
+) -> Mapping[str, str]:
+    """collect() of a cluster that goes on: its own connections to the nodes end with it.
+
+    Kept alive they would count as use of the cluster (traffic.py), and nobody else could close them.
+    """
+    # Only the containers' names matter, and these are the same with any accelerator and publication.
+    topology = compute_topology(
+        cluster.id, cluster.spec, instance=instance, accelerator="tcg", publication=Publication()
+    )
+    ssh = SshConnections()
+    try:
+        return await collect(replace(drivers, ssh=ssh), topology, secrets, gauge, clock)
+    finally:
+        await ssh.close()
 
 
 async def _text(name: str, look: Look) -> str:

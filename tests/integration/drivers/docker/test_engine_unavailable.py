@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker.engine import DockerEngine
-from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import EngineRefused, EngineUnavailable
 from tests.support.socket_proxy import CuttableSocket
 from tests.support.steps import busybox, cluster_id, container, engine, images, instance

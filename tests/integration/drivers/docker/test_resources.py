@@ -14,8 +14,9 @@ from aiodocker.exceptions import DockerError
 from aiodocker.types import JSONObject
 
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker.engine import DockerEngine
-from dayfly.drivers.interfaces import ContainerEngine, EngineResource
+from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import EngineRefused
 from dayfly.testing.fakes import FakeEngine
 from tests.support.steps import BUSYBOX_IMAGE, busybox, cluster_id, container, images, instance

@@ -16,12 +16,12 @@ from dayfly.clock import SystemClock
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.boot_source import HIBERNATION as ASLEEP
 from dayfly.domain.cluster.boot_source import TEMPLATE
+from dayfly.domain.cluster.model import MachineMemory
 from dayfly.domain.cluster.naming import template_volume
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
-from dayfly.drivers.interfaces import Memory
 from dayfly.drivers.qemu.kvm_probe import probe_kvm
 from dayfly.drivers.qemu.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
@@ -52,7 +52,7 @@ class Lab:
     instance: str
     accelerator: Accelerator
     template: str
-    booted: Memory | None = None
+    booted: MachineMemory | None = None
 
     def cluster(self, name: str, *, makes_template: bool = False) -> RealMachines:
         cluster_id = f"{self.instance.removeprefix('test-')}{name}"
@@ -127,9 +127,9 @@ async def test_forks_at_once_are_reachable_each_by_its_own_key_and_share_memory(
         told = float(await each.shell("date +%s.%N"))
         assert before - 1 < told < time.time() + 1
         assert await each.shell("cat /root/mark; hostname") == "template\nnode01"
-    shares = [(await each.machines.memory(each.node)).proportional for each in forks]
+    shares = [(await each.machines.memory(each.node)).proportional_bytes for each in forks]
     assert lab.booted is not None
-    assert sum(shares) <= FORKS * lab.booted.proportional / 2
+    assert sum(shares) <= FORKS * lab.booted.proportional_bytes / 2
     assert "journal files" not in await forks[0].shell("journalctl --quiet --lines 1 2>&1")
     assert ids[0] in await forks[0].shell("ls /run/log/journal")
     await forks[0].shell("echo mine > /root/mark")

@@ -10,9 +10,9 @@ import pytest
 
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, volume_owner
 from dayfly.domain.cluster.topology import Volume
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
-from dayfly.drivers.interfaces import EngineResource
 from dayfly.errors import EngineRefused, NotRemoved
 from tests.support.recorded_engine import DOCKER_26, PODMAN_5, Answer, Asked, RecordedEngine, recorded_engine
 from tests.support.steps import container

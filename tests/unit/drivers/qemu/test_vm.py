@@ -207,7 +207,7 @@ async def test_discarded_with_all_that_is_below_and_again(lab: Lab) -> None:
 
 async def test_memory_by_the_kernels_own_accounting(lab: Lab) -> None:
     memory = await lab.machines.memory(NODE)
-    assert (memory.shared, memory.private, memory.proportional) == (42 << 10, 58 << 10, 70 << 10)
+    assert (memory.shared_bytes, memory.private_bytes, memory.proportional_bytes) == (42 << 10, 58 << 10, 70 << 10)
     (lab.root / "rollup").write_text("nothing\n")
     with pytest.raises(CommandFailed, match="accounting"):
         await lab.machines.memory(NODE)

@@ -10,7 +10,7 @@ from dayfly.doctor.full.trials.saved import CHECKPOINT
 from dayfly.doctor.full.trials.transfer import require_images
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Purpose
-from dayfly.drivers.interfaces import EngineResource
+from dayfly.domain.engine_resource import EngineResource
 from dayfly.errors import DayflyError
 from dayfly.store import Store
 

@@ -10,7 +10,6 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from typing import Final
 
-from dayfly.adapters import Catalog
 from dayfly.client import Unreachable
 from dayfly.doctor.examine import examine
 from dayfly.doctor.full.report import TrialFailed
@@ -21,6 +20,7 @@ from dayfly.domain.cluster.timeouts import limits_for
 from dayfly.errors import ImageMissing
 from dayfly.images.container import TAG_LENGTH
 from dayfly.images.recipe import recipe_names
+from dayfly.images.resolve import resolve_image
 
 _POLL_SECONDS: Final = 0.2
 _LINES_KEPT: Final = 200
@@ -42,15 +42,15 @@ async def check_host(session: Session) -> str:
 async def find_image(session: Session) -> str:
     """The node image exists or is baked; its kernel shows the accelerator of machines."""
     reference = image_reference(session.wanted_image)
-    catalog, images = Catalog(session.infrastructure.images), session.infrastructure.images
+    images = session.infrastructure.images
     try:
-        image_id, manifest = await catalog.resolve(reference)
+        image_id, manifest = await resolve_image(images, reference)
         how = "was on the engine"
     except ImageMissing:
         if session.wanted_image not in recipe_names():
             raise
         await _bake(session)
-        image_id, manifest = await catalog.resolve(reference)
+        image_id, manifest = await resolve_image(images, reference)
         how = "was baked"
     info = await images.inspect(image_id)
     text = info.labels[LABEL_IMAGE]
