@@ -65,7 +65,7 @@ async def test_a_wish_that_cannot_be_granted(
     http: httpx.AsyncClient, store: Store, body: dict[str, Any], code: str
 ) -> None:
     check_problem(await http.post("/v1/clusters", json=body), 422, code)
-    assert (await store.list_clusters()).clusters == ()
+    assert (await store.clusters.list()).clusters == ()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_a_field_that_is_wrong_is_named(http: httpx.AsyncClient, store: St
     problem = check_problem(answer, 422, "invalid_request")
     assert path in {error["path"] for error in problem["errors"]}
     assert {error["location"] for error in problem["errors"]} == {"body"}
-    assert (await store.list_clusters()).clusters == ()
+    assert (await store.clusters.list()).clusters == ()
 
 
 @pytest.mark.parametrize(

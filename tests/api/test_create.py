@@ -69,7 +69,7 @@ async def test_a_dry_run_resolves_all_and_makes_nothing(http: httpx.AsyncClient,
     assert answer.status_code == 200
     assert answer.json()["kubernetes_version"] == "v1.20.2"
     assert answer.json()["control_plane"]["vcpus"] == 2
-    assert (await store.list_clusters()).clusters == ()
+    assert (await store.clusters.list()).clusters == ()
 
 
 async def test_a_dry_run_sees_a_name_in_use(http: httpx.AsyncClient) -> None:
@@ -88,7 +88,7 @@ async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClie
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert len((await store.list_clusters()).clusters) == 1
+    assert len((await store.clusters.list()).clusters) == 1
 
 
 async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient) -> None:
@@ -126,7 +126,7 @@ async def test_a_key_that_an_earlier_release_kept_is_known(http: httpx.AsyncClie
     }
     fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     key = IdempotencyKey("job-17", fingerprint)
-    made, _ = await store.create_cluster(NewCluster(name="demo", spec=make_spec()), key)
+    made, _ = await store.clusters.create(NewCluster(name="demo", spec=make_spec()), key)
     headers = {"Idempotency-Key": "job-17"}
     again = await http.post("/v1/clusters", json={"name": "demo", "image": "bare"}, headers=headers)
     assert (again.status_code, again.json()["id"]) == (202, made.id)

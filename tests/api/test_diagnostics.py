@@ -77,7 +77,7 @@ async def test_one_that_failed_and_was_torn_down(http: httpx.AsyncClient, worker
 async def test_it_has_no_secrets(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:
     identity = await create(http)
     await worker.make()
-    secrets = await store.secrets(identity)
+    secrets = await store.clusters.secrets(identity)
     assert secrets is not None
     content = b"".join((await fetch(http, "demo")).values())
     assert b"PRIVATE KEY" not in content
@@ -106,7 +106,7 @@ async def test_of_many_events_the_last_are_there(
     await create(http)
     claim = await worker.claim()
     for number in range(12):
-        await store.append_event(claim, NewEvent("step.progress", f"line {number}"))
+        await store.status.append_event(claim, NewEvent("step.progress", f"line {number}"))
     monkeypatch.setattr(diagnostics_bundle, "MAX_EVENTS", 5)
     monkeypatch.setattr(diagnostics_bundle, "_EVENTS_A_LOOK", 3)
     events = json.loads((await fetch(http, "demo"))["demo/events.json"])

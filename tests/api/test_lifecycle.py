@@ -67,7 +67,7 @@ async def test_what_it_is_made_from_is_shown_meanwhile(http: httpx.AsyncClient, 
     await post(http, "reset")
     claim = await worker.claim()
     wished = claim.cluster.reset_to
-    await worker.store.begin(claim, wished, reset=True)
+    await worker.store.provisioning.begin(claim, wished, reset=True)
     cluster = (await http.get("/v1/clusters/demo")).json()
     assert (cluster["phase"], cluster["origin"], cluster["reset_to"]) == ("provisioning", "image", None)
     assert cluster["generation"] == 2
@@ -160,7 +160,7 @@ async def test_the_answer_can_be_held(http: httpx.AsyncClient, identity: str, st
     async def once(wish: str) -> None:
         with store.watch(identity) as watch:
             while True:
-                cluster = await store.get_cluster(identity)
+                cluster = await store.clusters.get(identity)
                 if wish in {cluster.desired, str(cluster.reset_to)}:
                     break
                 await watch.wait(20)

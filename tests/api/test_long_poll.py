@@ -48,7 +48,7 @@ async def test_ready_ends_when_it_fails(http: httpx.AsyncClient, identity: str, 
 
 
 async def test_ready_ends_when_it_is_to_be_deleted(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.request_deletion(identity))
+    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.updates.delete(identity))
     assert (cluster["phase"], cluster["desired"]) == ("pending", "absent")
 
 
@@ -61,7 +61,7 @@ async def test_deleted(http: httpx.AsyncClient, identity: str, worker: Worker) -
 async def test_a_deletion_that_is_waited_for(http: httpx.AsyncClient, identity: str, store: Store) -> None:
     async def remove() -> None:
         with store.watch(identity) as watch:
-            while (await store.get_cluster(identity)).desired != "absent":
+            while (await store.clusters.get(identity)).desired != "absent":
                 await watch.wait(PATIENCE)
         await Worker(store).remove()
 

@@ -29,7 +29,7 @@ async def needs(store: Store, body: dict[str, str], factor: float) -> int:
     async with http_client(services) as client:
         answer = await client.post("/v1/clusters", json=body)
         assert answer.status_code == 202, answer.text
-        (waiting,) = [one for one in (await store.queue()).waiting if one.id == answer.json()["id"]]
+        (waiting,) = [one for one in (await store.admission.queue()).waiting if one.id == answer.json()["id"]]
         return waiting.needs.memory_mib
 
 

@@ -21,7 +21,7 @@ async def figures(http: httpx.AsyncClient) -> Mapping[str, float]:
 
 
 async def test_members_templates_and_forks_are_counted(http: httpx.AsyncClient, store: Store) -> None:
-    await store.create_pool(NewPool("ci", "default", make_spec(), size=2, maximum=4))
+    await store.pools.create(NewPool("ci", "default", make_spec(), size=2, maximum=4))
     company = Company(store)
     before = await figures(http)
     assert before['dayfly_pool_members{pool="ci",state="ready"}'] == 0

@@ -30,8 +30,8 @@ async def create(http: httpx.AsyncClient, name: str = "ci", **body: object) -> d
 
 
 async def fill(worker: Worker) -> None:
-    for pool in await worker.store.list_pools():
-        await worker.store.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
+    for pool in await worker.store.pools.list():
+        await worker.store.pools.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
     await worker.tend()
 
 
@@ -54,7 +54,7 @@ async def test_a_pool_is_found_by_id_and_by_name(http: httpx.AsyncClient) -> Non
 async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, store: Store) -> None:
     pool = await create(http)
     assert pool["condition"] is None
-    await store.set_pool_condition(pool["id"], PoolCondition("template_building", "template 1 is being built"))
+    await store.pools.set_condition(pool["id"], PoolCondition("template_building", "template 1 is being built"))
     waiting = {"code": "template_building", "message": "template 1 is being built"}
     assert (await http.get("/v1/pools/ci")).json()["condition"] == waiting
     assert [one["condition"] for one in (await http.get("/v1/pools")).json()["pools"]] == [waiting]
@@ -63,7 +63,7 @@ async def test_it_says_what_keeps_it_from_being_filled(http: httpx.AsyncClient, 
 
 async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClient, worker: Worker) -> None:
     pool = await create(http)
-    await worker.store.refill(pool["id"], 2, (await worker.store.get_pool("ci")).spec)
+    await worker.store.pools.refill(pool["id"], 2, (await worker.store.pools.get("ci")).spec)
     assert await counts(http) == (2, 0, 2)
     await worker.tend()
     assert await counts(http) == (2, 2, 0)

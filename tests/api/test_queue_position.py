@@ -54,7 +54,7 @@ async def test_what_can_never_fit_is_refused_with_what_would(
 ) -> None:
     problem = check_problem(await http.post("/v1/clusters", json={"image": "bare", **body}), 422, "capacity")
     assert told in problem["detail"]
-    assert (await store.list_clusters()).clusters == ()
+    assert (await store.clusters.list()).clusters == ()
 
 
 async def test_all_that_would_fit_does(http: httpx.AsyncClient) -> None:

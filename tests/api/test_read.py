@@ -186,7 +186,7 @@ async def test_the_way_into_a_node(http: httpx.AsyncClient, store: Store, worker
     await worker.make()
     answer = await http.get("/v1/clusters/demo/nodes/node01/ssh")
     assert answer.headers["cache-control"] == "no-store"
-    access, secrets = answer.json(), await store.secrets(identity)
+    access, secrets = answer.json(), await store.clusters.secrets(identity)
     assert secrets is not None
     assert access["private_key"] == secrets.user_key.private
     host_key = " ".join(secrets.host_key.public.split()[:2])
@@ -199,7 +199,7 @@ async def test_the_way_into_a_node(http: httpx.AsyncClient, store: Store, worker
 async def test_secrets_are_only_where_they_belong(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:
     identity = await create(http, "demo", "k8s")
     await worker.make()
-    secrets = await store.secrets(identity)
+    secrets = await store.clusters.secrets(identity)
     assert secrets is not None
     for path in ("", "/nodes", "/ports", "/events", "/registry"):
         text = (await http.get(f"/v1/clusters/demo{path}")).text

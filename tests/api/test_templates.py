@@ -80,11 +80,11 @@ async def test_one_that_is_used_goes_with_the_last_fork(http: httpx.AsyncClient,
     for _ in range(2):
         retired = await http.delete(f"/v1/templates/{template['id']}")
         assert (retired.status_code, retired.json()["phase"]) == (202, "retiring")
-    await store.close_templates()
+    await store.templates.close()
     assert await phases(http) == [("default", "retiring")]
     await http.delete("/v1/clusters/fork")
     await worker.tend()
-    await store.close_templates()
+    await store.templates.close()
     assert await phases(http) == []
     assert await phases(http, "?retired=true") == [("default", "retired")]
     gone = await http.delete(f"/v1/templates/{template['id']}")

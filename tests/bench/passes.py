@@ -80,8 +80,8 @@ def _passes(world: World) -> dict[str, Pass]:
     tended = records.cluster(0).id
 
     async def claim_look() -> None:
-        assert await store.claim("bench", lease_seconds=LEASE_SECONDS, limit=1) == ()
-        await store.seconds_until_due()
+        assert await store.leases.claim("bench", lease_seconds=LEASE_SECONDS, limit=1) == ()
+        await store.leases.seconds_until_due()
 
     async def admission_look() -> None:
         assert await admission.look() == ()
@@ -90,16 +90,16 @@ def _passes(world: World) -> dict[str, Pass]:
         await collector.look()
 
     async def tend() -> None:
-        await store.requeue([tended])
+        await store.maintenance.requeue([tended])
         await _serve(store, reconciler)
 
     async def create_and_delete() -> None:
         spec = make_spec(workers=1, readiness="booted")
-        made, _ = await store.create_cluster(NewCluster(None, spec))
+        made, _ = await store.clusters.create(NewCluster(None, spec))
         assert await admission.look() == (made.id,)
         await _serve(store, reconciler)
-        assert (await store.get_cluster(made.id)).phase is Phase.READY
-        await store.request_deletion(made.id)
+        assert (await store.clusters.get(made.id)).phase is Phase.READY
+        await store.updates.delete(made.id)
         await _serve(store, reconciler)
 
     return {
@@ -114,9 +114,9 @@ def _passes(world: World) -> dict[str, Pass]:
 async def _serve(store: Store, reconciler: Reconciler) -> None:
     """The one cluster that is due, as a worker would."""
     claim: Claim
-    (claim,) = await store.claim("bench", lease_seconds=LEASE_SECONDS, limit=1)
+    (claim,) = await store.leases.claim("bench", lease_seconds=LEASE_SECONDS, limit=1)
     outcome = await reconciler.reconcile(claim)
-    await store.release(claim, due_in_seconds=outcome.seconds)
+    await store.leases.release(claim, due_in_seconds=outcome.seconds)
 
 
 async def _add(world: World, numbers: range) -> None:

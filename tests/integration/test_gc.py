@@ -107,9 +107,9 @@ async def a_cluster(service: Service, phase: Phase) -> str:
     """The id of a cluster on record that has come as far as `phase`."""
     store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
-        cluster, _ = await store.create_cluster(NewCluster(None, make_spec()))
-        await store.admit(lambda queue: queue.waiting)
-        (claim,) = await store.claim("test", lease_seconds=600, limit=1)
+        cluster, _ = await store.clusters.create(NewCluster(None, make_spec()))
+        await store.admission.admit(lambda queue: queue.waiting)
+        (claim,) = await store.leases.claim("test", lease_seconds=600, limit=1)
         await _to(store, claim, phase)
         return cluster.id
     finally:
@@ -120,12 +120,12 @@ async def a_template(service: Service, *, retired: bool) -> str:
     """The id of a template on record: one that is being built, or one that is retired."""
     store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
-        template, _ = await store.create_template(make_spec(), "default", f"retired={retired}")
+        template, _ = await store.templates.create(make_spec(), "default", f"retired={retired}")
         if retired:
-            await store.retire_template(template.id)
-            for claim in await store.claim("test", lease_seconds=600, limit=10):
+            await store.templates.retire(template.id)
+            for claim in await store.leases.claim("test", lease_seconds=600, limit=10):
                 await _to(store, claim, Phase.DELETED)
-            assert await store.close_templates() == (template.id,)
+            assert await store.templates.close() == (template.id,)
         return template.id
     finally:
         await store.close()
@@ -134,7 +134,7 @@ async def a_template(service: Service, *, retired: bool) -> str:
 async def _to(store: Store, claim: Claim, phase: Phase) -> None:
     path = {Phase.PROVISIONING: [Phase.PROVISIONING], Phase.DELETED: [Phase.DELETING, Phase.DELETED]}
     for step in path[phase]:
-        await store.set_phase(claim, step)
+        await store.status.set_phase(claim, step)
 
 
 async def test_exactly_the_orphans_are_shown_and_removed(things: Things, decoys: set[str], service: Service) -> None:

@@ -27,7 +27,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def claim(store: Store) -> Claim:
-    await store.create_cluster(NewCluster("demo", make_spec(workers=1)))
-    await store.admit(lambda queue: queue.waiting)
-    (claim,) = await store.claim("tester", lease_seconds=60, limit=1)
+    await store.clusters.create(NewCluster("demo", make_spec(workers=1)))
+    await store.admission.admit(lambda queue: queue.waiting)
+    (claim,) = await store.leases.claim("tester", lease_seconds=60, limit=1)
     return claim

@@ -40,18 +40,18 @@ async def settled(world: World, cluster: Cluster) -> list[tuple[str, CheckpointP
     """The cluster's checkpoints, once none is being made or removed and nothing stands still."""
     async with asyncio.timeout(GIVE_UP_SECONDS):
         with world.store.watch(cluster.id) as watch:
-            while await world.store.checkpoints_due(cluster.id) or (await world.store.get_cluster(cluster.id)).paused:
+            while await world.store.checkpoints.due(cluster.id) or (await world.store.clusters.get(cluster.id)).paused:
                 await watch.wait(1)
-    return [(one.name, one.phase) for one in await world.store.list_checkpoints(cluster.id)]
+    return [(one.name, one.phase) for one in await world.store.checkpoints.list(cluster.id)]
 
 
 async def checkpoint(world: World, cluster: Cluster, name: str = "before") -> list[tuple[str, CheckpointPhase]]:
-    await world.store.create_checkpoint(cluster.id, name)
+    await world.store.checkpoints.create(cluster.id, name)
     return await settled(world, cluster)
 
 
 async def reset(world: World, cluster: Cluster, to: BootSource) -> Cluster:
-    generation = (await world.store.request_reset(cluster.id, to)).generation
+    generation = (await world.store.lifecycle.reset(cluster.id, to)).generation
     return await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > generation)
 
 
@@ -65,11 +65,11 @@ async def test_a_checkpoint_is_made_and_the_cluster_goes_on(world: World) -> Non
         cluster = await ready(world)
         memories = [world.node(cluster, name).memory for name in NODES]
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
-        (made,) = await world.store.list_checkpoints(cluster.id)
+        (made,) = await world.store.checkpoints.list(cluster.id)
     assert made.size_bytes == 2 << 20
     assert goes_on(world, cluster)
     assert [world.node(cluster, name).memory for name in NODES] == memories
-    assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+    assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
     volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
     assert {f"/saved/checkpoints/before/{name}" for name in NODES} <= set(volume.files)
 
@@ -84,7 +84,7 @@ async def test_a_cluster_goes_back_to_its_checkpoint_whatever_came_since(world: 
         await checkpoint(world, cluster, "later")
         after = await reset(world, cluster, BEFORE)
         assert [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES] == wanted
-        names = [one.name for one in await world.store.list_checkpoints(cluster.id)]
+        names = [one.name for one in await world.store.checkpoints.list(cluster.id)]
     assert names == ["before", "later"]
     assert goes_on(world, cluster)
     assert (after.endpoints, after.generation) == (cluster.endpoints, 3)
@@ -123,7 +123,7 @@ async def test_one_is_made_though_its_cluster_goes_on_at_the_second_try(world: W
         memories = [world.node(cluster, name).memory for name in NODES]
         world.machines.fail_next(method, CommandFailed("no"))
         assert await checkpoint(world, cluster) == [("before", CheckpointPhase.READY)]
-        codes = [e.code for e in await world.store.events(cluster.id) if e.type == "cluster.checkpoint"]
+        codes = [e.code for e in await world.store.clusters.events(cluster.id) if e.type == "cluster.checkpoint"]
     assert codes == [None]
     assert goes_on(world, cluster)
     assert [world.node(cluster, name).memory for name in NODES] == memories
@@ -136,11 +136,11 @@ async def test_one_that_cannot_be_made_leaves_a_cluster_that_runs(world: World, 
         memories = [world.node(cluster, name).memory for name in NODES]
         world.machines.fail_next(method, CommandFailed("no"))
         assert await checkpoint(world, cluster) == []
-        codes = [e.code for e in await world.store.events(cluster.id) if e.type == "cluster.checkpoint"]
+        codes = [e.code for e in await world.store.clusters.events(cluster.id) if e.type == "cluster.checkpoint"]
     assert codes == ["command_failed"]
     assert goes_on(world, cluster)
     assert [world.node(cluster, name).memory for name in NODES] == memories
-    assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+    assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
 
 
 async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
@@ -155,7 +155,7 @@ async def test_one_that_was_asked_for_while_the_cluster_was_down_is_made_when_it
     async with world.working():
         cluster = await ready(world)
     world.engine.restart_engine()
-    await world.store.create_checkpoint(cluster.id, "before")
+    await world.store.checkpoints.create(cluster.id, "before")
     async with world.working():
         assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
 
@@ -164,7 +164,7 @@ async def test_a_machine_that_ends_while_it_is_saved_is_booted_again(world: Worl
     async with world.working():
         cluster = await ready(world)
         gate = world.machines.block("save")
-        await world.store.create_checkpoint(cluster.id, "before")
+        await world.store.checkpoints.create(cluster.id, "before")
         await gate.reached.wait()
         world.engine.exit(f"dayfly-{cluster.id}-node02", 1)
         gate.open()
@@ -179,10 +179,10 @@ async def test_a_checkpoint_that_is_deleted_is_gone(world: World) -> None:
         cluster = await ready(world)
         await checkpoint(world, cluster)
         await checkpoint(world, cluster, "another")
-        await world.store.delete_checkpoint(cluster.id, "before")
+        await world.store.checkpoints.delete(cluster.id, "before")
         assert await settled(world, cluster) == [("another", CheckpointPhase.READY)]
         with pytest.raises(NotFound):
-            await world.store.request_reset(cluster.id, BEFORE)
+            await world.store.lifecycle.reset(cluster.id, BEFORE)
     volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
     assert set(volume.files) - {BEFORE.fence(1).path} == {f"/saved/checkpoints/another/{name}" for name in NODES}
 
@@ -192,10 +192,10 @@ async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World)
         cluster = await ready(world)
         await checkpoint(world, cluster)
         world.engine.volumes[f"dayfly-{cluster.id}-saved"].files.clear()
-        await world.store.request_reset(cluster.id, BEFORE)
+        await world.store.lifecycle.reset(cluster.id, BEFORE)
         after = await world.until_so(cluster, lambda now: now.phase is Phase.FAILED or now.generation > 2)
-        events = await world.store.events(after.id)
-        evidence = await world.store.evidence(after.id)
+        events = await world.store.clusters.events(after.id)
+        evidence = await world.store.clusters.evidence(after.id)
     assert after.phase is Phase.FAILED, "not ready with something else in it than was asked for"
     assert after.fault is not None
     assert (after.fault.code, after.fault.step) == ("checkpoint_not_loaded", "restore")
@@ -205,7 +205,7 @@ async def test_one_that_cannot_be_loaded_fails_the_cluster_by_name(world: World)
     assert not world.engine.containers
     assert not world.engine.volumes
     assert not after.reserved
-    assert await world.store.list_checkpoints(after.id) == (), "they went with the volume"
+    assert await world.store.checkpoints.list(after.id) == (), "they went with the volume"
 
 
 async def test_one_that_is_loaded_in_the_end_is_what_the_cluster_is_reset_to(world: World) -> None:
@@ -225,7 +225,7 @@ async def test_what_fails_after_it_was_loaded_has_its_own_name(world: World) -> 
         await checkpoint(world, cluster)
         world.kube.not_ready("node02")
         world.kube.service_account = False
-        await world.store.request_reset(cluster.id, BEFORE)
+        await world.store.lifecycle.reset(cluster.id, BEFORE)
         after = await world.until_so(cluster, lambda now: now.phase is Phase.FAILED or now.generation > 2)
     assert after.fault is not None
     assert after.fault.code == "node_not_ready"
@@ -238,13 +238,13 @@ async def test_cut_off_anywhere_it_is_made_and_nothing_stands_still(store: Store
     async with world.working():
         cluster = await ready(world)
     memories = [world.node(cluster, name).memory for name in NODES]
-    await store.create_checkpoint(cluster.id, "before")
+    await store.checkpoints.create(cluster.id, "before")
 
     async def is_made() -> bool:
-        return not await store.checkpoints_due(cluster.id) and not (await store.get_cluster(cluster.id)).paused
+        return not await store.checkpoints.due(cluster.id) and not (await store.clusters.get(cluster.id)).paused
 
     await world.work_in_pieces(kill_after, is_made)
-    assert [one.phase for one in await store.list_checkpoints(cluster.id)] == [CheckpointPhase.READY]
+    assert [one.phase for one in await store.checkpoints.list(cluster.id)] == [CheckpointPhase.READY]
     assert goes_on(world, cluster)
     assert [world.node(cluster, name).memory for name in NODES] == memories
 
@@ -257,10 +257,10 @@ async def test_cut_off_anywhere_the_cluster_is_back_at_its_checkpoint(store: Sto
         wanted = [(world.node(cluster, name).memory, world.node(cluster, name).disk) for name in NODES]
         await checkpoint(world, cluster)
         await reset(world, cluster, IMAGE)
-    await store.request_reset(cluster.id, BEFORE)
+    await store.lifecycle.reset(cluster.id, BEFORE)
 
     async def is_back() -> bool:
-        now = await store.get_cluster(cluster.id)
+        now = await store.clusters.get(cluster.id)
         return now.phase is Phase.READY and now.reset_to is None
 
     await world.work_in_pieces(kill_after, is_back)
@@ -271,7 +271,7 @@ async def test_cut_off_anywhere_the_cluster_is_back_at_its_checkpoint(store: Sto
 async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwards(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-    await world.store.create_checkpoint(cluster.id, "before")
+    await world.store.checkpoints.create(cluster.id, "before")
     world.engine.restart_engine()
     async with world.working("next"):
         await world.until_event(cluster, lambda event: event.type == "cluster.recovered")
@@ -288,9 +288,9 @@ async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterward
 async def test_a_worker_that_was_suspended_while_it_saved_takes_nothing_away_when_it_comes_back(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
-    await world.store.create_checkpoint(cluster.id, "before")
-    (claim,) = await world.store.claim("suspended", lease_seconds=60, limit=1)
-    (wish,) = await world.store.checkpoints_due(cluster.id)
+    await world.store.checkpoints.create(cluster.id, "before")
+    (claim,) = await world.store.leases.claim("suspended", lease_seconds=60, limit=1)
+    (wish,) = await world.store.checkpoints.due(cluster.id)
     hands = FakeMachines(world.engine)
     gate = hands.block("discard")
     context = replace(world.context(), drivers=replace(world.context().drivers, machines=hands))
@@ -313,8 +313,8 @@ async def test_a_reset_does_not_overtake_a_checkpoint_that_was_asked_for_before_
     async with world.working():
         cluster = await ready(world)
     wanted = [world.node(cluster, name).memory for name in NODES]
-    await world.store.create_checkpoint(cluster.id, "before")
-    await world.store.request_reset(cluster.id, IMAGE)
+    await world.store.checkpoints.create(cluster.id, "before")
+    await world.store.lifecycle.reset(cluster.id, IMAGE)
     async with world.working("next"):
         await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > cluster.generation)
         assert [world.node(cluster, name).memory for name in NODES] != wanted

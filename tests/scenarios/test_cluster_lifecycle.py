@@ -29,16 +29,16 @@ async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
         ready = await world.until(cluster, Phase.READY)
         assert set(ready.endpoints) == {5000, 6443, 2201, 2202}
         assert ready.ready_at is not None
-        steps = {(s.name, s.node): s.state for s in await world.store.steps(cluster.id)}
+        steps = {(s.name, s.node): s.state for s in await world.store.clusters.steps(cluster.id)}
         assert set(steps.values()) == {"done"}
         assert set(steps) == {
             *[("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")],
             *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke_test", None)],
         }
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
         assert not world.engine.containers
-        assert await world.store.secrets(cluster.id) is None
+        assert await world.store.clusters.secrets(cluster.id) is None
 
 
 async def test_many_clusters_side_by_side(world: World) -> None:
@@ -57,7 +57,7 @@ async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, m
         cluster = await world.create(make_spec(workers=1))
         async with asyncio.timeout(10):
             await gate.reached.wait()
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         gate.open()
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
@@ -65,7 +65,7 @@ async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, m
 
 async def test_deletion_before_anybody_began(world: World) -> None:
     cluster = await world.create(make_spec())
-    await world.store.request_deletion(cluster.id)
+    await world.store.updates.delete(cluster.id)
     async with world.working():
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.created
@@ -80,9 +80,9 @@ async def test_a_vm_that_exits_for_ever_fails_the_cluster_with_its_evidence(worl
         assert failed.fault is not None
         assert (failed.fault.code, failed.fault.step, failed.fault.node) == ("vm_exited", "boot", "node01")
         assert "cannot allocate memory" in failed.fault.message
-        assert "cannot allocate memory" in (await world.store.evidence(cluster.id))["node01/log"]
+        assert "cannot allocate memory" in (await world.store.clusters.evidence(cluster.id))["node01/log"]
         await until_nothing_runs(world)
-        events = await world.store.events(cluster.id)
+        events = await world.store.clusters.events(cluster.id)
         assert sum(e.type == "step.retry" and e.node == "node01" for e in events) == 2
 
 
@@ -133,7 +133,7 @@ async def test_a_node_that_is_not_ready_says_why(world: World) -> None:
         failed = await world.until(await world.create(make_spec(workers=1, kubernetes=True)), Phase.FAILED)
     assert failed.fault is not None
     assert failed.fault.code == "node_not_ready"
-    assert "kubelet" in " ".join(await world.store.evidence(failed.id))
+    assert "kubelet" in " ".join(await world.store.clusters.evidence(failed.id))
 
 
 async def test_the_engine_goes_away_and_comes_back(world: World) -> None:
@@ -158,10 +158,10 @@ async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         world.engine.fail_always(EngineUnavailable("nobody there"), "remove")
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETING)
         await world.until_event(cluster, lambda event: event.code == "engine_unavailable")
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETING
 
 
 @pytest.mark.parametrize("kind", ["container", "volume"])
@@ -170,12 +170,12 @@ async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, k
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         survivor = saved_volume(cluster.id) if kind == "volume" else container_name(cluster.id, "net")
         world.engine.survivors.add(survivor)
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until_event(cluster, lambda event: event.code == "not_removed")
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETING
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETING
         assert survivor in (world.engine.volumes if kind == "volume" else world.engine.containers)
         world.engine.survivors.clear()
-        await world.store.requeue([cluster.id])
+        await world.store.maintenance.requeue([cluster.id])
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
     assert not world.engine.volumes
@@ -183,8 +183,8 @@ async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, k
 
 async def test_a_removal_that_goes_on_failing_is_tried_less_and_less_often(world: World) -> None:
     world.engine.fail_always(NotRemoved("still there"), "remove")
-    await world.store.request_deletion((await world.create(make_spec())).id)
-    (claim,) = await world.store.claim("tester", lease_seconds=60, limit=1)
+    await world.store.updates.delete((await world.create(make_spec())).id)
+    (claim,) = await world.store.leases.claim("tester", lease_seconds=60, limit=1)
     endings = Finalizer(world.context())
     assert await endings.delete(claim) == RequeueAfter(5.0)
 
@@ -221,7 +221,7 @@ async def test_cut_off_anywhere_the_next_worker_ends_it_and_nothing_is_made_twic
         if await world.is_in(cluster, Phase.READY):
             break
         kill_after += 5
-    assert (await store.get_cluster(cluster.id)).phase is Phase.READY
+    assert (await store.clusters.get(cluster.id)).phase is Phase.READY
     assert len(world.engine.containers) == 4
     assert len(world.engine.created) == 4
 

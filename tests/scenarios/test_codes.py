@@ -116,7 +116,7 @@ async def test_a_new_cluster_fails_by_name(world: World, code: str) -> None:
     assert failed.fault.code == code
     assert failed.fault.step is not None
     assert not world.engine.containers
-    assert await world.store.evidence(cluster.id)
+    assert await world.store.clusters.evidence(cluster.id)
 
 
 @pytest.mark.parametrize("code", sorted(AFTERWARDS))
@@ -133,7 +133,7 @@ async def test_a_ready_cluster_fails_by_name(world: World, code: str) -> None:
         failed = await world.until(cluster, Phase.FAILED)
     assert failed.fault is not None
     assert failed.fault.code == code
-    assert await world.store.evidence(cluster.id)
+    assert await world.store.clusters.evidence(cluster.id)
 
 
 def test_no_code_of_a_failure_is_left_out() -> None:

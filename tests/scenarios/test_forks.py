@@ -24,12 +24,12 @@ def world(store: Store) -> World:
 
 
 async def steps_of(world: World, cluster: Cluster) -> set[tuple[str, str | None]]:
-    return {(step.name, step.node) for step in await world.store.steps(cluster.id)}
+    return {(step.name, step.node) for step in await world.store.clusters.steps(cluster.id)}
 
 
 async def events_of(world: World, cluster: Cluster, type_: str) -> list[str | None]:
     """The codes of the cluster's events of that type."""
-    return [event.code for event in await world.store.events(cluster.id) if event.type == type_]
+    return [event.code for event in await world.store.clusters.events(cluster.id) if event.type == type_]
 
 
 async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
@@ -76,7 +76,7 @@ async def test_a_fork_shares_its_templates_ca_and_nothing_that_lets_anybody_in(w
     async with world.working():
         await world.template(SPEC)
         forks = [await world.until(await world.create(SPEC), Phase.READY) for _ in range(2)]
-    one, other = [await world.store.secrets(fork.id) for fork in forks]
+    one, other = [await world.store.clusters.secrets(fork.id) for fork in forks]
     assert one is not None
     assert other is not None
     assert one.pki["pki/ca.crt"] == other.pki["pki/ca.crt"]
@@ -103,14 +103,14 @@ async def test_a_fork_that_fails_is_made_from_nothing_and_says_so(world: World, 
         template = await world.template(SPEC)
         world.machines.fail_next(method, CommandFailed(f"{method}: no"), times=1)
         cluster = await world.until(await world.create(SPEC), Phase.READY, Phase.FAILED)
-        after = await world.store.get_template(template.id)
+        after = await world.store.templates.get(template.id)
     assert cluster.phase is Phase.READY
     assert cluster.template_id is None
     assert await events_of(world, cluster, "cluster.fallback") == ["command_failed"]
     assert after.failures == 1
     assert ("boot", "node02") in await steps_of(world, cluster)
-    assert {step.state for step in await world.store.steps(cluster.id)} == {"done"}, "of the way that led here"
-    shared, own = await world.store.template_secrets(template.id), await world.store.secrets(cluster.id)
+    assert {step.state for step in await world.store.clusters.steps(cluster.id)} == {"done"}, "of the way that led here"
+    shared, own = await world.store.templates.secrets(template.id), await world.store.clusters.secrets(cluster.id)
     assert shared is not None
     assert own is not None
     assert own.pki["pki/ca.crt"] != shared.pki["pki/ca.crt"]
@@ -122,7 +122,7 @@ async def test_what_has_nothing_to_do_with_templates_is_tried_again_and_counts_a
         template = await world.template(SPEC)
         world.engine.fail_next("ensure", PortsExhausted("no port is free"))
         cluster = await world.until(await world.create(SPEC), Phase.READY, Phase.FAILED)
-        after = await world.store.get_template(template.id)
+        after = await world.store.templates.get(template.id)
     assert (cluster.phase, cluster.template_id) == (Phase.READY, template.id)
     assert await events_of(world, cluster, "cluster.fallback") == []
     assert after.failures == 0
@@ -134,7 +134,7 @@ async def test_a_fork_that_works_clears_its_templates_record(world: World) -> No
         world.machines.fail_next("load", CommandFailed("no"))
         await world.until(await world.create(SPEC), Phase.READY)
         await world.until(await world.create(SPEC), Phase.READY)
-        assert (await world.store.get_template(template.id)).failures == 0
+        assert (await world.store.templates.get(template.id)).failures == 0
 
 
 async def test_a_fork_whose_machine_ends_while_it_is_loaded_is_made_from_nothing(world: World) -> None:
@@ -154,7 +154,7 @@ async def test_a_fork_whose_machine_ends_while_it_is_loaded_is_made_from_nothing
 async def test_a_template_that_is_retired_just_then_costs_nothing_but_time(world: World) -> None:
     async with world.working():
         template = await world.template(SPEC)
-        await world.store.retire_template(template.id)
+        await world.store.templates.retire(template.id)
         cluster = await world.until(await world.create(SPEC), Phase.READY)
     assert cluster.template_id is None
 
@@ -175,7 +175,7 @@ async def test_a_builder_that_cannot_be_saved_makes_no_template(world: World) ->
     assert template.fault is not None
     assert (template.fault.code, template.fault.step) == ("command_failed", "snapshot")
     assert template.failed_cluster == template.builder
-    assert set(await world.store.evidence(template.builder)) >= {"snapshot/why", "node01/console"}
+    assert set(await world.store.clusters.evidence(template.builder)) >= {"snapshot/why", "node01/console"}
     assert world.machines.calls["save"] == 2 * world.settings.step_attempts
 
 
@@ -193,7 +193,7 @@ async def test_a_trial_that_fails_makes_no_template(world: World) -> None:
     assert template.fault is not None
     assert template.fault.code == "ssh_timeout"
     assert template.failed_cluster not in {None, template.builder}, "its first fork"
-    assert await world.store.evidence(template.failed_cluster or "")
+    assert await world.store.clusters.evidence(template.failed_cluster or "")
 
 
 async def test_a_template_is_not_saved_before_its_guests_are_quiet(world: World) -> None:
@@ -220,11 +220,11 @@ async def test_the_fork_of_a_template_that_was_taken_from_under_it_comes_back_by
 async def test_a_worker_that_dies_anywhere_leaves_a_fork_to_the_next(store: Store, kill_after: int) -> None:
     """Cut off at every n-th call to the outside world: of the template's making, its trial, and a fork."""
     world = World(store)
-    template, _ = await store.create_template(SPEC, "default", world.key(SPEC))
+    template, _ = await store.templates.create(SPEC, "default", world.key(SPEC))
     await world.work_in_pieces(kill_after, lambda: world.template_is(template.id, TemplatePhase.READY))
     cluster = await world.create(SPEC)
     await world.work_in_pieces(kill_after, lambda: world.is_in(cluster, Phase.READY))
-    fork = await store.get_cluster(cluster.id)
+    fork = await store.clusters.get(cluster.id)
     assert (fork.template_id, fork.purpose, fork.origin) == (template.id, Purpose.CLUSTER, None)
     for node in ("node01", "node02"):
         found = world.node(fork, node)

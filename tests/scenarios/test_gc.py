@@ -42,7 +42,7 @@ async def test_decoys_stay_and_orphans_go(world: World) -> None:
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)
-        await world.store.request_deletion(gone.id)
+        await world.store.updates.delete(gone.id)
         await world.until(gone, Phase.DELETED)
     decoys: dict[tuple[Kind, str], dict[str, str]] = {
         ("container", f"dayfly-{living.id}-node99"): {LABEL_INSTANCE: "default2", LABEL_CLUSTER: gone.id},
@@ -134,7 +134,7 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
         world.engine.plant("volume", name, labels)
     collector = world.collector()
     assert await collector.orphans() == ()
-    await world.store.retire_template(gone.id)
+    await world.store.templates.retire(gone.id)
     assert await collector.orphans() == (), "retired: forks may read it still"
     await company.templates().close()
     (orphan,) = await collector.orphans()
@@ -150,7 +150,7 @@ async def test_the_volume_of_a_template_goes_with_it_and_no_other(world: World) 
 async def test_half_a_template_is_swept(world: World) -> None:
     company = Company(world.store)
     company.broken = {Purpose.VERIFICATION}
-    half, _ = await world.store.create_template(make_spec(), "default", "key")
+    half, _ = await world.store.templates.create(make_spec(), "default", "key")
     world.engine.plant("volume", template_volume(half.id), {**OURS, LABEL_TEMPLATE: half.id})
     collector = world.collector()
     await collector.look()
@@ -193,15 +193,15 @@ async def test_nothing_is_removed_that_has_become_another_templates(world: World
 async def test_a_cluster_that_is_to_be_woken_up_keeps_its_disks(world: World) -> None:
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
-    await world.store.request_hibernation(cluster.id)
-    (claim,) = await world.store.claim("test", lease_seconds=60, limit=1)
+    await world.store.lifecycle.hibernate(cluster.id)
+    (claim,) = await world.store.leases.claim("test", lease_seconds=60, limit=1)
     world.engine.exit(f"dayfly-{cluster.id}-node01", 0)
-    await world.store.set_phase(claim, Phase.HIBERNATED)
-    await world.store.release(claim, due_in_seconds=None)
+    await world.store.status.set_phase(claim, Phase.HIBERNATED)
+    await world.store.leases.release(claim, due_in_seconds=None)
     assert await world.collector().orphans() == ()
-    await world.store.request_resume(cluster.id)
-    (claim,) = await world.store.claim("test", lease_seconds=60, limit=1)
-    waiting = await world.store.set_phase(claim, Phase.PENDING)
+    await world.store.lifecycle.resume(cluster.id)
+    (claim,) = await world.store.leases.claim("test", lease_seconds=60, limit=1)
+    waiting = await world.store.status.set_phase(claim, Phase.PENDING)
     assert not waiting.reserved
     assert await world.collector().orphans() == ()
 
@@ -225,14 +225,14 @@ def test_who_hibernates_is_not_damaged(phase: Phase, desired: Desired, damaged: 
 async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
     async with world.working():
         cluster = await world.create(make_spec())
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     collector = world.collector()
     await collector.look()
-    assert (await world.store.get_cluster(cluster.id)).phase is Phase.DELETED
+    assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETED
     collector._history_seconds = 0.0
     await collector.look()
-    assert not (await world.store.list_clusters(phases=list(Phase))).clusters
+    assert not (await world.store.clusters.list(phases=list(Phase))).clusters
 
 
 async def test_what_survives_its_removal_is_tried_again(world: World) -> None:
@@ -255,7 +255,7 @@ async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_go
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)
-        await world.store.request_deletion(gone.id)
+        await world.store.updates.delete(gone.id)
         await world.until(gone, Phase.DELETED)
     decoys: dict[str, dict[str, str]] = {
         saved_volume(living.id): {},

@@ -33,7 +33,7 @@ async def ready(world: World, spec: ClusterSpec = SPEC, hold: Hold | None = None
 async def hibernated(world: World) -> Cluster:
     """One that nothing runs of any more."""
     cluster = await ready(world)
-    await world.store.request_hibernation(cluster.id)
+    await world.store.lifecycle.hibernate(cluster.id)
     return await at_rest(world, cluster)
 
 
@@ -60,18 +60,18 @@ def states(world: World) -> set[str]:
 
 
 async def codes_of(world: World, cluster: Cluster, type_: str) -> list[str | None]:
-    return [event.code for event in await world.store.events(cluster.id) if event.type == type_]
+    return [event.code for event in await world.store.clusters.events(cluster.id) if event.type == type_]
 
 
 async def test_a_cluster_hibernates_and_wakes_up_where_it_was(world: World) -> None:
     async with world.working():
         before = await ready(world, make_spec(workers=1, kubernetes=True))
         was, made = marks(world, before), list(world.engine.created)
-        await world.store.request_hibernation(before.id)
+        await world.store.lifecycle.hibernate(before.id)
         await at_rest(world, before)
         assert states(world) == {"exited"}
         assert saved_files(world, before) == {f"/saved/hibernation/{name}" for name in NODES}
-        await world.store.request_resume(before.id)
+        await world.store.lifecycle.resume(before.id)
         after = await world.until(before, Phase.READY)
     assert marks(world, after) == was
     assert goes_on(world, after)
@@ -79,28 +79,28 @@ async def test_a_cluster_hibernates_and_wakes_up_where_it_was(world: World) -> N
     assert world.engine.created == made
     assert (after.endpoints, after.ready_at, after.restarts) == (before.endpoints, before.ready_at, 0)
     assert await codes_of(world, after, "cluster.hibernated") == [None]
-    assert "cluster.fallback" not in [event.type for event in await world.store.events(after.id)]
+    assert "cluster.fallback" not in [event.type for event in await world.store.clusters.events(after.id)]
 
 
 async def test_it_gives_its_room_back_and_waits_for_it_like_everybody(world: World) -> None:
     async with world.working():
         cluster = await hibernated(world)
-        queue = await world.store.queue()
+        queue = await world.store.admission.queue()
         (held,) = queue.held.values()
         assert (held.vcpus, held.memory_mib) == (0, 0)
         assert held.disk_gib > 0
         world.offered = held
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await world.until(cluster, Phase.PENDING)
         await asyncio.sleep(0.05)
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.PENDING
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.PENDING
         assert states(world) == {"exited"}, "and nobody takes it for an orphan meanwhile"
 
 
 async def test_one_that_hibernates_is_deleted_like_any_other(world: World) -> None:
     async with world.working():
         cluster = await hibernated(world)
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
     assert not world.engine.volumes
@@ -113,8 +113,8 @@ async def test_a_restart_of_the_host_changes_nothing(world: World) -> None:
         world.engine.restart_engine()
         await world.collector().look()
     async with world.working("next"):
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.HIBERNATED
-        await world.store.request_resume(cluster.id)
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.HIBERNATED
+        await world.store.lifecycle.resume(cluster.id)
         await world.until(cluster, Phase.READY)
     assert marks(world, cluster) == was
 
@@ -125,7 +125,7 @@ async def test_one_that_cannot_be_saved_goes_on_running(world: World, method: st
         cluster = await ready(world)
         was = marks(world, cluster)
         world.machines.fail_next(method, CommandFailed("no space"))
-        await world.store.request_hibernation(cluster.id)
+        await world.store.lifecycle.hibernate(cluster.id)
         await world.until_event(cluster, lambda event: event.code == "command_failed")
         after = await world.until_so(cluster, lambda now: not now.paused and now.desired is Desired.PRESENT)
     assert after.phase is Phase.READY
@@ -139,23 +139,23 @@ async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
         cluster = await ready(world)
         world.machines.fail_next("save", EngineUnavailable("nobody there"))
         world.engine.fail_next("stop", EngineUnavailable("nobody there"))
-        await world.store.request_hibernation(cluster.id)
+        await world.store.lifecycle.hibernate(cluster.id)
         await at_rest(world, cluster)
         assert states(world) == {"exited"}
         world.machines.fail_next("load", EngineUnavailable("nobody there"))
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await world.until(cluster, Phase.READY)
         assert goes_on(world, cluster)
-    assert "cluster.fallback" not in [event.type for event in await world.store.events(cluster.id)]
+    assert "cluster.fallback" not in [event.type for event in await world.store.clusters.events(cluster.id)]
 
 
 async def test_a_wish_taken_back_in_the_middle_lets_it_go_on(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         gate = world.machines.block("save")
-        await world.store.request_hibernation(cluster.id)
+        await world.store.lifecycle.hibernate(cluster.id)
         await gate.reached.wait()
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         gate.open()
         after = await world.until_so(cluster, lambda now: now.phase is Phase.READY and not now.paused)
         assert goes_on(world, after)
@@ -166,7 +166,7 @@ async def test_a_host_that_dies_after_it_went_on_boots_it_from_its_disks(world: 
         cluster = await hibernated(world)
         disks = [disk for _, disk in marks(world, cluster)]
         gate = world.machines.block("resume")
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await gate.reached.wait()
         world.engine.restart_engine()
         gate.open()
@@ -181,20 +181,20 @@ async def test_a_host_that_dies_before_that_costs_nothing(world: World) -> None:
         cluster = await hibernated(world)
         was = marks(world, cluster)
         gate = world.machines.block("discard")
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await gate.reached.wait()
         world.engine.restart_engine()
         gate.open()
         await world.until(cluster, Phase.READY)
     assert marks(world, cluster) == was
-    assert "cluster.fallback" not in [event.type for event in await world.store.events(cluster.id)]
+    assert "cluster.fallback" not in [event.type for event in await world.store.clusters.events(cluster.id)]
 
 
 async def test_memory_that_cannot_be_loaded_is_told_and_it_boots(world: World) -> None:
     async with world.working():
         cluster = await hibernated(world)
         world.machines.fail_always(CommandFailed("bad section"), "load")
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await world.until(cluster, Phase.READY)
     assert await codes_of(world, cluster, "cluster.fallback") == ["command_failed"]
     assert all(world.node(cluster, name).vm_status == "running" for name in NODES)
@@ -204,7 +204,7 @@ async def test_a_container_removed_meanwhile_is_noticed_when_it_wakes_up(world: 
     async with world.working():
         cluster = await hibernated(world)
         world.engine.remove_by_hand(f"dayfly-{cluster.id}-node02")
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         failed = await world.until(cluster, Phase.FAILED)
     assert failed.fault is not None
     assert failed.fault.code == "container_removed"
@@ -229,18 +229,18 @@ async def test_what_a_hold_keeps_hibernated_runs_once_somebody_resumes_it(world:
         cluster = await world.create(spec, hold=Hold(an_hour(), "to be looked at", "hibernated"))
         await at_rest(world, cluster)
         was = marks(world, cluster)
-        await world.store.request_resume(cluster.id)
+        await world.store.lifecycle.resume(cluster.id)
         await world.until(cluster, Phase.READY)
-        await world.store.requeue([cluster.id])
+        await world.store.maintenance.requeue([cluster.id])
         await asyncio.sleep(0.3)
-        after = await world.store.get_cluster(cluster.id)
+        after = await world.store.clusters.get(cluster.id)
         assert (after.phase, after.desired) == (Phase.READY, Desired.PRESENT)
         assert goes_on(world, after)
         assert marks(world, after) == was
-        (told,) = [e.message for e in await world.store.events(cluster.id) if e.type == "cluster.changed"]
+        (told,) = [e.message for e in await world.store.clusters.events(cluster.id) if e.type == "cluster.changed"]
         assert told.startswith("hold until ")
         assert told.endswith("VMs running: to be looked at")
-        await world.store.change_cluster(cluster.id, Change(hold=None))
+        await world.store.updates.change(cluster.id, Change(hold=None))
         await world.until(cluster, Phase.DELETED)
 
 
@@ -280,7 +280,7 @@ async def test_one_that_is_to_from_now_on_does(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         kept = len(world.ssh.forgotten)
-        changed = await world.store.change_cluster(cluster.id, Change(idle_seconds=1))
+        changed = await world.store.updates.change(cluster.id, Change(idle_seconds=1))
         assert changed.active_at is not None
         await at_rest(world, cluster)
     assert await codes_of(world, cluster, "cluster.idle") == [None]
@@ -291,11 +291,11 @@ async def test_one_that_is_to_no_more_does_not(world: World) -> None:
     Traffic(world)
     async with world.working():
         cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 2}))
-        await world.store.change_cluster(cluster.id, Change(idle_seconds=None))
+        await world.store.updates.change(cluster.id, Change(idle_seconds=None))
         await asyncio.sleep(2.2)
-        await world.store.requeue([cluster.id])
+        await world.store.maintenance.requeue([cluster.id])
         await asyncio.sleep(0.1)
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
 
 
 async def test_one_that_is_used_does_not(world: World) -> None:
@@ -305,8 +305,8 @@ async def test_one_that_is_used_does_not(world: World) -> None:
         for _ in range(8):
             traffic.packets += 1
             await asyncio.sleep(0.25)
-            await world.store.requeue([cluster.id])
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+            await world.store.maintenance.requeue([cluster.id])
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
 
 
 async def test_nobody_is_taken_for_idle_or_busy_while_traffic_cannot_be_counted(world: World) -> None:
@@ -315,7 +315,7 @@ async def test_nobody_is_taken_for_idle_or_busy_while_traffic_cannot_be_counted(
         cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 1}))
         began = cluster.active_at
         await asyncio.sleep(1.2)
-        now = await world.store.get_cluster(cluster.id)
+        now = await world.store.clusters.get(cluster.id)
         assert (now.phase, now.active_at) == (Phase.READY, began)
         Traffic(world)
         await at_rest(world, cluster)
@@ -325,9 +325,9 @@ async def test_an_image_that_counts_nothing_never_lets_a_cluster_hibernate_by_it
     async with world.working():
         cluster = await ready(world, SPEC.model_copy(update={"idle_seconds": 1}))
         await asyncio.sleep(1.2)
-        await world.store.requeue([cluster.id])
+        await world.store.maintenance.requeue([cluster.id])
         await asyncio.sleep(0.1)
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
 
 
 @pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13])
@@ -336,19 +336,19 @@ async def test_cut_off_anywhere_it_hibernates_and_wakes_up_where_it_was(store: S
     async with world.working():
         cluster = await ready(world)
     was = marks(world, cluster)
-    await store.request_hibernation(cluster.id)
+    await store.lifecycle.hibernate(cluster.id)
 
     async def rests() -> bool:
-        now = await store.get_cluster(cluster.id)
+        now = await store.clusters.get(cluster.id)
         return now.phase is Phase.HIBERNATED and not now.paused
 
     await world.work_in_pieces(kill_after, rests)
     assert states(world) == {"exited"}
-    await store.request_resume(cluster.id)
+    await store.lifecycle.resume(cluster.id)
     await world.work_in_pieces(kill_after, lambda: world.is_in(cluster, Phase.READY))
     assert marks(world, cluster) == was
     assert goes_on(world, cluster)
-    assert "cluster.fallback" not in [event.type for event in await store.events(cluster.id)]
+    assert "cluster.fallback" not in [event.type for event in await store.clusters.events(cluster.id)]
 
 
 async def test_a_database_that_fails_just_then_takes_no_wish_back(
@@ -356,7 +356,7 @@ async def test_a_database_that_fails_just_then_takes_no_wish_back(
 ) -> None:
     async with world.working():
         cluster = await ready(world)
-        works, failed = world.store.set_paused, 0
+        works, failed = world.store.provisioning.set_paused, 0
 
         async def set_paused(claim: Claim, paused: bool) -> Cluster:
             nonlocal failed
@@ -365,8 +365,8 @@ async def test_a_database_that_fails_just_then_takes_no_wish_back(
                 raise DatabaseUnavailable("it was busy")
             return await works(claim, paused=paused)
 
-        monkeypatch.setattr(world.store, "set_paused", set_paused)
-        await world.store.request_hibernation(cluster.id)
+        monkeypatch.setattr(world.store.provisioning, "set_paused", set_paused)
+        await world.store.lifecycle.hibernate(cluster.id)
         await at_rest(world, cluster)
     assert failed == 1
     assert await codes_of(world, cluster, "cluster.hibernated") == [None]

@@ -36,7 +36,7 @@ async def test_clusters_that_wait_for_the_engine_hold_no_slot_and_are_woken_when
         for cluster in clusters:
             told = await world.until_event(cluster, waits)
             assert told.message.startswith("waiting for the engine: ")
-        assert {(await world.store.get_cluster(cluster.id)).phase for cluster in clusters} == {Phase.PENDING}
+        assert {(await world.store.clusters.get(cluster.id)).phase for cluster in clusters} == {Phase.PENDING}
         world.engine.engine_up()
         for cluster in clusters:
             await world.until(cluster, Phase.READY)
@@ -61,7 +61,7 @@ async def test_a_deletion_that_waits_for_the_engine_names_its_step(world: World)
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         world.engine.engine_down()
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         assert (await world.until_event(cluster, waits)).step == "teardown"
         world.engine.engine_up()
         await world.until(cluster, Phase.DELETED)
@@ -69,11 +69,13 @@ async def test_a_deletion_that_waits_for_the_engine_names_its_step(world: World)
 
 async def test_the_pause_doubles_until_a_pass_ends_otherwise_and_one_event_tells_of_the_outage(world: World) -> None:
     cluster = await world.create(make_spec())
-    await world.store.admit(lambda queue: queue.waiting)
-    (claim,) = await world.store.claim("tester", lease_seconds=60, limit=1)
+    await world.store.admission.admit(lambda queue: queue.waiting)
+    (claim,) = await world.store.leases.claim("tester", lease_seconds=60, limit=1)
     outages, away = Outages(world.store), EngineUnavailable("nobody there")
     pauses = [await outages.requeue(claim, away) for _ in range(8)]
     assert pauses == [RequeueAfter(seconds) for seconds in (0.25, 0.5, 1, 2, 4, 8, 15, 15)]
     outages.end(cluster.id)
     assert await outages.requeue(claim, DatabaseUnavailable("locked")) == RequeueAfter(0.25)
-    assert [event.code for event in await world.store.events(cluster.id) if event.type == "step.waiting"] == [away.code]
+    assert [event.code for event in await world.store.clusters.events(cluster.id) if event.type == "step.waiting"] == [
+        away.code
+    ]

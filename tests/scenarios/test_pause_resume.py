@@ -27,9 +27,9 @@ def world(store: Store) -> World:
 async def member(world: World, spec: ClusterSpec = SPEC) -> tuple[Pool, Cluster]:
     """A pool's member that waits, and no worker has anything to do."""
     await world.template(spec)
-    pool = await world.store.create_pool(NewPool("ci", "default", spec, size=1, maximum=4))
-    await world.store.refill(pool.id, 1, spec)
-    (made,) = await world.store.members(pool.id)
+    pool = await world.store.pools.create(NewPool("ci", "default", spec, size=1, maximum=4))
+    await world.store.pools.refill(pool.id, 1, spec)
+    (made,) = await world.store.pools.members(pool.id)
     return pool, await world.until_so(made, lambda now: now.paused or now.phase is Phase.FAILED)
 
 
@@ -43,7 +43,7 @@ async def goes_on(world: World, cluster: Cluster) -> Cluster:
 
 
 async def codes_of(world: World, cluster: Cluster, type_: str) -> list[str | None]:
-    return [event.code for event in await world.store.events(cluster.id) if event.type == type_]
+    return [event.code for event in await world.store.clusters.events(cluster.id) if event.type == type_]
 
 
 async def test_a_member_waits_without_using_a_processor(world: World) -> None:
@@ -63,7 +63,7 @@ async def test_whoever_gets_one_finds_it_running_with_its_clock_right(world: Wor
         after = await goes_on(world, mine)
     assert (after.purpose, after.generation, after.restarts) == (Purpose.CLUSTER, 1, 0)
     assert world.node(after, "node01").memory == memory
-    types = [event.type for event in await world.store.events(after.id)]
+    types = [event.type for event in await world.store.clusters.events(after.id)]
     assert types[-1] == "cluster.resumed"
 
 
@@ -94,7 +94,7 @@ async def until_late(world: World, cluster: Cluster) -> None:
     """Until it is told that a clock cannot be set, and somebody is to look again soon."""
     await world.until_event(cluster, lambda event: (event.type, event.code) == ("cluster.resumed", "ssh_timeout"))
     async with asyncio.timeout(GIVE_UP_SECONDS):
-        while not 0 < (await world.store.seconds_until_due() or 0) <= 5:  # noqa: ASYNC110 - nothing tells of a lease
+        while not 0 < (await world.store.leases.seconds_until_due() or 0) <= 5:  # noqa: ASYNC110 - nothing tells of a lease
             await asyncio.sleep(0.01)
 
 
@@ -107,7 +107,7 @@ async def test_one_whose_clock_cannot_be_set_yet_is_its_callers_all_the_same(wor
         await until_late(world, mine)
         assert {world.node(mine, name).vm_status for name in NODES} == {"running"}
         for _ in range(2):
-            await world.store.requeue([mine.id])
+            await world.store.maintenance.requeue([mine.id])
             await asyncio.sleep(0.1)
         after = await goes_on(world, mine)
     assert (after.generation, after.restarts) == (1, 0)
@@ -124,10 +124,10 @@ async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_
         await until_late(world, mine)
         memories = [world.node(mine, name).memory for name in NODES]
         world.machines.fail_next("resume", CommandFailed("no"))
-        await world.store.requeue([mine.id])
+        await world.store.maintenance.requeue([mine.id])
         await world.until_event(mine, lambda event: event.type == "cluster.fallback")
         await until_late(world, mine)
-        await world.store.requeue([mine.id])
+        await world.store.maintenance.requeue([mine.id])
         after = await goes_on(world, mine)
     assert after.generation == 1
     assert [world.node(after, name).memory for name in NODES] == memories
@@ -140,11 +140,11 @@ async def test_a_clock_that_cannot_be_set_keeps_nothing_else_waiting(world: Worl
         mine = await world.create(spec)
         world.machines.agent_silent(*names_of(mine))
         await until_late(world, mine)
-        await world.store.create_checkpoint(mine.id, "one")
+        await world.store.checkpoints.create(mine.id, "one")
         async with asyncio.timeout(GIVE_UP_SECONDS):
-            while await world.store.checkpoints_due(mine.id):  # noqa: ASYNC110 - whoever makes it
+            while await world.store.checkpoints.due(mine.id):  # noqa: ASYNC110 - whoever makes it
                 await asyncio.sleep(0.01)
-        assert [one.phase for one in await world.store.list_checkpoints(mine.id)] == ["ready"]
+        assert [one.phase for one in await world.store.checkpoints.list(mine.id)] == ["ready"]
         async with asyncio.timeout(4.5):
             await world.until(mine, Phase.DELETED)
 
@@ -159,7 +159,7 @@ async def test_the_clocks_of_those_that_go_on_are_right_though_another_cannot(wo
         world.node(mine, "node02").vm_status = "inmigrate"
         if late:
             world.machines.fail_next("set_clock", SshTimeout("no agent"))
-        await world.store.requeue([mine.id])
+        await world.store.maintenance.requeue([mine.id])
         await world.until_event(mine, lambda event: event.type == "cluster.fallback")
         assert late or world.node(mine, "node01").clock is world.clock, "it does not wait for the other to boot"
         await world.until_event(mine, lambda event: event.type == "cluster.recovered")
@@ -200,9 +200,9 @@ async def test_a_member_whose_fork_fails_is_replaced_by_whoever_wants_it(world: 
     async with world.working():
         await world.template(SPEC)
         world.machines.fail_next("load", CommandFailed("no"))
-        pool = await world.store.create_pool(NewPool("ci", "default", SPEC, size=1, maximum=4))
-        await world.store.refill(pool.id, 1, SPEC)
-        (made,) = await world.store.members(pool.id)
+        pool = await world.store.pools.create(NewPool("ci", "default", SPEC, size=1, maximum=4))
+        await world.store.pools.refill(pool.id, 1, SPEC)
+        (made,) = await world.store.pools.members(pool.id)
         failed = await world.until(made, Phase.FAILED, Phase.READY)
     assert failed.phase is Phase.FAILED
 
@@ -213,7 +213,7 @@ async def test_what_was_used_and_cannot_go_on_is_booted_from_its_disks(world: Wo
         mine = await goes_on(world, await world.create(SPEC))
         disks = [world.node(mine, name).disk for name in NODES]
         gate = world.machines.block("save")
-        await world.store.create_checkpoint(mine.id, "before")
+        await world.store.checkpoints.create(mine.id, "before")
         await gate.reached.wait()
     world.machines.fail_next("resume", CommandFailed("no"))
     gate.open()
@@ -230,15 +230,15 @@ async def test_cut_off_anywhere_a_member_comes_to_wait_and_to_be_used(store: Sto
     world = World(store)
     async with world.working():
         await world.template(SPEC)
-    pool = await store.create_pool(NewPool("ci", "default", SPEC, size=1, maximum=4))
-    await store.refill(pool.id, 1, SPEC)
-    (made,) = await store.members(pool.id)
+    pool = await store.pools.create(NewPool("ci", "default", SPEC, size=1, maximum=4))
+    await store.pools.refill(pool.id, 1, SPEC)
+    (made,) = await store.pools.members(pool.id)
 
     async def waits() -> bool:
-        return (await store.get_cluster(made.id)).paused
+        return (await store.clusters.get(made.id)).paused
 
     async def runs() -> bool:
-        now = await store.get_cluster(made.id)
+        now = await store.clusters.get(made.id)
         return now.phase is Phase.READY and not now.paused
 
     await world.work_in_pieces(kill_after, waits)
@@ -255,21 +255,21 @@ async def test_a_call_that_comes_late_of_a_worker_without_a_lease_is_put_right(w
     async with world.working("first"):
         mine = await world.until(await world.create(SPEC), Phase.READY)
     gate = world.machines.block("pause")
-    await world.store.create_checkpoint(mine.id, "before")
+    await world.store.checkpoints.create(mine.id, "before")
     ghost = asyncio.create_task(
-        world.reconciler().reconcile((await world.store.claim("g", lease_seconds=0.2, limit=1))[0])
+        world.reconciler().reconcile((await world.store.leases.claim("g", lease_seconds=0.2, limit=1))[0])
     )
     await gate.reached.wait()
     await asyncio.sleep(0.3)
     world.machines._gates.clear()
     async with world.working("second"):
         async with asyncio.timeout(GIVE_UP_SECONDS):
-            while await world.store.checkpoints_due(mine.id):  # noqa: ASYNC110 - whoever makes it
+            while await world.store.checkpoints.due(mine.id):  # noqa: ASYNC110 - whoever makes it
                 await asyncio.sleep(0.01)
         gate.open()
         with pytest.raises(LeaseLost):
             await ghost
-        await world.store.requeue([mine.id])  # as its worker does
+        await world.store.maintenance.requeue([mine.id])  # as its worker does
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while {world.node(mine, name).vm_status for name in NODES} != {"running"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -142,9 +142,9 @@ async def test_what_cannot_help_or_did_not_is_given_up_by_name(
         await walk(store, claim, clock, CHAIN, one=Scripted(*errors), two=later)
     assert (caught.value.step, caught.value.error.code) == ("one", code)
     assert later.calls == []
-    events = await store.events(claim.cluster.id)
+    events = await store.clusters.events(claim.cluster.id)
     assert (events[-1].type, events[-1].code) == ("step.failed", code)
-    (report,) = await store.steps(claim.cluster.id)
+    (report,) = await store.clusters.steps(claim.cluster.id)
     assert (report.state, report.error_code, report.attempt) == ("failed", code, len(errors))
 
 
@@ -155,9 +155,9 @@ async def test_an_engine_that_is_away_ends_the_walk_with_the_reason_and_costs_no
     with pytest.raises(EngineUnavailable):
         await walk(store, claim, clock, ONE, one=step)
     assert "undo" not in step.calls
-    (waiting,) = [e for e in await store.events(claim.cluster.id) if e.type == "step.waiting"]
+    (waiting,) = [e for e in await store.clusters.events(claim.cluster.id) if e.type == "step.waiting"]
     assert "nobody there" in waiting.message
-    (report,) = await store.steps(claim.cluster.id)
+    (report,) = await store.clusters.steps(claim.cluster.id)
     assert report.state == "waiting"
 
 
@@ -181,17 +181,17 @@ async def test_the_first_failure_ends_the_others(store: Store, claim: Claim, clo
 
 async def test_progress_is_written_down_in_order(store: Store, claim: Claim, clock: FakeClock) -> None:
     await walk(store, claim, clock, ONE, one=Scripted())
-    told = [e.type for e in await store.events(claim.cluster.id) if e.step == "one"]
+    told = [e.type for e in await store.clusters.events(claim.cluster.id) if e.step == "one"]
     assert told == ["step.started", "step.progress", "step.done"]
 
 
 async def test_a_walk_whose_lease_is_lost_writes_nothing_more(store: Store, clock: FakeClock, claim: Claim) -> None:
-    await store.release(claim, due_in_seconds=0)
-    (other,) = await store.claim("another", lease_seconds=60, limit=1)
-    before = await store.events(claim.cluster.id)
+    await store.leases.release(claim, due_in_seconds=0)
+    (other,) = await store.leases.claim("another", lease_seconds=60, limit=1)
+    before = await store.clusters.events(claim.cluster.id)
     with pytest.raises(LeaseLost):
         await walk(store, claim, clock, ONE, one=Scripted())
-    assert await store.events(other.cluster.id) == before
+    assert await store.clusters.events(other.cluster.id) == before
 
 
 async def test_a_worker_that_slept_through_its_lease_clears_nothing_away(
@@ -202,8 +202,8 @@ async def test_a_worker_that_slept_through_its_lease_clears_nothing_away(
     walking = asyncio.create_task(walk(store, claim, clock, ONE, one=step))
     async with asyncio.timeout(5):
         await step.applying.wait()
-    await store.release(claim, due_in_seconds=0)
-    assert await store.claim("another", lease_seconds=60, limit=1)
+    await store.leases.release(claim, due_in_seconds=0)
+    assert await store.leases.claim("another", lease_seconds=60, limit=1)
     step.go_on.set()
     with pytest.raises(LeaseLost):
         await walking

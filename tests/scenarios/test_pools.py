@@ -27,7 +27,7 @@ def company(store: Store) -> Company:
 
 
 async def states(company: Company, pool: Pool) -> Mapping[str, int]:
-    counts = await company.store.count_members()
+    counts = await company.store.statistics.count_members()
     return {state: count for (name, state), count in counts.items() if name == pool.name and count}
 
 
@@ -41,7 +41,7 @@ async def fill(company: Company, **settings: object) -> None:
 
 async def why(company: Company, name: str = "ci") -> PoolCondition | None:
     """What the pool is told to wait for."""
-    return (await company.store.get_pool(name)).condition
+    return (await company.store.pools.get(name)).condition
 
 
 async def test_a_pool_says_what_keeps_it_from_being_filled_until_nothing_does(company: Company) -> None:
@@ -80,8 +80,8 @@ async def test_what_is_told_of_a_pool_is_written_when_it_changes(
         told.append(waiting)
         await write(_, waiting)
 
-    write = company.store.set_pool_condition
-    monkeypatch.setattr(company.store, "set_pool_condition", tell)
+    write = company.store.pools.set_condition
+    monkeypatch.setattr(company.store.pools, "set_condition", tell)
     for _ in range(3):
         await company.pools().look()
         await company.pools().look()
@@ -93,7 +93,7 @@ async def test_a_full_pool_whose_template_is_made_anew_waits_for_nothing(company
     pool = await make_pool(company)
     await fill(company)
     (template_id,) = await company.phases()
-    await company.store.retire_template(template_id)
+    await company.store.templates.retire(template_id)
     await company.pools().look()
     assert await states(company, pool) == {"ready": 2}
     assert TemplatePhase.BUILDING in (await company.phases()).values()
@@ -119,14 +119,14 @@ async def test_whoever_asks_gets_a_member_and_the_pool_refills(company: Company)
     pool = await make_pool(company)
     await fill(company)
     before = {member.id for member in await waiting(company, pool)}
-    mine, _ = await company.store.create_cluster(NewCluster("mine", make_spec(), "default"))
+    mine, _ = await company.store.clusters.create(NewCluster("mine", make_spec(), "default"))
     assert mine.id in before
     assert (mine.phase, mine.purpose, mine.name) == (Phase.READY, Purpose.CLUSTER, "mine")
     await fill(company)
     after = {member.id for member in await waiting(company, pool)}
     assert len(after) == 2
     assert mine.id not in after
-    assert (await company.store.get_cluster(mine.id)).desired is Desired.PRESENT
+    assert (await company.store.clusters.get(mine.id)).desired is Desired.PRESENT
 
 
 async def test_many_who_look_at_once_never_overfill(company: Company) -> None:
@@ -134,7 +134,7 @@ async def test_many_who_look_at_once_never_overfill(company: Company) -> None:
     await company.pools().look()
     await company.work()
     await asyncio.gather(*(company.pools().look() for _ in range(5)))
-    assert len(await company.store.members(pool.id)) == 3
+    assert len(await company.store.pools.members(pool.id)) == 3
 
 
 async def test_a_rebuilt_image_replaces_every_member(company: Company) -> None:
@@ -148,17 +148,17 @@ async def test_a_rebuilt_image_replaces_every_member(company: Company) -> None:
     assert {member.spec.image_id for member in new} == {REBUILT}
     assert not old & {member.id for member in new}
     for cluster_id in old:
-        assert (await company.store.get_cluster(cluster_id)).phase is Phase.DELETED
+        assert (await company.store.clusters.get(cluster_id)).phase is Phase.DELETED
 
 
 async def test_a_claimed_member_is_not_dismissed(company: Company) -> None:
     pool = await make_pool(company)
     await fill(company)
     members = await waiting(company, pool)
-    mine, _ = await company.store.create_cluster(NewCluster(None, make_spec()))
-    assert await company.store.remove_members([member.id for member in members]) == 1
+    mine, _ = await company.store.clusters.create(NewCluster(None, make_spec()))
+    assert await company.store.pools.remove_members([member.id for member in members]) == 1
     await company.work()
-    assert (await company.store.get_cluster(mine.id)).phase is Phase.READY
+    assert (await company.store.clusters.get(mine.id)).phase is Phase.READY
 
 
 async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
@@ -168,7 +168,7 @@ async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
     company.clock.ahead = timedelta(hours=2)
     curator = company.pools()
     await curator.look()
-    leaving = Counter(member.desired for member in await company.store.members(pool.id))
+    leaving = Counter(member.desired for member in await company.store.pools.members(pool.id))
     assert leaving[Desired.ABSENT] == 1, "the others wait on"
     company.clock.ahead = timedelta(minutes=59)  # what is made now is young
     await fill(company)
@@ -190,10 +190,10 @@ async def test_one_that_fails_keeps_its_place_for_a_while(company: Company) -> N
 async def test_a_smaller_pool_lets_members_go(company: Company) -> None:
     pool = await make_pool(company, size=3)
     await fill(company)
-    await company.store.change_pool("ci", PoolChange(size=1))
+    await company.store.pools.change("ci", PoolChange(size=1))
     await fill(company)
     assert await states(company, pool) == {"ready": 1}
-    await company.store.change_pool("ci", PoolChange(maximum=0))
+    await company.store.pools.change("ci", PoolChange(maximum=0))
     await fill(company)
     assert await states(company, pool) == {}
 
@@ -202,11 +202,11 @@ async def test_with_a_pool_its_members_go(company: Company) -> None:
     pool = await make_pool(company)
     await fill(company)
     members = await waiting(company, pool)
-    await company.store.delete_pool("ci")
+    await company.store.pools.delete("ci")
     await fill(company)
     for member in members:
-        assert (await company.store.get_cluster(member.id)).phase is Phase.DELETED
-    assert await company.store.count_members() == {}
+        assert (await company.store.clusters.get(member.id)).phase is Phase.DELETED
+    assert await company.store.statistics.count_members() == {}
 
 
 async def test_a_pool_whose_image_is_gone_keeps_the_others_from_nothing(company: Company) -> None:
@@ -247,7 +247,7 @@ async def test_the_loop_refills_as_soon_as_a_member_is_taken(company: Company) -
     loop = asyncio.create_task(company.pools(poll_seconds=3600).run())
     try:
         await asyncio.sleep(0.3)
-        await company.store.create_cluster(NewCluster(None, make_spec()))
+        await company.store.clusters.create(NewCluster(None, make_spec()))
         with company.store.watch_work() as watch:
             async with asyncio.timeout(10):
                 while len(await waiting(company, pool)) < 2:

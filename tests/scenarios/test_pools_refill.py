@@ -32,11 +32,11 @@ async def test_a_pool_lives_on_workers_and_its_member_wakes_up_when_it_is_taken(
             awake = await world.until_so(mine, lambda now: not now.paused)
             assert world.node(awake, "node01").vm_status == "running"
             await until_waiting(company, pool, 2)
-            await store.delete_pool("ci")
-            for member in await store.members(pool.id):
+            await store.pools.delete("ci")
+            for member in await store.pools.members(pool.id):
                 await world.until(member, Phase.DELETED)
             assert {c.spec.labels["dayfly.cluster"] for c in world.engine.containers.values()} == {mine.id}
-            assert (await store.get_cluster(mine.id)).phase is Phase.READY
+            assert (await store.clusters.get(mine.id)).phase is Phase.READY
             assert await world.collector().orphans() == ()
     finally:
         loop.cancel()
@@ -148,9 +148,9 @@ async def test_a_pool_is_filled_whenever_its_workers_die(store: Store, calls: in
     (member,) = await waiting(company, pool)
     assert world.node(member, "node01").vm_status == "paused"
     async with world.working():
-        for other in (await store.list_clusters(purposes=[Purpose.TEMPLATE, Purpose.VERIFICATION])).clusters:
+        for other in (await store.clusters.list(purposes=[Purpose.TEMPLATE, Purpose.VERIFICATION])).clusters:
             await world.until(other, Phase.DELETED)
-    assert len(await store.members(pool.id)) == 1
+    assert len(await store.pools.members(pool.id)) == 1
     assert await world.collector().orphans() == ()
 
 

@@ -22,7 +22,7 @@ def world(store: Store) -> World:
 
 
 async def waiting(world: World) -> list[str]:
-    return [one.id for one in (await world.store.queue()).waiting]
+    return [one.id for one in (await world.store.admission.queue()).waiting]
 
 
 async def test_what_does_not_fit_waits_until_a_teardown_has_finished(world: World) -> None:
@@ -30,14 +30,14 @@ async def test_what_does_not_fit_waits_until_a_teardown_has_finished(world: Worl
         first, second = [await world.until(await world.create(make_spec()), Phase.READY) for _ in range(2)]
         third = await world.create(make_spec())
         gate = world.engine.block("remove")
-        await world.store.request_deletion(first.id)
+        await world.store.updates.delete(first.id)
         async with asyncio.timeout(10):
             await gate.reached.wait()
-        assert (await world.store.get_cluster(third.id)).phase is Phase.PENDING
+        assert (await world.store.clusters.get(third.id)).phase is Phase.PENDING
         assert await waiting(world) == [third.id]
         gate.open()
         assert (await world.until(third, Phase.READY)).admitted_at is not None
-        assert (await world.store.get_cluster(second.id)).phase is Phase.READY
+        assert (await world.store.clusters.get(second.id)).phase is Phase.READY
 
 
 async def test_who_has_less_goes_first(world: World) -> None:
@@ -64,7 +64,7 @@ async def test_one_that_waits_can_be_deleted_and_frees_nothing_but_its_place(wor
     async with world.working():
         await world.until(await world.create(make_spec()), Phase.READY)
         second, third = [await world.create(make_spec()) for _ in range(2)]
-        await world.store.request_deletion(second.id)
+        await world.store.updates.delete(second.id)
         await world.until(second, Phase.DELETED)
         assert await waiting(world) == [third.id]
     assert len({container.spec.labels["dayfly.cluster"] for container in world.engine.containers.values()}) == 1

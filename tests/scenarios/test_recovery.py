@@ -30,7 +30,7 @@ async def is_back(world: World, cluster: Cluster, times: int = 1) -> Cluster:
     """The cluster, ready once it has recovered so often."""
 
     async def recoveries() -> int:
-        return [event.type for event in await world.store.events(cluster.id)].count("cluster.recovered")
+        return [event.type for event in await world.store.clusters.events(cluster.id)].count("cluster.recovered")
 
     async with asyncio.timeout(GIVE_UP_SECONDS):
         with world.store.watch(cluster.id) as watch:
@@ -49,7 +49,7 @@ async def test_a_restarted_engine_brings_everything_back_where_it_was(world: Wor
     assert after.endpoints == before.endpoints
     assert (after.ready_at, after.restarts) == (before.ready_at, 0), "an engine's restart is no machine's fault"
     assert all(container.state == "running" for container in world.engine.containers.values())
-    story = [e.message for e in await world.store.events(before.id) if e.type == "cluster.recovering"]
+    story = [e.message for e in await world.store.clusters.events(before.id) if e.type == "cluster.recovering"]
     assert len(story) == 1
     assert "engine or its host" in story[0]
 
@@ -68,7 +68,9 @@ async def test_a_machine_that_exits_is_started_again_and_the_story_is_told(world
         world.engine.exit(f"dayfly-{cluster.id}-node02", 139, "qemu: segmentation fault")
         back = await is_back(world, cluster)
     assert back.restarts == 1
-    events = [(e.type, e.node) for e in await world.store.events(cluster.id) if e.type.startswith("cluster.recover")]
+    events = [
+        (e.type, e.node) for e in await world.store.clusters.events(cluster.id) if e.type.startswith("cluster.recover")
+    ]
     assert events == [("cluster.recovering", "node02"), ("cluster.recovered", None)]
     assert world.clock.slept[-1:] == [world.settings.restart_backoff_seconds]
 
@@ -85,7 +87,7 @@ async def test_a_machine_that_exits_again_and_again_fails_its_cluster_with_the_c
     assert failed.fault is not None
     assert (failed.fault.code, failed.fault.node) == ("vm_exited", "node01")
     assert "the last straw" in failed.fault.message
-    evidence = await world.store.evidence(cluster.id)
+    evidence = await world.store.clusters.evidence(cluster.id)
     assert "the last straw" in evidence["node01/log"]
     assert "node01/console" in evidence
     assert not world.engine.containers
@@ -132,11 +134,11 @@ async def test_an_engine_that_is_away_changes_no_phase(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         world.engine.engine_down()
-        await world.store.requeue([cluster.id])
-        during = await world.store.get_cluster(cluster.id)
+        await world.store.maintenance.requeue([cluster.id])
+        during = await world.store.clusters.get(cluster.id)
         world.engine.engine_up()
         assert during.phase is Phase.READY
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
 
 
@@ -235,10 +237,10 @@ async def test_a_machine_that_ends_while_others_still_boot_is_not_forgotten(worl
 async def test_a_fork_that_booted_from_its_own_disk_counts_with_all_its_memory(world: World) -> None:
     async with world.working():
         await world.template(make_spec())
-        made, _ = await world.store.create_cluster(NewCluster("fork", make_spec(), memory_factor=4.0))
+        made, _ = await world.store.clusters.create(NewCluster("fork", make_spec(), memory_factor=4.0))
         fork = await world.until(made, Phase.READY)
         assert fork.template_id is not None
-        assert (await world.store.queue()).held["default"] == demand(make_spec(), memory_factor=4.0)
+        assert (await world.store.admission.queue()).held["default"] == demand(make_spec(), memory_factor=4.0)
         world.engine.exit(f"dayfly-{fork.id}-node01")
         await world.until_event(fork, lambda event: event.type == "cluster.recovered")
-        assert (await world.store.queue()).held["default"] == demand(make_spec())
+        assert (await world.store.admission.queue()).held["default"] == demand(make_spec())

@@ -26,7 +26,7 @@ async def ready(world: World) -> Cluster:
 
 async def reset(world: World, cluster: Cluster) -> Cluster:
     """The cluster, ready once more."""
-    before = await world.store.request_reset(cluster.id, IMAGE)
+    before = await world.store.lifecycle.reset(cluster.id, IMAGE)
     return await world.until_so(
         cluster,
         lambda now: now.phase is Phase.FAILED or (now.phase is Phase.READY and now.generation > before.generation),
@@ -39,7 +39,7 @@ async def test_a_reset_cluster_is_the_same_with_other_machines(world: World, for
         if forked:
             await world.template(SPEC)
         before = await ready(world)
-        secrets = await world.store.secrets(before.id)
+        secrets = await world.store.clusters.secrets(before.id)
         net, old = (
             world.node(before, "net"),
             {name: world.node(before, name) for name in ("node01", "node02", "registry")},
@@ -51,7 +51,7 @@ async def test_a_reset_cluster_is_the_same_with_other_machines(world: World, for
         before.ready_at,
         before.template_id,
     )
-    assert await world.store.secrets(before.id) == secrets
+    assert await world.store.clusters.secrets(before.id) == secrets
     assert world.node(after, "net") is net
     for name, container in old.items():
         assert world.node(after, name) is not container
@@ -59,7 +59,7 @@ async def test_a_reset_cluster_is_the_same_with_other_machines(world: World, for
     if forked:
         assert world.node(after, "node01").memory == old["node01"].memory
         assert world.node(after, "node01").identity == after.id
-    types = [event.type for event in await world.store.events(after.id)]
+    types = [event.type for event in await world.store.clusters.events(after.id)]
     assert types.count("cluster.reset") == 2
     assert "cluster.fallback" not in types
 
@@ -79,13 +79,15 @@ async def test_a_reset_that_fails_from_the_template_is_made_from_the_image(world
     async with world.working():
         await world.template(SPEC)
         before = await ready(world)
-        secrets = await world.store.secrets(before.id)
+        secrets = await world.store.clusters.secrets(before.id)
         world.machines.fail_next("load", CommandFailed("no"))
         after = await reset(world, before)
         after = await world.until(after, Phase.READY)
-        assert await world.store.secrets(after.id) == secrets
+        assert await world.store.clusters.secrets(after.id) == secrets
     assert (after.endpoints, after.generation) == (before.endpoints, 3)
-    assert [e.code for e in await world.store.events(after.id) if e.type == "cluster.fallback"] == ["command_failed"]
+    assert [e.code for e in await world.store.clusters.events(after.id) if e.type == "cluster.fallback"] == [
+        "command_failed"
+    ]
     assert world.node(after, "node01").memory != ""
 
 
@@ -104,17 +106,17 @@ async def test_a_fork_of_a_retired_template_still_goes_back_to_it(world: World) 
     async with world.working():
         template = await world.template(SPEC)
         cluster = await ready(world)
-        await world.store.retire_template(template.id)
+        await world.store.templates.retire(template.id)
         after = await reset(world, cluster)
     assert (after.phase, after.generation, after.template_id) == (Phase.READY, 2, template.id)
-    assert "cluster.fallback" not in [event.type for event in await world.store.events(after.id)]
+    assert "cluster.fallback" not in [event.type for event in await world.store.clusters.events(after.id)]
 
 
 async def test_a_network_that_somebody_removes_meanwhile_is_not_replaced(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         gate = world.engine.block("remove")
-        await world.store.request_reset(cluster.id, IMAGE)
+        await world.store.lifecycle.reset(cluster.id, IMAGE)
         await gate.reached.wait()
         world.engine.remove_by_hand(f"dayfly-{cluster.id}-net")
         gate.open()
@@ -138,14 +140,14 @@ async def test_cut_off_anywhere_the_next_worker_ends_the_reset(store: Store, kil
         if forked:
             await world.template(SPEC)
         cluster = await ready(world)
-    await world.store.request_reset(cluster.id, IMAGE)
+    await world.store.lifecycle.reset(cluster.id, IMAGE)
 
     async def is_reset() -> bool:
-        now = await store.get_cluster(cluster.id)
+        now = await store.clusters.get(cluster.id)
         return now.phase is Phase.READY and now.reset_to is None
 
     await world.work_in_pieces(kill_after, is_reset)
-    after = await store.get_cluster(cluster.id)
+    after = await store.clusters.get(cluster.id)
     assert (after.generation, after.endpoints) == (2, cluster.endpoints)
     assert [c.spec.labels["dayfly.generation"] for c in world.engine.containers.values()].count("2") == 3
     assert world.engine.created.count(f"dayfly-{cluster.id}-net") == 1

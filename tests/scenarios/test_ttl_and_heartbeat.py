@@ -38,13 +38,13 @@ def states(world: World) -> Mapping[str, str]:
 async def pass_time(world: World, cluster: Cluster, seconds: int) -> None:
     """As if the cluster had been ready for `seconds` more."""
     past = timedelta(seconds=seconds)
-    row = await world.store.get_cluster(cluster.id)
+    row = await world.store.clusters.get(cluster.id)
     assert row.ready_at is not None
     assert row.expires_at is not None
     times = {"ready_at": row.ready_at - past, "expires_at": row.expires_at - past}
     async with world.store._database.write() as transaction:
         await transaction.connection.execute(update(clusters).where(clusters.c.id == cluster.id).values(times))
-    await world.store.requeue([cluster.id])
+    await world.store.maintenance.requeue([cluster.id])
 
 
 async def test_time_to_live_ends_a_cluster_after_a_warning(world: World) -> None:
@@ -56,7 +56,7 @@ async def test_time_to_live_ends_a_cluster_after_a_warning(world: World) -> None
         await pass_time(world, cluster, 20)
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
-    types = [e.type for e in await world.store.events(cluster.id)]
+    types = [e.type for e in await world.store.clusters.events(cluster.id)]
     assert types.index("cluster.expiring") < types.index("cluster.expired")
     assert types.count("cluster.expiring") == 1
 
@@ -73,19 +73,19 @@ async def test_time_in_the_queue_costs_nothing(world: World) -> None:
 async def test_an_extension_counts_whoever_reaps(world: World) -> None:
     async with world.working():
         cluster = await ready(world, ttl_seconds=1)
-        extended = await world.store.change_cluster(cluster.id, Change(ttl_seconds=3600))
+        extended = await world.store.updates.change(cluster.id, Change(ttl_seconds=3600))
         assert cluster.ready_at is not None
         assert extended.expires_at == cluster.ready_at + timedelta(seconds=3600)
         other = await ready(world, ttl_seconds=1)
         await world.until(other, Phase.DELETED)
-        assert (await world.store.get_cluster(cluster.id)).phase is Phase.READY
+        assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
 
 
 async def test_a_silent_caller_loses_its_cluster(world: World) -> None:
     async with world.working():
         cluster = await ready(world, heartbeat_interval_seconds=1)
         await world.until(cluster, Phase.DELETED)
-    (expired,) = [e for e in await world.store.events(cluster.id) if e.type == "cluster.expired"]
+    (expired,) = [e for e in await world.store.clusters.events(cluster.id) if e.type == "cluster.expired"]
     assert "heartbeat" in expired.message
 
 
@@ -104,7 +104,7 @@ async def test_a_failed_cluster_that_is_held_keeps_its_machines_until_the_hold_e
         failed = await world.until(cluster, Phase.FAILED)
         assert failed.reserved
         assert states(world) == {"net": "running", "registry": "running", "node01": "running"}
-        await world.store.change_cluster(cluster.id, Change(hold=None))
+        await world.store.updates.change(cluster.id, Change(hold=None))
         freed = await world.until_so(cluster, lambda now: not now.reserved)
     assert freed.phase is Phase.FAILED
     assert not world.engine.containers
@@ -124,7 +124,7 @@ async def test_a_hold_may_be_changed_to_stop_them_later(world: World) -> None:
         cluster = await world.create(make_spec(), hold=hold(3600))
         await world.until(cluster, Phase.FAILED)
         assert states(world)["node01"] == "running"
-        await world.store.change_cluster(cluster.id, Change(hold=hold(3600, "stopped")))
+        await world.store.updates.change(cluster.id, Change(hold=hold(3600, "stopped")))
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while states(world)["node01"] != "exited":  # noqa: ASYNC110 - the fake has no event for it
                 await asyncio.sleep(0)
@@ -134,7 +134,7 @@ async def test_a_hold_that_lapses_by_itself_ends_what_it_kept(world: World) -> N
     async with world.working():
         cluster = await ready(world, hold(2), ttl_seconds=1)
         await world.until(cluster, Phase.DELETED)
-    deleted = await world.store.get_cluster(cluster.id)
+    deleted = await world.store.clusters.get(cluster.id)
     assert deleted.deleted_at is not None
     assert deleted.hold is not None
     assert deleted.deleted_at >= deleted.hold.until
@@ -148,6 +148,6 @@ async def test_an_expired_cluster_under_a_hold_that_stops_fails_by_name_and_keep
         assert failed.fault is not None
         assert failed.fault.code == "expired"
         assert states(world)["node01"] == "exited"
-        await world.store.request_deletion(cluster.id)
+        await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers

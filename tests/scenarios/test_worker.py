@@ -36,7 +36,7 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
         await answer.wait()
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr(store, "claim", claim)
+    monkeypatch.setattr(store.leases, "claim", claim)
     running = asyncio.create_task(Worker(store, Nothing(), OPTIONS, Outages(store), SystemClock()).run())
     async with asyncio.timeout(5):
         await asked.wait()
@@ -63,7 +63,7 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
 ) -> None:
     (admitted,) = await admitted_cluster(store)
     released = asyncio.Event()
-    release, failures = store.release, [DatabaseUnavailable("gone")] * 3
+    release, failures = store.leases.release, [DatabaseUnavailable("gone")] * 3
 
     async def unsteady(claim: Claim, *, due_in_seconds: float | None) -> None:
         if failures:
@@ -71,7 +71,7 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
         await release(claim, due_in_seconds=due_in_seconds)
         released.set()
 
-    monkeypatch.setattr(store, "release", unsteady)
+    monkeypatch.setattr(store.leases, "release", unsteady)
     clock = FakeClock()
     options = replace(OPTIONS, lease_seconds=30)
     running = asyncio.create_task(Worker(store, Once(), options, Outages(store), clock).run())
@@ -80,10 +80,10 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert len(clock.slept) == 3
-    await store.requeue([admitted])
-    assert [claim.cluster.id for claim in await store.claim("next", lease_seconds=60, limit=1)] == [admitted]
+    await store.maintenance.requeue([admitted])
+    assert [claim.cluster.id for claim in await store.leases.claim("next", lease_seconds=60, limit=1)] == [admitted]
 
 
 async def admitted_cluster(store: Store) -> tuple[str, ...]:
-    await store.create_cluster(NewCluster("demo", make_spec()))
-    return await store.admit(lambda queue: queue.waiting)
+    await store.clusters.create(NewCluster("demo", make_spec()))
+    return await store.admission.admit(lambda queue: queue.waiting)

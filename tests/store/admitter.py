@@ -22,7 +22,7 @@ async def admit(url: str, count: int) -> None:
 
     store = await Store.open(url)
     try:
-        while admitted := await store.admit(decide):
+        while admitted := await store.admission.admit(decide):
             sys.stdout.write("".join(f"{cluster_id}\n" for cluster_id in admitted))
     finally:
         await store.close()

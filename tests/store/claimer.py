@@ -17,13 +17,13 @@ async def work(url: str, owner: str) -> None:
     store = await Store.open(url)
     try:
         with store.watch_work() as watch:
-            while await store.seconds_until_due() is not None:
-                claims = await store.claim(owner, lease_seconds=60, limit=3)
+            while await store.leases.seconds_until_due() is not None:
+                claims = await store.leases.claim(owner, lease_seconds=60, limit=3)
                 for claim in claims:
-                    await store.set_phase(claim, Phase.PROVISIONING)
-                    await store.append_event(claim, NewEvent("step.done", owner))
-                    await store.set_phase(claim, Phase.READY)
-                    await store.release(claim, due_in_seconds=None)
+                    await store.status.set_phase(claim, Phase.PROVISIONING)
+                    await store.status.append_event(claim, NewEvent("step.done", owner))
+                    await store.status.set_phase(claim, Phase.READY)
+                    await store.leases.release(claim, due_in_seconds=None)
                     sys.stdout.write(f"{claim.cluster.id}\n")
                 if not claims:
                     await watch.wait(0.05)

@@ -47,25 +47,25 @@ async def create(
     **fields: object,
 ) -> Cluster:
     """A new cluster, in the queue. `fields` are its spec's."""
-    cluster, created = await store.create_cluster(NewCluster(name, spec_with(**fields), owner, hold))
+    cluster, created = await store.clusters.create(NewCluster(name, spec_with(**fields), owner, hold))
     assert created
     return cluster
 
 
 async def admit_all(store: Store) -> tuple[str, ...]:
     """As if the host had room for everybody."""
-    return await store.admit(lambda queue: queue.waiting)
+    return await store.admission.admit(lambda queue: queue.waiting)
 
 
 async def create_due(store: Store, name: str | None = None, **fields: object) -> Cluster:
     """A new cluster that a worker can claim."""
     made = await create(store, name, **fields)  # type: ignore[arg-type]
     assert made.id in await admit_all(store)
-    return await store.get_cluster(made.id)
+    return await store.clusters.get(made.id)
 
 
 async def claim_one(store: Store, owner: str = "worker") -> Claim:
-    [claim] = await store.claim(owner, lease_seconds=LEASE_SECONDS, limit=10)
+    [claim] = await store.leases.claim(owner, lease_seconds=LEASE_SECONDS, limit=10)
     return claim
 
 
@@ -77,18 +77,18 @@ async def claim_new(store: Store, name: str | None = None, **fields: object) -> 
 
 async def reported(store: Store, cluster_id: str) -> tuple[Event, ...]:
     """The cluster's events since it was admitted."""
-    return tuple(event for event in await store.events(cluster_id) if event.type != "cluster.admitted")
+    return tuple(event for event in await store.clusters.events(cluster_id) if event.type != "cluster.admitted")
 
 
 async def move(store: Store, claim: Claim, *phases: Phase) -> None:
     for phase in phases:
-        await store.set_phase(claim, phase)
+        await store.status.set_phase(claim, phase)
 
 
 async def provision(store: Store, claim: Claim) -> None:
     """As a cluster begins: with secrets of its own."""
-    await store.save_secrets(claim, new_secrets(claim.cluster.spec, claim.at))
-    await store.set_phase(claim, Phase.PROVISIONING)
+    await store.status.save_secrets(claim, new_secrets(claim.cluster.spec, claim.at))
+    await store.status.set_phase(claim, Phase.PROVISIONING)
 
 
 async def set_back(store: Store, cluster_id: str, column: Column[object], seconds: float = 3600.0) -> None:
@@ -103,29 +103,29 @@ async def make_ready(store: Store, name: str | None = None, **fields: object) ->
     """A caller's cluster, ready, that nobody has claimed."""
     claim = await claim_new(store, name, **fields)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    await store.release(claim, due_in_seconds=None)
-    return await store.get_cluster(claim.cluster.id)
+    await store.leases.release(claim, due_in_seconds=None)
+    return await store.clusters.get(claim.cluster.id)
 
 
 async def make_template(store: Store, key: str = "key", **fields: object) -> Template:
     """A template that is ready; what it was made and tried with is deleted."""
-    template, _ = await store.create_template(spec_with(**fields), "default", key)
-    for ending in (lambda claim: store.template_saved(claim, 4096), store.template_verified):
+    template, _ = await store.templates.create(spec_with(**fields), "default", key)
+    for ending in (lambda claim: store.template_builds.saved(claim, 4096), store.template_builds.verified):
         await admit_all(store)
         claim = await claim_one(store)
         await provision(store, claim)
         await move(store, claim, Phase.READY)
         await ending(claim)
         await move(store, claim, Phase.DELETING, Phase.DELETED)
-    return await store.get_template(template.id)
+    return await store.templates.get(template.id)
 
 
 async def make_members(store: Store, pool: Pool, count: int) -> tuple[Cluster, ...]:
     """`count` members that wait for callers, the first ready first."""
-    await store.refill(pool.id, count, pool.spec)
+    await store.pools.refill(pool.id, count, pool.spec)
     await admit_all(store)
-    for claim in await store.claim("worker", lease_seconds=LEASE_SECONDS, limit=count):
+    for claim in await store.leases.claim("worker", lease_seconds=LEASE_SECONDS, limit=count):
         await move(store, claim, Phase.PROVISIONING, Phase.READY)
-        await store.set_paused(claim, paused=True)
-        await store.release(claim, due_in_seconds=None)
-    return await store.members(pool.id)
+        await store.provisioning.set_paused(claim, paused=True)
+        await store.leases.release(claim, due_in_seconds=None)
+    return await store.pools.members(pool.id)

@@ -12,14 +12,14 @@ from tests.support.specs import make_spec
 
 
 async def test_cancelled_writers_leave_no_lock_and_no_half_write(store: Store) -> None:
-    cluster, _ = await store.create_cluster(NewCluster("demo", make_spec()))
+    cluster, _ = await store.clusters.create(NewCluster("demo", make_spec()))
     await admit_all(store)
-    (claim,) = await store.claim("worker", lease_seconds=600, limit=1)
+    (claim,) = await store.leases.claim("worker", lease_seconds=600, limit=1)
     chance = random.Random(7)  # noqa: S311 - any moment will do
 
     async def write_for_ever() -> None:
         while True:
-            await store.append_event(claim, NewEvent("noise", "noise"))
+            await store.status.append_event(claim, NewEvent("noise", "noise"))
 
     for _ in range(40):
         writer = asyncio.create_task(write_for_ever())
@@ -27,13 +27,13 @@ async def test_cancelled_writers_leave_no_lock_and_no_half_write(store: Store) -
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)
         async with asyncio.timeout(5):
-            await store.append_event(claim, NewEvent("after", "after"))
+            await store.status.append_event(claim, NewEvent("after", "after"))
     after = [event for event in await _all_events(store, cluster.id) if event.type == "after"]
     assert len(after) == 40
 
 
 async def _all_events(store: Store, cluster_id: str) -> list[Event]:
     found: list[Event] = []
-    while page := await store.events(cluster_id, after=found[-1].id if found else 0):
+    while page := await store.clusters.events(cluster_id, after=found[-1].id if found else 0):
         found += page
     return found

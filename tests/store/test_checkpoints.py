@@ -18,112 +18,112 @@ from tests.store.helpers import claim_one, create, make_ready, move, set_back
 async def _make(store: Store, cluster_id: str, *names: str) -> Claim:
     """Checkpoints that are ready; the claim that made them is held."""
     for name in names:
-        await store.create_checkpoint(cluster_id, name)
+        await store.checkpoints.create(cluster_id, name)
     claim = await claim_one(store)
     for name in names:
-        await store.checkpoint_made(claim, name, 2**33)
+        await store.checkpoints.made(claim, name, 2**33)
     return claim
 
 
 async def test_a_checkpoint_is_made_by_who_claims_its_cluster(store: Store) -> None:
     ready = await make_ready(store)
-    wished = await store.create_checkpoint(ready.name, "clean-1")
+    wished = await store.checkpoints.create(ready.name, "clean-1")
     assert (wished.phase, wished.size_bytes) == (CheckpointPhase.CREATING, 0)
-    assert await store.list_checkpoints(ready.id) == await store.checkpoints_due(ready.id) == (wished,)
+    assert await store.checkpoints.list(ready.id) == await store.checkpoints.due(ready.id) == (wished,)
     claim = await claim_one(store)
-    await store.checkpoint_made(claim, "clean-1", 2**33)
-    [made] = await store.list_checkpoints(ready.id)
+    await store.checkpoints.made(claim, "clean-1", 2**33)
+    [made] = await store.checkpoints.list(ready.id)
     assert (made.name, made.phase, made.size_bytes) == ("clean-1", CheckpointPhase.READY, 2**33)
-    assert await store.checkpoints_due(ready.id) == ()
-    await store.release(claim, due_in_seconds=None)
-    assert await store.seconds_until_due() is None
+    assert await store.checkpoints.due(ready.id) == ()
+    await store.leases.release(claim, due_in_seconds=None)
+    assert await store.leases.seconds_until_due() is None
 
 
 async def test_a_wish_under_a_claim_is_seen_when_it_ends(store: Store) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
-    await store.create_checkpoint(ready.id, "two")
-    await store.release(claim, due_in_seconds=None)
+    await store.checkpoints.create(ready.id, "two")
+    await store.leases.release(claim, due_in_seconds=None)
     claim = await claim_one(store)
-    await store.delete_checkpoint(ready.id, "one")
-    await store.release(claim, due_in_seconds=3600)
+    await store.checkpoints.delete(ready.id, "one")
+    await store.leases.release(claim, due_in_seconds=3600)
     assert (await claim_one(store)).cluster.id == ready.id
-    assert [checkpoint.name for checkpoint in await store.checkpoints_due(ready.id)] == ["one", "two"]
+    assert [checkpoint.name for checkpoint in await store.checkpoints.due(ready.id)] == ["one", "two"]
 
 
 async def test_a_checkpoint_that_is_discarded_frees_its_name(store: Store) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
-    gone = await store.delete_checkpoint(ready.id, "one")
+    gone = await store.checkpoints.delete(ready.id, "one")
     assert gone.phase is CheckpointPhase.DELETING
-    assert await store.delete_checkpoint(ready.id, "one") == gone
+    assert await store.checkpoints.delete(ready.id, "one") == gone
     with pytest.raises(Conflict):
-        await store.create_checkpoint(ready.id, "one")
-    await store.checkpoint_gone(claim, "one")
-    assert await store.list_checkpoints(ready.id) == ()
-    assert await store.create_checkpoint(ready.id, "one")
+        await store.checkpoints.create(ready.id, "one")
+    await store.checkpoints.gone(claim, "one")
+    assert await store.checkpoints.list(ready.id) == ()
+    assert await store.checkpoints.create(ready.id, "one")
 
 
 async def test_one_that_is_wished_gone_while_it_is_made_is_not_ready(store: Store) -> None:
     ready = await make_ready(store)
-    await store.create_checkpoint(ready.id, "one")
+    await store.checkpoints.create(ready.id, "one")
     claim = await claim_one(store)
-    await store.delete_checkpoint(ready.id, "one")
-    await store.checkpoint_made(claim, "one", 1)
-    assert [checkpoint.phase for checkpoint in await store.checkpoints_due(ready.id)] == [CheckpointPhase.DELETING]
+    await store.checkpoints.delete(ready.id, "one")
+    await store.checkpoints.made(claim, "one", 1)
+    assert [checkpoint.phase for checkpoint in await store.checkpoints.due(ready.id)] == [CheckpointPhase.DELETING]
 
 
 async def test_a_reset_goes_to_a_checkpoint_that_is_ready(store: Store) -> None:
     ready = await make_ready(store)
     to = BootSource("checkpoint", "one")
     with pytest.raises(NotFound):
-        await store.request_reset(ready.id, to)
-    await store.create_checkpoint(ready.id, "one")
+        await store.lifecycle.reset(ready.id, to)
+    await store.checkpoints.create(ready.id, "one")
     with pytest.raises(Conflict, match="creating"):
-        await store.request_reset(ready.id, to)
+        await store.lifecycle.reset(ready.id, to)
     claim = await claim_one(store)
-    await store.checkpoint_made(claim, "one", 1)
-    assert (await store.request_reset(ready.id, to)).reset_to == to
+    await store.checkpoints.made(claim, "one", 1)
+    assert (await store.lifecycle.reset(ready.id, to)).reset_to == to
     with pytest.raises(Conflict, match="being reset"):
-        await store.delete_checkpoint(ready.id, "one")
-    assert (await store.begin(claim, to, reset=True)).origin == to
+        await store.checkpoints.delete(ready.id, "one")
+    assert (await store.provisioning.begin(claim, to, reset=True)).origin == to
     with pytest.raises(Conflict, match="being reset"):
-        await store.delete_checkpoint(ready.id, "one")
+        await store.checkpoints.delete(ready.id, "one")
     await move(store, claim, Phase.READY)
-    assert [checkpoint.name for checkpoint in await store.list_checkpoints(ready.id)] == ["one"]
-    assert await store.delete_checkpoint(ready.id, "one")
+    assert [checkpoint.name for checkpoint in await store.checkpoints.list(ready.id)] == ["one"]
+    assert await store.checkpoints.delete(ready.id, "one")
 
 
 async def test_when_there_can_be_none(store: Store) -> None:
     waiting = await create(store)
     with pytest.raises(NotReady):
-        await store.create_checkpoint(waiting.id, "one")
-    await store.request_deletion(waiting.id)
+        await store.checkpoints.create(waiting.id, "one")
+    await store.updates.delete(waiting.id)
     with pytest.raises(Conflict):
-        await store.create_checkpoint(waiting.id, "one")
+        await store.checkpoints.create(waiting.id, "one")
     for name in ("", "Über", "a" * 41, "-a", "../a"):
         with pytest.raises(BadName):
-            await store.create_checkpoint(waiting.id, name)
+            await store.checkpoints.create(waiting.id, name)
     with pytest.raises(NotFound):
-        await store.create_checkpoint("nobody", "one")
+        await store.checkpoints.create("nobody", "one")
     with pytest.raises(NotFound):
-        await store.delete_checkpoint("nobody", "one")
+        await store.checkpoints.delete("nobody", "one")
 
 
 async def test_none_while_the_cluster_is_to_be_reset(store: Store) -> None:
     ready = await make_ready(store)
-    await store.request_reset(ready.id, IMAGE)
+    await store.lifecycle.reset(ready.id, IMAGE)
     with pytest.raises(Conflict):
-        await store.create_checkpoint(ready.id, "one")
+        await store.checkpoints.create(ready.id, "one")
 
 
 async def test_there_are_not_too_many(store: Store) -> None:
     ready = await make_ready(store)
     for number in range(MOST):
-        await store.create_checkpoint(ready.id, f"number-{number}")
+        await store.checkpoints.create(ready.id, f"number-{number}")
     with pytest.raises(Conflict, match="the maximum"):
-        await store.create_checkpoint(ready.id, "one-more")
-    assert len(await store.checkpoints_due(ready.id)) == MOST
+        await store.checkpoints.create(ready.id, "one-more")
+    assert len(await store.checkpoints.due(ready.id)) == MOST
 
 
 async def test_they_go_with_their_cluster(store: Store) -> None:
@@ -131,40 +131,40 @@ async def test_they_go_with_their_cluster(store: Store) -> None:
     claim = await _make(store, ready.id, "one")
     await move(store, claim, Phase.DELETING)
     with pytest.raises(NotFound):
-        await store.delete_checkpoint(ready.id, "two")
+        await store.checkpoints.delete(ready.id, "two")
     await move(store, claim, Phase.DELETED)
-    assert await store.list_checkpoints(ready.id) == ()
+    assert await store.checkpoints.list(ready.id) == ()
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_they_go_when_all_of_a_cluster_that_failed_is_cleared_away(store: Store, at_once: bool) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
-    await store.set_phase(claim, Phase.FAILED, free=at_once)
+    await store.status.set_phase(claim, Phase.FAILED, free=at_once)
     if not at_once:
-        [kept] = await store.list_checkpoints(ready.id)
+        [kept] = await store.checkpoints.list(ready.id)
         assert kept.name == "one", "a hold may keep what it lies on"
-        await store.free(claim)
-    assert await store.list_checkpoints(ready.id) == ()
-    assert (await store.queue()).in_use == Resources()
+        await store.status.free(claim)
+    assert await store.checkpoints.list(ready.id) == ()
+    assert (await store.admission.queue()).in_use == Resources()
 
 
 async def test_they_take_room_while_their_cluster_waits_to_be_woken_up(store: Store) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
     await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
-    queue = await store.queue()
+    queue = await store.admission.queue()
     assert queue.in_use == hibernated_demand(ready.spec) + Resources(disk_gib=8)
     assert queue.saved_gib == 8
 
 
 async def test_only_who_has_the_claim_may_report(store: Store) -> None:
     ready = await make_ready(store)
-    await store.create_checkpoint(ready.id, "one")
+    await store.checkpoints.create(ready.id, "one")
     claim = await claim_one(store)
     await set_back(store, ready.id, clusters.c.lease_expires_at)
     await claim_one(store, "heir")
     with pytest.raises(LeaseLost):
-        await store.checkpoint_made(claim, "one", 1)
+        await store.checkpoints.made(claim, "one", 1)
     with pytest.raises(LeaseLost):
-        await store.checkpoint_gone(claim, "one")
+        await store.checkpoints.gone(claim, "one")

@@ -21,7 +21,7 @@ from tests.support.specs import make_spec
 
 async def test_a_new_cluster_is_found_by_id_and_by_name(store: Store) -> None:
     made = await create(store, "demo", ttl_seconds=600, labels={"team": "a"})
-    assert made == await store.get_cluster(made.id) == await store.get_cluster("demo")
+    assert made == await store.clusters.get(made.id) == await store.clusters.get("demo")
     assert (made.phase, made.desired, made.generation) == (Phase.PENDING, Desired.PRESENT, 1)
     assert made.spec == make_spec().model_copy(update={"labels": {"team": "a"}, "ttl_seconds": 600})
     assert made.expires_at is None, "it counts from when the cluster is ready"
@@ -42,26 +42,26 @@ async def test_an_id_is_never_a_name_and_a_made_up_name_always_one(store: Store)
 @pytest.mark.parametrize("missing", ["demo", "0123456789ab"])
 async def test_what_is_not_there_is_not_found(store: Store, missing: str) -> None:
     with pytest.raises(NotFound):
-        await store.get_cluster(missing)
+        await store.clusters.get(missing)
     with pytest.raises(NotFound):
-        await store.request_deletion(missing)
+        await store.updates.delete(missing)
 
 
 async def test_a_name_is_taken_until_its_cluster_is_deleted(store: Store) -> None:
     first = await create(store, "demo")
     with pytest.raises(NameTaken):
         await create(store, "demo")
-    await store.request_deletion("demo")
+    await store.updates.delete("demo")
     claim = await claim_one(store)
     await move(store, claim, Phase.DELETING)
     with pytest.raises(NameTaken):
         await create(store, "demo")
     await move(store, claim, Phase.DELETED)
     with pytest.raises(NotFound):
-        await store.get_cluster("demo")
+        await store.clusters.get("demo")
     second = await create(store, "demo")
-    assert (await store.get_cluster("demo")).id == second.id
-    assert (await store.get_cluster(first.id)).phase is Phase.DELETED
+    assert (await store.clusters.get("demo")).id == second.id
+    assert (await store.clusters.get(first.id)).phase is Phase.DELETED
 
 
 async def test_of_creations_of_one_name_at_once_one_wins(store: Store) -> None:
@@ -73,13 +73,13 @@ async def test_of_creations_of_one_name_at_once_one_wins(store: Store) -> None:
 
 async def test_an_idempotency_key_makes_one_cluster(store: Store) -> None:
     new, key = NewCluster(None, make_spec()), IdempotencyKey("key", "fingerprint")
-    results = await asyncio.gather(*(store.create_cluster(new, key) for _ in range(8)))
+    results = await asyncio.gather(*(store.clusters.create(new, key) for _ in range(8)))
     assert len({cluster.id for cluster, _ in results}) == 1
     assert sorted(created for _, created in results) == [False] * 7 + [True]
-    assert len((await store.list_clusters()).clusters) == 1
+    assert len((await store.clusters.list()).clusters) == 1
     with pytest.raises(IdempotencyKeyReused):
-        await store.create_cluster(new, IdempotencyKey("key", "another"))
-    other, created = await store.create_cluster(new, IdempotencyKey("key-2", "fingerprint"))
+        await store.clusters.create(new, IdempotencyKey("key", "another"))
+    other, created = await store.clusters.create(new, IdempotencyKey("key-2", "fingerprint"))
     assert created
     assert other.id != results[0][0].id
 
@@ -88,8 +88,8 @@ async def test_a_refused_creation_leaves_nothing(store: Store) -> None:
     await create(store, "demo")
     key = IdempotencyKey("key", "fingerprint")
     with pytest.raises(NameTaken):
-        await store.create_cluster(NewCluster("demo", make_spec()), key)
-    other, created = await store.create_cluster(NewCluster("other", make_spec()), key)
+        await store.clusters.create(NewCluster("demo", make_spec()), key)
+    other, created = await store.clusters.create(NewCluster("other", make_spec()), key)
     assert (other.name, created) == ("other", True)
 
 
@@ -98,19 +98,19 @@ async def test_pages_hold_every_cluster_once_newest_first(store: Store) -> None:
     expected = [
         cluster.id
         for cluster in sorted(
-            [await store.get_cluster(id_) for id_ in made], key=lambda c: (c.created_at, c.id), reverse=True
+            [await store.clusters.get(id_) for id_ in made], key=lambda c: (c.created_at, c.id), reverse=True
         )
     ]
     seen: list[str] = []
     cursor: str | None = None
     for size in (3, 3, 1):
-        page = await store.list_clusters(limit=3, cursor=cursor)
+        page = await store.clusters.list(limit=3, cursor=cursor)
         assert len(page.clusters) == size
         seen += [cluster.id for cluster in page.clusters]
         cursor = page.next_cursor
     assert cursor is None
     assert seen == expected
-    assert (await store.list_clusters(limit=7)).next_cursor is None
+    assert (await store.clusters.list(limit=7)).next_cursor is None
 
 
 def cursor_of(*parts: object) -> str:
@@ -129,7 +129,7 @@ def cursor_of(*parts: object) -> str:
 )
 async def test_a_made_up_cursor_is_refused(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
-        await store.list_clusters(cursor=cursor)
+        await store.clusters.list(cursor=cursor)
 
 
 async def test_listing_by_labels_and_phases(store: Store) -> None:
@@ -138,14 +138,14 @@ async def test_listing_by_labels_and_phases(store: Store) -> None:
     await create(store, "c", labels={"team": "y", "job": "1"})
     gone = await create(store, "d", labels={"team": "x"})
     await admit_all(store)
-    for claim in await store.claim("worker", lease_seconds=60, limit=10):
+    for claim in await store.leases.claim("worker", lease_seconds=60, limit=10):
         if claim.cluster.id == gone.id:
             await move(store, claim, Phase.DELETING, Phase.DELETED)
         elif claim.cluster.name == "b":
             await move(store, claim, Phase.PROVISIONING)
 
     async def listed(**filters: object) -> list[str]:
-        return sorted(c.name for c in (await store.list_clusters(**filters)).clusters)  # type: ignore[arg-type]
+        return sorted(c.name for c in (await store.clusters.list(**filters)).clusters)  # type: ignore[arg-type]
 
     assert await listed() == ["a", "b", "c"]
     assert await listed(labels={"team": "x"}) == ["a", "b"]
@@ -157,22 +157,22 @@ async def test_listing_by_labels_and_phases(store: Store) -> None:
 
 async def test_a_wish_for_deletion_may_be_repeated(store: Store) -> None:
     made = await create(store, "demo")
-    first = await store.request_deletion("demo")
+    first = await store.updates.delete("demo")
     assert first.desired is Desired.ABSENT
     assert first.phase is Phase.PENDING
-    assert await store.request_deletion(made.id) == first
+    assert await store.updates.delete(made.id) == first
     await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
-    assert (await store.request_deletion(made.id)).phase is Phase.DELETED
+    assert (await store.updates.delete(made.id)).phase is Phase.DELETED
     with pytest.raises(NotFound):
-        await store.request_deletion("demo")
+        await store.updates.delete("demo")
 
 
 async def test_a_wish_makes_a_settled_cluster_due(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    await store.release(claim, due_in_seconds=None)
-    assert await store.claim("worker", lease_seconds=60, limit=1) == ()
-    await store.request_deletion(claim.cluster.id)
+    await store.leases.release(claim, due_in_seconds=None)
+    assert await store.leases.claim("worker", lease_seconds=60, limit=1) == ()
+    await store.updates.delete(claim.cluster.id)
     assert (await claim_one(store)).cluster.desired is Desired.ABSENT
 
 
@@ -180,7 +180,7 @@ async def test_listing_by_owner(store: Store) -> None:
     mine = [await create(store, owner="me") for _ in range(3)]
     await create(store, owner="you")
     await admit_all(store)
-    page = await store.list_clusters(owner="me", limit=2)
-    rest = await store.list_clusters(owner="me", limit=2, cursor=page.next_cursor)
+    page = await store.clusters.list(owner="me", limit=2)
+    rest = await store.clusters.list(owner="me", limit=2, cursor=page.next_cursor)
     assert {c.id for c in (*page.clusters, *rest.clusters)} == {cluster.id for cluster in mine}
-    assert (await store.list_clusters(owner="nobody")).clusters == ()
+    assert (await store.clusters.list(owner="nobody")).clusters == ()

@@ -70,7 +70,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 
 async def fill(store: Store, count: int) -> tuple[Cluster, ...]:
-    pool = await store.create_pool(NewPool("warm", "default", make_spec(), count, count))
+    pool = await store.pools.create(NewPool("warm", "default", make_spec(), count, count))
     return await make_members(store, pool, count)
 
 
@@ -91,8 +91,7 @@ async def until_blocked(store: Store, count: int) -> None:
 async def unfinished(store: Store, new: NewCluster, key: IdempotencyKey | None = None) -> AsyncIterator[Unfinished]:
     """A request that has claimed a member, and whose transaction has not ended yet; it has after the block."""
     database = Unfinished(store._database)
-    plain, store._database = store._database, cast("Database", database)
-    request = asyncio.create_task(store.create_cluster(new, key))
+    request = asyncio.create_task(Store(cast("Database", database)).clusters.create(new, key))
     try:
         await database.reached.wait()
         yield database
@@ -105,7 +104,6 @@ async def unfinished(store: Store, new: NewCluster, key: IdempotencyKey | None =
     finally:
         database.end.set()
         await asyncio.gather(request, return_exceptions=True)
-        store._database = plain
 
 
 async def in_the_meantime(store: Store, request: Awaitable[Any], database: Unfinished) -> Any:
@@ -120,9 +118,9 @@ async def test_who_waits_for_its_key_holds_no_member(stores: tuple[Store, Store]
     first, store = stores
     found = await fill(store, 2)
     async with unfinished(first, NewCluster(None, make_spec()), KEY) as database:
-        copies = [asyncio.create_task(store.create_cluster(NewCluster(None, make_spec()), KEY)) for _ in range(3)]
+        copies = [asyncio.create_task(store.clusters.create(NewCluster(None, make_spec()), KEY)) for _ in range(3)]
         await until_blocked(store, 3)
-        other, _ = await in_the_meantime(store, store.create_cluster(NewCluster(None, make_spec())), database)
+        other, _ = await in_the_meantime(store, store.clusters.create(NewCluster(None, make_spec())), database)
         assert other.phase is Phase.READY
     made = await asyncio.gather(*copies)
     assert [created for _, created in made] == [False] * 3
@@ -133,13 +131,13 @@ async def test_who_waits_for_its_name_holds_no_member(stores: tuple[Store, Store
     first, store = stores
     found = await fill(store, 2)
     async with unfinished(first, NewCluster("demo", make_spec())) as database:
-        same = asyncio.create_task(store.create_cluster(NewCluster("demo", make_spec())))
+        same = asyncio.create_task(store.clusters.create(NewCluster("demo", make_spec())))
         await until_blocked(store, 1)
-        other, _ = await in_the_meantime(store, store.create_cluster(NewCluster(None, make_spec())), database)
+        other, _ = await in_the_meantime(store, store.clusters.create(NewCluster(None, make_spec())), database)
         assert other.phase is Phase.READY
     with pytest.raises(NameTaken):
         await same
-    assert {other.id, (await store.get_cluster("demo")).id} == {member.id for member in found}
+    assert {other.id, (await store.clusters.get("demo")).id} == {member.id for member in found}
 
 
 @pytest.mark.parametrize("what", ["key", "name"])
@@ -149,13 +147,13 @@ async def test_a_key_or_name_whose_transaction_is_rolled_back_is_free(stores: tu
     new, key = NewCluster("demo" if what == "name" else None, make_spec()), KEY if what == "key" else None
     async with unfinished(first, new, key) as database:
         database.fail = True
-        same = asyncio.create_task(store.create_cluster(new, key))
+        same = asyncio.create_task(store.clusters.create(new, key))
         await until_blocked(store, 1)
     made, created = await same
     assert created
     assert made.phase is Phase.READY
     assert made.id in {member.id for member in found}
-    assert len(await store.members(str(found[0].pool_id))) == 1
+    assert len(await store.pools.members(str(found[0].pool_id))) == 1
 
 
 async def test_a_member_that_another_transaction_gives_back_is_waited_for(
@@ -166,7 +164,7 @@ async def test_a_member_that_another_transaction_gives_back_is_waited_for(
     async with unfinished(first, NewCluster(None, make_spec())) as database:
         database.fail = True
         looked.clear()
-        request = asyncio.create_task(store.create_cluster(NewCluster("mine", make_spec()), KEY))
+        request = asyncio.create_task(store.clusters.create(NewCluster("mine", make_spec()), KEY))
         if not on_sqlite(store):  # where it cannot even look before the other transaction has ended
             await looked.wait()
     mine, created = await request
@@ -180,7 +178,7 @@ async def test_a_member_that_another_transaction_claims_is_not_waited_for(
     first, store = stores
     [member] = await fill(store, 1)
     async with unfinished(first, NewCluster(None, make_spec())):
-        request = asyncio.create_task(store.create_cluster(NewCluster(None, make_spec())))
+        request = asyncio.create_task(store.clusters.create(NewCluster(None, make_spec())))
         if not on_sqlite(store):
             await looked.wait()
     mine, _ = await request
@@ -189,23 +187,23 @@ async def test_a_member_that_another_transaction_claims_is_not_waited_for(
 
 async def test_a_member_that_a_worker_is_at_is_waited_for(store: Store, looked: asyncio.Event) -> None:
     [member] = await fill(store, 1)
-    await store.requeue([member.id])
+    await store.maintenance.requeue([member.id])
     claim = await claim_one(store)
-    request = asyncio.create_task(store.create_cluster(NewCluster(None, make_spec())))
+    request = asyncio.create_task(store.clusters.create(NewCluster(None, make_spec())))
     await looked.wait()
-    await store.renew(claim, lease_seconds=60)
-    await store.release(claim, due_in_seconds=None)
+    await store.leases.renew(claim, lease_seconds=60)
+    await store.leases.release(claim, due_in_seconds=None)
     mine, _ = await request
     assert (mine.id, mine.phase) == (member.id, Phase.READY)
 
 
 async def test_a_member_that_turns_out_broken_is_waited_for_no_longer(store: Store, looked: asyncio.Event) -> None:
     [member] = await fill(store, 1)
-    await store.requeue([member.id])
+    await store.maintenance.requeue([member.id])
     claim = await claim_one(store)
-    request = asyncio.create_task(store.create_cluster(NewCluster(None, make_spec())))
+    request = asyncio.create_task(store.clusters.create(NewCluster(None, make_spec())))
     await looked.wait()
-    await store.set_phase(claim, Phase.FAILED)
+    await store.status.set_phase(claim, Phase.FAILED)
     async with asyncio.timeout(pool_claims.WAIT_SECONDS / 2):
         mine, _ = await request
     assert (mine.phase, mine.id == member.id) == (Phase.PENDING, False)
@@ -222,7 +220,7 @@ async def test_a_member_that_stays_locked_is_waited_for_for_a_bounded_time(
         async with store._database.write() as transaction:
             lock = select(clusters.c.id).where(clusters.c.id == member.id).with_for_update()
             await transaction.connection.execute(lock)
-            mine, _ = await store.create_cluster(NewCluster(None, make_spec()))
+            mine, _ = await store.clusters.create(NewCluster(None, make_spec()))
         assert (mine.phase, mine.id == member.id) == (Phase.PENDING, False)
     finally:
         await store.close()
@@ -233,10 +231,10 @@ async def test_as_many_requests_as_members_get_one_each_while_workers_look_at_th
 
     async def look() -> None:
         for _ in range(10):
-            await stores[1].requeue([member.id for member in found])
-            for claim in await stores[1].claim("worker", lease_seconds=60, limit=3):
-                await stores[1].release(claim, due_in_seconds=60)
+            await stores[1].maintenance.requeue([member.id for member in found])
+            for claim in await stores[1].leases.claim("worker", lease_seconds=60, limit=3):
+                await stores[1].leases.release(claim, due_in_seconds=60)
 
-    requests = (stores[number % 2].create_cluster(NewCluster(None, make_spec())) for number in range(6))
+    requests = (stores[number % 2].clusters.create(NewCluster(None, make_spec())) for number in range(6))
     made, _ = await asyncio.gather(asyncio.gather(*requests), look())
     assert {cluster.id for cluster, _ in made} == {member.id for member in found}

@@ -44,7 +44,7 @@ async def test_what_was_written_is_there_after_opening_again(empty_url: str) -> 
     await store.close()
     store = await Store.open(empty_url)
     try:
-        assert await store.get_cluster("demo") == made
+        assert await store.clusters.get("demo") == made
         await store.ping()
     finally:
         await store.close()
@@ -141,7 +141,7 @@ async def test_a_row_locked_for_too_long_is_database_unavailable(postgres_url: s
             await transaction.connection.execute(lock)
             with pytest.raises(DatabaseUnavailable):
                 await impatient_lock()
-        await store.renew(claim, lease_seconds=60)
+        await store.leases.renew(claim, lease_seconds=60)
     finally:
         await store.close()
 

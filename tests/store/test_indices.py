@@ -17,43 +17,43 @@ from tests.store.helpers import create
 from tests.support.specs import make_spec
 
 QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
-    "by ids": (lambda store: store.requeue(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
-    "by name": (lambda store: store.get_cluster("demo"), {"uq_clusters_living_name"}),
-    "a page": (lambda store: store.list_clusters(), {"ix_clusters_living_created_at_id"}),
+    "by ids": (lambda store: store.maintenance.requeue(["0123456789ab"]), {"sqlite_autoindex_clusters_1"}),
+    "by name": (lambda store: store.clusters.get("demo"), {"uq_clusters_living_name"}),
+    "a page": (lambda store: store.clusters.list(), {"ix_clusters_living_created_at_id"}),
     "a page of one phase": (
-        lambda store: store.list_clusters(phases={Phase.READY}),
+        lambda store: store.clusters.list(phases={Phase.READY}),
         {"ix_clusters_living_created_at_id"},
     ),
-    "a page of an owner": (lambda store: store.list_clusters(owner="me"), {"ix_clusters_owner_created_at_id"}),
+    "a page of an owner": (lambda store: store.clusters.list(owner="me"), {"ix_clusters_owner_created_at_id"}),
     "a page of a label": (
-        lambda store: store.list_clusters(labels={"a": "b"}),
+        lambda store: store.clusters.list(labels={"a": "b"}),
         {"ix_clusters_living_created_at_id", "sqlite_autoindex_clusters_1", "sqlite_autoindex_labels_1"},
     ),
-    "the queue": (lambda store: store.queue(), {"ix_clusters_queue", "ix_clusters_reserved"}),
-    "who has a share": (lambda store: store.occupants(), {"ix_clusters_reserved"}),
+    "the queue": (lambda store: store.admission.queue(), {"ix_clusters_queue", "ix_clusters_reserved"}),
+    "who has a share": (lambda store: store.admission.occupants(), {"ix_clusters_reserved"}),
     "when to look": (
-        lambda store: store.seconds_until_due(),
+        lambda store: store.leases.seconds_until_due(),
         {"ix_clusters_due_at", "ix_clusters_lease_expires_at"},
     ),
     "a claim": (
-        lambda store: store.claim("worker", lease_seconds=60, limit=1),
+        lambda store: store.leases.claim("worker", lease_seconds=60, limit=1),
         {"ix_clusters_due_at", "sqlite_autoindex_clusters_1"},
     ),
     "a member that waits for a caller": (
-        lambda store: store.create_cluster(NewCluster(None, make_spec())),
+        lambda store: store.clusters.create(NewCluster(None, make_spec())),
         {"ix_clusters_warm"},
     ),
-    "the members of a pool": (lambda store: store.members("0123456789ab"), {"ix_clusters_pool_id"}),
+    "the members of a pool": (lambda store: store.pools.members("0123456789ab"), {"ix_clusters_pool_id"}),
     "the forks of templates": (
-        lambda store: store.list_templates(),
+        lambda store: store.templates.list(),
         {"ix_clusters_template_id", "ix_templates_recorded_created_at_id"},
     ),
     "a template to fork from": (
-        lambda store: store.find_template("key", "default"),
+        lambda store: store.templates.find("key", "default"),
         {"uq_templates_serving_key", "ix_clusters_template_id"},
     ),
-    "templates without forks": (lambda store: store.close_templates(), {"ix_clusters_template_id"}),
-    "whom to forget": (lambda store: store.purge_deleted(60, limit=10), {"ix_clusters_deleted_at"}),
+    "templates without forks": (lambda store: store.templates.close(), {"ix_clusters_template_id"}),
+    "whom to forget": (lambda store: store.maintenance.purge_deleted(60, limit=10), {"ix_clusters_deleted_at"}),
 }
 
 

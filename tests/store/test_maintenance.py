@@ -25,11 +25,11 @@ async def test_all_that_is_not_deleted_is_known(store: Store) -> None:
     await move(store, gone, Phase.DELETING, Phase.DELETED)
     running = await claim_new(store)
     await move(store, running, Phase.PROVISIONING)
-    await store.request_deletion(running.cluster.id)
+    await store.updates.delete(running.cluster.id)
     waiting = await create(store)
     held = await create(store, hold=Hold(datetime.now(UTC) + timedelta(hours=1), "why"))
     lapsed = await create(store, hold=Hold(datetime.now(UTC) - timedelta(hours=1), "why"))
-    known = {cluster.id: cluster for cluster in await store.known()}
+    known = {cluster.id: cluster for cluster in await store.maintenance.known()}
     assert set(known) == {running.cluster.id, waiting.id, held.id, lapsed.id}
     provisioning = known[running.cluster.id]
     assert (provisioning.phase, provisioning.desired) == (Phase.PROVISIONING, Desired.ABSENT)
@@ -40,8 +40,8 @@ async def test_all_that_is_not_deleted_is_known(store: Store) -> None:
 async def test_who_is_nudged_is_due(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    await store.release(claim, due_in_seconds=None)
-    await store.requeue([claim.cluster.id, "0123456789ab"])
+    await store.leases.release(claim, due_in_seconds=None)
+    await store.maintenance.requeue([claim.cluster.id, "0123456789ab"])
     assert (await claim_one(store)).cluster.id == claim.cluster.id
 
 
@@ -49,24 +49,24 @@ async def test_who_is_nudged_is_due(store: Store) -> None:
 async def test_a_nudge_under_a_claim_is_due_after_it(store: Store, due_in_seconds: float | None) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    await store.requeue([claim.cluster.id])
-    await store.release(claim, due_in_seconds=due_in_seconds)
+    await store.maintenance.requeue([claim.cluster.id])
+    await store.leases.release(claim, due_in_seconds=due_in_seconds)
     again = await claim_one(store)
-    await store.release(again, due_in_seconds=due_in_seconds)
-    assert await store.claim("worker", lease_seconds=60, limit=1) == ()
+    await store.leases.release(again, due_in_seconds=due_in_seconds)
+    assert await store.leases.claim("worker", lease_seconds=60, limit=1) == ()
 
 
 async def test_a_nudge_moves_nobody_back_in_line_and_wakes_no_deleted_one(store: Store) -> None:
     made = await create(store)
     await admit_all(store)
-    gone = (await store.claim("worker", lease_seconds=60, limit=1))[0]
+    gone = (await store.leases.claim("worker", lease_seconds=60, limit=1))[0]
     await move(store, gone, Phase.DELETING, Phase.DELETED)
     first = await create(store)
     await admit_all(store)
     await set_back(store, first.id, clusters.c.due_at, 100)
     with store.watch_work() as work:
-        await store.requeue([first.id, made.id])
-        await store.requeue([])
+        await store.maintenance.requeue([first.id, made.id])
+        await store.maintenance.requeue([])
         assert not await work.wait(0.05)
     claim = await claim_one(store)
     assert claim.due_at is not None
@@ -75,13 +75,13 @@ async def test_a_nudge_moves_nobody_back_in_line_and_wakes_no_deleted_one(store:
 
 async def _everything_of_one(store: Store) -> str:
     spec = spec_with(labels={"team": "a"})
-    made, _ = await store.create_cluster(NewCluster(None, spec), IdempotencyKey("key", "fingerprint"))
+    made, _ = await store.clusters.create(NewCluster(None, spec), IdempotencyKey("key", "fingerprint"))
     await admit_all(store)
     claim = await claim_one(store)
-    await store.save_secrets(claim, new_secrets(make_spec(), _NOW))
-    await store.append_event(claim, NewEvent("step.done", "done"))
-    await store.report_step(claim, StepReport("boot", None, StepState.DONE, 1, _NOW))
-    await store.save_evidence(claim, {"console": "text"})
+    await store.status.save_secrets(claim, new_secrets(make_spec(), _NOW))
+    await store.status.append_event(claim, NewEvent("step.done", "done"))
+    await store.status.report_step(claim, StepReport("boot", None, StepState.DONE, 1, _NOW))
+    await store.status.save_evidence(claim, {"console": "text"})
     await move(store, claim, Phase.DELETING, Phase.DELETED)
     return made.id
 
@@ -89,18 +89,18 @@ async def _everything_of_one(store: Store) -> str:
 async def test_the_deleted_are_forgotten_with_all_that_was_theirs(store: Store) -> None:
     gone = await _everything_of_one(store)
     living = await create(store)
-    assert await store.purge_deleted(3600, limit=100) == 0
-    assert (await store.get_cluster(gone)).phase is Phase.DELETED
+    assert await store.maintenance.purge_deleted(3600, limit=100) == 0
+    assert (await store.clusters.get(gone)).phase is Phase.DELETED
     await set_back(store, gone, clusters.c.deleted_at, 3700)
-    assert await store.purge_deleted(3600, limit=100) == 1
+    assert await store.maintenance.purge_deleted(3600, limit=100) == 1
     with pytest.raises(NotFound):
-        await store.get_cluster(gone)
+        await store.clusters.get(gone)
     async with store._database.read() as connection:
         for table in tables.metadata.sorted_tables:
             count = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
             assert count == (1 if table is clusters else 0), table.name
-    assert (await store.get_cluster(living.id)) == living
-    again, created = await store.create_cluster(NewCluster(None, make_spec()), IdempotencyKey("key", "another"))
+    assert (await store.clusters.get(living.id)) == living
+    again, created = await store.clusters.create(NewCluster(None, make_spec()), IdempotencyKey("key", "another"))
     assert created
     assert again.id != gone
 
@@ -112,14 +112,14 @@ async def test_the_longest_deleted_are_forgotten_first_and_not_all_at_once(store
         await move(store, claim, Phase.DELETING, Phase.DELETED)
         await set_back(store, claim.cluster.id, clusters.c.deleted_at, age)
         made.append(claim.cluster.id)
-    assert await store.purge_deleted(50, limit=2) == 2
-    assert [c.id for c in (await store.list_clusters(phases={Phase.DELETED})).clusters] == [made[1]]
-    assert await store.purge_deleted(50, limit=2) == 1
-    assert await store.purge_deleted(50, limit=2) == 0
+    assert await store.maintenance.purge_deleted(50, limit=2) == 2
+    assert [c.id for c in (await store.clusters.list(phases={Phase.DELETED})).clusters] == [made[1]]
+    assert await store.maintenance.purge_deleted(50, limit=2) == 1
+    assert await store.maintenance.purge_deleted(50, limit=2) == 0
 
 
 async def test_a_claim_on_what_is_forgotten_ends_quietly(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.DELETING, Phase.DELETED)
-    assert await store.purge_deleted(-1, limit=1) == 1
-    await store.release(claim, due_in_seconds=None)
+    assert await store.maintenance.purge_deleted(-1, limit=1) == 1
+    await store.leases.release(claim, due_in_seconds=None)

@@ -45,7 +45,7 @@ async def test_stores_that_open_one_new_database_at_once_agree(postgres_url: str
     try:
         made = await create(stores[0], "demo")
         for store in stores:
-            assert await store.get_cluster("demo") == made
+            assert await store.clusters.get("demo") == made
     finally:
         for store in stores:
             await store.close()

@@ -31,7 +31,7 @@ async def test_a_waiter_is_woken(store: Store) -> None:
     async with asyncio.TaskGroup() as group:
         waiter = group.create_task(store.changed(made.id, timeout=SOON))
         await asyncio.sleep(0)
-        await store.request_deletion(made.id)
+        await store.updates.delete(made.id)
     assert waiter.result()
 
 
@@ -39,7 +39,7 @@ async def test_who_watches_one_cluster_is_not_told_of_another(store: Store) -> N
     claim = await claim_new(store)
     other = await create(store)
     with store.watch(claim.cluster.id) as mine, store.watch(other.id) as others:
-        await store.append_event(claim, NewEvent("step.done", "done"))
+        await store.status.append_event(claim, NewEvent("step.done", "done"))
         assert await mine.wait(SOON)
         assert not await others.wait(QUIET)
 
@@ -47,13 +47,13 @@ async def test_who_watches_one_cluster_is_not_told_of_another(store: Store) -> N
 async def test_every_change_that_callers_see_wakes(store: Store) -> None:
     claim = await claim_new(store)
     with store.watch(claim.cluster.id) as watch:
-        await store.set_phase(claim, Phase.PROVISIONING)
+        await store.status.set_phase(claim, Phase.PROVISIONING)
         assert await watch.wait(SOON)
-        await store.set_endpoints(claim, {})
+        await store.status.set_endpoints(claim, {})
         assert await watch.wait(SOON)
-        await store.request_deletion(claim.cluster.id)
+        await store.updates.delete(claim.cluster.id)
         assert await watch.wait(SOON)
-        await store.release(claim, due_in_seconds=0)
+        await store.leases.release(claim, due_in_seconds=0)
         assert await watch.wait(SOON)
 
 
@@ -64,27 +64,27 @@ async def test_what_makes_a_cluster_due_wakes_workers(store: Store) -> None:
         await admit_all(store)
         assert await work.wait(SOON)
         claim = await claim_one(store)
-        await store.release(claim, due_in_seconds=0)
+        await store.leases.release(claim, due_in_seconds=0)
         assert await work.wait(SOON)
         claim = await claim_one(store)
-        await store.requeue([made.id])
+        await store.maintenance.requeue([made.id])
         assert await work.wait(SOON)
-        await store.request_deletion(made.id)
+        await store.updates.delete(made.id)
         assert await work.wait(SOON)
 
 
 async def test_what_makes_nothing_due_wakes_no_worker(store: Store) -> None:
     claim = await claim_new(store)
     with store.watch_work() as work, store.watch_queue() as queue:
-        await store.set_phase(claim, Phase.PROVISIONING)
-        await store.report_step(claim, StepReport("boot", None, StepState.DONE, 1, claim.cluster.created_at))
-        await store.append_event(claim, NewEvent("step.done", "done"))
-        await store.set_endpoints(claim, {})
-        await store.save_evidence(claim, {"console": "text"})
-        await store.count_restart(claim, 1)
-        await store.set_phase(claim, Phase.READY)
-        await store.release(claim, due_in_seconds=None)
-        await store.change_cluster(claim.cluster.id, Change(labels={"a": "b"}))
+        await store.status.set_phase(claim, Phase.PROVISIONING)
+        await store.status.report_step(claim, StepReport("boot", None, StepState.DONE, 1, claim.cluster.created_at))
+        await store.status.append_event(claim, NewEvent("step.done", "done"))
+        await store.status.set_endpoints(claim, {})
+        await store.status.save_evidence(claim, {"console": "text"})
+        await store.status.count_restart(claim, 1)
+        await store.status.set_phase(claim, Phase.READY)
+        await store.leases.release(claim, due_in_seconds=None)
+        await store.updates.change(claim.cluster.id, Change(labels={"a": "b"}))
         assert not await work.wait(QUIET)
         assert not await queue.wait(QUIET)
 
@@ -94,7 +94,7 @@ async def test_a_pause_that_a_worker_asks_for_is_planned_by_its_own_process_only
     try:
         claim = await claim_new(here)
         with here.watch_work() as ours, there.watch_work() as theirs:
-            await here.release(claim, due_in_seconds=30)
+            await here.leases.release(claim, due_in_seconds=30)
             assert await ours.wait(SOON)
             assert not await theirs.wait(QUIET)
     finally:
@@ -106,7 +106,7 @@ async def test_what_changes_the_queue_or_the_room_wakes_admission(store: Store) 
     with store.watch_queue() as queue:
         made = await create(store)
         assert await queue.wait(SOON)
-        await store.request_deletion(made.id)
+        await store.updates.delete(made.id)
         assert await queue.wait(SOON), "one less waits"
         await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
         assert await queue.wait(SOON)
@@ -114,17 +114,17 @@ async def test_what_changes_the_queue_or_the_room_wakes_admission(store: Store) 
         assert await queue.wait(SOON)
         await move(store, claim, Phase.PROVISIONING, Phase.FAILED)
         assert not await queue.wait(QUIET), "what it held may still be there"
-        await store.free(claim)
+        await store.status.free(claim)
         assert await queue.wait(SOON)
-        await store.free(claim)
+        await store.status.free(claim)
         assert not await queue.wait(QUIET), "nothing was held any more"
 
 
 async def test_looking_for_work_wakes_nobody(store: Store) -> None:
     made = await create_due(store)
     with store.watch(made.id) as watch, store.watch_work() as work, store.watch_queue() as queue:
-        [claim] = await store.claim("worker", lease_seconds=60, limit=1)
-        await store.renew(claim, lease_seconds=60)
+        [claim] = await store.leases.claim("worker", lease_seconds=60, limit=1)
+        await store.leases.renew(claim, lease_seconds=60)
         for quiet in (watch, work, queue):
             assert not await quiet.wait(QUIET)
 
@@ -146,7 +146,7 @@ async def test_other_processes_are_heard(server_url: str) -> None:
             with pytest.raises(NameTaken):
                 await create(there, "demo")
             assert not await watch.wait(QUIET)
-            await there.request_deletion(made.id)
+            await there.updates.delete(made.id)
             assert await watch.wait(SOON)
             assert not await another.wait(QUIET)
     finally:

@@ -25,85 +25,85 @@ SCHEDULE = (Period(frozenset({0, 4}), time(8), time(18, 30), 3), Period(frozense
 
 
 async def _fill(store: Store, count: int, new: NewPool = POOL) -> tuple[Pool, tuple[Cluster, ...]]:
-    pool = await store.create_pool(new)
+    pool = await store.pools.create(new)
     return pool, await make_members(store, pool, count)
 
 
 async def test_a_pool_is_kept_as_it_was_wished_for(store: Store) -> None:
-    pool = await store.create_pool(NewPool("warm", "me", make_spec(), 2, 5, SCHEDULE, 3600))
-    assert await store.get_pool("warm") == await store.get_pool(pool.id) == pool
-    assert await store.list_pools() == (pool,)
+    pool = await store.pools.create(NewPool("warm", "me", make_spec(), 2, 5, SCHEDULE, 3600))
+    assert await store.pools.get("warm") == await store.pools.get(pool.id) == pool
+    assert await store.pools.list() == (pool,)
     assert (pool.owner, pool.size, pool.maximum, pool.schedule, pool.max_age_seconds) == ("me", 2, 5, SCHEDULE, 3600)
 
 
 async def test_a_pool_is_changed_where_something_else_is_wanted(store: Store) -> None:
-    pool = await store.create_pool(POOL)
-    changed = await store.change_pool("warm", PoolChange(size=0, schedule=SCHEDULE))
-    assert changed == await store.get_pool(pool.id)
+    pool = await store.pools.create(POOL)
+    changed = await store.pools.change("warm", PoolChange(size=0, schedule=SCHEDULE))
+    assert changed == await store.pools.get(pool.id)
     assert asdict(changed) == {**asdict(pool), "size": 0, "schedule": asdict(changed)["schedule"]}
     assert changed.schedule == SCHEDULE
-    changed = await store.change_pool(pool.id, PoolChange(schedule=(), maximum=9, max_age_seconds=60))
+    changed = await store.pools.change(pool.id, PoolChange(schedule=(), maximum=9, max_age_seconds=60))
     assert (changed.size, changed.schedule, changed.maximum, changed.max_age_seconds) == (0, (), 9, 60)
 
 
 async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store: Store) -> None:
-    pool = await store.create_pool(POOL)
+    pool = await store.pools.create(POOL)
     waiting = PoolCondition("image_missing", "no such image: b\ufffdre")
-    await store.set_pool_condition(pool.id, PoolCondition("image_missing", "no such image: b\0re"))
-    assert (await store.get_pool("warm")).condition == waiting
-    assert (await store.change_pool("warm", PoolChange(size=1))).condition == waiting
-    assert [one.condition for one in await store.list_pools()] == [waiting]
-    await store.set_pool_condition(pool.id, None)
-    assert (await store.get_pool("warm")).condition is None
+    await store.pools.set_condition(pool.id, PoolCondition("image_missing", "no such image: b\0re"))
+    assert (await store.pools.get("warm")).condition == waiting
+    assert (await store.pools.change("warm", PoolChange(size=1))).condition == waiting
+    assert [one.condition for one in await store.pools.list()] == [waiting]
+    await store.pools.set_condition(pool.id, None)
+    assert (await store.pools.get("warm")).condition is None
     async with store._database.read() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM pools WHERE waiting IS NULL"))).scalar() == 1
-    await store.delete_pool(pool.id)
-    await store.set_pool_condition(pool.id, waiting)
-    assert await store.list_pools() == ()
+    await store.pools.delete(pool.id)
+    await store.pools.set_condition(pool.id, waiting)
+    assert await store.pools.list() == ()
 
 
 async def test_a_pools_name_is_its_own(store: Store) -> None:
-    await store.create_pool(POOL)
+    await store.pools.create(POOL)
     with pytest.raises(NameTaken):
-        await store.create_pool(POOL)
+        await store.pools.create(POOL)
     with pytest.raises(BadName):
-        await store.create_pool(NewPool("Über", "default", make_spec(), 1, 1))
+        await store.pools.create(NewPool("Über", "default", make_spec(), 1, 1))
     for ask in (
-        lambda: store.get_pool("nobody"),
-        lambda: store.change_pool("nobody", PoolChange()),
-        lambda: store.delete_pool("nobody"),
-        lambda: store.refill("nobody", 1, make_spec()),
+        lambda: store.pools.get("nobody"),
+        lambda: store.pools.change("nobody", PoolChange()),
+        lambda: store.pools.delete("nobody"),
+        lambda: store.pools.refill("nobody", 1, make_spec()),
     ):
         with pytest.raises(NotFound):
             await ask()
 
 
 async def test_a_pool_is_filled_up_once(store: Store) -> None:
-    pool = await store.create_pool(POOL)
+    pool = await store.pools.create(POOL)
     spec = spec_with(labels={"a": "b"}, ttl_seconds=60)
-    assert await store.refill(pool.id, 2, spec, memory_factor=2.0) == 2
-    assert await store.refill(pool.id, 2, spec) == 0
-    assert await store.refill(pool.id, 3, spec) == 1
-    assert await store.refill(pool.id, 1, spec) == 0
-    members = await store.members(pool.id)
+    assert await store.pools.refill(pool.id, 2, spec, memory_factor=2.0) == 2
+    assert await store.pools.refill(pool.id, 2, spec) == 0
+    assert await store.pools.refill(pool.id, 3, spec) == 1
+    assert await store.pools.refill(pool.id, 1, spec) == 0
+    members = await store.pools.members(pool.id)
     assert {member.purpose for member in members} == {Purpose.POOL_MEMBER}
     assert all(member.spec == make_spec() for member in members), "what a caller wants besides is not the pool's"
-    queue = await store.queue()
+    queue = await store.admission.queue()
     assert {waiting.background for waiting in queue.waiting} == {True}
     needs = [waiting.needs for waiting in queue.waiting]
     assert sorted(needs, key=lambda one: one.memory_mib) == [
         *[demand(make_spec(), memory_factor=2.0)] * 2,
         demand(make_spec()),
     ]
-    assert (await store.list_clusters()).clusters == ()
+    assert (await store.clusters.list()).clusters == ()
 
 
 async def test_a_pool_is_filled_up_once_though_many_do_it_at_once(url: str) -> None:
     async with several_stores(url, 3) as stores:
-        pool = await stores[0].create_pool(POOL)
-        counts = await asyncio.gather(*(s.refill(pool.id, 4, make_spec()) for s in stores for _ in range(3)))
+        pool = await stores[0].pools.create(POOL)
+        counts = await asyncio.gather(*(s.pools.refill(pool.id, 4, make_spec()) for s in stores for _ in range(3)))
         assert sum(counts) == 4
-        assert len(await stores[0].members(pool.id)) == 4
+        assert len(await stores[0].pools.members(pool.id)) == 4
 
 
 async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> None:
@@ -113,23 +113,25 @@ async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> N
         await set_back(store, member.id, clusters.c.admitted_at)
     hold = Hold(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1), "to look at")
     spec = spec_with(labels={"a": "b"}, ttl_seconds=600, heartbeat_interval_seconds=900, restart="never")
-    cluster, created = await store.create_cluster(NewCluster("demo", spec, hold=hold))
+    cluster, created = await store.clusters.create(NewCluster("demo", spec, hold=hold))
     assert created
     assert cluster.id in {first.id, second.id}
-    assert cluster == await store.get_cluster("demo")
+    assert cluster == await store.clusters.get("demo")
     assert (cluster.phase, cluster.purpose, cluster.pool_id) == (Phase.READY, Purpose.CLUSTER, None)
     assert (cluster.spec, cluster.hold, cluster.owner) == (spec, hold, "default")
     assert cluster.paused, "a worker lets it go on"
     assert cluster.created_at == cluster.ready_at == cluster.admitted_at == cluster.heartbeat_at == cluster.active_at
     assert cluster.expires_at == cluster.created_at + timedelta(seconds=600)
-    [listed] = (await store.list_clusters(labels={"a": "b"})).clusters
+    [listed] = (await store.clusters.list(labels={"a": "b"})).clusters
     assert listed == cluster
-    event = (await store.events(cluster.id))[-1]
+    event = (await store.clusters.events(cluster.id))[-1]
     assert event.type == "cluster.claimed"
     assert event.seconds == pytest.approx(3600, abs=10)
     assert (await claim_one(store)).cluster == replace(cluster, fence=cluster.fence + 1)
-    assert [member.id for member in await store.members(pool.id)] == [({first.id, second.id} - {cluster.id}).pop()]
-    assert (await store.past()).provisioning_seconds is None, "it tells nothing of how long making one takes"
+    assert [member.id for member in await store.pools.members(pool.id)] == [
+        ({first.id, second.id} - {cluster.id}).pop()
+    ]
+    assert (await store.admission.past()).provisioning_seconds is None, "it tells nothing of how long making one takes"
 
 
 async def test_a_label_that_a_member_has_already_keeps_nobody_from_getting_it(store: Store) -> None:
@@ -139,8 +141,8 @@ async def test_a_label_that_a_member_has_already_keeps_nobody_from_getting_it(st
         await transaction.connection.execute(insert(labels).values(row))
     mine = await create(store, labels={"a": "c"})
     assert mine.id == member.id
-    assert (await store.list_clusters(labels={"a": "b"})).clusters == ()
-    assert (await store.list_clusters(labels={"a": "c"})).clusters == (mine,)
+    assert (await store.clusters.list(labels={"a": "b"})).clusters == ()
+    assert (await store.clusters.list(labels={"a": "c"})).clusters == (mine,)
 
 
 async def test_who_waits_longest_is_taken_first(store: Store) -> None:
@@ -165,7 +167,7 @@ async def test_what_does_not_fit_is_not_taken(store: Store) -> None:
     await create(store, isolation="strict")
     await create(store, workers=1)
     await create(store, readiness="booted")
-    assert (await store.get_cluster(member.id)).purpose is Purpose.POOL_MEMBER
+    assert (await store.clusters.get(member.id)).purpose is Purpose.POOL_MEMBER
     assert (await create(store)).id == member.id
 
 
@@ -174,30 +176,30 @@ async def test_a_member_that_is_not_there_to_be_taken_is_not(
     store: Store, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(members, "WAIT_SECONDS", 0.1)  # for how long it stays leased
-    pool = await store.create_pool(POOL)
+    pool = await store.pools.create(POOL)
     if state == "making":
-        await store.refill(pool.id, 1, pool.spec)
+        await store.pools.refill(pool.id, 1, pool.spec)
     else:
         [member] = await make_members(store, pool, 1)
-        await store.requeue([member.id])
+        await store.maintenance.requeue([member.id])
         claim = await claim_one(store)
         if state == "running":
-            await store.set_paused(claim, paused=False)
+            await store.provisioning.set_paused(claim, paused=False)
         if state != "leased":
-            await store.release(claim, due_in_seconds=60)
+            await store.leases.release(claim, due_in_seconds=60)
         if state == "leaving":
-            await store.remove_members([member.id])
+            await store.pools.remove_members([member.id])
     cluster = await create(store)
     assert (cluster.phase, cluster.pool_id) == (Phase.PENDING, None)
-    assert len(await store.members(pool.id)) == 1
+    assert len(await store.pools.members(pool.id)) == 1
 
 
 async def test_a_name_that_is_taken_takes_no_member(store: Store) -> None:
     await create(store, "demo", workers=1)
     pool, _ = await _fill_after(store)
     with pytest.raises(NameTaken):
-        await store.create_cluster(NewCluster("demo", make_spec()))
-    assert len(await store.members(pool.id)) == 1
+        await store.clusters.create(NewCluster("demo", make_spec()))
+    assert len(await store.pools.members(pool.id)) == 1
 
 
 async def _fill_after(store: Store) -> tuple[Pool, tuple[Cluster, ...]]:
@@ -210,13 +212,13 @@ async def _fill_after(store: Store) -> tuple[Pool, tuple[Cluster, ...]]:
 async def test_an_idempotency_key_gives_the_member_that_it_took(store: Store) -> None:
     pool, members = await _fill(store, 2)
     key = IdempotencyKey("key", "fingerprint")
-    cluster, created = await store.create_cluster(NewCluster(None, make_spec()), key)
+    cluster, created = await store.clusters.create(NewCluster(None, make_spec()), key)
     assert created
     assert cluster.id in {member.id for member in members}
-    assert await store.create_cluster(NewCluster(None, make_spec()), key) == (cluster, False)
+    assert await store.clusters.create(NewCluster(None, make_spec()), key) == (cluster, False)
     with pytest.raises(IdempotencyKeyReused):
-        await store.create_cluster(NewCluster(None, make_spec()), IdempotencyKey("key", "another"))
-    assert len(await store.members(pool.id)) == 1
+        await store.clusters.create(NewCluster(None, make_spec()), IdempotencyKey("key", "another"))
+    assert len(await store.pools.members(pool.id)) == 1
 
 
 async def test_nobody_gets_what_another_has(url: str) -> None:
@@ -224,45 +226,45 @@ async def test_nobody_gets_what_another_has(url: str) -> None:
     async with several_stores(url, 3) as stores:
         _, members = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))
         made = await asyncio.gather(
-            *(s.create_cluster(NewCluster(None, make_spec())) for s in stores for _ in range(4))
+            *(s.clusters.create(NewCluster(None, make_spec())) for s in stores for _ in range(4))
         )
         assert len({cluster.id for cluster, _ in made}) == 12
         assert {cluster.id for cluster, _ in made if cluster.phase is Phase.READY} == {member.id for member in members}
-        assert len((await stores[0].queue()).waiting) == 6
+        assert len((await stores[0].admission.queue()).waiting) == 6
 
 
 async def test_one_key_takes_one_member_though_it_is_sent_by_many_at_once(url: str) -> None:
     async with several_stores(url, 3) as stores:
         pool, _ = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))
         key = IdempotencyKey("key", "fingerprint")
-        wishes = (store.create_cluster(NewCluster(None, make_spec()), key) for store in stores * 4)
+        wishes = (store.clusters.create(NewCluster(None, make_spec()), key) for store in stores * 4)
         made = await asyncio.gather(*wishes)
         assert len({cluster.id for cluster, _ in made}) == 1
         assert sum(created for _, created in made) == 1
-        assert len(await stores[0].members(pool.id)) == 5
+        assert len(await stores[0].pools.members(pool.id)) == 5
 
 
 async def test_members_are_dismissed_and_callers_are_not(store: Store) -> None:
     pool, members = await _fill(store, 3)
     cluster = await create(store)
     left = [member.id for member in members if member.id != cluster.id]
-    assert await store.remove_members([cluster.id, left[0], "0123456789ab"]) == 1
-    assert await store.remove_members([left[0]]) == 0
-    assert (await store.get_cluster(cluster.id)).desired is Desired.PRESENT
-    assert (await store.get_cluster(left[0])).desired is Desired.ABSENT
-    assert await store.refill(pool.id, 2, pool.spec) == 1, "who is to go is none that stays"
+    assert await store.pools.remove_members([cluster.id, left[0], "0123456789ab"]) == 1
+    assert await store.pools.remove_members([left[0]]) == 0
+    assert (await store.clusters.get(cluster.id)).desired is Desired.PRESENT
+    assert (await store.clusters.get(left[0])).desired is Desired.ABSENT
+    assert await store.pools.refill(pool.id, 2, pool.spec) == 1, "who is to go is none that stays"
 
 
 async def test_a_pools_members_go_with_it(store: Store) -> None:
     pool, members = await _fill(store, 2)
     cluster = await create(store)
-    assert await store.delete_pool("warm") == pool
-    assert await store.list_pools() == ()
-    assert (await store.get_cluster(cluster.id)).desired is Desired.PRESENT
+    assert await store.pools.delete("warm") == pool
+    assert await store.pools.list() == ()
+    assert (await store.clusters.get(cluster.id)).desired is Desired.PRESENT
     [left] = {member.id for member in members} - {cluster.id}
-    claims = await store.claim("worker", lease_seconds=60, limit=3)
+    claims = await store.leases.claim("worker", lease_seconds=60, limit=3)
     assert {claim.cluster.id for claim in claims} == {cluster.id, left}
     [leaving] = [claim for claim in claims if claim.cluster.id == left]
     assert leaving.cluster.desired is Desired.ABSENT
     await move(store, leaving, Phase.DELETING, Phase.DELETED)
-    assert await store.members(pool.id) == ()
+    assert await store.pools.members(pool.id) == ()

@@ -21,10 +21,10 @@ async def test_a_fork_gets_its_template_its_secrets_and_its_phase_at_once(store:
     template = await make_template(store)
     claim = await claim_new(store)
     secrets = new_secrets(claim.cluster.spec, claim.at)
-    forked = await store.begin(claim, TEMPLATE, secrets=secrets, template_id=template.id)
+    forked = await store.provisioning.begin(claim, TEMPLATE, secrets=secrets, template_id=template.id)
     assert (forked.phase, forked.origin, forked.template_id) == (Phase.PROVISIONING, TEMPLATE, template.id)
-    assert await store.secrets(claim.cluster.id) == secrets
-    used = await store.get_template(template.id)
+    assert await store.clusters.secrets(claim.cluster.id) == secrets
+    used = await store.templates.get(template.id)
     assert (used.uses, used.forks) == (1, 1)
     assert used.last_used_at is not None
     [event] = await reported(store, claim.cluster.id)
@@ -34,12 +34,12 @@ async def test_a_fork_gets_its_template_its_secrets_and_its_phase_at_once(store:
 async def test_a_fork_that_falls_back_is_none_any_more(store: Store) -> None:
     template = await make_template(store)
     claim = await claim_new(store)
-    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
     own = new_secrets(claim.cluster.spec, claim.at)
-    cold = await store.begin(claim, IMAGE, secrets=own)
+    cold = await store.provisioning.begin(claim, IMAGE, secrets=own)
     assert (cold.phase, cold.origin, cold.template_id, cold.generation) == (Phase.PROVISIONING, IMAGE, None, 1)
-    assert await store.secrets(claim.cluster.id) == own
-    used = await store.get_template(template.id)
+    assert await store.clusters.secrets(claim.cluster.id) == own
+    used = await store.templates.get(template.id)
     assert (used.uses, used.forks) == (1, 0)
     assert [event.type for event in await reported(store, claim.cluster.id)] == ["phase"]
 
@@ -48,31 +48,31 @@ async def test_a_fork_that_begins_again_uses_its_template_once(store: Store) -> 
     template = await make_template(store)
     claim = await claim_new(store)
     for _ in range(2):
-        await store.begin(claim, TEMPLATE, template_id=template.id)
-    assert (await store.get_template(template.id)).uses == 1
+        await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
+    assert (await store.templates.get(template.id)).uses == 1
 
 
 async def test_a_template_that_is_retired_takes_no_new_forks_but_its_own(store: Store) -> None:
     template = await make_template(store)
     claim = await claim_new(store)
-    await store.begin(claim, TEMPLATE, template_id=template.id)
-    await store.retire_template(template.id)
-    reset = await store.begin(claim, TEMPLATE, template_id=template.id, reset=True)
+    await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
+    await store.templates.retire(template.id)
+    reset = await store.provisioning.begin(claim, TEMPLATE, template_id=template.id, reset=True)
     assert reset.generation == 2
     other = await claim_new(store)
     with pytest.raises(Conflict, match="no forks"):
-        await store.begin(other, TEMPLATE, template_id=template.id)
-    assert (await store.get_cluster(other.cluster.id)).phase is Phase.PENDING
+        await store.provisioning.begin(other, TEMPLATE, template_id=template.id)
+    assert (await store.clusters.get(other.cluster.id)).phase is Phase.PENDING
     assert await reported(store, other.cluster.id) == ()
 
 
 async def test_a_recovery_keeps_what_it_is_a_fork_of(store: Store) -> None:
     template = await make_template(store)
     claim = await claim_new(store)
-    await store.begin(claim, TEMPLATE, template_id=template.id)
-    ready = await store.set_phase(claim, Phase.READY)
+    await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
+    ready = await store.status.set_phase(claim, Phase.READY)
     assert (ready.origin, ready.template_id) == (None, template.id)
-    recovering = await store.begin(claim, None, template_id=template.id)
+    recovering = await store.provisioning.begin(claim, None, template_id=template.id)
     assert (recovering.origin, recovering.template_id) == (None, template.id)
     assert recovering.keeps_disks
 
@@ -81,7 +81,7 @@ async def test_nothing_begins_that_is_over(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.FAILED)
     with pytest.raises(Internal):
-        await store.begin(claim, IMAGE)
+        await store.provisioning.begin(claim, IMAGE)
 
 
 async def test_only_who_has_the_claim_may_write(store: Store) -> None:
@@ -89,9 +89,9 @@ async def test_only_who_has_the_claim_may_write(store: Store) -> None:
     await set_back(store, claim.cluster.id, clusters.c.lease_expires_at)
     await claim_one(store, "heir")
     writes: list[Callable[[], Awaitable[object]]] = [
-        lambda: store.begin(claim, IMAGE),
-        lambda: store.set_paused(claim, paused=True),
-        lambda: store.saw_traffic(claim, 7, active=True),
+        lambda: store.provisioning.begin(claim, IMAGE),
+        lambda: store.provisioning.set_paused(claim, paused=True),
+        lambda: store.provisioning.saw_traffic(claim, 7, active=True),
     ]
     for write in writes:
         with pytest.raises(LeaseLost):
@@ -100,63 +100,65 @@ async def test_only_who_has_the_claim_may_write(store: Store) -> None:
 
 async def test_a_cluster_that_was_just_claimed_is_paused_and_due(store: Store) -> None:
     ready = await make_ready(store)
-    await store.requeue([ready.id])
+    await store.maintenance.requeue([ready.id])
     claim = await claim_one(store)
-    paused = await store.set_paused(claim, paused=True)
+    paused = await store.provisioning.set_paused(claim, paused=True)
     assert paused.paused
-    await store.release(claim, due_in_seconds=None)
+    await store.leases.release(claim, due_in_seconds=None)
     claim = await claim_one(store)
-    assert not (await store.set_paused(claim, paused=False)).paused
-    await store.release(claim, due_in_seconds=None)
-    assert await store.seconds_until_due() is None
+    assert not (await store.provisioning.set_paused(claim, paused=False)).paused
+    await store.leases.release(claim, due_in_seconds=None)
+    assert await store.leases.seconds_until_due() is None
 
 
 async def test_machines_that_begin_again_do_not_stand_still(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    await store.set_paused(claim, paused=True)
-    assert not (await store.begin(claim, None)).paused
+    await store.provisioning.set_paused(claim, paused=True)
+    assert not (await store.provisioning.begin(claim, None)).paused
 
 
 async def test_traffic_is_remembered_and_when_there_was_some(store: Store) -> None:
     claim = await claim_new(store, idle_seconds=400)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    quiet = await store.saw_traffic(claim, 7, active=False)
+    quiet = await store.provisioning.saw_traffic(claim, 7, active=False)
     assert (quiet.traffic, quiet.active_at) == (7, None)
-    busy = await store.saw_traffic(claim, 2**40, active=True)
+    busy = await store.provisioning.saw_traffic(claim, 2**40, active=True)
     assert busy.traffic == 2**40
     assert busy.active_at is not None
-    await store.release(claim, due_in_seconds=None)
-    seconds = await store.seconds_until_due()
+    await store.leases.release(claim, due_in_seconds=None)
+    seconds = await store.leases.seconds_until_due()
     assert seconds is not None
     assert 90 <= seconds <= 100, "it is looked at again, for it may be idle"
 
 
 async def test_who_may_be_a_fork_counts_with_less_memory_until_it_is_none(store: Store) -> None:
     spec = make_spec()
-    await store.create_cluster(NewCluster("shared", spec, memory_factor=2.0))
-    await store.create_cluster(NewCluster("strict", spec.model_copy(update={"isolation": "strict"}), memory_factor=2.0))
-    needs = {waiting.id: waiting.needs for waiting in (await store.queue()).waiting}
-    shared = await store.get_cluster("shared")
+    await store.clusters.create(NewCluster("shared", spec, memory_factor=2.0))
+    await store.clusters.create(
+        NewCluster("strict", spec.model_copy(update={"isolation": "strict"}), memory_factor=2.0)
+    )
+    needs = {waiting.id: waiting.needs for waiting in (await store.admission.queue()).waiting}
+    shared = await store.clusters.get("shared")
     assert needs[shared.id] == demand(spec, memory_factor=2.0)
-    assert needs[(await store.get_cluster("strict")).id] == demand(spec)
+    assert needs[(await store.clusters.get("strict")).id] == demand(spec)
     await admit_all(store)
-    claims = {claim.cluster.name: claim for claim in await store.claim("worker", lease_seconds=60, limit=2)}
-    await store.begin(claims["shared"], IMAGE)
-    occupants = await store.occupants()
+    claims = {claim.cluster.name: claim for claim in await store.leases.claim("worker", lease_seconds=60, limit=2)}
+    await store.provisioning.begin(claims["shared"], IMAGE)
+    occupants = await store.admission.occupants()
     assert [occupant.needs for occupant in occupants] == [demand(spec), demand(spec)]
 
 
 async def test_a_fork_that_recovers_counts_with_all_its_memory(store: Store) -> None:
     spec = make_spec()
     template = await make_template(store)
-    await store.create_cluster(NewCluster("shared", spec, memory_factor=2.0))
+    await store.clusters.create(NewCluster("shared", spec, memory_factor=2.0))
     await admit_all(store)
     claim = await claim_one(store)
-    await store.begin(claim, TEMPLATE, template_id=template.id)
+    await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
     await move(store, claim, Phase.READY)
-    [occupant] = await store.occupants()
+    [occupant] = await store.admission.occupants()
     assert occupant.needs == demand(spec, memory_factor=2.0)
     await move(store, claim, Phase.PROVISIONING)
-    [occupant] = await store.occupants()
+    [occupant] = await store.admission.occupants()
     assert occupant.needs == demand(spec), "it boots: nothing is shared any more"

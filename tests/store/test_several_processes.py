@@ -38,7 +38,7 @@ async def test_every_cluster_is_finished_exactly_once(server_store: Store, serve
     store = server_store
     made = [(await create(store)).id for _ in range(CLUSTERS)]
     await admit_all(store)
-    abandoned = await store.claim("dead", lease_seconds=60, limit=ABANDONED)
+    abandoned = await store.leases.claim("dead", lease_seconds=60, limit=ABANDONED)
     assert len(abandoned) == ABANDONED
     for claim in abandoned:
         await set_back(store, claim.cluster.id, clusters.c.lease_expires_at)
@@ -49,8 +49,8 @@ async def test_every_cluster_is_finished_exactly_once(server_store: Store, serve
     finished = Counter(cluster_id for run in runs for cluster_id in run.result())
     assert finished == Counter(made)
     assert sum(bool(run.result()) for run in runs) > 1, "only one process found work"
-    ready = await store.list_clusters(phases={Phase.READY}, limit=CLUSTERS)
+    ready = await store.clusters.list(phases={Phase.READY}, limit=CLUSTERS)
     assert sorted(cluster.id for cluster in ready.clusters) == sorted(made)
     for cluster_id in made:
-        events = [event.message for event in await store.events(cluster_id) if event.type == "step.done"]
+        events = [event.message for event in await store.clusters.events(cluster_id) if event.type == "step.done"]
         assert len(events) == 1

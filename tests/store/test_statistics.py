@@ -16,22 +16,22 @@ HOUR = 3600.0
 
 async def cold(company: Company, *, workers: int = 0, owner: str = "default", isolation: str = "shared") -> None:
     spec = make_spec(workers=workers).model_copy(update={"isolation": isolation})
-    await company.store.create_cluster(NewCluster(None, spec, owner))
+    await company.store.clusters.create(NewCluster(None, spec, owner))
     await company.work()
 
 
 async def test_members_are_counted_by_their_state(store: Store) -> None:
     company = Company(store)
     await company.make_template()
-    pools = [await store.create_pool(NewPool(name, "default", make_spec(), size=2, maximum=4)) for name in ("a", "b")]
-    await store.refill(pools[0].id, 2, make_spec())
+    pools = [await store.pools.create(NewPool(name, "default", make_spec(), size=2, maximum=4)) for name in ("a", "b")]
+    await store.pools.refill(pools[0].id, 2, make_spec())
     await company.work()
     company.broken = {Purpose.POOL_MEMBER}
-    await store.refill(pools[0].id, 3, make_spec())
+    await store.pools.refill(pools[0].id, 3, make_spec())
     await company.work()
-    await store.remove_members([(await store.members(pools[0].id))[0].id])
-    await store.refill(pools[0].id, 3, make_spec())
-    found = await store.count_members()
+    await store.pools.remove_members([(await store.pools.members(pools[0].id))[0].id])
+    await store.pools.refill(pools[0].id, 3, make_spec())
+    found = await store.statistics.count_members()
     assert {state: found["a", state] for state in ("ready", "provisioning", "failed", "deleting")} == {
         "ready": 1,
         "provisioning": 1,
@@ -44,25 +44,25 @@ async def test_members_are_counted_by_their_state(store: Store) -> None:
 async def test_who_was_given_to_a_caller_is_no_member_any_more_and_still_a_fork(store: Store) -> None:
     company = Company(store)
     await company.make_template()
-    assert await store.count_forks() == 0, "neither its builder nor its trial lives on"
-    pool = await store.create_pool(NewPool("a", "default", make_spec(), size=1, maximum=4))
-    await store.refill(pool.id, 1, make_spec())
+    assert await store.statistics.count_forks() == 0, "neither its builder nor its trial lives on"
+    pool = await store.pools.create(NewPool("a", "default", make_spec(), size=1, maximum=4))
+    await store.pools.refill(pool.id, 1, make_spec())
     await company.work()
-    assert (await store.count_members())["a", "ready"] == 1
-    await store.create_cluster(NewCluster(None, make_spec()))
-    assert set((await store.count_members()).values()) == {0}
-    assert await store.count_forks() == 1
+    assert (await store.statistics.count_members())["a", "ready"] == 1
+    await store.clusters.create(NewCluster(None, make_spec()))
+    assert set((await store.statistics.count_members()).values()) == {0}
+    assert await store.statistics.count_forks() == 1
 
 
 async def test_templates_are_counted_by_phase_and_those_that_are_gone_are_not(store: Store) -> None:
     company = Company(store)
-    assert set((await store.count_templates()).values()) == {0}
+    assert set((await store.statistics.count_templates()).values()) == {0}
     gone = await company.make_template()
     await company.make_template(make_spec(workers=1))
-    await store.retire_template(gone.id)
-    assert (await store.count_templates())[TemplatePhase.RETIRING] == 1
-    await store.close_templates()
-    counts = await store.count_templates()
+    await store.templates.retire(gone.id)
+    assert (await store.statistics.count_templates())[TemplatePhase.RETIRING] == 1
+    await store.templates.close()
+    counts = await store.statistics.count_templates()
     assert counts[TemplatePhase.READY] == 1
     assert sum(counts.values()) == 1
 
@@ -74,19 +74,21 @@ async def test_each_shape_that_was_made_from_nothing_is_told_once(store: Store) 
         await cold(company)
     await cold(company, workers=1)
     await cold(company, owner="another")
-    found = await store.cold_shapes(HOUR, 20)
+    found = await store.statistics.cold_shapes(HOUR, 20)
     assert [(spec.workers, owner) for spec, owner, _ in found] == [(0, "another"), (1, "default"), (0, "default")]
     assert all(ready_at > began for _, _, ready_at in found)
-    assert len(await store.cold_shapes(HOUR, 1)) == 1
+    assert len(await store.statistics.cold_shapes(HOUR, 1)) == 1
 
 
 async def test_what_no_template_could_have_served_is_not_told(store: Store) -> None:
     company = Company(store)
     await cold(company, isolation="strict")
     await company.make_template(make_spec(workers=2))
-    assert await store.cold_shapes(HOUR, 20) == (), "neither one of its own, nor what a template was made with"
+    assert await store.statistics.cold_shapes(HOUR, 20) == (), (
+        "neither one of its own, nor what a template was made with"
+    )
     await cold(company, workers=2)
-    assert await store.cold_shapes(HOUR, 20) == (), "a fork"
+    assert await store.statistics.cold_shapes(HOUR, 20) == (), "a fork"
     await cold(company)
     await asyncio.sleep(0.05)
-    assert await store.cold_shapes(0.01, 20) == (), "long ago"
+    assert await store.statistics.cold_shapes(0.01, 20) == (), "long ago"

@@ -44,29 +44,29 @@ def test_no_stored_value_stands_for_two_names(names: Renames) -> None:
 async def test_codes_of_events_steps_and_faults(store: Store) -> None:
     claim = await claim_new(store)
     report = StepReport("boot", None, StepState.WAITING, 1, claim.at, error_code=CODE)
-    await store.record(claim, [report, NewEvent("step.waiting", "it waits", code=CODE)])
-    await store.set_phase(claim, Phase.PROVISIONING)
-    failed = await store.set_phase(claim, Phase.FAILED, fault=Fault(CODE, "no answer", step="boot"))
+    await store.status.record(claim, [report, NewEvent("step.waiting", "it waits", code=CODE)])
+    await store.status.set_phase(claim, Phase.PROVISIONING)
+    failed = await store.status.set_phase(claim, Phase.FAILED, fault=Fault(CODE, "no answer", step="boot"))
     assert await raw(store, "SELECT error_code FROM steps") == [STORED_CODE]
     assert STORED_CODE in await raw(store, "SELECT code FROM events")
     assert STORED_CODE in str(await raw(store, "SELECT fault FROM clusters"))
     assert failed.fault == Fault(CODE, "no answer", step="boot")
-    assert [step.error_code for step in await store.steps(claim.cluster.id)] == [CODE]
-    assert {event.code for event in await store.events(claim.cluster.id)} == {CODE, None}
+    assert [step.error_code for step in await store.clusters.steps(claim.cluster.id)] == [CODE]
+    assert {event.code for event in await store.clusters.events(claim.cluster.id)} == {CODE, None}
 
 
 async def test_steps_of_reports_events_and_faults(store: Store) -> None:
     claim = await claim_new(store)
     report = StepReport("restore", None, StepState.RUNNING, 1, claim.at)
-    await store.record(claim, [report, NewEvent("step.started", "it begins", step="restore")])
-    await store.set_phase(claim, Phase.PROVISIONING)
-    failed = await store.set_phase(claim, Phase.FAILED, fault=Fault("command_failed", "no", step="restore"))
+    await store.status.record(claim, [report, NewEvent("step.started", "it begins", step="restore")])
+    await store.status.set_phase(claim, Phase.PROVISIONING)
+    failed = await store.status.set_phase(claim, Phase.FAILED, fault=Fault("command_failed", "no", step="restore"))
     assert await raw(store, "SELECT name FROM steps") == ["load"]
     assert "load" in await raw(store, "SELECT step FROM events")
     assert "load" in str(await raw(store, "SELECT fault FROM clusters"))
     assert failed.fault == Fault("command_failed", "no", step="restore")
-    assert [step.name for step in await store.steps(claim.cluster.id)] == ["restore"]
-    assert {event.step for event in await store.events(claim.cluster.id)} == {"restore", None}
+    assert [step.name for step in await store.clusters.steps(claim.cluster.id)] == ["restore"]
+    assert {event.step for event in await store.clusters.events(claim.cluster.id)} == {"restore", None}
 
 
 async def test_a_cluster_that_is_provisioned_during_an_upgrade_has_one_report_of_each_step(store: Store) -> None:
@@ -79,47 +79,47 @@ async def test_a_cluster_that_is_provisioned_during_an_upgrade_has_one_report_of
         at = DateTime(timezone=True)
         written = text(row).bindparams(bindparam("at", type_=at))
         await transaction.connection.execute(written, {"id": claim.cluster.id, "at": claim.at})
-    await store.report_step(claim, StepReport("personalize", "node01", StepState.DONE, 2, claim.at))
-    [step] = await store.steps(claim.cluster.id)
+    await store.status.report_step(claim, StepReport("personalize", "node01", StepState.DONE, 2, claim.at))
+    [step] = await store.clusters.steps(claim.cluster.id)
     assert (step.name, step.state, step.attempt) == ("personalize", StepState.DONE, 2)
 
 
 async def test_why_a_pool_is_not_filled(store: Store) -> None:
-    pool = await store.create_pool(NewPool("warm", "default", make_spec(), size=1, maximum=1))
+    pool = await store.pools.create(NewPool("warm", "default", make_spec(), size=1, maximum=1))
     condition = PoolCondition(CODE, "no answer")
-    await store.set_pool_condition(pool.id, condition)
+    await store.pools.set_condition(pool.id, condition)
     assert STORED_CODE in str(await raw(store, "SELECT waiting FROM pools"))
-    assert (await store.get_pool(pool.id)).condition == condition
+    assert (await store.pools.get(pool.id)).condition == condition
 
 
 async def test_purposes(store: Store) -> None:
     await make_template(store)
-    pool = await store.create_pool(NewPool("warm", "default", make_spec(), size=1, maximum=1))
-    await store.refill(pool.id, 1, make_spec())
+    pool = await store.pools.create(NewPool("warm", "default", make_spec(), size=1, maximum=1))
+    await store.pools.refill(pool.id, 1, make_spec())
     assert set(await raw(store, "SELECT purpose FROM clusters")) == {"member", "template", "trial"}
     for purpose, value in PURPOSES.items():
-        [found] = (await store.list_clusters(purposes={Purpose(purpose)}, phases=set(Phase))).clusters
+        [found] = (await store.clusters.list(purposes={Purpose(purpose)}, phases=set(Phase))).clusters
         assert (found.purpose, stored(PURPOSES, purpose)) == (purpose, value)
         assert CLUSTER_NAME.fullmatch(found.name)
 
 
 async def test_phases_of_templates(store: Store) -> None:
-    builder, _ = await store.create_template(make_spec(), "default", "key")
+    builder, _ = await store.templates.create(make_spec(), "default", "key")
     assert builder.phase is TemplatePhase.BUILDING
     assert await raw(store, "SELECT phase FROM templates") == ["making"]
-    assert await store.create_template(make_spec(), "default", "key") == (builder, False), "its index knows the value"
+    assert await store.templates.create(make_spec(), "default", "key") == (builder, False), "its index knows the value"
     template = await make_template(store)
-    assert (await store.retire_template(template.id)).phase is TemplatePhase.RETIRING
+    assert (await store.templates.retire(template.id)).phase is TemplatePhase.RETIRING
     assert await raw(store, "SELECT phase FROM templates") == ["retired"]
-    assert await store.close_templates() == (template.id,)
+    assert await store.templates.close() == (template.id,)
     assert await raw(store, "SELECT phase FROM templates") == ["gone"]
-    assert await store.known_templates() == {template.id: TemplatePhase.RETIRED}
-    assert await store.list_templates() == ()
+    assert await store.templates.known() == {template.id: TemplatePhase.RETIRED}
+    assert await store.templates.list() == ()
 
 
 async def test_phases_of_checkpoints(store: Store) -> None:
     cluster = await make_ready(store, "demo")
-    checkpoint = await store.create_checkpoint(cluster.id, "before")
+    checkpoint = await store.checkpoints.create(cluster.id, "before")
     assert checkpoint.phase is CheckpointPhase.CREATING
     assert await raw(store, "SELECT phase FROM checkpoints") == ["making"]
-    assert await store.list_checkpoints(cluster.id) == (checkpoint,)
+    assert await store.checkpoints.list(cluster.id) == (checkpoint,)

@@ -109,7 +109,7 @@ def test_every_released_revision_has_its_rows() -> None:
 async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        everything = await store.list_clusters(phases=set(Phase), purposes=set(Purpose))
+        everything = await store.clusters.list(phases=set(Phase), purposes=set(Purpose))
         found = {cluster.id: cluster for cluster in everything.clusters}
         assert set(found) == {row["id"] for row in rows["clusters"]}
         for row in rows["clusters"]:
@@ -119,24 +119,24 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             assert {str(inside): vars(infrastructure) for inside, infrastructure in cluster.endpoints.items()} == row[
                 "endpoints"
             ]
-            events = [event.id for event in await store.events(cluster.id)]
+            events = [event.id for event in await store.clusters.events(cluster.id)]
             assert events == [event["id"] for event in rows["events"] if event["cluster_id"] == cluster.id]
-            steps = [(step.name, step.node or "") for step in await store.steps(cluster.id)]
+            steps = [(step.name, step.node or "") for step in await store.clusters.steps(cluster.id)]
             reported = [step for step in rows["steps"] if step["cluster_id"] == cluster.id]
             assert steps == [(present(STEPS, step["name"]), step["node"]) for step in reported]
             evidence = {e["name"]: e["content"] for e in rows["evidence"] if e["cluster_id"] == cluster.id}
-            assert await store.evidence(cluster.id) == evidence
+            assert await store.clusters.evidence(cluster.id) == evidence
             has_secrets = any(secrets["cluster_id"] == cluster.id for secrets in rows["secrets"])
-            assert (await store.secrets(cluster.id) is not None) == has_secrets
+            assert (await store.clusters.secrets(cluster.id) is not None) == has_secrets
         for label in rows["labels"]:
             wanted = {label["key"]: label["value"]}
-            listed = await store.list_clusters(labels=wanted, phases=set(Phase), purposes=set(Purpose))
+            listed = await store.clusters.list(labels=wanted, phases=set(Phase), purposes=set(Purpose))
             assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
         for key in rows["idempotency_keys"]:
-            made = await store.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"]))
+            made = await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"]))
             assert made == found[key["cluster_id"]]
             with pytest.raises(IdempotencyKeyReused):
-                await store.find_by_idempotency_key(IdempotencyKey(key["key"], "another"))
+                await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], "another"))
     finally:
         await store.close()
 
@@ -150,11 +150,11 @@ def share(cluster: Cluster) -> Resources:
 async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        clusters = (await store.list_clusters(purposes=set(Purpose))).clusters
+        clusters = (await store.clusters.list(purposes=set(Purpose))).clusters
         running = {Phase.PROVISIONING, Phase.READY, Phase.DELETING}
         reserved = {row["id"]: row.get("reserved", row["phase"] in running) for row in rows["clusters"]}
         assert {cluster.id: cluster.reserved for cluster in clusters}.items() <= reserved.items()
-        queue = await store.queue()
+        queue = await store.admission.queue()
         assert sum(queue.held.values(), Resources()) == sum((share(c) for c in clusters if c.reserved), Resources())
         waiting = [cluster for cluster in clusters if cluster.phase is Phase.PENDING]
         assert [(w.id, w.needs) for w in queue.waiting] == [(c.id, demand(c.spec)) for c in waiting]
@@ -168,20 +168,20 @@ async def test_the_living_are_finished(old_url: str) -> None:
     store = await Store.open(old_url)
     try:
         await admit_all(store)
-        living = (await store.list_clusters(purposes=set(Purpose))).clusters
+        living = (await store.clusters.list(purposes=set(Purpose))).clusters
         for cluster in living:
             if cluster.desired is not Desired.ABSENT and cluster.purpose is Purpose.CLUSTER:
-                await store.change_cluster(cluster.id, Change(ttl_seconds=None, labels={"kept": "no"}))
-            await store.request_deletion(cluster.id)
+                await store.updates.change(cluster.id, Change(ttl_seconds=None, labels={"kept": "no"}))
+            await store.updates.delete(cluster.id)
         for _ in living:
-            [claim] = await store.claim("worker", lease_seconds=60, limit=1)
+            [claim] = await store.leases.claim("worker", lease_seconds=60, limit=1)
             if claim.cluster.phase is not Phase.DELETING:
-                await store.set_phase(claim, Phase.DELETING)
+                await store.status.set_phase(claim, Phase.DELETING)
             await move(store, claim, Phase.DELETED)
-        assert await store.known() == ()
-        everybody = (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters
-        assert await store.purge_deleted(-1, limit=100) == len(everybody)
-        assert (await store.list_clusters(phases=set(Phase), purposes=set(Purpose))).clusters == ()
+        assert await store.maintenance.known() == ()
+        everybody = (await store.clusters.list(phases=set(Phase), purposes=set(Purpose))).clusters
+        assert await store.maintenance.purge_deleted(-1, limit=100) == len(everybody)
+        assert (await store.clusters.list(phases=set(Phase), purposes=set(Purpose))).clusters == ()
     finally:
         await store.close()
 
@@ -194,15 +194,15 @@ async def test_a_replica_of_the_release_goes_on_beside_us(old_url: str, rows: Ro
         late = {**waiting, "id": "0123456789ab", "name": "late"}
         async with store._database.write() as transaction:
             await transaction.connection.run_sync(_insert, {"clusters": [late]})
-        cluster = await store.get_cluster("late")
+        cluster = await store.clusters.get("late")
         assert (cluster.owner, cluster.reserved, cluster.restarts, cluster.hold) == ("default", False, 0, None)
         assert (cluster.purpose, cluster.template_id, cluster.origin, cluster.paused) == ("cluster", None, None, False)
-        assert (await store.queue()).waiting[-1].needs == demand(cluster.spec)
+        assert (await store.admission.queue()).waiting[-1].needs == demand(cluster.spec)
         assert "0123456789ab" in await admit_all(store)
-        assert (await store.queue()).waiting == ()
-        [occupant] = [o for o in await store.occupants() if o.admitted_at > cluster.created_at][-1:]
+        assert (await store.admission.queue()).waiting == ()
+        [occupant] = [o for o in await store.admission.occupants() if o.admitted_at > cluster.created_at][-1:]
         assert occupant.needs == demand(cluster.spec)
-        claims = await store.claim("worker", lease_seconds=60, limit=100)
+        claims = await store.leases.claim("worker", lease_seconds=60, limit=100)
         assert "0123456789ab" in {claim.cluster.id for claim in claims}
     finally:
         await store.close()
@@ -212,16 +212,16 @@ async def test_a_replica_of_the_release_goes_on_beside_us(old_url: str, rows: Ro
 async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        [template] = await store.list_templates()
+        [template] = await store.templates.list()
         assert (template.id, template.phase, template.forks) == (rows["templates"][0]["id"], "ready", 1)
-        assert await store.template_secrets(template.id) is not None
-        fork = await store.get_cluster("fork")
+        assert await store.templates.secrets(template.id) is not None
+        fork = await store.clusters.get("fork")
         assert (fork.template_id, str(fork.reset_to)) == (template.id, "checkpoint:with-data")
-        assert [checkpoint.name for checkpoint in await store.list_checkpoints(fork.id)] == ["with-data"]
-        [pool] = await store.list_pools()
+        assert [checkpoint.name for checkpoint in await store.checkpoints.list(fork.id)] == ["with-data"]
+        [pool] = await store.pools.list()
         assert (pool.name, pool.size, pool.condition) == ("warm", 2, None)
-        assert [(one.phase, one.paused) for one in await store.members(pool.id)] == [(Phase.READY, True)] * 2
-        assert (await store.request_resume("asleep")).desired is Desired.PRESENT
+        assert [(one.phase, one.paused) for one in await store.pools.members(pool.id)] == [(Phase.READY, True)] * 2
+        assert (await store.lifecycle.resume("asleep")).desired is Desired.PRESENT
     finally:
         await store.close()
 
@@ -230,10 +230,10 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
 async def test_what_is_wrong_with_pools_and_templates_is_told_still(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
-        [pool] = await store.list_pools()
+        [pool] = await store.pools.list()
         assert pool.condition is not None
         assert pool.condition.code == "insufficient_capacity"
-        [failed] = [one for one in await store.list_templates() if one.phase == "failed"]
+        [failed] = [one for one in await store.templates.list() if one.phase == "failed"]
         assert failed.failed_cluster in {row["id"] for row in rows["clusters"]}
     finally:
         await store.close()
@@ -244,12 +244,12 @@ async def test_a_worker_that_claims_what_waits_gives_it_back_for_good(old_url: s
     """Rows from before there was a queue are due while they wait."""
     store = await Store.open(old_url)
     try:
-        claims = await store.claim("worker", lease_seconds=60, limit=100)
+        claims = await store.leases.claim("worker", lease_seconds=60, limit=100)
         [waiting] = [claim for claim in claims if claim.cluster.phase is Phase.PENDING]
-        await store.release(waiting, due_in_seconds=None)
-        again = await store.claim("worker", lease_seconds=60, limit=100)
+        await store.leases.release(waiting, due_in_seconds=None)
+        again = await store.leases.claim("worker", lease_seconds=60, limit=100)
         assert waiting.cluster.id not in {claim.cluster.id for claim in again}
-        assert [w.id for w in (await store.queue()).waiting] == [waiting.cluster.id]
+        assert [w.id for w in (await store.admission.queue()).waiting] == [waiting.cluster.id]
     finally:
         await store.close()
 
@@ -274,6 +274,6 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
         await holder.dispose()
     store = await Store.open(postgres_url)
     try:
-        assert (await store.create_cluster(NewCluster("demo", make_spec())))[1]
+        assert (await store.clusters.create(NewCluster("demo", make_spec())))[1]
     finally:
         await store.close()

@@ -23,7 +23,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -32,9 +32,8 @@ from aiodocker.types import JSONObject
 
 from dayfly.app import STEPS, Infrastructure, open_infrastructure, worker_jobs
 from dayfly.clock import SystemClock
-from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, Endpoint
+from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.settings import Settings
 from dayfly.steps.step import Step, StepContext
@@ -79,50 +78,6 @@ class Fuse:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class MortalStore(Store):
-    """The store, with points before and after what it writes."""
-
-    fuse: Fuse
-
-    async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
-        claims = await super().claim(owner, lease_seconds=lease_seconds, limit=limit)
-        for claim in claims:
-            print(f"claimed {claim.cluster.id}", flush=True)
-            self.fuse.burn("claim", "after")
-        return claims
-
-    async def set_phase(self, claim: Claim, phase: Phase, **more: Any) -> Cluster:
-        write = functools.partial(super().set_phase, claim, phase, **more)
-        return await self.fuse.around(f"phase:{phase}", write, REQUEST_SECONDS)
-
-    async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
-        write = functools.partial(super().set_endpoints, claim, endpoints)
-        await self.fuse.around("endpoints", write, REQUEST_SECONDS)
-
-    async def begin(self, claim: Claim, origin: BootSource | None, **more: Any) -> Cluster:
-        write = functools.partial(super().begin, claim, origin, **more)
-        return await self.fuse.around("begin", write, REQUEST_SECONDS)
-
-    async def set_paused(self, claim: Claim, paused: bool) -> Cluster:
-        return await self.fuse.around("paused", functools.partial(super().set_paused, claim, paused), REQUEST_SECONDS)
-
-    async def template_saved(self, claim: Claim, size_bytes: int) -> None:
-        write = functools.partial(super().template_saved, claim, size_bytes)
-        await self.fuse.around("template_saved", write, REQUEST_SECONDS)
-
-    async def template_verified(self, claim: Claim) -> None:
-        write = functools.partial(super().template_verified, claim)
-        await self.fuse.around("template_verified", write, REQUEST_SECONDS)
-
-    async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
-        write = functools.partial(super().checkpoint_made, claim, name, size_bytes)
-        await self.fuse.around("checkpoint_made", write, REQUEST_SECONDS)
-
-    async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
-        write = functools.partial(super().release, claim, due_in_seconds=due_in_seconds)
-        await self.fuse.around("release", write, REQUEST_SECONDS)
-
-
 @dataclass
 class MortalStep:
     """A step, with points around its check and apply together."""
@@ -156,6 +111,45 @@ class MortalStep:
 
     def _point(self, context: StepContext) -> str:
         return self.name if context.node is None else f"{self.name}:{context.node.name}"
+
+
+def tap_store(store: Store, fuse: Fuse) -> None:
+    """Points before and after what is written."""
+    claim, set_phase = store.leases.claim, store.status.set_phase
+
+    async def mortal_claim(owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
+        claims = await claim(owner, lease_seconds=lease_seconds, limit=limit)
+        for one in claims:
+            print(f"claimed {one.cluster.id}", flush=True)
+            fuse.burn("claim", "after")
+        return claims
+
+    async def mortal_phase(claim: Claim, phase: Phase, **more: Any) -> Cluster:
+        write = functools.partial(set_phase, claim, phase, **more)
+        return await fuse.around(f"phase:{phase}", write, REQUEST_SECONDS)
+
+    setattr(store.leases, "claim", mortal_claim)  # noqa: B010 - a plain assignment is refused by mypy
+    setattr(store.status, "set_phase", mortal_phase)  # noqa: B010
+    for part, method, point in (
+        (store.status, "set_endpoints", "endpoints"),
+        (store.provisioning, "begin", "begin"),
+        (store.provisioning, "set_paused", "paused"),
+        (store.template_builds, "saved", "template_saved"),
+        (store.template_builds, "verified", "template_verified"),
+        (store.checkpoints, "made", "checkpoint_made"),
+        (store.leases, "release", "release"),
+    ):
+        _tap_method(part, method, point, REQUEST_SECONDS, fuse)
+
+
+def _tap_method(target: object, method: str, point: str, within_seconds: float, fuse: Fuse) -> None:
+    original = getattr(target, method)
+
+    @functools.wraps(original)
+    async def mortal(*arguments: Any, **more: Any) -> Any:
+        return await fuse.around(point, functools.partial(original, *arguments, **more), within_seconds)
+
+    setattr(target, method, mortal)
 
 
 def tap_requests(fuse: Fuse) -> None:
@@ -200,16 +194,8 @@ def _tap(method: str, verb: str, part: Callable[[DockerContainer], str], fuse: F
 
 def tap_driver(infrastructure: Infrastructure, fuse: Fuse) -> None:
     """Points around what is more than one request."""
-    for driver, method, point in (
-        (infrastructure.engine, "remove", "remove"),
-        (infrastructure.images, "run", "oneshot"),
-    ):
-        original = getattr(driver, method)
-
-        async def mortal(*arguments: Any, original: Any = original, point: str = point, **more: Any) -> Any:
-            return await fuse.around(point, lambda: original(*arguments, **more), STEP_SECONDS)
-
-        setattr(driver, method, mortal)
+    _tap_method(infrastructure.engine, "remove", "remove", STEP_SECONDS, fuse)
+    _tap_method(infrastructure.images, "run", "oneshot", STEP_SECONDS, fuse)
 
 
 def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
@@ -246,9 +232,8 @@ async def work(fuse: Fuse) -> None:
     """Until killed."""
     settings, clock = Settings(), SystemClock()
     configure_logging(settings)
-    store = await MortalStore.open(settings.database)
-    assert isinstance(store, MortalStore)
-    store.fuse = fuse
+    store = await Store.open(settings.database)
+    tap_store(store, fuse)
     tap_requests(fuse)
     steps = {name: MortalStep(name, step, fuse) for name, step in STEPS.items()}
     async with open_infrastructure(settings, clock) as infrastructure:

@@ -42,54 +42,54 @@ class Worker:
 
     async def admit(self) -> tuple[str, ...]:
         """Let all begin for whom there is room; their ids."""
-        return await self.store.admit(lambda queue: admissible(queue, OFFERED))
+        return await self.store.admission.admit(lambda queue: admissible(queue, OFFERED))
 
     async def claim(self) -> Claim:
         """The one cluster that is due, once it is admitted."""
         await self.admit()
-        (claim,) = await self.store.claim("worker", lease_seconds=60, limit=1)
+        (claim,) = await self.store.leases.claim("worker", lease_seconds=60, limit=1)
         return claim
 
     async def publish(self, claim: Claim) -> None:
         """Begin, with secrets and endpoints: 40001 for the first published port, and so on. A fork, if it can be."""
         cluster, spec = claim.cluster, claim.cluster.spec
         origin, template_id = await self._origin(cluster)
-        await self.store.begin(claim, origin, template_id=template_id)
+        await self.store.provisioning.begin(claim, origin, template_id=template_id)
         if cluster.ready_at is not None:
             return
-        await self.store.save_secrets(claim, new_secrets(spec, datetime.now(UTC)))
+        await self.store.status.save_secrets(claim, new_secrets(spec, datetime.now(UTC)))
         ports = enumerate(published_ports(spec), start=40001)
-        await self.store.set_endpoints(claim, {inner: Endpoint("127.0.0.1", outer) for outer, inner in ports})
+        await self.store.status.set_endpoints(claim, {inner: Endpoint("127.0.0.1", outer) for outer, inner in ports})
         began = datetime.now(UTC)
         for node in spec.nodes():
             report = StepReport("boot", node.name, StepState.DONE, 1, began, finished_at=began, detail="answers on SSH")
-            await self.store.report_step(claim, report)
+            await self.store.status.report_step(claim, report)
             event = NewEvent("step.done", "answers on SSH", step="boot", node=node.name, seconds=12.5)
-            await self.store.append_event(claim, event)
+            await self.store.status.append_event(claim, event)
 
     async def make(self) -> Cluster:
         """Claim, publish, and be ready."""
         claim = await self.claim()
         await self.publish(claim)
-        ready = await self.store.set_phase(claim, Phase.READY)
-        await self.store.release(claim, due_in_seconds=None)
+        ready = await self.store.status.set_phase(claim, Phase.READY)
+        await self.store.leases.release(claim, due_in_seconds=None)
         return ready
 
     async def fail(self, evidence: Mapping[str, str]) -> None:
         claim = await self.claim()
-        await self.store.set_phase(claim, Phase.PROVISIONING)
+        await self.store.status.set_phase(claim, Phase.PROVISIONING)
         await self._fail(claim, evidence)
-        await self.store.release(claim, due_in_seconds=None)
+        await self.store.leases.release(claim, due_in_seconds=None)
 
     async def remove(self) -> None:
         claim = await self.claim()
-        await self.store.set_phase(claim, Phase.DELETING)
-        await self.store.set_phase(claim, Phase.DELETED)
+        await self.store.status.set_phase(claim, Phase.DELETING)
+        await self.store.status.set_phase(claim, Phase.DELETED)
 
     async def tend(self) -> None:
         """Everything that is due, until nothing is."""
         await self.admit()
-        while claims := await self.store.claim("worker", lease_seconds=60, limit=10):
+        while claims := await self.store.leases.claim("worker", lease_seconds=60, limit=10):
             for claim in claims:
                 await self.obey(claim)
             await self.admit()
@@ -99,40 +99,40 @@ class Worker:
         cluster = claim.cluster
         if cluster.desired is Desired.ABSENT:
             if cluster.phase is not Phase.DELETING:
-                await self.store.set_phase(claim, Phase.DELETING)
-            await self.store.set_phase(claim, Phase.DELETED)
+                await self.store.status.set_phase(claim, Phase.DELETING)
+            await self.store.status.set_phase(claim, Phase.DELETED)
             return
         if cluster.phase is Phase.HIBERNATED:
-            await self.store.set_phase(claim, Phase.PENDING)
+            await self.store.status.set_phase(claim, Phase.PENDING)
         elif cluster.phase is Phase.PENDING:
             await self.publish(claim)
             if cluster.name.startswith("bad"):
                 await self._fail(claim, {"node01/console": "Kernel panic"})
             else:
-                cluster = await self.store.set_phase(claim, Phase.READY)
+                cluster = await self.store.status.set_phase(claim, Phase.READY)
         if cluster.phase is Phase.READY:
             await self._attend(claim, cluster)
-        await self.store.release(claim, due_in_seconds=None)
+        await self.store.leases.release(claim, due_in_seconds=None)
 
     async def _attend(self, claim: Claim, cluster: Cluster) -> None:
         """What is wanted of a ready one."""
         store = self.store
-        for checkpoint in await store.checkpoints_due(cluster.id):
+        for checkpoint in await store.checkpoints.due(cluster.id):
             if checkpoint.phase is CheckpointPhase.DELETING:
-                await store.checkpoint_gone(claim, checkpoint.name)
+                await store.checkpoints.gone(claim, checkpoint.name)
             else:
-                await store.checkpoint_made(claim, checkpoint.name, SAVED_BYTES)
+                await store.checkpoints.made(claim, checkpoint.name, SAVED_BYTES)
         if cluster.purpose is Purpose.TEMPLATE:
-            await store.template_saved(claim, SAVED_BYTES)
+            await store.template_builds.saved(claim, SAVED_BYTES)
         elif cluster.purpose is Purpose.VERIFICATION:
-            await store.template_verified(claim)
+            await store.template_builds.verified(claim)
         elif cluster.paused != (cluster.purpose is Purpose.POOL_MEMBER):
-            await store.set_paused(claim, not cluster.paused)
+            await store.provisioning.set_paused(claim, not cluster.paused)
         if cluster.reset_to is not None:
-            await store.begin(claim, cluster.reset_to, template_id=cluster.template_id, reset=True)
-            await store.set_phase(claim, Phase.READY)
+            await store.provisioning.begin(claim, cluster.reset_to, template_id=cluster.template_id, reset=True)
+            await store.status.set_phase(claim, Phase.READY)
         elif cluster.desired is Desired.HIBERNATED:
-            await store.set_phase(claim, Phase.HIBERNATED)
+            await store.status.set_phase(claim, Phase.HIBERNATED)
 
     async def _origin(self, cluster: Cluster) -> tuple[BootSource, str | None]:
         if cluster.ready_at is not None:
@@ -142,15 +142,15 @@ class Worker:
         if cluster.purpose is Purpose.TEMPLATE:
             return IMAGE, cluster.template_id
         if cluster.spec.isolation == "shared":
-            found = await self.store.find_template(await template_key_of(cluster.spec, cluster.owner), cluster.owner)
+            found = await self.store.templates.find(await template_key_of(cluster.spec, cluster.owner), cluster.owner)
             if found is not None:
                 return TEMPLATE, found.id
         return IMAGE, None
 
     async def _fail(self, claim: Claim, evidence: Mapping[str, str]) -> None:
-        await self.store.save_evidence(claim, evidence)
+        await self.store.status.save_evidence(claim, evidence)
         fault = Fault("vm_exited", "QEMU ended by itself", step="boot", node="node01", evidence=evidence)
-        await self.store.set_phase(claim, Phase.FAILED, fault=fault)
+        await self.store.status.set_phase(claim, Phase.FAILED, fault=fault)
 
 
 def obedience(store: Store) -> Sequence[Coroutine[Any, Any, None]]:
@@ -161,17 +161,17 @@ def obedience(store: Store) -> Sequence[Coroutine[Any, Any, None]]:
 async def _admit(store: Store) -> None:
     with store.watch_queue() as watch:
         while True:
-            page = await store.list_clusters(phases=[Phase.PENDING], limit=500)
+            page = await store.clusters.list(phases=[Phase.PENDING], limit=500)
             slow = {one.id for one in page.clusters if one.name.startswith("slow")}
 
             def decide(queue: Queue, slow: set[str] = slow) -> Sequence[Waiting]:
                 quick = [waiting for waiting in queue.waiting if waiting.id not in slow]
                 return admissible(Queue(quick, queue.held), OFFERED)
 
-            await store.admit(decide)
-            for pool in await store.list_pools():
+            await store.admission.admit(decide)
+            for pool in await store.pools.list():
                 with suppress(NotFound):  # deleted meanwhile
-                    await store.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
+                    await store.pools.refill(pool.id, pool.desired_size(datetime.now(UTC)), pool.spec)
             await watch.wait(1)
 
 
@@ -179,6 +179,6 @@ async def _work(store: Store) -> None:
     worker = Worker(store)
     with store.watch_work() as watch:
         while True:
-            for claim in await store.claim("worker", lease_seconds=60, limit=10):
+            for claim in await store.leases.claim("worker", lease_seconds=60, limit=10):
                 await worker.obey(claim)
             await watch.wait(1)

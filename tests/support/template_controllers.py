@@ -68,66 +68,66 @@ class Company:
     async def work(self) -> None:
         """Bring every cluster to where it is to be, as a worker would."""
         for _ in range(20):
-            await self.store.admit(lambda queue: queue.waiting)
-            claims = await self.store.claim("stand-in", lease_seconds=60, limit=100)
+            await self.store.admission.admit(lambda queue: queue.waiting)
+            claims = await self.store.leases.claim("stand-in", lease_seconds=60, limit=100)
             if not claims:
                 return
             for claim in claims:
                 await self._serve(claim)
-                await self.store.release(claim, due_in_seconds=None)
+                await self.store.leases.release(claim, due_in_seconds=None)
         raise AssertionError("there is no end of work")
 
     async def make_template(self, spec: ClusterSpec | None = None) -> Template:
         """A template that is ready."""
         spec = spec or make_spec()
-        made, _ = await self.store.create_template(spec, "default", await self.key_of(spec, "default"))
+        made, _ = await self.store.templates.create(spec, "default", await self.key_of(spec, "default"))
         await self.work()
-        ready = await self.store.get_template(made.id)
+        ready = await self.store.templates.get(made.id)
         assert ready.phase is TemplatePhase.READY
         return ready
 
     async def phases(self) -> dict[str, TemplatePhase]:
         """Every template's phase, by its id."""
-        return {template.id: template.phase for template in await self.store.list_templates(retired=True)}
+        return {template.id: template.phase for template in await self.store.templates.list(retired=True)}
 
     async def _serve(self, claim: Claim) -> None:
         cluster = claim.cluster
         if cluster.desired is Desired.ABSENT:
             if cluster.phase is not Phase.DELETING:
-                await self.store.set_phase(claim, Phase.DELETING)
-            await self.store.set_phase(claim, Phase.DELETED)
+                await self.store.status.set_phase(claim, Phase.DELETING)
+            await self.store.status.set_phase(claim, Phase.DELETED)
         elif cluster.phase is Phase.PENDING:
             await self._begin(claim, cluster)
 
     async def _begin(self, claim: Claim, cluster: Cluster) -> None:
         store, template_id = self.store, cluster.template_id
         if cluster.purpose in {Purpose.CLUSTER, Purpose.POOL_MEMBER} and cluster.spec.isolation == "shared":
-            found = await store.find_template(await self.key_of(cluster.spec, cluster.owner), cluster.owner)
+            found = await store.templates.find(await self.key_of(cluster.spec, cluster.owner), cluster.owner)
             template_id = found.id if found else None
         is_fork = template_id is not None and cluster.purpose is not Purpose.TEMPLATE
-        await store.begin(claim, TEMPLATE if is_fork else IMAGE, secrets=SECRETS, template_id=template_id)
+        await store.provisioning.begin(claim, TEMPLATE if is_fork else IMAGE, secrets=SECRETS, template_id=template_id)
         if cluster.purpose in self.broken:
-            await store.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
+            await store.status.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
             return
-        await store.set_phase(claim, Phase.READY)
+        await store.status.set_phase(claim, Phase.READY)
         match cluster.purpose:
             case Purpose.TEMPLATE:
-                await store.template_saved(claim, 1000)
+                await store.template_builds.saved(claim, 1000)
             case Purpose.VERIFICATION:
-                await store.template_verified(claim)
+                await store.template_builds.verified(claim)
             case Purpose.POOL_MEMBER:
-                await store.set_paused(claim, True)
+                await store.provisioning.set_paused(claim, True)
 
 
 async def make_pool(company: Company, size: int = 2, name: str = "ci", image: str = "bare") -> Pool:
     """A pool of which members grow old in an hour."""
     spec = make_spec().model_copy(update={"image": image, "image_id": company.images[image]})
     wanted = NewPool(name, "default", spec, size=size, maximum=8, max_age_seconds=3600)
-    return await company.store.create_pool(wanted)
+    return await company.store.pools.create(wanted)
 
 
 async def waiting(company: Company, pool: Pool) -> list[Cluster]:
     """Members that a caller can have, the oldest first."""
-    found = [one for one in await company.store.members(pool.id) if one.phase is Phase.READY and one.paused]
+    found = [one for one in await company.store.pools.members(pool.id) if one.phase is Phase.READY and one.paused]
     assert all(member.template_id is not None for member in found), "members are forks"
     return sorted(found, key=lambda member: member.created_at)

@@ -32,12 +32,10 @@ def virtual_postgres(server: PostgresServer) -> Iterator[tuple[asyncio.Runner, S
     with server.database() as url, asyncio.Runner(loop_factory=lambda: loop) as runner:
         name = url.partition("?")[0].rpartition("/")[2]
         server._run("psql", "--quiet", f"--dbname={name}", f"--command={_CLOCK.format(file=skipped, database=name)}")
-        store = runner.run(Store.open(url))
-        plain = store._database
+        plain = runner.run(Database.open(url))
         try:
-            store._database = cast("Database", _Counted(plain, waiting))
             waiting[0] = 0
-            yield runner, store
+            yield runner, Store(cast("Database", _Counted(plain, waiting)))
         finally:
             waiting[0] = 1
             runner.run(plain.close())

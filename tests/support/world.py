@@ -135,7 +135,7 @@ class World:
     async def create(
         self, spec: ClusterSpec, name: str | None = None, *, owner: str = "default", hold: Hold | None = None
     ) -> Cluster:
-        cluster, _ = await self.store.create_cluster(NewCluster(name, spec, owner, hold))
+        cluster, _ = await self.store.clusters.create(NewCluster(name, spec, owner, hold))
         return cluster
 
     async def until(self, cluster: Cluster, *phases: Phase) -> Cluster:
@@ -145,27 +145,27 @@ class World:
     async def until_so(self, cluster: Cluster, wanted: Callable[[Cluster], bool]) -> Cluster:
         async with asyncio.timeout(GIVE_UP_SECONDS):
             with self.store.watch(cluster.id) as watch:
-                while not wanted(now := await self.store.get_cluster(cluster.id)):
+                while not wanted(now := await self.store.clusters.get(cluster.id)):
                     await watch.wait(GIVE_UP_SECONDS)
                 return now
 
     async def template(self, spec: ClusterSpec, phase: TemplatePhase = TemplatePhase.READY) -> Template:
         """A new template of `spec`, once it is in `phase`."""
-        template, _ = await self.store.create_template(spec, "default", self.key(spec))
+        template, _ = await self.store.templates.create(spec, "default", self.key(spec))
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while not await self.template_is(template.id, phase):  # noqa: ASYNC110 - templates have no watch
                 await asyncio.sleep(0.005)
-        return await self.store.get_template(template.id)
+        return await self.store.templates.get(template.id)
 
     def key(self, spec: ClusterSpec, owner: str = "default") -> str:
         """What a template must have been made with to serve `spec` here."""
         return template_key(spec, owner, "kvm", "")
 
     async def template_is(self, template_id: str, phase: TemplatePhase) -> bool:
-        return (await self.store.get_template(template_id)).phase is phase
+        return (await self.store.templates.get(template_id)).phase is phase
 
     async def is_in(self, cluster: Cluster, phase: Phase) -> bool:
-        return (await self.store.get_cluster(cluster.id)).phase is phase
+        return (await self.store.clusters.get(cluster.id)).phase is phase
 
     def node(self, cluster: Cluster, name: str) -> FakeContainer:
         return self.engine.containers[f"dayfly-{cluster.id}-{name}"]
@@ -205,7 +205,7 @@ class World:
         async with asyncio.timeout(GIVE_UP_SECONDS):
             with self.store.watch(cluster.id) as watch:
                 while True:
-                    for event in await self.store.events(cluster.id):
+                    for event in await self.store.clusters.events(cluster.id):
                         if wanted(event):
                             return event
                     await watch.wait(GIVE_UP_SECONDS)

@@ -27,7 +27,7 @@ async def wait_for_cluster(
     """The cluster, once `wait` is met, can no longer be met, or timed out."""
 
     async def look() -> Cluster:
-        return await services.store.get_cluster(cluster.id)
+        return await services.store.clusters.get(cluster.id)
 
     return await hold(request, services, cluster.id, look, lambda seen: _is_over(seen, wait), timeout_seconds)
 

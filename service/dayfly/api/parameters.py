@@ -29,7 +29,7 @@ IdOrName = Annotated[str, Depends(_id_or_name)]
 
 
 async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
-    return await services.store.get_cluster(cluster)
+    return await services.store.clusters.get(cluster)
 
 
 TheCluster = Annotated[Cluster, Depends(_cluster)]

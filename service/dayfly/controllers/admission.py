@@ -37,11 +37,11 @@ class Admission:
 
     async def look(self) -> tuple[str, ...]:
         """Admit all clusters that fit now; their ids. Raises EngineUnavailable, DatabaseUnavailable."""
-        queue = await self._store.queue()
+        queue = await self._store.admission.queue()
         if not queue.waiting:
             return ()
         offered = await self._offered()
         # First without the lock: with a long queue, most looks find that nothing fits.
         if not admissible(queue, offered):
             return ()
-        return await self._store.admit(lambda locked: admissible(locked, offered))
+        return await self._store.admission.admit(lambda locked: admissible(locked, offered))

@@ -83,7 +83,7 @@ class EngineEventWatcher:
             news.clear()
             clusters = tuple(harmed)
             harmed.clear()
-            await self._store.requeue(clusters)
+            await self._store.maintenance.requeue(clusters)
 
     async def _look_periodically(self) -> None:
         while True:

@@ -108,18 +108,18 @@ class GarbageCollector:
     async def look(self) -> None:
         """One comparison with its consequences. Raises EngineUnavailable, DatabaseUnavailable."""
         resources = await self._engine.list_resources()
-        known = await self._store.known()
-        await self._store.requeue(find_damaged(resources, known))
+        known = await self._store.maintenance.known()
+        await self._store.maintenance.requeue(find_damaged(resources, known))
         orphans = await self._without_owner(resources, known)
         await self._remove([orphan for orphan in orphans if self._ripe(orphan)])
         self._forget_seen(orphans)
-        while await self._store.purge_deleted(self._history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
+        while await self._store.maintenance.purge_deleted(self._history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
             pass
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """All orphans, now. Raises EngineUnavailable."""
         resources = await self._engine.list_resources()
-        return await self._without_owner(resources, await self._store.known())
+        return await self._without_owner(resources, await self._store.maintenance.known())
 
     async def remove_orphans(self) -> tuple[Orphan, ...]:
         """Removes all orphans, now; those with an `error` are still there. Raises EngineUnavailable."""
@@ -147,9 +147,9 @@ class GarbageCollector:
 
     async def _without_owner(self, resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[Orphan, ...]:
         unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known} - {""}
-        gone = await self._store.deleted(unknown) if unknown else frozenset()
+        gone = await self._store.maintenance.deleted(unknown) if unknown else frozenset()
         has_templates = any(resource.template_id for resource in resources)
-        templates = await self._store.known_templates() if has_templates else {}
+        templates = await self._store.templates.known() if has_templates else {}
         return find_orphans(resources, known, gone, templates)
 
     def _ripe(self, orphan: Orphan) -> bool:

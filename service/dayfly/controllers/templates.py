@@ -67,7 +67,7 @@ class TemplateController:
     async def look(self) -> None:
         """One look at all templates. Raises EngineUnavailable, DatabaseUnavailable."""
         now = self._clock.now()
-        templates = await self._store.list_templates()
+        templates = await self._store.templates.list()
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}
         needed = await self._needed_by_pools()
         for template in templates:
@@ -82,8 +82,8 @@ class TemplateController:
     async def close(self) -> None:
         """Complete the retirement of templates without clusters. Raises DatabaseUnavailable."""
         # Read first: on SQLite a write blocks all other writers.
-        if any(template.phase is TemplatePhase.RETIRING for template in await self._store.list_templates()):
-            for template_id in await self._store.close_templates():
+        if any(template.phase is TemplatePhase.RETIRING for template in await self._store.templates.list()):
+            for template_id in await self._store.templates.close():
                 _log.info("template retired", template=template_id)
 
     async def _examine(
@@ -100,7 +100,7 @@ class TemplateController:
         if key is None or key in failed or not in_use:
             await self._retire(template, why)
             return
-        made = await self._store.renew_template(template.id, spec, key)
+        made = await self._store.templates.renew(template.id, spec, key)
         _log.info("template renewed", template=template.id, by=made and made.id, image=template.spec.image, why=why)
 
     async def _now(self, spec: ClusterSpec, owner: str) -> tuple[ClusterSpec, str | None]:
@@ -112,16 +112,16 @@ class TemplateController:
 
     async def _needed_by_pools(self) -> frozenset[str]:
         """The keys of the templates that pools are filled from."""
-        pools = [pool for pool in await self._store.list_pools() if pool.largest > 0]
+        pools = [pool for pool in await self._store.pools.list() if pool.largest > 0]
         keys = [(await self._now(pool.spec, pool.owner))[1] for pool in pools]
         return frozenset(key for key in keys if key is not None)
 
     async def _follow_cold_creations(self) -> None:
         """Build a template of each shape that was provisioned without one since its last template."""
-        cold = await self._store.cold_shapes(_COLD_SECONDS, _COLD_SHAPES)
+        cold = await self._store.statistics.cold_shapes(_COLD_SECONDS, _COLD_SHAPES)
         if not cold:
             return
-        templates = await self._store.list_templates(retired=True)
+        templates = await self._store.templates.list(retired=True)
         for spec, owner, ready_at in cold:
             current, key = await self._now(spec, owner)
             if key is None or current.image_id != spec.image_id:
@@ -131,12 +131,12 @@ class TemplateController:
                 await self._make(current, owner, key)
 
     async def _make(self, spec: ClusterSpec, owner: str, key: str) -> None:
-        template, is_new = await self._store.create_template(spec, owner, key)
+        template, is_new = await self._store.templates.create(spec, owner, key)
         if is_new:
             _log.info("template queued", template=template.id, image=spec.image, owner=owner)
 
     async def _retire(self, template: Template, why: str) -> None:
-        await self._store.retire_template(template.id)
+        await self._store.templates.retire(template.id)
         _log.info("template retiring", template=template.id, image=template.spec.image, why=why)
 
     def _may_be_tried_again(self, template: Template, now: datetime) -> bool:

@@ -1,10 +1,9 @@
 """The store: desired state and reported state of clusters, templates and pools. The only SQL of the project.
 
-`Store` has two users. The API writes what callers request (clusters/create.py, clusters/updates.py,
-clusters/lifecycle_requests.py) and reads (clusters/queries.py); workers admit, claim and report (admission.py,
-clusters/leases.py, clusters/status_updates.py, clusters/provisioning_status.py, clusters/template_builds.py).
-Templates, checkpoints and pools have one file each for both users; maintenance.py and statistics.py are about all
-clusters.
+`Store` (store.py) is made of parts with one file each: `store.clusters.get(…)` is in clusters/queries.py. The API
+records requests (`clusters`, `updates`, `lifecycle`); workers admit, claim and report (`admission`, `leases`,
+`status`, `provisioning`, `template_builds`). `templates`, `checkpoints` and `pools` serve both; `maintenance` and
+`statistics` are about all clusters.
 Not here: deciding what happens next (controllers/), and what is true of the world (drivers/).
 """
 

@@ -22,9 +22,10 @@ from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, 
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
 from dayfly.store.db.shared_queries import batches, is_over
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
@@ -36,10 +37,8 @@ _LATEST: Final = 50
 """Clusters in a median: enough to be stable, few enough to follow a change."""
 
 
-class Admission:
+class Admission(StorePart):
     """The queue, reserved resources, and typical durations."""
-
-    _database: Database
 
     @uncancellable
     async def queue(self) -> Queue:

@@ -14,12 +14,13 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.errors import BadName, Conflict, NotFound
 from dayfly.store.clusters import schedule
-from dayfly.store.clusters.leases import Leases
+from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.lifecycle_requests import require_ready
 from dayfly.store.commands import Claim
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import checkpoint_from
 from dayfly.store.db.shared_queries import lock_named, require_active, write_cluster
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import checkpoints
 from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
@@ -29,11 +30,11 @@ MOST: Final = 16
 """Limit for one cluster. A checkpoint takes more disk than the cluster has memory."""
 
 
-class Checkpoints(Leases):
+class Checkpoints(StorePart):
     """Checkpoints: requests of callers, and results of workers."""
 
     @uncancellable
-    async def create_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
+    async def create(self, id_or_name: str, name: str) -> Checkpoint:
         """Request a checkpoint, due at once.
 
         Raises NotFound (of the cluster), BadName, NotReady, and Conflict: the name is taken, the cluster has MOST
@@ -61,13 +62,13 @@ class Checkpoints(Leases):
             return made
 
     @uncancellable
-    async def list_checkpoints(self, cluster_id: str) -> tuple[Checkpoint, ...]:
+    async def list(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Oldest first."""
         async with self._database.read() as connection:
             return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id))))
 
     @uncancellable
-    async def delete_checkpoint(self, id_or_name: str, name: str) -> Checkpoint:
+    async def delete(self, id_or_name: str, name: str) -> Checkpoint:
         """Request the deletion of a checkpoint. A worker deletes it while the cluster is ready. May be repeated.
 
         Raises NotFound (of the cluster or the checkpoint), and Conflict during a reset to the checkpoint.
@@ -88,24 +89,24 @@ class Checkpoints(Leases):
             return checkpoint_from(deleting)
 
     @uncancellable
-    async def checkpoints_due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
+    async def due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Checkpoints to create or to delete, oldest first."""
         unfinished = checkpoints.c.phase != CheckpointPhase.READY
         async with self._database.read() as connection:
             return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id).where(unfinished))))
 
     @uncancellable
-    async def checkpoint_made(self, claim: Claim, name: str, size_bytes: int) -> None:
+    async def made(self, claim: Claim, name: str, size_bytes: int) -> None:
         """Mark the checkpoint ready, unless its deletion was requested meanwhile. Raises LeaseLost."""
         making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.CREATING)
         ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             await transaction.connection.execute(update(checkpoints).where(making).values(ready))
 
     @uncancellable
-    async def checkpoint_gone(self, claim: Claim, name: str) -> None:
+    async def gone(self, claim: Claim, name: str) -> None:
         """Remove the record of a checkpoint that failed or was deleted: its name is free. Raises LeaseLost."""
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             await transaction.connection.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
             transaction.wake(QUEUE)  # disk became free
 

@@ -24,9 +24,10 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.commands import UNSET, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
 from dayfly.store.db.shared_queries import batches, remove_clusters
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CLUSTER_NAME
@@ -34,13 +35,11 @@ from dayfly.vocabulary import CLUSTER_NAME
 _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.POOL_MEMBER)
 
 
-class PoolQueries:
+class PoolQueries(StorePart):
     """Pools, and the creation and removal of their members."""
 
-    _database: Database
-
     @uncancellable
-    async def create_pool(self, new: NewPool) -> Pool:
+    async def create(self, new: NewPool) -> Pool:
         """Raises BadName, NameTaken."""
         if not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid pool name")
@@ -64,13 +63,13 @@ class PoolQueries:
             raise NameTaken(f"a pool named {new.name} exists") from error
 
     @uncancellable
-    async def list_pools(self) -> tuple[Pool, ...]:
+    async def list(self) -> tuple[Pool, ...]:
         """All pools, by name."""
         async with self._database.read() as connection:
             return tuple(map(pool_from, await connection.execute(select(pools).order_by(pools.c.name))))
 
     @uncancellable
-    async def get_pool(self, id_or_name: str) -> Pool:
+    async def get(self, id_or_name: str) -> Pool:
         """Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(select(pools).where(_named(id_or_name)))).one_or_none()
@@ -79,7 +78,7 @@ class PoolQueries:
         return pool_from(row)
 
     @uncancellable
-    async def change_pool(self, id_or_name: str, change: PoolChange) -> Pool:
+    async def change(self, id_or_name: str, change: PoolChange) -> Pool:
         """Update the pool. Raises NotFound."""
         async with self._database.write() as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
@@ -97,7 +96,7 @@ class PoolQueries:
             return new
 
     @uncancellable
-    async def delete_pool(self, id_or_name: str) -> Pool:
+    async def delete(self, id_or_name: str) -> Pool:
         """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
         async with self._database.write() as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
@@ -115,7 +114,7 @@ class PoolQueries:
             return tuple(map(cluster_from, rows))
 
     @uncancellable
-    async def set_pool_condition(self, pool_id: str, condition: PoolCondition | None) -> None:
+    async def set_condition(self, pool_id: str, condition: PoolCondition | None) -> None:
         """Record why the pool is not filled; nothing where the pool is deleted. Wakes no worker."""
         async with self._database.write() as transaction:
             values = {"waiting": null() if condition is None else condition_columns(condition)}

@@ -14,7 +14,7 @@ from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 
@@ -22,10 +22,8 @@ _STATES: Final = ("ready", "provisioning", "failed", "deleting")
 """Of a pool's members; a ready one can be claimed."""
 
 
-class Statistics:
+class Statistics(StorePart):
     """Figures for metrics and for the template controller."""
-
-    _database: Database
 
     @uncancellable
     async def count_members(self) -> Mapping[tuple[str, str], int]:

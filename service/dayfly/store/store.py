@@ -1,4 +1,4 @@
-"""The store's public class: opens, closes and watches. All else is in the classes that it is composed of."""
+"""The store's public class: opens, closes and watches. The queries are in its parts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from dayfly.concurrency import uncancellable
 from dayfly.store.admission import Admission
 from dayfly.store.checkpoints import Checkpoints
+from dayfly.store.clusters.leases import Leases
 from dayfly.store.clusters.lifecycle_requests import LifecycleRequests
 from dayfly.store.clusters.provisioning_status import ProvisioningStatus
 from dayfly.store.clusters.queries import ClusterQueries
@@ -24,24 +25,24 @@ from dayfly.store.statistics import Statistics
 from dayfly.store.templates import TemplateQueries
 
 
-class Store(
-    ClusterQueries,
-    ClusterUpdates,
-    LifecycleRequests,
-    Admission,
-    StatusUpdates,
-    ProvisioningStatus,
-    TemplateQueries,
-    TemplateBuilds,
-    Checkpoints,
-    PoolQueries,
-    Statistics,
-    Maintenance,
-):
-    """The database as methods. Every method may raise DatabaseUnavailable."""
+class Store:
+    """All that Dayfly knows, by part. Every method of a part may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.clusters = ClusterQueries(database)
+        self.updates = ClusterUpdates(database)
+        self.lifecycle = LifecycleRequests(database)
+        self.admission = Admission(database)
+        self.leases = Leases(database)
+        self.status = StatusUpdates(database)
+        self.provisioning = ProvisioningStatus(database)
+        self.template_builds = TemplateBuilds(database)
+        self.templates = TemplateQueries(database)
+        self.checkpoints = Checkpoints(database)
+        self.pools = PoolQueries(database)
+        self.statistics = Statistics(database)
+        self.maintenance = Maintenance(database)
 
     @classmethod
     async def open(cls, url: str) -> Store:

@@ -18,8 +18,9 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.template_builds import remove_builders
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import template_from
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -28,13 +29,11 @@ _ATTEMPTS: Final = 5
 _UNFINISHED: Final = (TemplatePhase.BUILDING, TemplatePhase.VERIFYING)
 
 
-class TemplateQueries:
+class TemplateQueries(StorePart):
     """Templates: create, read, retire."""
 
-    _database: Database
-
     @uncancellable
-    async def create_template(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
+    async def create(self, spec: ClusterSpec, owner: str, key: str) -> tuple[Template, bool]:
         """Queue a template of `spec` with the cluster that builds it: (template, whether it is new).
 
         Where one of `key` (domain/template.template_key) is ready or being built, that one.
@@ -52,7 +51,7 @@ class TemplateQueries:
         raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
-    async def get_template(self, template_id: str) -> Template:
+    async def get(self, template_id: str) -> Template:
         """A retired one, too, while it is on record. Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(templates.c.id == template_id))).one_or_none()
@@ -61,7 +60,7 @@ class TemplateQueries:
         return template_from(row)
 
     @uncancellable
-    async def list_templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
+    async def list(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
         """Those of `owner` (None: of all), newest first; retired ones only with `retired`."""
         query = _templates().order_by(templates.c.created_at.desc(), templates.c.id.desc())
         if not retired:
@@ -72,7 +71,7 @@ class TemplateQueries:
             return tuple(map(template_from, await connection.execute(query)))
 
     @uncancellable
-    async def find_template(self, key: str, owner: str) -> Template | None:
+    async def find(self, key: str, owner: str) -> Template | None:
         """The ready template of `key`, if there is one."""
         ready = (tables.SERVING, templates.c.key == key, templates.c.phase == TemplatePhase.READY)
         async with self._database.read() as connection:
@@ -80,7 +79,7 @@ class TemplateQueries:
         return None if row is None else template_from(row)
 
     @uncancellable
-    async def template_secrets(self, template_id: str) -> ClusterSecrets | None:
+    async def secrets(self, template_id: str) -> ClusterSecrets | None:
         """The secrets of the cluster that it was made from; None before it is saved, and once it is retired."""
         query = select(template_secrets.c.content).where(template_secrets.c.template_id == template_id)
         async with self._database.read() as connection:
@@ -88,7 +87,7 @@ class TemplateQueries:
         return None if content is None else ClusterSecrets.model_validate(content)
 
     @uncancellable
-    async def known_templates(self) -> Mapping[str, TemplatePhase]:
+    async def known(self) -> Mapping[str, TemplatePhase]:
         """All on record, retired ones included."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(templates.c.id, templates.c.phase))).all()
@@ -103,10 +102,10 @@ class TemplateQueries:
             await transaction.connection.execute(counted)
 
     @uncancellable
-    async def retire_template(self, template_id: str) -> Template:
+    async def retire(self, template_id: str) -> Template:
         """Let it serve no new forks, and remove its builders. May be repeated. Raises NotFound."""
         for _ in range(_ATTEMPTS):
-            template = await self.get_template(template_id)
+            template = await self.get(template_id)
             if template.phase in {TemplatePhase.RETIRING, TemplatePhase.RETIRED}:
                 return template
             async with self._database.write() as transaction:
@@ -122,7 +121,7 @@ class TemplateQueries:
         raise Internal(f"template {template_id} was not retired: its phase changed in each of {_ATTEMPTS} attempts")
 
     @uncancellable
-    async def renew_template(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
+    async def renew(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
         """Retire a ready template and queue one of `spec` and `key` in its place, in one transaction: the new one.
 
         None where one of `key` exists, or somebody else retired the old one before.
@@ -145,7 +144,7 @@ class TemplateQueries:
         raise Internal(f"the template was not recorded: its key or id was taken in each of {_ATTEMPTS} attempts")
 
     @uncancellable
-    async def close_templates(self) -> tuple[str, ...]:
+    async def close(self) -> tuple[str, ...]:
         """Complete the retirement of templates whose last cluster is deleted; their ids."""
         alive = exists().where(clusters.c.template_id == templates.c.id, tables.OF_TEMPLATES).correlate(templates)
         over = and_(templates.c.phase == TemplatePhase.RETIRING, not_(alive))

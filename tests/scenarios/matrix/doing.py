@@ -34,14 +34,14 @@ async def _(deed: deeds.Create, stage: Stage) -> None:
         update={"restart": deed.restart, "ttl_seconds": deed.ttl, "heartbeat_interval_seconds": deed.heartbeat}
     )
     hold = _hold(stage, deed.hold, "running") if deed.hold is not None else None
-    cluster, _ = await stage.store.create_cluster(NewCluster(None, spec, deed.owner, hold))
+    cluster, _ = await stage.store.clusters.create(NewCluster(None, spec, deed.owner, hold))
     stage.ids.append(cluster.id)
 
 
 @do.register
 async def _(deed: deeds.Delete, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
-        await stage.store.request_deletion(cluster_id)
+        await stage.store.updates.delete(cluster_id)
         stage.unwanted.add(cluster_id)
 
 
@@ -64,7 +64,7 @@ async def _(deed: deeds.Extend, stage: Stage) -> None:
 async def _(deed: deeds.Heartbeat, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         try:
-            await stage.store.heartbeat(cluster_id)
+            await stage.store.updates.heartbeat(cluster_id)
         except errors.Conflict:
             return
 
@@ -162,7 +162,7 @@ async def _(deed: deeds.Join, stage: Stage) -> None:
 async def _change(deed: deeds.OfCluster, stage: Stage, change: Change) -> None:
     if cluster_id := cluster_of(deed, stage):
         try:
-            await stage.store.change_cluster(cluster_id, change)
+            await stage.store.updates.change(cluster_id, change)
         except errors.Conflict:
             return
 

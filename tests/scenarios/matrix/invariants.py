@@ -57,7 +57,7 @@ async def _check_cluster(stage: Stage, cluster: Cluster, now: datetime) -> None:
             assert cluster.id in stage.unwanted or _has_ended(cluster), "deleted, though nobody wanted that"
             assert not _containers(stage, cluster.id)
             assert not cluster.reserved
-            assert await stage.store.secrets(cluster.id) is None
+            assert await stage.store.clusters.secrets(cluster.id) is None
         case _:
             raise AssertionError(f"{cluster.id} rests in {cluster.phase}")
     if cluster.phase is not Phase.DELETED:
@@ -84,8 +84,8 @@ async def _check_ready(stage: Stage, cluster: Cluster, now: datetime) -> None:
     assert told == {inside: infrastructure.port for inside, infrastructure in published.items()}, (
         "callers are told wrong ports"
     )
-    assert {step.state for step in await stage.store.steps(cluster.id)} == {StepState.DONE}
-    assert await stage.store.secrets(cluster.id) is not None
+    assert {step.state for step in await stage.store.clusters.steps(cluster.id)} == {StepState.DONE}
+    assert await stage.store.clusters.secrets(cluster.id) is not None
 
 
 def _check_failed(stage: Stage, cluster: Cluster, now: datetime) -> None:
@@ -123,7 +123,7 @@ def _has_ended(cluster: Cluster) -> bool:
 
 async def _check_story(stage: Stage, cluster: Cluster) -> None:
     """The phases as told by events follow one another, from the first to where the cluster is."""
-    events = await stage.store.events(cluster.id, limit=10_000)
+    events = await stage.store.clusters.events(cluster.id, limit=10_000)
     assert [event.id for event in events] == sorted(event.id for event in events)
     # Who waits for a row's lock has read the clock before it got it.
     assert all(a.at <= b.at + _LOCK_WAIT for a, b in pairwise(events))
@@ -185,7 +185,7 @@ def _check_births(stage: Stage, cluster: Cluster) -> None:
 
 
 async def _check_queue(stage: Stage, known: list[Cluster]) -> None:
-    queue = await stage.store.queue()
+    queue = await stage.store.admission.queue()
     assert not admissible(queue, stage.offered), "there is room, and somebody waits"
     assert queue.in_use.fits(stage.offered), "more was given than there is"
     waiting = {cluster.id for cluster in known if cluster.phase is Phase.PENDING}

@@ -20,30 +20,30 @@ _ALREADY_OTHERWISE = (Conflict, NotFound, NotReady)
 @do.register
 async def _(deed: deeds.MakeTemplate, stage: Stage) -> None:
     spec = make_spec(workers=deed.nodes - 1)
-    await stage.store.create_template(spec, deed.owner, template_key(spec, deed.owner, "kvm", ""))
+    await stage.store.templates.create(spec, deed.owner, template_key(spec, deed.owner, "kvm", ""))
 
 
 @do.register
 async def _(deed: deeds.RetireTemplate, stage: Stage) -> None:
-    if found := await stage.store.list_templates():
-        await stage.store.retire_template(found[deed.template % len(found)].id)
+    if found := await stage.store.templates.list():
+        await stage.store.templates.retire(found[deed.template % len(found)].id)
 
 
 @do.register
 async def _(deed: deeds.SizePool, stage: Stage) -> None:
-    pool = next((pool for pool in await stage.store.list_pools() if pool.owner == deed.owner), None)
+    pool = next((pool for pool in await stage.store.pools.list() if pool.owner == deed.owner), None)
     if pool is None:
         new = NewPool(f"{deed.owner}-pool", deed.owner, make_spec(), size=deed.size, maximum=4)
-        await stage.store.create_pool(new)
+        await stage.store.pools.create(new)
     else:
-        await stage.store.change_pool(pool.id, PoolChange(size=deed.size, maximum=UNSET))
+        await stage.store.pools.change(pool.id, PoolChange(size=deed.size, maximum=UNSET))
 
 
 @do.register
 async def _(deed: deeds.Reset, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.request_reset(cluster_id, BootSource("checkpoint", deed.to) if deed.to else IMAGE)
+            await stage.store.lifecycle.reset(cluster_id, BootSource("checkpoint", deed.to) if deed.to else IMAGE)
             stage.reset.add(cluster_id)
 
 
@@ -51,25 +51,25 @@ async def _(deed: deeds.Reset, stage: Stage) -> None:
 async def _(deed: deeds.MakeCheckpoint, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.create_checkpoint(cluster_id, deed.name)
+            await stage.store.checkpoints.create(cluster_id, deed.name)
 
 
 @do.register
 async def _(deed: deeds.DropCheckpoint, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.delete_checkpoint(cluster_id, deed.name)
+            await stage.store.checkpoints.delete(cluster_id, deed.name)
 
 
 @do.register
 async def _(deed: deeds.Hibernate, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.request_hibernation(cluster_id)
+            await stage.store.lifecycle.hibernate(cluster_id)
 
 
 @do.register
 async def _(deed: deeds.Resume, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
         with suppress(*_ALREADY_OTHERWISE):
-            await stage.store.request_resume(cluster_id)
+            await stage.store.lifecycle.resume(cluster_id)

@@ -25,7 +25,7 @@ async def check_saved(stage: Stage) -> None:
     for cluster in internal:
         _check_internal(stage, cluster)
     waiting = {cluster.id for cluster in internal if cluster.phase is Phase.PENDING}
-    templates = await stage.store.list_templates(retired=True)
+    templates = await stage.store.templates.list(retired=True)
     for template in templates:
         _check_template(stage, template, waiting)
     await _check_pools(stage, internal, templates)
@@ -94,7 +94,7 @@ async def _check_pools(stage: Stage, internal: list[Cluster], templates: tuple[T
         for cluster in internal
         if cluster.purpose is Purpose.POOL_MEMBER and cluster.phase is not Phase.DELETED
     )
-    for pool in await stage.store.list_pools():
+    for pool in await stage.store.pools.list():
         assert members[pool.id] <= pool.desired_size(stage.clock.now()), "more wait than anybody wants"
         ready = any(
             t.phase is TemplatePhase.READY and t.owner == pool.owner and t.spec.shape == pool.spec.shape
@@ -105,8 +105,8 @@ async def _check_pools(stage: Stage, internal: list[Cluster], templates: tuple[T
 
 
 async def _check_checkpoints(stage: Stage, cluster_id: str) -> None:
-    cluster = await stage.store.get_cluster(cluster_id)
-    found = await stage.store.list_checkpoints(cluster_id)
+    cluster = await stage.store.clusters.get(cluster_id)
+    found = await stage.store.checkpoints.list(cluster_id)
     if cluster.phase is Phase.DELETED or (cluster.phase is Phase.FAILED and not cluster.reserved):
         assert not found, "checkpoints are listed whose volume is gone"
     if cluster.phase is not Phase.READY:

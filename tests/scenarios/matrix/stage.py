@@ -147,7 +147,7 @@ class Stage:
         soon = self.clock.now() + timedelta(seconds=20)
         if any(row.lease_token is not None or (row.due_at is not None and row.due_at <= soon) for row in rows):
             return False
-        if admissible(await self.store.queue(), self.offered):
+        if admissible(await self.store.admission.queue(), self.offered):
             return False
         # A template's volume goes with the next survey: nobody waits for the room that it takes.
         return not any(orphan.resource.template_id for orphan in await self.collector().orphans())
@@ -237,4 +237,4 @@ async def _accelerator(image_id: str) -> Accelerator:
 
 
 async def recorded(store: Store, ids: list[str]) -> list[Cluster]:
-    return [await store.get_cluster(cluster_id) for cluster_id in ids]
+    return [await store.clusters.get(cluster_id) for cluster_id in ids]

@@ -12,7 +12,7 @@ from dayfly.schemas.clusters import Cluster
 
 async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
     """The cluster with its steps, the names of its evidence, and its queue position."""
-    steps = await services.store.steps(cluster.id)
-    evidence = await services.store.evidence(cluster.id) if cluster.fault else {}
+    steps = await services.store.clusters.steps(cluster.id)
+    evidence = await services.store.clusters.evidence(cluster.id) if cluster.fault else {}
     place = (await queue_positions([cluster], services)).get(cluster.id, NOT_QUEUED)
     return show_cluster(cluster, steps, evidence.keys(), services.clock.now(), place)

@@ -31,7 +31,7 @@ async def last_events(cluster_id: str, services: ApiServices) -> Sequence[domain
     """The last MAX_EVENTS events, oldest first."""
     kept: deque[domain.Event] = deque(maxlen=MAX_EVENTS)
     after = 0
-    while part := await services.store.events(cluster_id, after=after, limit=_EVENTS_A_LOOK):
+    while part := await services.store.clusters.events(cluster_id, after=after, limit=_EVENTS_A_LOOK):
         kept.extend(part)
         after = part[-1].id
     return tuple(kept)

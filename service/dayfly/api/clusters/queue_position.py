@@ -49,10 +49,10 @@ async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
         _log.warning("queue positions are unknown", code=error.code, reason=error.message)
         return {}
     store, offered = services.store, services.rules.offered(host)
-    queue, past = await store.queue(), await store.past()
+    queue, past = await store.admission.queue(), await store.admission.past()
     # The ends of running clusters matter only if not all waiting clusters fit now.
     crowded = len(admissible(queue, offered)) < len(queue.waiting)
-    occupants = await store.occupants() if crowded else ()
+    occupants = await store.admission.occupants() if crowded else ()
     served = outlook(queue, occupants, offered, past, services.clock.now())
     making = timedelta(seconds=past.provisioning_seconds) if past.provisioning_seconds is not None else None
     return {

@@ -82,7 +82,11 @@ async def create_cluster(
 ) -> Cluster | Response:
     """Create a cluster. The response does not wait for it: wait with `GET /v1/clusters/{cluster}?wait=ready`."""
     key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
-    if key is not None and not dry_run and (made := await services.store.find_by_idempotency_key(key)) is not None:
+    if (
+        key is not None
+        and not dry_run
+        and (made := await services.store.clusters.find_by_idempotency_key(key)) is not None
+    ):
         # Before all checks: a retry returns its cluster even if the image was removed meanwhile.
         return await _accepted(made, response, services, created=False)
     hold = allowed_hold(wanted.hold, services)
@@ -93,7 +97,7 @@ async def create_cluster(
         return Response(shown.model_dump_json(), media_type="application/json")
     factor = await _memory_factor(spec, wanted.owner, services)
     new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)
-    cluster, created = await services.store.create_cluster(new, key)
+    cluster, created = await services.store.clusters.create(new, key)
     return await _accepted(cluster, response, services, created=created)
 
 
@@ -101,7 +105,7 @@ async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -
     """Only forks share memory: without a template, all the cluster's memory is reserved."""
     if services.fork_memory_overcommit == 1.0 or spec.isolation == "strict":
         return 1.0
-    template = await services.store.find_template(await services.template_key_of(spec, owner), owner)
+    template = await services.store.templates.find(await services.template_key_of(spec, owner), owner)
     return 1.0 if template is None else services.fork_memory_overcommit
 
 
@@ -140,7 +144,7 @@ async def list_clusters(
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,
 ) -> ClusterList:
     """List clusters, newest first."""
-    page = await services.store.list_clusters(
+    page = await services.store.clusters.list(
         labels=_parse_labels(label),
         phases=phase,
         owner=owner,
@@ -179,7 +183,7 @@ async def delete_cluster(
     """Delete a cluster, in any phase. May be repeated."""
     if wait not in {None, "deleted"}:
         raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
-    deleting = await services.store.request_deletion(cluster)
+    deleting = await services.store.updates.delete(cluster)
     if wait is not None:
         deleting = await wait_for_cluster(request, services, deleting, wait, timeout_seconds)
     return await show(deleting, services)
@@ -189,7 +193,7 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
     if name is None:
         return
     try:
-        await services.store.get_cluster(name)
+        await services.store.clusters.get(name)
     except NotFound:
         return
     raise NameTaken(f"a cluster named {name} exists")

@@ -37,7 +37,7 @@ async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
     if cluster.spec.readiness == "booted":
         raise NoKubernetes(f"cluster {cluster.name} runs no Kubernetes: it was created with readiness 'booted'")
     endpoint = cluster.endpoints.get(network.API_PORT)
-    secrets = await services.store.secrets(cluster.id)
+    secrets = await services.store.clusters.secrets(cluster.id)
     ready = cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT
     if not ready or endpoint is None or secrets is None:
         raise NotReady(f"cluster {cluster.name} is {_condition(cluster.phase, cluster.desired)}, not ready")
@@ -72,7 +72,7 @@ async def get_evidence(
     name: Annotated[str, Path(description="One of the names in the cluster's `error.evidence`.")],
 ) -> PlainTextResponse:
     """Evidence of the failure, such as a console or a log. Kept as long as the cluster's record."""
-    evidence = await services.store.evidence(cluster.id)
+    evidence = await services.store.clusters.evidence(cluster.id)
     if name not in evidence:
         raise NotFound(f"cluster {cluster.name} has no evidence of this name")
     return PlainTextResponse(evidence[name])

@@ -20,7 +20,7 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}/checkpoints", tags=["ch
 async def _checkpoint(
     services: Services, cluster: TheCluster, name: Annotated[str, Path(description="A checkpoint's name.")]
 ) -> domain.Checkpoint:
-    for one in await services.store.list_checkpoints(cluster.id) if CHECKPOINT_NAME.fullmatch(name) else ():
+    for one in await services.store.checkpoints.list(cluster.id) if CHECKPOINT_NAME.fullmatch(name) else ():
         if one.name == name:
             return one
     raise NotFound(f"cluster {cluster.name} has no checkpoint of this name")
@@ -44,7 +44,7 @@ async def create_checkpoint(
 
     409 if the cluster is not ready, has a checkpoint of this name, or has the maximum number of checkpoints.
     """
-    made = await services.store.create_checkpoint(cluster, wanted.name)
+    made = await services.store.checkpoints.create(cluster, wanted.name)
     response.headers["Location"] = f"/v1/clusters/{made.cluster_id}/checkpoints/{made.name}"
     return show_checkpoint(made)
 
@@ -52,7 +52,7 @@ async def create_checkpoint(
 @router.get("", operation_id="listCheckpoints")
 async def list_checkpoints(services: Services, cluster: TheCluster) -> CheckpointList:
     """List the cluster's checkpoints, oldest first."""
-    found = await services.store.list_checkpoints(cluster.id)
+    found = await services.store.checkpoints.list(cluster.id)
     return CheckpointList(checkpoints=tuple(show_checkpoint(one) for one in found))
 
 
@@ -65,4 +65,4 @@ async def get_checkpoint(checkpoint: TheCheckpoint) -> Checkpoint:
 @router.delete("/{name}", operation_id="deleteCheckpoint", status_code=202)
 async def delete_checkpoint(services: Services, checkpoint: TheCheckpoint) -> Checkpoint:
     """Delete a checkpoint. The list contains it until its deletion is complete. May be repeated."""
-    return show_checkpoint(await services.store.delete_checkpoint(checkpoint.cluster_id, checkpoint.name))
+    return show_checkpoint(await services.store.checkpoints.delete(checkpoint.cluster_id, checkpoint.name))

@@ -39,7 +39,7 @@ async def get_diagnostics(services: Services, cluster: TheCluster) -> Response:
 
     The file has no secrets. A part that cannot be collected is named in the file, and does not fail the request.
     """
-    texts = {f"evidence/{name}": text for name, text in (await services.store.evidence(cluster.id)).items()}
+    texts = {f"evidence/{name}": text for name, text in (await services.store.clusters.evidence(cluster.id)).items()}
     if cluster.phase is not Phase.DELETED:
         texts |= {f"now/{name}": text for name, text in (await _collect(cluster, services)).items()}
     shown = await show(cluster, services)
@@ -53,7 +53,7 @@ async def get_diagnostics(services: Services, cluster: TheCluster) -> Response:
 async def _collect(cluster: Cluster, services: ApiServices) -> Mapping[str, str]:
     try:
         async with asyncio.timeout(_COLLECT_SECONDS):
-            return await services.collect_diagnostics(cluster, await services.store.secrets(cluster.id))
+            return await services.collect_diagnostics(cluster, await services.store.clusters.secrets(cluster.id))
     except DayflyError as error:
         return {"not-collected": f"[{error.code}] {error.message}\n"}
     except TimeoutError:

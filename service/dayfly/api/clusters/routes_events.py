@@ -35,8 +35,8 @@ async def list_events(
 
     async def look() -> tuple[Cluster, tuple[Event, ...]]:
         # The cluster first: if the cluster is deleted, the second read includes its last event.
-        current = await services.store.get_cluster(cluster.id)
-        return current, await services.store.events(cluster.id, after=after, limit=limit)
+        current = await services.store.clusters.get(cluster.id)
+        return current, await services.store.clusters.events(cluster.id, after=after, limit=limit)
 
     def enough(seen: tuple[Cluster, tuple[Event, ...]]) -> bool:
         return bool(seen[1]) or seen[0].phase is Phase.DELETED

@@ -51,7 +51,7 @@ async def reset_cluster(
     checkpoint cannot be restored, the cluster fails with `checkpoint_not_loaded`.
     """
     _check_wait(wait, "ready")
-    resetting = await services.store.request_reset(cluster, _boot_source(wanted or ResetRequest()))
+    resetting = await services.store.lifecycle.reset(cluster, _boot_source(wanted or ResetRequest()))
     return await _answer(request, services, resetting, wait, timeout_seconds)
 
 
@@ -68,7 +68,7 @@ async def hibernate_cluster(
     No body. The time to live continues. May be repeated; 409 if the cluster is not ready.
     """
     _check_wait(wait, "hibernated")
-    hibernating = await services.store.request_hibernation(cluster)
+    hibernating = await services.store.lifecycle.hibernate(cluster)
     return await _answer(request, services, hibernating, wait, timeout_seconds)
 
 
@@ -86,7 +86,7 @@ async def resume_cluster(
     deleted. If a hold keeps an expired cluster hibernated, the hold changes to `running`.
     """
     _check_wait(wait, "ready")
-    resuming = await services.store.request_resume(cluster)
+    resuming = await services.store.lifecycle.resume(cluster)
     return await _answer(request, services, resuming, wait, timeout_seconds)
 
 

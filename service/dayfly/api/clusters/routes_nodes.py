@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 @router.get("", operation_id="listNodes")
 async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
     """List the nodes, the control plane first, each with its steps and its present memory on the host."""
-    steps = await services.store.steps(cluster.id)
+    steps = await services.store.clusters.steps(cluster.id)
     memory = await _memory(cluster, services)
     now = services.clock.now()
     return NodeList(
@@ -43,7 +43,7 @@ async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
 async def get_ssh(services: Services, response: Response, cluster: TheCluster, node: TheNode) -> SshAccess:
     """SSH access to a node: address, private key and expected host key. 409 before the node's port is published."""
     endpoint = cluster.endpoints.get(network.ssh_forward_port(node.index))
-    secrets = await services.store.secrets(cluster.id)
+    secrets = await services.store.clusters.secrets(cluster.id)
     if endpoint is None or secrets is None:
         raise NotReady(f"{node.name} of cluster {cluster.name} has no SSH port yet: the cluster is {cluster.phase}")
     response.headers["Cache-Control"] = "no-store"
@@ -86,7 +86,7 @@ async def _printed(cluster: Cluster, node: str, tail_bytes: int, services: ApiSe
     """From the node, or from what was kept as evidence when it was removed."""
     if text := await services.read_console(cluster.id, node, tail_bytes):
         return text
-    kept = (await services.store.evidence(cluster.id)).get(f"{node}/console", "")
+    kept = (await services.store.clusters.evidence(cluster.id)).get(f"{node}/console", "")
     return kept.encode()[-tail_bytes:]
 
 

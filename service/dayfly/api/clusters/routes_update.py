@@ -26,7 +26,7 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
     cluster instead. Other fields, such as `isolation`, cannot be changed.
     """
     change, allow = change_of(wanted, services)
-    return await show(await services.store.change_cluster(cluster, change, allow), services)
+    return await show(await services.store.updates.change(cluster, change, allow), services)
 
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")
@@ -36,4 +36,4 @@ async def send_heartbeat(services: Services, cluster: IdOrName) -> Heartbeat:
     No body. 409 if the cluster was created without `heartbeat_interval_seconds`, or is being deleted. Send three
     heartbeats in each interval, so that a lost one does no harm.
     """
-    return show_heartbeat(await services.store.heartbeat(cluster))
+    return show_heartbeat(await services.store.updates.heartbeat(cluster))

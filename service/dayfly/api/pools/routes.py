@@ -45,7 +45,7 @@ async def create_pool(wanted: PoolRequest, response: Response, services: Service
     """
     check_name(wanted.name, "pool")
     spec = await resolve_shape(wanted, services)
-    made = await services.store.create_pool(
+    made = await services.store.pools.create(
         NewPool(
             name=wanted.name,
             owner=wanted.owner,
@@ -63,13 +63,13 @@ async def create_pool(wanted: PoolRequest, response: Response, services: Service
 @router.get("", operation_id="listPools")
 async def list_pools(services: Services) -> PoolList:
     """List all pools, by name."""
-    return PoolList(pools=tuple([await _show(pool, services) for pool in await services.store.list_pools()]))
+    return PoolList(pools=tuple([await _show(pool, services) for pool in await services.store.pools.list()]))
 
 
 @router.get("/{pool}", operation_id="getPool")
 async def get_pool(services: Services, pool: ThePool) -> Pool:
     """Get a pool, with its number of ready members."""
-    return await _show(await services.store.get_pool(pool), services)
+    return await _show(await services.store.pools.get(pool), services)
 
 
 @router.patch("/{pool}", operation_id="changePool")
@@ -82,17 +82,17 @@ async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePo
         schedule=read_schedule(wanted.schedule) if "schedule" in given else UNSET,
         max_age_seconds=wanted.max_age_seconds if "max_age_seconds" in given else UNSET,
     )
-    return await _show(await services.store.change_pool(pool, change), services)
+    return await _show(await services.store.pools.change(pool, change), services)
 
 
 @router.delete("/{pool}", operation_id="deletePool", status_code=202)
 async def delete_pool(services: Services, pool: ThePool) -> Pool:
     """Delete a pool and its members. Claimed clusters stay."""
-    found = await services.store.get_pool(pool)
+    found = await services.store.pools.get(pool)
     before = await _show(found, services)
-    await services.store.delete_pool(found.id)
+    await services.store.pools.delete(found.id)
     return before
 
 
 async def _show(pool: domain.Pool, services: ApiServices) -> Pool:
-    return show_pool(pool, await services.store.members(pool.id), services.clock.now())
+    return show_pool(pool, await services.store.pools.members(pool.id), services.clock.now())

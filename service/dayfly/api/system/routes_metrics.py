@@ -38,17 +38,17 @@ async def get_metrics(request: Request, services: Services) -> PlainTextResponse
 async def _members(store: Store) -> Metric:
     text = "Members of a pool: ready, provisioning, failed, or deleting."
     family = GaugeMetricFamily("dayfly_pool_members", text, labels=["pool", "state"])
-    for labels, count in sorted((await store.count_members()).items()):
+    for labels, count in sorted((await store.statistics.count_members()).items()):
         family.add_metric(labels, count)
     return family
 
 
 async def _templates(store: Store) -> Metric:
     family = GaugeMetricFamily("dayfly_templates", "Templates, by phase.", labels=["phase"])
-    for phase, count in (await store.count_templates()).items():
+    for phase, count in (await store.statistics.count_templates()).items():
         family.add_metric([phase.value], count)
     return family
 
 
 async def _forks(store: Store) -> Metric:
-    return GaugeMetricFamily("dayfly_forks", "Living forks of templates.", value=await store.count_forks())
+    return GaugeMetricFamily("dayfly_forks", "Living forks of templates.", value=await store.statistics.count_forks())

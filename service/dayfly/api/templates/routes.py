@@ -26,7 +26,7 @@ async def _template(
 ) -> domain.Template:
     if not _ID.fullmatch(template):
         raise NotFound("no template has this id: it is not a valid id")
-    return await services.store.get_template(template)
+    return await services.store.templates.get(template)
 
 
 TheTemplate = Annotated[domain.Template, Depends(_template)]
@@ -53,7 +53,7 @@ async def create_template(wanted: TemplateRequest, response: Response, services:
     """
     spec = await resolve_shape(wanted, services)
     key = await services.template_key_of(spec, wanted.owner)
-    template, created = await services.store.create_template(spec, wanted.owner, key)
+    template, created = await services.store.templates.create(spec, wanted.owner, key)
     if not created:
         response.status_code = 200
     response.headers["Location"] = f"/v1/templates/{template.id}"
@@ -67,7 +67,7 @@ async def list_templates(
     retired: Annotated[bool, Query(description="Retired ones, too, of which only the record is left.")] = False,
 ) -> TemplateList:
     """Templates, newest first."""
-    found, now = await services.store.list_templates(owner=owner, retired=retired), services.clock.now()
+    found, now = await services.store.templates.list(owner=owner, retired=retired), services.clock.now()
     return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 
@@ -85,12 +85,12 @@ async def get_template(services: Services, template: TheTemplate) -> Template:
 )
 async def delete_template(services: Services, response: Response, template: TheTemplate) -> Template:
     """Retire a template: it serves no new forks. Its forks stay; when the last is deleted, it is `retired`."""
-    template_now = await services.store.retire_template(template.id)
+    template_now = await services.store.templates.retire(template.id)
     if template_now.phase is TemplatePhase.RETIRED:
         response.status_code = 200
     return await _show(template_now, services)
 
 
 async def _show(template: domain.Template, services: ApiServices) -> Template:
-    evidence = await services.store.evidence(template.failed_cluster) if template.failed_cluster else {}
+    evidence = await services.store.clusters.evidence(template.failed_cluster) if template.failed_cluster else {}
     return show_template(template, services.clock.now(), evidence.keys())

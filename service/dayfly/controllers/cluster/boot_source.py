@@ -35,29 +35,29 @@ class BootSources:
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
-            return _of(claim, await store.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
+            return _of(claim, await store.provisioning.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
         forked = await self._fork(claim)
         if forked is not None:
             return forked
         # A builder has the volume of its template from the start.
         own = cluster.template_id if cluster.purpose is Purpose.TEMPLATE else None
         secrets = self.context.new_secrets(cluster)
-        return _of(claim, await store.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
+        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
 
     async def reset(self, claim: Claim, to: BootSource) -> Claim:
         """Reset a ready cluster. IMAGE means the pristine state, which a fork gets from its template."""
         cluster, store = claim.cluster, self.context.store
         words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
-        await store.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
+        await store.status.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
         if to == IMAGE and cluster.template_id is not None and cluster.purpose is not Purpose.TEMPLATE:
             try:
-                fresh = await store.begin(claim, TEMPLATE, template_id=cluster.template_id, reset=True)
+                fresh = await store.provisioning.begin(claim, TEMPLATE, template_id=cluster.template_id, reset=True)
             except Conflict as conflict:
                 _log.info("reset from the image", cluster=cluster.id, reason=conflict.message)
             else:
                 return _of(claim, fresh)
         # It keeps its template: the disks of its checkpoints are overlays of the template's.
-        return _of(claim, await store.begin(claim, to, template_id=cluster.template_id, reset=True))
+        return _of(claim, await store.provisioning.begin(claim, to, template_id=cluster.template_id, reset=True))
 
     async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
         """Provision from another boot source after `error` in `step`; where there is none, the error of the cluster.
@@ -74,35 +74,37 @@ class BootSources:
             # Never another source: the caller requested this content.
             return _not_loaded(origin, error) if step == "restore" else error
         if cluster.template_id is not None and step not in SHARED_STEPS:
-            await store.fork_ended(cluster.template_id, ok=False)
+            await store.templates.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.VERIFICATION, Purpose.POOL_MEMBER} and cluster.ready_at is None:
             return error  # the pool or the template needs a fork
         _log.warning("falls back to the image", cluster=cluster.id, origin=str(origin), code=error.code)
         words = f"falls back from its {origin.kind} to its image: {error.message}"
         # Proves the lease before anything is removed.
-        await store.append_event(claim, NewEvent("cluster.fallback", words, step, node, code=error.code))
-        await store.save_evidence(claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()})
+        await store.status.append_event(claim, NewEvent("cluster.fallback", words, step, node, code=error.code))
+        await store.status.save_evidence(
+            claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()}
+        )
         if cluster.ready_at is not None:
-            return _of(claim, await store.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
+            return _of(claim, await store.provisioning.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
         await remove_everything(self.context.drivers.engine, cluster.id)
-        return _of(claim, await store.begin(claim, IMAGE, secrets=self.context.new_secrets(cluster)))
+        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=self.context.new_secrets(cluster)))
 
     async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | None:
         """None where there is no template for it."""
         cluster, store = claim.cluster, self.context.store
         template_id = await self._template(cluster)
-        secrets = None if template_id is None else await store.template_secrets(template_id)
+        secrets = None if template_id is None else await store.templates.secrets(template_id)
         if template_id is None or secrets is None:
             return None
         own = fork_secrets(secrets, self.context.clock.now())
         try:
-            fresh = await store.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
+            fresh = await store.provisioning.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
             if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is retiring, and this cluster with it
             _log.info("cannot be a fork", cluster=cluster.id, reason=conflict.message)
             return None
-        await store.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
+        await store.status.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
         return _of(claim, fresh), own
 
     async def _template(self, cluster: Cluster) -> str | None:
@@ -116,15 +118,15 @@ class BootSources:
             # The step that needs the image reports the error.
             _log.info("no template: its key is unknown", cluster=cluster.id, code=error.code)
             return None
-        found = await self.context.store.find_template(key, cluster.owner)
+        found = await self.context.store.templates.find(key, cluster.owner)
         return None if found is None else found.id
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
         words = f"its saved memory is lost; it boots from its disks: {error.message}"
-        await context.store.append_event(claim, NewEvent("cluster.fallback", words, "restore", code=error.code))
+        await context.store.status.append_event(claim, NewEvent("cluster.fallback", words, "restore", code=error.code))
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
-        return _of(claim, await context.store.begin(claim, None, template_id=cluster.template_id))
+        return _of(claim, await context.store.provisioning.begin(claim, None, template_id=cluster.template_id))
 
 
 def _not_loaded(origin: BootSource, error: DayflyError) -> CheckpointNotLoaded:

@@ -72,11 +72,11 @@ class ClusterContext:
 
     async def secrets(self, claim: Claim) -> ClusterSecrets:
         """The cluster's secrets; created now, where a worker of an older version died before it did."""
-        known = await self.store.secrets(claim.cluster.id)
+        known = await self.store.clusters.secrets(claim.cluster.id)
         if known is not None:
             return known
         fresh = self.new_secrets(claim.cluster)
-        await self.store.save_secrets(claim, fresh)
+        await self.store.status.save_secrets(claim, fresh)
         return fresh
 
     async def advertised_endpoints(self, cluster: Cluster) -> Mapping[int, Endpoint]:

@@ -63,7 +63,7 @@ class EventRecorder:
                 items.append(self._queue.get_nowait())
             ended = items[-1] is None
             if said := [item for item in items if item is not None]:
-                await self._store.record(self._claim, said)
+                await self._store.status.record(self._claim, said)
             for _ in items:
                 self._queue.task_done()
 

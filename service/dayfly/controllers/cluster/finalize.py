@@ -45,12 +45,12 @@ class Finalizer:
     ) -> Outcome:
         """Save the evidence, remove the machines unless a hold keeps them, and record the failure."""
         cluster = claim.cluster
-        secrets = await self._store.secrets(cluster.id)
+        secrets = await self._store.clusters.secrets(cluster.id)
         context = self._context
         left = await collect(context.drivers, context.topology(cluster), secrets, context.gauge, context.clock)
         # The step's own evidence has names of its own: it is of the moment of the failure.
         own = {f"{step or 'cluster'}/{name}": text for name, text in error.evidence.items()}
-        await self._store.save_evidence(claim, {**left, **own})
+        await self._store.status.save_evidence(claim, {**left, **own})
         # Removed before the phase changes: a failed cluster runs nothing.
         try:
             left_over = await self._keep_or_clear(claim)
@@ -58,7 +58,7 @@ class Finalizer:
             left_over = _LeftOver(nothing=False, then=RequeueAfter(0.0))  # the removal follows later
         fault = Fault(error.code, error.message, step, node)
         # One write: after a crash between two, the next pass would provision the cluster again.
-        await self._store.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
+        await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
         return left_over.then
 
@@ -68,7 +68,7 @@ class Finalizer:
             return Done()
         left_over = await self._keep_or_clear(claim)
         if left_over.nothing:
-            await self._store.free(claim)
+            await self._store.status.free(claim)
         return left_over.then
 
     async def delete(self, claim: Claim) -> Outcome:
@@ -79,13 +79,13 @@ class Finalizer:
         if cluster.phase is not Phase.DELETING:
             end = expiry(cluster)
             over = NewEvent("cluster.expired", end.story) if end is not None and end.at <= claim.at else None
-            await self._store.set_phase(claim, Phase.DELETING, told=over)
+            await self._store.status.set_phase(claim, Phase.DELETING, told=over)
         began = self._context.clock.monotonic()
         if (again := await self._remove(claim)) is not None:
             return again
         seconds = round(self._context.clock.monotonic() - began, 3)
         done = NewEvent("step.done", "every container is removed", "teardown", seconds=seconds)
-        await self._store.set_phase(claim, Phase.DELETED, told=done)
+        await self._store.status.set_phase(claim, Phase.DELETED, told=done)
         return Done()
 
     async def _keep_or_clear(self, claim: Claim) -> _LeftOver:
@@ -106,7 +106,7 @@ class Finalizer:
         if cluster.phase is not Phase.FAILED:
             how = "running" if hold.vms == "running" else "stopped"
             words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {how}: {hold.reason}"
-            await self._store.append_event(claim, NewEvent("cluster.held", words))
+            await self._store.status.append_event(claim, NewEvent("cluster.held", words))
 
     async def _remove(self, claim: Claim) -> RequeueAfter | None:
         """None when everything is removed, else when to retry."""
@@ -114,7 +114,7 @@ class Finalizer:
             await remove_everything(self._engine, claim.cluster.id)
         except Failure as error:
             message = f"cannot be removed yet: {error.message}"
-            await self._store.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
+            await self._store.status.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
             return RequeueAfter(_backoff(claim))
         except InfrastructureError as error:
             error.step = "teardown"

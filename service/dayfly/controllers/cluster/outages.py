@@ -30,10 +30,10 @@ class Outages:
         pause = self._first_seconds if before is None else min(2 * before, _LONGEST_SECONDS)
         self._pauses[cluster_id] = pause
         if not isinstance(error, DatabaseUnavailable):
-            last = await self._store.last_event(cluster_id)
+            last = await self._store.clusters.last_event(cluster_id)
             if last is None or (last.type, last.code) != ("step.waiting", error.code):
                 waiting = NewEvent("step.waiting", error.waiting, error.step, code=error.code)
-                await self._store.append_event(claim, waiting)
+                await self._store.status.append_event(claim, waiting)
         return RequeueAfter(pause)
 
     def end(self, cluster_id: str) -> None:
@@ -43,6 +43,6 @@ class Outages:
     async def wake(self) -> None:
         """The engine answers: all waiting clusters are due now. Raises DatabaseUnavailable."""
         waiting = tuple(self._pauses)
-        await self._store.requeue(waiting)
+        await self._store.maintenance.requeue(waiting)
         for cluster_id in waiting:
             self.end(cluster_id)

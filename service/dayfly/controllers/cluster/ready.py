@@ -58,7 +58,7 @@ class ReadyController:
         """Stop what still runs; queue a cluster that is to resume. Raises LeaseLost."""
         await self.snapshots.stop(claim)
         if claim.cluster.desired is Desired.PRESENT:
-            await self.context.store.set_phase(claim, Phase.PENDING)
+            await self.context.store.status.set_phase(claim, Phase.PENDING)
         return Done()
 
     async def _tend(self, claim: Claim) -> Outcome | Provision:
@@ -73,7 +73,7 @@ class ReadyController:
         try:
             recovering = await self.recovery.begin(claim)
         except EngineUnavailable:
-            if has_more_to_do(cluster) or await self.context.store.checkpoints_due(cluster.id):
+            if has_more_to_do(cluster) or await self.context.store.checkpoints.due(cluster.id):
                 raise
             # No damage is known. All clusters are checked when the engine answers (controllers/engine_events.py).
             return Done()
@@ -107,7 +107,7 @@ class ReadyController:
         """The next action of an intact cluster."""
         cluster, store = claim.cluster, self.context.store
         # Before a reset, which would lose the content that the checkpoint is to keep.
-        if due := await store.checkpoints_due(cluster.id):
+        if due := await store.checkpoints.due(cluster.id):
             await self.snapshots.checkpoint(claim, due[0])
             return RequeueAfter(0.0)
         if cluster.reset_to is not None:
@@ -116,7 +116,7 @@ class ReadyController:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
             case Purpose.VERIFICATION:
-                await store.template_verified(claim)
+                await store.template_builds.verified(claim)
             case Purpose.POOL_MEMBER:
                 return await (self._check_member(claim) if cluster.paused else self._pause(claim))
             case Purpose.CLUSTER:
@@ -161,12 +161,12 @@ class ReadyController:
                 if not error.retryable or attempt >= self.retry_policy.attempts:
                     return await self.finalizer.fail(claim, error, step="snapshot")
                 told = NewEvent("step.retry", f"the snapshot failed: {error.message}", "snapshot", code=error.code)
-                await self.context.store.append_event(claim, told)
+                await self.context.store.status.append_event(claim, told)
                 await self.context.clock.sleep(self.retry_policy.backoff(attempt))
                 await self.snapshots.resume(claim)
                 attempt += 1
             else:
-                await self.context.store.template_saved(claim, size)
+                await self.context.store.template_builds.saved(claim, size)
                 return Done()
 
     async def _hibernate(self, claim: Claim) -> Outcome:
@@ -176,13 +176,13 @@ class ReadyController:
         if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
             words = f"{end.story}; it cannot hibernate, and a hold keeps its machines stopped"
             return await self.finalizer.fail(claim, Expired(words))
-        await self.context.store.saw_traffic(claim, claim.cluster.traffic, active=True)
-        await self.context.store.request_resume(claim.cluster.id)
+        await self.context.store.provisioning.saw_traffic(claim, claim.cluster.traffic, active=True)
+        await self.context.store.lifecycle.resume(claim.cluster.id)
         return RequeueAfter(0.0)
 
     async def _request_hibernation(self, claim: Claim) -> Outcome:
         try:
-            await self.context.store.request_hibernation(claim.cluster.id)
+            await self.context.store.lifecycle.hibernate(claim.cluster.id)
         except Conflict as conflict:
             # Another request came first.
             _log.info("not hibernated", cluster=claim.cluster.id, reason=conflict.message)
@@ -203,12 +203,12 @@ class ReadyController:
             _log.warning("traffic cannot be counted: the cluster never counts as idle", cluster=cluster.id)
         if packets is None or packets != cluster.traffic:
             # Dayfly's own kept SSH connections cause traffic: close them.
-            if (secrets := await store.secrets(cluster.id)) is not None:
+            if (secrets := await store.clusters.secrets(cluster.id)) is not None:
                 await close_ssh(self.context.drivers, cluster, secrets)
-            cluster = await store.saw_traffic(claim, packets or 0, active=True)
+            cluster = await store.provisioning.saw_traffic(claim, packets or 0, active=True)
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()
         if quiet < idle:
             return RequeueAfter(min(idle - max(0.0, quiet), idle / IDLE_LOOKS))
-        await store.append_event(claim, NewEvent("cluster.idle", f"no traffic for {quiet:.0f} s"))
+        await store.status.append_event(claim, NewEvent("cluster.idle", f"no traffic for {quiet:.0f} s"))
         return await self._request_hibernation(claim)

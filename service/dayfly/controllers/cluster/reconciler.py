@@ -82,7 +82,7 @@ class Reconciler:
         left = max(0.0, (end.at - claim.at).total_seconds())
         why = "time to live" if end.reason == "ttl" else "missing heartbeat"
         words = f"expires in {left:.0f} s, at {end.at:%Y-%m-%d %H:%M:%S} UTC ({why}){held}"
-        await self.context.store.warned(claim, NewEvent("cluster.expiring", words))
+        await self.context.store.status.warned(claim, NewEvent("cluster.expiring", words))
 
     async def _provision(self, claim: Claim, new: ClusterSecrets | None) -> Outcome | Provision:
         """Run the plan until the cluster is ready or failed. `new`: the secrets of a cluster that just begins."""
@@ -97,7 +97,7 @@ class Reconciler:
                     raise DependencyLost(
                         StepFailed(done, ContainerExited("the network's container ended: no port is published"))
                     )
-                await store.set_endpoints(claim, endpoints)
+                await store.status.set_endpoints(claim, endpoints)
 
         try:
             if new is None:
@@ -124,11 +124,11 @@ class Reconciler:
             # Idle kept connections would count as traffic, or be saved. Here: another process may run the next pass.
             await close_ssh(self.context.drivers, cluster, secrets)
         if cluster.spec.idle_seconds is not None:
-            await store.saw_traffic(claim, cluster.traffic, active=True)
+            await store.provisioning.saw_traffic(claim, cluster.traffic, active=True)
         if cluster.origin == TEMPLATE and cluster.template_id is not None:
-            await store.fork_ended(cluster.template_id, ok=True)
+            await store.templates.fork_ended(cluster.template_id, ok=True)
         again = cluster.ready_at is not None
-        ready = await store.set_phase(claim, Phase.READY, told=_ready_again(cluster) if again else None)
+        ready = await store.status.set_phase(claim, Phase.READY, told=_ready_again(cluster) if again else None)
         # A checkpoint may have been requested meanwhile; the cluster's row does not show it.
         return RequeueAfter(0.0) if again or has_more_to_do(ready) else Done()
 

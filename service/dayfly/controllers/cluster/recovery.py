@@ -64,7 +64,7 @@ class Recovery:
             words += f"; started again in {pause:g} s"
         told = NewEvent("cluster.recovering", words, node=self._node(claim, found))
         _log.info("recovering", cluster=cluster.id, damage=found.kind, containers=found.names)
-        fresh = await store.set_phase(claim, Phase.PROVISIONING, told=told)
+        fresh = await store.status.set_phase(claim, Phase.PROVISIONING, told=told)
         if pause:
             await self.context.clock.sleep(pause)
         return replace(claim, cluster=fresh)
@@ -130,7 +130,7 @@ class Recovery:
     async def _count(self, claim: Claim) -> None:
         cluster = claim.cluster
         count = 0 if self.rules.peaceful(cluster.restarted_at, claim.at) else cluster.restarts
-        await self.context.store.count_restart(claim, count + 1)
+        await self.context.store.status.count_restart(claim, count + 1)
 
     def _require_containers(self, claim: Claim, found: Damage) -> None:
         """Raises Lost where disks, or ports that callers know, are missing: they cannot be created again."""

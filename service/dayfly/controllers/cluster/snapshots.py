@@ -60,10 +60,10 @@ class Snapshots:
         if resumed.late is not None:
             return await self._late(claim, resumed.late)
         seconds = round(context.clock.monotonic() - began, 3)
-        await context.store.append_event(
+        await context.store.status.append_event(
             claim, NewEvent("cluster.resumed", "its machines are resumed", seconds=seconds)
         )
-        return replace(claim, cluster=await context.store.set_paused(claim, paused=False))
+        return replace(claim, cluster=await context.store.provisioning.set_paused(claim, paused=False))
 
     async def seconds_until_clocks(self, claim: Claim) -> float:
         """The back-off before late clocks are set again: the time since the first attempt, within bounds."""
@@ -81,9 +81,9 @@ class Snapshots:
         busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
             words = f"guests are still busy after {limits.settle:.0f} s, and saved so: {busy}"
-            await context.store.append_event(claim, NewEvent("step.progress", words, "snapshot"))
+            await context.store.status.append_event(claim, NewEvent("step.progress", words, "snapshot"))
         await context.clock.sleep(_SSH_ENDS_SECONDS)
-        await context.store.set_paused(claim, paused=True)
+        await context.store.provisioning.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:
             await quiesce(context.drivers.machines, topology, timeout=limits.command)
         return await snapshot_files.save(
@@ -104,7 +104,7 @@ class Snapshots:
         origin = BootSource("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
             await self._discard(claim.cluster, origin)
-            await self.context.store.checkpoint_gone(claim, checkpoint.name)
+            await self.context.store.checkpoints.gone(claim, checkpoint.name)
             return
         began = self.context.clock.monotonic()
         try:
@@ -112,14 +112,14 @@ class Snapshots:
         except (Failure, InvalidRequest) as error:
             await self._record(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} failed", error)
             await self._try_discard(claim.cluster, origin)
-            await self.context.store.checkpoint_gone(claim, checkpoint.name)
+            await self.context.store.checkpoints.gone(claim, checkpoint.name)
             return
         if await self._resume_all(claim.cluster) == ResumeResult():
-            await self.context.store.set_paused(claim, paused=False)
+            await self.context.store.provisioning.set_paused(claim, paused=False)
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"checkpoint {checkpoint.name} is ready, {size / _MIB:.0f} MiB"
-        await self.context.store.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
-        await self.context.store.checkpoint_made(claim, checkpoint.name, size)
+        await self.context.store.status.append_event(claim, NewEvent("cluster.checkpoint", words, seconds=seconds))
+        await self.context.store.checkpoints.made(claim, checkpoint.name, size)
 
     async def hibernate(self, claim: Claim) -> bool:
         """False where the snapshot failed: the cluster is paused, nothing is stopped; the events give the reason."""
@@ -134,7 +134,7 @@ class Snapshots:
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
         # Before anything is stopped: stopped containers of a ready cluster count as damage.
         told = NewEvent("cluster.hibernated", words, seconds=seconds)
-        await self.context.store.set_phase(claim, Phase.HIBERNATED, told=told)
+        await self.context.store.status.set_phase(claim, Phase.HIBERNATED, told=told)
         await self.stop(claim)
         return True
 
@@ -145,17 +145,17 @@ class Snapshots:
         for status in sorted(running, key=lambda status: status.role == "net"):
             await engine.stop(status.name)
         if cluster.paused or cluster.phase is not Phase.HIBERNATED:
-            await self.context.store.set_paused(claim, paused=False)
+            await self.context.store.provisioning.set_paused(claim, paused=False)
 
     async def pause(self, claim: Claim) -> None:
         """Pause a pool member. Recorded only afterwards: from then on callers may claim it."""
         await pause_all(self.context.drivers.machines, self.context.topology(claim.cluster))
-        await self.context.store.set_paused(claim, paused=True)
+        await self.context.store.provisioning.set_paused(claim, paused=True)
 
     async def _save(self, claim: Claim, origin: BootSource, *, disk: bool) -> int:
         cluster, drivers, fence = claim.cluster, self.context.drivers, claim.cluster.fence
         topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
-        await self.context.store.set_paused(claim, paused=True)
+        await self.context.store.provisioning.set_paused(claim, paused=True)
         await pause_all(drivers.machines, topology)
         # Parts of an earlier attempt are of another moment.
         await snapshot_files.discard(drivers.machines, topology, origin, fence=fence)
@@ -177,11 +177,11 @@ class Snapshots:
             words = "its machines are resumed, but a clock cannot be set yet"
             await self._record(claim, "cluster.resumed", words, error)
         # Also where the record did not say `paused` before.
-        return replace(claim, cluster=await self.context.store.set_paused(claim, paused=True))
+        return replace(claim, cluster=await self.context.store.provisioning.set_paused(claim, paused=True))
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
         """When the event of a late clock was recorded; None: not since the machines were last paused."""
-        told = await self.context.store.last_event(cluster.id, _CLOCK_EVENTS)
+        told = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
         return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
@@ -189,16 +189,16 @@ class Snapshots:
         if await self._unused(cluster):
             await self._record(claim, "cluster.fallback", "it was never used, and cannot be resumed", error)
             fresh = await self.boot_sources.reset(claim, IMAGE)
-            await context.store.set_paused(claim, paused=False)
+            await context.store.provisioning.set_paused(claim, paused=False)
             return replace(fresh, cluster=replace(fresh.cluster, paused=False))
         await self._record(claim, "cluster.fallback", "machines that cannot be resumed boot from their disks", error)
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         # Still `paused`: once all run again, their clocks are checked.
-        return replace(claim, cluster=await context.store.set_paused(claim, paused=True))
+        return replace(claim, cluster=await context.store.provisioning.set_paused(claim, paused=True))
 
     async def _unused(self, cluster: Cluster) -> bool:
         """Whether the cluster was claimed from a pool, and never resumed since."""
-        types = [event.type for event in await self.context.store.events(cluster.id)]
+        types = [event.type for event in await self.context.store.clusters.events(cluster.id)]
         return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
     async def _discard(self, cluster: Cluster, origin: BootSource) -> None:
@@ -214,4 +214,6 @@ class Snapshots:
 
     async def _record(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
         _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.message)
-        await self.context.store.append_event(claim, NewEvent(type_, f"{words}: {error.message}", code=error.code))
+        await self.context.store.status.append_event(
+            claim, NewEvent(type_, f"{words}: {error.message}", code=error.code)
+        )

@@ -68,7 +68,7 @@ class Worker:
             try:
                 if (claim := await self._claim()) is not None:
                     return claim
-                until_due = await self._store.seconds_until_due()
+                until_due = await self._store.leases.seconds_until_due()
                 pause = pause if until_due is None else min(pause, until_due)
             except DayflyError as error:
                 _log.warning("cannot claim work", code=error.code, reason=error.message)
@@ -77,7 +77,7 @@ class Worker:
     async def _claim(self) -> Claim | None:
         """One attempt. Where it is cancelled, its claim is released at once: else the lease would have to expire."""
         claiming = asyncio.ensure_future(
-            self._store.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
+            self._store.leases.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
         )
         try:
             claims = await asyncio.shield(claiming)
@@ -125,7 +125,7 @@ class Worker:
     async def _requeue(self, claim: Claim) -> None:
         """A late call of this pass may have changed the cluster after the next worker checked it."""
         try:
-            await self._store.requeue([claim.cluster.id])
+            await self._store.maintenance.requeue([claim.cluster.id])
         except DayflyError as error:
             _log.warning("cannot requeue a cluster", cluster=claim.cluster.id, code=error.code)
 
@@ -134,7 +134,7 @@ class Worker:
         given_up_at = self._clock.monotonic() + patience_seconds
         while True:
             try:
-                await self._store.release(claim, due_in_seconds=outcome.seconds)
+                await self._store.leases.release(claim, due_in_seconds=outcome.seconds)
             except DatabaseUnavailable as error:
                 if self._clock.monotonic() >= given_up_at:
                     # The lease expires by itself.
@@ -167,11 +167,11 @@ class Worker:
         desired = claim.cluster.desired
         with self._store.watch_requests(claim.cluster.id) as watch:
             # A request may have come between the claim and the watch.
-            fresh = await self._store.get_cluster(claim.cluster.id)
+            fresh = await self._store.clusters.get(claim.cluster.id)
             renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
             while fresh.desired is desired:
                 if await watch.wait(renew_at - self._clock.monotonic()):
-                    fresh = await self._store.get_cluster(claim.cluster.id)
+                    fresh = await self._store.clusters.get(claim.cluster.id)
                 else:
-                    fresh = await self._store.renew(claim, lease_seconds=self._options.lease_seconds)
+                    fresh = await self._store.leases.renew(claim, lease_seconds=self._options.lease_seconds)
                     renew_at = self._clock.monotonic() + self._options.lease_seconds / 3

@@ -60,7 +60,7 @@ class PoolController:
 
     async def look(self) -> None:
         """Reconcile every pool. Raises DatabaseUnavailable."""
-        for pool in await self._store.list_pools():
+        for pool in await self._store.pools.list():
             try:
                 condition = await self._reconcile(pool)
             except DayflyError as error:
@@ -72,8 +72,8 @@ class PoolController:
         """Remove surplus members and add missing ones; the reason where the pool cannot be filled."""
         spec, key = await self._specs.now(pool.spec, pool.owner)
         now = self._clock.now()
-        members = await self._store.members(pool.id)
-        template = await self._store.find_template(key, pool.owner)
+        members = await self._store.pools.members(pool.id)
+        template = await self._store.templates.find(key, pool.owner)
         going = surplus_members(
             pool,
             spec.shape,
@@ -83,7 +83,7 @@ class PoolController:
             renewable=template is not None,
         )
         if going:
-            count = await self._store.remove_members(going)
+            count = await self._store.pools.remove_members(going)
             _log.info("pool members removed", pool=pool.name, count=count)
         if pool.largest == 0:
             return None
@@ -93,23 +93,23 @@ class PoolController:
             awaited = await self._await_template(spec, pool.owner, key)
             return awaited if len(staying) < size else pool_condition(staying, now)
         if len(staying) < size:
-            count = await self._store.refill(pool.id, size, spec, memory_factor=self._memory_factor)
+            count = await self._store.pools.refill(pool.id, size, spec, memory_factor=self._memory_factor)
             _log.info("pool refilled", pool=pool.name, count=count)
         return pool_condition(staying, now)
 
     async def _await_template(self, spec: ClusterSpec, owner: str, key: str) -> PoolCondition:
         """Queue the template, unless the last one failed; the condition of the pool meanwhile."""
-        for template in await self._store.list_templates(owner=owner):
+        for template in await self._store.templates.list(owner=owner):
             if template.key == key and template.fault is not None and template.phase is TemplatePhase.FAILED:
                 return PoolCondition(template.fault.code, f"template {template.id} failed: {template.fault.message}")
-        template, _ = await self._store.create_template(spec, owner, key)
+        template, _ = await self._store.templates.create(spec, owner, key)
         return PoolCondition(TEMPLATE_BUILDING, f"template {template.id} is being built")
 
     async def _record(self, pool: Pool, condition: PoolCondition | None) -> None:
         """Record and log a changed condition."""
         if condition == pool.condition:
             return
-        await self._store.set_pool_condition(pool.id, condition)
+        await self._store.pools.set_condition(pool.id, condition)
         if condition is None:
             _log.info("pool can be filled again", pool=pool.name)
         else:

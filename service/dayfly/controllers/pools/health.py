@@ -33,11 +33,13 @@ class PoolHealth:
     async def look(self) -> None:
         """Requeue the members whose machines are not paused. Raises EngineUnavailable."""
         store = self._context.store
-        members = [one for pool in await store.list_pools() for one in await store.members(pool.id) if is_waiting(one)]
+        members = [
+            one for pool in await store.pools.list() for one in await store.pools.members(pool.id) if is_waiting(one)
+        ]
         slots = asyncio.Semaphore(_AT_ONCE)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             looks = {member.id: group.create_task(self._is_paused(member, slots)) for member in members}
-        await store.requeue([member_id for member_id, look in looks.items() if not look.result()])
+        await store.maintenance.requeue([member_id for member_id, look in looks.items() if not look.result()])
 
     async def _is_paused(self, member: Cluster, slots: asyncio.Semaphore) -> bool:
         """Whether every machine of the member is paused."""

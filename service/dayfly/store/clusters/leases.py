@@ -25,6 +25,7 @@ from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.mapping import cluster_from
 from dayfly.store.db.shared_queries import is_over, write_cluster
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 from dayfly.store.notify.commit_notifier import WORK
@@ -40,10 +41,8 @@ _LOCK: Final = (
 """Built once, because nearly every transaction of a worker begins with it."""
 
 
-class Leases:
+class Leases(StorePart):
     """Claim, renew, release. Every method that takes a claim raises LeaseLost if another worker has the lease."""
-
-    _database: Database
 
     @uncancellable
     async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
@@ -133,15 +132,16 @@ class Leases:
             transaction.notify_cluster(row.id)
             await write_cluster(transaction, row.id, {"due_at": due_at, **NO_LEASE})
 
-    @asynccontextmanager
-    async def _guarded(self, claim: Claim) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
-        """A transaction that locks the claim's row. Raises LeaseLost."""
-        async with self._database.write() as transaction:
-            row = await _lock(transaction, claim)
-            if row is None:
-                raise _lost(claim)
-            transaction.notify_cluster(claim.cluster.id)
-            yield transaction, row
+
+@asynccontextmanager
+async def guarded(database: Database, claim: Claim) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
+    """A transaction that holds the claim's row. Raises LeaseLost."""
+    async with database.write() as transaction:
+        row = await _lock(transaction, claim)
+        if row is None:
+            raise _lost(claim)
+        transaction.notify_cluster(claim.cluster.id)
+        yield transaction, row
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:

@@ -20,20 +20,19 @@ from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.updates import hold_story
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import WORK
 
 
-class LifecycleRequests:
+class LifecycleRequests(StorePart):
     """Reset, hibernate, resume. A pending request may be repeated."""
 
-    _database: Database
-
     @uncancellable
-    async def request_reset(self, id_or_name: str, to: BootSource) -> Cluster:
+    async def reset(self, id_or_name: str, to: BootSource) -> Cluster:
         """Request a reset, due at once, to a checkpoint or to the pristine state (IMAGE).
 
         Raises NotFound (of the cluster or the checkpoint), NotReady, and Conflict if another request is pending.
@@ -48,7 +47,7 @@ class LifecycleRequests:
             return await _wish(transaction, row, {"reset_to": str(to)})
 
     @uncancellable
-    async def request_hibernation(self, id_or_name: str) -> Cluster:
+    async def hibernate(self, id_or_name: str) -> Cluster:
         """Request hibernation, due at once: a worker saves and stops the VMs.
 
         Raises NotFound, NotReady, and Conflict if another request is pending.
@@ -62,7 +61,7 @@ class LifecycleRequests:
             return await _wish(transaction, row, {"desired": Desired.HIBERNATED})
 
     @uncancellable
-    async def request_resume(self, id_or_name: str) -> Cluster:
+    async def resume(self, id_or_name: str) -> Cluster:
         """Request that the cluster run again, due at once.
 
         If the cluster has expired and a hold keeps it hibernated, the hold keeps it running from now on: otherwise a

@@ -17,18 +17,19 @@ from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
-from dayfly.store.clusters.leases import Leases
+from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, needs_columns
 from dayfly.store.db.shared_queries import append_events, write_cluster
+from dayfly.store.db.store_part import StorePart
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 
 
-class ProvisioningStatus(Leases):
+class ProvisioningStatus(StorePart):
     """The begin of provisioning, pause and resume of the VMs, traffic."""
 
     @uncancellable
@@ -49,7 +50,7 @@ class ProvisioningStatus(Leases):
         phase changes.
         Raises Conflict if a new template accepts no forks, or the cluster's own template is failed or gone.
         """
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             old = cluster_from(row)
             if old.phase is not Phase.PROVISIONING:
                 check_transition(old.phase, Phase.PROVISIONING)
@@ -79,14 +80,14 @@ class ProvisioningStatus(Leases):
     @uncancellable
     async def set_paused(self, claim: Claim, paused: bool) -> Cluster:
         """Record that the VMs were paused or resumed."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             values = {"paused": paused, "updated_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     @uncancellable
     async def saw_traffic(self, claim: Claim, packets: int, *, active: bool) -> Cluster:
         """Record the number of packets from outside; `active`: the cluster is in use now."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             values: dict[str, Any] = {"traffic": packets}
             if active:
                 values["active_at"] = transaction.now

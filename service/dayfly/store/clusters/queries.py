@@ -25,9 +25,10 @@ from dayfly.store.clusters.create_locks import lock_key_and_name
 from dayfly.store.clusters.pool_claims import member_pauses, members_left, take_member
 from dayfly.store.commands import IdempotencyKey, NewCluster, Page
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
 from dayfly.store.db.shared_queries import named, not_found
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters
 from dayfly.vocabulary import CLUSTER_NAME
 
@@ -35,13 +36,11 @@ _ATTEMPTS: Final = 5
 """Attempts of a creation that conflicts with concurrent creations of the same key, name or id."""
 
 
-class ClusterQueries:
+class ClusterQueries(StorePart):
     """Creation and reads of clusters."""
 
-    _database: Database
-
     @uncancellable
-    async def create_cluster(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
+    async def create(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Create a cluster in the queue, or claim a matching pool member, which is ready: (cluster, whether it is new).
 
         While every matching member is locked or leased, waits up to pool_claims.WAIT_SECONDS for a member.
@@ -80,7 +79,7 @@ class ClusterQueries:
             return await _find_by_idempotency_key(connection, key)
 
     @uncancellable
-    async def get_cluster(self, id_or_name: str) -> Cluster:
+    async def get(self, id_or_name: str) -> Cluster:
         """A name finds living clusters only, an id also deleted clusters. Raises NotFound."""
         async with self._database.read() as connection:
             row = (await connection.execute(select(clusters).where(named(id_or_name)))).one_or_none()
@@ -89,7 +88,7 @@ class ClusterQueries:
         return cluster_from(row)
 
     @uncancellable
-    async def list_clusters(
+    async def list(
         self,
         *,
         labels: Mapping[str, str] | None = None,

@@ -15,13 +15,14 @@ from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
 from dayfly.domain.scheduling.resources import demand, hibernated_demand
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.store.clusters.leases import NO_LEASE, Leases
+from dayfly.store.clusters.leases import NO_LEASE, guarded
 from dayfly.store.clusters.template_builds import fail_template_build
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, fault_columns, needs_columns, step_columns, storable_tail
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -29,7 +30,7 @@ EVIDENCE_BYTES: Final = 64 * 1024
 """Stored size of an evidence text. The end is stored: the reason is there."""
 
 
-class StatusUpdates(Leases):
+class StatusUpdates(StorePart):
     """Phases, steps, events and other status. Every method raises LeaseLost."""
 
     @uncancellable
@@ -54,7 +55,7 @@ class StatusUpdates(Leases):
         - deleted: secrets, endpoints, checkpoints, reservation and claim are removed; the name is free
         - failed or deleted, of a cluster that builds or verifies a template: the template fails
         """
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             now = transaction.now
             old = cluster_from(row)
             new = replace(old, phase=phase, updated_at=now)
@@ -103,14 +104,14 @@ class StatusUpdates(Leases):
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
         """Replace the endpoints of the cluster's published ports."""
         values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             written = {"endpoints": values, "updated_at": transaction.now}
             await write_cluster(transaction, claim.cluster.id, written)
 
     @uncancellable
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
         """Replace the cluster's secrets."""
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             await put_secrets(transaction, claim.cluster.id, secrets)
 
     @uncancellable
@@ -119,7 +120,7 @@ class StatusUpdates(Leases):
         # The last report of a step wins; the dict keeps the order of the first reports.
         reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             for (name, node), report in reports.items():
                 key = {"cluster_id": claim.cluster.id, "name": name, "node": node}
                 await put(transaction, tables.steps, key, step_columns(report))
@@ -137,13 +138,13 @@ class StatusUpdates(Leases):
     @uncancellable
     async def save_evidence(self, claim: Claim, evidence: Mapping[str, str]) -> None:
         """Store the last 64 KiB of each text. Evidence under other names stays."""
-        async with self._guarded(claim) as (transaction, _):
+        async with guarded(self._database, claim) as (transaction, _):
             await _save_evidence(transaction, claim, evidence)
 
     @uncancellable
     async def free(self, claim: Claim) -> None:
         """Release the cluster's reservation: no object of the cluster is left on the engine, no checkpoint either."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             if row.reserved:
                 values = await _give_back(transaction, claim)
                 await write_cluster(transaction, row.id, {**values, "updated_at": transaction.now})
@@ -151,14 +152,14 @@ class StatusUpdates(Leases):
     @uncancellable
     async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
         """Record the number of restarts in a row; the updated cluster."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             values = {"restarts": restarts, "restarted_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     @uncancellable
     async def warned(self, claim: Claim, event: NewEvent) -> None:
         """Add the event that warns of the expiry. `warned_at` prevents a second warning until the expiry moves."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             await append_events(transaction, row.id, event)
             await write_cluster(transaction, row.id, {"warned_at": transaction.now})
 

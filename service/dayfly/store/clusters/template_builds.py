@@ -17,25 +17,26 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
 from dayfly.store.clusters.create import insert_cluster, own_cluster
-from dayfly.store.clusters.leases import Leases
+from dayfly.store.clusters.leases import guarded
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import fault_columns
 from dayfly.store.db.shared_queries import remove_clusters
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
 _TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
 
 
-class TemplateBuilds(Leases):
+class TemplateBuilds(StorePart):
     """Progress of a template: saved, verified, failed."""
 
     @uncancellable
-    async def template_saved(self, claim: Claim, size_bytes: int) -> None:
+    async def saved(self, claim: Claim, size_bytes: int) -> None:
         """The snapshot of the builder is there: remove the builder, and queue the fork that verifies the template."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.VERIFYING, "size_bytes": size_bytes}
             if await _move(transaction, row, TemplatePhase.BUILDING, values):
@@ -47,9 +48,9 @@ class TemplateBuilds(Leases):
                 await insert_cluster(transaction, verification)
 
     @uncancellable
-    async def template_verified(self, claim: Claim) -> None:
+    async def verified(self, claim: Claim) -> None:
         """The verification is ready: remove it; the template is ready."""
-        async with self._guarded(claim) as (transaction, row):
+        async with guarded(self._database, claim) as (transaction, row):
             await remove_clusters(transaction, clusters.c.id == row.id)
             values = {"phase": TemplatePhase.READY, "ready_at": transaction.now}
             await _move(transaction, row, TemplatePhase.VERIFYING, values)

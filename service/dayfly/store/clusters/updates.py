@@ -20,20 +20,19 @@ from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
 from dayfly.store.commands import UNSET, Change
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
+from dayfly.store.db.store_part import StorePart
 from dayfly.store.notify import commit_notifier
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
 
 
-class ClusterUpdates:
+class ClusterUpdates(StorePart):
     """Changes of a cluster's fields, heartbeats, deletion requests."""
 
-    _database: Database
-
     @uncancellable
-    async def change_cluster(
+    async def change(
         self, id_or_name: str, change: Change, allow: Callable[[Cluster], None] = lambda _: None
     ) -> Cluster:
         """Apply the update in one transaction, with a `cluster.changed` event; the updated cluster.
@@ -87,7 +86,7 @@ class ClusterUpdates:
             return cluster_from(await write_cluster(transaction, new.id, values))
 
     @uncancellable
-    async def request_deletion(self, id_or_name: str) -> Cluster:
+    async def delete(self, id_or_name: str) -> Cluster:
         """Request a deletion, due at once. May be repeated. Raises NotFound."""
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)

@@ -134,8 +134,8 @@ async def _ids(session: Session) -> frozenset[str]:
         return frozenset()
     store = await Store.open(session.settings.database)
     try:
-        page = await store.list_clusters(phases=tuple(Phase), purposes=tuple(Purpose), limit=1000)
-        templates = await store.list_templates(retired=True)
+        page = await store.clusters.list(phases=tuple(Phase), purposes=tuple(Purpose), limit=1000)
+        templates = await store.templates.list(retired=True)
     finally:
         await store.close()
     return frozenset({*(one.id for one in page.clusters), *(one.id for one in templates)})
