@@ -224,7 +224,7 @@ async def test_a_machine_that_waits_to_be_loaded_does_not_go_on(fork: RealMachin
     await fork.start(lambda machine: qemu_cmdline.fork(machine, FOLDER))
     async with qmp(fork.engine, fork.node, timeout=60, starting=True) as session:
         assert await session.status() == "inmigrate"
-    with pytest.raises(CommandFailed, match="no loaded machine"):
+    with pytest.raises(CommandFailed, match="not loaded yet"):
         await fork.machines.resume(fork.node)
     with pytest.raises(CommandFailed, match="refused migrate"):
         await fork.machines.save(

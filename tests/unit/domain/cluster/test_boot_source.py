@@ -15,7 +15,7 @@ def test_an_origin_is_what_its_text_says(origin: BootSource) -> None:
 
 @pytest.mark.parametrize("text", ["", "disk", "Image", ":one", "checkpoints:one"])
 def test_nothing_else_is_an_origin(text: str) -> None:
-    with pytest.raises(ValueError, match="no origin"):
+    with pytest.raises(ValueError, match="not a boot source"):
         BootSource.parse(text)
 
 

@@ -26,7 +26,7 @@ async def test_a_rootless_engine_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     tools = DockerTools()
     engine = SimpleNamespace(system=SimpleNamespace(info=info))
     monkeypatch.setattr(tools, "_client", SimpleNamespace(get=lambda: engine, socket=Path("/run/docker.sock")))
-    with pytest.raises(BakeFailed, match=r"this one is rootless"):
+    with pytest.raises(BakeFailed, match=r"this engine is rootless"):
         await run(tools)
 
 

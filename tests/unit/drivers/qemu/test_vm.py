@@ -99,7 +99,7 @@ async def test_a_disk_that_cannot_be_copied_leaves_nothing_and_a_machine_that_ca
 
 async def test_a_save_that_does_not_end(lab: Lab) -> None:
     lab.qemu.fate = {"status": "active"}
-    with pytest.raises(CommandFailed, match=r"not saved within 0.2 s"):
+    with pytest.raises(CommandFailed, match=r"not complete within 0.2 s"):
         await lab.save(timeout=0.2)
     assert lab.left() == []
 
@@ -135,7 +135,7 @@ async def test_what_was_begun_under_a_claim_that_is_lost_meanwhile_does_not_coun
 
 async def test_a_machine_that_somebody_lets_go_on_is_not_saved(lab: Lab) -> None:
     lab.qemu.when_saved = lambda: setattr(lab.qemu, "status", "running")
-    with pytest.raises(CommandFailed, match="another worker resumed it"):
+    with pytest.raises(CommandFailed, match="another worker resumed the machine"):
         await lab.save()
     assert lab.left() == []
 
@@ -180,7 +180,7 @@ async def test_loaded_in_vain_it_does_not_go_on(lab: Lab) -> None:
 
 async def test_nothing_goes_on_before_it_is_loaded(lab: Lab) -> None:
     lab.qemu.status = "inmigrate"
-    with pytest.raises(CommandFailed, match="no loaded machine"):
+    with pytest.raises(CommandFailed, match="not loaded yet"):
         await lab.machines.resume(NODE)
     assert lab.qemu.status == "inmigrate"
 
