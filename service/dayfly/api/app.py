@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -26,8 +24,6 @@ from dayfly.api.pools import routes as pools
 from dayfly.api.system import routes as system
 from dayfly.api.system import routes_metrics, routes_orphans
 from dayfly.api.templates import routes as templates
-
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _DESCRIPTION: Final = """\
 Ephemeral Kubernetes clusters whose nodes are QEMU virtual machines in containers.
@@ -80,15 +76,15 @@ _PROBLEMS: Final = {
 _ALWAYS: Final = {421, 500}
 
 
-def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> FastAPI:
-    """The HTTP application over `services`; `lifespan` runs around it, where its server knows of such."""
-    app = bare_app(lifespan=lifespan)
+def create_api(services: ApiServices) -> FastAPI:
+    """The HTTP application over `services`."""
+    app = bare_app()
     app.state.services = services
     middleware.install(app, services.allowed_hosts)
     return app
 
 
-def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
+def bare_app() -> FastAPI:
     """Routes and problems without services: enough to describe itself."""
     app = FastAPI(
         title="Dayfly",
@@ -98,7 +94,6 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
     )
     routers = [module.router for module in _ROUTES]
     for router in routers:

@@ -63,14 +63,6 @@ class Store(
         async with self._database.read() as connection:
             await connection.execute(select(DatabaseNow()))
 
-    async def changed(self, cluster_id: str, *, timeout: float) -> bool:
-        """Wait until something of a cluster is committed; False after `timeout` seconds.
-
-        Misses what was committed before the call: use `watch` where a change between a look and the wait must count.
-        """
-        with self.watch(cluster_id) as watch:
-            return await watch.wait(timeout)
-
     def watch(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """`with store.watch(id) as watch:` look, then `await watch.wait(timeout)`: no commit in between is lost.
 

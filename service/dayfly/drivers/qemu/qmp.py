@@ -38,12 +38,6 @@ class Qmp:
             raise CommandFailed(f"{self._container}: QEMU answered query-status with {answer!r}")
         return str(answer["status"])
 
-    async def quit(self) -> None:
-        """End QEMU at once."""
-        with suppress(VmExited):
-            # It may be gone before its answer is here.
-            await self.execute("quit")
-
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
         """QEMU's answer to `command`. Raises CommandFailed when it refuses, VmExited when it is gone or silent."""
         try:

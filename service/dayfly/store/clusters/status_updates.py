@@ -113,7 +113,7 @@ class StatusUpdates(Leases):
 
     @uncancellable
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
-        """What `report_step` and `append_event` do with each, in one transaction."""
+        """Add the events, at the database's time, and replace what was reported of these steps (of these nodes)."""
         # Of a step's reports only the last would stay; the first gives it its place among the steps.
         reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
@@ -123,10 +123,6 @@ class StatusUpdates(Leases):
                 await put(transaction, tables.steps, key, step_columns(report))
             if events:
                 await append_events(transaction, claim.cluster.id, *events)
-
-    async def report_step(self, claim: Claim, report: StepReport) -> None:
-        """Replace what was reported of this step (of this node), if anything was."""
-        await self.record(claim, [report])
 
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
         """Add an event, at the database's time."""
