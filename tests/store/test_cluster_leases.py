@@ -24,9 +24,7 @@ WRITES: dict[str, Callable[[Store, Claim], Awaitable[object]]] = {
     "set_phase": lambda store, claim: store.status.set_phase(claim, Phase.PROVISIONING),
     "set_endpoints": lambda store, claim: store.status.set_endpoints(claim, {22: Endpoint("127.0.0.1", 1)}),
     "save_secrets": lambda store, claim: store.status.save_secrets(claim, new_secrets(make_spec(), _NOW)),
-    "report_step": lambda store, claim: store.status.report_step(
-        claim, StepReport("boot", None, StepState.DONE, 1, _NOW)
-    ),
+    "record": lambda store, claim: store.status.record(claim, [StepReport("boot", None, StepState.DONE, 1, _NOW)]),
     "append_event": lambda store, claim: store.status.append_event(claim, NewEvent("step.done", "done")),
     "save_evidence": lambda store, claim: store.status.save_evidence(claim, {"console": "text"}),
     "free": lambda store, claim: store.status.free(claim),

@@ -100,18 +100,18 @@ async def test_one_row_a_step_in_the_order_in_which_they_began(store: Store) -> 
     sandbox = StepReport("sandbox", None, StepState.RUNNING, 1, _NOW)
     boots = [StepReport("boot", f"node0{i}", StepState.RUNNING, 1, _NOW) for i in (1, 2)]
     for report in (sandbox, *boots):
-        await store.status.report_step(claim, report)
+        await store.status.record(claim, [report])
     retried = replace(sandbox, attempt=2, started_at=_NOW + timedelta(hours=1))
     failed = replace(boots[0], state=StepState.FAILED, finished_at=_NOW, detail="no answer", error_code="ssh_timeout")
-    await store.status.report_step(claim, retried)
-    await store.status.report_step(claim, failed)
+    await store.status.record(claim, [retried])
+    await store.status.record(claim, [failed])
     assert await store.clusters.steps(claim.cluster.id) == (retried, failed, boots[1])
 
 
 async def test_times_are_the_same_in_every_zone(store: Store) -> None:
     claim = await claim_new(store)
     elsewhere = _NOW.astimezone(timezone(timedelta(hours=5)))
-    await store.status.report_step(claim, StepReport("boot", None, StepState.DONE, 1, elsewhere))
+    await store.status.record(claim, [StepReport("boot", None, StepState.DONE, 1, elsewhere)])
     [report] = await store.clusters.steps(claim.cluster.id)
     assert report.started_at == _NOW
     assert report.started_at.utcoffset() == timedelta(0)
@@ -174,7 +174,7 @@ async def test_evidence_is_never_cut_within_a_character(store: Store) -> None:
 async def test_a_cluster_knows_only_its_own(store: Store) -> None:
     first, second = await claim_new(store, "first"), await claim_new(store, "second")
     await store.status.append_event(first, NewEvent("step.done", "mine"))
-    await store.status.report_step(first, StepReport("boot", None, StepState.DONE, 1, _NOW))
+    await store.status.record(first, [StepReport("boot", None, StepState.DONE, 1, _NOW)])
     await store.status.save_evidence(first, {"console": "mine"})
     await store.status.save_secrets(first, new_secrets(make_spec(), _NOW))
     other = second.cluster.id

@@ -80,7 +80,7 @@ async def _everything_of_one(store: Store) -> str:
     claim = await claim_one(store)
     await store.status.save_secrets(claim, new_secrets(make_spec(), _NOW))
     await store.status.append_event(claim, NewEvent("step.done", "done"))
-    await store.status.report_step(claim, StepReport("boot", None, StepState.DONE, 1, _NOW))
+    await store.status.record(claim, [StepReport("boot", None, StepState.DONE, 1, _NOW)])
     await store.status.save_evidence(claim, {"console": "text"})
     await move(store, claim, Phase.DELETING, Phase.DELETED)
     return made.id

@@ -28,11 +28,11 @@ async def test_a_commit_between_look_and_wait_counts(store: Store) -> None:
 
 async def test_a_waiter_is_woken(store: Store) -> None:
     made = await create(store)
-    async with asyncio.TaskGroup() as group:
-        waiter = group.create_task(store.changed(made.id, timeout=SOON))
+    with store.watch(made.id) as watch:
+        waiter = asyncio.ensure_future(watch.wait(SOON))
         await asyncio.sleep(0)
         await store.updates.delete(made.id)
-    assert waiter.result()
+        assert await waiter
 
 
 async def test_who_watches_one_cluster_is_not_told_of_another(store: Store) -> None:
@@ -77,7 +77,7 @@ async def test_what_makes_nothing_due_wakes_no_worker(store: Store) -> None:
     claim = await claim_new(store)
     with store.watch_work() as work, store.watch_queue() as queue:
         await store.status.set_phase(claim, Phase.PROVISIONING)
-        await store.status.report_step(claim, StepReport("boot", None, StepState.DONE, 1, claim.cluster.created_at))
+        await store.status.record(claim, [StepReport("boot", None, StepState.DONE, 1, claim.cluster.created_at)])
         await store.status.append_event(claim, NewEvent("step.done", "done"))
         await store.status.set_endpoints(claim, {})
         await store.status.save_evidence(claim, {"console": "text"})

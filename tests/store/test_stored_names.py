@@ -79,7 +79,7 @@ async def test_a_cluster_that_is_provisioned_during_an_upgrade_has_one_report_of
         at = DateTime(timezone=True)
         written = text(row).bindparams(bindparam("at", type_=at))
         await transaction.connection.execute(written, {"id": claim.cluster.id, "at": claim.at})
-    await store.status.report_step(claim, StepReport("personalize", "node01", StepState.DONE, 2, claim.at))
+    await store.status.record(claim, [StepReport("personalize", "node01", StepState.DONE, 2, claim.at)])
     [step] = await store.clusters.steps(claim.cluster.id)
     assert (step.name, step.state, step.attempt) == ("personalize", StepState.DONE, 2)
 

@@ -63,7 +63,7 @@ class Worker:
         began = datetime.now(UTC)
         for node in spec.nodes():
             report = StepReport("boot", node.name, StepState.DONE, 1, began, finished_at=began, detail="answers on SSH")
-            await self.store.status.report_step(claim, report)
+            await self.store.status.record(claim, [report])
             event = NewEvent("step.done", "answers on SSH", step="boot", node=node.name, seconds=12.5)
             await self.store.status.append_event(claim, event)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -26,8 +24,6 @@ from dayfly.api.pools import routes as pools
 from dayfly.api.system import routes as system
 from dayfly.api.system import routes_metrics, routes_orphans
 from dayfly.api.templates import routes as templates
-
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _DESCRIPTION: Final = """\
 Ephemeral Kubernetes clusters whose nodes are QEMU virtual machines in containers.
@@ -79,15 +75,15 @@ _PROBLEMS: Final = {
 _ALWAYS: Final = {421, 500}
 
 
-def create_api(services: ApiServices, *, lifespan: Lifespan | None = None) -> FastAPI:
-    """The HTTP application with `services`. `lifespan` runs around the application if its server supports that."""
-    app = bare_app(lifespan=lifespan)
+def create_api(services: ApiServices) -> FastAPI:
+    """The HTTP application with `services`."""
+    app = bare_app()
     app.state.services = services
     middleware.install(app, services.allowed_hosts)
     return app
 
 
-def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
+def bare_app() -> FastAPI:
     """Routes and problems without services: enough for the OpenAPI document."""
     app = FastAPI(
         title="Dayfly",
@@ -97,7 +93,6 @@ def bare_app(*, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url=None,  # the page loads scripts from another origin
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
     )
     routers = [module.router for module in _ROUTES]
     for router in routers:

@@ -11,7 +11,6 @@ from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
 
-from dayfly import __version__
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
 from dayfly.domain.cluster.model import Cluster, MachineMemory
@@ -65,7 +64,6 @@ class ApiServices:
     fork_memory_overcommit: float = 1.0
     checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
     allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
-    version: str = __version__
     queue_cache: QueueCache = field(default_factory=QueueCache)
 
 

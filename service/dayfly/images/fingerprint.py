@@ -9,11 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel
-
-KEY_LENGTH: Final = 64
 
 
 def fingerprint(root: Path, *values: object, files: Iterable[str] = ()) -> str:

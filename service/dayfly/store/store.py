@@ -64,14 +64,6 @@ class Store:
         async with self._database.read() as connection:
             await connection.execute(select(DatabaseNow()))
 
-    async def changed(self, cluster_id: str, *, timeout: float) -> bool:
-        """Wait for a commit that concerns the cluster; False after `timeout` seconds.
-
-        Misses commits before the call. Use `watch` to read first and then wait without a gap.
-        """
-        with self.watch(cluster_id) as watch:
-            return await watch.wait(timeout)
-
     def watch(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """`with store.watch(id) as watch:` read, then `await watch.wait(timeout)`: no commit in between is lost.
 

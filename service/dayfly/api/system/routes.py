@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from dayfly import __version__
 from dayfly.api.dependencies import ReadinessCheck, Services
 from dayfly.api.problems import RETRY_AFTER_SECONDS, FieldError, problem_response
 from dayfly.errors import DayflyError
@@ -43,9 +44,9 @@ async def get_readiness(request: Request, services: Services) -> Readiness | Res
 
 
 @router.get("/v1/version", operation_id="getVersion")
-async def get_version(services: Services) -> Version:
+async def get_version() -> Version:
     """The version of the server."""
-    return Version(version=services.version, api=("v1",))
+    return Version(version=__version__, api=("v1",))
 
 
 async def _failure(check: ReadinessCheck) -> str | None:

@@ -51,7 +51,7 @@ _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 class DockerEngine:
     """The containers of one Dayfly installation (`instance`) on one Docker engine.
 
-    `docker_host` as in DockerClient. Endpoints name `advertised_host`; where that is not set, the bound address.
+    `docker_host` as in DockerClient.
     """
 
     def __init__(
@@ -59,12 +59,10 @@ class DockerEngine:
         docker_host: str | None = None,
         *,
         instance: str,
-        advertised_host: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._client = DockerClient(docker_host)
         self._instance = instance
-        self._advertised_host = advertised_host
         self._clock = clock or SystemClock()
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
@@ -174,7 +172,8 @@ class DockerEngine:
             for port in container["Ports"]:
                 # An engine with IPv6 lists a wildcard binding twice; the first is IPv4's.
                 if "PublicPort" in port:
-                    bound = Endpoint(self._host(port.get("IP", "")), int(port["PublicPort"]))
+                    address = port.get("IP", "")
+                    bound = Endpoint("127.0.0.1" if address in _WILDCARDS else address, int(port["PublicPort"]))
                     published.setdefault(int(port["PrivatePort"]), bound)
         return published
 
@@ -215,6 +214,3 @@ class DockerEngine:
     def _labels(self, cluster_id: str | None) -> dict[str, str]:
         of_cluster = {LABEL_CLUSTER: cluster_id} if cluster_id is not None else {}
         return {**of_cluster, LABEL_INSTANCE: self._instance}
-
-    def _host(self, bound: str) -> str:
-        return self._advertised_host or ("127.0.0.1" if bound in _WILDCARDS else bound)

@@ -38,12 +38,6 @@ class Qmp:
             raise CommandFailed(f"{self._container}: QEMU answered query-status with {answer!r}")
         return str(answer["status"])
 
-    async def quit(self) -> None:
-        """End QEMU at once."""
-        with suppress(VmExited):
-            # QEMU may exit before its answer arrives.
-            await self.execute("quit")
-
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
         """QEMU's answer to `command`. Raises CommandFailed when QEMU refuses, VmExited when QEMU is gone or silent."""
         try:

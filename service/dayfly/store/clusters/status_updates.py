@@ -116,7 +116,7 @@ class StatusUpdates(StorePart):
 
     @uncancellable
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
-        """`report_step` and `append_event` for all items, in one transaction."""
+        """Add the events at the database's time, and replace the reports of these steps (and nodes)."""
         # The last report of a step wins; the dict keeps the order of the first reports.
         reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
@@ -126,10 +126,6 @@ class StatusUpdates(StorePart):
                 await put(transaction, tables.steps, key, step_columns(report))
             if events:
                 await append_events(transaction, claim.cluster.id, *events)
-
-    async def report_step(self, claim: Claim, report: StepReport) -> None:
-        """Insert or replace the report of this step (and node)."""
-        await self.record(claim, [report])
 
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
         """Add an event at the database's time."""

@@ -162,15 +162,6 @@ async def test_many_who_wait_do_not_keep_others_from_the_engine(engine: DockerEn
         assert set(await asyncio.gather(*waiting)) == {137}
 
 
-async def test_endpoints_name_the_advertised_host(instance: str, engine: DockerEngine) -> None:
-    advertised = DockerEngine(instance=instance, advertised_host="lab.example")
-    await advertised.ensure(container(instance, "net", role="net", ports=(22,)))
-
-    assert (await advertised.endpoints(cluster_id(instance)))[22].host == "lab.example"
-    assert (await engine.endpoints(cluster_id(instance)))[22].host == "127.0.0.1"
-    await advertised.close()
-
-
 async def test_a_container_that_was_being_made_when_we_were_cut_off_is_removed_with_the_rest(
     engine: DockerEngine, instance: str
 ) -> None:

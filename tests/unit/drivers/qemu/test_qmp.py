@@ -37,13 +37,6 @@ async def test_tells_how_the_machine_is(engine: FakeEngine, status: str) -> None
         assert await session.status() == status
 
 
-async def test_quit_ends_the_machine(engine: FakeEngine) -> None:
-    async with qmp(engine, NODE) as session:
-        await session.quit()
-
-    assert engine.containers[NODE].state == "exited"
-
-
 async def test_a_command_that_qemu_refuses(engine: FakeEngine) -> None:
     async with qmp(engine, NODE) as session:
         with pytest.raises(CommandFailed, match="no-such-command"):
