@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 WORK: Final = "work"
 """Something became due for a worker."""
@@ -29,19 +29,15 @@ RETRY_SECONDS: Final = 1.0
 """While other processes cannot be heard: the pause before the next attempt, in which our own commits still wake."""
 
 
-class Remote(Protocol):
-    """Where wake-ups of other processes come from: PostgreSQL (postgresql_listen.py)."""
-
-    async def heard(self) -> bool:
-        """Whether other processes are heard, after an attempt to make it so."""
-        ...
+Heard = Callable[[], Awaitable[bool]]
+"""Whether other processes are heard, after an attempt to make it so (postgresql_listen.py)."""
 
 
 class Watch:
     """Remembers that something changed since the last `wait`."""
 
-    def __init__(self, remote: Remote | None) -> None:
-        self._remote = remote
+    def __init__(self, heard: Heard | None) -> None:
+        self._heard = heard
         self._changed = asyncio.Event()
 
     async def wait(self, timeout: float) -> bool:
@@ -52,7 +48,7 @@ class Watch:
         try:
             async with asyncio.timeout(timeout):
                 while not self._changed.is_set():
-                    heard = self._remote is None or await self._remote.heard()
+                    heard = self._heard is None or await self._heard()
                     await self._until_changed(None if heard else RETRY_SECONDS)
         except TimeoutError:
             return False
@@ -75,7 +71,7 @@ class CommitNotifier:
     """The watches of one store."""
 
     def __init__(self) -> None:
-        self.remote: Remote | None = None
+        self.heard: Heard | None = None
         self.origin = secrets.token_hex(8)
         """Tells our own notifications from those of other stores."""
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
@@ -83,7 +79,7 @@ class CommitNotifier:
     @contextmanager
     def watch(self, topic: str) -> Iterator[Watch]:
         """Be told of every commit that concerns `topic`."""
-        watch = Watch(self.remote)
+        watch = Watch(self.heard)
         self._watches[topic].add(watch)
         try:
             yield watch
