@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
@@ -21,8 +21,6 @@ from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Store
 
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
 ReadinessCheck = Callable[[], Awaitable[object]]
 """Returns when a dependency works; raises what is wrong with it."""
 
@@ -35,8 +33,7 @@ class ApiServices:
     included; `default_ttl_seconds` the one where a caller gives none (None: such clusters never expire);
     `max_hold_seconds` how far ahead a hold may end.
     `fork_memory_overcommit`: how much memory forks may have for each MiB that is counted for them.
-    `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any. The default
-    keeps web pages that resolve their own name to 127.0.0.1 (DNS rebinding) away from a service on loopback.
+    `allowed_hosts` are the host names a request may be addressed to, without ports; None allows any (settings.py).
     """
 
     store: Store
@@ -60,11 +57,11 @@ class ApiServices:
     clock: Clock
     rules: CapacityRules
     max_ttl_seconds: int
-    max_hold_seconds: int = 24 * 3600
-    default_ttl_seconds: int | None = None
-    fork_memory_overcommit: float = 1.0
-    checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
-    allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
+    max_hold_seconds: int
+    default_ttl_seconds: int | None
+    fork_memory_overcommit: float
+    checks: Mapping[str, ReadinessCheck]
+    allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
 
 
