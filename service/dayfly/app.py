@@ -169,7 +169,7 @@ def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages:
     options = WorkerOptions(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
     )
-    return Worker(store, reconciler, options, outages, clock)
+    return Worker(store, reconciler.reconcile, options, outages, clock)
 
 
 def garbage_collector(

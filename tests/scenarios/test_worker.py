@@ -19,11 +19,9 @@ from tests.support.specs import make_spec
 OPTIONS = WorkerOptions("worker", concurrency=1, lease_seconds=0.6, poll_seconds=5)
 
 
-class Nothing:
-    """A reconciler that is never asked."""
-
-    async def reconcile(self, claim: Claim) -> Outcome:
-        raise AssertionError("nothing was to be reconciled")
+async def never(claim: Claim) -> Outcome:
+    """Is never asked to reconcile."""
+    raise AssertionError("nothing was to be reconciled")
 
 
 async def test_a_worker_ends_even_if_the_database_fails_just_then(
@@ -37,7 +35,7 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
         raise DatabaseUnavailable("gone")
 
     monkeypatch.setattr(store.leases, "claim", claim)
-    running = asyncio.create_task(Worker(store, Nothing(), OPTIONS, Outages(store), SystemClock()).run())
+    running = asyncio.create_task(Worker(store, never, OPTIONS, Outages(store), SystemClock()).run())
     async with asyncio.timeout(5):
         await asked.wait()
     running.cancel()
@@ -51,11 +49,8 @@ async def test_a_worker_ends_even_if_the_database_fails_just_then(
     assert ended
 
 
-class Once:
-    """A reconciler that has nothing to do."""
-
-    async def reconcile(self, claim: Claim) -> Outcome:
-        return Done()
+async def nothing_to_do(claim: Claim) -> Outcome:
+    return Done()
 
 
 async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
@@ -74,7 +69,7 @@ async def test_a_lease_is_given_back_as_soon_as_the_database_answers_again(
     monkeypatch.setattr(store.leases, "release", unsteady)
     clock = FakeClock()
     options = replace(OPTIONS, lease_seconds=30)
-    running = asyncio.create_task(Worker(store, Once(), options, Outages(store), clock).run())
+    running = asyncio.create_task(Worker(store, nothing_to_do, options, Outages(store), clock).run())
     async with asyncio.timeout(10):
         await released.wait()
     running.cancel()

@@ -174,7 +174,10 @@ class Outside:
             "rules": RULES,
             "clock": SystemClock(),
             "max_ttl_seconds": 86400,
+            "default_ttl_seconds": None,
             "max_hold_seconds": 7200,
+            "fork_memory_overcommit": 1.0,
+            "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
         }
         return ApiServices(**{**fields, **changes})

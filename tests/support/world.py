@@ -92,7 +92,7 @@ class World:
 
     def worker(self, name: str = "worker") -> Worker:
         options = WorkerOptions(name, 8, self.lease_seconds, 5, 0.05)
-        return Worker(self.store, self.reconciler(), options, self.outages, self.clock)
+        return Worker(self.store, self.reconciler().reconcile, options, self.outages, self.clock)
 
     def admission(self) -> Admission:
         async def offered() -> Resources:

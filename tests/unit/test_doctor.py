@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pytest
 
@@ -32,23 +33,18 @@ INFO = EngineInfo(
 IMAGE = ImageInfo("sha256:1", ("dayfly/bare:latest",), {}, 1, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-class FakeEngine:
-    def __init__(self, info: EngineInfo | Exception) -> None:
-        self._info = info
-
-    async def info(self) -> EngineInfo:
-        if isinstance(self._info, Exception):
-            raise self._info
-        return self._info
+T = TypeVar("T")
 
 
-class FakeImages:
-    def __init__(self, *images: ImageInfo) -> None:
-        self._images = images
+def answers(value: T | Exception) -> Callable[[], Awaitable[T]]:
+    """A function that answers with `value`, or raises it."""
 
-    async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
-        assert label == "dayfly.image"
-        return self._images
+    async def answer() -> T:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return answer
 
 
 @pytest.fixture
@@ -71,14 +67,11 @@ def healthy(tmp_path: Path) -> Subject:
     async def kvm() -> Acceleration:
         return Acceleration("kvm", "a kernel booted and ended in 0.4 s")
 
-    async def answers() -> None:
-        return None
-
     return Subject(
-        engine=FakeEngine(INFO),
-        images=FakeImages(IMAGE),
+        engine_info=answers(INFO),
+        node_images=answers((IMAGE,)),
         probe=kvm,
-        ping_database=answers,
+        ping_database=answers(None),
         database_file=Path("/state/dayfly.db"),
         wanted="auto",
         state_dir=Path("/state"),
@@ -110,12 +103,12 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
 
 async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy: Subject) -> None:
     podman = replace(INFO, name="Podman", version="5.4.2", image_store="storage", limitations=("x",))
-    found = (await report(replace(healthy, engine=FakeEngine(podman))))["engine"].found
+    found = (await report(replace(healthy, engine_info=answers(podman))))["engine"].found
     assert found == ("Podman 5.4.2 on Linux 6.1.0; API 1.41, oldest 1.12; image store: storage; it x")
 
 
 async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: Subject) -> None:
-    checks = await report(replace(healthy, engine=FakeEngine(EngineUnavailable("no engine at /run/x.sock"))))
+    checks = await report(replace(healthy, engine_info=answers(EngineUnavailable("no engine at /run/x.sock"))))
     assert (checks["engine"].status, checks["engine"].found) == (
         "fail",
         "there is no /var/run/docker.sock: the engine does not run",
@@ -198,7 +191,7 @@ async def test_disk(healthy: Subject, gib: int, engine: str, cache: str) -> None
 
 
 async def test_one_core_and_vfs_are_worth_a_warning(healthy: Subject) -> None:
-    checks = await report(replace(healthy, engine=FakeEngine(replace(INFO, cpus=1, storage_driver="vfs"))))
+    checks = await report(replace(healthy, engine_info=answers(replace(INFO, cpus=1, storage_driver="vfs"))))
     assert (checks["cores"].status, checks["storage driver"].status) == ("warn", "warn")
 
 
@@ -220,7 +213,7 @@ async def test_a_bake_needs_root_ansible_and_debians_keyring_beside_its_programs
 
 
 async def test_no_node_image_says_how_to_make_one(healthy: Subject) -> None:
-    check = (await report(replace(healthy, images=FakeImages())))["node images"]
+    check = (await report(replace(healthy, node_images=answers(()))))["node images"]
     assert check.status == "warn"
     assert "dayfly image bake bare" in check.advice
 

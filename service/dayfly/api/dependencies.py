@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
@@ -21,8 +21,6 @@ from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store import Store
 
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
 ReadinessCheck = Callable[[], Awaitable[object]]
 """Returns if a dependency works; raises its error otherwise."""
 
@@ -35,7 +33,7 @@ class ApiServices:
     `default_ttl_seconds`: the TTL of requests without one; None: such clusters do not expire. `max_hold_seconds`: the
     longest hold, from now. `fork_memory_overcommit`: MiB of fork memory for each MiB reserved.
     `checks`: name of a dependency → check. `allowed_hosts`: accepted host names in the Host header, without ports; None
-    accepts any. The default protects a service on loopback from DNS rebinding by web pages.
+    accepts any.
     """
 
     store: Store
@@ -59,11 +57,11 @@ class ApiServices:
     clock: Clock
     rules: CapacityRules
     max_ttl_seconds: int
-    max_hold_seconds: int = 24 * 3600
-    default_ttl_seconds: int | None = None
-    fork_memory_overcommit: float = 1.0
-    checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
-    allowed_hosts: frozenset[str] | None = LOOPBACK_HOSTS
+    max_hold_seconds: int
+    default_ttl_seconds: int | None
+    fork_memory_overcommit: float
+    checks: Mapping[str, ReadinessCheck]
+    allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
 
 

@@ -6,16 +6,15 @@ Not here: the output of a report (cli/doctor.py), and the drivers (subject.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from dayfly.doctor import checks
 from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.engine_down import EngineAddress, engine_down
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
-from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
 from dayfly.errors import DatabaseInUse, DayflyError
 
@@ -32,18 +31,6 @@ class Acceleration:
     reason: str
 
 
-class Engine(Protocol):
-    """The queries to a container engine."""
-
-    async def info(self) -> EngineInfo: ...
-
-
-class Images(Protocol):
-    """The queries to an image store."""
-
-    async def list(self, *, label: str) -> tuple[ImageInfo, ...]: ...
-
-
 @dataclass(frozen=True)
 class Subject:
     """The subject of an examination.
@@ -53,8 +40,8 @@ class Subject:
     `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
     """
 
-    engine: Engine
-    images: Images
+    engine_info: Callable[[], Awaitable[EngineInfo]]
+    node_images: Callable[[], Awaitable[Sequence[ImageInfo]]]
     probe: Callable[[], Awaitable[Acceleration | None]]
     ping_database: Callable[[], Awaitable[None]]
     database_file: Path | None
@@ -73,7 +60,7 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
     info, engine = await _ask_engine(subject)
     found = [engine]
     if info is not None:
-        found += [checks.storage_driver(info), checks.cgroups(info), await _check_images(subject.images)]
+        found += [checks.storage_driver(info), checks.cgroups(info), await _check_images(subject)]
     found += [
         checks.tun(host),
         await _check_accelerator(subject) if info is not None or subject.wanted == "tcg" else _UNTRIED,
@@ -96,7 +83,7 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
 async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            info = await subject.engine.info()
+            info = await subject.engine_info()
     except (DayflyError, TimeoutError) as error:
         reason = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
         return None, engine_down(subject.host, subject.engine_address, reason)
@@ -146,10 +133,10 @@ async def _check_database(subject: Subject) -> Check:
     return Check("database", "ok", what)
 
 
-async def _check_images(images: Images) -> Check:
+async def _check_images(subject: Subject) -> Check:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            found = await images.list(label=LABEL_IMAGE)
+            found = await subject.node_images()
     except (DayflyError, TimeoutError) as error:
         return Check("node images", "fail", _text(error, "the engine did not answer"), "read the engine's log")
     names = sorted(reference for image in found for reference in image.references)

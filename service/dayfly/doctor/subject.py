@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
@@ -31,8 +32,8 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
     mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
     async with open_infrastructure(settings, SystemClock()) as infrastructure:
         yield Subject(
-            engine=infrastructure.engine,
-            images=infrastructure.images,
+            engine_info=infrastructure.engine.info,
+            node_images=partial(infrastructure.images.list, label=LABEL_IMAGE),
             probe=lambda: _probe(infrastructure),
             ping_database=ping_database,
             database_file=settings.database_file,

@@ -11,11 +11,11 @@ name after its verification, so every named image works.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
@@ -39,13 +39,11 @@ from dayfly.images.rootfs import OnLine, make_rootfs
 _UNTAG_LIMIT_SECONDS: Final = 60.0
 
 
-class Verify(Protocol):
-    """Creates a cluster of the image and runs the manifest's `verify` commands. Raises a DayflyError on failure.
+Verify = Callable[[str, ImageManifest, OnLine], Awaitable[None]]
+"""Creates a cluster of the image with this id and runs its manifest's `verify` commands; raises a DayflyError.
 
-    `progress` receives one line for each action.
-    """
-
-    async def __call__(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None: ...
+It reports one line for each action.
+"""
 
 
 async def bake(

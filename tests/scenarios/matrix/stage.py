@@ -185,7 +185,7 @@ class Stage:
         return (
             template_controller(settings(), store, specs, self.clock).run(),
             pool_controller(settings(), store, specs, self.clock).run(),
-            Worker(store, reconciler, options, outages, self.clock).run(),
+            Worker(store, reconciler.reconcile, options, outages, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
             EngineEventWatcher(
                 store,

@@ -7,9 +7,10 @@ Not here: what a pass does (reconciler.py).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -24,12 +25,6 @@ _log = structlog.get_logger(__name__)
 _AWAY_SECONDS: Final = 0.5
 
 
-class Reconciles(Protocol):
-    """Reconciles a claimed cluster (controllers/cluster/reconciler.py)."""
-
-    async def reconcile(self, claim: Claim) -> Outcome: ...
-
-
 @dataclass(frozen=True)
 class WorkerOptions:
     """The options of a worker; times in seconds."""
@@ -42,12 +37,20 @@ class WorkerOptions:
 
 
 class Worker:
-    """One claim loop. Cancel `run()` to stop it: running passes are cancelled and their leases released."""
+    """One claim loop; `reconcile` reconciles a claimed cluster (reconciler.py).
+
+    Cancel `run()` to stop it: running passes are cancelled and their leases released.
+    """
 
     def __init__(
-        self, store: Store, reconciler: Reconciles, options: WorkerOptions, outages: Outages, clock: Clock
+        self,
+        store: Store,
+        reconcile: Callable[[Claim], Awaitable[Outcome]],
+        options: WorkerOptions,
+        outages: Outages,
+        clock: Clock,
     ) -> None:
-        self._store, self._reconciler, self._options, self._clock = store, reconciler, options, clock
+        self._store, self._reconcile, self._options, self._clock = store, reconcile, options, clock
         self._outages = outages
 
     async def run(self) -> None:
@@ -149,7 +152,7 @@ class Worker:
 
     async def _pass(self, claim: Claim) -> Outcome:
         """One pass, cancelled when the desired state changes; then another is due at once."""
-        work = asyncio.ensure_future(self._reconciler.reconcile(claim))
+        work = asyncio.ensure_future(self._reconcile(claim))
         keeper = asyncio.ensure_future(self._keep(claim))
         try:
             done, _ = await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)

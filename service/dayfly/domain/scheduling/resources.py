@@ -16,7 +16,7 @@ CLUSTER_OVERHEAD_MIB: Final = 64
 
 @dataclass(frozen=True)
 class Resources:
-    """Virtual CPUs, MiB of memory, GiB of disk."""
+    """Virtual CPUs (of a host: its logical ones), MiB of memory, GiB of disk."""
 
     vcpus: int = 0
     memory_mib: int = 0

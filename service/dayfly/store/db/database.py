@@ -100,7 +100,8 @@ class Database:
                 engine = _sqlite_engine(address)
                 database = cls(engine, notifier, file_lock=open_sqlite_file(Path(str(address.database))))
             else:
-                notifier.remote = listener = PostgresqlListener(address, notifier)
+                listener = PostgresqlListener(address, notifier)
+                notifier.heard = listener.heard
                 database = cls(_postgresql_engine(address), notifier, listener=listener)
         try:
             await database._prepare()

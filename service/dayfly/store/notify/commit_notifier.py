@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 WORK: Final = "work"
 """Topic: a cluster became due."""
@@ -31,19 +31,15 @@ RETRY_SECONDS: Final = 1.0
 """Pause between attempts to reconnect the listener. Commits of this process wake watchers meanwhile."""
 
 
-class Remote(Protocol):
-    """Source of other processes' notifications: PostgreSQL (postgresql_listen.py)."""
-
-    async def heard(self) -> bool:
-        """Reconnect if necessary; whether notifications of other processes arrive."""
-        ...
+Heard = Callable[[], Awaitable[bool]]
+"""Reconnects if necessary; whether notifications of other processes arrive (postgresql_listen.py)."""
 
 
 class Watch:
     """Remembers a change since the last `wait`."""
 
-    def __init__(self, remote: Remote | None) -> None:
-        self._remote = remote
+    def __init__(self, heard: Heard | None) -> None:
+        self._heard = heard
         self._changed = asyncio.Event()
 
     async def wait(self, timeout: float) -> bool:
@@ -54,7 +50,7 @@ class Watch:
         try:
             async with asyncio.timeout(timeout):
                 while not self._changed.is_set():
-                    heard = self._remote is None or await self._remote.heard()
+                    heard = self._heard is None or await self._heard()
                     await self._until_changed(None if heard else RETRY_SECONDS)
         except TimeoutError:
             return False
@@ -77,7 +73,7 @@ class CommitNotifier:
     """The watches of one store."""
 
     def __init__(self) -> None:
-        self.remote: Remote | None = None
+        self.heard: Heard | None = None
         self.origin = secrets.token_hex(8)
         """Identifies notifications of this store."""
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
@@ -85,7 +81,7 @@ class CommitNotifier:
     @contextmanager
     def watch(self, topic: str) -> Iterator[Watch]:
         """A watch that every commit on `topic` wakes."""
-        watch = Watch(self.remote)
+        watch = Watch(self.heard)
         self._watches[topic].add(watch)
         try:
             yield watch
