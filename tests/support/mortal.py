@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from dayfly.domain.cluster.topology import ContainerSpec
+from dayfly.store.db.store_part import StorePart
 from dayfly.testing.fakes import FakeEngine
 
 _REMEMBERED_CALLS: Final = 80
@@ -197,6 +198,8 @@ class _Line:
 
     def __getattr__(self, method: str) -> Any:
         real = getattr(self._real, method)
+        if isinstance(real, StorePart):
+            return _Line(self._process, self._part, real)
         if not inspect.iscoroutinefunction(real):
             return real
 
