@@ -1,4 +1,4 @@
-"""/metrics: pools, templates and forks in Prometheus' formats. Not here: the counting (store/statistics.py)."""
+"""/metrics: pools, templates and forks in Prometheus' text format. Not here: the counting (store/statistics.py)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 from dayfly.api.dependencies import Services
 from dayfly.store import Store
@@ -28,11 +28,10 @@ class _Figures:
 
 
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
-async def get_metrics(request: Request, services: Services) -> PlainTextResponse:
+async def get_metrics(services: Services) -> PlainTextResponse:
     """Numbers of pool members, templates and forks, in Prometheus' text format."""
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
     figures = _Figures((await _members(services.store), await _templates(services.store), await _forks(services.store)))
-    return PlainTextResponse(encode(figures), media_type=media_type)
+    return PlainTextResponse(generate_latest(figures), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _members(store: Store) -> Metric:
