@@ -44,7 +44,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Every line that is logged while a request is answered has its id."""
+    """Add the request's id to each line that is logged during a request."""
     if (request_id := correlation_id.get()) is not None:
         line.setdefault("request_id", request_id)
     return line

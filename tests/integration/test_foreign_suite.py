@@ -107,7 +107,7 @@ async def test_signatures_are_verified_with_debians_keys_alone(
 async def test_a_mirror_that_nobody_listens_at_is_said_to_be_out_of_reach(own: OwnApt) -> None:
     with pytest.raises(BakeFailed, match=r"127\.0\.0\.1.*Acquire::http::Proxy.*DAYFLY_DEBIAN_MIRROR"):
         await find_sources(SUITES[0], mirrors=Mirrors("http://127.0.0.1:9/debian"))
-    with pytest.raises(BakeFailed, match=r"it is not there; set DAYFLY_DEBIAN_MIRROR"):
+    with pytest.raises(BakeFailed, match=r"the mirror does not have it; set DAYFLY_DEBIAN_MIRROR"):
         await find_sources(SUITES[0], mirrors=Mirrors("file:/nowhere/debian"))
 
 

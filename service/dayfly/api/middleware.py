@@ -1,8 +1,8 @@
 """Middleware for every request: an id, an expected host, a bounded JSON body, no escaping exception.
 
-Plain ASGI, so that long responses stream and a disconnected caller is noticed. The check of the Host header is not
-Starlette's TrustedHostMiddleware: that answers 400 in plain text or redirects to `www.`, and neither can be replaced by
-a problem (RFC 9457) with status 421. Not here: authorisation.
+Plain ASGI, so that long responses stream and a disconnected caller is noticed. The Host header is not checked by
+Starlette's TrustedHostMiddleware, which answers 400 in plain text and takes no other response: a refused host gets a
+problem (RFC 9457) with status 421. Not here: authorisation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The host that the engine runs on: how much it has. Not here: who gets what of it (admission.py)."""
+"""The size of the engine's host: CPUs, memory and disk. Not here: what each cluster gets (admission.py)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ _DISK_SECONDS: Final = 30.0
 
 
 class EngineHost:
-    """What the host that the engine runs on has, and what of that is for clusters."""
+    """The host's resources in all, and those offered to clusters."""
 
     def __init__(self, engine: ContainerEngine, images: ImageStore, rules: CapacityRules) -> None:
         self._engine, self._images, self.rules = engine, images, rules
         self._known: Resources | None = None
 
     async def capacity(self) -> Resources:
-        """Logical CPUs, memory and disk in all; remembered, for requests wait for it. Raises EngineUnavailable."""
+        """Logical CPUs, memory and disk in all; cached, because requests wait for it. Raises EngineUnavailable."""
         if self._known is None:
             info = await self._engine.info()
             self._known = Resources(info.cpus, info.memory_bytes // 2**20, await self._disk_gib())
         return self._known
 
     async def offered(self) -> Resources:
-        """What clusters may have in all."""
+        """The resources of all clusters together."""
         return self.rules.offered(await self.capacity())
 
     async def _disk_gib(self) -> int:
         """The size of the file system that containers write to, as a container sees it: the engine may be elsewhere."""
         images = await self._images.list(label=LABEL_IMAGE)
         if not images:
-            raise ImageMissing("there is no node image yet: `dayfly image bake` makes one")
+            raise ImageMissing("no node image exists: bake one with `dayfly image bake`")
         ended = await self._images.run(
             images[0].id, ["df", "--block-size=1G", "--output=size", "/"], timeout=_DISK_SECONDS
         )
         if ended is None or ended.exit_code != 0:
-            raise EngineRefused("a container cannot tell how large the engine's disk is")
+            raise EngineRefused("the size of the engine's disk is unknown: `df` failed in a container")
         return int(ended.stdout.split()[-1])
