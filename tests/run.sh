@@ -6,7 +6,7 @@
 #   tests/run.sh --long              and what takes long: all hosts of tests/hosts, rare endings; before a release
 #   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
 #
-# Bakes run beside the stages that boot no machine; stages that do run alone. Nothing that the tests make may stay.
+# Bakes, and then the stage serial, run beside the stages that boot no machine. Nothing that the tests make may stay.
 # SIGINT, SIGTERM and SIGHUP end what runs: it has two minutes to clean up.
 set -uo pipefail
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
@@ -18,9 +18,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
-# Their tests are shared among processes, one a core. Those of the stage serial look at all that an engine has.
+# Their tests are shared among processes, one a core. Those of the stage serial look at all that an engine has: they run
+# one after the other, and leave half of the processors idle.
 SHARED_STAGES=(unit store api scenarios integration)
-VM_STAGES=(doctor serial integration hosts e2e)
+VM_STAGES=(doctor integration hosts e2e)
 SERIAL_TESTS=(tests/integration/drivers tests/integration/test_bake_in_container.py)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
     [packaging]=1200 [serial]=1800 [integration]=2400 [hosts]=1200 [e2e]=2700 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
@@ -37,10 +38,9 @@ main() {
     setup
     list_docker_objects >"$WORK/before" || die "the engine does not list what is there"
     local stage
-    start_bakes
+    start_beside
     for stage in "${QUIET_STAGES[@]}"; do run_stage "$stage"; done
-    finish_bakes
-    list_images >"$WORK/images-before" || die "the engine does not list its images"
+    finish_beside
     for stage in "${VM_STAGES[@]}"; do run_stage "$stage"; done
     check_nothing_is_left
 }
@@ -51,8 +51,8 @@ parse() {
         case $1 in
             --fast) FAST=yes ;;
             --long) LONG=yes; LIMIT[hosts]=9000; TEST_LIMIT[hosts]=3600; LIMIT[integration]=5400; TEST_LIMIT[integration]=1800 ;;
-            --only) [[ " ${QUIET_STAGES[*]} ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
-                    || die "--only takes one of: ${QUIET_STAGES[*]} ${VM_STAGES[*]}"
+            --only) [[ " ${QUIET_STAGES[*]} serial ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
+                    || die "--only takes one of: ${QUIET_STAGES[*]} serial ${VM_STAGES[*]}"
                 ONLY+=("$2"); shift ;;
             -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
             *) PYTEST_ARGS+=("$1") ;;
@@ -100,32 +100,37 @@ record() { # name, seconds, exit code
 }
 
 run_stage() {
-    local stage=$1 status=0 sharing=() tests=("tests/$1")
+    local stage=$1 status=0
     wanted "$stage" || return 0
+    say "" "=== $stage"
+    STAGE=$stage BEGAN=$(clock)
+    set_command "$stage"
+    follow "$stage" "${COMMAND[@]}" || status=$?
+    # pytest's 5: the caller's own filter left no test of this stage.
+    if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
+    STAGE=
+    record "$stage" "$(since "$BEGAN")" "$status"
+    if [[ $stage == lint && $status -ne 0 ]]; then die "lint failed: mend it first"; fi
+}
+
+# set_command STAGE: COMMAND is what runs it.
+set_command() {
+    local stage=$1 sharing=() tests=("tests/$1")
     if [[ " ${SHARED_STAGES[*]} " == *" $stage "* ]]; then
         # Each process starts servers of its own: many cores would make more of them than they save.
         sharing=(-n "$(nproc)" --maxprocesses 4 --dist worksteal)
     fi
     case $stage in
+        lint) COMMAND=(bash -c "$(declare -f lint); lint"); return ;;
+        doctor) COMMAND=(dayfly doctor); return ;;
         serial) tests=("${SERIAL_TESTS[@]}") ;;
         integration)
             tests+=("${SERIAL_TESTS[@]/#/--ignore=}")
             # A file's tests share machines, which take long to boot: they stay together.
             sharing+=(--dist loadfile) ;;
     esac
-    say "" "=== $stage"
-    STAGE=$stage BEGAN=$(clock)
-    case $stage in
-        lint) follow "$stage" bash -c "$(declare -f lint); lint" || status=$? ;;
-        doctor) follow "$stage" dayfly doctor || status=$? ;;
-        *) follow "$stage" python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}" \
-               ${TEST_LIMIT[$stage]:+--timeout="${TEST_LIMIT[$stage]}"} ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}" || status=$? ;;
-    esac
-    # pytest's 5: the caller's own filter left no test of this stage.
-    if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
-    STAGE=
-    record "$stage" "$(since "$BEGAN")" "$status"
-    if [[ $stage == lint && $status -ne 0 ]]; then die "lint failed: mend it first"; fi
+    COMMAND=(python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
+        ${TEST_LIMIT[$stage]:+--timeout="${TEST_LIMIT[$stage]}"} ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}")
 }
 
 # All of them, so that one run shows all there is to mend.
@@ -159,49 +164,64 @@ follow() {
 }
 TAIL=
 
-# --- bakes: nothing is done where an image of the same content is there; `lab` is the service's own (deploy/docker)
+# --- beside the quiet stages: bakes, one after the other, and then the stage serial. Nothing is baked where an image of the
+# same content is there; `lab` is the service's own (deploy/docker)
 
-BAKES=() BAKER=
+BESIDE=() BESIDE_GROUP=
 
-start_bakes() {
-    if wanted serial || wanted integration || wanted hosts || wanted e2e || wanted doctor; then BAKES+=(bare); fi
-    if wanted integration; then BAKES+=(lab); fi
-    if wanted e2e; then BAKES+=(k8s-debian); fi
-    [[ ${#BAKES[@]} -gt 0 ]] || return 0
-    say "" "=== baking ${BAKES[*]} in the background (log: $WORK/bake.log)"
-    : >"$WORK/bake.log"
-    setsid bash -c "$(declare -f bake_all clock since); $(declare -p BAKES LIMIT WORK); bake_all" >"$WORK/bake.log" 2>&1 </dev/null &
-    BAKER=$!
+start_beside() {
+    if wanted serial || wanted integration || wanted hosts || wanted e2e || wanted doctor; then BESIDE+=(bare); fi
+    if wanted integration; then BESIDE+=(lab); fi
+    if wanted e2e; then BESIDE+=(k8s-debian); fi
+    if wanted serial; then BESIDE+=(serial); fi
+    [[ ${#BESIDE[@]} -gt 0 ]] || return 0
+    say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/beside.log, $WORK/serial.log)"
+    : >"$WORK/beside.log"
+    : >"$WORK/serial.log"
+    set -m   # a process group of its own, which on_exit ends
+    run_beside >"$WORK/beside.log" 2>&1 </dev/null &
+    BESIDE_GROUP=$!
+    set +m
 }
 
-bake_all() {
-    local recipe began status command
-    for recipe in "${BAKES[@]}"; do
+run_beside() {
+    local job began status listed=
+    for job in "${BESIDE[@]}"; do
         began=$(clock) status=0
-        command=(dayfly image bake "$recipe")
-        if [[ $recipe == lab ]]; then command=(python deploy/docker/build.py); fi
-        # Nice: the tests beside it measure time. --foreground keeps it in our process group, so that on_exit ends it.
-        nice -n 10 timeout --foreground --kill-after=120 "${LIMIT[$recipe]}" "${command[@]}" || status=$?
-        echo "$(since "$began") $status" >"$WORK/baked-$recipe"
+        # --foreground keeps what runs in this process group.
+        case $job in
+            serial)
+                list_images >"$WORK/images-before"; listed=yes
+                set_command serial
+                timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" "${COMMAND[@]}" >"$WORK/serial.log" 2>&1 || status=$?
+                if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi ;;
+            # Nice: the tests beside them measure time.
+            lab) nice -n 10 timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" python deploy/docker/build.py || status=$? ;;
+            *) nice -n 10 timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" dayfly image bake "$job" || status=$? ;;
+        esac
+        echo "$(since "$began") $status" >"$WORK/beside-$job"
     done
+    if [[ -z $listed ]]; then list_images >"$WORK/images-before"; fi
 }
 
-finish_bakes() {
-    local recipe seconds status
-    [[ -n $BAKER ]] || return 0
-    say "" "=== images"
-    tail -n +1 -f -s 0.5 --pid="$BAKER" "$WORK/bake.log" &
+finish_beside() {
+    local job seconds status name
+    [[ -n $BESIDE_GROUP ]] || return 0
+    say "" "=== what ran in the background"
+    tail -n +1 -f -s 0.5 --pid="$BESIDE_GROUP" "$WORK/beside.log" "$WORK/serial.log" &
     TAIL=$!
-    wait "$BAKER"; wait "$TAIL"   # each bake's own exit code lies in a file
-    BAKER='' TAIL=''
-    for recipe in "${BAKES[@]}"; do
-        if [[ -s $WORK/baked-$recipe ]]; then
-            read -r seconds status <"$WORK/baked-$recipe"
+    wait "$BESIDE_GROUP"; wait "$TAIL"   # each job's own exit code lies in a file
+    BESIDE_GROUP='' TAIL=''
+    for job in "${BESIDE[@]}"; do
+        if [[ -s $WORK/beside-$job ]]; then
+            read -r seconds status <"$WORK/beside-$job"
         else
-            say "the bake of $recipe was cut off: see $WORK/bake.log"
+            say "$job was cut off: see $WORK/beside.log"
             seconds=0 status=1
         fi
-        record "image $recipe" "$seconds" "$status"
+        name="image $job"
+        if [[ $job == serial ]]; then name=serial; fi
+        record "$name" "$seconds" "$status"
     done
 }
 
@@ -232,7 +252,7 @@ check_nothing_is_left() {
     began=$(clock)
     say "" "=== nothing is left"
     { list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"; } || status=1
-    # A run that was interrupted before its bakes had ended does not know which images are the tests'.
+    # A run that was interrupted before its bakes had ended does not know which images are the tests'; one without bakes makes none.
     if [[ -e $WORK/images-before ]]; then
         { list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"; } || status=1
     fi
@@ -256,9 +276,9 @@ on_exit() {
     local status=$1 i
     trap - EXIT
     trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
-    if [[ -n $SIGNAL ]]; then say "" "=== $SIGNAL during ${STAGE:-${PART:-the bakes}}: it has $CLEANUP s to clean up"; fi
+    if [[ -n $SIGNAL ]]; then say "" "=== $SIGNAL during ${STAGE:-${PART:-what runs in the background}}: it has $CLEANUP s to clean up"; fi
     end_child
-    end_bakes
+    end_beside
     if [[ -n $TAIL ]]; then wait "$TAIL"; fi
     if [[ -n $STAGE ]]; then record "$STAGE" "$(since "$BEGAN")" "$status"; fi
     # An engine that did not answer was listed nowhere.
@@ -281,18 +301,17 @@ list_slowest() {
     grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 20
 }
 
-# The bakes are a process group of their own (bake_all).
-end_bakes() {
+end_beside() {
     local i
-    [[ -n $BAKER ]] || return 0
-    # Hidden is only that there is no such group: the bakes have ended.
-    kill -- "-$BAKER" 2>/dev/null
+    [[ -n $BESIDE_GROUP ]] || return 0
+    # Hidden is only that there is no such group: all of it has ended.
+    kill -- "-$BESIDE_GROUP" 2>/dev/null
     for ((i = 0; i < CLEANUP * 10; i++)); do
-        kill -0 -- "-$BAKER" 2>/dev/null || break
+        kill -0 -- "-$BESIDE_GROUP" 2>/dev/null || break
         sleep 0.1
     done
-    kill -KILL -- "-$BAKER" 2>/dev/null
-    BAKER=
+    kill -KILL -- "-$BESIDE_GROUP" 2>/dev/null
+    BESIDE_GROUP=
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

@@ -63,16 +63,26 @@ def template(service: Service) -> Template:
     return made
 
 
-@pytest.fixture(scope="module")
-def lab(service: Service, template: Template) -> Iterator[Lab]:
-    """A control plane and a worker."""
+@pytest.fixture(scope="session")
+def shared_lab(service: Service, template: Template) -> Iterator[Lab]:
+    """A control plane and a worker: a fork."""
     with living(service, "lab") as lab:
         yield lab
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def lab(shared_lab: Lab) -> Lab:
+    """The same fork for all tests, reset where its nodes have booted since it was made."""
+    if shared_lab.booted_again():
+        shared_lab.reset()
+    return shared_lab
+
+
+@pytest.fixture
 def web(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A Deployment with a pod on each node: node → pod's address."""
+    """A Deployment with a pod on each node, made where it is not there yet: node → pod's address."""
+    if "web" in lab.kubectl("get", "deployments", "-o", "name"):
+        return lab.web_pods()
     began = time.monotonic()
     web = lab.deploy_web(tmp_path_factory.mktemp("web"))
     print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")

@@ -73,6 +73,17 @@ class Lab:
         """The docker command's output, of the service's engine."""
         return docker(*arguments, engine=self.service.engine)
 
+    def booted_again(self) -> bool:
+        """Whether the nodes have booted since the cluster was made, or last reset."""
+        kinds = {"cluster.recovered", "cluster.reset"}
+        types = [event.type for event in self.client.all_events(self.cluster.id) if event.type in kinds]
+        return types[-1:] == ["cluster.recovered"]
+
+    def reset(self) -> None:
+        """Returns when the cluster is ready again."""
+        self.client.reset(self.cluster.id)
+        self.client.wait_ready(self.cluster.id, timeout_seconds=PATIENCE_SECONDS)
+
     def deploy_web(self, folder: Path) -> dict[str, str]:
         """A Deployment of an image that the host pushes to the cluster, a pod on each node: node → pod's address."""
         self._push_web_image(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,8 @@ PODS_SECONDS = 300
 
 
 def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(
-    host: Host, lab: Lab, tmp_path: Path
+    host: Host, lab: Lab, web: dict[str, str]
 ) -> None:
-    lab.deploy_web(tmp_path)
     created = lab.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.uid}")
     boots = boot_ids(lab)
 
@@ -36,10 +34,10 @@ def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(
     # By the kubeconfig of before.
     assert lab.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.uid}") == created
     until_restarted(lab)
-    web = lab.web_pods()
-    assert web.keys() == set(NODES)
+    back_again = lab.web_pods()
+    assert back_again.keys() == web.keys() == set(NODES)
     for here, there in (NODES, NODES[::-1]):
-        assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
+        assert lab.fetch(here, f"{back_again[there]}:8080") == f"served on {there}"
     print(f"its Deployment serves again {time.monotonic() - began:.0f} s after the engine was killed")
 
 

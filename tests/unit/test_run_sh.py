@@ -87,9 +87,31 @@ def test_a_signal_ends_the_bakes(shell: Shell) -> None:
         process.terminate()
         said, _ = process.communicate(timeout=10)
     assert process.returncode == 143
-    assert "=== SIGTERM during the bakes" in said
+    assert "=== SIGTERM during what runs in the background" in said
     assert (shell.folder / "mended").exists()
     assert not is_alive(pid)
+
+
+def test_a_signal_ends_the_stage_in_the_background(shell: Shell) -> None:
+    shell.stand_in("dayfly", "")
+    shell.stand_in("python", SLOW)
+    with shell.start(f"{SETUP} main --only serial", sources=SOURCES) as process:
+        pid = shell.pid("pid")
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert (shell.folder / "mended").exists()
+    assert not is_alive(pid)
+
+
+def test_a_failure_in_the_background_fails_the_run(shell: Shell) -> None:
+    shell.stand_in("dayfly", "")
+    shell.stand_in("python", 'case "$*" in *tests/integration/drivers*) echo 1 failed; exit 1 ;; esac')
+    result = shell.run(f"{SETUP} main --only serial --only unit", sources=SOURCES)
+    assert result.code == 1
+    assert "unit: ok" in result.said
+    assert "1 failed" in result.said
+    assert "serial: FAILED (1)" in result.said
 
 
 def test_what_is_left_fails_the_run(shell: Shell) -> None:

@@ -21,10 +21,10 @@ from tests.scenarios.matrix.playing import THEMES, play_many, play_on
 from tests.support.postgres import postgres_server
 from tests.support.virtual_postgres import virtual_postgres
 
-SCHEDULES: Final = {"deaths": 500, "harm": 600, "everything": 750, "saved": 750}
+SCHEDULES: Final = {"deaths": 250, "harm": 300, "everything": 375, "saved": 375}
 """How many of each theme in a run; `--long` plays more, at least 5000 in all."""
-ON_POSTGRES: Final = {"deaths": 30, "harm": 30, "everything": 60, "saved": 30}
-LONG_TIMES: Final = 4
+ON_POSTGRES: Final = {"deaths": 15, "harm": 15, "everything": 30, "saved": 15}
+LONG_TIMES: Final = 8
 LONGEST_FIRST: Final = tuple(reversed(THEMES))
 PARTS: Final = 5
 """Each theme is played in so many parts, for processes that share them (pytest -n) to end at about the same time."""

@@ -1,4 +1,4 @@
-"""A fork of a Kubernetes cluster: ready much sooner, undisturbed, hibernated, reset."""
+"""A fork of a Kubernetes cluster: ready much sooner, undisturbed, hibernated. Not here: resets (test_resets.py)."""
 
 from __future__ import annotations
 
@@ -9,45 +9,12 @@ import pytest
 
 from dayfly.client import Client, Template
 from tests.e2e.lab import NODES, PATIENCE_SECONDS, PROCESSES, Lab, assert_forked, assert_undisturbed
-from tests.support.guest import FINGERPRINT, JUNK, until
 from tests.support.service import Service
 
 pytestmark = pytest.mark.kubernetes
 
-RESETS = {False: 3, True: 20}
-"""In a row: without and with `--long`."""
 SOONER = 3.0
 """At least; how much sooner in fact is for tests/bench/template.py to say."""
-_CRD = """\
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: junks.test.dayfly}
-spec:
-  group: test.dayfly
-  scope: Namespaced
-  names: {plural: junks, singular: junk, kind: Junk}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"""
-_OBJECTS = """\
----
-apiVersion: test.dayfly/v1
-kind: Junk
-metadata: {name: junk}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: junk}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: junk}
-spec:
-  containers: [{name: junk, image: "dayfly.local/smoke:1", command: [/bin/sh, -c, ":"]}]
-"""
 
 
 def test_it_is_ready_much_sooner(lab: Lab, template: Template) -> None:
@@ -81,30 +48,6 @@ def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
         assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
     assert containers_of(lab, "default") == before, "the same, and none was started again"
     assert_undisturbed(lab)
-
-
-def test_it_is_pristine_after_each_reset(lab: Lab, web: dict[str, str], long: bool) -> None:
-    objects, looks = lab.service.objects(), set[str]()
-    for number in range(1, RESETS[long] + 1):
-        # The second time where the API server does not serve the new kind at once.
-        until("there is junk", lambda: lab.applies(_CRD + _OBJECTS) or None, seconds=120)
-        for node in NODES:
-            assert "not full" not in lab.on_node(node, JUNK)
-        began = time.monotonic()
-        lab.client.reset(lab.cluster.id)
-        lab.client.wait_ready(lab.cluster.id, timeout_seconds=PATIENCE_SECONDS)
-        print(f"reset {number}: ready again {time.monotonic() - began:.0f} s after it was asked for")
-        # By the kubeconfig of before, which is that of now.
-        assert lab.client.kubeconfig(lab.cluster.id) == lab.kubeconfig.read_text()
-        for kind in ("crds", "pods", "deployments"):
-            assert lab.kubectl("get", kind, "-o", "name") == "", kind
-        found = "".join(lab.on_node(node, FINGERPRINT) for node in NODES)
-        found += lab.kubectl("get", "namespaces,serviceaccounts,configmaps,services", "-A", "-o", "name")
-        assert "junk" not in found
-        looks.add(found)
-        assert_undisturbed(lab)
-    assert len(looks) == 1, looks
-    assert lab.service.objects() == objects
 
 
 def containers_of(lab: Lab, namespace: str) -> set[tuple[str, str, int]]:
