@@ -103,30 +103,13 @@ ALL_REQUESTS_OF_THE_REGISTRY: Final = Life(
 )
 STEPS: Final = Life(
     nodes=2,
-    creation=(
-        "claim:after",
-        "sandbox:within",
-        "endpoints:after",
-        "registry:within",
-        "boot:node01:within",
-        "boot:node02:within",
-        "boot:node02:after",
-        "phase:ready:before",
-    ),
-    deletion=("phase:deleting:after", "remove:within", "remove:after"),
+    creation=("sandbox:within", "registry:within", "boot:node01:within", "boot:node02:within", "phase:ready:before"),
+    deletion=("remove:within",),
 )
 REQUESTS: Final = Life(
     nodes=1,
-    creation=(
-        "oneshot:within",
-        "create:net:within",
-        "start:net:within",
-        "create:node01:within",
-        "put:node01:within",
-        "put:node01:after",
-        "start:node01:after",
-    ),
-    deletion=("delete:node01:within", "delete:net:within"),
+    creation=("oneshot:within", "create:net:within", "put:node01:within", "start:node01:after"),
+    deletion=("delete:net:within",),
 )
 
 
@@ -181,20 +164,12 @@ ALL_SAVED: Final = SavedLife(
     ),
 )
 SAVED: Final = SavedLife(
-    template=(
-        "save:node01:within",
-        "template_saved:before",
-        # From here on it is the trial that is worked on.
-        "load:node01:within",
-        "resume:node01:after",
-        "personalize:node01:within",
-        "template_verified:before",
-    ),
-    fork=("load:node01:within", "personalize:node01:before"),
-    checkpoint=("paused:after", "save:node01:within", "checkpoint_made:before"),
-    hibernation=("save:node01:within", "save:node01:after"),
-    resumption=("restore:within", "resume:node01:after"),
-    reset=("remove_stale:after", "restore:within", "personalize:node01:within"),
+    template=("save:node01:within", "load:node01:within", "personalize:node01:within"),
+    fork=("load:node01:within",),
+    checkpoint=("save:node01:within",),
+    hibernation=("save:node01:within",),
+    resumption=("restore:within",),
+    reset=("restore:within",),
 )
 
 

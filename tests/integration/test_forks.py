@@ -20,7 +20,7 @@ pytestmark = pytest.mark.vm
 TEMPLATE_SECONDS = 300
 READY_SECONDS = 180
 FORKS = 5
-RESETS = {False: 3, True: 20}
+RESETS = {False: 2, True: 20}
 """In a row: without and with `--long`."""
 CLOCK_SECONDS = 1.0
 STOPPED_SECONDS = 30
