@@ -151,8 +151,11 @@ follow() {
     local log=$WORK/$1.log status=0
     local limit=${LIMIT[$1]}; shift
     : >"$log"
-    timeout --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
+    # A process group of its own, of which only the command gets our signals: pytest ends the servers that it needs to clean up.
+    set -m
+    timeout --foreground --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
     CHILD=$!
+    set +m
     tail -n +1 -f -s 0.2 --pid="$CHILD" "$log" &
     TAIL=$!
     # In the background, because a signal to us interrupts only a `wait`.
@@ -175,40 +178,45 @@ start_beside() {
     if wanted e2e; then BESIDE+=(k8s-debian); fi
     if wanted serial; then BESIDE+=(serial); fi
     [[ ${#BESIDE[@]} -gt 0 ]] || return 0
-    say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/beside.log, $WORK/serial.log)"
-    : >"$WORK/beside.log"
+    say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
+    : >"$WORK/bake.log"
     : >"$WORK/serial.log"
-    set -m   # a process group of its own, which on_exit ends
-    run_beside >"$WORK/beside.log" 2>&1 </dev/null &
+    set -m   # a process group of its own, which end_beside ends
+    run_beside >>"$WORK/bake.log" 2>&1 </dev/null &
     BESIDE_GROUP=$!
     set +m
 }
 
 run_beside() {
-    local job began status listed=
+    local job began status command listed=
+    # Only the job gets the signal: pytest ends the servers that it needs to clean up.
+    trap '[[ -z $JOB ]] || { kill "$JOB"; wait "$JOB"; }; exit 143' TERM
     for job in "${BESIDE[@]}"; do
         began=$(clock) status=0
-        # --foreground keeps what runs in this process group.
+        # Nice: the tests beside them measure time.
         case $job in
-            serial)
-                list_images >"$WORK/images-before"; listed=yes
-                set_command serial
-                timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" "${COMMAND[@]}" >"$WORK/serial.log" 2>&1 || status=$?
-                if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi ;;
-            # Nice: the tests beside them measure time.
-            lab) nice -n 10 timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" python deploy/docker/build.py || status=$? ;;
-            *) nice -n 10 timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" dayfly image bake "$job" || status=$? ;;
+            serial) list_images >"$WORK/images-before"; listed=yes; set_command serial; command=("${COMMAND[@]}") ;;
+            lab) command=(nice -n 10 python deploy/docker/build.py) ;;
+            *) command=(nice -n 10 dayfly image bake "$job") ;;
         esac
+        timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" "${command[@]}" >>"$WORK/$(beside_log "$job")" 2>&1 &
+        JOB=$!
+        wait "$JOB" || status=$?
+        JOB=
+        if [[ $job == serial && $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
         echo "$(since "$began") $status" >"$WORK/beside-$job"
     done
     if [[ -z $listed ]]; then list_images >"$WORK/images-before"; fi
 }
+JOB=
+
+beside_log() { if [[ $1 == serial ]]; then echo serial.log; else echo bake.log; fi; }
 
 finish_beside() {
     local job seconds status name
     [[ -n $BESIDE_GROUP ]] || return 0
     say "" "=== what ran in the background"
-    tail -n +1 -f -s 0.5 --pid="$BESIDE_GROUP" "$WORK/beside.log" "$WORK/serial.log" &
+    tail -n +1 -f -s 0.5 --pid="$BESIDE_GROUP" "$WORK/bake.log" "$WORK/serial.log" &
     TAIL=$!
     wait "$BESIDE_GROUP"; wait "$TAIL"   # each job's own exit code lies in a file
     BESIDE_GROUP='' TAIL=''
@@ -216,7 +224,7 @@ finish_beside() {
         if [[ -s $WORK/beside-$job ]]; then
             read -r seconds status <"$WORK/beside-$job"
         else
-            say "$job was cut off: see $WORK/beside.log"
+            say "$job was cut off: see $WORK/bake.log"
             seconds=0 status=1
         fi
         name="image $job"
@@ -304,12 +312,13 @@ list_slowest() {
 end_beside() {
     local i
     [[ -n $BESIDE_GROUP ]] || return 0
-    # Hidden is only that there is no such group: all of it has ended.
-    kill -- "-$BESIDE_GROUP" 2>/dev/null
+    # Hidden is only that it has ended.
+    kill "$BESIDE_GROUP" 2>/dev/null
     for ((i = 0; i < CLEANUP * 10; i++)); do
-        kill -0 -- "-$BESIDE_GROUP" 2>/dev/null || break
+        kill -0 "$BESIDE_GROUP" 2>/dev/null || break
         sleep 0.1
     done
+    # Hidden is only that nothing is left of the group.
     kill -KILL -- "-$BESIDE_GROUP" 2>/dev/null
     BESIDE_GROUP=
 }

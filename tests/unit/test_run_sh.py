@@ -60,6 +60,21 @@ def test_what_a_stage_started_and_did_not_end_is_killed(shell: Shell) -> None:
     assert not is_alive(shell.pid("server"))
 
 
+@pytest.mark.parametrize("stage", ["unit", "serial"])
+def test_only_the_stage_itself_gets_the_signal(shell: Shell, stage: str) -> None:
+    """It ends its servers when it has cleaned up with them."""
+    server = '(trap "echo told >told" TERM; echo up >up; while true; do sleep 0.05; done) &'
+    cleans_up = SLOW.replace("echo mended", "sleep 0.3; echo mended")
+    shell.stand_in("dayfly", "")
+    shell.stand_in("python", f"{server}\nuntil [ -s up ]; do sleep 0.02; done\n{cleans_up}")
+    with shell.start(f"{SETUP} main --only {stage}", sources=SOURCES) as process:
+        shell.pid("pid")
+        process.terminate()
+        process.communicate(timeout=10)
+    assert (shell.folder / "mended").exists()
+    assert not (shell.folder / "told").exists()
+
+
 def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     """With this project's own conftest.py, as a stage that is shared among processes."""
     stage = shell.folder / "tests" / "unit"
