@@ -101,6 +101,20 @@ async def test_independent_steps_go_side_by_side(store: Store, claim: Claim, clo
         await walking
 
 
+async def test_a_step_that_reports_without_end_fills_no_database(store: Store, claim: Claim, clock: FakeClock) -> None:
+    async with EventRecorder.open(store, claim, clock) as recorder:
+        step = recorder.step(PlannedStep("one"), attempt=1)
+        for number in range(30_000):
+            step.progress(f"{number} " + "x" * 5000)
+        step.done(already=False)
+    events = await store.clusters.events(claim.cluster.id)
+    progress = [event for event in events if event.type == "step.progress"]
+    assert len(progress) == 200
+    assert "no more are recorded" in progress[-1].message
+    assert max(len(event.message) for event in events) == 1000
+    assert events[-1].type == "step.done"
+
+
 async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, clock: FakeClock) -> None:
     step = Scripted(already=True)
     await walk(store, claim, clock, ONE, one=step)

@@ -16,6 +16,7 @@ import asyncssh
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.drivers.bounds import LINE_BYTES, OUTPUT_BYTES, Lines
 from dayfly.drivers.interfaces import CommandResult, File, SshTarget
 from dayfly.drivers.tar import archive
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
@@ -26,6 +27,7 @@ _ATTEMPT_SECONDS: Final = 120.0
 _KEEPALIVE_SECONDS: Final = 30
 _KEEPALIVE_MISSES: Final = 6
 """A healthy emulated node under load may be silent for a minute or two."""
+_READ_BYTES: Final = 32 * 1024
 _BROKEN: Final = (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError, asyncssh.ProtocolError)
 """The connection failed: retry. Every other SSH error is a refusal."""
 
@@ -167,7 +169,7 @@ async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[
         await process.wait_closed()
     finally:
         if process.returncode is None:
-            # Timeout or cancellation: end the command on the node.
+            # Timeout, too much output, or cancellation: end the command on the node.
             with suppress(OSError):
                 process.kill()
             process.close()
@@ -177,11 +179,17 @@ async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[
 
 
 async def _drain(reader: asyncssh.SSHReader[bytes], into: bytearray, on_line: Callable[[str], None] | None) -> None:
-    async for line in reader:
-        into.extend(line)
-        # The reader yields one empty line at the end.
-        if on_line is not None and line:
-            on_line(_decode(line).rstrip("\r\n"))
+    lines = Lines(LINE_BYTES, cut=True)
+    while data := await reader.read(_READ_BYTES):
+        into += data
+        if len(into) > OUTPUT_BYTES:
+            raise CommandFailed(f"a command on the node printed more than {OUTPUT_BYTES >> 20} MiB, and was ended")
+        if on_line is not None:
+            for line in lines.add(data):
+                on_line(_decode(line).rstrip("\r"))
+    if on_line is not None:
+        for line in lines.end():
+            on_line(_decode(line))
 
 
 async def _close(kept: _Kept) -> None:

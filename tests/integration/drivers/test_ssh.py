@@ -71,6 +71,25 @@ async def test_lines_are_seen_while_the_command_runs(server: Server, ssh: SshCon
     assert seen == ["first", "second"]
 
 
+async def test_a_command_that_floods_is_ended(server: Server, ssh: SshConnections) -> None:
+    with pytest.raises(CommandFailed, match="printed more than 1 MiB"):
+        await ssh.run(server.target, "yes", timeout=30)
+
+    async with asyncio.timeout(5):
+        await server.ended.wait()
+    assert not server.running
+    assert (await ssh.run(server.target, "echo on", timeout=10)).stdout == "on\n"
+
+
+async def test_a_line_without_end_is_shown_in_part(server: Server, ssh: SshConnections) -> None:
+    seen: list[str] = []
+    await ssh.run(
+        server.target, "head -c 100000 /dev/zero | tr '\\0' x; echo; echo next", timeout=10, on_line=seen.append
+    )
+
+    assert seen == ["x" * 4096, "next"]
+
+
 async def test_one_login_serves_everybody(server: Server, ssh: SshConnections) -> None:
     await asyncio.gather(*(ssh.run(server.target, "true", timeout=10) for _ in range(8)))
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Self
+from typing import Final, Self
 
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
@@ -18,6 +18,10 @@ from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import DayflyError
 from dayfly.store import Claim, Store
+
+_PROGRESS_EVENTS: Final = 200
+"""Of one attempt at a step: a guest decides how often a program in it reports."""
+_MESSAGE_CHARACTERS: Final = 1000
 
 
 class EventRecorder:
@@ -73,6 +77,7 @@ class StepRecorder:
 
     def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int, clock: Clock) -> None:
         self._recorder, self._clock, self._began = recorder, clock, clock.monotonic()
+        self._progress_left = _PROGRESS_EVENTS
         self._node = None if planned.node is None else node_name(planned.node)
         self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, clock.now())
         recorder.report(self._report)
@@ -80,8 +85,8 @@ class StepRecorder:
 
     @property
     def progress(self) -> Callable[[str], None]:
-        """Takes one sentence for a person."""
-        return lambda sentence: self._tell(StepState.RUNNING, "step.progress", sentence)
+        """Takes one sentence for a person. What exceeds the limits is not recorded."""
+        return self._on_progress
 
     def waiting(self, reason: str, code: str | None = None) -> None:
         self._tell(StepState.WAITING, "step.waiting", reason, code)
@@ -105,6 +110,14 @@ class StepRecorder:
     @property
     def _label(self) -> str:
         return self._report.name + (f" of {self._node}" if self._node else "")
+
+    def _on_progress(self, sentence: str) -> None:
+        if self._progress_left <= 0:
+            return
+        self._progress_left -= 1
+        if not self._progress_left:
+            sentence = f"{_PROGRESS_EVENTS} reports of progress: no more are recorded"
+        self._tell(StepState.RUNNING, "step.progress", sentence[:_MESSAGE_CHARACTERS])
 
     def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
         self._recorder.report(replace(self._report, state=state, detail=message, error_code=code))

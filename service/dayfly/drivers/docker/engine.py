@@ -15,7 +15,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_ROLE, saved_volume
 from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.domain.engine_resource import EngineResource
-from dayfly.drivers.docker import container_start, engine_info, resources
+from dayfly.drivers.docker import container_output, container_start, engine_info, resources
 from dayfly.drivers.docker import events as docker_events
 from dayfly.drivers.docker import exec as docker_exec
 from dayfly.drivers.docker.client import DockerClient
@@ -131,9 +131,8 @@ class DockerEngine:
         """Empty when there is no such container."""
         with engine_errors(f"logs of {name}"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                container = self._client.get().containers.container(name)
                 try:
-                    return "".join(await container.log(stdout=True, stderr=True, tail=tail_lines))
+                    return await container_output.log_end(self._client.get(), name, lines=tail_lines)
                 except DockerError as error:
                     if is_status(error, 404):
                         return ""
@@ -142,7 +141,7 @@ class DockerEngine:
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         with engine_errors(f"{path} of {name}"):
             try:
-                # `tail` first: the archive call sends the whole file, and aiodocker keeps it in memory.
+                # `tail` first: the archive call sends the whole file.
                 tail = ("tail", "-c", str(tail_bytes), path)
                 ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
                 if ended.exit_code == 0:
@@ -152,9 +151,7 @@ class DockerEngine:
                 pass
             async with asyncio.timeout(_LOOK_SECONDS):
                 try:
-                    with await self._client.get().containers.container(name).get_archive(path) as tar:
-                        content = tar.extractfile(tar.getmembers()[0])
-                        return content.read()[-tail_bytes:] if content else b""
+                    return await container_output.file_end(self._client.get(), name, path, tail_bytes=tail_bytes)
                 except DockerError as error:
                     if is_status(error, 404):
                         return b""

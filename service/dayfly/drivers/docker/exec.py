@@ -12,6 +12,8 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 
 from dayfly.clock import Clock
+from dayfly.concurrency import unwrap_exception_group
+from dayfly.drivers.bounds import OUTPUT_BYTES
 from dayfly.drivers.docker.errors import engine_errors, is_status
 from dayfly.drivers.interfaces import ByteStream, ExecResult
 from dayfly.errors import CommandFailed, ContainerExited, EngineRefused
@@ -54,12 +56,15 @@ async def duplex(docker: Docker, name: str, argv: Sequence[str], *, timeout: flo
 async def _run(docker: Docker, name: str, argv: Sequence[str], stdin: bytes, clock: Clock) -> ExecResult:
     created = await _create(docker, name, argv, stdin=bool(stdin))
     stdout, stderr = bytearray(), bytearray()
-    async with created.start(detach=False) as stream, asyncio.TaskGroup() as group:
+    async with created.start(detach=False) as stream, unwrap_exception_group(), asyncio.TaskGroup() as group:
         if stdin:
             # Written while reading: a command that answers as it reads would otherwise deadlock.
             group.create_task(_feed(stream, stdin))
         while (message := await stream.read_out()) is not None:
-            (stdout if message.stream == _STDOUT else stderr).extend(message.data)
+            stream_of = stdout if message.stream == _STDOUT else stderr
+            stream_of.extend(message.data)
+            if len(stream_of) > OUTPUT_BYTES:
+                raise CommandFailed(f"{argv[0]} in {name} printed more than {OUTPUT_BYTES >> 20} MiB")
     return ExecResult(await _exit_code(created, name, clock), bytes(stdout), bytes(stderr))
 
 

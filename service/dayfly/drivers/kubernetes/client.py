@@ -22,6 +22,8 @@ _DELETE_SECONDS: Final = 60.0
 _NOT_YET: Final = frozenset({403, 404, 429, 500, 502, 503, 504})
 """Answers of a control plane that is still starting, to the creation of a pod (403: no service account yet)."""
 
+_OTHER_FORM: Final = (AttributeError, KeyError, TypeError)
+
 
 class KubeClient:
     """Calls to clusters' API servers; each call opens its own connection."""
@@ -208,6 +210,20 @@ def _condition(node: KubeNode | None, boot_id: str) -> str:
 
 
 def _node(item: Object) -> KubeNode:
+    try:
+        return _read_node(item)
+    except _OTHER_FORM as error:
+        raise NodeNotReady("the API server describes a node in an unknown form") from error
+
+
+def _pod(item: Object) -> KubePod:
+    try:
+        return _read_pod(item)
+    except _OTHER_FORM as error:
+        raise NotUsable("the API server describes a pod in an unknown form") from error
+
+
+def _read_node(item: Object) -> KubeNode:
     status: Object = item.get("status", {})
     conditions = status.get("conditions") or []
     boot_id = str(status.get("nodeInfo", {}).get("bootID", ""))
@@ -218,7 +234,7 @@ def _node(item: Object) -> KubeNode:
     return KubeNode(item["metadata"]["name"], ready=ready["status"] == "True", reason=reason, boot_id=boot_id)
 
 
-def _pod(item: Object) -> KubePod:
+def _read_pod(item: Object) -> KubePod:
     status = item.get("status", {})
     return KubePod(
         name=item["metadata"]["name"],

@@ -5,7 +5,6 @@ Not here: what the objects mean (client.py).
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal, Self
 import httpx
 
 from dayfly.clock import Clock
+from dayfly.drivers.bounds import ANSWER_BYTES, Lines, MalformedAnswer, TooLong, parse_json
 from dayfly.drivers.interfaces import KubeAccess
 
 _RETRY_SECONDS: Final = 0.5
@@ -45,6 +45,8 @@ class KubeHttp:
         self._client = httpx.AsyncClient(
             base_url=f"https://{host}:{access.endpoint.port}",
             verify=_tls(access),
+            # Not compressed: a small answer could become a very long one.
+            headers={"Accept-Encoding": "identity"},
             # Published ports are reached directly, not through a proxy from the environment.
             trust_env=False,
             timeout=_SILENCE_SECONDS,
@@ -62,14 +64,23 @@ class KubeHttp:
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Object | None = None
     ) -> httpx.Response:
-        """The answer, whatever its status. Raises httpx.TransportError."""
-        return await self._client.request(method, path, params=params, json=body, extensions=self._extensions)
+        """The answer, whatever its status. Raises httpx.TransportError, TooLong."""
+        content = bytearray()
+        async with self._client.stream(method, path, params=params, json=body, extensions=self._extensions) as answer:
+            async for piece in answer.aiter_raw():
+                content += piece
+                if len(content) > ANSWER_BYTES:
+                    raise TooLong(f"the answer to {method} {path} is longer than {ANSWER_BYTES} bytes")
+        return httpx.Response(answer.status_code, content=bytes(content), request=answer.request)
 
     async def items(self, path: str, params: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
-        """All objects under `path`, and the resource version to watch from. Raises httpx.HTTPError."""
+        """All objects under `path`, and the resource version to watch from. Raises httpx.HTTPError, ValueError."""
         answer = await self.request("GET", path, params=params)
-        listed = answer.raise_for_status().json()
-        return listed["items"] or [], str(listed["metadata"].get("resourceVersion", ""))
+        listed = _mapping(parse_json(answer.raise_for_status().content))
+        items = listed.get("items") or []
+        if not isinstance(items, list):
+            raise MalformedAnswer("the API server's list has no items")
+        return [_object(item) for item in items], str(_mapping(listed.get("metadata")).get("resourceVersion", ""))
 
     async def watch(self, path: str, params: Mapping[str, str] | None = None) -> AsyncGenerator[Change, None]:
         """Every existing object, then each change, without end: the caller sets the limit. Reconnects after errors.
@@ -101,13 +112,30 @@ class KubeHttp:
         watching = {**params, "watch": "1", "timeoutSeconds": str(_WATCH_SECONDS)}
         async with self._client.stream("GET", path, params=watching, extensions=self._extensions) as answer:
             answer.raise_for_status()
-            async for line in answer.aiter_lines():
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    # Usually "too old resource version": list again.
-                    return
-                if event["type"] != "BOOKMARK":
-                    yield Change("gone" if event["type"] == "DELETED" else "present", event["object"])
+            lines = Lines(ANSWER_BYTES)
+            async for piece in answer.aiter_raw():
+                for line in lines.add(piece):
+                    event = _mapping(parse_json(line))
+                    kind = event.get("type")
+                    if kind == "ERROR":
+                        # Usually "too old resource version": list again.
+                        return
+                    if kind != "BOOKMARK":
+                        yield Change("gone" if kind == "DELETED" else "present", _object(event.get("object")))
+
+
+def _mapping(value: object) -> Object:
+    if isinstance(value, Mapping):
+        return value
+    raise MalformedAnswer("the API server's answer is not the expected JSON object")
+
+
+def _object(value: object) -> Object:
+    """An object with a name."""
+    found = _mapping(value)
+    if not isinstance(_mapping(found.get("metadata")).get("name"), str):
+        raise MalformedAnswer("an object of the API server has no name")
+    return found
 
 
 def _tls(access: KubeAccess) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from typing import Final
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.qemu_cmdline import AGENT_SOCKET
+from dayfly.drivers.bounds import ANSWER_BYTES, parse_json
 from dayfly.drivers.interfaces import ByteStream, CommandResult, ContainerEngine
 from dayfly.errors import CommandFailed, SshTimeout
 
@@ -28,6 +29,7 @@ _POLL_SECONDS: Final = 0.02
 _LONGEST_POLL_SECONDS: Final = 0.15
 """A poll costs an emulated guest some milliseconds of CPU that the command needs: the interval grows up to this."""
 _READ_BYTES: Final = 4096
+_OUTPUTS: Final = ("out-data", "err-data")
 
 
 class GuestAgent:
@@ -36,7 +38,7 @@ class GuestAgent:
     def __init__(self, stream: ByteStream, container: str) -> None:
         self._stream = stream
         self._container = container
-        self._received = b""
+        self._received = bytearray()
 
     async def synchronise(self) -> None:
         """Discard the remains of earlier sessions, on both ends."""
@@ -59,15 +61,15 @@ class GuestAgent:
         request: dict[str, object] = {"path": program, "arg": arguments, "capture-output": True}
         if stdin:
             request["input-data"] = base64.b64encode(stdin).decode()
-        pid = _field(await self.execute("guest-exec", request), "pid")
+        pid = _number(await self.execute("guest-exec", request), "pid")
         pause = _POLL_SECONDS
         while not _field(status := await self.execute("guest-exec-status", {"pid": pid}), "exited"):
             await clock.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_POLL_SECONDS)
         assert isinstance(status, Mapping)  # noqa: S101 - _field() has checked
         # A process that a signal ended gets the exit code of a shell.
-        code = status.get("exitcode", 128 + int(status.get("signal", 0)))
-        return CommandResult(int(code), _text(status.get("out-data", "")), _text(status.get("err-data", "")))
+        code = _number(status, "exitcode") if "exitcode" in status else 128 + _number(status, "signal")
+        return CommandResult(code, *(_bytes(status.get(name, "")).decode(errors="replace") for name in _OUTPUTS))
 
     async def read(self, path: str) -> bytes:
         """The first 4096 bytes of a file, read by the agent itself: a process costs an emulated guest some tenths of a
@@ -81,7 +83,7 @@ class GuestAgent:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WAIT_SECONDS):
                     await self.execute("guest-file-close", {"handle": handle})
-        return base64.b64decode(str(_field(found, "buf-b64")))
+        return _bytes(_field(found, "buf-b64"))
 
     async def _exchange(self, request: bytes, *, delimited: bool = False) -> object:
         """One request and its reply. A cancelled call still waits briefly for the reply."""
@@ -103,16 +105,20 @@ class GuestAgent:
     async def _reply(self, *, delimited: bool) -> object:
         if delimited:
             while _DELIMITER not in self._received:
-                self._received = await self._more()
+                self._received = bytearray(await self._more())
             self._received = self._received.rpartition(_DELIMITER)[2]
-        while b"\n" not in self._received:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            if searched > ANSWER_BYTES:
+                raise CommandFailed(f"{self._container}: the guest agent's reply is longer than {ANSWER_BYTES} bytes")
             self._received += await self._more()
-        line, _, self._received = self._received.partition(b"\n")
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
         try:
-            reply: object = json.loads(line)
+            return parse_json(line)
         except ValueError as error:
             raise CommandFailed(f"{self._container}: the guest agent's reply is not JSON") from error
-        return reply
 
     async def _more(self) -> bytes:
         if data := await self._stream.read():
@@ -148,5 +154,14 @@ def _refusal(answer: object) -> str:
     return str(error.get("desc")) if isinstance(error, Mapping) else "its reply has no error description"
 
 
-def _text(data: object) -> str:
-    return base64.b64decode(str(data)).decode(errors="replace")
+def _number(answer: object, name: str) -> int:
+    if isinstance(number := _field(answer, name), int):
+        return number
+    raise CommandFailed(f"the guest agent's reply has no number {name}")
+
+
+def _bytes(data: object) -> bytes:
+    try:
+        return base64.b64decode(str(data))
+    except ValueError as error:
+        raise CommandFailed("the guest agent's reply has data that is not base64") from error

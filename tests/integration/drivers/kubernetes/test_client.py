@@ -89,6 +89,34 @@ async def test_kubelets_that_do_not_answer_are_named(kube: KubeClient, server: K
     assert caught.value.evidence == {"node02": "[-]syncloop failed", "node03": "no such node"}
 
 
+async def test_an_answer_without_end_is_given_up(
+    kube: KubeClient, server: KubeServer, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dayfly.drivers.kubernetes.http.ANSWER_BYTES", 10_000)
+    server.put("nodes", node("node01", ready=True, message="x" * 20_000))
+    with pytest.raises(NodeNotReady, match="longer than 10000 bytes"):
+        await kube.nodes(access, timeout=10)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"metadata": {"name": "node01"}, "status": []},
+        {"metadata": {"name": "node01"}, "status": {"conditions": [{}]}},
+        {"metadata": {"name": 7}},
+        {"metadata": None},
+    ],
+)
+async def test_a_node_of_another_form_is_not_a_defect(
+    kube: KubeClient, server: KubeServer, access: KubeAccess, item: dict[str, Any]
+) -> None:
+    server.objects["nodes"]["node01"] = item
+    with pytest.raises(NodeNotReady):
+        await kube.nodes(access, timeout=10)
+    with pytest.raises(NodeNotReady):
+        await kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=1)
+
+
 async def test_the_certificate_must_carry_the_name(kube: KubeClient, access: KubeAccess) -> None:
     with pytest.raises(NodeNotReady, match=r"[Hh]ostname mismatch"):
         await kube.nodes(replace(access, server_name="another.name"), timeout=10)

@@ -174,6 +174,43 @@ async def test_an_answer_that_is_none(agent: Agent, engine: FakeEngine) -> None:
             await talk.execute("guest-ping")
 
 
+async def test_an_answer_without_end_is_given_up(
+    agent: Agent, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dayfly.drivers.qemu.guest_agent.ANSWER_BYTES", 1000)
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        for _ in range(100):
+            agent._out.put_nowait(b"x" * 100)
+        with pytest.raises(CommandFailed, match="longer than 1000 bytes"):
+            await talk.execute("guest-ping")
+    assert agent._out.qsize() > 80, "the rest was not read"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"exited": True, "exitcode": "many"},
+        {"exited": True, "exitcode": None},
+        {"exited": True, "signal": [9]},
+        {"exited": True},
+        {"exited": True, "exitcode": 0, "out-data": "not base64"},
+    ],
+)
+async def test_a_status_of_another_form_is_refused(agent: Agent, engine: FakeEngine, status: dict[str, Any]) -> None:
+    agent.answers["guest-exec"] = [{"return": {"pid": 9}}]
+    agent.answers["guest-exec-status"] = [{"return": status}]
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        with pytest.raises(CommandFailed):
+            await talk.run(["/bin/true"], b"", SystemClock())
+
+
+async def test_a_deeply_nested_answer_is_refused(agent: Agent, engine: FakeEngine) -> None:
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        agent._out.put_nowait(b"[" * 100_000 + b"\n")
+        with pytest.raises(CommandFailed, match="not JSON"):
+            await talk.execute("guest-ping")
+
+
 async def test_an_agent_that_does_not_answer_is_a_time_out(agent: Agent, engine: FakeEngine) -> None:
     agent.silent = True
     with pytest.raises(SshTimeout, match=r"did not answer within 0.05 s"):
