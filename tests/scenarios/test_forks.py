@@ -45,6 +45,8 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         assert (container.hushed, saved.hushed) == (False, True)  # type: ignore[attr-defined]
         assert (container.identity, container.clock) == (fork.id, world.clock)
     assert (fork.template_id, fork.origin) == (template.id, None)
+    # Its kubelets stood still until their next report was due.
+    assert 11.0 in world.clock.slept
     assert await steps_of(world, fork) == {
         *[
             ("sandbox", None),
@@ -58,14 +60,15 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
     assert await events_of(world, fork, "cluster.forked") == [None]
 
 
-async def test_a_template_whose_kubelets_do_not_come_back_is_never_used(world: World) -> None:
+@pytest.mark.parametrize("fault", ["silent", "frozen"])
+async def test_a_template_whose_kubelets_do_not_come_back_is_never_used(world: World, fault: str) -> None:
     """Ready on record they are, as they were when it was saved."""
     gate = world.machines.block("load")
     async with world.working(), asyncio.TaskGroup() as group:
         making = group.create_task(world.template(SPEC, TemplatePhase.FAILED))
         async with asyncio.timeout(10):
             await gate.reached.wait()
-        world.kube.silent("node02")
+        getattr(world.kube, fault)("node02")
         gate.open()
         failed = await making
     assert failed.fault is not None

@@ -24,12 +24,14 @@ from dayfly.domain.security.pki import issue_pki
 from dayfly.drivers.interfaces import KubeAccess
 from tests.support.specs import make_spec
 
+TOKEN = "a.service-accounts.token"
+
 
 class KubeServer:
     """Objects by kind and name; `put` and `drop` reach open watches."""
 
     def __init__(self) -> None:
-        kinds = ("nodes", "serviceaccounts", "pods")
+        kinds = ("nodes", "serviceaccounts", "pods", "leases")
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.refusals: list[tuple[int, str]] = []
         """Answers to the next new pods: status and message."""
@@ -43,6 +45,10 @@ class KubeServer:
         self.kubelets: dict[str, str] = {}
         """What each says of its health."""
         self.kubelet_asked = asyncio.Event()
+        self.token_status = 201
+        self.accepts_tokens = True
+        self.tried: list[dict[str, Any]] = []
+        """The pods of dry runs."""
         self._version = 100
         self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
 
@@ -77,6 +83,9 @@ class KubeServer:
         kind = request.url.path.rpartition("/")[2]
         if self.unavailable:
             return JSONResponse({"message": "starting"}, 503)
+        if (bearer := request.headers.get("authorization")) is not None:
+            known = self.accepts_tokens and bearer == f"Bearer {TOKEN}"
+            return JSONResponse({"message": "forbidden" if known else "Unauthorized"}, 403 if known else 401)
         if request.method == "POST":
             return await self._create(request)
         only = request.query_params.get("fieldSelector", "").removeprefix("metadata.name=")
@@ -84,6 +93,13 @@ class KubeServer:
             return StreamingResponse(self._watch(kind, only), media_type="application/json")
         items = [item for name, item in self.objects[kind].items() if only in {"", name}]
         return JSONResponse({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+
+    async def token(self, request: Request) -> Response:
+        asked = await request.json()
+        assert asked["kind"] == "TokenRequest"
+        if self.token_status != 201:
+            return JSONResponse({"message": "no key"}, self.token_status)
+        return JSONResponse(asked | {"status": {"token": TOKEN}}, 201)
 
     async def one_pod(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -98,6 +114,9 @@ class KubeServer:
         if self.refusals:
             status, message = self.refusals.pop(0)
             return JSONResponse({"message": message}, status)
+        if request.query_params.get("dryRun") == "All":
+            self.tried.append(item)
+            return JSONResponse(item, 201)
         if item["metadata"]["name"] in self.objects["pods"]:
             return JSONResponse({"message": "already exists"}, 409)
         self.created.append(item)
@@ -138,6 +157,8 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
             Route("/api/v1/nodes/{name}/proxy/healthz", kube.kubelet),
             Route("/api/v1/pods", kube.collection),
             Route("/api/v1/namespaces/default/serviceaccounts", kube.collection),
+            Route("/api/v1/namespaces/default/serviceaccounts/default/token", kube.token, methods=["POST"]),
+            Route("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", kube.collection),
             Route(pods, kube.collection, methods=["GET", "POST"]),
             Route(pods + "/{name}", kube.one_pod, methods=["DELETE"]),
         ]
@@ -147,7 +168,7 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
         ssl_certfile=folder / "apiserver.crt",
         ssl_keyfile=folder / "apiserver.key",
         ssl_ca_certs=str(folder / "ca.crt"),
-        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL,
         log_level="critical",
         lifespan="off",
         timeout_graceful_shutdown=1,

@@ -1,51 +1,48 @@
-"""The step `ready`: every node is Ready, its kubelet answers, and pods can be created (`default` has its account).
+"""The step `ready`: every node is Ready, its kubelet answers, and pods can be created.
 
-What a node reported before its machine was last started does not count. A node that was booted must be Ready in its
-present boot. A node that was restored is in the boot of its snapshot, with the Ready condition of that time: its
-kubelet is asked as well.
+The last step of every plan. At its end it looks at everything once more: what it saw on the way may have changed.
+What was recorded before the machines last started does not count, whether they booted or were restored: a node must be
+Ready in its present boot, and its kubelet must have renewed its lease since that start. The engine says when the
+machines' containers started; the cluster's own clock says when the leases were renewed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.interfaces import KubeAccess, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
-from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence
+from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence, kubernetes_node
 from dayfly.steps.kubernetes_access import access_of
 from dayfly.steps.observe.exit_guard import while_running
 from dayfly.steps.step import StepContext
+
+_STEADY_SECONDS: Final = 2.0
+"""A node must have been Ready for so long without a break."""
 
 
 class Ready:
     """Watches the API server until all nodes are ready."""
 
     def limit(self, limits: TimeLimits) -> float:
-        return limits.command + 2 * limits.nodes_ready + limits.pod
+        return limits.command + 5 * limits.nodes_ready + 2 * limits.pod
 
     async def check(self, context: StepContext) -> bool:
-        access = await access_of(context)
-        kube, patience = context.drivers.kube, context.limits.api_request
-        # In parallel: an emulated API server takes some tenths of a second for each connection.
+        access, patience = await access_of(context), context.limits.api_request
+        kube, image = context.drivers.kube, kubernetes_node(context).smoke_image
         try:
-            async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-                booting = group.create_task(boot_ids(context))
-                looking = group.create_task(kube.nodes(access, timeout=patience))
-        except (NodeNotReady, SshTimeout):
-            return False
-        booted, nodes = booting.result(), looking.result()
-        ready = {node.name: node.boot_id for node in nodes if node.ready}
-        if not booted.items() <= ready.items():
-            return False
-        try:
+            booted = await boot_ids(context)
+            # In parallel: an emulated API server takes some tenths of a second for each connection.
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 group.create_task(kube.wait_kubelets(access, booted, timeout=patience))
-                group.create_task(kube.wait_service_account(access, timeout=patience))
-        except (NodeNotReady, NotUsable):
+                group.create_task(kube.wait_usable(access, image, timeout=patience))
+            return await _problem(context, access, booted) is None
+        except (NodeNotReady, NotUsable, SshTimeout):
             return False
-        return True
 
     async def apply(self, context: StepContext) -> None:
         containers = (context.topology.net, *context.topology.nodes)
@@ -59,13 +56,64 @@ class Ready:
         """Nothing to remove: this step only observes."""
 
     async def _wait(self, context: StepContext, access: KubeAccess) -> None:
+        limits, began = context.limits, context.clock.monotonic()
+        booted = await boot_ids(context)
+        while True:
+            await self._wait_once(context, access, booted)
+            problem = await _problem(context, access, booted)
+            if problem is None:
+                return
+            if context.clock.monotonic() - began > 2 * limits.nodes_ready:
+                raise NodeNotReady(problem)
+            context.progress(f"{problem}: waiting again")
+            # A node that became Ready just now is looked at again when it has been so for a moment.
+            await context.clock.sleep(_STEADY_SECONDS)
+
+    async def _wait_once(self, context: StepContext, access: KubeAccess, booted: Mapping[str, str]) -> None:
         def on_change(node: KubeNode) -> None:
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
         kube, limits = context.drivers.kube, context.limits
-        booted = await boot_ids(context)
         await kube.wait_nodes_ready(access, booted, timeout=limits.nodes_ready, on_change=on_change)
+        await kube.wait_renewed(access, await _started(context), timeout=limits.nodes_ready)
+        context.progress("all nodes have reported since the start")
         await kube.wait_kubelets(access, booted, timeout=limits.nodes_ready)
         context.progress("all kubelets answer")
         await kube.wait_service_account(access, timeout=limits.pod)
-        context.progress("the default service account exists")
+        await kube.wait_usable(access, kubernetes_node(context).smoke_image, timeout=limits.pod)
+        context.progress("pods can be created")
+
+
+async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str, str]) -> str | None:
+    """The first node that is not ready now, and why. Raises NodeNotReady where the API server does not answer."""
+    # Before the API server is asked: so an age by its clock that is less is of a report since the start.
+    started = await _started(context)
+    found = {node.name: node for node in await context.drivers.kube.nodes(access, timeout=context.limits.api_request)}
+    for name, boot_id in booted.items():
+        node = found.get(name)
+        if node is None:
+            return f"{name} is not registered"
+        if not node.ready:
+            return f"{name} is not Ready: {node.reason}; {node.last_report}"
+        if node.boot_id != boot_id:
+            return f"{name} has not reported since its boot; {node.last_report}"
+        if not node.renewed_within(started[name]):
+            return f"{name} has not reported since its start {started[name]:.0f} s ago; {node.last_report}"
+        if node.condition_age < _STEADY_SECONDS:
+            return f"{name} has been Ready for less than {_STEADY_SECONDS:g} s"
+    return None
+
+
+async def _started(context: StepContext) -> dict[str, float]:
+    """Node → seconds since its machine's container last started, by the host's clock: its guest may not know of it.
+
+    Raises NodeNotReady where one was never started.
+    """
+    seen = {one.name: one.started_at for one in await context.drivers.engine.list_containers(context.cluster.id)}
+    now, ages = context.clock.now(), dict[str, float]()
+    for node in context.spec.nodes():
+        at = seen.get(context.of(node).container.name)
+        if at is None:
+            raise NodeNotReady(f"the machine of {node.name} is not started")
+        ages[node.name] = max(0.0, (now - at).total_seconds())
+    return ages

@@ -11,6 +11,8 @@ from dayfly.testing.fake_faults import Faults
 EARLIER_BOOT = "earlier-boot"
 """The boot id that nodes show after `stale_boot`."""
 
+_LONG_AGO = 1e9
+
 
 class FakeKube(Faults):
     """The API servers of all clusters. Every node that is asked for is Ready unless it was said not to be.
@@ -29,6 +31,7 @@ class FakeKube(Faults):
         self._unready: dict[str, str] = {}
         self._stale: set[str] = set()
         self._silent: set[str] = set()
+        self._frozen: set[str] = set()
         self._failing_pods: str | None = None
 
     def not_ready(self, node: str, reason: str = "KubeletNotReady") -> None:
@@ -43,11 +46,16 @@ class FakeKube(Faults):
         """`node` is Ready on record, but its kubelet does not answer."""
         self._silent.add(node)
 
+    def frozen(self, node: str) -> None:
+        """The kubelet of `node` does not renew its lease any more."""
+        self._frozen.add(node)
+
     def recovers(self, node: str) -> None:
-        """Take back `not_ready`, `stale_boot` and `silent`."""
+        """Take back `not_ready`, `stale_boot`, `silent` and `frozen`."""
         self._unready.pop(node, None)
         self._stale.discard(node)
         self._silent.discard(node)
+        self._frozen.discard(node)
 
     def pods_fail(self, reason: str | None) -> None:
         """Pods do not end well, for `reason`; None: they do again."""
@@ -59,7 +67,7 @@ class FakeKube(Faults):
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
         await self._look("nodes", access, timeout)
-        return tuple(self.registered.get(access.ca, {}).values())
+        return tuple(self._report(node.name, node.boot_id) for node in self.registered.get(access.ca, {}).values())
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
         await self._look("pods", access, timeout)
@@ -85,12 +93,23 @@ class FakeKube(Faults):
 
     def _report(self, name: str, boot_id: str) -> KubeNode:
         ready, reason = name not in self._unready, self._unready.get(name, "KubeletReady")
-        return KubeNode(name, ready, reason, EARLIER_BOOT if name in self._stale else boot_id)
+        boot_id = EARLIER_BOOT if name in self._stale else boot_id
+        return KubeNode(name, ready, reason, boot_id, _LONG_AGO, _LONG_AGO if name in self._frozen else -1.0)
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
         await self._look("wait_kubelets", access, timeout)
         if late := {name: "no answer" for name in nodes if name in self._silent}:
             raise NodeNotReady(f"the kubelets of {', '.join(late)} do not answer within {timeout:g} s", evidence=late)
+
+    async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
+        await self._look("wait_renewed", access, timeout)
+        if late := [name for name in started if name in self._frozen]:
+            raise NodeNotReady(f"the kubelets of {', '.join(late)} have not renewed their leases within {timeout:g} s")
+
+    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:  # noqa: ARG002
+        await self._enter("wait_usable")
+        if not self.reachable:
+            raise NotUsable(f"no pod could be made within {timeout:g} s")
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
         await self._enter("wait_service_account")

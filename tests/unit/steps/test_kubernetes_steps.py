@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from dayfly.clock import SystemClock
 from dayfly.domain.cluster.boot_source import TEMPLATE
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.timeouts import EMULATED, TimeLimits
@@ -24,11 +24,14 @@ from dayfly.steps.join import Join
 from dayfly.steps.ready import Ready
 from dayfly.steps.smoke_test import POD, SmokeTest
 from dayfly.steps.step import StepContext
+from tests.support.clock import FakeClock
 from tests.support.specs import make_cluster, make_spec
 
 SPEC = make_spec(workers=1, kubernetes=True)
 SECRETS = new_secrets(SPEC, datetime(2026, 1, 1, tzinfo=UTC))
 OK = CommandResult(0, "", "")
+STARTED = 30.0
+"""For so many seconds the machines have run."""
 
 
 @dataclass
@@ -42,7 +45,7 @@ class World:
     marks: set[tuple[str, str]] = field(default_factory=set)
     vm_exits: bool = False
     healthy_now: bool = True
-    nodes_now: tuple[KubeNode, ...] = ()
+    nodes_now: tuple[KubeNode, ...] = field(default_factory=lambda: (said("node01"), said("node02")))
     not_ready: NodeNotReady | None = None
     no_account: NotUsable | None = None
     no_pod: NotUsable | None = None
@@ -50,6 +53,13 @@ class World:
     pods_run: list[str] = field(default_factory=list)
     existing_pods: tuple[KubePod, ...] = ()
     silent: bool = False
+    clock: FakeClock = field(default_factory=FakeClock)
+    looks: list[tuple[KubeNode, ...]] = field(default_factory=list)
+    """What the next looks at the nodes find; after them, `nodes_now`."""
+    unusable: NotUsable | None = None
+    not_renewed: NodeNotReady | None = None
+    started_for: dict[str, float] = field(default_factory=dict)
+    never_started: bool = False
     waited_for: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
@@ -61,6 +71,11 @@ class World:
         if not (self.vm_exits and name.endswith("node01")):
             await asyncio.Event().wait()
         return 1
+
+    async def list_containers(self, cluster_id: str) -> tuple[Any, ...]:
+        at = None if self.never_started else self.clock.now() - timedelta(seconds=STARTED)
+        topology = compute_topology(cluster_id, SPEC, instance="test", accelerator="tcg", publication=Publication())
+        return tuple(SimpleNamespace(name=node.name, started_at=at) for node in topology.nodes)
 
     async def logs(self, name: str, *, tail_lines: int = 200) -> str:
         return "qemu: out of luck"
@@ -116,7 +131,7 @@ class World:
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
         if self.not_ready:
             raise self.not_ready
-        return self.nodes_now
+        return self.looks.pop(0) if self.looks else self.nodes_now
 
     async def wait_nodes_ready(
         self,
@@ -137,6 +152,16 @@ class World:
         assert set(nodes) == {node.name for node in SPEC.nodes()}
         if self.silent:
             raise NodeNotReady("the kubelets do not answer")
+
+    async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
+        self.started_for = dict(started)
+        if self.not_renewed:
+            raise self.not_renewed
+
+    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
+        assert image == "registry/smoke:1"
+        if self.unusable:
+            raise self.unusable
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         if self.no_account:
@@ -165,9 +190,12 @@ class World:
             on_change(KubePod(name, "default", "Succeeded", "node02"))
 
 
-def said(node: str, *, ready: bool = True, boot: str = "") -> KubeNode:
+def said(
+    node: str, *, ready: bool = True, boot: str = "", steady: float = 60, renewed: float | None = STARTED - 1
+) -> KubeNode:
     """What a node's kubelet reported, in the boot that the node is in now unless `boot` says otherwise."""
-    return KubeNode(node, ready, boot_id=boot or f"boot-of-{node}")
+    reason = "" if ready else "NodeStatusUnknown"
+    return KubeNode(node, ready, reason, boot or f"boot-of-{node}", steady, renewed)
 
 
 def node_of(target: SshTarget) -> str:
@@ -188,7 +216,7 @@ def context_of(world: World, node: int | None = None, limits: TimeLimits = EMULA
         drivers=Drivers(engine=whole, ssh=whole, kube=whole, machines=whole),
         limits=limits,
         accelerator="tcg",
-        clock=SystemClock(),
+        clock=world.clock,
         progress=said.append,
         node=SPEC.nodes()[node - 1] if node else None,
     )
@@ -275,13 +303,17 @@ async def test_each_node_joins_for_itself(done: set[str], so: bool) -> None:
         ((said("node01"), said("node02", ready=False)), None, False),
         ((said("node01"), said("node02", boot="an-earlier-boot")), None, False),
         ((said("node01"),), None, False),
-        ((said("node01"), said("node02")), NotUsable("no account"), False),
+        ((said("node01"), said("node02")), NotUsable("no token"), False),
+        ((said("node01"), said("node02", renewed=STARTED)), None, False),
+        ((said("node01"), said("node02", renewed=None)), None, False),
+        ((said("node01"), said("node02", renewed=-60)), None, False),
+        ((said("node01"), said("node02", steady=1)), None, False),
     ],
 )
 async def test_ready_means_every_node_and_a_service_account(
     nodes: tuple[KubeNode, ...], account: NotUsable | None, so: bool
 ) -> None:
-    context, _ = context_of(World(nodes_now=nodes, no_account=account))
+    context, _ = context_of(World(nodes_now=nodes, unusable=account))
     assert await Ready().check(context) is so
 
 
@@ -294,11 +326,74 @@ async def test_nodes_that_stay_not_ready_leave_every_kubelets_words() -> None:
 
 
 async def test_nodes_on_record_as_ready_whose_kubelets_are_silent_are_not_ready() -> None:
-    context, _ = context_of(World(nodes_now=(said("node01"), said("node02")), silent=True))
+    context, _ = context_of(World(silent=True))
     assert not await Ready().check(context)
     with pytest.raises(NodeNotReady, match="do not answer") as caught:
         await Ready().apply(context)
     assert "kubelet/node02" in caught.value.evidence
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (said("node02", ready=False, renewed=52), "node02 is not Ready: NodeStatusUnknown; it last reported 52 s ago"),
+        (said("node02", renewed=600), "node02 has not reported since its start 30 s ago; it last reported 600 s ago"),
+        (said("node02", renewed=None), "node02 has not reported since its start 30 s ago; it has no lease"),
+        (said("node02", steady=0.5), "node02 has been Ready for less than 2 s"),
+        (said("node02", boot="before"), "node02 has not reported since its boot; it last reported 29 s ago"),
+    ],
+)
+async def test_the_last_look_decides(first: KubeNode, words: str) -> None:
+    world = World(looks=[(said("node01"), first)])
+    context, progress = context_of(world)
+    await Ready().apply(context)
+    assert progress.count(f"{words}: waiting again") == 1
+    assert world.clock.slept == [2.0]
+
+    world = World(nodes_now=(said("node01"), first))
+    context, _ = context_of(world)
+    with pytest.raises(NodeNotReady) as caught:
+        await Ready().apply(context)
+    assert caught.value.message == words
+    assert {"kubelet/node01", "kubelet/node02"} <= caught.value.evidence.keys()
+    assert not await Ready().check(context)
+
+
+async def test_a_node_that_flaps_is_waited_for_until_it_stays() -> None:
+    down, young = said("node02", ready=False), said("node02", steady=0)
+    looks: list[tuple[KubeNode, ...]] = [(said("node01"), node) for node in (down, young, down, young)]
+    world = World(looks=looks)
+    context, _ = context_of(world)
+    await Ready().apply(context)
+    assert len(world.clock.slept) == 4
+    assert not world.looks
+
+
+async def test_a_machine_that_was_never_started_is_not_ready() -> None:
+    context, _ = context_of(World(never_started=True))
+    assert not await Ready().check(context)
+    with pytest.raises(NodeNotReady, match="the machine of node01 is not started"):
+        await Ready().apply(context)
+
+
+async def test_reports_count_since_the_machines_start() -> None:
+    world = World()
+    context, _ = context_of(world)
+    await Ready().apply(context)
+    assert world.started_for == {"node01": STARTED, "node02": STARTED}
+
+    context, _ = context_of(World(not_renewed=NodeNotReady("node02 has not reported")))
+    with pytest.raises(NodeNotReady, match="node02 has not reported") as caught:
+        await Ready().apply(context)
+    assert "kubelet/node02" in caught.value.evidence
+
+
+@pytest.mark.parametrize("refused", ["a service account's token is refused", "a pod is refused"])
+async def test_a_cluster_without_tokens_or_pods_is_not_ready(refused: str) -> None:
+    context, _ = context_of(World(unusable=NotUsable(refused)))
+    assert not await Ready().check(context)
+    with pytest.raises(NotUsable, match=refused):
+        await Ready().apply(context)
 
 
 async def test_ready_says_which_node_is() -> None:
@@ -310,7 +405,7 @@ async def test_ready_says_which_node_is() -> None:
 
 
 async def test_the_agents_of_a_fork_say_its_boots() -> None:
-    world = World(nodes_now=(said("node01"), said("node02")), ssh_error=SshTimeout("nobody logs in to it yet"))
+    world = World(ssh_error=SshTimeout("nobody logs in to it yet"))
     context, _ = context_of(world)
     forked = replace(context, cluster=replace(context.cluster, origin=TEMPLATE))
     assert await Ready().check(forked)
@@ -320,7 +415,7 @@ async def test_the_agents_of_a_fork_say_its_boots() -> None:
 
 
 async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
-    context, _ = context_of(World(nodes_now=(said("node01"), said("node02")), ssh_error=SshTimeout("silence")))
+    context, _ = context_of(World(ssh_error=SshTimeout("silence")))
     assert not await Ready().check(context)
     with pytest.raises(SshTimeout):
         await Ready().apply(context)

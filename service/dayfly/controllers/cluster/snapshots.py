@@ -30,6 +30,9 @@ from dayfly.store import Claim
 _log = structlog.get_logger(__name__)
 
 _SSH_ENDS_SECONDS: Final = 1.0
+_LEASE_SECONDS: Final = 11.0
+"""Longer than the pause between two renewals of a node's lease: a fork's kubelets renew theirs at once, and the fork is
+ready as soon as they have (steps/ready.py)."""
 _MIB: Final = 1 << 20
 _CLOCK_EVENTS: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "cluster.claimed", "phase"})
 """Events after which late clocks have another cause than before."""
@@ -86,6 +89,7 @@ class Snapshots:
         await context.store.provisioning.set_paused(claim, paused=True)
         if cluster.spec.manifest.kubernetes is not None:
             await quiesce(context.drivers.machines, topology, timeout=limits.command)
+            await context.clock.sleep(_LEASE_SECONDS)
         return await snapshot_files.save(
             context.drivers,
             topology,

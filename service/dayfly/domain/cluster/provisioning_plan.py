@@ -31,8 +31,16 @@ class PlannedStep:
 def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
     """The steps to a ready cluster, each after its dependencies. `origin` is the boot source; None: machines' disks.
 
-    The containers of other generations are removed first, unless the machines keep their disks.
+    The containers of other generations are removed first, unless the machines keep their disks. With Kubernetes, the
+    step `ready` comes after all others: what it sees is so when the cluster becomes ready.
     """
+    steps = _made(spec, origin, generation)
+    if not wants_kubernetes(spec):
+        return steps
+    return (*steps, PlannedStep("ready", None, frozenset(step.key for step in steps)))
+
+
+def _made(spec: ClusterSpec, origin: BootSource | None, generation: int) -> tuple[PlannedStep, ...]:
     if origin is None or origin.keeps_disks or generation == 1:
         cleared: tuple[PlannedStep, ...] = ()
     else:
@@ -59,27 +67,21 @@ def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
     first, *others = boots
     control_plane = PlannedStep("control_plane", 1, frozenset({first.key}))
     joins = tuple(PlannedStep("join", boot.node, frozenset({control_plane.key, boot.key})) for boot in others)
-    ready = PlannedStep("ready", None, frozenset({control_plane.key, *(join.key for join in joins)}))
-    steps = (*boots, control_plane, *joins, ready)
     if spec.readiness == "nodes":
-        return steps
-    return (*steps, PlannedStep("smoke_test", None, frozenset({control_plane.key})))
+        return (*boots, control_plane, *joins)
+    return (*boots, control_plane, *joins, PlannedStep("smoke_test", None, frozenset({control_plane.key})))
 
 
 def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple[PlannedStep, ...]:
     """All machines are loaded together; then forks are personalised. No smoke test: it ran before the snapshot."""
     restore = PlannedStep("restore", None, frozenset({ground.key}))
-    last = [restore]
-    if origin.kind == "template":
-        first, *others = (PlannedStep("personalize", node.index, frozenset({restore.key})) for node in spec.nodes())
-        if wants_kubernetes(spec):
-            # After the control plane, which gets the processors first so that its API answers sooner.
-            others = [PlannedStep("personalize", one.node, frozenset({first.key})) for one in others]
-        last = [first, *others]
-    steps = (restore, *(step for step in last if step is not restore))
-    if not wants_kubernetes(spec):
-        return steps
-    return (*steps, PlannedStep("ready", None, frozenset(step.key for step in last)))
+    if origin.kind != "template":
+        return (restore,)
+    first, *others = (PlannedStep("personalize", node.index, frozenset({restore.key})) for node in spec.nodes())
+    if wants_kubernetes(spec):
+        # After the control plane, which gets the processors first so that its API answers sooner.
+        others = [PlannedStep("personalize", one.node, frozenset({first.key})) for one in others]
+    return (restore, first, *others)
 
 
 def wants_kubernetes(spec: ClusterSpec) -> bool:

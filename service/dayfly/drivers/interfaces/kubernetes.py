@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from dayfly.domain.cluster.model import Endpoint
+
+_CLOCK_SKEW_SECONDS: Final = 5.0
+"""The most that the clocks of two nodes of a cluster may differ."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,29 @@ class KubeAccess:
 
 @dataclass(frozen=True)
 class KubeNode:
-    """A Kubernetes node, with the reason of its Ready condition."""
+    """A Kubernetes node, with the reason of its Ready condition. Ages are seconds by the API server's own clock."""
 
     name: str
     ready: bool
     reason: str = ""
     boot_id: str = ""
     """The boot of the kubelet's last report: a Ready from an earlier boot is stale."""
+    condition_age: float = 0.0
+    """At least so long since the Ready condition last changed."""
+    renewal_age: float | None = None
+    """At most so long since the kubelet last renewed its lease; None: it has none."""
+
+    @property
+    def last_report(self) -> str:
+        """When it last reported, in words."""
+        return "it has no lease" if self.renewal_age is None else f"it last reported {self.renewal_age:.0f} s ago"
+
+    def renewed_within(self, seconds: float) -> bool:
+        """Whether the kubelet renewed its lease in the last `seconds`.
+
+        A renewal in the future is of saved memory whose clock was ahead.
+        """
+        return self.renewal_age is not None and -_CLOCK_SKEW_SECONDS <= self.renewal_age < seconds
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class KubeApi(Protocol):
         ...
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
-        """All nodes, in one request. Raises NodeNotReady when the API server does not answer."""
+        """All nodes, with the ages of their leases. Raises NodeNotReady when the API server does not answer."""
         ...
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
@@ -76,6 +95,20 @@ class KubeApi(Protocol):
 
         The record of a restored node says Ready before its kubelet has reported. Raises NodeNotReady with the last
         answer of each kubelet.
+        """
+        ...
+
+    async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
+        """Watch until the kubelet of each node has renewed its lease since its machine started.
+
+        `started`: node → seconds since then. Raises NodeNotReady.
+        """
+        ...
+
+    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
+        """Wait until the API server accepts a token of `default/default`, and a pod of `image` in a dry run.
+
+        A refusal by a policy of the cluster's user counts as an answer. Raises NotUsable.
         """
         ...
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Final
 
 import httpx
 
 from dayfly.clock import Clock, SystemClock
+from dayfly.drivers.bounds import MalformedAnswer
 from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import Change, KubeHttp, Object
 from dayfly.errors import NodeNotReady, NotUsable
 
 _NODES: Final = "/api/v1/nodes"
 _PODS: Final = "/api/v1/namespaces/default/pods"
+_LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+_ACCOUNTS: Final = "/api/v1/namespaces/default/serviceaccounts"
+_TOKEN_REQUEST: Final = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+_PROBE: Final = "dayfly-probe"
+"""The name of a pod that is never made: it is tried only."""
 _RETRY_SECONDS: Final = 1.0
 _MESSAGE_CHARACTERS: Final = 500
 _DELETE_SECONDS: Final = 60.0
 _NOT_YET: Final = frozenset({403, 404, 429, 500, 502, 503, 504})
 """Answers of a control plane that is still starting, to the creation of a pod (403: no service account yet)."""
-
-_OTHER_FORM: Final = (AttributeError, KeyError, TypeError)
 
 
 class KubeClient:
@@ -39,10 +44,19 @@ class KubeClient:
             return False
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
-        return tuple(map(_node, await self._list(access, _NODES, timeout)))
+        with _no_answer(access, timeout):
+            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
+                nodes, _ = await http.items(_NODES)
+                leases, _ = await http.items(_LEASES)
+                now = http.now()
+        ages = {lease["metadata"]["name"]: objects.renewal_age(lease, now) for lease in leases}
+        return tuple(objects.node(item, now, ages.get(item["metadata"]["name"])) for item in nodes)
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
-        return tuple(map(_pod, await self._list(access, "/api/v1/pods", timeout)))
+        with _no_answer(access, timeout):
+            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
+                pods, _ = await http.items("/api/v1/pods")
+        return tuple(map(objects.pod, pods))
 
     async def wait_nodes_ready(
         self,
@@ -56,7 +70,7 @@ class KubeClient:
         try:
             async with asyncio.timeout(timeout), self._watch(access, _NODES) as changes:
                 async for change in changes:
-                    node = _node(change.object)
+                    node = objects.node(change.object)
                     if change.kind == "gone":
                         seen.pop(node.name, None)
                         continue
@@ -82,10 +96,65 @@ class KubeClient:
                 f"the kubelets of {', '.join(last)} do not answer the API server within {timeout:g} s", evidence=last
             ) from error
 
-    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
-        path, only = "/api/v1/namespaces/default/serviceaccounts", "metadata.name=default"
+    async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
+        began, late = self._clock.monotonic(), dict.fromkeys(started, "it has no lease")
         try:
-            async with asyncio.timeout(timeout), self._watch(access, path, only) as changes:
+            async with (
+                asyncio.timeout(timeout),
+                KubeHttp(access, self._clock) as http,
+                aclosing(http.watch(_LEASES)) as changes,
+            ):
+                async for change in changes:
+                    name = change.object["metadata"]["name"]
+                    passed = self._clock.monotonic() - began
+                    age = objects.renewal_age(change.object, http.now())
+                    lease = KubeNode(name, ready=False, renewal_age=age)
+                    if name in late and lease.renewed_within(started[name] + passed):
+                        del late[name]
+                    elif name in late and age is not None:
+                        late[name] = f"it last reported {age - passed:.0f} s before"
+                    if not late:
+                        return
+        except (TimeoutError, MalformedAnswer) as error:
+            words = "; ".join(f"{name} started {started[name]:.0f} s before, {said}" for name, said in late.items())
+            reason = str(error) or f"not within {timeout:g} s"
+            raise NodeNotReady(f"no report since the start ({reason}): {words}", evidence=late) from error
+
+    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
+        problem = "no answer"
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        if (found := await self._unusable(access, image)) is None:
+                            return
+                        problem = found
+                    except (httpx.HTTPError, ValueError) as error:
+                        problem = str(error) or type(error).__name__
+                    await self._clock.sleep(_RETRY_SECONDS)
+        except TimeoutError as error:
+            raise NotUsable(f"no pod could be made within {timeout:g} s: {problem}") from error
+
+    async def _unusable(self, access: KubeAccess, image: str) -> str | None:
+        """Why no pod can be made. Raises httpx.HTTPError, ValueError."""
+        async with KubeHttp(access, self._clock) as http:
+            made = await http.request("POST", f"{_ACCOUNTS}/default/token", body=_TOKEN_REQUEST)
+            if not made.is_success:
+                return f"the service account gets no token: {made.text[:_MESSAGE_CHARACTERS]}"
+            pod = objects.pod_manifest(_PROBE, image, ["true"], token=True)
+            tried = await http.request("POST", _PODS, params={"dryRun": "All"}, body=pod)
+        if (refusal := objects.refusal(tried)) is not None:
+            return f"a pod is refused: {refusal[:_MESSAGE_CHARACTERS]}"
+        async with KubeHttp(access, self._clock, token=objects.token(made.content)) as http:
+            answer = await http.request("GET", _PODS, params={"limit": "1"})
+        # 403 is an answer to somebody whom the API server knows.
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS} or answer.is_server_error:
+            return f"a service account's token is refused: {answer.text[:_MESSAGE_CHARACTERS]}"
+        return None
+
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout), self._watch(access, _ACCOUNTS, "metadata.name=default") as changes:
                 async for change in changes:
                     if change.kind == "present":
                         return
@@ -114,7 +183,7 @@ class KubeClient:
 
         try:
             async with asyncio.timeout(timeout):
-                await self._create_pod(access, _pod_manifest(name, image, argv), note)
+                await self._create_pod(access, objects.pod_manifest(name, image, argv), note)
                 await self._watch_to_end(access, name, note)
         except TimeoutError as error:
             raise NotUsable(
@@ -159,7 +228,7 @@ class KubeClient:
     async def _watch_to_end(self, access: KubeAccess, name: str, note: Callable[[KubePod], None]) -> None:
         async with self._watch(access, _PODS, f"metadata.name={name}") as changes:
             async for change in changes:
-                pod = _pod(change.object)
+                pod = objects.pod(change.object)
                 note(pod)
                 if change.kind == "gone":
                     raise NotUsable(f"pod {name} was deleted while it ran", evidence={"pod": pod.reason})
@@ -178,14 +247,6 @@ class KubeClient:
         except (TimeoutError, httpx.HTTPError) as error:
             raise NotUsable(f"pod {name} could not be deleted: {error}") from error
 
-    async def _list(self, access: KubeAccess, path: str, timeout: float) -> list[Object]:
-        try:
-            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
-                return (await http.items(path))[0]
-        except (TimeoutError, httpx.HTTPError, ValueError) as error:
-            reason = str(error) or f"no answer within {timeout:g} s"
-            raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
-
     @asynccontextmanager
     async def _watch(
         self, access: KubeAccess, path: str, only: str | None = None
@@ -193,6 +254,16 @@ class KubeClient:
         params = {"fieldSelector": only} if only else {}
         async with KubeHttp(access, self._clock) as http, aclosing(http.watch(path, params)) as changes:
             yield changes
+
+
+@contextmanager
+def _no_answer(access: KubeAccess, timeout: float) -> Iterator[None]:
+    """Raises NodeNotReady where the API server does not answer, or not in the expected form."""
+    try:
+        yield
+    except (TimeoutError, httpx.HTTPError, ValueError) as error:
+        reason = str(error) or f"no answer within {timeout:g} s"
+        raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
 
 
 def _not_ready(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
@@ -207,69 +278,3 @@ def _condition(node: KubeNode | None, boot_id: str) -> str:
     if node is None:
         return "not registered"
     return node.reason if node.boot_id == boot_id else f"no report since its boot; before: {node.reason}"
-
-
-def _node(item: Object) -> KubeNode:
-    try:
-        return _read_node(item)
-    except _OTHER_FORM as error:
-        raise NodeNotReady("the API server describes a node in an unknown form") from error
-
-
-def _pod(item: Object) -> KubePod:
-    try:
-        return _read_pod(item)
-    except _OTHER_FORM as error:
-        raise NotUsable("the API server describes a pod in an unknown form") from error
-
-
-def _read_node(item: Object) -> KubeNode:
-    status: Object = item.get("status", {})
-    conditions = status.get("conditions") or []
-    boot_id = str(status.get("nodeInfo", {}).get("bootID", ""))
-    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
-    if ready is None:
-        return KubeNode(item["metadata"]["name"], ready=False, reason="no status yet", boot_id=boot_id)
-    reason = f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
-    return KubeNode(item["metadata"]["name"], ready=ready["status"] == "True", reason=reason, boot_id=boot_id)
-
-
-def _read_pod(item: Object) -> KubePod:
-    status = item.get("status", {})
-    return KubePod(
-        name=item["metadata"]["name"],
-        namespace=item["metadata"]["namespace"],
-        phase=status.get("phase", "Unknown"),
-        node=item["spec"].get("nodeName"),
-        reason=_pod_reason(status),
-    )
-
-
-def _pod_reason(status: Object) -> str:
-    """Why a pod does not run, or how it ended: from its containers, then from its conditions."""
-    for container in status.get("containerStatuses") or ():
-        state: dict[str, Any] = container.get("state", {})
-        for kind in ("waiting", "terminated"):
-            if detail := state.get(kind):
-                code = f"exit code {detail['exitCode']}" if "exitCode" in detail else ""
-                return ": ".join(part for part in (detail.get("reason"), code, detail.get("message")) if part)
-    for condition in status.get("conditions") or ():
-        if condition["status"] == "False" and condition.get("message"):
-            return f"{condition.get('reason', condition['type'])}: {condition['message']}"
-    return str(status.get("message", ""))
-
-
-def _pod_manifest(name: str, image: str, argv: Sequence[str]) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "dayfly"}},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            # The pod proves that nodes run pods; the taints of control planes do not matter.
-            "tolerations": [{"operator": "Exists"}],
-            "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": list(argv)}],
-        },
-    }

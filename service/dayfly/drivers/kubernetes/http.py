@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -36,17 +38,21 @@ class Change:
 
 
 class KubeHttp:
-    """A connection to one API server, as its administrator; an async context manager."""
+    """A connection to one API server, as its administrator or, with `token`, as a service account.
 
-    def __init__(self, access: KubeAccess, clock: Clock) -> None:
+    An async context manager.
+    """
+
+    def __init__(self, access: KubeAccess, clock: Clock, *, token: str | None = None) -> None:
         self._clock = clock
+        self._date: tuple[datetime, float] | None = None
         self._extensions = {"sni_hostname": access.server_name}
         host = f"[{access.endpoint.host}]" if ":" in access.endpoint.host else access.endpoint.host
         self._client = httpx.AsyncClient(
             base_url=f"https://{host}:{access.endpoint.port}",
-            verify=_tls(access),
+            verify=_tls(access, with_certificate=token is None),
             # Not compressed: a small answer could become a very long one.
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity"} | ({} if token is None else {"Authorization": f"Bearer {token}"}),
             # Published ports are reached directly, not through a proxy from the environment.
             trust_env=False,
             timeout=_SILENCE_SECONDS,
@@ -67,11 +73,27 @@ class KubeHttp:
         """The answer, whatever its status. Raises httpx.TransportError, TooLong."""
         content = bytearray()
         async with self._client.stream(method, path, params=params, json=body, extensions=self._extensions) as answer:
+            self._note_date(answer)
             async for piece in answer.aiter_raw():
                 content += piece
                 if len(content) > ANSWER_BYTES:
                     raise TooLong(f"the answer to {method} {path} is longer than {ANSWER_BYTES} bytes")
         return httpx.Response(answer.status_code, content=bytes(content), request=answer.request)
+
+    def now(self) -> datetime:
+        """The API server's time, at most a second ahead: its last answer's date, and what has passed since.
+
+        Raises MalformedAnswer where no answer had a date.
+        """
+        if self._date is None:
+            raise MalformedAnswer("the API server's answers have no date")
+        date, noted = self._date
+        return date + timedelta(seconds=1.0 + self._clock.monotonic() - noted)
+
+    def _note_date(self, answer: httpx.Response) -> None:
+        # A date has whole seconds, the fraction is cut off.
+        with suppress(KeyError, ValueError):
+            self._date = (parsedate_to_datetime(answer.headers["date"]), self._clock.monotonic())
 
     async def items(self, path: str, params: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
         """All objects under `path`, and the resource version to watch from. Raises httpx.HTTPError, ValueError."""
@@ -112,6 +134,7 @@ class KubeHttp:
         watching = {**params, "watch": "1", "timeoutSeconds": str(_WATCH_SECONDS)}
         async with self._client.stream("GET", path, params=watching, extensions=self._extensions) as answer:
             answer.raise_for_status()
+            self._note_date(answer)
             lines = Lines(ANSWER_BYTES)
             async for piece in answer.aiter_raw():
                 for line in lines.add(piece):
@@ -138,8 +161,10 @@ def _object(value: object) -> Object:
     return found
 
 
-def _tls(access: KubeAccess) -> ssl.SSLContext:
+def _tls(access: KubeAccess, *, with_certificate: bool) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=access.ca)
+    if not with_certificate:
+        return context
     with _secret_file(f"{access.certificate}\n{access.key}") as path:
         context.load_cert_chain(path)
     return context

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -43,12 +45,23 @@ def kube() -> KubeClient:
     return KubeClient()
 
 
-def node(name: str, *, ready: bool, message: str = "", boot: str = "b1") -> dict[str, Any]:
+def stamp(ago: timedelta) -> str:
+    return (datetime.now(UTC) - ago).isoformat()
+
+
+def lease(name: str, ago: timedelta) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"renewTime": stamp(ago)}}
+
+
+def node(
+    name: str, *, ready: bool, message: str = "", boot: str = "b1", since: timedelta = timedelta(hours=1)
+) -> dict[str, Any]:
     condition = {
         "type": "Ready",
         "status": "True" if ready else "False",
         "reason": "KubeletReady" if ready else "KubeletNotReady",
         "message": message,
+        "lastTransitionTime": stamp(since),
     }
     conditions = [{"type": "X", "status": "True"}, condition]
     return {"metadata": {"name": name}, "status": {"conditions": conditions, "nodeInfo": {"bootID": boot}}}
@@ -165,18 +178,88 @@ async def test_nobody_there(kube: KubeClient, access: KubeAccess) -> None:
 
 
 async def test_one_look(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
-    server.put("nodes", node("node01", ready=True))
+    server.put("nodes", node("node01", ready=True, since=timedelta(seconds=100)))
+    server.put("leases", lease("node01", timedelta(seconds=30)))
     server.put("nodes", {"metadata": {"name": "node02"}})
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
     server.put("pods", pod("web", "Pending", containerStatuses=[waiting]))
 
     assert await kube.nodes(access, timeout=10) == (
-        KubeNode("node01", True, "KubeletReady", "b1"),
+        KubeNode("node01", True, "KubeletReady", "b1", ANY, ANY),
         KubeNode("node02", False, "no status yet"),
     )
     assert await kube.pods(access, timeout=10) == (
         KubePod("web", "default", "Pending", "node02", "ImagePullBackOff: no such image"),
     )
+    one, _ = await kube.nodes(access, timeout=10)
+    assert one.renewal_age is not None
+    # Never more steady, and never newer, than it is.
+    assert 95 < one.condition_age <= 100
+    assert 30 <= one.renewal_age < 35
+    assert not one.renewed_within(30)
+    assert one.renewed_within(40)
+
+
+async def test_leases_are_watched_until_all_are_renewed_since_the_start(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.put("leases", lease("node01", timedelta(0)))
+    server.put("leases", lease("node02", timedelta(minutes=10)))
+    waiting = asyncio.create_task(kube.wait_renewed(access, {"node01": 30.0, "node02": 30.0}, timeout=20))
+    await server.watching.wait()
+    server.put("leases", lease("node02", timedelta(seconds=31)))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    server.put("leases", lease("node02", timedelta(0)))
+    await waiting
+    assert server.watches_opened == 1
+
+
+async def test_nodes_that_have_not_reported_since_the_start_are_told(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    server.put("leases", lease("node01", timedelta(0)))
+    server.put("leases", lease("node02", timedelta(seconds=600)))
+    # A saved clock was ahead.
+    server.put("leases", lease("node03", timedelta(seconds=-600)))
+    started = dict.fromkeys(["node01", "node02", "node03", "node04"], 30.0)
+    with pytest.raises(NodeNotReady) as late:
+        await kube.wait_renewed(access, started, timeout=0.5)
+    assert "node01" not in late.value.message
+    assert re.search(r"node02 started 30 s before, it last reported 60\d s before", late.value.message)
+    assert "node04 started 30 s before, it has no lease" in late.value.message
+    assert set(late.value.evidence) == {"node02", "node03", "node04"}
+
+
+async def test_a_token_and_a_pod_are_tried(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    # A quota of the cluster's user is an answer; a control plane that starts is none.
+    server.refusals = [(403, "no API token found for service account default")]
+    await kube.wait_usable(access, "registry/smoke:1", timeout=20)
+    assert server.objects["pods"] == {}
+    (tried,) = server.tried
+    assert tried["spec"]["automountServiceAccountToken"] is True
+
+    server.refusals = [(403, 'pods "dayfly-probe" is forbidden: exceeded quota')]
+    await kube.wait_usable(access, "registry/smoke:1", timeout=20)
+    assert len(server.tried) == 1
+
+
+async def test_what_refuses_a_token_or_a_pod_is_told(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    async def problem() -> str:
+        with pytest.raises(NotUsable) as late:
+            await kube.wait_usable(access, "registry/smoke:1", timeout=0.5)
+        return late.value.message
+
+    server.accepts_tokens = False
+    assert "a service account's token is refused" in await problem()
+    server.accepts_tokens = True
+    server.token_status = 500
+    assert "gets no token" in await problem()
+    server.token_status = 201
+    server.refusals = [(403, "error looking up service account default/default")] * 5
+    assert "a pod is refused: " in await problem()
+    server.unavailable = True
+    assert "a pod is refused: " in await problem()
 
 
 async def test_nodes_are_watched_until_all_are_ready_at_once(

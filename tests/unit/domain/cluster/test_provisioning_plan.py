@@ -32,6 +32,13 @@ def test_whatever_is_waited_for_comes_before(
         seen.add(step.key)
 
 
+@pytest.mark.parametrize("readiness", ["nodes", "usable"])
+@pytest.mark.parametrize("origin", [None, IMAGE, TEMPLATE, CHECKPOINT, HIBERNATION], ids=str)
+def test_ready_looks_after_everything_else(readiness: Readiness, origin: BootSource | None) -> None:
+    *others, last = plan_steps(make_spec(workers=2, kubernetes=True, readiness=readiness), origin, generation=2)
+    assert last == PlannedStep("ready", None, frozenset(step.key for step in others))
+
+
 def test_nodes_boot_at_once_and_a_join_waits_for_no_other_nodes_boot() -> None:
     steps = by_key(make_spec(workers=2, kubernetes=True))
     assert {steps["boot", i].after for i in (1, 2, 3)} == {frozenset({("sandbox", None)})}
@@ -57,7 +64,7 @@ def names(origin: BootSource | None, *, generation: int = 1, kubernetes: bool = 
 
 
 def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_themselves() -> None:
-    assert names(TEMPLATE) == ["sandbox", "restore", "personalize", "personalize", "ready", "registry"]
+    assert names(TEMPLATE) == ["sandbox", "restore", "personalize", "personalize", "registry", "ready"]
     assert names(CHECKPOINT) == ["sandbox", "registry", "restore", "ready"]
     assert names(HIBERNATION) == ["sandbox", "registry", "restore", "ready"]
     assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "restore", "personalize", "personalize"]
@@ -87,7 +94,7 @@ def test_of_a_forks_nodes_the_control_plane_is_itself_first() -> None:
 def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_with_them() -> None:
     for origin in (None, IMAGE, TEMPLATE, HIBERNATION, CHECKPOINT):
         steps = plan_steps(make_spec(workers=1, kubernetes=True), origin)
-        waiting = [step.name for step in steps if ("registry", None) in step.after]
+        waiting = [step.name for step in steps if ("registry", None) in step.after and step.name != "ready"]
         assert waiting == (["restore"] if origin == CHECKPOINT else [])
 
 

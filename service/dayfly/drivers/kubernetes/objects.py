@@ -1,0 +1,132 @@
+"""What the API server's objects say, as Dayfly's values; and the manifest of a pod."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+
+from dayfly.drivers.bounds import MalformedAnswer, parse_json
+from dayfly.drivers.interfaces import KubeNode, KubePod
+from dayfly.drivers.kubernetes.http import Object
+from dayfly.errors import NodeNotReady, NotUsable
+
+_OTHER_FORM: Final = (AttributeError, KeyError, TypeError, ValueError)
+_RESOLUTION_SECONDS: Final = 1.0
+"""Of a condition's times, and of the API server's own time, which is rounded up."""
+
+
+def refusal(answer: httpx.Response) -> str | None:
+    """Why the API server takes no pods; None also where a policy or webhook of the cluster's user refuses this one."""
+    if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
+        return None
+    said = answer.text
+    if answer.status_code == httpx.codes.FORBIDDEN and re.search("service ?account|API token", said):
+        return said  # admission waits for the controller manager
+    if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "webhook" in said:
+        return None
+    policy = answer.is_client_error and answer.status_code not in {
+        httpx.codes.UNAUTHORIZED,
+        httpx.codes.NOT_FOUND,
+        httpx.codes.TOO_MANY_REQUESTS,
+    }
+    return None if policy else said
+
+
+def token(content: bytes) -> str:
+    """The token in the answer to a TokenRequest. Raises ValueError."""
+    try:
+        found = parse_json(content)["status"]["token"]  # type: ignore[index]
+    except (LookupError, TypeError) as error:
+        raise MalformedAnswer("the API server's answer has no token") from error
+    if not isinstance(found, str) or not found.isascii() or not found.isprintable():
+        raise MalformedAnswer("the API server's token is not one")
+    return found
+
+
+def renewal_age(lease: Object, now: datetime) -> float | None:
+    """Seconds since a lease was renewed; None: never."""
+    try:
+        return (now - datetime.fromisoformat(lease["spec"]["renewTime"])).total_seconds()
+    except _OTHER_FORM:
+        return None
+
+
+def node(item: Object, now: datetime | None = None, renewed: float | None = None) -> KubeNode:
+    """`now`: the API server's time; `renewed`: the age of its lease in seconds. Raises NodeNotReady."""
+    try:
+        found, changed = _read_node(item)
+        age = 0.0
+        if now is not None and changed is not None:
+            age = (now - datetime.fromisoformat(changed)).total_seconds() - 2 * _RESOLUTION_SECONDS
+        return replace(found, condition_age=age, renewal_age=renewed)
+    except _OTHER_FORM as error:
+        raise NodeNotReady("the API server describes a node in an unknown form") from error
+
+
+def pod(item: Object) -> KubePod:
+    """Raises NotUsable."""
+    try:
+        return _read_pod(item)
+    except _OTHER_FORM as error:
+        raise NotUsable("the API server describes a pod in an unknown form") from error
+
+
+def _read_node(item: Object) -> tuple[KubeNode, str | None]:
+    """The node, and when its Ready condition last changed."""
+    status: Object = item.get("status", {})
+    conditions = status.get("conditions") or []
+    boot_id = str(status.get("nodeInfo", {}).get("bootID", ""))
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+    name = item["metadata"]["name"]
+    if ready is None:
+        return KubeNode(name, ready=False, reason="no status yet", boot_id=boot_id), None
+    reason = f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
+    found = KubeNode(name, ready=ready["status"] == "True", reason=reason, boot_id=boot_id)
+    return found, ready.get("lastTransitionTime")
+
+
+def _read_pod(item: Object) -> KubePod:
+    status = item.get("status", {})
+    return KubePod(
+        name=item["metadata"]["name"],
+        namespace=item["metadata"]["namespace"],
+        phase=status.get("phase", "Unknown"),
+        node=item["spec"].get("nodeName"),
+        reason=_pod_reason(status),
+    )
+
+
+def _pod_reason(status: Object) -> str:
+    """Why a pod does not run, or how it ended: from its containers, then from its conditions."""
+    for container in status.get("containerStatuses") or ():
+        state: dict[str, Any] = container.get("state", {})
+        for kind in ("waiting", "terminated"):
+            if detail := state.get(kind):
+                code = f"exit code {detail['exitCode']}" if "exitCode" in detail else ""
+                return ": ".join(part for part in (detail.get("reason"), code, detail.get("message")) if part)
+    for condition in status.get("conditions") or ():
+        if condition["status"] == "False" and condition.get("message"):
+            return f"{condition.get('reason', condition['type'])}: {condition['message']}"
+    return str(status.get("message", ""))
+
+
+def pod_manifest(name: str, image: str, argv: Sequence[str], *, token: bool = False) -> Object:
+    """A pod that runs `argv` once; with the token of its service account, if `token`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "dayfly"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": token,
+            "enableServiceLinks": False,
+            # The pod proves that nodes run pods; the taints of control planes do not matter.
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": list(argv)}],
+        },
+    }
