@@ -19,6 +19,7 @@ BARE = "dayfly/bare:latest"
 BASE = "/dayfly/disk.qcow2"
 OVERLAY = "/disks/overlay.qcow2"
 SAVED = "/disks/saved.qcow2"
+CONSOLE = "/disks/console.log"
 
 
 @dataclass
@@ -36,7 +37,15 @@ class Node:
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         program = provisioning() / "toolbox" / "node"
         return self._run(
-            *(*options, "--volume", f"{program}:/node:ro"), BARE, "/node", "/disks/start", BASE, OVERLAY, "9G", self.tap
+            *(*options, "--volume", f"{program}:/node:ro"),
+            BARE,
+            "/node",
+            "/disks/start",
+            BASE,
+            OVERLAY,
+            "9G",
+            self.tap,
+            CONSOLE,
         )
 
     def image(self, path: str) -> dict[str, object]:
@@ -111,6 +120,17 @@ def test_a_checkpoints_overlay_is_copied_and_what_was_there_is_gone(node: Node) 
 def test_arguments_come_through_as_they_are(node: Node) -> None:
     words = ("a  b", "$HOME", "*", "'", '"', "\\n", "-append", "root=/dev/vda rw")
     assert node.start("keep", "printf", "%s|", *words).stdout == "".join(f"{word}|" for word in words)
+
+
+def test_a_console_that_is_flooded_keeps_its_end(node: Node) -> None:
+    flood = f"yes a line | head -c 30000000 >> {CONSOLE}; echo before >> {CONSOLE}"
+    shrunk = f"while [ $(stat -c %s {CONSOLE}) -gt 2000000 ]; do sleep 0.1; done; echo after >> {CONSOLE}"
+    done = node.start("keep", "timeout", "60", "sh", "-c", f"{flood}; {shrunk}")
+    assert done.returncode == 0, done.stderr
+    log = (node.folder / "console.log").read_text()
+    assert log.endswith("before\nafter\n")
+    assert len(log) < 1_100_000
+    assert not (node.folder / "console.log.end").exists()
 
 
 @pytest.mark.parametrize("action", ["remove", "", "over /disks/none.qcow2", "copy /disks/none.qcow2"])

@@ -215,7 +215,7 @@ def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_
 
 
 def _node_command(spec: ClusterSpec, node: Node) -> tuple[str, ...]:
-    """/usr/lib/dayfly/node prepares the overlay, waits for the tap, and executes QEMU (provisioning/toolbox/node)."""
+    """/usr/lib/dayfly/node prepares the overlay, waits for the tap, bounds the console's log, and executes QEMU."""
     return (
         "/usr/lib/dayfly/node",
         qemu_cmdline.START_FILE,
@@ -223,4 +223,5 @@ def _node_command(spec: ClusterSpec, node: Node) -> tuple[str, ...]:
         qemu_cmdline.OVERLAY,
         f"{node.size.disk_gib}G",
         network.tap_name(node.index),
+        qemu_cmdline.CONSOLE_LOG,
     )
