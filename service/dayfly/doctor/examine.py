@@ -16,19 +16,12 @@ from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.engine_down import EngineAddress, engine_down
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.errors import DatabaseInUse, DayflyError
 
 PATIENCE_SECONDS: Final = 15.0
 PROBE_PATIENCE_SECONDS: Final = 120.0
 _UNTRIED: Final = Check("accelerator", "warn", "not tested: the test needs a container", "repair the engine first")
-
-
-@dataclass(frozen=True)
-class Acceleration:
-    """The accelerator of virtual machines, and the reason."""
-
-    accelerator: Literal["kvm", "tcg"]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Subject:
 
     engine_info: Callable[[], Awaitable[EngineInfo]]
     node_images: Callable[[], Awaitable[Sequence[ImageInfo]]]
-    probe: Callable[[], Awaitable[Acceleration | None]]
+    probe: Callable[[], Awaitable[AcceleratorAnswer | None]]
     ping_database: Callable[[], Awaitable[None]]
     database_file: Path | None
     wanted: Literal["auto", "kvm", "tcg"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ REPORT = Report(
 
 
 def test_the_document() -> None:
-    told = json.loads(json.dumps(replace(REPORT, trials=(OK, FAILED)).as_json()))
+    told = json.loads(json.dumps(asdict(replace(REPORT, trials=(OK, FAILED)))))
     assert told == {
         "healthy": False,
         "interrupted": False,

@@ -27,7 +27,7 @@ class LastingConsole(Console):
 
 
 class TrialView(LiveView):
-    """Shows the progress of an examination (doctor.full.examination.View)."""
+    """Shows the progress of an examination (doctor.full.runner.Watcher)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)

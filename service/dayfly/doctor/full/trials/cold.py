@@ -9,8 +9,9 @@ from typing import Final
 
 import yaml
 
+from dayfly.client import Cluster
 from dayfly.doctor.full.guest import guest
-from dayfly.doctor.full.registry_api import RegistryApi, TinyImage, digest_of
+from dayfly.doctor.full.registry_api import MANIFEST_TYPE, RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
 from dayfly.domain.cluster.model import Endpoint
@@ -34,9 +35,14 @@ async def make_cluster(session: Session) -> str:
     await session.note_volumes()
     if seen.template is not None:
         raise TrialFailed("not_cold", f"the cluster is a fork of template {seen.template}, but should have been booted")
-    assert seen.ready_at is not None  # noqa: S101 - it is ready
-    seconds = (seen.ready_at - seen.created_at).total_seconds()
-    return f"{len(NODES)} nodes ready {seconds:.1f} s after the request" + await kubernetes(session, seen.id)
+    nodes = await kubernetes(session, seen.id)
+    return f"{len(NODES)} nodes ready {seconds_to_ready(seen):.1f} s after the request{nodes}"
+
+
+def seconds_to_ready(cluster: Cluster) -> float:
+    """Seconds from the request of a cluster to its first `ready`."""
+    assert cluster.ready_at is not None  # noqa: S101 - it was ready
+    return (cluster.ready_at - cluster.created_at).total_seconds()
 
 
 async def kubernetes(session: Session, cluster_id: str) -> str:
@@ -128,11 +134,10 @@ async def use_registry(session: Session) -> str:
     if (digest_of(pulled), layer) != (image.digest, image.layer):
         raise TrialFailed("digest_differs", f"the image pulled from {registry.push} differs from the pushed image")
     manifest = f"http://{registry.pull}/v2/{_REPOSITORY}/manifests/{tag}"
-    accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
     for node in NODES:
         async with guest(session, session.cluster, node) as shell:
             session.says(f"{node} pulls from {registry.pull}")
-            got = await shell.run(f"curl -sS --fail --max-time 60 -H '{accept}' {manifest} | sha256sum")
+            got = await shell.run(f"curl -sS --fail --max-time 60 -H 'Accept: {MANIFEST_TYPE}' {manifest} | sha256sum")
         if f"sha256:{got.split()[0]}" != image.digest:
             raise TrialFailed("digest_differs", f"{node} read another manifest from {registry.pull} than was pushed")
     return f"pushed to {registry.push}; the same digest there, and from {registry.pull} on every node"

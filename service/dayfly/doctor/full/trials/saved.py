@@ -8,7 +8,7 @@ from dayfly.client import Checkpoint
 from dayfly.doctor.full.guest import Guest, guest
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
-from dayfly.doctor.full.trials.cold import NODES, kubernetes
+from dayfly.doctor.full.trials.cold import NODES, kubernetes, seconds_to_ready
 from dayfly.domain.cluster.naming import node_name
 
 CHECKPOINT: Final = "doctor"
@@ -32,7 +32,7 @@ async def fork(session: Session) -> str:
     await session.api.delete(first)
     await session.until(first, "deleted")
     session.fork = await _fork(session)
-    seconds = await _seconds(session, session.fork)
+    seconds = seconds_to_ready(await session.api.get(session.fork))
     identities.append(await _identities(session, session.fork))
     for kind, one, other in zip(("host key", "machine id", "random numbers"), *identities, strict=True):
         if one & other or (kind == "host key" and (one | other) & set(session.cold_host_keys)):
@@ -140,12 +140,6 @@ async def _nothing_runs(session: Session) -> bool | None:
     running = sorted(one.name for one in found if one.state == "running")
     session.says(f"the end of {', '.join(running)}")
     return None if running else True
-
-
-async def _seconds(session: Session, cluster_id: str) -> float:
-    seen = await session.api.get(cluster_id)
-    assert seen.ready_at is not None  # noqa: S101 - it was ready
-    return (seen.ready_at - seen.created_at).total_seconds()
 
 
 async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[str], set[str]]:
