@@ -67,10 +67,10 @@ def configured(suite: str, machine: Iterable[Entry], mirrors: Mirrors) -> tuple[
     origin: Origin = "this machine's apt sources"
     entries = tuple(machine)
     if mirrors.debian is not None:
-        origin, entries = "DAYFLY_DEBIAN_MIRROR", (Entry(_trimmed(mirrors.debian), suite),)
+        origin, entries = "DAYFLY_DEBIAN_MIRROR", (Entry(mirrors.debian.rstrip("/"), suite),)
     if mirrors.security is not None:
         kept = tuple(entry for entry in entries if not entry.release.endswith(_SECURITY))
-        entries = (*kept, Entry(_trimmed(mirrors.security), f"{suite}{_SECURITY}"))
+        entries = (*kept, Entry(mirrors.security.rstrip("/"), f"{suite}{_SECURITY}"))
     return origin, entries
 
 
@@ -111,16 +111,12 @@ def _targets(text: str) -> Iterable[tuple[str, str, str | None, str | None]]:
         fields = line.split("|")
         if len(fields) == 5 and fields[2] == COMPONENT:
             uri, release, _, origin, codename = fields
-            yield _trimmed(uri), release, _value(origin), _value(codename)
+            yield uri.rstrip("/"), release, _value(origin), _value(codename)
 
 
 def _value(field: str) -> str | None:
     """None for a field that apt does not know: apt leaves the field's name."""
     return None if not field or field.startswith("$(") else field
-
-
-def _trimmed(uri: str) -> str:
-    return uri.rstrip("/")
 
 
 def _security_sibling(uri: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -64,9 +65,13 @@ def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
     """The access of the current user. `environment` is this process's by default. Raises BakeFailed."""
     environment = os.environ if environment is None else environment
     pip_options = dict(_pip_options(environment))
-    debian = _os_release().get("ID") == "debian" and shutil.which("apt-get") is not None
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    debian = release.get("ID") == "debian" and shutil.which("apt-get") is not None
     return HostAccess(
-        apt_sources=_apt_sources(_os_release().get("VERSION_CODENAME", "")) if debian else {},
+        apt_sources=_apt_sources(release.get("VERSION_CODENAME", "")) if debian else {},
         apt_options=_apt_options() if debian else (),
         pip_options=pip_options,
         folders=tuple(sorted(set(_local_paths(pip_options)))),
@@ -111,14 +116,6 @@ def _output(*argv: str) -> str:
         evidence = {"output": done.stderr}
         raise BakeFailed(f"{' '.join(argv[:2])} ended with exit code {done.returncode}", evidence=evidence)
     return done.stdout
-
-
-def _os_release() -> Mapping[str, str]:
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _ca_bundle(environment: Mapping[str, str]) -> bytes | None:
