@@ -8,7 +8,6 @@ from functools import partial
 
 from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
-from dayfly.doctor.engine_down import EngineAddress
 from dayfly.doctor.examine import Subject
 from dayfly.doctor.packages import needed_suites
 from dayfly.domain.cluster.naming import LABEL_IMAGE
@@ -41,7 +40,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             wanted=settings.accelerator,
             state_dir=settings.state_dir,
             cache_dir=settings.cache_dir,
-            engine_address=EngineAddress(*settings.engine_address),
+            engine_address=settings.engine_address,
             needed_suites=needed_suites(),
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
         )

@@ -87,7 +87,7 @@ def test_without_a_terminal_a_line_when_a_trial_begins_and_one_when_it_ends() ->
     console = Console(file=io.StringIO(), width=40)
     with TrialView(console) as view:
         view.began("cold cluster")
-        view.says("boot of node01 (3 s)")
+        view.show_progress("boot of node01 (3 s)")
         assert "boot of node01 (3 s)" in str(view.render())
         view.ended(FAILED)
     assert isinstance(console.file, io.StringIO)

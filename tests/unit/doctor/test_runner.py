@@ -36,7 +36,7 @@ class Bench:
     def began(self, trial: str) -> None:
         self.begun.append(trial)
 
-    def says(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         raise AssertionError("only trials report progress")
 
     def ended(self, result: TrialResult) -> None:

@@ -39,7 +39,7 @@ class TrialView(LiveView):
         if not self.console.is_terminal:
             self.tell(Text(f"… {trial}"))
 
-    def says(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         self._message = text
 
     def ended(self, result: TrialResult) -> None:

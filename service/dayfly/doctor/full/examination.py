@@ -46,9 +46,9 @@ async def examine_fully(
     """
     clock = SystemClock()
     began = clock.monotonic()
-    async with _session(settings, image, clock, view.says) as session:
+    async with _session(settings, image, clock, view.show_progress) as session:
         kept = Evidence(evidence, session.evidence)
-        runner = Runner(clock, view, stop, session.service.ended_unasked, lambda: session.progress, kept.keep)
+        runner = Runner(clock, view, stop, session.service.unexpected_end, lambda: session.progress, kept.keep)
         cleaning = Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
         results = await runner.run(trials_of(session), cleaning)
         kept.keep_log(session.service.log())
@@ -93,11 +93,11 @@ def trials_of(session: Session) -> Sequence[Trial]:
         trial("fork", saved.fork, lambda: 2 * loads(), "template"),
         trial("reset", saved.reset, loads, "fork"),
         trial("checkpoint", saved.checkpoint, lambda: 2 * loads(), "fork"),
-        trial("hibernate and resume", saved.sleep_and_wake, lambda: 2 * loads(), "fork"),
+        trial("hibernate and resume", saved.hibernate_and_resume, lambda: 2 * loads(), "fork"),
         trial("image transfer", transfer.transfer_image, lambda: _TRANSFER_SECONDS, "fork"),
         trial("deletion", end.delete_all, deletes, "service"),
-        trial("gc", end.look_for_orphans, lambda: _START_SECONDS, "deletion"),
-        trial("nothing left", end.look_for_rest, lambda: _START_SECONDS, "deletion"),
+        trial("gc", end.check_no_orphans, lambda: _START_SECONDS, "deletion"),
+        trial("nothing left", end.check_nothing_left, lambda: _START_SECONDS, "deletion"),
     )
 
 

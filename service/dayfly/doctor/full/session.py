@@ -86,7 +86,7 @@ class Session:
     references: set[str] = field(default_factory=set)
     """Image references that a trial created, and that the clean-up removes."""
 
-    def says(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         self.progress = text
         self.show(text)
 
@@ -123,7 +123,7 @@ class Session:
         """
         while True:
             seen = await self.api.get(cluster_id, wait=wanted, timeout_seconds=_HOLD_SECONDS)
-            self.says(f"cluster {seen.name}: {_present(seen)}")
+            self.show_progress(f"cluster {seen.name}: {_present(seen)}")
             if is_over(seen, wanted):
                 break
         if seen.phase != wanted or (wanted == "ready" and seen.desired != "present"):
@@ -143,7 +143,7 @@ class Session:
             seen = await self.api.template(template_id)
             working = await self.api.list(purposes=("template", "verification"))
             steps = [_present(await self.api.get(one.id)) for one in working[:1]]
-            self.says(", ".join([f"template: {seen.phase}", *steps]))
+            self.show_progress(", ".join([f"template: {seen.phase}", *steps]))
             if seen.phase in {"building", "verifying"}:
                 return None
             if seen.phase != "ready":

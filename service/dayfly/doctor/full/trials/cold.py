@@ -49,7 +49,7 @@ async def kubernetes(session: Session, cluster_id: str) -> str:
     """Half a sentence about the cluster's Kubernetes; "" without Kubernetes. Raises NodeNotReady."""
     if not session.has_kubernetes:
         return ""
-    session.says("all nodes Ready, by the published API")
+    session.show_progress("all nodes Ready, by the published API")
     boot_ids = {}
     for node in NODES:
         async with guest(session, cluster_id, node) as shell:
@@ -105,9 +105,9 @@ async def reach_each_other(session: Session) -> str:
     first, second = NODES
     for here, there in ((first, second), (second, first)):
         async with guest(session, session.cluster, here) as shell, guest(session, session.cluster, there) as other:
-            session.says(f"{here} pings {there}")
+            session.show_progress(f"{here} pings {there}")
             await shell.run(f"ping -c 2 -W 30 {there}")
-            session.says(f"{here} reads from {there} by TCP")
+            session.show_progress(f"{here} reads from {there} by TCP")
             # SSH's port is open already, and its first line is known.
             banner = await shell.run(f"nc -w 30 {there} 22 </dev/null | head -n 1")
             if not banner.startswith("SSH-2.0-"):
@@ -126,7 +126,7 @@ async def use_registry(session: Session) -> str:
     """The host pushes and pulls a tiny image, and each node reads it under the registry's inner name."""
     image, tag = TinyImage.of(secrets.token_hex(16)), "1"
     registry = await session.api.registry(session.cluster)
-    session.says(f"push to {registry.push}")
+    session.show_progress(f"push to {registry.push}")
     async with RegistryApi(f"http://{registry.push}") as api:
         await api.push(_REPOSITORY, tag, image)
         pulled = await api.manifest(_REPOSITORY, tag)
@@ -136,7 +136,7 @@ async def use_registry(session: Session) -> str:
     manifest = f"http://{registry.pull}/v2/{_REPOSITORY}/manifests/{tag}"
     for node in NODES:
         async with guest(session, session.cluster, node) as shell:
-            session.says(f"{node} pulls from {registry.pull}")
+            session.show_progress(f"{node} pulls from {registry.pull}")
             got = await shell.run(f"curl -sS --fail --max-time 60 -H 'Accept: {MANIFEST_TYPE}' {manifest} | sha256sum")
         if f"sha256:{got.split()[0]}" != image.digest:
             raise TrialFailed("digest_differs", f"{node} read another manifest from {registry.pull} than was pushed")

@@ -68,7 +68,7 @@ async def checkpoint(session: Session) -> str:
         boot_id, process = await _leave_mark(shell)
     after = await session.last_event(session.fork)
     await session.api.create_checkpoint(session.fork, CHECKPOINT)
-    ready = await session.poll(lambda: _made(session, after))
+    ready = await session.poll(lambda: _ready_checkpoint(session, after))
     await session.note_volumes()
     async with guest(session, session.fork, node_name(1)) as shell:
         await shell.run(f"kill {process}; echo changed >{_FILE}; echo new >{_FILE}.new; sync")
@@ -84,7 +84,7 @@ async def checkpoint(session: Session) -> str:
     return f"{ready.size_bytes >> 20} MiB; files and processes are as at the checkpoint; {await _clocks(session)}"
 
 
-async def sleep_and_wake(session: Session) -> str:
+async def hibernate_and_resume(session: Session) -> str:
     """Hibernation and resumption keep files, processes and ports."""
     await ready_fork(session)
     before = await session.api.get(session.fork)
@@ -138,7 +138,7 @@ async def _nothing_runs(session: Session) -> bool | None:
     """True when no container of the fork runs, else None."""
     found = await session.infrastructure.engine.list_containers(session.fork)
     running = sorted(one.name for one in found if one.state == "running")
-    session.says(f"the end of {', '.join(running)}")
+    session.show_progress(f"the end of {', '.join(running)}")
     return None if running else True
 
 
@@ -178,7 +178,7 @@ async def _require_mark(shell: Guest, boot_id: str, process: str) -> None:
         raise TrialFailed("process_lost", f"a process on {shell.node} no longer runs")
 
 
-async def _made(session: Session, after: int) -> Checkpoint | None:
+async def _ready_checkpoint(session: Session, after: int) -> Checkpoint | None:
     """The checkpoint, once it is ready. Raises TrialFailed when it failed."""
     found = [one for one in await session.api.checkpoints(session.fork) if one.name == CHECKPOINT]
     if not found:
@@ -186,5 +186,5 @@ async def _made(session: Session, after: int) -> Checkpoint | None:
         reports = [event for event in events if event.id > after and event.type == "cluster.checkpoint"]
         code, reason = (reports[-1].code, reports[-1].message) if reports else (None, "no event has a reason")
         raise TrialFailed(code or "checkpoint_lost", f"the checkpoint does not exist: {reason}")
-    session.says(f"checkpoint: {found[0].phase}")
+    session.show_progress(f"checkpoint: {found[0].phase}")
     return found[0] if found[0].phase == "ready" else None
