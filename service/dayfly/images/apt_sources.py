@@ -14,6 +14,7 @@ from typing import Final, Literal
 TARGETS: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CODENAME)"
 """The format of `apt-get indextargets` that this module parses."""
 
+_FORWARDED: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 COMPONENT: Final = "main"
 _DEBIAN: Final = frozenset({"Debian", "Debian Backports"})
 _SECURITY: Final = "-security"
@@ -99,6 +100,11 @@ def parse_entries(configured_targets: str, fetched_targets: str = "") -> tuple[E
         if not uri.startswith("cdrom:") and (origin is None or origin in _DEBIAN):
             found.append(Entry(uri, release, origin, codename))
     return tuple(dict.fromkeys(found))
+
+
+def forwarded_options(dump: str) -> tuple[str, ...]:
+    """The options for reaching mirrors in the output of `apt-config dump`: proxies, certificates, the clock's check."""
+    return tuple(line for line in dump.splitlines() if line.startswith(_FORWARDED) and not line.endswith('"";'))
 
 
 def without_credentials(text: str) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from dayfly.errors import BakeFailed
+from dayfly.images.apt_sources import forwarded_options
 
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
@@ -39,7 +40,6 @@ _PIP_OPTIONS: Final = _PIP_LISTS | {
     "timeout",
 }
 """Options for the sources of packages. Without `cert`: the container has the host's certificate authorities."""
-_APT_OPTIONS: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 _APT_FORMAT: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
 _SUFFIXES: Final = ("", "-updates", "-security")
 _STATES: Final = ("stable", "testing", "unstable", "sid")
@@ -69,10 +69,15 @@ def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
-    debian = release.get("ID") == "debian" and shutil.which("apt-get") is not None
+    apt_sources: dict[str, str] = {}
+    apt_options: tuple[str, ...] = ()
+    if release.get("ID") == "debian" and shutil.which("apt-get") is not None:
+        targets = _output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages")
+        apt_sources = choose_mirrors(targets, release.get("VERSION_CODENAME", ""))
+        apt_options = forwarded_options(_output("apt-config", "dump"))
     return HostAccess(
-        apt_sources=_apt_sources(release.get("VERSION_CODENAME", "")) if debian else {},
-        apt_options=_apt_options() if debian else (),
+        apt_sources=apt_sources,
+        apt_options=apt_options,
         pip_options=pip_options,
         folders=tuple(sorted(set(_local_paths(pip_options)))),
         proxies={name: value for name, value in environment.items() if value and name.lower() in _PROXIES},
@@ -95,15 +100,6 @@ def choose_mirrors(targets: str, codename: str) -> dict[str, str]:
             if component == "main" and release in wanted:
                 found.setdefault(suffix, uri)
     return found
-
-
-def _apt_sources(codename: str) -> dict[str, str]:
-    return choose_mirrors(_output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages"), codename)
-
-
-def _apt_options() -> tuple[str, ...]:
-    dump = _output("apt-config", "dump")
-    return tuple(line for line in dump.splitlines() if line.startswith(_APT_OPTIONS) and not line.endswith('"";'))
 
 
 def _output(*argv: str) -> str:
