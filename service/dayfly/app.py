@@ -47,7 +47,7 @@ from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import DatabaseUnavailable
-from dayfly.images.resolve import resolve_image
+from dayfly.images.node_images import resolve_image
 from dayfly.settings import Settings
 from dayfly.steps.boot import Boot
 from dayfly.steps.control_plane import ControlPlane

@@ -10,9 +10,10 @@ from typing import Literal, TypeVar
 
 import pytest
 
-from dayfly.doctor import GIB, Acceleration, Check, Host, Subject, examine
+from dayfly.doctor import GIB, Check, Host, Subject, examine
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.errors import DatabaseInUse, EngineUnavailable, Failure
 from dayfly.images.host import TOOLS
 
@@ -64,8 +65,8 @@ def healthy(tmp_path: Path) -> Subject:
     (tmp_path / "usr/share/keyrings/debian-archive-keyring.gpg").touch()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 16777216 kB\n")
 
-    async def kvm() -> Acceleration:
-        return Acceleration("kvm", "a kernel booted and ended in 0.4 s")
+    async def kvm() -> AcceleratorAnswer:
+        return AcceleratorAnswer("kvm", "a kernel booted and ended in 0.4 s", 0.0)
 
     return Subject(
         engine_info=answers(INFO),
@@ -148,8 +149,8 @@ async def test_the_engine_is_believed_where_the_host_tells_nothing(healthy: Subj
 async def test_the_accelerator_is_judged_by_what_was_asked_for(
     healthy: Subject, wanted: Literal["auto", "kvm", "tcg"], accelerator: Accelerator, status: str
 ) -> None:
-    async def probe() -> Acceleration:
-        return Acceleration(accelerator, "because")
+    async def probe() -> AcceleratorAnswer:
+        return AcceleratorAnswer(accelerator, "because", 0.0)
 
     check = (await report(replace(healthy, wanted=wanted, probe=probe)))["accelerator"]
     assert check.status == status
@@ -169,7 +170,7 @@ async def test_without_an_image_nothing_is_claimed_of_kvm(healthy: Subject) -> N
 
 
 async def test_a_probe_that_breaks_is_a_failed_check(healthy: Subject) -> None:
-    async def probe() -> Acceleration:
+    async def probe() -> AcceleratorAnswer:
         raise Failure("no image to boot")
 
     check = (await report(replace(healthy, probe=probe)))["accelerator"]

@@ -13,10 +13,10 @@ import pytest
 
 from dayfly.doctor import Check, Host
 from dayfly.doctor import engine_down as module
-from dayfly.doctor.engine_down import EngineAddress, engine_down
+from dayfly.doctor.engine_down import engine_down
 
 SOCKET = "/run/docker.sock"
-DEFAULT = EngineAddress(f"unix://{SOCKET}")
+DEFAULT = (f"unix://{SOCKET}", None)
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def root() -> Iterator[Path]:
         yield Path(folder)
 
 
-def judged(root: Path, address: EngineAddress = DEFAULT, *, programs: tuple[str, ...] = ()) -> Check:
+def judged(root: Path, address: tuple[str, str | None] = DEFAULT, *, programs: tuple[str, ...] = ()) -> Check:
     host = Host(root=root, which=lambda tool: tool if tool in programs else None)
-    check = engine_down(host, address, "ping: it broke")
+    check = engine_down(host, *address, "ping: it broke")
     assert (check.name, check.status) == ("engine", "fail")
     assert check.advice
     return check
@@ -54,15 +54,15 @@ def test_without_a_socket_it_depends_on_what_is_installed(
 
 @pytest.mark.parametrize("setting", ["DAYFLY_DOCKER_HOST", "DOCKER_HOST"])
 def test_a_setting_that_names_no_socket_is_named_itself(root: Path, setting: str) -> None:
-    check = judged(root, EngineAddress("unix:///run/nope.sock", setting), programs=("dockerd",))
+    check = judged(root, ("unix:///run/nope.sock", setting), programs=("dockerd",))
     assert "/run/nope.sock" in check.found
     assert f"correct {setting}" in check.advice
     (root / "run/file").touch()
-    check = judged(root, EngineAddress("unix:///run/file", setting))
+    check = judged(root, ("unix:///run/file", setting))
     assert (check.found, check.advice) == ("/run/file is not a socket", f"correct {setting}")
-    check = judged(root, EngineAddress("/var/run/docker.sock", setting))
+    check = judged(root, ("/var/run/docker.sock", setting))
     assert f"set {setting} to a URL" in check.advice
-    check = judged(root, EngineAddress("tcp://127.0.0.1:9", setting))
+    check = judged(root, ("tcp://127.0.0.1:9", setting))
     assert "ping: it broke" in check.found
     assert f"correct {setting}" in check.advice
 

@@ -63,7 +63,7 @@ def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_
     with TrialView(LastingConsole(stderr=True)) as view:
         report = asyncio.run(_until_stopped(settings, image, view, evidence))
     if as_json:
-        print(json.dumps(report.as_json(), indent=2))
+        print(json.dumps(asdict(report), indent=2))
     else:
         render_report(report, Console())
     return report.exit_code

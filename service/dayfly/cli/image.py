@@ -20,9 +20,9 @@ from dayfly.images.bake import bake as bake_image
 from dayfly.images.bake import is_baked
 from dayfly.images.container_bake import CACHE_VOLUME, CAPABILITIES, bake_in_container
 from dayfly.images.host import missing, reason_for_container
+from dayfly.images.node_images import NodeImage, list_images, pull_image, push_image
 from dayfly.images.progress import Report
 from dayfly.images.recipe import load_recipe, recipe_names
-from dayfly.images.transfer import NodeImage, list_images, pull_image, push_image
 from dayfly.settings import Settings
 
 _CAPABILITIES_HELP: Final = "\n\n".join(f"{name}: {reason}" for name, reason in CAPABILITIES.items())

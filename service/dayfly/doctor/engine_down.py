@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import grp
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,42 +19,37 @@ _CONNECT_SECONDS: Final = 2.0
 _START: Final = "start it (systemctl start docker); its log shows why it ended (journalctl -u docker)"
 
 
-@dataclass(frozen=True)
-class EngineAddress:
-    """The engine's address. `setting` is the environment variable that sets it, None for the default."""
+def engine_down(host: Host, url: str, source: str | None, error: str) -> Check:
+    """The failed check of an engine that did not answer; `error` is that of the query.
 
-    url: str = "unix:///var/run/docker.sock"
-    setting: str | None = None
-
-
-def engine_down(host: Host, address: EngineAddress, said: str) -> Check:
-    """The failed check of an engine that did not answer; `said` is the error of the query."""
-    url, setting = address.url, address.setting or "DAYFLY_DOCKER_HOST"
+    `source` is the environment variable that sets the engine's `url`, None for the default.
+    """
+    setting = source or "DAYFLY_DOCKER_HOST"
     if url.startswith(_REMOTE):
-        return _failed(f"{url} ({setting}): {said}", f"start the engine that listens there, or correct {setting}")
+        return _failed(f"{url} ({setting}): {error}", f"start the engine that listens there, or correct {setting}")
     if not url.startswith(f"{_UNIX}/"):
         return _failed(f"{url} ({setting}) is not a URL", f"set {setting} to a URL: unix:///var/run/docker.sock")
-    return _socket_down(host, address, Path(url.removeprefix(_UNIX)), said)
+    return _socket_down(host, Path(url.removeprefix(_UNIX)), source, error)
 
 
-def _socket_down(host: Host, address: EngineAddress, path: Path, said: str) -> Check:
+def _socket_down(host: Host, path: Path, source: str | None, error: str) -> Check:
     here = host.path(path)
-    error = _connect(here)
-    if error == errno.ENOENT:
-        return _without_socket(host, address, path)
-    if error in {errno.EACCES, errno.EPERM}:
+    number = _connect(here)
+    if number == errno.ENOENT:
+        return _without_socket(host, path, source)
+    if number in {errno.EACCES, errno.EPERM}:
         return _failed(f"this user may not open {path}", _permission(here))
-    if error == errno.ECONNREFUSED and not here.is_socket():
-        return _failed(f"{path} is not a socket", f"correct {address.setting or 'DAYFLY_DOCKER_HOST'}")
-    if error == errno.ECONNREFUSED:
+    if number == errno.ECONNREFUSED and not here.is_socket():
+        return _failed(f"{path} is not a socket", f"correct {source or 'DAYFLY_DOCKER_HOST'}")
+    if number == errno.ECONNREFUSED:
         return _failed(f"no process listens at {path}", _START)
-    return _failed(said, "read the engine's log (journalctl -u docker), or restart it (systemctl restart docker)")
+    return _failed(error, "read the engine's log (journalctl -u docker), or restart it (systemctl restart docker)")
 
 
-def _without_socket(host: Host, address: EngineAddress, path: Path) -> Check:
-    if address.setting is not None:
-        advice = f"start the engine that listens there, or correct {address.setting}"
-        return _failed(f"there is no {path}, which {address.setting} names", advice)
+def _without_socket(host: Host, path: Path, source: str | None) -> Check:
+    if source is not None:
+        advice = f"start the engine that listens there, or correct {source}"
+        return _failed(f"there is no {path}, which {source} names", advice)
     if host.which("dockerd") is not None:
         return _failed(f"there is no {path}: the engine does not run", _START)
     advice = "install one (apt-get install docker.io), or set DAYFLY_DOCKER_HOST to the address of another"

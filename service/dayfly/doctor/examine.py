@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from dayfly.doctor import checks
 from dayfly.doctor.checks import Check, Host
-from dayfly.doctor.engine_down import EngineAddress, engine_down
+from dayfly.doctor.engine_down import engine_down
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.errors import DatabaseInUse, DayflyError
 
 PATIENCE_SECONDS: Final = 15.0
@@ -24,31 +25,24 @@ _UNTRIED: Final = Check("accelerator", "warn", "not tested: the test needs a con
 
 
 @dataclass(frozen=True)
-class Acceleration:
-    """The accelerator of virtual machines, and the reason."""
-
-    accelerator: Literal["kvm", "tcg"]
-    reason: str
-
-
-@dataclass(frozen=True)
 class Subject:
     """The subject of an examination.
 
     `probe` finds the accelerator, None when there is no image to boot; `ping_database` raises DayflyError.
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
+    `engine_address` is the engine's URL and its source (Settings.engine_address).
     `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
     """
 
     engine_info: Callable[[], Awaitable[EngineInfo]]
     node_images: Callable[[], Awaitable[Sequence[ImageInfo]]]
-    probe: Callable[[], Awaitable[Acceleration | None]]
+    probe: Callable[[], Awaitable[AcceleratorAnswer | None]]
     ping_database: Callable[[], Awaitable[None]]
     database_file: Path | None
     wanted: Literal["auto", "kvm", "tcg"]
     state_dir: Path
     cache_dir: Path
-    engine_address: EngineAddress = field(default_factory=EngineAddress)
+    engine_address: tuple[str, str | None] = ("unix:///var/run/docker.sock", None)
     needed_suites: tuple[NeededSuite, ...] = ()
     find_sources: FindSources | None = None
     host: Host = field(default_factory=Host)
@@ -86,7 +80,7 @@ async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
             info = await subject.engine_info()
     except (DayflyError, TimeoutError) as error:
         reason = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
-        return None, engine_down(subject.host, subject.engine_address, reason)
+        return None, engine_down(subject.host, *subject.engine_address, reason)
     found = f"{info.name} {info.version} on Linux {info.kernel}; API {info.api_version}, oldest {info.min_api_version}"
     found += f"; image store: {info.image_store}"
     return info, Check("engine", "ok", "; ".join([found, *(f"it {limit}" for limit in info.limitations)]))

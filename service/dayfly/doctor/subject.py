@@ -8,10 +8,10 @@ from functools import partial
 
 from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
-from dayfly.doctor.engine_down import EngineAddress
-from dayfly.doctor.examine import Acceleration, Subject
+from dayfly.doctor.examine import Subject
 from dayfly.doctor.packages import needed_suites
 from dayfly.domain.cluster.naming import LABEL_IMAGE
+from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.images.apt import find_sources
 from dayfly.images.apt_sources import Mirrors
 from dayfly.settings import Settings
@@ -40,16 +40,13 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             wanted=settings.accelerator,
             state_dir=settings.state_dir,
             cache_dir=settings.cache_dir,
-            engine_address=EngineAddress(*settings.engine_address),
+            engine_address=settings.engine_address,
             needed_suites=needed_suites(),
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
         )
 
 
-async def _probe(infrastructure: Infrastructure) -> Acceleration | None:
+async def _probe(infrastructure: Infrastructure) -> AcceleratorAnswer | None:
     """Boot the kernel of any node image; None when there is no image yet."""
     images = await infrastructure.images.list(label=LABEL_IMAGE)
-    if not images:
-        return None
-    answer = await infrastructure.accelerators.probe(images[0].id)
-    return Acceleration(answer.accelerator, answer.reason)
+    return await infrastructure.accelerators.probe(images[0].id) if images else None

@@ -24,6 +24,7 @@ from dayfly.images.apt_sources import (
     Origin,
     candidates,
     configured,
+    forwarded_options,
     parse_entries,
     releases,
     without_credentials,
@@ -32,7 +33,6 @@ from dayfly.images.host import KEYRING_PACKAGE, find_keyring
 from dayfly.images.process import run
 
 _INDEXTARGETS: Final = ("indextargets", "--format", TARGETS, "Created-By: Packages")
-_FORWARDED: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 _CREDENTIALS: Final = ("Dir::Etc::netrc", "Dir::Etc::netrcparts")
 _FOLDERS: Final = (
     *("etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d"),
@@ -134,8 +134,7 @@ async def default_entries(suite: str) -> tuple[Entry, ...]:
 
 async def apt_options() -> tuple[str, ...]:
     """apt's options for reaching mirrors: proxies, certificates, credentials, and the check of the clock."""
-    dump = (await run(["apt-config", "dump"])).splitlines()
-    options = [line.removesuffix(";") for line in dump if line.startswith(_FORWARDED) and not line.endswith('"";')]
+    options = [line.removesuffix(";") for line in forwarded_options(await run(["apt-config", "dump"]))]
     paths = await run(["apt-config", "shell", "0", f"{_CREDENTIALS[0]}/f", "1", f"{_CREDENTIALS[1]}/d"])
     return (*options, *_credentials(paths))
 

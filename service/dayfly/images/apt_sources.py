@@ -14,6 +14,7 @@ from typing import Final, Literal
 TARGETS: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CODENAME)"
 """The format of `apt-get indextargets` that this module parses."""
 
+_FORWARDED: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 COMPONENT: Final = "main"
 _DEBIAN: Final = frozenset({"Debian", "Debian Backports"})
 _SECURITY: Final = "-security"
@@ -67,10 +68,10 @@ def configured(suite: str, machine: Iterable[Entry], mirrors: Mirrors) -> tuple[
     origin: Origin = "this machine's apt sources"
     entries = tuple(machine)
     if mirrors.debian is not None:
-        origin, entries = "DAYFLY_DEBIAN_MIRROR", (Entry(_trimmed(mirrors.debian), suite),)
+        origin, entries = "DAYFLY_DEBIAN_MIRROR", (Entry(mirrors.debian.rstrip("/"), suite),)
     if mirrors.security is not None:
         kept = tuple(entry for entry in entries if not entry.release.endswith(_SECURITY))
-        entries = (*kept, Entry(_trimmed(mirrors.security), f"{suite}{_SECURITY}"))
+        entries = (*kept, Entry(mirrors.security.rstrip("/"), f"{suite}{_SECURITY}"))
     return origin, entries
 
 
@@ -101,6 +102,11 @@ def parse_entries(configured_targets: str, fetched_targets: str = "") -> tuple[E
     return tuple(dict.fromkeys(found))
 
 
+def forwarded_options(dump: str) -> tuple[str, ...]:
+    """The options for reaching mirrors in the output of `apt-config dump`: proxies, certificates, the clock's check."""
+    return tuple(line for line in dump.splitlines() if line.startswith(_FORWARDED) and not line.endswith('"";'))
+
+
 def without_credentials(text: str) -> str:
     """`text` without the name and password in its URIs."""
     return re.sub(r"//[^/@\s]+@", "//", text)
@@ -111,16 +117,12 @@ def _targets(text: str) -> Iterable[tuple[str, str, str | None, str | None]]:
         fields = line.split("|")
         if len(fields) == 5 and fields[2] == COMPONENT:
             uri, release, _, origin, codename = fields
-            yield _trimmed(uri), release, _value(origin), _value(codename)
+            yield uri.rstrip("/"), release, _value(origin), _value(codename)
 
 
 def _value(field: str) -> str | None:
     """None for a field that apt does not know: apt leaves the field's name."""
     return None if not field or field.startswith("$(") else field
-
-
-def _trimmed(uri: str) -> str:
-    return uri.rstrip("/")
 
 
 def _security_sibling(uri: str) -> str:

@@ -122,12 +122,20 @@ class _Bake:
 
     async def _verified(self, reference: str, toolbox: str, disk: Path) -> str:
         """Build and verify the image as `reference`; its id. On failure `reference` is removed."""
+        manifest = self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
         await self.images.remove(reference)
         try:
-            async with self.reporter.phase("image"):
-                image_id = await self._image(toolbox, disk, reference)
+            async with self.reporter.phase("image"), self.cache.scratch() as scratch:
+                image_id = await build_image(
+                    self.builder,
+                    toolbox=toolbox,
+                    disk=disk,
+                    scratch=scratch,
+                    reference=reference,
+                    manifest=manifest,
+                )
             async with self.reporter.phase("verify") as on_line:
-                await self.verify(image_id, self._manifest(), on_line)
+                await self.verify(image_id, manifest, on_line)
         except BaseException:
             async with asyncio.timeout(_UNTAG_LIMIT_SECONDS):
                 await self.images.remove(reference)
@@ -196,31 +204,17 @@ class _Bake:
         made = await self._cached("node", f"{recipe.name}.node", plan.keys.node, node)
         return await self._cached("disk", f"{recipe.name}.disk", plan.keys.disk, disk)
 
-    async def _image(self, toolbox: str, disk: Path, reference: str) -> str:
-        async with self.cache.scratch() as scratch:
-            return await build_image(
-                self.builder,
-                toolbox=toolbox,
-                disk=disk,
-                scratch=scratch,
-                reference=reference,
-                manifest=self._manifest(),
-            )
-
     async def _cached(
         self, phase: str, name: str, key: str, make: Callable[[Path, OnLine], Coroutine[None, None, None]]
     ) -> Path:
         if self.cache.has(name, key):
             self.reporter.cached(phase)
-        return await self.cache.get(
-            name,
-            key,
-            partial(self.reporter.watch, phase, make),
-            on_wait=partial(self.reporter.waiting, phase),
-        )
 
-    def _manifest(self) -> ImageManifest:
-        return self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
+        async def reported(folder: Path) -> None:
+            async with self.reporter.phase(phase) as on_line:
+                await make(folder, on_line)
+
+        return await self.cache.get(name, key, reported, on_wait=partial(self.reporter.waiting, phase))
 
 
 def _final(plan: BakePlan) -> str:

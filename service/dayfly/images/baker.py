@@ -14,7 +14,7 @@ import json
 import re
 import shlex
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRunner
@@ -121,17 +121,15 @@ def setup_files(access: HostAccess, needed: Iterable[str]) -> tuple[File, ...]:
 
 def requirements(declared: Iterable[str]) -> tuple[str, ...]:
     """The requirements of the server and of bakes among those of a distribution, in pip's form."""
-    return tuple(_wanted(declared))
-
-
-def _wanted(declared: Iterable[str]) -> Iterator[str]:
+    wanted = []
     extra = re.compile(r"""\s*(?:and\s+)?extra\s*==\s*["']([^"']+)["']""")
     for line in declared:
         requirement, _, marker = line.partition(";")
         found = extra.search(marker)
         if found is None or found[1] in _EXTRAS:
             rest = extra.sub("", marker).strip()
-            yield f"{requirement.strip()}; {rest}" if rest else requirement.strip()
+            wanted.append(f"{requirement.strip()}; {rest}" if rest else requirement.strip())
+    return tuple(wanted)
 
 
 def _declared() -> list[str]:
@@ -181,11 +179,10 @@ async def _make(
         folders=access.folders,
     )
     tail: deque[str] = deque(maxlen=EVIDENCE_LINES)
-    labels: Mapping[str, str] = {LABEL_BAKER: key}
     async with asyncio.timeout(_LIMIT_SECONDS), tools.run(tool) as run:
         async for line in run.lines():
             if line.text == _READY:
-                return await run.commit(reference, labels=labels)
+                return await run.commit(reference, labels={LABEL_BAKER: key})
             tail.append(line.text)
             on_line(line.text)
         raise failure("the installation of the tools", await run.exit_code(), tail)

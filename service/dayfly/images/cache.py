@@ -12,8 +12,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -82,18 +82,14 @@ class Cache:
     @asynccontextmanager
     async def alone(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
         """An exclusive lock on `name` for the block; `on_wait` is called once when another bake holds it."""
-        lock = self._open_lock(name)
-        try:
+        with self._lock_file(name) as lock:
             await self._acquire(lock, fcntl.LOCK_EX, on_wait)
             yield
-        finally:
-            os.close(lock)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:
         """An empty folder on the cache's file system, gone at the end."""
-        lock = self._open_lock("scratch")
-        try:
+        with self._lock_file("scratch") as lock:
             # Shared: any number of bakes may have a scratch folder. Removing leftovers needs the lock exclusively.
             await self._acquire(lock, fcntl.LOCK_SH, None)
             folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}scratch.", dir=self._root))
@@ -101,8 +97,6 @@ class Cache:
                 yield folder
             finally:
                 shutil.rmtree(folder)
-        finally:
-            os.close(lock)
 
     def has(self, name: str, key: str) -> bool:
         """Whether the folder exists."""
@@ -138,11 +132,17 @@ class Cache:
             self._remove_unlocked(old.name, old)
 
     def _remove_unlocked(self, name: str, folder: Path) -> None:
-        lock = self._open_lock(name)
-        try:
+        with self._lock_file(name) as lock:
             if _try_lock(lock, fcntl.LOCK_EX):
                 with suppress(FileNotFoundError):  # Another bake removed it first.
                     shutil.rmtree(folder)
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[int]:
+        """A lock file's descriptor; the end of the block releases its lock."""
+        lock = self._open_lock(name)
+        try:
+            yield lock
         finally:
             os.close(lock)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from dayfly.errors import BakeFailed
+from dayfly.images.apt_sources import forwarded_options
 
 _CA_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
@@ -38,7 +40,6 @@ _PIP_OPTIONS: Final = _PIP_LISTS | {
     "timeout",
 }
 """Options for the sources of packages. Without `cert`: the container has the host's certificate authorities."""
-_APT_OPTIONS: Final = ("Acquire::Check-", "Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv")
 _APT_FORMAT: Final = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
 _SUFFIXES: Final = ("", "-updates", "-security")
 _STATES: Final = ("stable", "testing", "unstable", "sid")
@@ -64,10 +65,19 @@ def look_at_host(environment: Mapping[str, str] | None = None) -> HostAccess:
     """The access of the current user. `environment` is this process's by default. Raises BakeFailed."""
     environment = os.environ if environment is None else environment
     pip_options = dict(_pip_options(environment))
-    debian = _os_release().get("ID") == "debian" and shutil.which("apt-get") is not None
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    apt_sources: dict[str, str] = {}
+    apt_options: tuple[str, ...] = ()
+    if release.get("ID") == "debian" and shutil.which("apt-get") is not None:
+        targets = _output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages")
+        apt_sources = choose_mirrors(targets, release.get("VERSION_CODENAME", ""))
+        apt_options = forwarded_options(_output("apt-config", "dump"))
     return HostAccess(
-        apt_sources=_apt_sources(_os_release().get("VERSION_CODENAME", "")) if debian else {},
-        apt_options=_apt_options() if debian else (),
+        apt_sources=apt_sources,
+        apt_options=apt_options,
         pip_options=pip_options,
         folders=tuple(sorted(set(_local_paths(pip_options)))),
         proxies={name: value for name, value in environment.items() if value and name.lower() in _PROXIES},
@@ -92,15 +102,6 @@ def choose_mirrors(targets: str, codename: str) -> dict[str, str]:
     return found
 
 
-def _apt_sources(codename: str) -> dict[str, str]:
-    return choose_mirrors(_output("apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages"), codename)
-
-
-def _apt_options() -> tuple[str, ...]:
-    dump = _output("apt-config", "dump")
-    return tuple(line for line in dump.splitlines() if line.startswith(_APT_OPTIONS) and not line.endswith('"";'))
-
-
 def _output(*argv: str) -> str:
     """The output of a host's command. Raises BakeFailed."""
     try:
@@ -111,14 +112,6 @@ def _output(*argv: str) -> str:
         evidence = {"output": done.stderr}
         raise BakeFailed(f"{' '.join(argv[:2])} ended with exit code {done.returncode}", evidence=evidence)
     return done.stdout
-
-
-def _os_release() -> Mapping[str, str]:
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _ca_bundle(environment: Mapping[str, str]) -> bytes | None:

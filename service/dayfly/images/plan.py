@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
@@ -64,19 +65,11 @@ def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Ke
     toolbox_key = key(toolbox, files=("toolbox",), code=("rootfs.py",))
     base_key = key(base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
     artifacts: dict[str, str] = {}
-    while len(artifacts) < len(recipe.artifacts):
-        ready = [
-            name
-            for name, artifact in recipe.artifacts.items()
-            if name not in artifacts and all(need in artifacts for need in artifact.needs)
-        ]
-        if not ready:
-            raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle")
-        for name in ready:
-            artifact = recipe.artifacts[name]
-            needs = [artifacts[need] for need in artifact.needs]
-            files = (artifact.script, *artifact.inputs, *_ENTER)
-            artifacts[name] = key(base.suite, artifact, needs, files=files, code=("artifacts.py", "rootfs.py"))
+    for name in _needs_first(recipe):
+        artifact = recipe.artifacts[name]
+        needs = [artifacts[need] for need in artifact.needs]
+        files = (artifact.script, *artifact.inputs, *_ENTER)
+        artifacts[name] = key(base.suite, artifact, needs, files=files, code=("artifacts.py", "rootfs.py"))
     node_key = key(
         base_key,
         artifacts,
@@ -96,6 +89,14 @@ def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Ke
     disk_key = key(node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
     image_key = key(disk_key, toolbox_key, recipe.manifest(base, ""), code=("container.py",))
     return Keys(toolbox_key, base_key, artifacts, node_key, disk_key, image_key)
+
+
+def _needs_first(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's artifacts, each after its needs."""
+    try:
+        return tuple(TopologicalSorter({name: one.needs for name, one in recipe.artifacts.items()}).static_order())
+    except CycleError as error:
+        raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle") from error
 
 
 def _roles(recipe: Recipe, root: Path) -> tuple[str, ...]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from dayfly.clock import Clock
@@ -43,11 +42,6 @@ class Reporter:
 
     def waiting(self, phase: str) -> None:
         self._report(Progress(phase, "waiting", 0.0, "another bake is building it"))
-
-    async def watch(self, phase: str, make: Callable[[Path, OnLine], Awaitable[None]], folder: Path) -> None:
-        """Run `make` as the phase `phase`, and report each line of its output."""
-        async with self.phase(phase) as on_line:
-            await make(folder, on_line)
 
     @asynccontextmanager
     async def phase(self, phase: str) -> AsyncIterator[OnLine]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ REPORT = Report(
 
 
 def test_the_document() -> None:
-    told = json.loads(json.dumps(replace(REPORT, trials=(OK, FAILED)).as_json()))
+    told = json.loads(json.dumps(asdict(replace(REPORT, trials=(OK, FAILED)))))
     assert told == {
         "healthy": False,
         "interrupted": False,
@@ -87,7 +87,7 @@ def test_without_a_terminal_a_line_when_a_trial_begins_and_one_when_it_ends() ->
     console = Console(file=io.StringIO(), width=40)
     with TrialView(console) as view:
         view.began("cold cluster")
-        view.says("boot of node01 (3 s)")
+        view.show_progress("boot of node01 (3 s)")
         assert "boot of node01 (3 s)" in str(view.render())
         view.ended(FAILED)
     assert isinstance(console.file, io.StringIO)

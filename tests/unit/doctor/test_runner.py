@@ -36,6 +36,9 @@ class Bench:
     def began(self, trial: str) -> None:
         self.begun.append(trial)
 
+    def show_progress(self, text: str) -> None:
+        raise AssertionError("only trials report progress")
+
     def ended(self, result: TrialResult) -> None:
         self.told.append(result)
 

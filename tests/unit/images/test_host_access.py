@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_what_the_host_cannot_say_fails_with_the_reason(home: Path) -> None:
 
 
 def test_a_host_that_is_not_a_debian_gives_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_access, "_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
     access = look_at_host({"HOME": "/nonexistent"})
     assert (access.apt_sources, access.apt_options) == ({}, ())
 
@@ -51,7 +52,7 @@ def test_a_host_that_is_not_a_debian_gives_no_mirror(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose pip is configured; the host's own configuration is out of sight."""
-    monkeypatch.setattr(host_access, "_os_release", dict)
+    monkeypatch.setattr(platform, "freedesktop_os_release", dict)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     return tmp_path
 

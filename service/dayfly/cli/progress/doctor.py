@@ -27,7 +27,7 @@ class LastingConsole(Console):
 
 
 class TrialView(LiveView):
-    """Shows the progress of an examination (doctor.full.examination.View)."""
+    """Shows the progress of an examination (doctor.full.runner.Watcher)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -39,7 +39,7 @@ class TrialView(LiveView):
         if not self.console.is_terminal:
             self.tell(Text(f"… {trial}"))
 
-    def says(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         self._message = text
 
     def ended(self, result: TrialResult) -> None:

@@ -11,17 +11,17 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from dayfly.app import open_infrastructure
 from dayfly.client import AsyncClient
 from dayfly.clock import Clock, SystemClock
 from dayfly.doctor.checks import Host, total_memory
 from dayfly.doctor.full.evidence import Evidence
-from dayfly.doctor.full.report import Report, TrialResult
+from dayfly.doctor.full.report import Report
 from dayfly.doctor.full.runner import Runner, Trial, Watcher
 from dayfly.doctor.full.service import TrialService, trial_settings
 from dayfly.doctor.full.session import Session
@@ -36,26 +36,8 @@ _START_SECONDS: Final = 60.0
 _TRANSFER_SECONDS: Final = 900.0
 
 
-class View(Watcher, Protocol):
-    """Shows the progress of the examination: its trials, and the present trial's action."""
-
-    def says(self, text: str) -> None: ...
-
-
-@dataclass
-class _LastProgress:
-    """Passes on each line of progress, and keeps the last."""
-
-    show: Callable[[str], None]
-    last: str = ""
-
-    def __call__(self, text: str) -> None:
-        self.last = text
-        self.show(text)
-
-
 async def examine_fully(
-    settings: Settings, image: str, *, view: View, stop: asyncio.Event, evidence: Path | None = None
+    settings: Settings, image: str, *, view: Watcher, stop: asyncio.Event, evidence: Path | None = None
 ) -> Report:
     """Run all trials once on this host with `settings`; `image` is a recipe, or a reference.
 
@@ -64,17 +46,25 @@ async def examine_fully(
     """
     clock = SystemClock()
     began = clock.monotonic()
-    progress = _LastProgress(view.says)
-    async with _session(settings, image, clock, progress) as session:
+    async with _session(settings, image, clock, view.show_progress) as session:
         kept = Evidence(evidence, session.evidence)
-        runner = Runner(clock, view, stop, session.service.ended_unasked, lambda: progress.last, kept.keep)
-        results = await runner.run(trials_of(session), cleaning_of(session))
+        runner = Runner(clock, view, stop, session.service.unexpected_end, lambda: session.progress, kept.keep)
+        cleaning = Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
+        results = await runner.run(trials_of(session), cleaning)
         kept.keep_log(session.service.log())
-        return report_of(session, results, clock.monotonic() - began, interrupted=stop.is_set())
+        return Report(
+            interrupted=stop.is_set(),
+            host=host_facts(Host()),
+            engine=asdict(session.engine) if session.engine else {},
+            accelerator=asdict(session.accelerator) if session.accelerator else {},
+            checks=session.checks,
+            trials=results,
+            seconds=round(clock.monotonic() - began, 1),
+        )
 
 
 def trials_of(session: Session) -> Sequence[Trial]:
-    """All trials, in order."""
+    """All trials but the clean-up, in order."""
 
     def trial(
         name: str, run: Callable[[Session], Coroutine[Any, Any, str]], limit: Callable[[], float], *needs: str
@@ -103,29 +93,11 @@ def trials_of(session: Session) -> Sequence[Trial]:
         trial("fork", saved.fork, lambda: 2 * loads(), "template"),
         trial("reset", saved.reset, loads, "fork"),
         trial("checkpoint", saved.checkpoint, lambda: 2 * loads(), "fork"),
-        trial("hibernate and resume", saved.sleep_and_wake, lambda: 2 * loads(), "fork"),
+        trial("hibernate and resume", saved.hibernate_and_resume, lambda: 2 * loads(), "fork"),
         trial("image transfer", transfer.transfer_image, lambda: _TRANSFER_SECONDS, "fork"),
         trial("deletion", end.delete_all, deletes, "service"),
-        trial("gc", end.look_for_orphans, lambda: _START_SECONDS, "deletion"),
-        trial("nothing left", end.look_for_rest, lambda: _START_SECONDS, "deletion"),
-    )
-
-
-def cleaning_of(session: Session) -> Trial:
-    """The trial that always runs, after all others."""
-    return Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
-
-
-def report_of(session: Session, results: tuple[TrialResult, ...], seconds: float, *, interrupted: bool) -> Report:
-    """The report, from the session's final state."""
-    return Report(
-        host=host_facts(Host()),
-        engine=asdict(session.engine) if session.engine else {},
-        accelerator=asdict(session.accelerator) if session.accelerator else {},
-        checks=session.checks,
-        trials=results,
-        seconds=round(seconds, 1),
-        interrupted=interrupted,
+        trial("gc", end.check_no_orphans, lambda: _START_SECONDS, "deletion"),
+        trial("nothing left", end.check_nothing_left, lambda: _START_SECONDS, "deletion"),
     )
 
 
@@ -143,7 +115,7 @@ def host_facts(host: Host) -> Mapping[str, object]:
 
 
 @asynccontextmanager
-async def _session(operator: Settings, image: str, clock: Clock, says: Callable[[str], None]) -> AsyncIterator[Session]:
+async def _session(operator: Settings, image: str, clock: Clock, show: Callable[[str], None]) -> AsyncIterator[Session]:
     state_dir = Path(tempfile.mkdtemp(prefix="dayfly-doctor-"))  # mode 0700
     try:
         settings = trial_settings(operator, state_dir)
@@ -153,6 +125,6 @@ async def _session(operator: Settings, image: str, clock: Clock, says: Callable[
             names = EngineNames(settings.docker_host)
             stack.push_async_callback(names.close)
             api = await stack.enter_async_context(AsyncClient(service.url))
-            yield Session(operator, settings, image, infrastructure, names, api, service, clock, says)
+            yield Session(operator, settings, image, infrastructure, names, api, service, clock, show)
     finally:
         shutil.rmtree(state_dir)

@@ -62,7 +62,7 @@ class Guest:
 @asynccontextmanager
 async def guest(session: Session, cluster: str, node: str) -> AsyncIterator[Guest]:
     """A node with a new connection: a kept connection would not survive resets and hibernation."""
-    session.says(f"SSH to {node}")
+    session.show_progress(f"SSH to {node}")
     access = await session.api.ssh(cluster, node)
     target = SshTarget(access.host, access.port, access.private_key, access.host_key, access.username)
     connections = SshConnections(clock=session.clock)

@@ -1,6 +1,6 @@
 """A registry's HTTP API (v2), and a tiny image to push and pull without an engine.
 
-Not here: node images, which the engine itself pushes (images/transfer.py).
+Not here: node images, which the engine itself pushes (images/node_images.py).
 """
 
 from __future__ import annotations

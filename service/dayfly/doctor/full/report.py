@@ -16,7 +16,7 @@ answer, or of a trial (TrialFailed).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dayfly.doctor.checks import Check
@@ -46,18 +46,18 @@ class TrialResult:
     code: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """The result of the examination, with the fields of the JSON document above."""
+    """The result of the examination: the fields of the JSON document above, in its order."""
 
+    healthy: bool = field(init=False)
+    interrupted: bool = False
     host: Mapping[str, object]
     engine: Mapping[str, object]
     accelerator: Mapping[str, object]
     checks: tuple[Check, ...]
     trials: tuple[TrialResult, ...]
     seconds: float
-    interrupted: bool = False
-    healthy: bool = field(init=False)
 
     def __post_init__(self) -> None:
         healthy = bool(self.trials) and all(trial.verdict == "ok" for trial in self.trials)
@@ -69,16 +69,3 @@ class Report:
         if self.interrupted:
             return INTERRUPTED_EXIT_CODE
         return 0 if self.healthy else 1
-
-    def as_json(self) -> Mapping[str, object]:
-        """The JSON document of the module's docstring."""
-        return {
-            "healthy": self.healthy,
-            "interrupted": self.interrupted,
-            "host": dict(self.host),
-            "engine": dict(self.engine),
-            "accelerator": dict(self.accelerator),
-            "checks": [asdict(check) for check in self.checks],
-            "trials": [asdict(trial) for trial in self.trials],
-            "seconds": self.seconds,
-        }

@@ -34,9 +34,11 @@ class Trial:
 
 
 class Watcher(Protocol):
-    """Shows the progress of the examination."""
+    """Shows the progress of the examination: its trials, and the present trial's action."""
 
     def began(self, trial: str) -> None: ...
+
+    def show_progress(self, text: str) -> None: ...
 
     def ended(self, result: TrialResult) -> None: ...
 

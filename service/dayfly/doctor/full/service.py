@@ -78,7 +78,7 @@ class TrialService:
         await self._process.stdin.drain()
         self._started.set()
 
-    async def ended_unasked(self) -> Fault:
+    async def unexpected_end(self) -> Fault:
         """Returns when the process has ended without a request."""
         await self._started.wait()
         assert self._process is not None  # noqa: S101 - it was started

@@ -57,7 +57,7 @@ async def images_of_bake(
 class Session:
     """`operator` are the operator's settings, `settings` those of the service under trial, on the same engine.
 
-    `infrastructure` are this process's own drivers, with the service's instance. `says` receives progress.
+    `infrastructure` are this process's own drivers, with the service's instance. `show` receives progress.
     """
 
     operator: Settings
@@ -68,8 +68,10 @@ class Session:
     api: AsyncClient
     service: TrialService
     clock: Clock
-    says: Callable[[str], None]
+    show: Callable[[str], None]
 
+    progress: str = ""
+    """The last text that was shown: the reason in the error of a trial that takes too long."""
     checks: tuple[Check, ...] = ()
     engine: EngineInfo | None = None
     accelerator: AcceleratorAnswer | None = None
@@ -83,6 +85,10 @@ class Session:
     """Every volume that a container of this instance has used, anonymous volumes included."""
     references: set[str] = field(default_factory=set)
     """Image references that a trial created, and that the clean-up removes."""
+
+    def show_progress(self, text: str) -> None:
+        self.progress = text
+        self.show(text)
 
     @property
     def image(self) -> NodeImage:
@@ -117,7 +123,7 @@ class Session:
         """
         while True:
             seen = await self.api.get(cluster_id, wait=wanted, timeout_seconds=_HOLD_SECONDS)
-            self.says(f"cluster {seen.name}: {_present(seen)}")
+            self.show_progress(f"cluster {seen.name}: {_present(seen)}")
             if is_over(seen, wanted):
                 break
         if seen.phase != wanted or (wanted == "ready" and seen.desired != "present"):
@@ -136,7 +142,8 @@ class Session:
         async def look() -> Template | None:
             seen = await self.api.template(template_id)
             working = await self.api.list(purposes=("template", "verification"))
-            self.says(f"template: {seen.phase}" + "".join([f", {await self._steps(one.id)}" for one in working[:1]]))
+            steps = [_present(await self.api.get(one.id)) for one in working[:1]]
+            self.show_progress(", ".join([f"template: {seen.phase}", *steps]))
             if seen.phase in {"building", "verifying"}:
                 return None
             if seen.phase != "ready":
@@ -179,9 +186,6 @@ class Session:
             except ClientError as error:
                 found[f"{one.id}-not-collected.txt"] = f"{error}\n".encode()
         return found
-
-    async def _steps(self, cluster_id: str) -> str:
-        return _present(await self.api.get(cluster_id))
 
 
 def _present(cluster: Cluster) -> str:

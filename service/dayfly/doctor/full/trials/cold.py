@@ -9,8 +9,9 @@ from typing import Final
 
 import yaml
 
+from dayfly.client import Cluster
 from dayfly.doctor.full.guest import guest
-from dayfly.doctor.full.registry_api import RegistryApi, TinyImage, digest_of
+from dayfly.doctor.full.registry_api import MANIFEST_TYPE, RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
 from dayfly.domain.cluster.model import Endpoint
@@ -34,16 +35,21 @@ async def make_cluster(session: Session) -> str:
     await session.note_volumes()
     if seen.template is not None:
         raise TrialFailed("not_cold", f"the cluster is a fork of template {seen.template}, but should have been booted")
-    assert seen.ready_at is not None  # noqa: S101 - it is ready
-    seconds = (seen.ready_at - seen.created_at).total_seconds()
-    return f"{len(NODES)} nodes ready {seconds:.1f} s after the request" + await kubernetes(session, seen.id)
+    nodes = await kubernetes(session, seen.id)
+    return f"{len(NODES)} nodes ready {seconds_to_ready(seen):.1f} s after the request{nodes}"
+
+
+def seconds_to_ready(cluster: Cluster) -> float:
+    """Seconds from the request of a cluster to its first `ready`."""
+    assert cluster.ready_at is not None  # noqa: S101 - it was ready
+    return (cluster.ready_at - cluster.created_at).total_seconds()
 
 
 async def kubernetes(session: Session, cluster_id: str) -> str:
     """Half a sentence about the cluster's Kubernetes; "" without Kubernetes. Raises NodeNotReady."""
     if not session.has_kubernetes:
         return ""
-    session.says("all nodes Ready, by the published API")
+    session.show_progress("all nodes Ready, by the published API")
     boot_ids = {}
     for node in NODES:
         async with guest(session, cluster_id, node) as shell:
@@ -99,9 +105,9 @@ async def reach_each_other(session: Session) -> str:
     first, second = NODES
     for here, there in ((first, second), (second, first)):
         async with guest(session, session.cluster, here) as shell, guest(session, session.cluster, there) as other:
-            session.says(f"{here} pings {there}")
+            session.show_progress(f"{here} pings {there}")
             await shell.run(f"ping -c 2 -W 30 {there}")
-            session.says(f"{here} reads from {there} by TCP")
+            session.show_progress(f"{here} reads from {there} by TCP")
             # SSH's port is open already, and its first line is known.
             banner = await shell.run(f"nc -w 30 {there} 22 </dev/null | head -n 1")
             if not banner.startswith("SSH-2.0-"):
@@ -120,7 +126,7 @@ async def use_registry(session: Session) -> str:
     """The host pushes and pulls a tiny image, and each node reads it under the registry's inner name."""
     image, tag = TinyImage.of(secrets.token_hex(16)), "1"
     registry = await session.api.registry(session.cluster)
-    session.says(f"push to {registry.push}")
+    session.show_progress(f"push to {registry.push}")
     async with RegistryApi(f"http://{registry.push}") as api:
         await api.push(_REPOSITORY, tag, image)
         pulled = await api.manifest(_REPOSITORY, tag)
@@ -128,11 +134,10 @@ async def use_registry(session: Session) -> str:
     if (digest_of(pulled), layer) != (image.digest, image.layer):
         raise TrialFailed("digest_differs", f"the image pulled from {registry.push} differs from the pushed image")
     manifest = f"http://{registry.pull}/v2/{_REPOSITORY}/manifests/{tag}"
-    accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
     for node in NODES:
         async with guest(session, session.cluster, node) as shell:
-            session.says(f"{node} pulls from {registry.pull}")
-            got = await shell.run(f"curl -sS --fail --max-time 60 -H '{accept}' {manifest} | sha256sum")
+            session.show_progress(f"{node} pulls from {registry.pull}")
+            got = await shell.run(f"curl -sS --fail --max-time 60 -H 'Accept: {MANIFEST_TYPE}' {manifest} | sha256sum")
         if f"sha256:{got.split()[0]}" != image.digest:
             raise TrialFailed("digest_differs", f"{node} read another manifest from {registry.pull} than was pushed")
     return f"pushed to {registry.push}; the same digest there, and from {registry.pull} on every node"

@@ -36,14 +36,14 @@ async def delete_all(session: Session) -> str:
         left += [f"cluster {one.name} is {one.phase}" for one in await api.list(purposes=PURPOSES)]
         # The next garbage collection removes a template's volume.
         left += [f"{one.kind} {one.name} exists" for one in await session.infrastructure.engine.list_resources()]
-        session.says("; ".join(left))
+        session.show_progress("; ".join(left))
         return None if left else True
 
     await session.poll(gone)
     return f"{len(living)} clusters and {len(templates)} templates are deleted"
 
 
-async def look_for_orphans(session: Session) -> str:
+async def check_no_orphans(session: Session) -> str:
     """`dayfly gc --dry-run` lists no orphans."""
     orphans = await session.api.orphans()
     if orphans:
@@ -52,12 +52,12 @@ async def look_for_orphans(session: Session) -> str:
     return "`dayfly gc --dry-run` lists nothing"
 
 
-async def look_for_rest(session: Session) -> str:
+async def check_nothing_left(session: Session) -> str:
     """The engine has no objects of the examination, by label and by name, and the node image as before."""
     labelled = [f"{resource.kind} {resource.name}" for resource in await session.infrastructure.engine.list_resources()]
     if labelled:
         raise TrialFailed("left_over", f"by label, the engine still has {', '.join(sorted(labelled))}")
-    named = await _named(session)
+    named = await _left_by_name(session)
     if named:
         raise TrialFailed("left_over", f"by name, the engine still has {', '.join(named)}")
     await require_images(session, "in the end")
@@ -66,7 +66,7 @@ async def look_for_rest(session: Session) -> str:
 
 async def clean_up(session: Session) -> str:
     """Ends the service, and removes all objects with its label, whatever failed before."""
-    session.says("the service's end")
+    session.show_progress("the service's end")
     failures, removed = "", 0
     try:
         ended = await session.service.end()
@@ -75,9 +75,9 @@ async def clean_up(session: Session) -> str:
     for reference in tuple(session.references):
         await session.infrastructure.images.remove(reference)
     while resources := await session.infrastructure.engine.list_resources():
-        session.says(f"the removal of {len(resources)} objects on the engine")
+        session.show_progress(f"the removal of {len(resources)} objects on the engine")
         removed += await _discard(session, resources)
-    named = await _named(session)
+    named = await _left_by_name(session)
     if named:
         failures += f"the engine still has {', '.join(named)}, without this instance's label: remove them by hand"
     if failures:
@@ -109,13 +109,13 @@ async def _delete_checkpoint(session: Session) -> None:
 
     async def gone() -> bool | None:
         found = await session.api.checkpoints(session.fork)
-        session.says("; ".join(f"checkpoint {one.name} is {one.phase}" for one in found))
+        session.show_progress("; ".join(f"checkpoint {one.name} is {one.phase}" for one in found))
         return None if found else True
 
     await session.poll(gone)
 
 
-async def _named(session: Session) -> list[str]:
+async def _left_by_name(session: Session) -> list[str]:
     """`kind name` of objects with the id of a cluster or template in their name, and of volumes that a trial used."""
     ids = await _ids(session)
     present = await session.names.all_names()

@@ -8,7 +8,7 @@ from dayfly.client import Checkpoint
 from dayfly.doctor.full.guest import Guest, guest
 from dayfly.doctor.full.report import TrialFailed
 from dayfly.doctor.full.session import WORKERS, Session
-from dayfly.doctor.full.trials.cold import NODES, kubernetes
+from dayfly.doctor.full.trials.cold import NODES, kubernetes, seconds_to_ready
 from dayfly.domain.cluster.naming import node_name
 
 CHECKPOINT: Final = "doctor"
@@ -32,7 +32,7 @@ async def fork(session: Session) -> str:
     await session.api.delete(first)
     await session.until(first, "deleted")
     session.fork = await _fork(session)
-    seconds = await _seconds(session, session.fork)
+    seconds = seconds_to_ready(await session.api.get(session.fork))
     identities.append(await _identities(session, session.fork))
     for kind, one, other in zip(("host key", "machine id", "random numbers"), *identities, strict=True):
         if one & other or (kind == "host key" and (one | other) & set(session.cold_host_keys)):
@@ -68,7 +68,7 @@ async def checkpoint(session: Session) -> str:
         boot_id, process = await _leave_mark(shell)
     after = await session.last_event(session.fork)
     await session.api.create_checkpoint(session.fork, CHECKPOINT)
-    ready = await session.poll(lambda: _made(session, after))
+    ready = await session.poll(lambda: _ready_checkpoint(session, after))
     await session.note_volumes()
     async with guest(session, session.fork, node_name(1)) as shell:
         await shell.run(f"kill {process}; echo changed >{_FILE}; echo new >{_FILE}.new; sync")
@@ -84,7 +84,7 @@ async def checkpoint(session: Session) -> str:
     return f"{ready.size_bytes >> 20} MiB; files and processes are as at the checkpoint; {await _clocks(session)}"
 
 
-async def sleep_and_wake(session: Session) -> str:
+async def hibernate_and_resume(session: Session) -> str:
     """Hibernation and resumption keep files, processes and ports."""
     await ready_fork(session)
     before = await session.api.get(session.fork)
@@ -138,14 +138,8 @@ async def _nothing_runs(session: Session) -> bool | None:
     """True when no container of the fork runs, else None."""
     found = await session.infrastructure.engine.list_containers(session.fork)
     running = sorted(one.name for one in found if one.state == "running")
-    session.says(f"the end of {', '.join(running)}")
+    session.show_progress(f"the end of {', '.join(running)}")
     return None if running else True
-
-
-async def _seconds(session: Session, cluster_id: str) -> float:
-    seen = await session.api.get(cluster_id)
-    assert seen.ready_at is not None  # noqa: S101 - it was ready
-    return (seen.ready_at - seen.created_at).total_seconds()
 
 
 async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[str], set[str]]:
@@ -184,7 +178,7 @@ async def _require_mark(shell: Guest, boot_id: str, process: str) -> None:
         raise TrialFailed("process_lost", f"a process on {shell.node} no longer runs")
 
 
-async def _made(session: Session, after: int) -> Checkpoint | None:
+async def _ready_checkpoint(session: Session, after: int) -> Checkpoint | None:
     """The checkpoint, once it is ready. Raises TrialFailed when it failed."""
     found = [one for one in await session.api.checkpoints(session.fork) if one.name == CHECKPOINT]
     if not found:
@@ -192,5 +186,5 @@ async def _made(session: Session, after: int) -> Checkpoint | None:
         reports = [event for event in events if event.id > after and event.type == "cluster.checkpoint"]
         code, reason = (reports[-1].code, reports[-1].message) if reports else (None, "no event has a reason")
         raise TrialFailed(code or "checkpoint_lost", f"the checkpoint does not exist: {reason}")
-    session.says(f"checkpoint: {found[0].phase}")
+    session.show_progress(f"checkpoint: {found[0].phase}")
     return found[0] if found[0].phase == "ready" else None

@@ -19,8 +19,8 @@ from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
 from dayfly.domain.cluster.timeouts import limits_for
 from dayfly.errors import ImageMissing
 from dayfly.images.container import TAG_LENGTH
+from dayfly.images.node_images import resolve_image
 from dayfly.images.recipe import recipe_names
-from dayfly.images.resolve import resolve_image
 
 _POLL_SECONDS: Final = 0.2
 _LINES_KEPT: Final = 200
@@ -57,7 +57,7 @@ async def find_image(session: Session) -> str:
     # By the digest's tag: a bake may move the other tag during the trials.
     own = next((name for name in info.references if name.endswith(f":{manifest.digest[:TAG_LENGTH]}")), reference)
     session.found_image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
-    session.says("booting a kernel on KVM")
+    session.show_progress("booting a kernel on KVM")
     session.accelerator = await session.infrastructure.accelerators.probe(image_id)
     session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)
     size = session.image.info.size_bytes / 1e6
@@ -69,7 +69,7 @@ async def start_service(session: Session) -> str:
     """API and worker start in a new process, and the API answers."""
     await session.service.start()
     while True:
-        session.says(f"the API at {session.service.url}")
+        session.show_progress(f"the API at {session.service.url}")
         try:
             version = await session.api.version()
         except Unreachable:
@@ -89,7 +89,7 @@ async def _bake(session: Session) -> None:
     try:
         async for line in process.stdout:
             lines.append(line.decode(errors="replace").rstrip())
-            session.says(f"bake: {lines[-1]}")
+            session.show_progress(f"bake: {lines[-1]}")
         code = await process.wait()
     except asyncio.CancelledError:
         process.send_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ from dayfly.doctor.full.session import Session, images_of_bake
 from dayfly.doctor.full.trials.saved import ready_fork
 from dayfly.domain.cluster.naming import LABEL_IMAGE, split_tag
 from dayfly.drivers.interfaces import TransferProgress
-from dayfly.images.transfer import push_image
+from dayfly.images.node_images import push_image
 
 SLOW_SECONDS: Final = 60.0
 """The report mentions a push that takes longer."""
@@ -32,14 +32,14 @@ async def transfer_image(session: Session) -> str:
     target = f"{registry.push}/doctor/{session.settings.instance.rpartition('-')[2]}:1"
     session.references.add(target)
     began = session.clock.monotonic()
-    await push_image(images, image.reference, target, lambda progress: session.says(_words("push", progress)))
+    await push_image(images, image.reference, target, lambda progress: session.show_progress(_words("push", progress)))
     push_seconds = session.clock.monotonic() - began
     repository, tag = split_tag(target.removeprefix(f"{registry.push}/"))
     async with RegistryApi(f"http://{registry.push}") as api:
         size = await api.image_size(repository, tag)
     await _require_names(session, "pushed")
     async for progress in images.pull(target):
-        session.says(_words("pull", progress))
+        session.show_progress(_words("pull", progress))
     pulled = await images.inspect(target)
     if pulled.labels.get(LABEL_IMAGE) != image.manifest_text:
         raise TrialFailed("image_differs", "the pulled image has another manifest than the pushed image")

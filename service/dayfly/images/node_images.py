@@ -1,4 +1,4 @@
-"""Node images on the engine and in registries. Not here: bakes (bake.py)."""
+"""Node images on the engine and in registries: listed, resolved, pushed, pulled. Not here: bakes (bake.py)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
-from dayfly.domain.image import ImageManifest
+from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
-from dayfly.errors import NotANodeImage
+from dayfly.errors import ImageMissing, NotANodeImage
 
 OnProgress = Callable[[TransferProgress], None]
 
@@ -32,6 +32,28 @@ async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
         except ValidationError:
             continue
     return tuple(sorted(found, key=lambda image: image.info.created_at, reverse=True))
+
+
+async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageManifest]:
+    """The content id and the manifest of the image at a full reference.
+
+    Raises ImageMissing, NotANodeImage, EngineUnavailable.
+    """
+    try:
+        info = await images.inspect(reference)
+    except ImageMissing as error:
+        hint = f"{error.message}; `dayfly image list` shows what there is, `dayfly image bake` makes one"
+        raise ImageMissing(hint) from error
+    label = info.labels.get(LABEL_IMAGE)
+    if label is None:
+        raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
+    try:
+        manifest = ImageManifest.model_validate_json(label)
+    except ValidationError as error:
+        raise NotANodeImage(f"the manifest of {reference} is not of a version that this Dayfly knows") from error
+    if manifest.schema_version < SCHEMA_VERSION:
+        raise NotANodeImage(f"{reference} was baked by an older Dayfly: `dayfly image bake` makes it anew")
+    return info.id, manifest
 
 
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:

@@ -7,8 +7,9 @@ import pytest
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
-from dayfly.images.transfer import list_images, pull_image, push_image
+from dayfly.images.node_images import list_images, pull_image, push_image, resolve_image
 from dayfly.testing.fakes import FakeImages
+from tests.support.specs import make_manifest
 
 SIZE = NodeSize(vcpus=1, memory_mib=256, disk_gib=8)
 MANIFEST = ImageManifest(recipe="bare", control_plane=SIZE, worker=SIZE, minimum=SIZE, digest="0123456789abcdef")
@@ -65,3 +66,13 @@ async def test_the_list_has_node_images_only_and_leaves_out_what_it_cannot_read(
     images.add("postgres:15")
     images.add_node_image("dayfly/future:latest", '{"schema_version": 3}')
     assert [image.manifest for image in await list_images(images)] == [MANIFEST]
+
+
+async def test_an_image_of_an_older_dayfly_is_refused_by_name() -> None:
+    images = FakeImages()
+    old = make_manifest().model_copy(update={"schema_version": 1})
+    images.add_node_image("dayfly/bare:latest", old.model_dump_json())
+    with pytest.raises(NotANodeImage, match="bake"):
+        await resolve_image(images, "dayfly/bare:latest")
+    images.add_node_image("dayfly/bare:latest", make_manifest().model_dump_json())
+    assert (await resolve_image(images, "dayfly/bare:latest"))[1] == make_manifest()
