@@ -52,9 +52,9 @@ async def test_what_is_told_with_a_phase_comes_before_it_or_not_at_all(store: St
     claim = await claim_new(store)
     told = NewEvent("cluster.expired", "its time is over")
     with pytest.raises(Internal):
-        await store.status.set_phase(claim, Phase.READY, told=told)
+        await store.status.set_phase(claim, Phase.READY, event=told)
     assert await reported(store, claim.cluster.id) == ()
-    await store.status.set_phase(claim, Phase.DELETING, told=told)
+    await store.status.set_phase(claim, Phase.DELETING, event=told)
     over, phase = await reported(store, claim.cluster.id)
     assert (over.type, phase.type, over.at) == ("cluster.expired", "phase", phase.at)
 

@@ -62,9 +62,9 @@ class Recovery:
         words = self._story(found)
         if pause:
             words += f"; started again in {pause:g} s"
-        told = NewEvent("cluster.recovering", words, node=self._node(claim, found))
+        event = NewEvent("cluster.recovering", words, node=self._node(claim, found))
         _log.info("recovering", cluster=cluster.id, damage=found.kind, containers=found.names)
-        fresh = await store.status.set_phase(claim, Phase.PROVISIONING, told=told)
+        fresh = await store.status.set_phase(claim, Phase.PROVISIONING, event=event)
         if pause:
             await self.context.clock.sleep(pause)
         return replace(claim, cluster=fresh)

@@ -133,8 +133,8 @@ class Snapshots:
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
         # Before anything is stopped: stopped containers of a ready cluster count as damage.
-        told = NewEvent("cluster.hibernated", words, seconds=seconds)
-        await self.context.store.status.set_phase(claim, Phase.HIBERNATED, told=told)
+        event = NewEvent("cluster.hibernated", words, seconds=seconds)
+        await self.context.store.status.set_phase(claim, Phase.HIBERNATED, event=event)
         await self.stop(claim)
         return True
 

@@ -20,10 +20,9 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.leases import guarded
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import fault_columns
 from dayfly.store.db.shared_queries import remove_clusters
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 

@@ -166,6 +166,13 @@ class Database:
             await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
+class StorePart:
+    """A part of the store, with queries of its own. Every public method may raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
 def _parse(url: str) -> URL:
     try:
         address = make_url(url)

@@ -92,16 +92,9 @@ def step_from(row: Row[Any]) -> StepReport:
 
 def event_from(row: Row[Any]) -> Event:
     """A row of `events`."""
-    return Event(
-        id=row.id,
-        at=row.at,
-        type=row.type,
-        message=row.message,
-        step=row.step,
-        node=row.node,
-        seconds=row.seconds,
-        code=row.code,
-    )
+    fields = row._asdict()
+    del fields["cluster_id"]
+    return Event(**fields)
 
 
 def template_from(row: Row[Any]) -> Template:
@@ -219,14 +212,7 @@ def step_columns(report: StepReport) -> dict[str, object]:
 
 def event_columns(event: NewEvent) -> dict[str, object]:
     """The columns of an event, without cluster and time."""
-    return {
-        "type": event.type,
-        "message": storable(event.message),
-        "step": event.step,
-        "node": event.node,
-        "seconds": event.seconds,
-        "code": event.code,
-    }
+    return {**vars(event), "message": storable(event.message)}
 
 
 def storable(text: str) -> str:
