@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -100,6 +101,11 @@ def bare_app() -> FastAPI:
     problems.install(app, [route for router in routers for route in router.routes])
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def document() -> str:
+    """The OpenAPI document as text, with sorted keys for small diffs. A test compares openapi.json."""
+    return json.dumps(bare_app().openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

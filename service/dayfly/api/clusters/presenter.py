@@ -113,7 +113,7 @@ def show_cluster(
 
 
 def show_hold(hold: domain.Hold | None) -> Hold | None:
-    return Hold(until=hold.until, reason=hold.reason, vms=hold.vms) if hold else None
+    return Hold.model_validate(hold, from_attributes=True) if hold else None
 
 
 def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
@@ -125,17 +125,7 @@ def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
 
 def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> tuple[Step, ...]:
     return tuple(
-        Step(
-            name=step.name,
-            node=step.node,
-            state=step.state,
-            attempt=step.attempt,
-            started_at=step.started_at,
-            finished_at=step.finished_at,
-            seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3),
-            detail=step.detail,
-            error_code=step.error_code,
-        )
+        Step(**vars(step), seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3))
         for step in steps
     )
 
@@ -168,16 +158,7 @@ def show_ports(cluster: domain.Cluster) -> PortList:
 
 
 def show_event(event: domain.Event) -> Event:
-    return Event(
-        id=event.id,
-        at=event.at,
-        type=event.type,
-        message=event.message,
-        step=event.step,
-        node=event.node,
-        seconds=event.seconds,
-        code=event.code,
-    )
+    return Event.model_validate(event, from_attributes=True)
 
 
 def _show_reset(to: BootSource | None) -> Literal["pristine"] | ToCheckpoint | None:
@@ -200,12 +181,7 @@ def show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorRe
 
 
 def show_checkpoint(checkpoint: checkpoints.Checkpoint) -> Checkpoint:
-    return Checkpoint(
-        name=checkpoint.name,
-        phase=checkpoint.phase,
-        created_at=checkpoint.created_at,
-        size_bytes=checkpoint.size_bytes,
-    )
+    return Checkpoint.model_validate(checkpoint, from_attributes=True)
 
 
 def shape_fields(spec: ClusterSpec) -> dict[str, object]:

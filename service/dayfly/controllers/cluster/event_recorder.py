@@ -42,13 +42,10 @@ class EventRecorder:
 
     def step(self, planned: PlannedStep, attempt: int) -> StepRecorder:
         """The recorder of one attempt at one step, which begins now."""
-        return StepRecorder(self, planned, attempt, self.clock)
+        return StepRecorder(self, planned, attempt)
 
-    def event(self, event: NewEvent) -> None:
-        self._queue.put_nowait(event)
-
-    def report(self, report: StepReport) -> None:
-        self._queue.put_nowait(report)
+    def add(self, item: StepReport | NewEvent) -> None:
+        self._queue.put_nowait(item)
 
     async def written(self) -> None:
         """Wait until all queued reports are stored. Cancelled, with the whole block, where the lease is lost."""
@@ -71,11 +68,11 @@ class EventRecorder:
 class StepRecorder:
     """Records one attempt at one step; it begins with the constructor."""
 
-    def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int, clock: Clock) -> None:
-        self._recorder, self._clock, self._began = recorder, clock, clock.monotonic()
+    def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int) -> None:
+        self._recorder, self._clock, self._began = recorder, recorder.clock, recorder.clock.monotonic()
         self._node = None if planned.node is None else node_name(planned.node)
-        self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, clock.now())
-        recorder.report(self._report)
+        self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, self._clock.now())
+        recorder.add(self._report)
         self._event("step.started", f"{self._label} began" + (f", attempt {attempt}" if attempt > 1 else ""))
 
     @property
@@ -107,14 +104,14 @@ class StepRecorder:
         return self._report.name + (f" of {self._node}" if self._node else "")
 
     def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        self._recorder.report(replace(self._report, state=state, detail=message, error_code=code))
+        self._recorder.add(replace(self._report, state=state, detail=message, error_code=code))
         self._event(type_, message, code)
 
     def _finish(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
         finished = replace(self._report, state=state, detail=message, error_code=code, finished_at=self._clock.now())
-        self._recorder.report(finished)
+        self._recorder.add(finished)
         self._event(type_, message, code)
 
     def _event(self, type_: str, message: str, code: str | None = None) -> None:
         seconds = None if type_ == "step.started" else round(self._clock.monotonic() - self._began, 3)
-        self._recorder.event(NewEvent(type_, message, self._report.name, self._node, seconds, code))
+        self._recorder.add(NewEvent(type_, message, self._report.name, self._node, seconds, code))
