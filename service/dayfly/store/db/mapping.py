@@ -78,16 +78,9 @@ def needs_columns(needs: Resources) -> dict[str, int]:
 
 def step_from(row: Row[Any]) -> StepReport:
     """A row of `steps`."""
-    return StepReport(
-        name=row.name,
-        node=row.node or None,
-        state=StepState(row.state),
-        attempt=row.attempt,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        detail=row.detail,
-        error_code=row.error_code,
-    )
+    fields = row._asdict()
+    del fields["id"], fields["cluster_id"]
+    return StepReport(**{**fields, "node": row.node or None, "state": StepState(row.state)})
 
 
 def event_from(row: Row[Any]) -> Event:
@@ -99,23 +92,12 @@ def event_from(row: Row[Any]) -> Event:
 
 def template_from(row: Row[Any]) -> Template:
     """A row of `templates`, with the count `forks`."""
-    return Template(
-        id=row.id,
-        key=row.key,
-        owner=row.owner,
-        spec=ClusterSpec.model_validate(row.spec),
-        phase=TemplatePhase(row.phase),
-        builder=row.builder,
-        created_at=row.created_at,
-        ready_at=row.ready_at,
-        last_used_at=row.last_used_at,
-        size_bytes=row.size_bytes,
-        uses=row.uses,
-        forks=row.forks,
-        failures=row.failures,
-        fault=_fault_from(row.fault),
-        failed_cluster=row.failed_cluster,
-    )
+    fields = row._asdict()
+    del fields["gone_at"]
+    fields["spec"] = ClusterSpec.model_validate(row.spec)
+    fields["phase"] = TemplatePhase(row.phase)
+    fields["fault"] = _fault_from(row.fault)
+    return Template(**fields)
 
 
 def checkpoint_from(row: Row[Any]) -> Checkpoint:
