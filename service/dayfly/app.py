@@ -155,24 +155,12 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
     )
 
 
-def garbage_collector(
-    settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock
-) -> GarbageCollector:
-    """The garbage collector of this installation."""
-    return GarbageCollector(
-        store,
-        infrastructure.engine,
-        clock,
-        grace_seconds=settings.orphan_grace_seconds,
-        history_seconds=settings.history_seconds,
-    )
-
-
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     """The API's dependencies."""
     drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
-    collector = garbage_collector(settings, store, infrastructure, clock)
+    collector = GarbageCollector(settings, store, engine, clock)
     return ApiServices(
+        settings=settings,
         store=store,
         resolve_image=partial(resolve_image, infrastructure.images),
         template_key_of=infrastructure.accelerators.template_key,
@@ -185,10 +173,6 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         remove_orphans=collector.remove_orphans,
         rules=host.rules,
         clock=clock,
-        max_ttl_seconds=settings.max_ttl_seconds,
-        default_ttl_seconds=settings.default_ttl_seconds,
-        max_hold_seconds=settings.max_hold_seconds,
-        fork_memory_overcommit=settings.fork_memory_overcommit,
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
     )
@@ -200,7 +184,7 @@ def worker_jobs(
     """The concurrent jobs of a worker process."""
     context = cluster_context(settings, store, infrastructure, clock)
     reconciler = reconciler_of(settings, context, clock, steps=steps)
-    collector = garbage_collector(settings, store, infrastructure, clock)
+    collector = GarbageCollector(settings, store, infrastructure.engine, clock)
     outages = Outages(store)
     options = WorkerOptions(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds

@@ -69,7 +69,7 @@ async def test_null_takes_the_time_to_live_away(http: httpx.AsyncClient, worker:
 
 
 async def test_null_is_the_servers_default_where_it_has_one(store: Store, infrastructure: Outside) -> None:
-    async with http_client(infrastructure.services(store, default_ttl_seconds=1800)) as http:
+    async with http_client(infrastructure.services(store, {"default_ttl_seconds": 1800})) as http:
         assert (await create(http))["ttl_seconds"] == 1800
         assert (await change(http, ttl_seconds=60))["ttl_seconds"] == 60
         assert (await change(http, ttl_seconds=None))["ttl_seconds"] == 1800

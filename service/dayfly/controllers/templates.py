@@ -116,12 +116,9 @@ class TemplateController:
                 continue  # the image was rebuilt: no caller can request the old one
             same = [template for template in templates if template.key == key]
             if not any(template.created_at >= ready_at or _blocks(template) for template in same):
-                await self._make(current, owner, key)
-
-    async def _make(self, spec: ClusterSpec, owner: str, key: str) -> None:
-        template, is_new = await self._store.templates.create(spec, owner, key)
-        if is_new:
-            _log.info("template queued", template=template.id, image=spec.image, owner=owner)
+                template, is_new = await self._store.templates.create(current, owner, key)
+                if is_new:
+                    _log.info("template queued", template=template.id, image=current.image, owner=owner)
 
     async def _retire(self, template: Template, why: str) -> None:
         await self._store.templates.retire(template.id)

@@ -64,6 +64,8 @@ def settings() -> Settings:
         # One that failed is looked at by what must hold afterwards; it is not to come and go meanwhile.
         template_retry_seconds=_NEVER,
         pool_retry_seconds=_NEVER,
+        orphan_grace_seconds=_NEVER,
+        history_seconds=_NEVER,
     )
 
 
@@ -135,9 +137,7 @@ class Stage:
                     await transaction.connection.execute(delete(one))
 
     def collector(self, store: Store | None = None, engine: FakeEngine | None = None) -> GarbageCollector:
-        return GarbageCollector(
-            store or self.store, engine or self.engine, self.clock, grace_seconds=_NEVER, history_seconds=_NEVER
-        )
+        return GarbageCollector(settings(), store or self.store, engine or self.engine, self.clock)
 
     async def is_quiet(self) -> bool:
         """Whether nobody works, and nothing is to be done soon."""

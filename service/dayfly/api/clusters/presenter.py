@@ -9,7 +9,6 @@ from typing import Literal
 
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain import checkpoint as checkpoints
-from dayfly.domain import image
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster import network, topology
 from dayfly.domain.cluster import spec as specs
@@ -45,7 +44,7 @@ def show_spec(spec: ClusterSpec) -> Spec:
         image=spec.image,
         image_id=spec.image_id,
         kubernetes_version=kubernetes.version if kubernetes else None,
-        control_plane=_show_size(spec.control_plane),
+        control_plane=NodeSize(**spec.control_plane.model_dump()),
         workers=Workers(count=spec.workers, **spec.worker.model_dump()),
         readiness=spec.readiness,
         labels=dict(spec.labels),
@@ -55,10 +54,6 @@ def show_spec(spec: ClusterSpec) -> Spec:
         isolation=spec.isolation,
         idle_seconds=spec.idle_seconds,
     )
-
-
-def _show_size(size: image.NodeSize) -> NodeSize:
-    return NodeSize(**size.model_dump())
 
 
 def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> ClusterSummary:
@@ -141,7 +136,7 @@ def show_node(
         name=node.name,
         role=node.role,
         address=network.node_address(node.index),
-        size=_show_size(node.size),
+        size=NodeSize(**node.size.model_dump()),
         ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
         memory=NodeMemory(**asdict(memory)) if memory else None,
         steps=show_steps([step for step in steps if step.node == node.name], now),

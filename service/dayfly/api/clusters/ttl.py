@@ -20,9 +20,9 @@ from dayfly.store import UNSET, Change
 def allowed_ttl(asked: int | None, services: ApiServices) -> int | None:
     """The TTL in seconds, or the default; None: no TTL. Raises InvalidRequest."""
     if asked is None:
-        return services.default_ttl_seconds
-    if asked > services.max_ttl_seconds:
-        raise InvalidRequest(f"ttl_seconds: at most {services.max_ttl_seconds} on this server")
+        return services.settings.default_ttl_seconds
+    if asked > services.settings.max_ttl_seconds:
+        raise InvalidRequest(f"ttl_seconds: at most {services.settings.max_ttl_seconds} on this server")
     return asked
 
 
@@ -30,7 +30,7 @@ def allowed_hold(asked: HoldRequest | None, services: ApiServices) -> Hold | Non
     """The requested hold. Raises InvalidRequest if its end is in the past, or too late."""
     if asked is None:
         return None
-    now, most = services.clock.now(), services.max_hold_seconds
+    now, most = services.clock.now(), services.settings.max_hold_seconds
     if asked.seconds is not None and asked.seconds > most:
         raise InvalidRequest(f"hold.seconds: at most {most} on this server")
     until = asked.until if asked.until is not None else now + timedelta(seconds=asked.seconds or 0)

@@ -59,8 +59,8 @@ class EventRecorder:
             while not self._queue.empty():
                 items.append(self._queue.get_nowait())
             ended = items[-1] is None
-            if said := [item for item in items if item is not None]:
-                await self._store.status.record(self._claim, said)
+            if entries := [item for item in items if item is not None]:
+                await self._store.status.record(self._claim, entries)
             for _ in items:
                 self._queue.task_done()
 
@@ -78,21 +78,21 @@ class StepRecorder:
     @property
     def progress(self) -> Callable[[str], None]:
         """Takes one sentence for a person."""
-        return lambda sentence: self._tell(StepState.RUNNING, "step.progress", sentence)
+        return lambda sentence: self._record(StepState.RUNNING, "step.progress", sentence)
 
     def waiting(self, reason: str, code: str | None = None) -> None:
-        self._tell(StepState.WAITING, "step.waiting", reason, code)
+        self._record(StepState.WAITING, "step.waiting", reason, code)
 
     def done(self, *, already: bool) -> None:
         words = f"{self._label} was done already" if already else f"{self._label} is done"
-        self._finish(StepState.DONE, "step.done", words)
+        self._record(StepState.DONE, "step.done", words)
 
     def failed(self, error: DayflyError, *, again_in_seconds: float | None) -> None:
         """`again_in_seconds` is None when this was the last attempt."""
         if again_in_seconds is None:
-            self._finish(StepState.FAILED, "step.failed", error.message, error.code)
+            self._record(StepState.FAILED, "step.failed", error.message, error.code)
         else:
-            self._tell(
+            self._record(
                 StepState.WAITING,
                 "step.retry",
                 f"{error.message}; again in {again_in_seconds:.0f} s",
@@ -103,13 +103,10 @@ class StepRecorder:
     def _label(self) -> str:
         return self._report.name + (f" of {self._node}" if self._node else "")
 
-    def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        self._recorder.add(replace(self._report, state=state, detail=message, error_code=code))
-        self._event(type_, message, code)
-
-    def _finish(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        finished = replace(self._report, state=state, detail=message, error_code=code, finished_at=self._clock.now())
-        self._recorder.add(finished)
+    def _record(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
+        finished_at = self._clock.now() if state in {StepState.DONE, StepState.FAILED} else None
+        report = replace(self._report, state=state, detail=message, error_code=code, finished_at=finished_at)
+        self._recorder.add(report)
         self._event(type_, message, code)
 
     def _event(self, type_: str, message: str, code: str | None = None) -> None:

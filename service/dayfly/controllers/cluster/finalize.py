@@ -13,7 +13,7 @@ from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, Fault, NewEvent
+from dayfly.domain.cluster.model import Fault, NewEvent
 from dayfly.errors import DayflyError, Failure, InfrastructureError
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.teardown import remove_everything
@@ -83,13 +83,13 @@ class Finalizer:
         """Whether the engine has nothing left of the cluster, and when to look again."""
         cluster = claim.cluster
         if cluster.held(claim.at):
-            await self._hold(claim, cluster)
+            await self._hold(claim)
             return False, Done()
         again = await self._remove(claim)
         return again is None, again or Done()
 
-    async def _hold(self, claim: Claim, cluster: Cluster) -> None:
-        hold = cluster.hold
+    async def _hold(self, claim: Claim) -> None:
+        cluster, hold = claim.cluster, claim.cluster.hold
         if hold is None or (cluster.phase is Phase.FAILED and hold.vms == "running"):
             return
         if hold.vms != "running":  # what failed cannot hibernate

@@ -107,18 +107,11 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
 
 def pool_from(row: Row[Any]) -> Pool:
     """A row of `pools`."""
-    return Pool(
-        id=row.id,
-        name=row.name,
-        owner=row.owner,
-        spec=ClusterSpec.model_validate(row.spec),
-        size=row.size,
-        maximum=row.maximum,
-        created_at=row.created_at,
-        schedule=tuple(map(_period_from, row.schedule)),
-        max_age_seconds=row.max_age_seconds,
-        condition=_condition_from(row.waiting),
-    )
+    fields = row._asdict()
+    fields["spec"] = ClusterSpec.model_validate(row.spec)
+    fields["schedule"] = tuple(map(_period_from, row.schedule))
+    fields["condition"] = _condition_from(fields.pop("waiting"))
+    return Pool(**fields)
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
