@@ -82,7 +82,7 @@ async def test_a_dry_run_sees_a_name_in_use(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
 
 
-async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClient, store: Store) -> None:
+async def test_the_same_key_and_body_give_the_same_cluster(http: httpx.AsyncClient, store: Store) -> None:
     headers = {"Idempotency-Key": "job-17"}
     first = await http.post("/v1/clusters", json={"image": "bare", "labels": {"a": "1"}}, headers=headers)
     body = {"labels": {"a": "1"}, "image": "bare", "workers": {"count": 0}}
@@ -94,7 +94,7 @@ async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClie
     assert len((await store.clusters.list()).clusters) == 1
 
 
-async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient) -> None:
+async def test_the_same_key_with_another_body_is_rejected(http: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "job-17"}
     await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     answer = await http.post("/v1/clusters", json={"image": "k8s"}, headers=headers)

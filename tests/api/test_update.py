@@ -261,7 +261,7 @@ async def test_the_earlier_end_counts(http: httpx.AsyncClient, worker: Worker) -
     assert at(beat["expires_at"]) == at(cluster["ready_at"]) + timedelta(seconds=60)
 
 
-async def test_a_heartbeat_nobody_asked_for(http: httpx.AsyncClient) -> None:
+async def test_a_heartbeat_without_an_interval_is_rejected(http: httpx.AsyncClient) -> None:
     await create(http)
     check_problem(await http.post("/v1/clusters/demo/heartbeat"), 409, "conflict")
     check_problem(await http.post("/v1/clusters/nothing/heartbeat"), 404, "not_found")

@@ -51,7 +51,7 @@ class ApiServices:
     follow_console: Callable[[str, str], AsyncIterator[bytes]]
     """What that console prints from now on; ends when the node does."""
     collect_diagnostics: Callable[[Cluster, ClusterSecrets | None], Awaitable[Mapping[str, str]]]
-    """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+    """Short name (`node01/console`, `engine`) → text without secrets. What cannot be collected is left out or named."""
     find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
     remove_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
     """Removes all orphans; those with an `error` are still there."""

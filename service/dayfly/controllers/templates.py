@@ -59,9 +59,10 @@ class TemplateController:
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}
         needed = await self._needed_by_pools()
         for template in templates:
+            age_seconds = (now - template.created_at).total_seconds()
             if template.phase is TemplatePhase.READY:
                 await self._examine(template, now, needed, failed)
-            elif template.phase is TemplatePhase.FAILED and self._may_be_tried_again(template, now):
+            elif template.phase is TemplatePhase.FAILED and age_seconds >= self._settings.template_retry_seconds:
                 await self._retire(template, "it failed, and the back-off is over")
         if self._settings.template_auto:
             await self._follow_cold_creations()
@@ -123,9 +124,6 @@ class TemplateController:
     async def _retire(self, template: Template, why: str) -> None:
         await self._store.templates.retire(template.id)
         _log.info("template retiring", template=template.id, image=template.spec.image, why=why)
-
-    def _may_be_tried_again(self, template: Template, now: datetime) -> bool:
-        return (now - template.created_at).total_seconds() >= self._settings.template_retry_seconds
 
 
 def _blocks(template: Template) -> bool:

@@ -123,7 +123,7 @@ class TemplateQueries(StorePart):
     async def renew(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
         """Retire a ready template and queue one of `spec` and `key` in its place, in one transaction: the new one.
 
-        None where one of `key` exists, or somebody else retired the old one before.
+        None where one of `key` exists, or the old one was retired before.
         """
         for _ in range(_ATTEMPTS):
             try:

@@ -181,8 +181,8 @@ class Snapshots:
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
         """When the event of a late clock was recorded; None: not since the machines were last paused."""
-        told = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
-        return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
+        event = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
+        return None if event is None or event.code is None or event.type != "cluster.resumed" else event.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context

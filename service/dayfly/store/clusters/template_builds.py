@@ -58,7 +58,7 @@ class TemplateBuilds(StorePart):
 async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
     """The builder or the verification of a template failed or is deleted: the template fails, if it still needs it.
 
-    Without a `fault`, somebody deleted the cluster.
+    Without a `fault`, the deletion of the cluster was requested.
     """
     await remove_clusters(transaction, clusters.c.id == row.id)
     fault = fault or Fault(

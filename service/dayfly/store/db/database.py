@@ -151,19 +151,16 @@ class Database:
     async def _prepare(self) -> None:
         async with translated(MIGRATION_SECONDS):
             if self._engine.dialect.name == "sqlite":
-                await self._use_wal()
+                async with self._engine.connect() as plain:
+                    connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+                    # In WAL mode readers and the writer do not block each other. The mode persists in the file.
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
                     await migrate(connection, seconds=MIGRATION_SECONDS)
         if self._listener is not None:
             await self._listener.connect()
-
-    async def _use_wal(self) -> None:
-        """In WAL mode readers and the writer do not block each other. The mode persists in the file."""
-        async with self._engine.connect() as plain:
-            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
 class StorePart:
