@@ -1,21 +1,18 @@
-"""The composition root: settings → store, drivers, steps → API and worker. The one file that knows every layer."""
+"""The composition root: settings → store, drivers, steps → API and worker. The one file that knows every layer.
+
+Not here: the process that runs them, its signals and its HTTP server (process.py).
+"""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import structlog
-import uvicorn
-
-from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
-from dayfly.clock import Clock, SystemClock
+from dayfly.clock import Clock
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
@@ -31,10 +28,10 @@ from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.engine_host import EngineHost
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.pools.controller import pool_controller
+from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.controllers.templates import template_controller
+from dayfly.controllers.templates import TemplateController
 from dayfly.domain.cluster.damage import RestartRules
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import CapacityRules
@@ -46,7 +43,6 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
-from dayfly.errors import DatabaseUnavailable
 from dayfly.images.node_images import resolve_image
 from dayfly.settings import Settings
 from dayfly.steps.boot import Boot
@@ -63,11 +59,6 @@ from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.smoke_test import SmokeTest
 from dayfly.steps.step import Step
 from dayfly.store import Store
-from dayfly.telemetry import configure_logging
-
-_log = structlog.get_logger(__name__)
-
-_DATABASE_PAUSE_SECONDS: Final = 1.0
 
 STEPS: Final[Mapping[str, Step]] = {
     "remove_stale": RemoveStale(),
@@ -164,32 +155,12 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
     )
 
 
-def worker_of(settings: Settings, store: Store, reconciler: Reconciler, outages: Outages, clock: Clock) -> Worker:
-    """The claim loop of this process."""
-    options = WorkerOptions(
-        settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
-    )
-    return Worker(store, reconciler.reconcile, options, outages, clock)
-
-
-def garbage_collector(
-    settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock
-) -> GarbageCollector:
-    """The garbage collector of this installation."""
-    return GarbageCollector(
-        store,
-        infrastructure.engine,
-        clock,
-        grace_seconds=settings.orphan_grace_seconds,
-        history_seconds=settings.history_seconds,
-    )
-
-
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     """The API's dependencies."""
     drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
-    collector = garbage_collector(settings, store, infrastructure, clock)
+    collector = GarbageCollector(settings, store, engine, clock)
     return ApiServices(
+        settings=settings,
         store=store,
         resolve_image=partial(resolve_image, infrastructure.images),
         template_key_of=infrastructure.accelerators.template_key,
@@ -202,55 +173,9 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         remove_orphans=collector.remove_orphans,
         rules=host.rules,
         clock=clock,
-        max_ttl_seconds=settings.max_ttl_seconds,
-        default_ttl_seconds=settings.default_ttl_seconds,
-        max_hold_seconds=settings.max_hold_seconds,
-        fork_memory_overcommit=settings.fork_memory_overcommit,
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
     )
-
-
-async def run(settings: Settings, *, api: bool, worker: bool) -> None:
-    """Run the API, a worker, or both in one process, until SIGTERM or SIGINT.
-
-    A stopping worker cancels its steps and releases its leases at once.
-    """
-    configure_logging(settings)
-    clock = SystemClock()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        store = await open_store(settings, clock, stop)
-        if store is None:
-            return
-        stack.push_async_callback(store.close)
-        infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
-        jobs: list[Coroutine[Any, Any, None]] = []
-        if worker:
-            jobs += worker_jobs(settings, store, infrastructure, clock)
-        if api:
-            jobs.append(_serve(settings, services_of(settings, store, infrastructure, clock)))
-        _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
-        await _until(stop, jobs)
-        _log.info("stopped")
-
-
-async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
-    """Open the store, with retries while PostgreSQL does not answer; None if `stop` is set meanwhile.
-
-    A SQLite file is not retried: raises DatabaseUnavailable, DatabaseInUse.
-    """
-    while not stop.is_set():
-        try:
-            return await Store.open(settings.database)
-        except DatabaseUnavailable as error:
-            if settings.database_file is not None:
-                raise
-            _log.warning("waiting for the database", reason=error.message)
-            await clock.sleep(_DATABASE_PAUSE_SECONDS)
-    return None
 
 
 def worker_jobs(
@@ -259,11 +184,14 @@ def worker_jobs(
     """The concurrent jobs of a worker process."""
     context = cluster_context(settings, store, infrastructure, clock)
     reconciler = reconciler_of(settings, context, clock, steps=steps)
-    collector = garbage_collector(settings, store, infrastructure, clock)
+    collector = GarbageCollector(settings, store, infrastructure.engine, clock)
     outages = Outages(store)
+    options = WorkerOptions(
+        settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
+    )
     specs = SpecRefresher(partial(resolve_image, infrastructure.images), infrastructure.accelerators.template_key)
     return [
-        worker_of(settings, store, reconciler, outages, clock).run(),
+        Worker(store, reconciler.reconcile, options, outages, clock).run(),
         Admission(store, infrastructure.host.offered, settings.poll_seconds).run(),
         EngineEventWatcher(
             store,
@@ -274,48 +202,6 @@ def worker_jobs(
             clock,
             survey_seconds=settings.survey_seconds,
         ).run(),
-        template_controller(settings, store, specs, clock).run(),
-        pool_controller(settings, store, specs, clock).run(),
+        TemplateController(settings, store, specs, clock).run(),
+        PoolController(settings, store, specs, clock).run(),
     ]
-
-
-async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> None:
-    """Run all jobs until `stop` is set or one job ends; then cancel the rest."""
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(job) for job in jobs]
-        stopping = group.create_task(stop.wait())
-        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (*running, stopping):
-            task.cancel()
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to `run`: uvicorn would delay them until its last response."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(settings: Settings, services: ApiServices) -> None:
-    """Serve HTTP until cancelled."""
-    server = _Server(
-        uvicorn.Config(
-            create_api(services),
-            host=settings.listen_address,
-            port=settings.listen_port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Held responses (?wait=) must not delay the end of the process.
-            timeout_graceful_shutdown=3,
-        )
-    )
-    serving = asyncio.ensure_future(server.serve())
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await serving
-        raise

@@ -1,4 +1,4 @@
-"""Structured logs on standard error. No secret is ever in them. Not here: metrics (api/system/routes_metrics.py)."""
+"""Structured logs on standard error. No secret is ever in them. Not here: metrics (api/system/routes.py)."""
 
 from __future__ import annotations
 

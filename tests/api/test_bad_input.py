@@ -61,7 +61,7 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
         ({"image": "bare", "readiness": "nodes"}, "invalid_request"),
     ],
 )
-async def test_a_wish_that_cannot_be_granted(
+async def test_an_invalid_request_is_rejected(
     http: httpx.AsyncClient, store: Store, body: dict[str, Any], code: str
 ) -> None:
     check_problem(await http.post("/v1/clusters", json=body), 422, code)

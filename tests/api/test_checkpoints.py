@@ -24,7 +24,7 @@ async def names(http: httpx.AsyncClient) -> list[str]:
     return [one["name"] for one in (await http.get(CHECKPOINTS)).json()["checkpoints"]]
 
 
-async def test_from_a_wish_to_nothing_left(http: httpx.AsyncClient, worker: Worker) -> None:
+async def test_from_a_request_to_its_deletion(http: httpx.AsyncClient, worker: Worker) -> None:
     asked = await http.post(CHECKPOINTS, json={"name": "first"})
     assert (asked.status_code, asked.json()["phase"], asked.json()["size_bytes"]) == (202, "creating", 0)
     assert (await http.get(asked.headers["location"])).json() == asked.json()

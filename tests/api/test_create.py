@@ -9,7 +9,10 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
+from dayfly.api.clusters import routes
 from dayfly.errors import ImageMissing
+from dayfly.schemas.base import RequestModel
+from dayfly.schemas.cluster_requests import ClusterRequest, HoldRequest, WorkersRequest
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from tests.support.api import Outside, Worker
 from tests.support.specs import IMAGE_ID, make_spec
@@ -79,7 +82,7 @@ async def test_a_dry_run_sees_a_name_in_use(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
 
 
-async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClient, store: Store) -> None:
+async def test_the_same_key_and_body_give_the_same_cluster(http: httpx.AsyncClient, store: Store) -> None:
     headers = {"Idempotency-Key": "job-17"}
     first = await http.post("/v1/clusters", json={"image": "bare", "labels": {"a": "1"}}, headers=headers)
     body = {"labels": {"a": "1"}, "image": "bare", "workers": {"count": 0}}
@@ -91,14 +94,14 @@ async def test_the_same_key_and_wish_give_the_same_cluster(http: httpx.AsyncClie
     assert len((await store.clusters.list()).clusters) == 1
 
 
-async def test_the_same_key_with_another_wish_is_refused(http: httpx.AsyncClient) -> None:
+async def test_the_same_key_with_another_body_is_rejected(http: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "job-17"}
     await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     answer = await http.post("/v1/clusters", json={"image": "k8s"}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused")
 
 
-async def test_a_repeated_wish_is_answered_even_when_its_image_has_gone(
+async def test_a_repeated_request_is_answered_even_when_its_image_has_gone(
     http: httpx.AsyncClient, infrastructure: Outside
 ) -> None:
     headers = {"Idempotency-Key": "job-17"}
@@ -135,7 +138,25 @@ async def test_a_key_that_an_earlier_release_kept_is_known(http: httpx.AsyncClie
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_reused")
 
 
-async def test_a_repeated_wish_for_what_is_ready_by_now(http: httpx.AsyncClient, worker: Worker) -> None:
+@pytest.mark.parametrize(
+    ("model", "first_fields"),
+    [
+        (
+            ClusterRequest,
+            "image control_plane workers readiness owner name labels ttl_seconds heartbeat_interval_seconds restart "
+            "hold",
+        ),
+        (WorkersRequest, "vcpus memory_mib disk_gib count"),
+        (HoldRequest, "until seconds reason vms"),
+    ],
+)
+def test_a_fingerprint_has_no_field_that_came_later(model: type[RequestModel], first_fields: str) -> None:
+    """A later field must be in _ADDED_FIELDS: else a retry after an upgrade is refused with its own key."""
+    added = routes._ADDED_FIELDS if model is ClusterRequest else ()
+    assert sorted(model.model_fields) == sorted([*first_fields.split(), *added])
+
+
+async def test_a_repeated_request_for_a_cluster_that_is_ready_by_now(http: httpx.AsyncClient, worker: Worker) -> None:
     headers = {"Idempotency-Key": "job-17"}
     first = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
     await worker.make()

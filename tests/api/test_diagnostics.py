@@ -84,9 +84,7 @@ async def test_it_has_no_secrets(http: httpx.AsyncClient, store: Store, worker: 
     assert secrets.bootstrap_token.encode() not in content
 
 
-async def test_an_engine_that_is_away_is_told_and_does_no_harm(
-    http: httpx.AsyncClient, infrastructure: Outside
-) -> None:
+async def test_an_outage_of_the_engine_is_named_in_the_bundle(http: httpx.AsyncClient, infrastructure: Outside) -> None:
     await create(http)
     infrastructure.diagnostics.broken = EngineUnavailable("the engine does not answer")
     files = await fetch(http, "demo")
@@ -94,7 +92,9 @@ async def test_an_engine_that_is_away_is_told_and_does_no_harm(
     assert json.loads(files["demo/cluster.json"])["phase"] == "pending"
 
 
-async def test_one_that_takes_too_long_is_told(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_a_collection_that_takes_too_long_is_named_in_the_bundle(
+    http: httpx.AsyncClient, infrastructure: Outside
+) -> None:
     await create(http)
     infrastructure.diagnostics.broken = TimeoutError()
     assert b"took longer" in (await fetch(http, "demo"))["demo/now/not-collected.txt"]

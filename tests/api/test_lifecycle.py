@@ -43,7 +43,7 @@ async def test_a_reset_keeps_all_that_leads_to_the_cluster(
     assert (await http.get("/v1/clusters/demo/kubeconfig")).text == kubeconfig
 
 
-async def test_the_same_reset_asked_for_twice_is_one(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
+async def test_a_reset_requested_twice_is_one(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
     assert await post(http, "reset") == await post(http, "reset", to="pristine")
     await worker.tend()
     assert (await http.get("/v1/clusters/demo")).json()["generation"] == 2

@@ -119,6 +119,6 @@ async def test_following_a_deleted_cluster_ends(http: httpx.AsyncClient, identit
     assert (answer["events"], answer["phase"]) == ([], "deleted")
 
 
-async def test_nobody_is_left_watching(http: httpx.AsyncClient, identity: str, worker: Worker, store: Store) -> None:
+async def test_no_watch_is_left(http: httpx.AsyncClient, identity: str, worker: Worker, store: Store) -> None:
     await held(http, "/v1/clusters/demo?wait=ready&timeout=60", worker.make())
     assert not store._database.notifier._watches

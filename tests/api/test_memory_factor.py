@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -25,7 +23,7 @@ def as_asked(image_id: str, manifest: ImageManifest) -> ClusterSpec:
 
 async def needs(store: Store, body: dict[str, str], factor: float) -> int:
     """The MiB that admission counts for a cluster of `body`."""
-    services = replace(Outside().services(store), fork_memory_overcommit=factor)
+    services = Outside().services(store, {"fork_memory_overcommit": factor})
     async with http_client(services) as client:
         answer = await client.post("/v1/clusters", json=body)
         assert answer.status_code == 202, answer.text

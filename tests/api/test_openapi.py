@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dayfly.api.openapi import document
+from dayfly.api.app import document
 
 REPO = Path(__file__).parents[2]
 

@@ -31,7 +31,7 @@ async def test_orphans_are_listed(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()) == (200, {"orphans": [GONE, USED]})
 
 
-async def test_what_could_not_be_removed_is_told(http: httpx.AsyncClient) -> None:
+async def test_an_orphan_that_was_not_removed_is_reported(http: httpx.AsyncClient) -> None:
     answer = await http.delete("/v1/orphans")
     assert (answer.status_code, answer.json()) == (200, {"orphans": [GONE, {**USED, "error": "volume is in use"}]})
 

@@ -72,7 +72,7 @@ async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClie
     assert [(one["purpose"], one["pool"]) for one in members] == [("pool_member", pool["id"])] * 2
 
 
-async def test_a_member_is_nobodys_until_it_is_taken(http: httpx.AsyncClient, worker: Worker) -> None:
+async def test_a_member_accepts_no_requests_until_it_is_claimed(http: httpx.AsyncClient, worker: Worker) -> None:
     await create(http)
     await fill(worker)
     [member, _] = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
@@ -90,7 +90,7 @@ async def test_a_member_is_nobodys_until_it_is_taken(http: httpx.AsyncClient, wo
     assert (await http.delete(path)).status_code == 202
 
 
-async def test_a_matching_wish_takes_a_member(http: httpx.AsyncClient, worker: Worker) -> None:
+async def test_a_matching_request_claims_a_member(http: httpx.AsyncClient, worker: Worker) -> None:
     await create(http)
     await fill(worker)
     body = {"name": "mine", "image": "bare", "labels": {"a": "b"}, "ttl_seconds": 600, "idle_seconds": 90}
@@ -120,7 +120,7 @@ async def test_ready_is_waited_for_until_its_machines_go_on(http: httpx.AsyncCli
 @pytest.mark.parametrize(
     "body", [{"isolation": "strict"}, {"owner": "them"}, {"control_plane": {"memory_mib": 600}}, {"image": "k8s"}]
 )
-async def test_another_wish_takes_none(http: httpx.AsyncClient, worker: Worker, body: dict[str, object]) -> None:
+async def test_another_request_claims_none(http: httpx.AsyncClient, worker: Worker, body: dict[str, object]) -> None:
     await create(http)
     await fill(worker)
     answer = await http.post("/v1/clusters", json={"image": "bare", **body})
@@ -200,7 +200,7 @@ async def test_a_name_is_taken_once(http: httpx.AsyncClient) -> None:
         ({"readiness": "usable"}, "invalid_request"),
     ],
 )
-async def test_a_wish_that_cannot_be_granted(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
+async def test_an_invalid_request_is_rejected(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
     wish = {"name": "ci", "image": "bare", "size": 1, **body}
     check_problem(await http.post("/v1/pools", json=wish), 422, code)
     assert (await http.get("/v1/pools")).json()["pools"] == []

@@ -27,7 +27,7 @@ async def phases(http: httpx.AsyncClient, query: str = "") -> list[tuple[str, st
     return [(one["owner"], one["phase"]) for one in found]
 
 
-async def test_from_a_wish_to_a_template(http: httpx.AsyncClient, worker: Worker) -> None:
+async def test_from_a_request_to_a_template(http: httpx.AsyncClient, worker: Worker) -> None:
     asked = await create(http, workers={"count": 1, "memory_mib": 300})
     assert (asked["phase"], asked["size_bytes"], asked["uses"], asked["error"]) == ("building", 0, 0, None)
     assert (asked["image"], asked["workers"]["count"], asked["workers"]["memory_mib"]) == ("dayfly/bare:latest", 1, 300)
@@ -128,7 +128,7 @@ async def test_one_that_could_not_be_made_says_why(http: httpx.AsyncClient, work
         ({"readiness": "usable"}, "invalid_request"),
     ],
 )
-async def test_a_wish_that_cannot_be_granted(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
+async def test_an_invalid_request_is_rejected(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
     check_problem(await http.post("/v1/templates", json={"image": "bare", **body}), 422, code)
     assert await phases(http) == []
 

@@ -69,7 +69,7 @@ async def test_null_takes_the_time_to_live_away(http: httpx.AsyncClient, worker:
 
 
 async def test_null_is_the_servers_default_where_it_has_one(store: Store, infrastructure: Outside) -> None:
-    async with http_client(infrastructure.services(store, default_ttl_seconds=1800)) as http:
+    async with http_client(infrastructure.services(store, {"default_ttl_seconds": 1800})) as http:
         assert (await create(http))["ttl_seconds"] == 1800
         assert (await change(http, ttl_seconds=60))["ttl_seconds"] == 60
         assert (await change(http, ttl_seconds=None))["ttl_seconds"] == 1800
@@ -261,7 +261,7 @@ async def test_the_earlier_end_counts(http: httpx.AsyncClient, worker: Worker) -
     assert at(beat["expires_at"]) == at(cluster["ready_at"]) + timedelta(seconds=60)
 
 
-async def test_a_heartbeat_nobody_asked_for(http: httpx.AsyncClient) -> None:
+async def test_a_heartbeat_without_an_interval_is_rejected(http: httpx.AsyncClient) -> None:
     await create(http)
     check_problem(await http.post("/v1/clusters/demo/heartbeat"), 409, "conflict")
     check_problem(await http.post("/v1/clusters/nothing/heartbeat"), 404, "not_found")

@@ -2,7 +2,8 @@
 
     python -m tests.bench.process engine|serve|api|worker SOCKET
 
-All else is the service's own: settings from DAYFLY_…, signals, wiring (dayfly/app.py). Run by fleet.py.
+All else is the service's own: settings from DAYFLY_…, signals (dayfly/process.py), wiring (dayfly/app.py). Run by
+fleet.py.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(role: str, socket: Path) -> None:
 
 
 def serve(settings: Settings, role: str, socket: Path) -> None:
-    from dayfly import app  # the engine's process, which starts first, needs nothing of it
+    from dayfly import app, process  # the engine's process, which starts first, needs nothing of it
     from dayfly.controllers.engine_host import EngineHost
 
     @asynccontextmanager
@@ -50,8 +51,8 @@ def serve(settings: Settings, role: str, socket: Path) -> None:
         yield app.Infrastructure(engine, images, drivers, host, FakePressure(), accelerators)  # type: ignore[arg-type]
         await engine.close()
 
-    with patch.object(app, "open_infrastructure", infrastructure):
-        asyncio.run(app.run(settings, api=role != "worker", worker=role != "api"))
+    with patch.object(process, "open_infrastructure", infrastructure):
+        asyncio.run(process.run(settings, api=role != "worker", worker=role != "api"))
 
 
 if __name__ == "__main__":

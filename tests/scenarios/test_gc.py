@@ -227,11 +227,9 @@ async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
         cluster = await world.create(make_spec())
         await world.store.updates.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
-    collector = world.collector()
-    await collector.look()
+    await world.collector().look()
     assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETED
-    collector._history_seconds = 0.0
-    await collector.look()
+    await world.collector(history_seconds=0.0).look()
     assert not (await world.store.clusters.list(phases=list(Phase))).clusters
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dayfly.app import open_store
 from dayfly.errors import DatabaseUnavailable
+from dayfly.process import open_store
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.clock import FakeClock

@@ -38,7 +38,7 @@ GIB = 1 << 30
 ADMITTER = Path(__file__).with_name("admitter.py")
 
 
-async def test_what_waits_is_due_for_nobody(store: Store) -> None:
+async def test_a_queued_cluster_is_not_due(store: Store) -> None:
     made = await create(store)
     assert (made.phase, made.admitted_at, made.reserved) == (Phase.PENDING, None, False)
     assert await store.leases.claim("worker", lease_seconds=60, limit=1) == ()
@@ -90,7 +90,7 @@ async def test_who_is_taken_back_while_the_decision_is_made_is_not_admitted(stor
     assert (cluster.desired, cluster.reserved) == (Desired.ABSENT, False)
 
 
-async def test_nobody_is_admitted_twice(store: Store) -> None:
+async def test_no_cluster_is_admitted_twice(store: Store) -> None:
     made = await create(store)
     chosen = (await store.admission.queue()).waiting
     await create(store)
@@ -192,7 +192,7 @@ async def test_stores_that_admit_at_once_see_what_the_others_decided(url: str) -
         assert (await stores[0].admission.queue()).in_use == offered
 
 
-async def test_admitting_nobody_changes_nothing(store: Store) -> None:
+async def test_an_empty_decision_changes_nothing(store: Store) -> None:
     made = await create(store)
     assert await store.admission.admit(lambda _: ()) == ()
     assert await store.clusters.get(made.id) == made
@@ -233,7 +233,7 @@ async def test_what_is_saved_takes_room_on_the_disk(store: Store) -> None:
     assert await saved() == Resources()
 
 
-async def test_nobody_begins_on_a_disk_that_is_full_of_templates(store: Store) -> None:
+async def test_no_cluster_is_admitted_to_a_disk_full_of_templates(store: Store) -> None:
     await create(store)
     room = Resources(100, 10**6, ONE.disk_gib)
     queue = await store.admission.queue()

@@ -39,7 +39,7 @@ async def test_a_checkpoint_is_made_by_who_claims_its_cluster(store: Store) -> N
     assert await store.leases.seconds_until_due() is None
 
 
-async def test_a_wish_under_a_claim_is_seen_when_it_ends(store: Store) -> None:
+async def test_a_request_under_a_claim_is_due_at_its_release(store: Store) -> None:
     ready = await make_ready(store)
     claim = await _make(store, ready.id, "one")
     await store.checkpoints.create(ready.id, "two")
@@ -64,7 +64,7 @@ async def test_a_checkpoint_that_is_discarded_frees_its_name(store: Store) -> No
     assert await store.checkpoints.create(ready.id, "one")
 
 
-async def test_one_that_is_wished_gone_while_it_is_made_is_not_ready(store: Store) -> None:
+async def test_a_checkpoint_deleted_during_its_creation_does_not_become_ready(store: Store) -> None:
     ready = await make_ready(store)
     await store.checkpoints.create(ready.id, "one")
     claim = await claim_one(store)

@@ -43,7 +43,7 @@ async def test_every_claim_has_a_higher_fence_than_those_before(store: Store) ->
     assert (await claim_one(store)).cluster.fence > second.cluster.fence > first.cluster.fence > 0
 
 
-async def test_a_claimed_cluster_is_nobody_elses(store: Store) -> None:
+async def test_a_claimed_cluster_cannot_be_claimed_again(store: Store) -> None:
     made = {(await create_due(store)).id for _ in range(5)}
     batches = await asyncio.gather(*(store.leases.claim(f"w{i}", lease_seconds=60, limit=2) for i in range(5)))
     assert all(len(batch) <= 2 for batch in batches)
@@ -122,7 +122,7 @@ async def test_released_at_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("due_in_seconds", [None, 3600.0])
-async def test_a_wish_during_the_claim_is_due_after_it(store: Store, due_in_seconds: float | None) -> None:
+async def test_a_request_under_the_claim_is_due_after_it(store: Store, due_in_seconds: float | None) -> None:
     claim = await claim_new(store)
     await store.updates.delete(claim.cluster.id)
     assert await store.leases.claim("other", lease_seconds=60, limit=1) == ()

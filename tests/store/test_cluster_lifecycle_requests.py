@@ -31,7 +31,7 @@ ONE = demand(make_spec())
 ASLEEP = hibernated_demand(make_spec())
 
 
-async def test_a_reset_is_wished_for_and_due_at_once(store: Store) -> None:
+async def test_a_requested_reset_is_due_at_once(store: Store) -> None:
     ready = await make_ready(store)
     assert await store.leases.seconds_until_due() is None
     wished = await store.lifecycle.reset(ready.name, IMAGE)
@@ -57,7 +57,7 @@ async def test_a_reset_is_fulfilled_in_place(store: Store) -> None:
 
 
 @pytest.mark.parametrize("due_in_seconds", [None, 3600])
-async def test_a_reset_that_is_wished_for_under_a_claim_is_seen_when_it_ends(
+async def test_a_reset_requested_under_a_claim_is_due_at_its_release(
     store: Store, due_in_seconds: float | None
 ) -> None:
     ready = await make_ready(store)
@@ -94,7 +94,7 @@ async def test_only_what_is_ready_can_be_reset_or_hibernated(store: Store) -> No
         await store.lifecycle.reset("nobody", IMAGE)
 
 
-async def test_one_wish_at_a_time(store: Store) -> None:
+async def test_one_request_at_a_time(store: Store) -> None:
     ready = await make_ready(store)
     await store.checkpoints.create(ready.id, "one")
     claim = await claim_one(store)
@@ -112,7 +112,7 @@ async def test_one_wish_at_a_time(store: Store) -> None:
 
 
 @pytest.mark.parametrize("purpose", [Purpose.TEMPLATE, Purpose.VERIFICATION, Purpose.POOL_MEMBER])
-async def test_what_is_not_a_callers_is_nobodys_to_wish_anything_of(store: Store, purpose: Purpose) -> None:
+async def test_clusters_of_templates_and_pools_accept_no_requests(store: Store, purpose: Purpose) -> None:
     found = await make_own(store, purpose)
     wishes: list[Callable[[], Awaitable[object]]] = [
         lambda: store.updates.change(found.name, Change(labels={"a": "b"})),
@@ -210,7 +210,7 @@ async def test_a_resume_under_the_claim_that_hibernates_is_seen_when_it_ends(sto
     assert (await claim_one(store)).cluster.desired is Desired.PRESENT
 
 
-async def test_who_has_the_claim_hears_of_a_wish(store: Store) -> None:
+async def test_a_request_notifies_the_holder_of_the_claim(store: Store) -> None:
     ready = await make_ready(store)
     with store.watch_requests(ready.id) as watch:
         await store.lifecycle.hibernate(ready.id)

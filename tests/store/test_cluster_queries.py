@@ -155,7 +155,7 @@ async def test_listing_by_labels_and_phases(store: Store) -> None:
     assert await listed(phases={Phase.DELETED, Phase.PENDING}, labels={"team": "x"}) == ["a", "d"]
 
 
-async def test_a_wish_for_deletion_may_be_repeated(store: Store) -> None:
+async def test_a_deletion_may_be_requested_again(store: Store) -> None:
     made = await create(store, "demo")
     first = await store.updates.delete("demo")
     assert first.desired is Desired.ABSENT
@@ -167,7 +167,7 @@ async def test_a_wish_for_deletion_may_be_repeated(store: Store) -> None:
         await store.updates.delete("demo")
 
 
-async def test_a_wish_makes_a_settled_cluster_due(store: Store) -> None:
+async def test_a_request_makes_a_settled_cluster_due(store: Store) -> None:
     claim = await claim_new(store)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
     await store.leases.release(claim, due_in_seconds=None)

@@ -48,13 +48,13 @@ async def test_a_move_that_the_table_has_not_changes_nothing(store: Store, phase
     assert await store.clusters.evidence(claim.cluster.id) == {}
 
 
-async def test_what_is_told_with_a_phase_comes_before_it_or_not_at_all(store: Store) -> None:
+async def test_an_event_given_with_a_phase_is_recorded_before_it_or_not_at_all(store: Store) -> None:
     claim = await claim_new(store)
     told = NewEvent("cluster.expired", "its time is over")
     with pytest.raises(Internal):
-        await store.status.set_phase(claim, Phase.READY, told=told)
+        await store.status.set_phase(claim, Phase.READY, event=told)
     assert await reported(store, claim.cluster.id) == ()
-    await store.status.set_phase(claim, Phase.DELETING, told=told)
+    await store.status.set_phase(claim, Phase.DELETING, event=told)
     over, phase = await reported(store, claim.cluster.id)
     assert (over.type, phase.type, over.at) == ("cluster.expired", "phase", phase.at)
 
@@ -130,7 +130,7 @@ async def test_events_are_read_in_order_and_from_where_one_stopped(store: Store)
     assert await store.clusters.events(claim.cluster.id, after=events[-1].id) == ()
 
 
-async def test_a_reader_who_goes_on_from_the_last_event_misses_none(store: Store) -> None:
+async def test_a_reader_that_continues_after_the_last_event_misses_none(store: Store) -> None:
     claim = await claim_new(store)
     seen: list[str] = []
 

@@ -192,7 +192,7 @@ async def test_silence_from_the_beginning_ends_a_cluster_that_asks_for_heartbeat
     assert (await claim_one(store)).cluster.desired is Desired.ABSENT
 
 
-async def test_a_heartbeat_moves_the_end_and_disturbs_nobody(store: Store) -> None:
+async def test_a_heartbeat_extends_the_expiry_without_a_notification(store: Store) -> None:
     before = await ready(store, heartbeat_interval_seconds=60)
     for time in (clusters.c.heartbeat_at, clusters.c.expires_at):
         await set_back(store, before.id, time, 30)
@@ -207,7 +207,7 @@ async def test_a_heartbeat_moves_the_end_and_disturbs_nobody(store: Store) -> No
     assert {event.type for event in await store.clusters.events(before.id)} == {"cluster.admitted", "phase"}
 
 
-async def test_only_who_asked_for_heartbeats_sends_them(store: Store) -> None:
+async def test_a_heartbeat_needs_a_heartbeat_interval(store: Store) -> None:
     made = await create(store)
     with pytest.raises(Conflict):
         await store.updates.heartbeat(made.id)

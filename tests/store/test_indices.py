@@ -67,7 +67,7 @@ async def store(sqlite_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-async def test_what_is_asked_often_is_looked_up(store: Store, question: str) -> None:
+async def test_frequent_queries_use_an_index(store: Store, question: str) -> None:
     await create(store, "demo")
     ask, indices = QUESTIONS[question]
     statements: list[tuple[str, Any]] = []

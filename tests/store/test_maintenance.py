@@ -56,7 +56,7 @@ async def test_a_nudge_under_a_claim_is_due_after_it(store: Store, due_in_second
     assert await store.leases.claim("worker", lease_seconds=60, limit=1) == ()
 
 
-async def test_a_nudge_moves_nobody_back_in_line_and_wakes_no_deleted_one(store: Store) -> None:
+async def test_a_requeue_postpones_no_cluster_and_skips_deleted_ones(store: Store) -> None:
     made = await create(store)
     await admit_all(store)
     gone = (await store.leases.claim("worker", lease_seconds=60, limit=1))[0]

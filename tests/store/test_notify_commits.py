@@ -35,7 +35,7 @@ async def test_a_waiter_is_woken(store: Store) -> None:
         assert await waiter
 
 
-async def test_who_watches_one_cluster_is_not_told_of_another(store: Store) -> None:
+async def test_a_watch_is_not_woken_for_another_cluster(store: Store) -> None:
     claim = await claim_new(store)
     other = await create(store)
     with store.watch(claim.cluster.id) as mine, store.watch(other.id) as others:
@@ -120,7 +120,7 @@ async def test_what_changes_the_queue_or_the_room_wakes_admission(store: Store) 
         assert not await queue.wait(QUIET), "nothing was held any more"
 
 
-async def test_looking_for_work_wakes_nobody(store: Store) -> None:
+async def test_a_claim_wakes_no_watch(store: Store) -> None:
     made = await create_due(store)
     with store.watch(made.id) as watch, store.watch_work() as work, store.watch_queue() as queue:
         [claim] = await store.leases.claim("worker", lease_seconds=60, limit=1)

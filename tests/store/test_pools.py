@@ -29,7 +29,7 @@ async def _fill(store: Store, count: int, new: NewPool = POOL) -> tuple[Pool, tu
     return pool, await make_members(store, pool, count)
 
 
-async def test_a_pool_is_kept_as_it_was_wished_for(store: Store) -> None:
+async def test_a_pool_is_stored_as_requested(store: Store) -> None:
     pool = await store.pools.create(NewPool("warm", "me", make_spec(), 2, 5, SCHEDULE, 3600))
     assert await store.pools.get("warm") == await store.pools.get(pool.id) == pool
     assert await store.pools.list() == (pool,)
@@ -46,7 +46,7 @@ async def test_a_pool_is_changed_where_something_else_is_wanted(store: Store) ->
     assert (changed.size, changed.schedule, changed.maximum, changed.max_age_seconds) == (0, (), 9, 60)
 
 
-async def test_what_keeps_a_pool_from_being_filled_is_told_and_taken_back(store: Store) -> None:
+async def test_the_condition_of_a_pool_is_set_and_cleared(store: Store) -> None:
     pool = await store.pools.create(POOL)
     waiting = PoolCondition("image_missing", "no such image: b\ufffdre")
     await store.pools.set_condition(pool.id, PoolCondition("image_missing", "no such image: b\0re"))
@@ -106,7 +106,7 @@ async def test_a_pool_is_filled_up_once_though_many_do_it_at_once(url: str) -> N
         assert len(await stores[0].pools.members(pool.id)) == 4
 
 
-async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> None:
+async def test_a_matching_request_claims_a_member_at_once(store: Store) -> None:
     pool, [first, second] = await _fill(store, 2)
     for member in (first, second):
         await set_back(store, member.id, clusters.c.created_at)
@@ -134,7 +134,7 @@ async def test_a_wish_that_a_member_fits_is_fulfilled_at_once(store: Store) -> N
     assert (await store.admission.past()).provisioning_seconds is None, "it tells nothing of how long making one takes"
 
 
-async def test_a_label_that_a_member_has_already_keeps_nobody_from_getting_it(store: Store) -> None:
+async def test_a_labelled_member_can_be_claimed(store: Store) -> None:
     [member] = (await _fill(store, 1))[1]
     async with store._database.write() as transaction:
         row = {"cluster_id": member.id, "key": "a", "value": "b"}
@@ -221,7 +221,7 @@ async def test_an_idempotency_key_gives_the_member_that_it_took(store: Store) ->
     assert len(await store.pools.members(pool.id)) == 1
 
 
-async def test_nobody_gets_what_another_has(url: str) -> None:
+async def test_no_member_is_claimed_twice(url: str) -> None:
     """More callers than members: who comes too late waits in the queue."""
     async with several_stores(url, 3) as stores:
         _, members = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))

@@ -67,7 +67,7 @@ async def test_templates_are_counted_by_phase_and_those_that_are_gone_are_not(st
     assert sum(counts.values()) == 1
 
 
-async def test_each_shape_that_was_made_from_nothing_is_told_once(store: Store) -> None:
+async def test_each_shape_provisioned_without_a_template_is_listed_once(store: Store) -> None:
     company = Company(store)
     began = datetime.now(UTC) - timedelta(seconds=5)
     for _ in range(3):
@@ -80,7 +80,7 @@ async def test_each_shape_that_was_made_from_nothing_is_told_once(store: Store) 
     assert len(await store.statistics.cold_shapes(HOUR, 1)) == 1
 
 
-async def test_what_no_template_could_have_served_is_not_told(store: Store) -> None:
+async def test_shapes_that_no_template_can_serve_are_not_listed(store: Store) -> None:
     company = Company(store)
     await cold(company, isolation="strict")
     await company.make_template(make_spec(workers=2))

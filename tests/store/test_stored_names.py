@@ -36,7 +36,7 @@ async def raw(store: Store, query: str) -> list[object]:
 
 
 @pytest.mark.parametrize("names", [CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES])
-def test_no_stored_value_stands_for_two_names(names: Renames) -> None:
+def test_each_stored_value_has_one_name(names: Renames) -> None:
     assert len(set(names.values())) == len(names)
     assert {name: present(names, stored(names, name)) for name in names} == {name: name for name in names}
 

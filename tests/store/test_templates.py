@@ -183,7 +183,7 @@ async def test_a_template_is_gone_when_its_last_fork_is(store: Store) -> None:
     assert await store.templates.known() == {}
 
 
-async def test_a_failed_template_goes_when_somebody_wants_it_to(store: Store) -> None:
+async def test_a_failed_template_is_retired_on_request(store: Store) -> None:
     claim = await _build(store)
     await store.status.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
     await move(store, claim, Phase.DELETING, Phase.DELETED)
@@ -216,7 +216,7 @@ async def test_an_unknown_template_is_not_found(store: Store) -> None:
     assert await store.templates.secrets("0123456789ab") is None
 
 
-async def test_what_templates_are_made_of_is_listed_only_when_asked_for(store: Store) -> None:
+async def test_builders_are_listed_only_on_request(store: Store) -> None:
     template, _ = await store.templates.create(make_spec(), "default", "key")
     assert (await store.clusters.list()).clusters == ()
     found = await store.clusters.list(purposes={Purpose.TEMPLATE})

@@ -186,7 +186,7 @@ async def test_the_living_are_finished(old_url: str) -> None:
         await store.close()
 
 
-async def test_a_replica_of_the_release_goes_on_beside_us(old_url: str, rows: Rows) -> None:
+async def test_a_replica_of_the_release_keeps_working(old_url: str, rows: Rows) -> None:
     """What it inserts has only the columns that it knows."""
     store = await Store.open(old_url)
     try:
@@ -227,7 +227,7 @@ async def test_what_is_saved_and_kept_warm_is_there_still(old_url: str, rows: Ro
 
 
 @pytest.mark.parametrize("rows", ["0004"], indirect=True)
-async def test_what_is_wrong_with_pools_and_templates_is_told_still(old_url: str, rows: Rows) -> None:
+async def test_conditions_of_pools_and_faults_of_templates_are_kept(old_url: str, rows: Rows) -> None:
     store = await Store.open(old_url)
     try:
         [pool] = await store.pools.list()

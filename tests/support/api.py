@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, VmExited
+from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
@@ -159,7 +161,7 @@ class Outside:
     memory: Memory = field(default_factory=Memory)
     orphans: Orphans = field(default_factory=Orphans)
 
-    def services(self, store: Store, **changes: Any) -> ApiServices:
+    def services(self, store: Store, settings: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
             "store": store,
             "resolve_image": self.images.resolve,
@@ -173,10 +175,7 @@ class Outside:
             "template_key_of": template_key_of,
             "rules": RULES,
             "clock": SystemClock(),
-            "max_ttl_seconds": 86400,
-            "default_ttl_seconds": None,
-            "max_hold_seconds": 7200,
-            "fork_memory_overcommit": 1.0,
+            "settings": Settings(max_ttl_seconds=86400, max_hold_seconds=7200, **settings),
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
         }

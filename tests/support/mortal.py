@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from dayfly.domain.cluster.topology import ContainerSpec
-from dayfly.store.db.store_part import StorePart
+from dayfly.store.db.database import StorePart
 from dayfly.testing.fakes import FakeEngine
 
 _REMEMBERED_CALLS: Final = 80

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dayfly.clock import SystemClock
-from dayfly.controllers.pools.controller import PoolController, pool_controller
+from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.controllers.templates import TemplateController, template_controller
+from dayfly.controllers.templates import TemplateController
 from dayfly.domain.cluster.boot_source import IMAGE, TEMPLATE
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Fault, Purpose
@@ -60,10 +60,10 @@ class Company:
         return template_key(spec, owner, self.accelerator, "")
 
     def templates(self, **settings: object) -> TemplateController:
-        return template_controller(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
+        return TemplateController(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
 
     def pools(self, **settings: object) -> PoolController:
-        return pool_controller(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
+        return PoolController(Settings(**settings), self.store, self.specs(), self.clock)  # type: ignore[arg-type]
 
     async def work(self) -> None:
         """Bring every cluster to where it is to be, as a worker would."""

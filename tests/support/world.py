@@ -100,10 +100,9 @@ class World:
 
         return Admission(self.store, offered, 5)
 
-    def collector(self, *, grace_seconds: float = 0.0) -> GarbageCollector:
-        return GarbageCollector(
-            self.store, self.engine, self.clock, grace_seconds=grace_seconds, history_seconds=NEVER_SECONDS
-        )
+    def collector(self, *, grace_seconds: float = 0.0, history_seconds: float = NEVER_SECONDS) -> GarbageCollector:
+        settings = Settings(orphan_grace_seconds=grace_seconds, history_seconds=history_seconds)
+        return GarbageCollector(settings, self.store, self.engine, self.clock)
 
     def watcher(self) -> EngineEventWatcher:
         # On real time: a pause between two surveys that takes no time would leave none for anything else.

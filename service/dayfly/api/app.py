@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -22,7 +23,7 @@ from dayfly.api.clusters import (
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.pools import routes as pools
 from dayfly.api.system import routes as system
-from dayfly.api.system import routes_metrics, routes_orphans
+from dayfly.api.system import routes_orphans
 from dayfly.api.templates import routes as templates
 
 _DESCRIPTION: Final = """\
@@ -47,17 +48,18 @@ A failed cluster has an `error` with a code and the names of its `evidence`, tex
 id, for a configured time; `/v1/clusters/{cluster}/diagnostics` has all of them in one file.
 """
 _ROUTES: Final = (
-    *(
-        routes,
-        routes_update,
-        routes_lifecycle,
-        routes_checkpoints,
-        routes_access,
-        routes_diagnostics,
-        routes_nodes,
-        routes_events,
-    ),
-    *(templates, pools, routes_orphans, system, routes_metrics),
+    routes,
+    routes_update,
+    routes_lifecycle,
+    routes_checkpoints,
+    routes_access,
+    routes_diagnostics,
+    routes_nodes,
+    routes_events,
+    templates,
+    pools,
+    routes_orphans,
+    system,
 )
 _PROBLEMS: Final = {
     400: "`malformed_json`",
@@ -100,6 +102,11 @@ def bare_app() -> FastAPI:
     problems.install(app, [route for router in routers for route in router.routes])
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def document() -> str:
+    """The OpenAPI document as text, with sorted keys for small diffs. A test compares openapi.json."""
+    return json.dumps(bare_app().openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from dayfly.domain.engine_resource import Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import ClusterSecrets
+from dayfly.settings import Settings
 from dayfly.store import Store
 
 ReadinessCheck = Callable[[], Awaitable[object]]
@@ -29,13 +30,13 @@ ReadinessCheck = Callable[[], Awaitable[object]]
 class ApiServices:
     """Dependencies and limits of the API.
 
-    `rules`: the host's resources for clusters. `max_ttl_seconds`: the longest TTL, extensions included.
-    `default_ttl_seconds`: the TTL of requests without one; None: such clusters do not expire. `max_hold_seconds`: the
-    longest hold, from now. `fork_memory_overcommit`: MiB of fork memory for each MiB reserved.
+    `settings`: the limits of TTLs and holds, and the memory overcommit of forks. `rules`: the host's resources for
+    clusters.
     `checks`: name of a dependency → check. `allowed_hosts`: accepted host names in the Host header, without ports; None
     accepts any.
     """
 
+    settings: Settings
     store: Store
     resolve_image: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
     """The content id and the manifest of the image at a full reference. Raises ImageMissing, NotANodeImage."""
@@ -50,16 +51,12 @@ class ApiServices:
     follow_console: Callable[[str, str], AsyncIterator[bytes]]
     """What that console prints from now on; ends when the node does."""
     collect_diagnostics: Callable[[Cluster, ClusterSecrets | None], Awaitable[Mapping[str, str]]]
-    """Short name (`node01/console`, `engine`) → text, free of secrets. What cannot be had is left out or told."""
+    """Short name (`node01/console`, `engine`) → text without secrets. What cannot be collected is left out or named."""
     find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
     remove_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
     """Removes all orphans; those with an `error` are still there."""
     clock: Clock
     rules: CapacityRules
-    max_ttl_seconds: int
-    max_hold_seconds: int
-    default_ttl_seconds: int | None
-    fork_memory_overcommit: float
     checks: Mapping[str, ReadinessCheck]
     allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dayfly import app as server
-from dayfly.api.openapi import document
+from dayfly.api.app import document
 from dayfly.cli.errors import CommandError
 from dayfly.cli.server_settings import server_settings
+from dayfly.process import run
 
 Address = Annotated[str | None, typer.Option(help="Listen address. Default: DAYFLY_LISTEN_ADDRESS, or 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Listen port. Default: DAYFLY_LISTEN_PORT, or 8700.")]
@@ -48,4 +48,4 @@ def _run(*, api: bool, worker: bool, **given: Any) -> None:
             f"`dayfly {'api' if api else 'worker'}` needs PostgreSQL (DAYFLY_DATABASE_URL=postgresql+asyncpg://…): "
             f"SQLite ({settings.database_file}) serves one process, `dayfly serve`",
         )
-    asyncio.run(server.run(settings, api=api, worker=worker))
+    asyncio.run(run(settings, api=api, worker=worker))

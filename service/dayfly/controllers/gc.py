@@ -21,6 +21,7 @@ from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import DayflyError, Failure
+from dayfly.settings import Settings
 from dayfly.store import Known, Store
 
 _log = structlog.get_logger(__name__)
@@ -90,19 +91,10 @@ def find_damaged(resources: Sequence[EngineResource], known: Collection[Known]) 
 
 
 class GarbageCollector:
-    """Compares the engine with the records. `grace_seconds`: for objects of clusters that were never on record."""
+    """Compares the engine with the records."""
 
-    def __init__(
-        self,
-        store: Store,
-        engine: ContainerEngine,
-        clock: Clock,
-        *,
-        grace_seconds: float,
-        history_seconds: float,
-    ) -> None:
-        self._store, self._engine, self._clock = store, engine, clock
-        self._grace_seconds, self._history_seconds = grace_seconds, history_seconds
+    def __init__(self, settings: Settings, store: Store, engine: ContainerEngine, clock: Clock) -> None:
+        self._settings, self._store, self._engine, self._clock = settings, store, engine, clock
         self._first_seen: dict[str, float] = {}
 
     async def look(self) -> None:
@@ -111,9 +103,13 @@ class GarbageCollector:
         known = await self._store.maintenance.known()
         await self._store.maintenance.requeue(find_damaged(resources, known))
         orphans = await self._without_owner(resources, known)
-        await self._remove([orphan for orphan in orphans if self._ripe(orphan)])
-        self._forget_seen(orphans)
-        while await self._store.maintenance.purge_deleted(self._history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
+        for orphan in orphans:
+            if self._ripe(orphan):
+                await self._try_remove(orphan)
+        present = {orphan.resource.id for orphan in orphans}
+        self._first_seen = {id_: at for id_, at in self._first_seen.items() if id_ in present}
+        history_seconds = self._settings.history_seconds
+        while await self._store.maintenance.purge_deleted(history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
             pass
 
     async def orphans(self) -> tuple[Orphan, ...]:
@@ -138,12 +134,11 @@ class GarbageCollector:
         resource = orphan.resource
         _log.info("orphan removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)
 
-    async def _remove(self, orphans: Sequence[Orphan]) -> None:
-        for orphan in orphans:
-            try:
-                await self.remove(orphan)
-            except DayflyError as error:
-                _log.warning("an orphan cannot be removed yet", name=orphan.resource.name, code=error.code)
+    async def _try_remove(self, orphan: Orphan) -> None:
+        try:
+            await self.remove(orphan)
+        except DayflyError as error:
+            _log.warning("an orphan cannot be removed yet", name=orphan.resource.name, code=error.code)
 
     async def _without_owner(self, resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[Orphan, ...]:
         unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known} - {""}
@@ -155,14 +150,10 @@ class GarbageCollector:
     def _ripe(self, orphan: Orphan) -> bool:
         if orphan.on_record:
             return True
-        now, resource = self._clock.monotonic(), orphan.resource
+        now, resource, grace_seconds = self._clock.monotonic(), orphan.resource, self._settings.orphan_grace_seconds
         if resource.id not in self._first_seen:
             self._first_seen[resource.id] = now
             _log.warning(
-                "orphan found", kind=resource.kind, name=resource.name, why=orphan.why, removed_in=self._grace_seconds
+                "orphan found", kind=resource.kind, name=resource.name, why=orphan.why, removed_in=grace_seconds
             )
-        return now - self._first_seen[resource.id] >= self._grace_seconds
-
-    def _forget_seen(self, orphans: Sequence[Orphan]) -> None:
-        present = {orphan.resource.id for orphan in orphans}
-        self._first_seen = {id_: at for id_, at in self._first_seen.items() if id_ in present}
+        return now - self._first_seen[resource.id] >= grace_seconds

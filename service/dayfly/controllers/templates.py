@@ -7,7 +7,6 @@ Every worker process runs it; each write is one transaction that may be repeated
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -30,22 +29,11 @@ _BATCH_SECONDS: Final = 1.0
 """Batches the changes of many clusters into one look."""
 
 
-@dataclass(frozen=True)
-class TemplateRules:
-    """When templates are retired, and built automatically; times in seconds."""
-
-    max_age_seconds: float
-    unused_seconds: float
-    retry_seconds: float
-    auto: bool
-    look_seconds: float
-
-
 class TemplateController:
     """Looks at all templates periodically, and at retiring ones whenever a cluster is deleted."""
 
-    def __init__(self, store: Store, specs: SpecRefresher, rules: TemplateRules, clock: Clock) -> None:
-        self._store, self._specs, self._rules, self._clock = store, specs, rules, clock
+    def __init__(self, settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> None:
+        self._settings, self._store, self._specs, self._clock = settings, store, specs, clock
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -54,7 +42,7 @@ class TemplateController:
             while True:
                 now = self._clock.monotonic()
                 try:
-                    if looked is None or now - looked >= self._rules.look_seconds:
+                    if looked is None or now - looked >= self._settings.survey_seconds:
                         looked = now
                         await self.look()
                     else:
@@ -62,7 +50,7 @@ class TemplateController:
                 except DayflyError as error:
                     _log.warning("cannot reconcile templates", code=error.code, reason=error.message)
                 await self._clock.sleep(_BATCH_SECONDS)
-                await watch.wait(self._rules.look_seconds)
+                await watch.wait(self._settings.survey_seconds)
 
     async def look(self) -> None:
         """One look at all templates. Raises EngineUnavailable, DatabaseUnavailable."""
@@ -71,11 +59,12 @@ class TemplateController:
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}
         needed = await self._needed_by_pools()
         for template in templates:
+            age_seconds = (now - template.created_at).total_seconds()
             if template.phase is TemplatePhase.READY:
                 await self._examine(template, now, needed, failed)
-            elif template.phase is TemplatePhase.FAILED and self._may_be_tried_again(template, now):
+            elif template.phase is TemplatePhase.FAILED and age_seconds >= self._settings.template_retry_seconds:
                 await self._retire(template, "it failed, and the back-off is over")
-        if self._rules.auto:
+        if self._settings.template_auto:
             await self._follow_cold_creations()
         await self.close()
 
@@ -90,12 +79,12 @@ class TemplateController:
         self, template: Template, now: datetime, needed: Collection[str], failed: Collection[str]
     ) -> None:
         spec, key = await self._now(template.spec, template.owner)
-        unused_seconds = float("inf") if template.key in needed else self._rules.unused_seconds
+        unused_seconds = float("inf") if template.key in needed else self._settings.template_unused_seconds
         if key == template.key and not is_worn(
-            template, now, max_age_seconds=self._rules.max_age_seconds, unused_seconds=unused_seconds
+            template, now, max_age_seconds=self._settings.template_max_age_seconds, unused_seconds=unused_seconds
         ):
             return
-        in_use = key in needed or not is_unused(template, now, self._rules.unused_seconds)
+        in_use = key in needed or not is_unused(template, now, self._settings.template_unused_seconds)
         why = "it is too old, unused or failing" if key == template.key else "its image or host has changed"
         if key is None or key in failed or not in_use:
             await self._retire(template, why)
@@ -128,33 +117,15 @@ class TemplateController:
                 continue  # the image was rebuilt: no caller can request the old one
             same = [template for template in templates if template.key == key]
             if not any(template.created_at >= ready_at or _blocks(template) for template in same):
-                await self._make(current, owner, key)
-
-    async def _make(self, spec: ClusterSpec, owner: str, key: str) -> None:
-        template, is_new = await self._store.templates.create(spec, owner, key)
-        if is_new:
-            _log.info("template queued", template=template.id, image=spec.image, owner=owner)
+                template, is_new = await self._store.templates.create(current, owner, key)
+                if is_new:
+                    _log.info("template queued", template=template.id, image=current.image, owner=owner)
 
     async def _retire(self, template: Template, why: str) -> None:
         await self._store.templates.retire(template.id)
         _log.info("template retiring", template=template.id, image=template.spec.image, why=why)
 
-    def _may_be_tried_again(self, template: Template, now: datetime) -> bool:
-        return (now - template.created_at).total_seconds() >= self._rules.retry_seconds
-
 
 def _blocks(template: Template) -> bool:
     """Whether it prevents another template of its key."""
     return template.phase not in {TemplatePhase.RETIRING, TemplatePhase.RETIRED}
-
-
-def template_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> TemplateController:
-    """The template controller of this process."""
-    rules = TemplateRules(
-        max_age_seconds=settings.template_max_age_seconds,
-        unused_seconds=settings.template_unused_seconds,
-        retry_seconds=settings.template_retry_seconds,
-        auto=settings.template_auto,
-        look_seconds=settings.survey_seconds,
-    )
-    return TemplateController(store, specs, rules, clock)

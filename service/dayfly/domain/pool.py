@@ -34,7 +34,7 @@ class Period:
 
 @dataclass(frozen=True)
 class PoolCondition:
-    """Why a pool is not filled. `code`: that of an error (errors.py), TEMPLATE_BUILDING or INSUFFICIENT_CAPACITY."""
+    """Why a pool is not filled. `code`: that of an error (errors/), TEMPLATE_BUILDING or INSUFFICIENT_CAPACITY."""
 
     code: str
     message: str

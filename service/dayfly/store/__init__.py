@@ -17,9 +17,7 @@ from dayfly.store.commands import (
     Known,
     NewCluster,
     NewPool,
-    Page,
     PoolChange,
-    Unset,
 )
 from dayfly.store.notify.commit_notifier import Watch
 from dayfly.store.store import Store
@@ -32,9 +30,7 @@ __all__ = [
     "Known",
     "NewCluster",
     "NewPool",
-    "Page",
     "PoolChange",
     "Store",
-    "Unset",
     "Watch",
 ]

@@ -22,10 +22,9 @@ from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, 
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
-from dayfly.store.db.shared_queries import batches, is_over
-from dayfly.store.db.store_part import StorePart
+from dayfly.store.db.shared_queries import batches, expired_without_hold
 from dayfly.store.db.tables import checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
@@ -127,7 +126,7 @@ _NEEDS: Final = (
 
 def _waiting() -> Select[Any]:
     columns = clusters.c
-    wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(is_over(DatabaseNow())))
+    wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(expired_without_hold(DatabaseNow())))
     return (
         select(columns.id, columns.owner, columns.purpose, columns.ready_at, *_NEEDS)
         .where(wanted)

@@ -5,25 +5,24 @@ Not here: resets to a checkpoint (clusters/lifecycle_requests.py, clusters/provi
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.errors import BadName, Conflict, NotFound
-from dayfly.store.clusters import schedule
 from dayfly.store.clusters.leases import guarded
-from dayfly.store.clusters.lifecycle_requests import require_ready
+from dayfly.store.clusters.lifecycle_requests import make_due, require_ready
 from dayfly.store.commands import Claim
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart
 from dayfly.store.db.mapping import checkpoint_from
-from dayfly.store.db.shared_queries import lock_named, require_active, write_cluster
-from dayfly.store.db.store_part import StorePart
+from dayfly.store.db.shared_queries import lock_named, require_active
 from dayfly.store.db.tables import checkpoints
-from dayfly.store.notify import commit_notifier
-from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CHECKPOINT_NAME
 
 MOST: Final = 16
@@ -45,27 +44,21 @@ class Checkpoints(StorePart):
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_ready(row)
-            there = await _of(transaction, cluster.id)
+            there = await _read(transaction.connection, cluster.id)
             if name in {checkpoint.name for checkpoint in there}:
                 raise Conflict(f"cluster {cluster.name} already has a checkpoint {name}")
             if len(there) >= MOST:
                 raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints, the maximum: delete a checkpoint first")
             made = Checkpoint(cluster.id, name, CheckpointPhase.CREATING, transaction.now)
-            values = {
-                "cluster_id": cluster.id,
-                "name": name,
-                "phase": CheckpointPhase.CREATING,
-                "created_at": transaction.now,
-            }
-            await transaction.connection.execute(insert(checkpoints).values(values))
-            await _ask(transaction, row)
+            await transaction.connection.execute(insert(checkpoints).values(asdict(made)))
+            await make_due(transaction, row, {})
             return made
 
     @uncancellable
     async def list(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Oldest first."""
         async with self._database.read() as connection:
-            return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id))))
+            return await _read(connection, cluster_id)
 
     @uncancellable
     async def delete(self, id_or_name: str, name: str) -> Checkpoint:
@@ -76,7 +69,8 @@ class Checkpoints(StorePart):
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_active(row)
-            found = {checkpoint.name: checkpoint for checkpoint in await _of(transaction, cluster.id)}.get(name)
+            there = await _read(transaction.connection, cluster.id)
+            found = next((checkpoint for checkpoint in there if checkpoint.name == name), None)
             if found is None:
                 raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
             if found.phase is CheckpointPhase.DELETING:
@@ -85,15 +79,13 @@ class Checkpoints(StorePart):
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
             requested = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
             deleting = (await transaction.connection.execute(requested.returning(checkpoints))).one()
-            await _ask(transaction, row)
+            await make_due(transaction, row, {})
             return checkpoint_from(deleting)
 
-    @uncancellable
     async def due(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Checkpoints to create or to delete, oldest first."""
-        unfinished = checkpoints.c.phase != CheckpointPhase.READY
-        async with self._database.read() as connection:
-            return tuple(map(checkpoint_from, await connection.execute(_checkpoints(cluster_id).where(unfinished))))
+        found = await self.list(cluster_id)
+        return tuple(checkpoint for checkpoint in found if checkpoint.phase is not CheckpointPhase.READY)
 
     @uncancellable
     async def made(self, claim: Claim, name: str, size_bytes: int) -> None:
@@ -111,20 +103,12 @@ class Checkpoints(StorePart):
             transaction.wake(QUEUE)  # disk became free
 
 
-def _checkpoints(cluster_id: str) -> Select[Any]:
+async def _read(connection: AsyncConnection, cluster_id: str) -> tuple[Checkpoint, ...]:
+    """Oldest first."""
     query = select(checkpoints).where(checkpoints.c.cluster_id == cluster_id)
-    return query.order_by(checkpoints.c.created_at, checkpoints.c.name)
+    rows = await connection.execute(query.order_by(checkpoints.c.created_at, checkpoints.c.name))
+    return tuple(map(checkpoint_from, rows))
 
 
 def _one(cluster_id: str, name: str) -> ColumnElement[bool]:
     return and_(checkpoints.c.cluster_id == cluster_id, checkpoints.c.name == name)
-
-
-async def _of(transaction: Transaction, cluster_id: str) -> tuple[Checkpoint, ...]:
-    return tuple(map(checkpoint_from, await transaction.connection.execute(_checkpoints(cluster_id))))
-
-
-async def _ask(transaction: Transaction, row: Row[Any]) -> None:
-    transaction.notify_cluster(row.id)
-    transaction.wake(WORK, commit_notifier.request_topic(row.id))
-    await write_cluster(transaction, row.id, {"due_at": schedule.asked(row.due_at, transaction.now)})

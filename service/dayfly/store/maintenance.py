@@ -11,8 +11,8 @@ from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.store.commands import Known
 from dayfly.store.db import tables
+from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import batches
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import WORK

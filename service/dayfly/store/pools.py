@@ -24,10 +24,9 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.commands import UNSET, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
 from dayfly.store.db.shared_queries import batches, remove_clusters
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CLUSTER_NAME
@@ -45,17 +44,7 @@ class PoolQueries(StorePart):
             raise BadName(f"{new.name!r} is not a valid pool name")
         try:
             async with self._database.write() as transaction:
-                pool = Pool(
-                    id=names.new_id(),
-                    name=new.name,
-                    owner=new.owner,
-                    spec=new.spec,
-                    size=new.size,
-                    maximum=new.maximum,
-                    created_at=transaction.now,
-                    schedule=new.schedule,
-                    max_age_seconds=new.max_age_seconds,
-                )
+                pool = Pool(id=names.new_id(), created_at=transaction.now, **vars(new))
                 await transaction.connection.execute(insert(pools).values(pool_columns(pool)))
                 transaction.wake(QUEUE)
                 return pool
@@ -82,14 +71,8 @@ class PoolQueries(StorePart):
         """Update the pool. Raises NotFound."""
         async with self._database.write() as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
-            requested = {
-                "size": change.size,
-                "maximum": change.maximum,
-                "schedule": change.schedule,
-                "max_age_seconds": change.max_age_seconds,
-            }
-            given = {name: value for name, value in requested.items() if value is not UNSET}
-            new = replace(old, **given)  # type: ignore[arg-type]
+            given = {name: value for name, value in vars(change).items() if value is not UNSET}
+            new = replace(old, **given)
             changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))
             await transaction.connection.execute(changed)
             transaction.wake(QUEUE)

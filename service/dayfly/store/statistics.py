@@ -14,7 +14,7 @@ from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
-from dayfly.store.db.store_part import StorePart
+from dayfly.store.db.database import StorePart
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 

@@ -18,9 +18,8 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.template_builds import remove_builders
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import template_from
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -56,7 +55,7 @@ class TemplateQueries(StorePart):
         async with self._database.read() as connection:
             row = (await connection.execute(_templates().where(templates.c.id == template_id))).one_or_none()
         if row is None:
-            raise _not_found(template_id)
+            raise NotFound(f"no template {template_id}")
         return template_from(row)
 
     @uncancellable
@@ -124,7 +123,7 @@ class TemplateQueries(StorePart):
     async def renew(self, template_id: str, spec: ClusterSpec, key: str) -> Template | None:
         """Retire a ready template and queue one of `spec` and `key` in its place, in one transaction: the new one.
 
-        None where one of `key` exists, or somebody else retired the old one before.
+        None where one of `key` exists, or the old one was retired before.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -172,10 +171,6 @@ def _templates() -> Select[Any]:
         .scalar_subquery()
     )
     return select(templates, forks.label("forks"))
-
-
-def _not_found(template_id: str) -> NotFound:
-    return NotFound(f"no template {template_id}")
 
 
 async def _insert(transaction: Transaction, spec: ClusterSpec, owner: str, key: str) -> Template:

@@ -23,10 +23,10 @@ from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
-from dayfly.controllers.pools.controller import pool_controller
+from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.controllers.templates import template_controller
+from dayfly.controllers.templates import TemplateController
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.cluster.topology import ContainerSpec, Publication
@@ -64,6 +64,8 @@ def settings() -> Settings:
         # One that failed is looked at by what must hold afterwards; it is not to come and go meanwhile.
         template_retry_seconds=_NEVER,
         pool_retry_seconds=_NEVER,
+        orphan_grace_seconds=_NEVER,
+        history_seconds=_NEVER,
     )
 
 
@@ -135,9 +137,7 @@ class Stage:
                     await transaction.connection.execute(delete(one))
 
     def collector(self, store: Store | None = None, engine: FakeEngine | None = None) -> GarbageCollector:
-        return GarbageCollector(
-            store or self.store, engine or self.engine, self.clock, grace_seconds=_NEVER, history_seconds=_NEVER
-        )
+        return GarbageCollector(settings(), store or self.store, engine or self.engine, self.clock)
 
     async def is_quiet(self) -> bool:
         """Whether nobody works, and nothing is to be done soon."""
@@ -183,8 +183,8 @@ class Stage:
 
         specs = SpecRefresher(_resolve, context.template_key)
         return (
-            template_controller(settings(), store, specs, self.clock).run(),
-            pool_controller(settings(), store, specs, self.clock).run(),
+            TemplateController(settings(), store, specs, self.clock).run(),
+            PoolController(settings(), store, specs, self.clock).run(),
             Worker(store, reconciler.reconcile, options, outages, self.clock).run(),
             Admission(store, offered, RARELY_SECONDS).run(),
             EngineEventWatcher(

@@ -9,7 +9,6 @@ from typing import Literal
 
 from dayfly.api.queue_cache import NOT_QUEUED, QueuePosition
 from dayfly.domain import checkpoint as checkpoints
-from dayfly.domain import image
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster import network, topology
 from dayfly.domain.cluster import spec as specs
@@ -45,7 +44,7 @@ def show_spec(spec: ClusterSpec) -> Spec:
         image=spec.image,
         image_id=spec.image_id,
         kubernetes_version=kubernetes.version if kubernetes else None,
-        control_plane=_show_size(spec.control_plane),
+        control_plane=NodeSize(**spec.control_plane.model_dump()),
         workers=Workers(count=spec.workers, **spec.worker.model_dump()),
         readiness=spec.readiness,
         labels=dict(spec.labels),
@@ -55,10 +54,6 @@ def show_spec(spec: ClusterSpec) -> Spec:
         isolation=spec.isolation,
         idle_seconds=spec.idle_seconds,
     )
-
-
-def _show_size(size: image.NodeSize) -> NodeSize:
-    return NodeSize(**size.model_dump())
 
 
 def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> ClusterSummary:
@@ -113,7 +108,7 @@ def show_cluster(
 
 
 def show_hold(hold: domain.Hold | None) -> Hold | None:
-    return Hold(until=hold.until, reason=hold.reason, vms=hold.vms) if hold else None
+    return Hold.model_validate(hold, from_attributes=True) if hold else None
 
 
 def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
@@ -125,17 +120,7 @@ def show_heartbeat(cluster: domain.Cluster) -> Heartbeat:
 
 def show_steps(steps: Sequence[domain.StepReport], now: datetime) -> tuple[Step, ...]:
     return tuple(
-        Step(
-            name=step.name,
-            node=step.node,
-            state=step.state,
-            attempt=step.attempt,
-            started_at=step.started_at,
-            finished_at=step.finished_at,
-            seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3),
-            detail=step.detail,
-            error_code=step.error_code,
-        )
+        Step(**vars(step), seconds=round(max(0.0, ((step.finished_at or now) - step.started_at).total_seconds()), 3))
         for step in steps
     )
 
@@ -151,7 +136,7 @@ def show_node(
         name=node.name,
         role=node.role,
         address=network.node_address(node.index),
-        size=_show_size(node.size),
+        size=NodeSize(**node.size.model_dump()),
         ssh=_show_endpoint(cluster.endpoints, network.ssh_forward_port(node.index)),
         memory=NodeMemory(**asdict(memory)) if memory else None,
         steps=show_steps([step for step in steps if step.node == node.name], now),
@@ -168,16 +153,7 @@ def show_ports(cluster: domain.Cluster) -> PortList:
 
 
 def show_event(event: domain.Event) -> Event:
-    return Event(
-        id=event.id,
-        at=event.at,
-        type=event.type,
-        message=event.message,
-        step=event.step,
-        node=event.node,
-        seconds=event.seconds,
-        code=event.code,
-    )
+    return Event.model_validate(event, from_attributes=True)
 
 
 def _show_reset(to: BootSource | None) -> Literal["pristine"] | ToCheckpoint | None:
@@ -200,12 +176,7 @@ def show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorRe
 
 
 def show_checkpoint(checkpoint: checkpoints.Checkpoint) -> Checkpoint:
-    return Checkpoint(
-        name=checkpoint.name,
-        phase=checkpoint.phase,
-        created_at=checkpoint.created_at,
-        size_bytes=checkpoint.size_bytes,
-    )
+    return Checkpoint.model_validate(checkpoint, from_attributes=True)
 
 
 def shape_fields(spec: ClusterSpec) -> dict[str, object]:

@@ -103,10 +103,10 @@ async def create_cluster(
 
 async def _memory_factor(spec: ClusterSpec, owner: str, services: ApiServices) -> float:
     """Only forks share memory: without a template, all the cluster's memory is reserved."""
-    if services.fork_memory_overcommit == 1.0 or spec.isolation == "strict":
+    if services.settings.fork_memory_overcommit == 1.0 or spec.isolation == "strict":
         return 1.0
     template = await services.store.templates.find(await services.template_key_of(spec, owner), owner)
-    return 1.0 if template is None else services.fork_memory_overcommit
+    return 1.0 if template is None else services.settings.fork_memory_overcommit
 
 
 async def _accepted(cluster: domain.Cluster, response: Response, services: ApiServices, *, created: bool) -> Cluster:

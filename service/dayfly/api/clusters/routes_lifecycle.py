@@ -51,7 +51,9 @@ async def reset_cluster(
     checkpoint cannot be restored, the cluster fails with `checkpoint_not_loaded`.
     """
     _check_wait(wait, "ready")
-    resetting = await services.store.lifecycle.reset(cluster, _boot_source(wanted or ResetRequest()))
+    to = (wanted or ResetRequest()).to
+    boot_source = IMAGE if to == "pristine" else BootSource("checkpoint", to.checkpoint)
+    resetting = await services.store.lifecycle.reset(cluster, boot_source)
     return await _answer(request, services, resetting, wait, timeout_seconds)
 
 
@@ -93,10 +95,6 @@ async def resume_cluster(
 def _check_wait(wait: WaitFor | None, possible: WaitFor) -> None:
     if wait not in {None, possible}:
         raise InvalidRequest(f"wait: this request can be waited for with {possible!r} only")
-
-
-def _boot_source(wanted: ResetRequest) -> BootSource:
-    return IMAGE if wanted.to == "pristine" else BootSource("checkpoint", wanted.to.checkpoint)
 
 
 async def _answer(

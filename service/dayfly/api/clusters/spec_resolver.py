@@ -94,8 +94,8 @@ def _readiness(wanted: Readiness | None, manifest: ImageManifest) -> Readiness:
 
 def _check_against_image(role: str, size: NodeSize, minimum: NodeSize) -> None:
     for name in NodeSize.model_fields:
-        asked, least = getattr(size, name), getattr(minimum, name)
-        if asked < least:
-            raise ImpossibleSize(f"{role}.{name}: {asked} is less than the {least} that the image needs")
+        requested, least = getattr(size, name), getattr(minimum, name)
+        if requested < least:
+            raise ImpossibleSize(f"{role}.{name}: {requested} is less than the {least} that the image needs")
     if size.disk_gib > MAX_DISK_GIB:
         raise ImpossibleSize(f"{role}.disk_gib: {size.disk_gib} is more than the {MAX_DISK_GIB} a disk can have")

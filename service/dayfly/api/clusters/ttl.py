@@ -17,28 +17,28 @@ from dayfly.schemas.cluster_requests import ChangeRequest, HoldRequest
 from dayfly.store import UNSET, Change
 
 
-def allowed_ttl(asked: int | None, services: ApiServices) -> int | None:
+def allowed_ttl(requested: int | None, services: ApiServices) -> int | None:
     """The TTL in seconds, or the default; None: no TTL. Raises InvalidRequest."""
-    if asked is None:
-        return services.default_ttl_seconds
-    if asked > services.max_ttl_seconds:
-        raise InvalidRequest(f"ttl_seconds: at most {services.max_ttl_seconds} on this server")
-    return asked
+    if requested is None:
+        return services.settings.default_ttl_seconds
+    if requested > services.settings.max_ttl_seconds:
+        raise InvalidRequest(f"ttl_seconds: at most {services.settings.max_ttl_seconds} on this server")
+    return requested
 
 
-def allowed_hold(asked: HoldRequest | None, services: ApiServices) -> Hold | None:
+def allowed_hold(requested: HoldRequest | None, services: ApiServices) -> Hold | None:
     """The requested hold. Raises InvalidRequest if its end is in the past, or too late."""
-    if asked is None:
+    if requested is None:
         return None
-    now, most = services.clock.now(), services.max_hold_seconds
-    if asked.seconds is not None and asked.seconds > most:
+    now, most = services.clock.now(), services.settings.max_hold_seconds
+    if requested.seconds is not None and requested.seconds > most:
         raise InvalidRequest(f"hold.seconds: at most {most} on this server")
-    until = asked.until if asked.until is not None else now + timedelta(seconds=asked.seconds or 0)
+    until = requested.until if requested.until is not None else now + timedelta(seconds=requested.seconds or 0)
     if until <= now:
         raise InvalidRequest("hold.until: this time is in the past")
     if until > now + timedelta(seconds=most):
         raise InvalidRequest(f"hold.until: at most {most} seconds from now on this server")
-    return Hold(until.astimezone(UTC), asked.reason, asked.vms)
+    return Hold(until.astimezone(UTC), requested.reason, requested.vms)
 
 
 def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Callable[[Cluster], None]]:

@@ -27,12 +27,12 @@ class BootThrottle:
     @asynccontextmanager
     async def turn(self, cluster_id: str, waiting: Callable[[str], None]) -> AsyncIterator[None]:
         """Holds a turn within the block. `waiting` is called once with the reason for a delay."""
-        told = False
+        reported = False
         # The kernel does not notify of falling pressure: poll it; a look is one small read.
         while (pressure := self._too_high(cluster_id)) is not None:
-            if not told:
+            if not reported:
                 waiting(f"the host is busy ({pressure.source} {pressure.percent:.0f} %): another cluster boots first")
-                told = True
+                reported = True
             await self._clock.sleep(_LOOK_SECONDS)
         self._booting[cluster_id] += 1
         try:

@@ -46,13 +46,10 @@ class EventRecorder:
 
     def step(self, planned: PlannedStep, attempt: int) -> StepRecorder:
         """The recorder of one attempt at one step, which begins now."""
-        return StepRecorder(self, planned, attempt, self.clock)
+        return StepRecorder(self, planned, attempt)
 
-    def event(self, event: NewEvent) -> None:
-        self._queue.put_nowait(event)
-
-    def report(self, report: StepReport) -> None:
-        self._queue.put_nowait(report)
+    def add(self, item: StepReport | NewEvent) -> None:
+        self._queue.put_nowait(item)
 
     async def written(self) -> None:
         """Wait until all queued reports are stored. Cancelled, with the whole block, where the lease is lost."""
@@ -66,8 +63,8 @@ class EventRecorder:
             while not self._queue.empty():
                 items.append(self._queue.get_nowait())
             ended = items[-1] is None
-            if said := [item for item in items if item is not None]:
-                await self._store.status.record(self._claim, said)
+            if entries := [item for item in items if item is not None]:
+                await self._store.status.record(self._claim, entries)
             for _ in items:
                 self._queue.task_done()
 
@@ -75,12 +72,12 @@ class EventRecorder:
 class StepRecorder:
     """Records one attempt at one step; it begins with the constructor."""
 
-    def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int, clock: Clock) -> None:
-        self._recorder, self._clock, self._began = recorder, clock, clock.monotonic()
+    def __init__(self, recorder: EventRecorder, planned: PlannedStep, attempt: int) -> None:
+        self._recorder, self._clock, self._began = recorder, recorder.clock, recorder.clock.monotonic()
         self._progress_left = _PROGRESS_EVENTS
         self._node = None if planned.node is None else node_name(planned.node)
-        self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, clock.now())
-        recorder.report(self._report)
+        self._report = StepReport(planned.name, self._node, StepState.RUNNING, attempt, self._clock.now())
+        recorder.add(self._report)
         self._event("step.started", f"{self._label} began" + (f", attempt {attempt}" if attempt > 1 else ""))
 
     @property
@@ -89,18 +86,18 @@ class StepRecorder:
         return self._on_progress
 
     def waiting(self, reason: str, code: str | None = None) -> None:
-        self._tell(StepState.WAITING, "step.waiting", reason, code)
+        self._record(StepState.WAITING, "step.waiting", reason, code)
 
     def done(self, *, already: bool) -> None:
         words = f"{self._label} was done already" if already else f"{self._label} is done"
-        self._finish(StepState.DONE, "step.done", words)
+        self._record(StepState.DONE, "step.done", words)
 
     def failed(self, error: DayflyError, *, again_in_seconds: float | None) -> None:
         """`again_in_seconds` is None when this was the last attempt."""
         if again_in_seconds is None:
-            self._finish(StepState.FAILED, "step.failed", error.message, error.code)
+            self._record(StepState.FAILED, "step.failed", error.message, error.code)
         else:
-            self._tell(
+            self._record(
                 StepState.WAITING,
                 "step.retry",
                 f"{error.message}; again in {again_in_seconds:.0f} s",
@@ -117,17 +114,14 @@ class StepRecorder:
         self._progress_left -= 1
         if not self._progress_left:
             sentence = f"{_PROGRESS_EVENTS} reports of progress: no more are recorded"
-        self._tell(StepState.RUNNING, "step.progress", sentence[:_MESSAGE_CHARACTERS])
+        self._record(StepState.RUNNING, "step.progress", sentence[:_MESSAGE_CHARACTERS])
 
-    def _tell(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        self._recorder.report(replace(self._report, state=state, detail=message, error_code=code))
-        self._event(type_, message, code)
-
-    def _finish(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
-        finished = replace(self._report, state=state, detail=message, error_code=code, finished_at=self._clock.now())
-        self._recorder.report(finished)
+    def _record(self, state: StepState, type_: str, message: str, code: str | None = None) -> None:
+        finished_at = self._clock.now() if state in {StepState.DONE, StepState.FAILED} else None
+        report = replace(self._report, state=state, detail=message, error_code=code, finished_at=finished_at)
+        self._recorder.add(report)
         self._event(type_, message, code)
 
     def _event(self, type_: str, message: str, code: str | None = None) -> None:
         seconds = None if type_ == "step.started" else round(self._clock.monotonic() - self._began, 3)
-        self._recorder.event(NewEvent(type_, message, self._report.name, self._node, seconds, code))
+        self._recorder.add(NewEvent(type_, message, self._report.name, self._node, seconds, code))

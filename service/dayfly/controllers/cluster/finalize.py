@@ -5,7 +5,6 @@ Evidence is collected before anything is removed; the host's resources are relea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -14,7 +13,7 @@ from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, Fault, NewEvent
+from dayfly.domain.cluster.model import Fault, NewEvent
 from dayfly.errors import DayflyError, Failure, InfrastructureError
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.teardown import remove_everything
@@ -24,14 +23,6 @@ _log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 300.0
-
-
-@dataclass(frozen=True)
-class _LeftOver:
-    """Whether the engine still has objects of a cluster, and when to look again."""
-
-    nothing: bool
-    then: Outcome
 
 
 class Finalizer:
@@ -53,23 +44,23 @@ class Finalizer:
         await self._store.status.save_evidence(claim, {**left, **own})
         # Removed before the phase changes: a failed cluster runs nothing.
         try:
-            left_over = await self._keep_or_clear(claim)
+            removed, outcome = await self._keep_or_clear(claim)
         except InfrastructureError:
-            left_over = _LeftOver(nothing=False, then=RequeueAfter(0.0))  # the removal follows later
+            removed, outcome = False, RequeueAfter(0.0)  # the removal follows later
         fault = Fault(error.code, error.message, step, node)
         # One write: after a crash between two, the next pass would provision the cluster again.
-        await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=left_over.nothing)
+        await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=removed)
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
-        return left_over.then
+        return outcome
 
     async def tend_failed(self, claim: Claim) -> Outcome:
         """Remove what a failed cluster still has on the engine."""
         if not claim.cluster.reserved:
             return Done()
-        left_over = await self._keep_or_clear(claim)
-        if left_over.nothing:
+        removed, outcome = await self._keep_or_clear(claim)
+        if removed:
             await self._store.status.free(claim)
-        return left_over.then
+        return outcome
 
     async def delete(self, claim: Claim) -> Outcome:
         """Remove the cluster from the engine; afterwards its name and its share of the host are free."""
@@ -79,25 +70,26 @@ class Finalizer:
         if cluster.phase is not Phase.DELETING:
             end = expiry(cluster)
             over = NewEvent("cluster.expired", end.story) if end is not None and end.at <= claim.at else None
-            await self._store.status.set_phase(claim, Phase.DELETING, told=over)
+            await self._store.status.set_phase(claim, Phase.DELETING, event=over)
         began = self._context.clock.monotonic()
         if (again := await self._remove(claim)) is not None:
             return again
         seconds = round(self._context.clock.monotonic() - began, 3)
         done = NewEvent("step.done", "every container is removed", "teardown", seconds=seconds)
-        await self._store.status.set_phase(claim, Phase.DELETED, told=done)
+        await self._store.status.set_phase(claim, Phase.DELETED, event=done)
         return Done()
 
-    async def _keep_or_clear(self, claim: Claim) -> _LeftOver:
+    async def _keep_or_clear(self, claim: Claim) -> tuple[bool, Outcome]:
+        """Whether the engine has nothing left of the cluster, and when to look again."""
         cluster = claim.cluster
         if cluster.held(claim.at):
-            await self._hold(claim, cluster)
-            return _LeftOver(nothing=False, then=Done())
+            await self._hold(claim)
+            return False, Done()
         again = await self._remove(claim)
-        return _LeftOver(nothing=again is None, then=again or Done())
+        return again is None, again or Done()
 
-    async def _hold(self, claim: Claim, cluster: Cluster) -> None:
-        hold = cluster.hold
+    async def _hold(self, claim: Claim) -> None:
+        cluster, hold = claim.cluster, claim.cluster.hold
         if hold is None or (cluster.phase is Phase.FAILED and hold.vms == "running"):
             return
         if hold.vms != "running":  # what failed cannot hibernate

@@ -131,8 +131,11 @@ class PlanRunner:
             async with asyncio.timeout(limit):
                 if _INVALIDATED_BY.get(planned.name) not in self._made and await step.check(context):
                     return True
-            # The wait for a turn is not counted.
-            async with self._turn(planned, context, recorder), asyncio.timeout(limit):
+            # Boots load the host most: they wait for a turn, which is not counted.
+            turn: AbstractAsyncContextManager[None] = nullcontext()
+            if planned.name == "boot":
+                turn = self._boot_throttle.turn(context.cluster.id, recorder.waiting)
+            async with turn, asyncio.timeout(limit):
                 await step.apply(context)
         except TimeoutError as error:
             raise StepTimeout(f"not done after {limit:.0f} s, its limit") from error
@@ -142,14 +145,6 @@ class PlanRunner:
             _log.exception("a step met a defect", cluster=context.cluster.id)
             raise Internal(f"{type(error).__name__} in Dayfly itself; the server's log has the traceback") from error
         return False
-
-    def _turn(
-        self, planned: PlannedStep, context: StepContext, recorder: StepRecorder
-    ) -> AbstractAsyncContextManager[None]:
-        """Throttle boots, which load the host most."""
-        if planned.name != "boot":
-            return nullcontext()
-        return self._boot_throttle.turn(context.cluster.id, recorder.waiting)
 
     async def _recheck_dependencies(self, planned: PlannedStep, recorder: StepRecorder, error: DayflyError) -> None:
         """Raises DependencyLost where a step that `planned` waited for does not hold any more."""

@@ -128,7 +128,7 @@ class Reconciler:
         if cluster.origin == TEMPLATE and cluster.template_id is not None:
             await store.templates.fork_ended(cluster.template_id, ok=True)
         again = cluster.ready_at is not None
-        ready = await store.status.set_phase(claim, Phase.READY, told=_ready_again(cluster) if again else None)
+        ready = await store.status.set_phase(claim, Phase.READY, event=_ready_again(cluster) if again else None)
         # A checkpoint may have been requested meanwhile; the cluster's row does not show it.
         return RequeueAfter(0.0) if again or has_more_to_do(ready) else Done()
 

@@ -14,7 +14,7 @@ from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.cluster.damage import Damage, RestartRules, damage
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import NewEvent, Purpose
-from dayfly.domain.cluster.topology import ContainerSpec, Topology
+from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.errors import ContainerExited, ContainerRemoved, DayflyError, EngineRestarted
 from dayfly.steps.observe.exit_guard import exit_error
 from dayfly.store import Claim
@@ -62,9 +62,9 @@ class Recovery:
         words = self._story(found)
         if pause:
             words += f"; started again in {pause:g} s"
-        told = NewEvent("cluster.recovering", words, node=self._node(claim, found))
+        event = NewEvent("cluster.recovering", words, node=self._first_container(claim, found).node)
         _log.info("recovering", cluster=cluster.id, damage=found.kind, containers=found.names)
-        fresh = await store.status.set_phase(claim, Phase.PROVISIONING, told=told)
+        fresh = await store.status.set_phase(claim, Phase.PROVISIONING, event=event)
         if pause:
             await self.context.clock.sleep(pause)
         return replace(claim, cluster=fresh)
@@ -142,7 +142,8 @@ class Recovery:
 
     def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)
-        return Lost(ContainerRemoved(f"{names} was removed by somebody other than Dayfly"), self._node(claim, found))
+        node = self._first_container(claim, found).node
+        return Lost(ContainerRemoved(f"{names} was removed by somebody other than Dayfly"), node)
 
     async def _not_again(self, claim: Claim, found: Damage, more: str = "") -> Lost:
         if found.kind == "restarted":
@@ -150,7 +151,7 @@ class Recovery:
         if found.kind == "stale":
             return Lost(ContainerExited(self._story(found) + more))
         engine = self.context.drivers.engine
-        container = self._container(self.context.topology(claim.cluster), found.names[0])
+        container = self._first_container(claim, found)
         error = await exit_error(engine, container, await engine.wait_exit(container.name))
         error.message += more
         return Lost(error, container.node)
@@ -159,10 +160,7 @@ class Recovery:
     def _story(found: Damage) -> str:
         return _STORY[found.kind].format(names=", ".join(found.names))
 
-    def _node(self, claim: Claim, found: Damage) -> str | None:
-        return self._container(self.context.topology(claim.cluster), found.names[0]).node
-
-    @staticmethod
-    def _container(topology: Topology, name: str) -> ContainerSpec:
+    def _first_container(self, claim: Claim, found: Damage) -> ContainerSpec:
+        topology = self.context.topology(claim.cluster)
         containers = (topology.net, topology.registry, *topology.nodes)
-        return next(container for container in containers if container.name == name)
+        return next(container for container in containers if container.name == found.names[0])

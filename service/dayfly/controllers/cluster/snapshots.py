@@ -137,8 +137,8 @@ class Snapshots:
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"its memory is saved, {size / _MIB:.0f} MiB"
         # Before anything is stopped: stopped containers of a ready cluster count as damage.
-        told = NewEvent("cluster.hibernated", words, seconds=seconds)
-        await self.context.store.status.set_phase(claim, Phase.HIBERNATED, told=told)
+        event = NewEvent("cluster.hibernated", words, seconds=seconds)
+        await self.context.store.status.set_phase(claim, Phase.HIBERNATED, event=event)
         await self.stop(claim)
         return True
 
@@ -185,8 +185,8 @@ class Snapshots:
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
         """When the event of a late clock was recorded; None: not since the machines were last paused."""
-        told = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
-        return None if told is None or told.code is None or told.type != "cluster.resumed" else told.at
+        event = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
+        return None if event is None or event.code is None or event.type != "cluster.resumed" else event.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context

@@ -30,22 +30,11 @@ class PoolController:
     """Looks at all pools whenever a cluster, a template or a pool has changed, and periodically.
 
     Every worker process runs it: the store counts the members again before it adds some, and never removes claimed
-    ones. `memory_factor`: the memory overcommit of forks.
+    ones.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        specs: SpecRefresher,
-        clock: Clock,
-        *,
-        memory_factor: float,
-        retry_seconds: float,
-        poll_seconds: float,
-    ) -> None:
-        self._store, self._specs, self._clock = store, specs, clock
-        self._memory_factor = memory_factor
-        self._retry_seconds, self._poll_seconds = retry_seconds, poll_seconds
+    def __init__(self, settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> None:
+        self._settings, self._store, self._specs, self._clock = settings, store, specs, clock
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,7 +45,7 @@ class PoolController:
                 except DayflyError as error:
                     _log.warning("cannot reconcile pools", code=error.code, reason=error.message)
                 await self._clock.sleep(_BATCH_SECONDS)
-                await watch.wait(self._poll_seconds)
+                await watch.wait(self._settings.poll_seconds)
 
     async def look(self) -> None:
         """Reconcile every pool. Raises DatabaseUnavailable."""
@@ -79,7 +68,7 @@ class PoolController:
             spec.shape,
             members,
             now,
-            retry_seconds=self._retry_seconds,
+            retry_seconds=self._settings.pool_retry_seconds,
             renewable=template is not None,
         )
         if going:
@@ -93,7 +82,8 @@ class PoolController:
             awaited = await self._await_template(spec, pool.owner, key)
             return awaited if len(staying) < size else pool_condition(staying, now)
         if len(staying) < size:
-            count = await self._store.pools.refill(pool.id, size, spec, memory_factor=self._memory_factor)
+            memory_factor = self._settings.fork_memory_overcommit
+            count = await self._store.pools.refill(pool.id, size, spec, memory_factor=memory_factor)
             _log.info("pool refilled", pool=pool.name, count=count)
         return pool_condition(staying, now)
 
@@ -114,15 +104,3 @@ class PoolController:
             _log.info("pool can be filled again", pool=pool.name)
         else:
             _log.warning("pool cannot be filled", pool=pool.name, code=condition.code, reason=condition.message)
-
-
-def pool_controller(settings: Settings, store: Store, specs: SpecRefresher, clock: Clock) -> PoolController:
-    """The pool controller of this process."""
-    return PoolController(
-        store,
-        specs,
-        clock,
-        memory_factor=settings.fork_memory_overcommit,
-        retry_seconds=settings.pool_retry_seconds,
-        poll_seconds=settings.poll_seconds,
-    )

@@ -9,7 +9,7 @@
      "trials": [{"name", "verdict", "seconds", "detail", "code"}],
      "seconds": float}
 
-`verdict` is `ok`, `failed` or `not run`. `code` is null where the verdict is `ok`; else a code of errors.py, of an API
+`verdict` is `ok`, `failed` or `not run`. `code` is null where the verdict is `ok`; else a code of errors/, of an API
 answer, or of a trial (TrialFailed).
 """
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from dayfly import app
+from dayfly.process import run
 from dayfly.settings import Settings
 
 
@@ -24,7 +24,7 @@ async def _serve(settings: Settings) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(descriptor, on_input)
-    await app.run(settings, api=True, worker=True)
+    await run(settings, api=True, worker=True)
 
 
 if __name__ == "__main__":

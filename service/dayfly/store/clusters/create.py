@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, literal, not_, select
+from sqlalchemy import ColumnElement, delete, insert, literal, not_, select
 
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -83,14 +83,19 @@ async def insert_cluster(
         result = await transaction.connection.execute(insert(clusters).from_select(list(values), row))
         if result.rowcount == 0:
             return False
-    await insert_labels(transaction, cluster)
+    await _insert_labels(transaction, cluster)
     transaction.notify_cluster(cluster.id)
     transaction.wake(QUEUE)
     return True
 
 
-async def insert_labels(transaction: Transaction, cluster: Cluster) -> None:
-    """Insert the labels of a cluster that has no label rows."""
+async def replace_labels(transaction: Transaction, cluster: Cluster) -> None:
+    """Replace the label rows of a cluster."""
+    await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == cluster.id))
+    await _insert_labels(transaction, cluster)
+
+
+async def _insert_labels(transaction: Transaction, cluster: Cluster) -> None:
     if cluster.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
         await transaction.connection.execute(insert(tables.labels), pairs)

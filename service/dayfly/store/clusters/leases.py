@@ -22,10 +22,9 @@ from dayfly.errors import LeaseLost
 from dayfly.store.clusters import schedule
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.database import Database, StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from
-from dayfly.store.db.shared_queries import is_over, write_cluster
-from dayfly.store.db.store_part import StorePart
+from dayfly.store.db.shared_queries import expired_without_hold, write_cluster
 from dayfly.store.db.tables import clusters
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 from dayfly.store.notify.commit_notifier import WORK
@@ -149,7 +148,7 @@ def _held(claim: Claim) -> ColumnElement[bool]:
 
 
 def _desired(transaction: Transaction) -> ColumnElement[str]:
-    return case((is_over(transaction.now), Desired.ABSENT.value), else_=clusters.c.desired)
+    return case((expired_without_hold(transaction.now), Desired.ABSENT.value), else_=clusters.c.desired)
 
 
 def _lost(claim: Claim) -> LeaseLost:

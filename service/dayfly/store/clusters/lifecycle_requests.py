@@ -5,6 +5,7 @@ Not here: other changes (updates.py), and checkpoints (store/checkpoints.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +19,12 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.clusters import schedule
-from dayfly.store.clusters.updates import hold_story
+from dayfly.store.clusters.updates import describe_hold
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
-from dayfly.store.db.store_part import StorePart
-from dayfly.store.notify import commit_notifier
-from dayfly.store.notify.commit_notifier import WORK
+from dayfly.store.notify.commit_notifier import WORK, request_topic
 
 
 class LifecycleRequests(StorePart):
@@ -44,7 +43,7 @@ class LifecycleRequests(StorePart):
                 return cluster
             if to.kind == "checkpoint":
                 await _find_checkpoint(transaction, cluster, to.name)
-            return await _wish(transaction, row, {"reset_to": str(to)})
+            return await _request(transaction, row, {"reset_to": str(to)})
 
     @uncancellable
     async def hibernate(self, id_or_name: str) -> Cluster:
@@ -58,7 +57,7 @@ class LifecycleRequests(StorePart):
             if cluster.desired is Desired.HIBERNATED and cluster.phase is not Phase.FAILED:
                 return cluster
             require_ready(row)
-            return await _wish(transaction, row, {"desired": Desired.HIBERNATED})
+            return await _request(transaction, row, {"desired": Desired.HIBERNATED})
 
     @uncancellable
     async def resume(self, id_or_name: str) -> Cluster:
@@ -77,9 +76,9 @@ class LifecycleRequests(StorePart):
             changes: dict[str, object] = {"desired": Desired.PRESENT}
             if cluster.hold is not None and must_hibernate(cluster, transaction.now):
                 hold = replace(cluster.hold, vms="running")
-                await append_events(transaction, cluster.id, NewEvent("cluster.changed", hold_story(hold)))
+                await append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
                 changes |= hold_columns(hold)
-            return await _wish(transaction, row, changes)
+            return await _request(transaction, row, changes)
 
 
 def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:
@@ -105,9 +104,13 @@ async def _find_checkpoint(transaction: Transaction, cluster: Cluster, name: str
         raise Conflict(f"checkpoint {name} of cluster {cluster.name} is {phase}, not ready")
 
 
-async def _wish(transaction: Transaction, row: Row[Any], wish: dict[str, object]) -> Cluster:
-    now = transaction.now
+async def _request(transaction: Transaction, row: Row[Any], changes: dict[str, object]) -> Cluster:
+    return await make_due(transaction, row, {**changes, "updated_at": transaction.now})
+
+
+async def make_due(transaction: Transaction, row: Row[Any], changes: Mapping[str, object]) -> Cluster:
+    """Write `changes` to the row, due at once, and notify the worker that holds the claim; the updated cluster."""
     transaction.notify_cluster(row.id)
-    transaction.wake(WORK, commit_notifier.request_topic(row.id))
-    values = {**wish, "due_at": schedule.asked(row.due_at, now), "updated_at": now}
+    transaction.wake(WORK, request_topic(row.id))
+    values = {**changes, "due_at": schedule.due_at_once(row.due_at, transaction.now)}
     return cluster_from(await write_cluster(transaction, row.id, values))

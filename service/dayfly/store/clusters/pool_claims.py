@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, select
+from sqlalchemy import ColumnElement, and_, exists, select
 
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.store.clusters.create import insert_labels, with_end
+from dayfly.store.clusters.create import replace_labels, with_end
 from dayfly.store.commands import NewCluster
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, write_cluster
 from dayfly.store.db.tables import clusters
-from dayfly.store.notify import commit_notifier
-from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 WAIT_SECONDS: Final = 5.0
 """How long a request waits while every matching member is locked or leased; then a new cluster is provisioned.
@@ -90,15 +89,14 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
     }
     claimed = cluster_from(await write_cluster(transaction, taken.id, values))
     # An older Dayfly let callers label a member.
-    await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == claimed.id))
-    await insert_labels(transaction, claimed)
+    await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
     await append_events(
         transaction, claimed.id, NewEvent("cluster.claimed", f"taken from pool {member.pool_id}", seconds=waited)
     )
     transaction.notify_cluster(claimed.id)
     # QUEUE: the pool needs a new member.
-    transaction.wake(WORK, QUEUE, commit_notifier.request_topic(claimed.id))
+    transaction.wake(WORK, QUEUE, request_topic(claimed.id))
     return claimed
 
 

@@ -21,10 +21,9 @@ from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, needs_columns
 from dayfly.store.db.shared_queries import append_events, write_cluster
-from dayfly.store.db.store_part import StorePart
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 

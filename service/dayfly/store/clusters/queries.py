@@ -25,10 +25,9 @@ from dayfly.store.clusters.create_locks import lock_key_and_name
 from dayfly.store.clusters.pool_claims import member_pauses, members_left, take_member
 from dayfly.store.commands import IdempotencyKey, NewCluster, Page
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
 from dayfly.store.db.shared_queries import named, not_found
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters
 from dayfly.vocabulary import CLUSTER_NAME
 

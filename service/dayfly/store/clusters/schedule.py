@@ -26,7 +26,7 @@ def look(cluster: Cluster, now: datetime) -> datetime | None:
     return planned
 
 
-def asked(due_at: datetime | None, now: datetime) -> datetime:
+def due_at_once(due_at: datetime | None, now: datetime) -> datetime:
     """The due time of a cluster with a new request: now, but never equal to the present `due_at`.
 
     The holder of the claim recognises a new request by a changed `due_at`.
@@ -65,14 +65,14 @@ def after_claim(
     else:
         planned = now + timedelta(seconds=due_in_seconds)
         seen = claim.cluster
-        changed = _wished(cluster) != _wished(seen)
+        changed = _requested(cluster) != _requested(seen)
         if next_due is not None and (changed or next_due > now):
             # An action that was due before the worker's decision does not shorten the back-off.
             planned = min(planned, next_due)
-    asked_again = claim.due_at is not None and due_at != claim.due_at
-    return sooner(planned, due_at) if asked_again else planned
+    requested_again = claim.due_at is not None and due_at != claim.due_at
+    return sooner(planned, due_at) if requested_again else planned
 
 
-def _wished(cluster: Cluster) -> tuple[object, ...]:
+def _requested(cluster: Cluster) -> tuple[object, ...]:
     """The fields that requests change and that make a cluster due."""
     return cluster.desired, cluster.hold, cluster.spec.ttl_seconds, cluster.reset_to, cluster.purpose

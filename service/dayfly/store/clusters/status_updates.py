@@ -19,10 +19,9 @@ from dayfly.store.clusters.leases import NO_LEASE, guarded
 from dayfly.store.clusters.template_builds import fail_template_build
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, fault_columns, needs_columns, step_columns, storable_tail
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -41,12 +40,12 @@ class StatusUpdates(StorePart):
         *,
         fault: Fault | None = None,
         free: bool = False,
-        told: NewEvent | None = None,
+        event: NewEvent | None = None,
     ) -> Cluster:
         """Change the phase, with a `phase` event. Raises Internal for a move that the transition table does not have.
 
-        `told`: an event before the `phase` event. `free`: as free(), in the same transaction. `fault` is kept until the
-        cluster is ready; its evidence is saved as by `save_evidence`. Effects of a phase:
+        `event`: recorded before the `phase` event. `free`: as free(), in the same transaction. `fault` is kept until
+        the cluster is ready; its evidence is saved as by `save_evidence`. Effects of a phase:
 
         - ready or failed for the first time: the TTL begins
         - ready → provisioning (from its own disks): all its memory is reserved
@@ -89,7 +88,7 @@ class StatusUpdates(StorePart):
                 values |= await _end(transaction, claim)
             elif free:
                 values |= await _give_back(transaction, claim)
-            event = NewEvent(
+            moved = NewEvent(
                 type="phase",
                 message=f"{old.phase} → {phase}",
                 step=fault.step if fault else None,
@@ -97,7 +96,7 @@ class StatusUpdates(StorePart):
                 seconds=seconds,
                 code=fault.code if fault else None,
             )
-            await append_events(transaction, old.id, *filter(None, (told, event)))
+            await append_events(transaction, old.id, *filter(None, (event, moved)))
             return cluster_from(await write_cluster(transaction, old.id, values))
 
     @uncancellable

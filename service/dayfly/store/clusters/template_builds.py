@@ -20,10 +20,9 @@ from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.leases import guarded
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import fault_columns
 from dayfly.store.db.shared_queries import remove_clusters
-from dayfly.store.db.store_part import StorePart
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -59,7 +58,7 @@ class TemplateBuilds(StorePart):
 async def fail_template_build(transaction: Transaction, row: Row[Any], fault: Fault | None) -> None:
     """The builder or the verification of a template failed or is deleted: the template fails, if it still needs it.
 
-    Without a `fault`, somebody deleted the cluster.
+    Without a `fault`, the deletion of the cluster was requested.
     """
     await remove_clusters(transaction, clusters.c.id == row.id)
     fault = fault or Fault(

@@ -10,22 +10,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert
+from sqlalchemy import Row
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
+from dayfly.store.clusters.create import replace_labels, with_end
 from dayfly.store.commands import UNSET, Change
-from dayfly.store.db import tables
-from dayfly.store.db.database import Transaction
+from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
-from dayfly.store.db.store_part import StorePart
-from dayfly.store.notify import commit_notifier
-from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 
 class ClusterUpdates(StorePart):
@@ -45,11 +42,11 @@ class ClusterUpdates(StorePart):
             old = require_active(row)
             new = _changed(old, change)
             allow(new)
-            story = _story(old, new)
-            if not story:
+            changes = _describe_changes(old, new)
+            if not changes:
                 return old
             if old.spec.labels != new.spec.labels:
-                await _replace_labels(transaction, new)
+                await replace_labels(transaction, new)
             values = {
                 "spec": new.spec.model_dump(mode="json"),
                 "expires_at": new.expires_at,
@@ -60,7 +57,7 @@ class ClusterUpdates(StorePart):
                 "due_at": _due_after(row, old, new, transaction),
                 **hold_columns(new.hold),
             }
-            await append_events(transaction, new.id, NewEvent("cluster.changed", story))
+            await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
             transaction.notify_cluster(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 
@@ -76,7 +73,7 @@ class ClusterUpdates(StorePart):
             old, now = require_active(row), transaction.now
             if old.spec.heartbeat_interval_seconds is None:
                 raise Conflict(f"cluster {old.name} was created without a heartbeat interval and needs no heartbeat")
-            new = _with_end(replace(old, heartbeat_at=now, warned_at=None))
+            new = with_end(replace(old, heartbeat_at=now, warned_at=None))
             values = {
                 "heartbeat_at": now,
                 "expires_at": new.expires_at,
@@ -95,31 +92,20 @@ class ClusterUpdates(StorePart):
             now = transaction.now
             changes = {"desired": Desired.ABSENT, "due_at": now, "updated_at": now}
             transaction.notify_cluster(row.id)
-            transaction.wake(WORK, commit_notifier.request_topic(row.id))
+            transaction.wake(WORK, request_topic(row.id))
             if row.phase == Phase.PENDING and row.admitted_at is None:
                 transaction.wake(QUEUE)
             return cluster_from(await write_cluster(transaction, row.id, changes))
 
 
 def _changed(old: Cluster, change: Change) -> Cluster:
-    update: dict[str, object] = {}
-    if change.ttl_seconds is not UNSET:
-        update["ttl_seconds"] = change.ttl_seconds
-    if change.labels is not UNSET:
-        update["labels"] = dict(change.labels)
-    if change.idle_seconds is not UNSET:
-        update["idle_seconds"] = change.idle_seconds
-    hold = old.hold if change.hold is UNSET else change.hold
-    new = replace(old, spec=old.spec.model_copy(update=update), hold=hold)
+    given = {name: value for name, value in vars(change).items() if value is not UNSET}
+    hold = given.pop("hold", old.hold)
+    new = replace(old, spec=old.spec.model_copy(update=given), hold=hold)
     if change.ttl_seconds is UNSET:
         return new
-    new = _with_end(new)
+    new = with_end(new)
     return replace(new, warned_at=None) if _is_later(new.expires_at, old.expires_at) else new
-
-
-def _with_end(cluster: Cluster) -> Cluster:
-    end = expiry(cluster)
-    return replace(cluster, expires_at=end.at if end else None)
 
 
 def _is_later(new: datetime | None, old: datetime | None) -> bool:
@@ -139,15 +125,7 @@ def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transacti
     return due_at
 
 
-async def _replace_labels(transaction: Transaction, cluster: Cluster) -> None:
-    table = tables.labels
-    await transaction.connection.execute(delete(table).where(table.c.cluster_id == cluster.id))
-    if cluster.spec.labels:
-        pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
-        await transaction.connection.execute(insert(table), pairs)
-
-
-def _story(old: Cluster, new: Cluster) -> str:
+def _describe_changes(old: Cluster, new: Cluster) -> str:
     """The changed fields as a sentence; empty if no field changed."""
     parts = []
     if old.spec.ttl_seconds != new.spec.ttl_seconds:
@@ -157,7 +135,7 @@ def _story(old: Cluster, new: Cluster) -> str:
     if old.spec.labels != new.spec.labels:
         parts.append(f"labels: {', '.join(f'{k}={v}' for k, v in sorted(new.spec.labels.items())) or 'none'}")
     if old.hold != new.hold:
-        parts.append(hold_story(new.hold))
+        parts.append(describe_hold(new.hold))
     return "; ".join(parts)
 
 
@@ -165,7 +143,7 @@ def _seconds(span: int | None) -> str:
     return "none" if span is None else f"{span} s"
 
 
-def hold_story(hold: Hold | None) -> str:
+def describe_hold(hold: Hold | None) -> str:
     """The hold as a sentence."""
     if hold is None:
         return "hold released"

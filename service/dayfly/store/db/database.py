@@ -151,7 +151,10 @@ class Database:
     async def _prepare(self) -> None:
         async with translated(MIGRATION_SECONDS):
             if self._engine.dialect.name == "sqlite":
-                await self._use_wal()
+                async with self._engine.connect() as plain:
+                    connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+                    # In WAL mode readers and the writer do not block each other. The mode persists in the file.
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
@@ -159,11 +162,12 @@ class Database:
         if self._listener is not None:
             await self._listener.connect()
 
-    async def _use_wal(self) -> None:
-        """In WAL mode readers and the writer do not block each other. The mode persists in the file."""
-        async with self._engine.connect() as plain:
-            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+class StorePart:
+    """A part of the store, with queries of its own. Every public method may raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
 
 def _parse(url: str) -> URL:

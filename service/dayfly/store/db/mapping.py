@@ -78,51 +78,26 @@ def needs_columns(needs: Resources) -> dict[str, int]:
 
 def step_from(row: Row[Any]) -> StepReport:
     """A row of `steps`."""
-    return StepReport(
-        name=row.name,
-        node=row.node or None,
-        state=StepState(row.state),
-        attempt=row.attempt,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        detail=row.detail,
-        error_code=row.error_code,
-    )
+    fields = row._asdict()
+    del fields["id"], fields["cluster_id"]
+    return StepReport(**{**fields, "node": row.node or None, "state": StepState(row.state)})
 
 
 def event_from(row: Row[Any]) -> Event:
     """A row of `events`."""
-    return Event(
-        id=row.id,
-        at=row.at,
-        type=row.type,
-        message=row.message,
-        step=row.step,
-        node=row.node,
-        seconds=row.seconds,
-        code=row.code,
-    )
+    fields = row._asdict()
+    del fields["cluster_id"]
+    return Event(**fields)
 
 
 def template_from(row: Row[Any]) -> Template:
     """A row of `templates`, with the count `forks`."""
-    return Template(
-        id=row.id,
-        key=row.key,
-        owner=row.owner,
-        spec=ClusterSpec.model_validate(row.spec),
-        phase=TemplatePhase(row.phase),
-        builder=row.builder,
-        created_at=row.created_at,
-        ready_at=row.ready_at,
-        last_used_at=row.last_used_at,
-        size_bytes=row.size_bytes,
-        uses=row.uses,
-        forks=row.forks,
-        failures=row.failures,
-        fault=_fault_from(row.fault),
-        failed_cluster=row.failed_cluster,
-    )
+    fields = row._asdict()
+    del fields["gone_at"]
+    fields["spec"] = ClusterSpec.model_validate(row.spec)
+    fields["phase"] = TemplatePhase(row.phase)
+    fields["fault"] = _fault_from(row.fault)
+    return Template(**fields)
 
 
 def checkpoint_from(row: Row[Any]) -> Checkpoint:
@@ -132,18 +107,11 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
 
 def pool_from(row: Row[Any]) -> Pool:
     """A row of `pools`."""
-    return Pool(
-        id=row.id,
-        name=row.name,
-        owner=row.owner,
-        spec=ClusterSpec.model_validate(row.spec),
-        size=row.size,
-        maximum=row.maximum,
-        created_at=row.created_at,
-        schedule=tuple(map(_period_from, row.schedule)),
-        max_age_seconds=row.max_age_seconds,
-        condition=_condition_from(row.waiting),
-    )
+    fields = row._asdict()
+    fields["spec"] = ClusterSpec.model_validate(row.spec)
+    fields["schedule"] = tuple(map(_period_from, row.schedule))
+    fields["condition"] = _condition_from(fields.pop("waiting"))
+    return Pool(**fields)
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
@@ -219,14 +187,7 @@ def step_columns(report: StepReport) -> dict[str, object]:
 
 def event_columns(event: NewEvent) -> dict[str, object]:
     """The columns of an event, without cluster and time."""
-    return {
-        "type": event.type,
-        "message": storable(event.message),
-        "step": event.step,
-        "node": event.node,
-        "seconds": event.seconds,
-        "code": event.code,
-    }
+    return {**vars(event), "message": storable(event.message)}
 
 
 def storable(text: str) -> str:

@@ -17,8 +17,7 @@ from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.db.types import DatabaseNow
-from dayfly.store.notify import commit_notifier
-from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 _NEW_EVENT: Final = insert(tables.events)
 _OWNERS: Final = {
@@ -41,7 +40,7 @@ def not_found(id_or_name: str) -> NotFound:
     return NotFound(f"no cluster {id_or_name}")
 
 
-def is_over(now: datetime | DatabaseNow) -> ColumnElement[bool]:
+def expired_without_hold(now: datetime | DatabaseNow) -> ColumnElement[bool]:
     """Whether the cluster has expired without a hold: domain/cluster/expiry.is_over in SQL."""
     lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
     return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
@@ -92,7 +91,7 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
         await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
     for cluster_id in ids:
         transaction.notify_cluster(cluster_id)
-        transaction.wake(WORK, QUEUE, commit_notifier.request_topic(cluster_id))
+        transaction.wake(WORK, QUEUE, request_topic(cluster_id))
     return len(ids)
 
 

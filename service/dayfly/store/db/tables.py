@@ -24,9 +24,8 @@ from sqlalchemy import (
     false,
 )
 
-from dayfly.store.db.ddl import BIG, PLAIN_JSON, SERIAL, cluster_id, condition, partial
 from dayfly.store.db.stored_names import CHECKPOINT_PHASES, CODES, PURPOSES, STEPS, TEMPLATE_PHASES, StoredName
-from dayfly.store.db.types import UtcDateTime
+from dayfly.store.db.types import BIG, PLAIN_JSON, SERIAL, UtcDateTime, cluster_id, condition, partial
 
 metadata = MetaData(
     naming_convention={

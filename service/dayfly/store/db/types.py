@@ -1,13 +1,30 @@
-"""Column types and the clock of the database, the same on SQLite and on PostgreSQL. Not here: any table (tables.py)."""
+"""Column types, partial indices and the clock of the database, the same on SQLite and on PostgreSQL.
+
+Not here: any table (tables.py).
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    literal_column,
+    text,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
 
@@ -47,3 +64,27 @@ def _sqlite_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  
 def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
     # Not CURRENT_TIMESTAMP, the begin of the transaction: the transaction may have waited for a lock since.
     return "clock_timestamp()"
+
+
+SERIAL: Final = BigInteger().with_variant(Integer(), "sqlite")
+BIG: Final = SERIAL
+"""64 bits; SQLite's integers have no fixed width."""
+PLAIN_JSON: Final = JSON(none_as_null=True)
+
+
+def cluster_id(*, primary_key: bool = False) -> Column[str]:
+    """The reference to a cluster. The row is deleted with the cluster's row."""
+    owner = ForeignKey("clusters.id", ondelete="CASCADE")
+    return Column("cluster_id", String(12), owner, primary_key=primary_key, nullable=False)
+
+
+def condition(sql: str) -> ColumnElement[bool]:
+    """A partial index's condition, which queries repeat."""
+    # Untyped: for a Boolean, SQLAlchemy adds `= 1` on SQLite, which does not match the index.
+    return literal_column(sql)
+
+
+def partial(name: str, *columns: str, where: ColumnElement[bool], unique: bool = False) -> Index:
+    """A partial index."""
+    words = text(str(where))
+    return Index(name, *columns, unique=unique, sqlite_where=words, postgresql_where=words)

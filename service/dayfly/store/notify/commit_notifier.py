@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 WORK: Final = "work"
@@ -24,6 +24,7 @@ def request_topic(cluster_id: str) -> str:
     """The topic of requests for one cluster, for the holder of its claim. The cluster's id is the topic of all its
     changes.
     """
+    # Workers of the version before send and expect "wish" on the same PostgreSQL.
     return f"{cluster_id} wish"
 
 
@@ -51,18 +52,13 @@ class Watch:
             async with asyncio.timeout(timeout):
                 while not self._changed.is_set():
                     heard = self._heard is None or await self._heard()
-                    await self._until_changed(None if heard else RETRY_SECONDS)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(None if heard else RETRY_SECONDS):
+                            await self._changed.wait()
         except TimeoutError:
             return False
         self._changed.clear()
         return True
-
-    async def _until_changed(self, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
 
     def wake(self) -> None:
         """Make the current or next `wait` return."""

@@ -1,0 +1,56 @@
+"""The tree of errors. Each has a stable `code`, which callers may rely on, and a flag `retryable`.
+
+    DayflyError
+    ├── InvalidRequest            the request is invalid                                        (HTTP 422)
+    │   ├── BadName               the name is not valid                         bad_name
+    │   ├── ImageMissing          no such image on this engine                  image_missing
+    │   ├── NotANodeImage         not a node image of this Dayfly               not_a_node_image
+    │   ├── ImpossibleSize        the image or the plan does not allow the size impossible_size
+    │   ├── Capacity              larger than the whole host                    capacity
+    │   └── TooManyNodes          more nodes than addresses                     too_many_nodes
+    ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
+    │   └── NoKubernetes          the cluster has no Kubernetes                 no_kubernetes
+    ├── Conflict                  not possible in the present state                             (HTTP 409)
+    │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
+    │   ├── NameTaken             a living cluster or a pool has the name       name_taken
+    │   └── NotReady              the cluster is not ready                      not_ready
+    ├── LeaseLost                 another worker has the lease                  lease_lost
+    ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
+    │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable
+    │   └── EngineUnavailable     the engine does not answer                    engine_unavailable
+    └── Failure                   an operation failed
+        ├── DatabaseInUse         another process has the SQLite file open      database_in_use
+        ├── EngineRefused         the engine returned an error                  engine_refused
+        ├── NotRemoved            an object still exists after its removal      not_removed
+        ├── RegistryRefused       a registry's login or TLS is invalid          registry_refused
+        ├── PortsExhausted        no host port is free                          ports_exhausted
+        ├── DiskFull              no space left on the device                   disk_full
+        ├── ContainerExited       a container ended by itself                   container_exited
+        ├── ContainerRemoved      a container was removed from outside          container_removed
+        ├── EngineRestarted       engine or host restarted, the cluster did not engine_restarted
+        ├── VmExited              QEMU ended by itself                          vm_exited
+        ├── Expired               a hold keeps the expired cluster              expired
+        ├── DhcpTimeout           a node did not request its address            dhcp_timeout
+        ├── SshTimeout            a node did not answer on SSH                  ssh_timeout
+        ├── SshRefused            a node rejected SSH, or has another host key  ssh_refused
+        ├── CommandFailed         a command on a node ended non-zero            command_failed
+        ├── ControlPlaneInit      kubeadm init failed                           control_plane_init
+        ├── JoinFailed            kubeadm join failed                           join
+        ├── NodeNotReady          a node did not become Ready in time           node_not_ready
+        ├── NotUsable             Ready, yet no pod ran                         not_usable
+        ├── SavedStateMissing     a VM's snapshot is missing                    saved_state_missing
+        ├── SavedElsewhere        snapshot of another host or accelerator       saved_elsewhere
+        ├── CheckpointNotLoaded   a checkpoint cannot be restored               checkpoint_not_loaded
+        ├── StepTimeout           a step took longer than its limit             step_timeout
+        ├── ImageBroken           a node image lacks parts of its manifest      image_broken
+        ├── BakeFailed            a bake phase failed                           bake_failed
+        └── Internal              a defect of Dayfly; the log has the traceback internal
+
+The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).
+"""
+
+from __future__ import annotations
+
+from dayfly.errors.base import *  # noqa: F403 - the whole tree
+from dayfly.errors.failures import *  # noqa: F403 - the whole tree
+from dayfly.errors.requests import *  # noqa: F403 - the whole tree

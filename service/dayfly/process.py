@@ -1,0 +1,112 @@
+"""The process of `dayfly serve`, `api` and `worker`: runs the API, a worker, or both, until SIGTERM or SIGINT.
+
+Not here: what the API and the worker are made of (app.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+
+from dayfly.api.app import create_api
+from dayfly.api.dependencies import ApiServices
+from dayfly.app import open_infrastructure, services_of, worker_jobs
+from dayfly.clock import Clock, SystemClock
+from dayfly.errors import DatabaseUnavailable
+from dayfly.settings import Settings
+from dayfly.store import Store
+from dayfly.telemetry import configure_logging
+
+_log = structlog.get_logger(__name__)
+
+_DATABASE_PAUSE_SECONDS: Final = 1.0
+
+
+async def run(settings: Settings, *, api: bool, worker: bool) -> None:
+    """Run the API, a worker, or both in one process, until SIGTERM or SIGINT.
+
+    A stopping worker cancels its steps and releases its leases at once.
+    """
+    configure_logging(settings)
+    clock = SystemClock()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings, clock, stop)
+        if store is None:
+            return
+        stack.push_async_callback(store.close)
+        infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
+        jobs: list[Coroutine[Any, Any, None]] = []
+        if worker:
+            jobs += worker_jobs(settings, store, infrastructure, clock)
+        if api:
+            jobs.append(_serve(settings, services_of(settings, store, infrastructure, clock)))
+        _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
+        await _until(stop, jobs)
+        _log.info("stopped")
+
+
+async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> Store | None:
+    """Open the store, with retries while PostgreSQL does not answer; None if `stop` is set meanwhile.
+
+    A SQLite file is not retried: raises DatabaseUnavailable, DatabaseInUse.
+    """
+    while not stop.is_set():
+        try:
+            return await Store.open(settings.database)
+        except DatabaseUnavailable as error:
+            if settings.database_file is not None:
+                raise
+            _log.warning("waiting for the database", reason=error.message)
+            await clock.sleep(_DATABASE_PAUSE_SECONDS)
+    return None
+
+
+async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all jobs until `stop` is set or one job ends; then cancel the rest."""
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(job) for job in jobs]
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*running, stopping):
+            task.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `run`: uvicorn would delay them until its last response."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings, services: ApiServices) -> None:
+    """Serve HTTP until cancelled."""
+    server = _Server(
+        uvicorn.Config(
+            create_api(services),
+            host=settings.listen_address,
+            port=settings.listen_port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Held responses (?wait=) must not delay the end of the process.
+            timeout_graceful_shutdown=3,
+        )
+    )
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
