@@ -21,6 +21,30 @@ from tests.support.specs import make_spec
 
 pytestmark = pytest.mark.kubernetes
 
+API_VERSIONS = """\
+admissionregistration.k8s.io/v1 admissionregistration.k8s.io/v1beta1 apiextensions.k8s.io/v1 apiextensions.k8s.io/v1beta1
+apiregistration.k8s.io/v1 apiregistration.k8s.io/v1beta1 apps/v1 authentication.k8s.io/v1 authentication.k8s.io/v1beta1
+authorization.k8s.io/v1 authorization.k8s.io/v1beta1 autoscaling/v1 autoscaling/v2beta1 autoscaling/v2beta2 batch/v1
+batch/v1beta1 certificates.k8s.io/v1 certificates.k8s.io/v1beta1 coordination.k8s.io/v1 coordination.k8s.io/v1beta1
+discovery.k8s.io/v1beta1 events.k8s.io/v1 events.k8s.io/v1beta1 extensions/v1beta1 flowcontrol.apiserver.k8s.io/v1beta1
+networking.k8s.io/v1 networking.k8s.io/v1beta1 node.k8s.io/v1 node.k8s.io/v1beta1 policy/v1beta1
+rbac.authorization.k8s.io/v1 rbac.authorization.k8s.io/v1beta1 scheduling.k8s.io/v1 scheduling.k8s.io/v1beta1
+storage.k8s.io/v1 storage.k8s.io/v1beta1 v1"""
+"""What Kubernetes 1.20 serves by default."""
+CRON_JOB = """\
+apiVersion: batch/v1beta1
+kind: CronJob
+metadata: {name: nightly}
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{name: main, image: "dayfly.local/smoke:1", command: [/bin/sh, -c, ":"]}]
+"""
+
 
 def test_a_cold_cluster_says_what_took_how_long(service: Service, template: Template) -> None:
     with Client(service.url) as client:
@@ -42,6 +66,12 @@ def test_every_node_is_ready_and_a_service_account_waits_for_pods(lab: Lab) -> N
     assert ready == set(NODES)
     assert "default" in lab.kubectl("get", "serviceaccount", "default", "-o", "name")
     assert lab.kubectl("get", "pods", "-o", "name").count("dayfly-smoke") == 0
+
+
+def test_the_api_is_that_of_its_version(lab: Lab) -> None:
+    assert set(lab.kubectl("api-versions").split()) == set(API_VERSIONS.split())
+    assert lab.applies(CRON_JOB)
+    lab.kubectl("delete", "cronjob", "nightly")
 
 
 def test_an_image_pushed_by_the_host_runs_on_each_node(lab: Lab, web: dict[str, str]) -> None:
