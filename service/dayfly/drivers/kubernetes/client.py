@@ -1,10 +1,10 @@
-"""KubeApi over HTTP, for Kubernetes 1.20 and newer: nodes, pods, and the smoke test's pod."""
+"""KubeApi over HTTP, for Kubernetes 1.20 and newer. Not here: how a pod is run (pod_run.py)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 import httpx
@@ -13,11 +13,11 @@ from dayfly.clock import Clock, SystemClock
 from dayfly.drivers.bounds import MalformedAnswer
 from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
 from dayfly.drivers.kubernetes import objects
-from dayfly.drivers.kubernetes.http import Change, KubeHttp, Object
+from dayfly.drivers.kubernetes.http import KubeHttp, watched
+from dayfly.drivers.kubernetes.pod_run import PODS, PodRun
 from dayfly.errors import NodeNotReady, NotUsable
 
 _NODES: Final = "/api/v1/nodes"
-_PODS: Final = "/api/v1/namespaces/default/pods"
 _LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _ACCOUNTS: Final = "/api/v1/namespaces/default/serviceaccounts"
 _TOKEN_REQUEST: Final = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
@@ -25,9 +25,6 @@ _PROBE: Final = "dayfly-probe"
 """The name of a pod that is never made: it is tried only."""
 _RETRY_SECONDS: Final = 1.0
 _MESSAGE_CHARACTERS: Final = 500
-_DELETE_SECONDS: Final = 60.0
-_NOT_YET: Final = frozenset({403, 404, 429, 500, 502, 503, 504})
-"""Answers of a control plane that is still starting, to the creation of a pod (403: no service account yet)."""
 
 
 class KubeClient:
@@ -68,7 +65,7 @@ class KubeClient:
     ) -> None:
         seen: dict[str, KubeNode] = {}
         try:
-            async with asyncio.timeout(timeout), self._watch(access, _NODES) as changes:
+            async with asyncio.timeout(timeout), watched(access, self._clock, _NODES) as changes:
                 async for change in changes:
                     node = objects.node(change.object)
                     if change.kind == "gone":
@@ -142,11 +139,11 @@ class KubeClient:
             if not made.is_success:
                 return f"the service account gets no token: {made.text[:_MESSAGE_CHARACTERS]}"
             pod = objects.pod_manifest(_PROBE, image, ["true"], token=True)
-            tried = await http.request("POST", _PODS, params={"dryRun": "All"}, body=pod)
+            tried = await http.request("POST", PODS, params={"dryRun": "All"}, body=pod)
         if (refusal := objects.refusal(tried)) is not None:
             return f"a pod is refused: {refusal[:_MESSAGE_CHARACTERS]}"
         async with KubeHttp(access, self._clock, token=objects.token(made.content)) as http:
-            answer = await http.request("GET", _PODS, params={"limit": "1"})
+            answer = await http.request("GET", PODS, params={"limit": "1"})
         # 403 is an answer to somebody whom the API server knows.
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS} or answer.is_server_error:
             return f"a service account's token is refused: {answer.text[:_MESSAGE_CHARACTERS]}"
@@ -154,7 +151,7 @@ class KubeClient:
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         try:
-            async with asyncio.timeout(timeout), self._watch(access, _ACCOUNTS, "metadata.name=default") as changes:
+            async with asyncio.timeout(timeout), watched(access, self._clock, _ACCOUNTS, "default") as changes:
                 async for change in changes:
                     if change.kind == "present":
                         return
@@ -173,27 +170,8 @@ class KubeClient:
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:
-        last = KubePod(name, "default", "not created", None)
-
-        def note(pod: KubePod) -> None:
-            nonlocal last
-            if pod != last and on_change is not None:
-                on_change(pod)
-            last = pod
-
-        try:
-            async with asyncio.timeout(timeout):
-                await self._create_pod(access, objects.pod_manifest(name, image, argv), note)
-                await self._watch_to_end(access, name, note)
-        except TimeoutError as error:
-            raise NotUsable(
-                f"pod {name} did not end within {timeout:g} s: {last.phase}", evidence={"pod": last.reason}
-            ) from error
-        except NotUsable:
-            # A retry must not adopt the pod that failed.
-            await self._delete_pod(access, name)
-            raise
-        await self._delete_pod(access, name)
+        run = PodRun(access, self._clock, objects.pod_manifest(name, image, argv), on_change)
+        await run.to_its_end(timeout)
 
     async def _wait_kubelet(self, access: KubeAccess, node: str, last: dict[str, str]) -> None:
         """Wait until the kubelet of `node` answers, then delete `node` from `last`."""
@@ -208,52 +186,6 @@ class KubeClient:
             except httpx.HTTPError as error:
                 last[node] = str(error) or type(error).__name__
             await self._clock.sleep(_RETRY_SECONDS)
-
-    async def _create_pod(self, access: KubeAccess, manifest: Object, note: Callable[[KubePod], None]) -> None:
-        name = manifest["metadata"]["name"]
-        while True:
-            try:
-                async with KubeHttp(access, self._clock) as http:
-                    answer = await http.request("POST", _PODS, body=manifest)
-                if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
-                    return
-                reason = str(answer.json().get("message", answer.text))
-                if answer.status_code not in _NOT_YET:
-                    raise NotUsable(f"pod {name} was refused: {reason}")
-            except (httpx.HTTPError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-            note(KubePod(name, "default", "not created", None, reason))
-            await self._clock.sleep(_RETRY_SECONDS)
-
-    async def _watch_to_end(self, access: KubeAccess, name: str, note: Callable[[KubePod], None]) -> None:
-        async with self._watch(access, _PODS, f"metadata.name={name}") as changes:
-            async for change in changes:
-                pod = objects.pod(change.object)
-                note(pod)
-                if change.kind == "gone":
-                    raise NotUsable(f"pod {name} was deleted while it ran", evidence={"pod": pod.reason})
-                if pod.phase == "Succeeded":
-                    return
-                if pod.phase == "Failed":
-                    raise NotUsable(f"pod {name} failed: {pod.reason}", evidence={"pod": pod.reason})
-
-    async def _delete_pod(self, access: KubeAccess, name: str) -> None:
-        now = {"gracePeriodSeconds": "0"}
-        try:
-            async with asyncio.timeout(_DELETE_SECONDS), KubeHttp(access, self._clock) as http:
-                answer = await http.request("DELETE", f"{_PODS}/{name}", params=now)
-                if answer.status_code != httpx.codes.NOT_FOUND:
-                    answer.raise_for_status()
-        except (TimeoutError, httpx.HTTPError) as error:
-            raise NotUsable(f"pod {name} could not be deleted: {error}") from error
-
-    @asynccontextmanager
-    async def _watch(
-        self, access: KubeAccess, path: str, only: str | None = None
-    ) -> AsyncIterator[AsyncIterator[Change]]:
-        params = {"fieldSelector": only} if only else {}
-        async with KubeHttp(access, self._clock) as http, aclosing(http.watch(path, params)) as changes:
-            yield changes
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -145,6 +145,16 @@ class KubeHttp:
                         return
                     if kind != "BOOKMARK":
                         yield Change("gone" if kind == "DELETED" else "present", _object(event.get("object")))
+
+
+@asynccontextmanager
+async def watched(
+    access: KubeAccess, clock: Clock, path: str, name: str | None = None
+) -> AsyncIterator[AsyncIterator[Change]]:
+    """A watch of the objects under `path`, or of the one called `name`, on a connection of its own."""
+    params = {"fieldSelector": f"metadata.name={name}"} if name else {}
+    async with KubeHttp(access, clock) as http, aclosing(http.watch(path, params)) as changes:
+        yield changes
 
 
 def _mapping(value: object) -> Object:

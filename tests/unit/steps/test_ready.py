@@ -1,0 +1,138 @@
+"""The step `ready`: what it waits for, and that it looks at everything last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dayfly.domain.cluster.boot_source import TEMPLATE
+from dayfly.drivers.interfaces import KubeNode
+from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
+from dayfly.steps.ready import Ready
+from tests.support.kube_world import STARTED, World, context_of, said
+
+
+@pytest.mark.parametrize(
+    ("nodes", "account", "so"),
+    [
+        ((said("node01"), said("node02")), None, True),
+        ((said("node01"), said("node02", ready=False)), None, False),
+        ((said("node01"), said("node02", boot="an-earlier-boot")), None, False),
+        ((said("node01"),), None, False),
+        ((said("node01"), said("node02")), NotUsable("no token"), False),
+        ((said("node01"), said("node02", renewed=STARTED)), None, False),
+        ((said("node01"), said("node02", renewed=None)), None, False),
+        ((said("node01"), said("node02", renewed=-60)), None, False),
+        ((said("node01"), said("node02", steady=1)), None, False),
+    ],
+)
+async def test_ready_means_every_node_and_a_service_account(
+    nodes: tuple[KubeNode, ...], account: NotUsable | None, so: bool
+) -> None:
+    context, _ = context_of(World(nodes_now=nodes, unusable=account))
+    assert await Ready().check(context) is so
+
+
+async def test_nodes_that_stay_not_ready_leave_every_kubelets_words() -> None:
+    context, _ = context_of(World(not_ready=NodeNotReady("node02: no CNI configuration")))
+    assert not await Ready().check(context)
+    with pytest.raises(NodeNotReady) as caught:
+        await Ready().apply(context)
+    assert {"kubelet/node01", "kubelet/node02"} <= caught.value.evidence.keys()
+
+
+async def test_nodes_on_record_as_ready_whose_kubelets_are_silent_are_not_ready() -> None:
+    context, _ = context_of(World(silent=True))
+    assert not await Ready().check(context)
+    with pytest.raises(NodeNotReady, match="do not answer") as caught:
+        await Ready().apply(context)
+    assert "kubelet/node02" in caught.value.evidence
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (said("node02", ready=False, renewed=52), "node02 is not Ready: NodeStatusUnknown; it last reported 52 s ago"),
+        (said("node02", renewed=600), "node02 has not reported since its start 30 s ago; it last reported 600 s ago"),
+        (said("node02", renewed=None), "node02 has not reported since its start 30 s ago; it has no lease"),
+        (said("node02", steady=0.5), "node02 has been Ready for less than 2 s"),
+        (said("node02", boot="before"), "node02 has not reported since its boot; it last reported 29 s ago"),
+    ],
+)
+async def test_the_last_look_decides(first: KubeNode, words: str) -> None:
+    world = World(looks=[(said("node01"), first)])
+    context, progress = context_of(world)
+    await Ready().apply(context)
+    assert progress.count(f"{words}: waiting again") == 1
+    assert world.clock.slept == [2.0]
+
+    world = World(nodes_now=(said("node01"), first))
+    context, _ = context_of(world)
+    with pytest.raises(NodeNotReady) as caught:
+        await Ready().apply(context)
+    assert caught.value.message == words
+    assert {"kubelet/node01", "kubelet/node02"} <= caught.value.evidence.keys()
+    assert not await Ready().check(context)
+
+
+async def test_a_node_that_flaps_is_waited_for_until_it_stays() -> None:
+    down, young = said("node02", ready=False), said("node02", steady=0)
+    looks: list[tuple[KubeNode, ...]] = [(said("node01"), node) for node in (down, young, down, young)]
+    world = World(looks=looks)
+    context, _ = context_of(world)
+    await Ready().apply(context)
+    assert len(world.clock.slept) == 4
+    assert not world.looks
+
+
+async def test_a_machine_that_was_never_started_is_not_ready() -> None:
+    context, _ = context_of(World(never_started=True))
+    assert not await Ready().check(context)
+    with pytest.raises(NodeNotReady, match="the machine of node01 is not started"):
+        await Ready().apply(context)
+
+
+async def test_reports_count_since_the_machines_start() -> None:
+    world = World()
+    context, _ = context_of(world)
+    await Ready().apply(context)
+    assert world.started_for == {"node01": STARTED, "node02": STARTED}
+
+    context, _ = context_of(World(not_renewed=NodeNotReady("node02 has not reported")))
+    with pytest.raises(NodeNotReady, match="node02 has not reported") as caught:
+        await Ready().apply(context)
+    assert "kubelet/node02" in caught.value.evidence
+
+
+@pytest.mark.parametrize("refused", ["a service account's token is refused", "a pod is refused"])
+async def test_a_cluster_without_tokens_or_pods_is_not_ready(refused: str) -> None:
+    context, _ = context_of(World(unusable=NotUsable(refused)))
+    assert not await Ready().check(context)
+    with pytest.raises(NotUsable, match=refused):
+        await Ready().apply(context)
+
+
+async def test_ready_says_which_node_is() -> None:
+    world = World()
+    context, words = context_of(world)
+    await Ready().apply(context)
+    assert words[:2] == ["node01 is Ready", "node02 is Ready"]
+    assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
+
+
+async def test_the_agents_of_a_fork_say_its_boots() -> None:
+    world = World(ssh_error=SshTimeout("nobody logs in to it yet"))
+    context, _ = context_of(world)
+    forked = replace(context, cluster=replace(context.cluster, origin=TEMPLATE))
+    assert await Ready().check(forked)
+    await Ready().apply(forked)
+    assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
+    assert world.ran == []
+
+
+async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
+    context, _ = context_of(World(ssh_error=SshTimeout("silence")))
+    assert not await Ready().check(context)
+    with pytest.raises(SshTimeout):
+        await Ready().apply(context)
