@@ -87,6 +87,13 @@ def create(
     kubeconfig: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file, mode 0600.")
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="A repeated command with the same key and options returns the same cluster. Default: new.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create a cluster."""
@@ -96,6 +103,7 @@ def create(
     with Client() as client:
         cluster = client.create(
             name,
+            idempotency_key=idempotency_key,
             image=image,
             workers=workers,
             control_plane=control_plane,

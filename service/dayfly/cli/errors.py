@@ -95,8 +95,9 @@ def _hint(error: ApiError) -> str | None:
 def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
     cluster, fault = error.cluster, error.cluster.error
     if fault is None:
-        hint = f"dayfly cluster events {cluster.name}" if cluster.phase == "ready" else None
-        return ("not_hibernated" if cluster.phase == "ready" else "not_ready"), str(error), hint
+        # A deleted cluster's name finds nothing any more.
+        hint = f"dayfly cluster events {cluster.id}" if error.code in {"deleted", "not_hibernated"} else None
+        return error.code, str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None

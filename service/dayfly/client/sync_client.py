@@ -1,12 +1,12 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools and the service itself. Clusters are in sync_clusters.py."""
+"""The synchronous client: templates, pools and the service itself. Not here: clusters (sync_clusters.py)."""
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
-from dayfly.client.sync_clusters import Clusters
+from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -16,7 +16,7 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class Client(Clusters):
+class Client(Waits):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
@@ -25,7 +25,7 @@ class Client(Clusters):
 
     def create_template(self, **options: Unpack[ShapeOptions]) -> Template:
         """Request a template of such clusters, which will be forks of it; where there is one, that one."""
-        return self._read(Template, "POST", "/v1/templates", json=shape_body(options))
+        return self._read(Template, "POST", "/v1/templates", json=shape_body(options), idempotent=True)
 
     def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
         """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict, TypeVar
 from urllib.parse import quote
@@ -19,18 +21,25 @@ DEFAULT_URL: Final = "http://127.0.0.1:8700"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)
 """Of a console that is watched: it may say nothing for hours."""
 
 
 class RequestOptions(TypedDict, total=False):
-    """One request. `hold_seconds` is how long the server may hold the answer on purpose."""
+    """One request. `hold_seconds` is how long the server may hold the answer on purpose.
+
+    `idempotent`: repeating the request changes nothing more. `once`: the caller repeats the request itself.
+    """
 
     query: Mapping[str, str | float | Sequence[str] | None]
     json: Mapping[str, object]
     headers: Mapping[str, str]
     hold_seconds: float
+    idempotent: bool
+    once: bool
 
 
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
@@ -52,6 +61,14 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         # A proxy of the environment is not the way to this machine itself.
         "trust_env": parsed.host not in _LOOPBACK,
     }
+
+
+def with_key(method: str, options: RequestOptions) -> RequestOptions:
+    """The options of a POST with an Idempotency-Key: a new one, if the caller gave none."""
+    headers = options.get("headers", {})
+    if method != "POST" or "Idempotency-Key" in headers:
+        return options
+    return {**options, "headers": {**headers, "Idempotency-Key": uuid.uuid4().hex}}
 
 
 def arguments(options: RequestOptions) -> dict[str, Any]:
@@ -79,22 +96,42 @@ def read(model: type[M], response: httpx.Response) -> M:
 
 
 def api_error(response: httpx.Response) -> ApiError:
-    """The problem in a response that was read; something like one where another than Dayfly answered."""
-    status = response.status_code
+    """The problem in a response that was read; `unexpected_answer` where another than Dayfly answered.
+
+    A proxy's page, or its JSON, is none of Dayfly's: a program must not take a proxy's 404 for a deleted cluster.
+    """
     try:
-        problem = response.json()
+        problem = response.json() if _media_type(response) == "application/problem+json" else None
     except ValueError:
         problem = None
-    if not isinstance(problem, dict) or "code" not in problem:
+    if not isinstance(problem, dict) or not _CODE.fullmatch(str(problem.get("code"))):
         return _not_dayfly(response)
-    return ApiError(str(problem["code"]), status, str(problem.get("detail", "")), problem)
+    return ApiError(
+        problem["code"],
+        response.status_code,
+        str(problem.get("detail", "")),
+        problem,
+        retry_after_seconds=_retry_after(response),
+    )
 
 
 def unreachable(base_url: httpx.URL, error: httpx.TransportError) -> Unreachable:
     """What a broken or missing connection means to a caller."""
-    return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__)
+    sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__, sent=sent)
 
 
 def _not_dayfly(response: httpx.Response) -> ApiError:
     detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
-    return ApiError("unexpected_answer", response.status_code, detail, {})
+    retry_after = _retry_after(response)
+    return ApiError("unexpected_answer", response.status_code, detail, {}, retry_after_seconds=retry_after)
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; a date is ignored."""
+    value = str(response.headers.get("retry-after", ""))
+    return float(value) if _SECONDS.fullmatch(value) else None

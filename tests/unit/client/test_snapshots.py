@@ -146,7 +146,7 @@ def test_one_that_does_not_go_to_sleep(url: str, state: dict[str, str], error: t
         known = client.create("slow-sleeper-" + state["desired"], image="bare").model_dump(mode="json")
 
     def answer(request: httpx.Request) -> httpx.Response:
-        assert request.url.params["wait"] == "hibernated"
+        assert request.url.params.get("wait", "hibernated") == "hibernated"
         return httpx.Response(200, json={**known, **state})
 
     with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(error):
