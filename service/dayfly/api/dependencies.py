@@ -5,6 +5,7 @@ Routes never reach an engine themselves: the functions that ask it raise EngineU
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -63,6 +64,8 @@ class ApiServices:
     checks: Mapping[str, ReadinessCheck]
     allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process stops: held responses end with the present state."""
 
 
 def _services(request: Request) -> ApiServices:
