@@ -17,6 +17,7 @@ import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -72,6 +73,8 @@ class Gate:
                 refusal = _refuse_body(scope, headers, body)
                 receive = _Replayed(body, receive)
             await (refusal or self.app)(scope, receive, send_without_sniffing)
+        except ClientDisconnect:
+            _log.info("the caller left before the commit", method=scope["method"], path=scope["path"])
         except asyncio.CancelledError:
             if not self.closing.is_set():
                 raise

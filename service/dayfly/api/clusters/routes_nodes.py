@@ -76,7 +76,9 @@ async def get_console(
     follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
     """The end of a node's serial console output; with `follow`, new output, too."""
-    printed = await _printed(cluster, node.name, tail_bytes, services) if tail_bytes else b""
+    printed = b""
+    if tail_bytes:
+        printed = await services.lookups.bounded(_printed(cluster, node.name, tail_bytes, services))
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
     live = until_closing(services, services.follow_console(cluster.id, node.name))
