@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from dayfly.client import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
+from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
 
@@ -59,6 +59,8 @@ def explain(error: Exception) -> str | None:
             parts = error.code, error.detail, error.hint
         case ApiError():
             parts = error.code, error.detail, _hint(error)
+        case InvalidArgument():
+            parts = "invalid_request", str(error), None
         case Unreachable():
             parts = "unreachable", str(error), "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
         case ClusterFailed():

@@ -33,15 +33,15 @@ class AsyncClient(AsyncWaits):
 
     async def template(self, template_id: str) -> Template:
         """One template."""
-        return await self._read(Template, "GET", path_of("templates", template_id))
+        return await self._read(Template, "GET", path_of("templates", template_id), of=template_id)
 
     async def delete_template(self, template_id: str) -> Template:
         """Retire it: it serves no new forks, and its forks stay."""
-        return await self._read(Template, "DELETE", path_of("templates", template_id))
+        return await self._read(Template, "DELETE", path_of("templates", template_id), of=template_id)
 
     async def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:
         """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
-        return await self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}))
+        return await self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}), of=name)
 
     async def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""
@@ -49,15 +49,15 @@ class AsyncClient(AsyncWaits):
 
     async def pool(self, name: str) -> Pool:
         """One pool, by its name or id."""
-        return await self._read(Pool, "GET", path_of("pools", name))
+        return await self._read(Pool, "GET", path_of("pools", name), of=name)
 
     async def change_pool(self, name: str, **changes: Unpack[PoolChanges]) -> Pool:
         """Change what is given."""
-        return await self._read(Pool, "PATCH", path_of("pools", name), json=given(changes))
+        return await self._read(Pool, "PATCH", path_of("pools", name), json=given(changes), of=name)
 
     async def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
-        return await self._read(Pool, "DELETE", path_of("pools", name))
+        return await self._read(Pool, "DELETE", path_of("pools", name), of=name)
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

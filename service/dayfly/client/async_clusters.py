@@ -46,7 +46,7 @@ class AsyncClusters(AsyncConnection):
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = shape_body({"name": name, **options})
-        return await self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True)
+        return await self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True, of=name)
 
     async def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """What create() would make, checked in every way, and not made."""
@@ -57,9 +57,9 @@ class AsyncClusters(AsyncConnection):
         """One cluster; with `wait`, as soon as it is so or the time is over."""
         path = path_of("clusters", cluster)
         if wait is None:
-            return await self._read(Cluster, "GET", path)
+            return await self._read(Cluster, "GET", path, of=cluster)
         query = {"wait": wait, "timeout": timeout_seconds}
-        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds)
+        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
 
     async def list(
         self,
@@ -86,13 +86,13 @@ class AsyncClusters(AsyncConnection):
 
     async def delete(self, cluster: str) -> Cluster:
         """Request its deletion; it is being deleted when this returns."""
-        deleting = await self._read(Cluster, "DELETE", path_of("clusters", cluster))
+        deleting = await self._read(Cluster, "DELETE", path_of("clusters", cluster), of=cluster)
         self._deleted.add(deleting.id)
         return deleting
 
     async def change(self, cluster: str, **changes: Unpack[ClusterChanges]) -> Cluster:
         """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
-        return await self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes))
+        return await self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes), of=cluster)
 
     async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
@@ -113,19 +113,21 @@ class AsyncClusters(AsyncConnection):
     async def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
         """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to})
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to}, of=cluster)
 
     async def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True)
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True, of=cluster)
 
     async def resume(self, cluster: str) -> Cluster:
         """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True)
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True, of=cluster)
 
     async def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request a checkpoint of its present state; it is being saved when this returns."""
-        return await self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name})
+        return await self._read(
+            Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name}, of=name
+        )
 
     async def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
@@ -133,11 +135,11 @@ class AsyncClusters(AsyncConnection):
 
     async def checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """One of its checkpoints."""
-        return await self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name))
+        return await self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     async def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request the checkpoint's deletion."""
-        return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name))
+        return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     async def kubeconfig(self, cluster: str) -> str:
         """An administrator's kubeconfig, as YAML."""

@@ -62,4 +62,4 @@ class AsyncConnection:
 
     async def _read(self, model: type[M], method: str, path: str, **options: Unpack[wire.RequestOptions]) -> M:
         """The response as a value."""
-        return wire.read(model, await self._send(method, path, **options))
+        return wire.read(model, await self._send(method, path, **options), options.get("of"))

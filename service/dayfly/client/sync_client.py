@@ -34,15 +34,15 @@ class Client(Waits):
 
     def template(self, template_id: str) -> Template:
         """One template."""
-        return self._read(Template, "GET", path_of("templates", template_id))
+        return self._read(Template, "GET", path_of("templates", template_id), of=template_id)
 
     def delete_template(self, template_id: str) -> Template:
         """Retire it: it serves no new forks, and its forks stay."""
-        return self._read(Template, "DELETE", path_of("templates", template_id))
+        return self._read(Template, "DELETE", path_of("templates", template_id), of=template_id)
 
     def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:
         """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
-        return self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}))
+        return self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}), of=name)
 
     def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""
@@ -50,15 +50,15 @@ class Client(Waits):
 
     def pool(self, name: str) -> Pool:
         """One pool, by its name or id."""
-        return self._read(Pool, "GET", path_of("pools", name))
+        return self._read(Pool, "GET", path_of("pools", name), of=name)
 
     def change_pool(self, name: str, **changes: Unpack[PoolChanges]) -> Pool:
         """Change what is given."""
-        return self._read(Pool, "PATCH", path_of("pools", name), json=given(changes))
+        return self._read(Pool, "PATCH", path_of("pools", name), json=given(changes), of=name)
 
     def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
-        return self._read(Pool, "DELETE", path_of("pools", name))
+        return self._read(Pool, "DELETE", path_of("pools", name), of=name)
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

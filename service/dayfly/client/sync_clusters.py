@@ -47,7 +47,7 @@ class Clusters(Connection):
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = shape_body({"name": name, **options})
-        return self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True)
+        return self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True, of=name)
 
     def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """What create() would make, checked in every way, and not made."""
@@ -58,9 +58,9 @@ class Clusters(Connection):
         """One cluster; with `wait`, as soon as it is so or the time is over."""
         path = path_of("clusters", cluster)
         if wait is None:
-            return self._read(Cluster, "GET", path)
+            return self._read(Cluster, "GET", path, of=cluster)
         query = {"wait": wait, "timeout": timeout_seconds}
-        return self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds)
+        return self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
 
     def list(
         self,
@@ -87,13 +87,13 @@ class Clusters(Connection):
 
     def delete(self, cluster: str) -> Cluster:
         """Request its deletion; it is being deleted when this returns."""
-        deleting = self._read(Cluster, "DELETE", path_of("clusters", cluster))
+        deleting = self._read(Cluster, "DELETE", path_of("clusters", cluster), of=cluster)
         self._deleted.add(deleting.id)
         return deleting
 
     def change(self, cluster: str, **changes: Unpack[ClusterChanges]) -> Cluster:
         """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
-        return self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes))
+        return self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes), of=cluster)
 
     def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
@@ -114,19 +114,19 @@ class Clusters(Connection):
     def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
         """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to})
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to}, of=cluster)
 
     def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True)
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True, of=cluster)
 
     def resume(self, cluster: str) -> Cluster:
         """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True)
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True, of=cluster)
 
     def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request a checkpoint of its present state; it is being saved when this returns."""
-        return self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name})
+        return self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name}, of=name)
 
     def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
@@ -134,11 +134,11 @@ class Clusters(Connection):
 
     def checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """One of its checkpoints."""
-        return self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name))
+        return self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request the checkpoint's deletion."""
-        return self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name))
+        return self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     def kubeconfig(self, cluster: str) -> str:
         """An administrator's kubeconfig, as YAML."""

@@ -63,4 +63,4 @@ class Connection:
 
     def _read(self, model: type[M], method: str, path: str, **options: Unpack[wire.RequestOptions]) -> M:
         """The response as a value."""
-        return wire.read(model, self._send(method, path, **options))
+        return wire.read(model, self._send(method, path, **options), options.get("of"))

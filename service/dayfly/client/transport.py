@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from dayfly.client.errors import ApiError, Unreachable
+from dayfly.client.errors import ApiError, InvalidArgument, Unreachable
 from dayfly.schemas.base import FROM_SERVER, ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
@@ -32,6 +32,7 @@ class RequestOptions(TypedDict, total=False):
     """One request. `hold_seconds` is how long the server may hold the answer on purpose.
 
     `idempotent`: repeating the request changes nothing more. `once`: the caller repeats the request itself.
+    `of`: the id or name that the answer must have.
     """
 
     query: Mapping[str, str | float | Sequence[str] | None]
@@ -40,6 +41,7 @@ class RequestOptions(TypedDict, total=False):
     hold_seconds: float
     idempotent: bool
     once: bool
+    of: str | None
 
 
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
@@ -83,16 +85,32 @@ def arguments(options: RequestOptions) -> dict[str, Any]:
 
 
 def path_of(resource: str, *parts: str) -> str:
-    """The path of a resource, such as `clusters`, and of what is below it."""
-    return "/".join(("/v1", resource, *(quote(part, safe="") for part in parts)))
+    """The path of a resource, such as `clusters`, and of what is below it. The only place that makes paths of names.
+
+    Raises InvalidArgument where a part is no single segment: httpx and proxies resolve `..`, and a DELETE of it would
+    be one of the resource above.
+    """
+    return "/".join(("/v1", resource, *map(_segment, parts)))
 
 
-def read(model: type[M], response: httpx.Response) -> M:
-    """The response as a value. Raises ApiError where it is none of Dayfly's."""
+def _segment(part: str) -> str:
+    if not part or not part.isprintable() or any(one in {"", ".", ".."} for one in re.split(r"[/\\]", part)):
+        raise InvalidArgument(f"{part!r} is not a name or id")
+    return quote(part, safe="")
+
+
+def read(model: type[M], response: httpx.Response, of: str | None = None) -> M:
+    """The response as a value. Raises ApiError where it is none of Dayfly's, or not of the id or name `of`."""
     try:
-        return model.model_validate_json(response.content, context=FROM_SERVER)
+        value = model.model_validate_json(response.content, context=FROM_SERVER)
     except ValidationError as error:
         raise _not_dayfly(response) from error
+    shown = (getattr(value, "id", None), getattr(value, "name", None))
+    if of is not None and of not in shown:
+        named = " or ".join(repr(one) for one in shown if one is not None)
+        detail = f"{response.url} was asked for {of!r} and answered with {named or 'something without a name'}"
+        raise ApiError("unexpected_answer", response.status_code, detail, {})
+    return value
 
 
 def api_error(response: httpx.Response) -> ApiError:
