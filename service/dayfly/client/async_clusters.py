@@ -9,6 +9,7 @@ import httpx
 
 from dayfly.client import transport as wire
 from dayfly.client.async_connection import AsyncConnection
+from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
 from dayfly.client.transport import path_of
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList
@@ -142,8 +143,8 @@ class AsyncClusters(AsyncConnection):
         return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     async def kubeconfig(self, cluster: str) -> str:
-        """An administrator's kubeconfig, as YAML."""
-        return (await self._send("GET", path_of("clusters", cluster, "kubeconfig"))).text
+        """An administrator's kubeconfig, as YAML, made anew from its known fields."""
+        return rebuilt(await self._send("GET", path_of("clusters", cluster, "kubeconfig")))
 
     async def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""

@@ -9,6 +9,7 @@ from typing import Final, Unpack
 import httpx
 
 from dayfly.client import transport as wire
+from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
 from dayfly.client.sync_connection import Connection
 from dayfly.client.transport import path_of
@@ -141,8 +142,8 @@ class Clusters(Connection):
         return self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     def kubeconfig(self, cluster: str) -> str:
-        """An administrator's kubeconfig, as YAML."""
-        return (self._send("GET", path_of("clusters", cluster, "kubeconfig"))).text
+        """An administrator's kubeconfig, as YAML, made anew from its known fields."""
+        return rebuilt(self._send("GET", path_of("clusters", cluster, "kubeconfig")))
 
     def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import uuid
@@ -18,7 +19,6 @@ from dayfly.schemas.base import FROM_SERVER, ResponseModel
 M = TypeVar("M", bound=ResponseModel)
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -47,7 +47,7 @@ class RequestOptions(TypedDict, total=False):
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
     """Arguments for an httpx client: what is given, else DAYFLY_URL and DAYFLY_TOKEN, else the default.
 
-    Raises Unreachable where the URL is none.
+    Raises Unreachable where the URL is none, InvalidArgument where the token would be readable on the way.
     """
     url = url or os.environ.get("DAYFLY_URL") or DEFAULT_URL
     token = token or os.environ.get("DAYFLY_TOKEN")
@@ -57,12 +57,22 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         raise Unreachable(url, str(error)) from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise Unreachable(url, "not an http:// or https:// URL")
+    loopback = _is_loopback(parsed.host)
+    if token and parsed.scheme == "http" and not loopback:
+        raise InvalidArgument(f"a token is not sent to {url}: http shows it to the network; use https")
     return {
         "base_url": parsed,
         "headers": {"Authorization": f"Bearer {token}"} if token else {},
         # A proxy of the environment is not the way to this machine itself.
-        "trust_env": parsed.host not in _LOOPBACK,
+        "trust_env": not loopback,
     }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def with_key(method: str, options: RequestOptions) -> RequestOptions:

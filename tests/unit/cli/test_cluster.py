@@ -205,7 +205,7 @@ def test_ssh_pins_the_host_and_cleans_up(dayfly: Dayfly, fake_ssh: Path) -> None
     assert done.exit_code == 7, done.output
     said = fake_ssh.read_text()
     assert "StrictHostKeyChecking=yes" in said
-    assert "root@127.0.0.1\nls\n-l\n--\n/a b\n" in said
+    assert "-l\nroot\n--\n127.0.0.1\nls\n-l\n--\n/a b\n" in said
     assert said.count("mode 600\n") == 2
     assert "BEGIN OPENSSH PRIVATE KEY" in said
     assert re.search(r"^\[127\.0\.0\.1\]:\d+ ssh-ed25519 \S+$", said, re.MULTILINE)
