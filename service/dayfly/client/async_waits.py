@@ -33,7 +33,8 @@ class AsyncWaits(AsyncClusters):
         A heartbeat that fails for a moment is made up for by the next one. If the heartbeats end because the cluster is
         deleted, an error is logged, and the end of the block raises it, unless this client deleted the cluster.
         """
-        identity = (await self.get(cluster)).id
+        backoff = retries.Backoff(retries.REQUEST_SECONDS)
+        identity = (await retries.async_retry(backoff, lambda: self.get(cluster))).id
         async with async_heartbeats(
             lambda: self._heartbeat(identity, once=True), expected_end=lambda: identity in self._deleted
         ):

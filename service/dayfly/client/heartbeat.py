@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from dayfly.client.errors import ApiError, ClientError
-from dayfly.client.retries import FINAL_CODES
+from dayfly.client.retries import FINAL_CODES, REQUEST_SECONDS, Backoff, async_retry, sync_retry
 from dayfly.schemas.clusters import Heartbeat
 
 _log = logging.getLogger("dayfly.client")
@@ -43,7 +43,7 @@ def sync_heartbeats(beat: Callable[[], Heartbeat], *, expected_end: Callable[[],
 
     Raises the error of the last heartbeat at the end of the block, unless it was an `expected_end`.
     """
-    first, stop = beat(), threading.Event()
+    first, stop = sync_retry(Backoff(REQUEST_SECONDS), beat), threading.Event()
     last: list[ClientError] = []
 
     def run() -> None:
@@ -75,7 +75,7 @@ async def async_heartbeats(
     beat: Callable[[], Awaitable[Heartbeat]], *, expected_end: Callable[[], bool]
 ) -> AsyncIterator[None]:
     """The same for asyncio."""
-    first = await beat()
+    first = await async_retry(Backoff(REQUEST_SECONDS), beat)
 
     async def run() -> None:
         latest = first

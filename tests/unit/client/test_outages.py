@@ -198,3 +198,18 @@ def test_every_post_has_a_key() -> None:
             with pytest.raises(ApiError):
                 call("demo")
     assert len(keys(script)) == 3
+
+
+async def test_keeping_alive_begins_in_an_outage() -> None:
+    beats = [httpx.Response(502, html="<html>Bad gateway</html>"), problem(503, "shutting_down")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and beats:
+            return beats.pop()
+        return script.answer(request)
+
+    script = Script(*outages(), cluster(), *outages(), cluster())
+    with Client(transport=httpx.MockTransport(answer)) as client, client.keep_alive("demo"):
+        assert not beats
+    async with AsyncClient(transport=httpx.MockTransport(answer)) as later, later.keep_alive("demo"):
+        assert script.beats == 2
