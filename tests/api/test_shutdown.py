@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import uvicorn
 
+from dayfly.api.app import create_api
+from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
@@ -50,20 +54,33 @@ async def test_a_followed_console_ends(store: Store, infrastructure: Outside, wo
         assert (await followed).text == "login: more\n"
 
 
-async def test_a_request_that_is_cancelled_by_the_stop_is_a_problem(store: Store, infrastructure: Outside) -> None:
+async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
+    store: Store, infrastructure: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Event()
+
     async def hang(_reference: str) -> tuple[str, ImageManifest]:
+        asked.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    services = infrastructure.services(store, resolve_image=hang)
-    async with http_client(services) as http, asyncio.timeout(PATIENCE):
-        create = asyncio.create_task(http.post("/v1/clusters", json={"name": "demo", "image": "bare"}))
-        await under_way(create)
+    services = infrastructure.services(store, resolve_image=hang, lookups=EngineLookups(seconds=PATIENCE))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_api(services), lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+    )
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group, httpx.AsyncClient(timeout=PATIENCE) as http:
+        serving = group.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/clusters"
+        create = group.create_task(http.post(url, json={"name": "demo", "image": "bare"}))
+        await asked.wait()
         services.closing.set()
-        create.cancel()
+        server.should_exit = True
         answer = await create
+        await serving
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert (answer.json()["code"], answer.headers["retry-after"]) == ("shutting_down", "5")
+    assert "Traceback" not in caplog.text
 
 
 async def test_any_other_cancellation_is_one(store: Store, infrastructure: Outside) -> None:

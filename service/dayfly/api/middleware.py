@@ -98,7 +98,7 @@ class Gate:
 
 
 def _stopping(scope: Scope) -> Response:
-    detail = "The service stops. It did not complete the request: repeat the request, a POST with its Idempotency-Key."
+    detail = "The service stops, and may not have completed the request. Repeat it, a POST with its Idempotency-Key."
     headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
     return problems.problem_response(scope, 503, "shutting_down", "The service stops", detail, headers=headers)
 

@@ -36,6 +36,8 @@ def may_pass(error: ClientError) -> bool:
 def may_repeat(error: ClientError, *, idempotent: bool) -> bool:
     """Whether a request may be sent again: the server did not carry it out, or carries it out once (`idempotent`)."""
     if isinstance(error, ApiError):
+        if error.code == "shutting_down":  # the request may have been under way
+            return idempotent
         return error.status in _BUSY or (idempotent and error.code == _UNEXPECTED and error.status in _GATEWAY)
     return isinstance(error, Unreachable) and (idempotent or not error.sent)
 
