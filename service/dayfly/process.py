@@ -99,7 +99,7 @@ async def _serve(settings: Settings, services: ApiServices) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Held responses (?wait=) must not delay the end of the process.
+            # Held responses (?wait=) end at once; other requests must not delay the end of the process.
             timeout_graceful_shutdown=3,
         )
     )
@@ -107,6 +107,7 @@ async def _serve(settings: Settings, services: ApiServices) -> None:
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
+        services.closing.set()
         server.should_exit = True
         await serving
         raise

@@ -72,7 +72,7 @@ _PROBLEMS: Final = {
     "`too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
-    503: "`engine_unavailable`, `database_unavailable`, `unready`",
+    503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, `unready`",
 }
 _ALWAYS: Final = {421, 500}
 
@@ -81,7 +81,7 @@ def create_api(services: ApiServices) -> FastAPI:
     """The HTTP application with `services`."""
     app = bare_app()
     app.state.services = services
-    middleware.install(app, services.allowed_hosts)
+    middleware.install(app, services.allowed_hosts, services.closing)
     return app
 
 

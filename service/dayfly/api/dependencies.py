@@ -5,12 +5,14 @@ Routes never reach an engine themselves: the functions that ask it raise EngineU
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
 from dayfly.domain.cluster.model import Cluster, MachineMemory
@@ -60,6 +62,9 @@ class ApiServices:
     checks: Mapping[str, ReadinessCheck]
     allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
+    lookups: EngineLookups = field(default_factory=EngineLookups)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process stops: held responses end with the present state."""
 
 
 def _services(request: Request) -> ApiServices:

@@ -1,9 +1,13 @@
-"""Long polling: holds a response until a condition is met. Commits to the store wake it; nothing is polled."""
+"""Long polling: holds a response until a condition is met. Commits to the store wake it; nothing is polled.
+
+When the service stops, held responses end with the present state: a caller asks again, and finds the next process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 
@@ -40,15 +44,46 @@ async def hold(
     enough: Callable[[T], bool],
     timeout_seconds: float,
 ) -> T:
-    """The first result of `look` that is `enough`; the last result after `timeout_seconds`, or if the caller left."""
+    """The first result of `look` that is `enough`.
+
+    The last result after `timeout_seconds`, if the caller left, or if the service stops.
+    """
     deadline = services.clock.monotonic() + timeout_seconds
     with services.store.watch(cluster_id) as watch:
         while True:
             seen = await look()
             remaining = deadline - services.clock.monotonic()
-            if enough(seen) or remaining <= 0 or await request.is_disconnected():
+            if enough(seen) or remaining <= 0 or services.closing.is_set() or await request.is_disconnected():
                 return seen
-            await watch.wait(min(remaining, _LOOK_SECONDS))
+            await _unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
+
+
+async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
+    """`chunks`, until the service stops."""
+    while True:
+
+        async def following() -> tuple[T, ...]:
+            async for chunk in chunks:
+                return (chunk,)
+            return ()
+
+        found = await _unless_closing(services, following())
+        if not found:
+            return
+        yield found[0]
+
+
+async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `wait`; None if the service stops before."""
+    waiting = asyncio.ensure_future(wait)
+    closing = asyncio.ensure_future(services.closing.wait())
+    try:
+        await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        for task in (waiting, closing):
+            task.cancel()
+        await asyncio.gather(waiting, closing, return_exceptions=True)
 
 
 def _is_over(cluster: Cluster, wait: WaitFor) -> bool:

@@ -7,6 +7,7 @@ problem (RFC 9457) with status 421. Not here: authorisation.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,9 +29,9 @@ _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
 
-def install(app: Starlette, allowed_hosts: frozenset[str] | None) -> None:
-    """Put the middleware around `app`, the request id outermost. `allowed_hosts` as in ApiServices."""
-    app.add_middleware(Gate, allowed_hosts=allowed_hosts)
+def install(app: Starlette, allowed_hosts: frozenset[str] | None, closing: asyncio.Event) -> None:
+    """Put the middleware around `app`, the request id outermost. `allowed_hosts` and `closing` as in ApiServices."""
+    app.add_middleware(Gate, allowed_hosts=allowed_hosts, closing=closing)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
         CorrelationIdMiddleware, header_name="X-Request-Id", validator=None, transformer=_usable_request_id
@@ -42,10 +44,11 @@ def _usable_request_id(given: str) -> str:
 
 @dataclass(frozen=True)
 class Gate:
-    """Checks a request before the application sees it. `allowed_hosts` as in ApiServices."""
+    """Checks a request before the application sees it. `allowed_hosts` and `closing` as in ApiServices."""
 
     app: ASGIApp
     allowed_hosts: frozenset[str] | None
+    closing: asyncio.Event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,6 +73,15 @@ class Gate:
                 refusal = _refuse_body(scope, headers, body)
                 receive = _Replayed(body, receive)
             await (refusal or self.app)(scope, receive, send_without_sniffing)
+        except ClientDisconnect:
+            _log.info("the caller left before the commit", method=scope["method"], path=scope["path"])
+        except asyncio.CancelledError:
+            if not self.closing.is_set():
+                raise
+            # The server cancels what still runs when it stops. It would answer 500 in plain text, with a traceback.
+            _log.warning("request ended by the stop", method=scope["method"], path=scope["path"], answered=started)
+            if not started:
+                await _stopping(scope)(scope, receive, send_without_sniffing)
         except Exception as error:
             _log.exception("request failed", method=scope["method"], path=scope["path"])
             if started:
@@ -83,6 +95,12 @@ class Gate:
         return problems.problem_response(
             scope, 421, "host_not_allowed", "The request is addressed to another host", detail
         )
+
+
+def _stopping(scope: Scope) -> Response:
+    detail = "The service stops, and may not have completed the request. Repeat it, a POST with its Idempotency-Key."
+    headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
+    return problems.problem_response(scope, 503, "shutting_down", "The service stops", detail, headers=headers)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from dayfly.cli.options import (
 from dayfly.cli.private_files import write_private
 from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
+from dayfly.client.retries import REQUEST_SECONDS, Backoff, sync_retry
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
 
@@ -87,6 +89,13 @@ def create(
     kubeconfig: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file, mode 0600.")
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="A repeated command with the same key and options returns the same cluster. Default: new.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create a cluster."""
@@ -96,6 +105,7 @@ def create(
     with Client() as client:
         cluster = client.create(
             name,
+            idempotency_key=idempotency_key,
             image=image,
             workers=workers,
             control_plane=control_plane,
@@ -113,5 +123,6 @@ def create(
         if wait or kubeconfig is not None:
             cluster = watch(client, cluster, "ready", timeout)
         if kubeconfig is not None:
-            write_private(kubeconfig, client.kubeconfig(cluster.id))
+            fetch = partial(client.kubeconfig, cluster.id)
+            write_private(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))

@@ -46,7 +46,9 @@ def ssh_argv(program: str, access: SshAccess, command: Sequence[str], folder: Pa
     }
     pairs = [argument for key, value in options.items() for argument in ("-o", f"{key}={value}")]
     # No configuration file: a user's jump hosts and options for 127.0.0.1 do not apply to nodes.
-    return [program, "-F", "none", *pairs, "-p", str(access.port), f"{access.username}@{access.host}", *command]
+    # After `--` neither the host nor the command is taken for an option.
+    where = ("-p", str(access.port), "-l", access.username, "--", access.host)
+    return [program, "-F", "none", *pairs, *where, *command]
 
 
 def _default_interrupt() -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from dayfly.client import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
+from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
 
@@ -59,6 +59,8 @@ def explain(error: Exception) -> str | None:
             parts = error.code, error.detail, error.hint
         case ApiError():
             parts = error.code, error.detail, _hint(error)
+        case InvalidArgument():
+            parts = "invalid_request", str(error), None
         case Unreachable():
             parts = "unreachable", str(error), "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
         case ClusterFailed():
@@ -95,8 +97,9 @@ def _hint(error: ApiError) -> str | None:
 def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
     cluster, fault = error.cluster, error.cluster.error
     if fault is None:
-        hint = f"dayfly cluster events {cluster.name}" if cluster.phase == "ready" else None
-        return ("not_hibernated" if cluster.phase == "ready" else "not_ready"), str(error), hint
+        # A deleted cluster's name finds nothing any more.
+        hint = f"dayfly cluster events {cluster.id}" if error.code in {"deleted", "not_hibernated"} else None
+        return error.code, str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None

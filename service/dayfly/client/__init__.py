@@ -11,7 +11,7 @@ with Client() as dayfly:
 from __future__ import annotations
 
 from dayfly.client.async_client import AsyncClient
-from dayfly.client.errors import ApiError, ClientError, ClusterFailed, Unreachable, WaitTimeout
+from dayfly.client.errors import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.client.sync_client import Client
 from dayfly.schemas.checkpoints import Checkpoint
 from dayfly.schemas.cluster_requests import HoldRequest, SizeRequest
@@ -54,6 +54,7 @@ __all__ = [
     "Heartbeat",
     "Hold",
     "HoldRequest",
+    "InvalidArgument",
     "Node",
     "NodeMemory",
     "NodeSize",

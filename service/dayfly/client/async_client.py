@@ -1,10 +1,10 @@
-"""The asynchronous client: templates, pools and the service itself. Clusters are in async_clusters.py."""
+"""The asynchronous client: templates, pools and the service itself. Not here: clusters (async_clusters.py)."""
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
-from dayfly.client.async_clusters import AsyncClusters
+from dayfly.client.async_waits import AsyncWaits
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
 from dayfly.schemas.pools import Pool, PoolList
@@ -15,7 +15,7 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class AsyncClient(AsyncClusters):
+class AsyncClient(AsyncWaits):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
@@ -24,7 +24,7 @@ class AsyncClient(AsyncClusters):
 
     async def create_template(self, **options: Unpack[ShapeOptions]) -> Template:
         """Request a template of such clusters, which will be forks of it; where there is one, that one."""
-        return await self._read(Template, "POST", "/v1/templates", json=shape_body(options))
+        return await self._read(Template, "POST", "/v1/templates", json=shape_body(options), idempotent=True)
 
     async def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
         """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
@@ -33,15 +33,15 @@ class AsyncClient(AsyncClusters):
 
     async def template(self, template_id: str) -> Template:
         """One template."""
-        return await self._read(Template, "GET", path_of("templates", template_id))
+        return await self._read(Template, "GET", path_of("templates", template_id), of=template_id)
 
     async def delete_template(self, template_id: str) -> Template:
         """Retire it: it serves no new forks, and its forks stay."""
-        return await self._read(Template, "DELETE", path_of("templates", template_id))
+        return await self._read(Template, "DELETE", path_of("templates", template_id), of=template_id)
 
     async def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:
         """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
-        return await self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}))
+        return await self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}), of=name)
 
     async def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""
@@ -49,15 +49,15 @@ class AsyncClient(AsyncClusters):
 
     async def pool(self, name: str) -> Pool:
         """One pool, by its name or id."""
-        return await self._read(Pool, "GET", path_of("pools", name))
+        return await self._read(Pool, "GET", path_of("pools", name), of=name)
 
     async def change_pool(self, name: str, **changes: Unpack[PoolChanges]) -> Pool:
         """Change what is given."""
-        return await self._read(Pool, "PATCH", path_of("pools", name), json=given(changes))
+        return await self._read(Pool, "PATCH", path_of("pools", name), json=given(changes), of=name)
 
     async def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
-        return await self._read(Pool, "DELETE", path_of("pools", name))
+        return await self._read(Pool, "DELETE", path_of("pools", name), of=name)
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

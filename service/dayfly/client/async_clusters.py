@@ -1,21 +1,17 @@
-"""Requests of the asynchronous client about clusters. Not here: templates, pools and the service (async_client.py)."""
+"""Requests of the asynchronous client about clusters. Not here: waits and heartbeats (async_waits.py)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Final, Unpack
 
 import httpx
 
 from dayfly.client import transport as wire
 from dayfly.client.async_connection import AsyncConnection
-from dayfly.client.errors import ApiError, ClusterFailed, WaitTimeout
-from dayfly.client.heartbeat import async_heartbeats
+from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
 from dayfly.client.transport import path_of
-from dayfly.client.waiting import DELETED_SECONDS, HIBERNATED_SECONDS, HOLD_SECONDS, READY_SECONDS, is_over
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList
 from dayfly.schemas.cluster_requests import HoldRequest
 from dayfly.schemas.clusters import (
@@ -44,23 +40,27 @@ class AsyncClusters(AsyncConnection):
     async def create(
         self, name: str | None = None, *, idempotency_key: str | None = None, **options: Unpack[ClusterOptions]
     ) -> Cluster:
-        """Request a cluster; it is being made when this returns."""
+        """Request a cluster; it is being made when this returns.
+
+        A repeated request with the same `idempotency_key` (default: a new one) returns the same cluster. The client
+        repeats a request that failed for a moment itself.
+        """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = shape_body({"name": name, **options})
-        return await self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers)
+        return await self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True, of=name)
 
     async def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """What create() would make, checked in every way, and not made."""
         body = shape_body({"name": name, **options})
-        return await self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
+        return await self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True}, idempotent=True)
 
     async def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """One cluster; with `wait`, as soon as it is so or the time is over."""
         path = path_of("clusters", cluster)
         if wait is None:
-            return await self._read(Cluster, "GET", path)
+            return await self._read(Cluster, "GET", path, of=cluster)
         query = {"wait": wait, "timeout": timeout_seconds}
-        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds)
+        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
 
     async def list(
         self,
@@ -87,11 +87,13 @@ class AsyncClusters(AsyncConnection):
 
     async def delete(self, cluster: str) -> Cluster:
         """Request its deletion; it is being deleted when this returns."""
-        return await self._read(Cluster, "DELETE", path_of("clusters", cluster))
+        deleting = await self._read(Cluster, "DELETE", path_of("clusters", cluster), of=cluster)
+        self._deleted.add(deleting.id)
+        return deleting
 
     async def change(self, cluster: str, **changes: Unpack[ClusterChanges]) -> Cluster:
         """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
-        return await self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes))
+        return await self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes), of=cluster)
 
     async def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
@@ -107,57 +109,26 @@ class AsyncClusters(AsyncConnection):
 
     async def heartbeat(self, cluster: str) -> Heartbeat:
         """Say that the cluster is still needed; where it was made to expect that."""
-        return await self._read(Heartbeat, "POST", path_of("clusters", cluster, "heartbeat"))
-
-    @asynccontextmanager
-    async def keep_alive(self, cluster: str) -> AsyncIterator[None]:
-        """Send heartbeats in the background while the block runs, or until the cluster is deleted.
-
-        Heartbeats that fail because the server is away for a moment are made up for by the next one.
-        """
-        identity = (await self.get(cluster)).id
-        async with async_heartbeats(lambda: self.heartbeat(identity)):
-            yield
-
-    async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
-        """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-        seen = await self._wait(cluster, "ready", timeout_seconds)
-        if seen.phase != "ready" or seen.desired != "present":
-            raise ClusterFailed(seen)
-        return seen
-
-    async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
-        """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
-        seen = await self._wait(cluster, "hibernated", timeout_seconds)
-        if seen.phase != "hibernated" or seen.desired != "hibernated":
-            raise ClusterFailed(seen)
-        return seen
-
-    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
-        """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
-        try:
-            # By its id: the name is free for another as soon as this one is gone.
-            await self._wait((await self.get(cluster)).id, "deleted", timeout_seconds)
-        except ApiError as error:
-            if error.code != "not_found":
-                raise
+        return await self._heartbeat(cluster, once=False)
 
     async def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
         """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to})
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to}, of=cluster)
 
     async def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"))
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True, of=cluster)
 
     async def resume(self, cluster: str) -> Cluster:
         """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
-        return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"))
+        return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True, of=cluster)
 
     async def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request a checkpoint of its present state; it is being saved when this returns."""
-        return await self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name})
+        return await self._read(
+            Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name}, of=name
+        )
 
     async def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
@@ -165,15 +136,15 @@ class AsyncClusters(AsyncConnection):
 
     async def checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """One of its checkpoints."""
-        return await self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name))
+        return await self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     async def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request the checkpoint's deletion."""
-        return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name))
+        return await self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     async def kubeconfig(self, cluster: str) -> str:
-        """An administrator's kubeconfig, as YAML."""
-        return (await self._send("GET", path_of("clusters", cluster, "kubeconfig"))).text
+        """An administrator's kubeconfig, as YAML, made anew from its known fields."""
+        return rebuilt(await self._send("GET", path_of("clusters", cluster, "kubeconfig")))
 
     async def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""
@@ -232,24 +203,6 @@ class AsyncClusters(AsyncConnection):
             found += part.events
         return found
 
-    async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Events as they come, until the cluster is deleted."""
-        while True:
-            part = await self.events(cluster, after=after, wait_seconds=HOLD_SECONDS)
-            for event in part.events:
-                yield event
-            after = part.next_after
-            if part.phase == "deleted" and not part.events:
-                return
-
-    async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Until it is so, or can no more become so. Raises WaitTimeout."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            remaining = max(0.0, deadline - time.monotonic())
-            seen = await self.get(cluster, wait=wanted, timeout_seconds=min(remaining, HOLD_SECONDS))
-            if is_over(seen, wanted):
-                return seen
-            if remaining <= 0:
-                raise WaitTimeout(seen, wanted, timeout_seconds)
-            cluster = seen.id
+    async def _heartbeat(self, cluster: str, *, once: bool) -> Heartbeat:
+        path = path_of("clusters", cluster, "heartbeat")
+        return await self._read(Heartbeat, "POST", path, idempotent=True, once=once)

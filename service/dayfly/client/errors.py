@@ -1,6 +1,7 @@
 """What can go wrong for a caller.
 
 ClientError
+├── InvalidArgument  a name, a URL or a token that cannot be used; nothing was sent
 ├── ApiError         the server said no; `code` is stable
 ├── Unreachable      no server answered
 ├── ClusterFailed    waited for a cluster that failed, or was deleted meanwhile
@@ -18,11 +19,27 @@ class ClientError(Exception):
     """Root of the tree."""
 
 
-class ApiError(ClientError):
-    """The server said no. `problem` is the whole RFC 9457 document; `detail` is for people."""
+class InvalidArgument(ClientError):
+    """What the caller gave cannot be used; nothing was sent."""
 
-    def __init__(self, code: str, status: int, detail: str, problem: Mapping[str, object]) -> None:
+
+class ApiError(ClientError):
+    """The server said no. `problem` is the whole RFC 9457 document; `detail` is for people.
+
+    `retry_after_seconds`: the header Retry-After, if the response had one.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        detail: str,
+        problem: Mapping[str, object],
+        *,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(f"[{code}] {detail}")
+        self.retry_after_seconds = retry_after_seconds
         self.code = code
         self.status = status
         self.detail = detail
@@ -30,22 +47,25 @@ class ApiError(ClientError):
 
 
 class Unreachable(ClientError):
-    """No server answered at `url`."""
+    """No server answered at `url`. `sent`: the server may have received the request."""
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, *, sent: bool = False) -> None:
         super().__init__(f"no answer from {url}: {reason}")
+        self.sent = sent
         self.url = url
         self.reason = reason
 
 
 class ClusterFailed(ClientError):
-    """A cluster that was waited for can no more become as wanted; `cluster.error` says why, where it failed."""
+    """A cluster that was waited for can no more become as wanted; `cluster.error` says why, where it failed.
+
+    `code`: the cluster's error, else `deleted`, `not_hibernated` or `not_ready`.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        error = cluster.error
-        reason = f"failed: [{error.code}] {error.message}" if error else f"is {cluster.phase}"
-        super().__init__(f"the cluster {cluster.name} {reason}")
         self.cluster = cluster
+        self.code, reason = _failure(cluster)
+        super().__init__(f"the cluster {cluster.name} {reason}")
 
 
 class WaitTimeout(ClientError):
@@ -54,3 +74,18 @@ class WaitTimeout(ClientError):
     def __init__(self, cluster: Cluster, wanted: str, seconds: float) -> None:
         super().__init__(f"the cluster {cluster.name} is {cluster.phase}, not {wanted}, after {seconds:.0f} s")
         self.cluster = cluster
+
+
+def _failure(cluster: Cluster) -> tuple[str, str]:
+    """The code, and a predicate that is true of the cluster now."""
+    if cluster.error is not None:
+        return cluster.error.code, f"failed: [{cluster.error.code}] {cluster.error.message}"
+    if cluster.phase == "deleted":
+        return "deleted", "is deleted"
+    if cluster.desired == "absent":
+        return "deleted", "is being deleted"
+    if cluster.desired == "hibernated":
+        return "not_ready", f"is {'' if cluster.phase == 'hibernated' else 'being '}hibernated"
+    if cluster.phase == "ready":
+        return "not_hibernated", "is ready, not hibernated"
+    return "not_ready", f"is {cluster.phase}"

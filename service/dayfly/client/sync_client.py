@@ -1,12 +1,12 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools and the service itself. Clusters are in sync_clusters.py."""
+"""The synchronous client: templates, pools and the service itself. Not here: clusters (sync_clusters.py)."""
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
-from dayfly.client.sync_clusters import Clusters
+from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -16,7 +16,7 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class Client(Clusters):
+class Client(Waits):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
@@ -25,7 +25,7 @@ class Client(Clusters):
 
     def create_template(self, **options: Unpack[ShapeOptions]) -> Template:
         """Request a template of such clusters, which will be forks of it; where there is one, that one."""
-        return self._read(Template, "POST", "/v1/templates", json=shape_body(options))
+        return self._read(Template, "POST", "/v1/templates", json=shape_body(options), idempotent=True)
 
     def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
         """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
@@ -34,15 +34,15 @@ class Client(Clusters):
 
     def template(self, template_id: str) -> Template:
         """One template."""
-        return self._read(Template, "GET", path_of("templates", template_id))
+        return self._read(Template, "GET", path_of("templates", template_id), of=template_id)
 
     def delete_template(self, template_id: str) -> Template:
         """Retire it: it serves no new forks, and its forks stay."""
-        return self._read(Template, "DELETE", path_of("templates", template_id))
+        return self._read(Template, "DELETE", path_of("templates", template_id), of=template_id)
 
     def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:
         """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
-        return self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}))
+        return self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}), of=name)
 
     def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""
@@ -50,15 +50,15 @@ class Client(Clusters):
 
     def pool(self, name: str) -> Pool:
         """One pool, by its name or id."""
-        return self._read(Pool, "GET", path_of("pools", name))
+        return self._read(Pool, "GET", path_of("pools", name), of=name)
 
     def change_pool(self, name: str, **changes: Unpack[PoolChanges]) -> Pool:
         """Change what is given."""
-        return self._read(Pool, "PATCH", path_of("pools", name), json=given(changes))
+        return self._read(Pool, "PATCH", path_of("pools", name), json=given(changes), of=name)
 
     def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
-        return self._read(Pool, "DELETE", path_of("pools", name))
+        return self._read(Pool, "DELETE", path_of("pools", name), of=name)
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

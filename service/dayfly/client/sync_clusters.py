@@ -1,22 +1,18 @@
 # Generated from async_clusters.py by `python -m tests.support.unasync`: do not edit.
-"""Requests of the synchronous client about clusters. Not here: templates, pools and the service (sync_client.py)."""
+"""Requests of the synchronous client about clusters. Not here: waits and heartbeats (sync_waits.py)."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Final, Unpack
 
 import httpx
 
 from dayfly.client import transport as wire
-from dayfly.client.errors import ApiError, ClusterFailed, WaitTimeout
-from dayfly.client.heartbeat import sync_heartbeats
+from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
 from dayfly.client.sync_connection import Connection
 from dayfly.client.transport import path_of
-from dayfly.client.waiting import DELETED_SECONDS, HIBERNATED_SECONDS, HOLD_SECONDS, READY_SECONDS, is_over
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList
 from dayfly.schemas.cluster_requests import HoldRequest
 from dayfly.schemas.clusters import (
@@ -45,23 +41,27 @@ class Clusters(Connection):
     def create(
         self, name: str | None = None, *, idempotency_key: str | None = None, **options: Unpack[ClusterOptions]
     ) -> Cluster:
-        """Request a cluster; it is being made when this returns."""
+        """Request a cluster; it is being made when this returns.
+
+        A repeated request with the same `idempotency_key` (default: a new one) returns the same cluster. The client
+        repeats a request that failed for a moment itself.
+        """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = shape_body({"name": name, **options})
-        return self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers)
+        return self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True, of=name)
 
     def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """What create() would make, checked in every way, and not made."""
         body = shape_body({"name": name, **options})
-        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
+        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True}, idempotent=True)
 
     def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """One cluster; with `wait`, as soon as it is so or the time is over."""
         path = path_of("clusters", cluster)
         if wait is None:
-            return self._read(Cluster, "GET", path)
+            return self._read(Cluster, "GET", path, of=cluster)
         query = {"wait": wait, "timeout": timeout_seconds}
-        return self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds)
+        return self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
 
     def list(
         self,
@@ -88,11 +88,13 @@ class Clusters(Connection):
 
     def delete(self, cluster: str) -> Cluster:
         """Request its deletion; it is being deleted when this returns."""
-        return self._read(Cluster, "DELETE", path_of("clusters", cluster))
+        deleting = self._read(Cluster, "DELETE", path_of("clusters", cluster), of=cluster)
+        self._deleted.add(deleting.id)
+        return deleting
 
     def change(self, cluster: str, **changes: Unpack[ClusterChanges]) -> Cluster:
         """Change what is given. `labels` replace all; None takes away time to live, hold, or hibernation when idle."""
-        return self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes))
+        return self._read(Cluster, "PATCH", path_of("clusters", cluster), json=as_json(changes), of=cluster)
 
     def extend(self, cluster: str, ttl_seconds: int) -> Cluster:
         """Set the whole time to live, counted from when the cluster was first ready. Doing it twice extends once."""
@@ -108,57 +110,24 @@ class Clusters(Connection):
 
     def heartbeat(self, cluster: str) -> Heartbeat:
         """Say that the cluster is still needed; where it was made to expect that."""
-        return self._read(Heartbeat, "POST", path_of("clusters", cluster, "heartbeat"))
-
-    @contextmanager
-    def keep_alive(self, cluster: str) -> Iterator[None]:
-        """Send heartbeats in the background while the block runs, or until the cluster is deleted.
-
-        Heartbeats that fail because the server is away for a moment are made up for by the next one.
-        """
-        identity = (self.get(cluster)).id
-        with sync_heartbeats(lambda: self.heartbeat(identity)):
-            yield
-
-    def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
-        """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-        seen = self._wait(cluster, "ready", timeout_seconds)
-        if seen.phase != "ready" or seen.desired != "present":
-            raise ClusterFailed(seen)
-        return seen
-
-    def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
-        """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
-        seen = self._wait(cluster, "hibernated", timeout_seconds)
-        if seen.phase != "hibernated" or seen.desired != "hibernated":
-            raise ClusterFailed(seen)
-        return seen
-
-    def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
-        """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
-        try:
-            # By its id: the name is free for another as soon as this one is gone.
-            self._wait((self.get(cluster)).id, "deleted", timeout_seconds)
-        except ApiError as error:
-            if error.code != "not_found":
-                raise
+        return self._heartbeat(cluster, once=False)
 
     def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
         """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to})
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to}, of=cluster)
 
     def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"))
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True, of=cluster)
 
     def resume(self, cluster: str) -> Cluster:
         """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"))
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True, of=cluster)
 
     def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request a checkpoint of its present state; it is being saved when this returns."""
-        return self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name})
+        return self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name}, of=name)
 
     def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
@@ -166,15 +135,15 @@ class Clusters(Connection):
 
     def checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """One of its checkpoints."""
-        return self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name))
+        return self._read(Checkpoint, "GET", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     def delete_checkpoint(self, cluster: str, name: str) -> Checkpoint:
         """Request the checkpoint's deletion."""
-        return self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name))
+        return self._read(Checkpoint, "DELETE", path_of("clusters", cluster, "checkpoints", name), of=name)
 
     def kubeconfig(self, cluster: str) -> str:
-        """An administrator's kubeconfig, as YAML."""
-        return (self._send("GET", path_of("clusters", cluster, "kubeconfig"))).text
+        """An administrator's kubeconfig, as YAML, made anew from its known fields."""
+        return rebuilt(self._send("GET", path_of("clusters", cluster, "kubeconfig")))
 
     def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""
@@ -233,24 +202,6 @@ class Clusters(Connection):
             found += part.events
         return found
 
-    def follow(self, cluster: str, *, after: int = 0) -> Iterator[Event]:
-        """Events as they come, until the cluster is deleted."""
-        while True:
-            part = self.events(cluster, after=after, wait_seconds=HOLD_SECONDS)
-            for event in part.events:
-                yield event
-            after = part.next_after
-            if part.phase == "deleted" and not part.events:
-                return
-
-    def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Until it is so, or can no more become so. Raises WaitTimeout."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            remaining = max(0.0, deadline - time.monotonic())
-            seen = self.get(cluster, wait=wanted, timeout_seconds=min(remaining, HOLD_SECONDS))
-            if is_over(seen, wanted):
-                return seen
-            if remaining <= 0:
-                raise WaitTimeout(seen, wanted, timeout_seconds)
-            cluster = seen.id
+    def _heartbeat(self, cluster: str, *, once: bool) -> Heartbeat:
+        path = path_of("clusters", cluster, "heartbeat")
+        return self._read(Heartbeat, "POST", path, idempotent=True, once=once)

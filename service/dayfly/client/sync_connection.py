@@ -7,7 +7,9 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
+from dayfly.client import retries
 from dayfly.client import transport as wire
+from dayfly.client.errors import ClientError
 from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
@@ -19,6 +21,7 @@ class Connection:
     def __init__(
         self, url: str | None = None, *, token: str | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
+        self._deleted: set[str] = set()
         self._http = httpx.Client(**wire.configuration(url, token), transport=transport)
 
     def close(self) -> None:
@@ -32,7 +35,24 @@ class Connection:
         self.close()
 
     def _send(self, method: str, path: str, **options: Unpack[wire.RequestOptions]) -> httpx.Response:
-        """The response, which says success. Raises ApiError, Unreachable."""
+        """The response, which says success. Raises ApiError, Unreachable.
+
+        POST and DELETE are repeated for a moment, a POST with its key, unless a server may have carried them out.
+        """
+        options = wire.with_key(method, options)
+        repeated = method in {"POST", "DELETE"} and not options.get("once", False)
+        backoff = retries.Backoff(retries.REQUEST_SECONDS if repeated else 0.0)
+        while True:
+            try:
+                return self._send_once(method, path, options)
+            except ClientError as error:
+                possible = retries.may_repeat(error, idempotent=options.get("idempotent", False))
+                pause = backoff.pause_seconds(error) if possible else None
+                if pause is None:
+                    raise
+            retries.sync_pause(pause)
+
+    def _send_once(self, method: str, path: str, options: wire.RequestOptions) -> httpx.Response:
         try:
             response = self._http.request(method, path, **wire.arguments(options))
         except httpx.TransportError as error:
@@ -43,4 +63,4 @@ class Connection:
 
     def _read(self, model: type[M], method: str, path: str, **options: Unpack[wire.RequestOptions]) -> M:
         """The response as a value."""
-        return wire.read(model, self._send(method, path, **options))
+        return wire.read(model, self._send(method, path, **options), options.get("of"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict, TypeVar
 from urllib.parse import quote
@@ -10,33 +13,41 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from dayfly.client.errors import ApiError, Unreachable
+from dayfly.client.errors import ApiError, InvalidArgument, Unreachable
 from dayfly.schemas.base import FROM_SERVER, ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)
 """Of a console that is watched: it may say nothing for hours."""
 
 
 class RequestOptions(TypedDict, total=False):
-    """One request. `hold_seconds` is how long the server may hold the answer on purpose."""
+    """One request. `hold_seconds` is how long the server may hold the answer on purpose.
+
+    `idempotent`: repeating the request changes nothing more. `once`: the caller repeats the request itself.
+    `of`: the id or name that the answer must have.
+    """
 
     query: Mapping[str, str | float | Sequence[str] | None]
     json: Mapping[str, object]
     headers: Mapping[str, str]
     hold_seconds: float
+    idempotent: bool
+    once: bool
+    of: str | None
 
 
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
     """Arguments for an httpx client: what is given, else DAYFLY_URL and DAYFLY_TOKEN, else the default.
 
-    Raises Unreachable where the URL is none.
+    Raises Unreachable where the URL is none, InvalidArgument where the token would be readable on the way.
     """
     url = url or os.environ.get("DAYFLY_URL") or DEFAULT_URL
     token = token or os.environ.get("DAYFLY_TOKEN")
@@ -46,12 +57,30 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         raise Unreachable(url, str(error)) from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise Unreachable(url, "not an http:// or https:// URL")
+    loopback = _is_loopback(parsed.host)
+    if token and parsed.scheme == "http" and not loopback:
+        raise InvalidArgument(f"a token is not sent to {url}: http shows it to the network; use https")
     return {
         "base_url": parsed,
         "headers": {"Authorization": f"Bearer {token}"} if token else {},
         # A proxy of the environment is not the way to this machine itself.
-        "trust_env": parsed.host not in _LOOPBACK,
+        "trust_env": not loopback,
     }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def with_key(method: str, options: RequestOptions) -> RequestOptions:
+    """The options of a POST with an Idempotency-Key: a new one, if the caller gave none."""
+    headers = options.get("headers", {})
+    if method != "POST" or "Idempotency-Key" in headers:
+        return options
+    return {**options, "headers": {**headers, "Idempotency-Key": uuid.uuid4().hex}}
 
 
 def arguments(options: RequestOptions) -> dict[str, Any]:
@@ -66,35 +95,71 @@ def arguments(options: RequestOptions) -> dict[str, Any]:
 
 
 def path_of(resource: str, *parts: str) -> str:
-    """The path of a resource, such as `clusters`, and of what is below it."""
-    return "/".join(("/v1", resource, *(quote(part, safe="") for part in parts)))
+    """The path of a resource, such as `clusters`, and of what is below it. The only place that makes paths of names.
+
+    Raises InvalidArgument where a part is no single segment: httpx and proxies resolve `..`, and a DELETE of it would
+    be one of the resource above.
+    """
+    return "/".join(("/v1", resource, *map(_segment, parts)))
 
 
-def read(model: type[M], response: httpx.Response) -> M:
-    """The response as a value. Raises ApiError where it is none of Dayfly's."""
+def _segment(part: str) -> str:
+    if not part or not part.isprintable() or any(one in {"", ".", ".."} for one in re.split(r"[/\\]", part)):
+        raise InvalidArgument(f"{part!r} is not a name or id")
+    return quote(part, safe="")
+
+
+def read(model: type[M], response: httpx.Response, of: str | None = None) -> M:
+    """The response as a value. Raises ApiError where it is none of Dayfly's, or not of the id or name `of`."""
     try:
-        return model.model_validate_json(response.content, context=FROM_SERVER)
+        value = model.model_validate_json(response.content, context=FROM_SERVER)
     except ValidationError as error:
         raise _not_dayfly(response) from error
+    shown = (getattr(value, "id", None), getattr(value, "name", None))
+    if of is not None and of not in shown:
+        named = " or ".join(repr(one) for one in shown if one is not None)
+        detail = f"{response.url} was asked for {of!r} and answered with {named or 'something without a name'}"
+        raise ApiError("unexpected_answer", response.status_code, detail, {})
+    return value
 
 
 def api_error(response: httpx.Response) -> ApiError:
-    """The problem in a response that was read; something like one where another than Dayfly answered."""
-    status = response.status_code
+    """The problem in a response that was read; `unexpected_answer` where another than Dayfly answered.
+
+    A proxy's page, or its JSON, is none of Dayfly's: a program must not take a proxy's 404 for a deleted cluster.
+    """
     try:
-        problem = response.json()
+        problem = response.json() if _media_type(response) == "application/problem+json" else None
     except ValueError:
         problem = None
-    if not isinstance(problem, dict) or "code" not in problem:
+    if not isinstance(problem, dict) or not _CODE.fullmatch(str(problem.get("code"))):
         return _not_dayfly(response)
-    return ApiError(str(problem["code"]), status, str(problem.get("detail", "")), problem)
+    return ApiError(
+        problem["code"],
+        response.status_code,
+        str(problem.get("detail", "")),
+        problem,
+        retry_after_seconds=_retry_after(response),
+    )
 
 
 def unreachable(base_url: httpx.URL, error: httpx.TransportError) -> Unreachable:
     """What a broken or missing connection means to a caller."""
-    return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__)
+    sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__, sent=sent)
 
 
 def _not_dayfly(response: httpx.Response) -> ApiError:
     detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
-    return ApiError("unexpected_answer", response.status_code, detail, {})
+    retry_after = _retry_after(response)
+    return ApiError("unexpected_answer", response.status_code, detail, {}, retry_after_seconds=retry_after)
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; a date is ignored."""
+    value = str(response.headers.get("retry-after", ""))
+    return float(value) if _SECONDS.fullmatch(value) else None

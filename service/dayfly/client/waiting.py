@@ -12,6 +12,15 @@ DELETED_SECONDS: Final = 300.0
 HIBERNATED_SECONDS: Final = 600.0
 HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
+FOLLOW_SECONDS: Final = 600.0
+"""The longest outage of the server after which events are still followed."""
+
+
+def longest_hold(cluster: ClusterSummary) -> float:
+    """How long one request of a wait is held: whoever waits sends a heartbeat in each third of the interval."""
+    if cluster.heartbeat_interval_seconds is None:
+        return HOLD_SECONDS
+    return min(HOLD_SECONDS, cluster.heartbeat_interval_seconds / 3)
 
 
 def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:

@@ -37,11 +37,15 @@ class ToCheckpoint(ResponseModel):
     checkpoint: str
 
 
+HOST: Final = r"^[A-Za-z0-9:\[][A-Za-z0-9.:%_\[\]-]{0,254}$"
+"""A host name or an address: nothing that a program could take for an option."""
+
+
 class Endpoint(ResponseModel):
     """Where something inside a cluster is reached from outside."""
 
-    host: str
-    port: int
+    host: str = Field(pattern=HOST)
+    port: int = Field(ge=1, le=65535)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

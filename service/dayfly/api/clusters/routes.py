@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from dayfly.api.caller import require_caller
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_hold, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
@@ -65,6 +66,7 @@ Wait = Annotated[
     },
 )
 async def create_cluster(
+    request: Request,
     wanted: ClusterRequest,
     response: Response,
     services: Services,
@@ -90,13 +92,14 @@ async def create_cluster(
         # Before all checks: a retry returns its cluster even if the image was removed meanwhile.
         return await _accepted(made, response, services, created=False)
     hold = allowed_hold(wanted.hold, services)
-    spec = await resolve_spec(wanted, services)
+    spec = await services.lookups.bounded(resolve_spec(wanted, services))
     if dry_run:
         await _check_name_is_free(wanted.name, services)
         shown = DryRun(name=wanted.name, owner=wanted.owner, hold=show_hold(hold), **dict(show_spec(spec)))
         return Response(shown.model_dump_json(), media_type="application/json")
-    factor = await _memory_factor(spec, wanted.owner, services)
+    factor = await services.lookups.bounded(_memory_factor(spec, wanted.owner, services))
     new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)
+    await require_caller(request)
     cluster, created = await services.store.clusters.create(new, key)
     return await _accepted(cluster, response, services, created=created)
 

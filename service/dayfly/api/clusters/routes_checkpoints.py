@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
+from dayfly.api.caller import require_caller
 from dayfly.api.clusters.presenter import show_checkpoint
 from dayfly.api.dependencies import Services
 from dayfly.api.parameters import IdOrName, TheCluster
@@ -38,12 +39,13 @@ TheCheckpoint = Annotated[domain.Checkpoint, Depends(_checkpoint)]
     },
 )
 async def create_checkpoint(
-    wanted: CheckpointRequest, response: Response, services: Services, cluster: IdOrName
+    request: Request, wanted: CheckpointRequest, response: Response, services: Services, cluster: IdOrName
 ) -> Checkpoint:
     """Take a checkpoint of a ready cluster. Its VMs are paused during the snapshot; then their clocks are corrected.
 
     409 if the cluster is not ready, has a checkpoint of this name, or has the maximum number of checkpoints.
     """
+    await require_caller(request)
     made = await services.store.checkpoints.create(cluster, wanted.name)
     response.headers["Location"] = f"/v1/clusters/{made.cluster_id}/checkpoints/{made.name}"
     return show_checkpoint(made)

@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from dayfly.api.clusters.presenter import show_node
 from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.long_poll import until_closing
 from dayfly.api.parameters import TheCluster, TheNode
 from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.lifecycle import Phase
@@ -75,10 +76,12 @@ async def get_console(
     follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
     """The end of a node's serial console output; with `follow`, new output, too."""
-    printed = await _printed(cluster, node.name, tail_bytes, services) if tail_bytes else b""
+    printed = b""
+    if tail_bytes:
+        printed = await services.lookups.bounded(_printed(cluster, node.name, tail_bytes, services))
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
-    live = services.follow_console(cluster.id, node.name)
+    live = until_closing(services, services.follow_console(cluster.id, node.name))
     return StreamingResponse(_decoded(printed, live), media_type="text/plain; charset=utf-8")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
+from dayfly.api.caller import require_caller
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.pools.presenter import read_schedule, show_pool
@@ -37,14 +38,15 @@ ThePool = Annotated[str, Depends(_id_or_name)]
         201: {"headers": {"Location": {"description": "The pool's path.", "schema": {"type": "string"}}}},
     },
 )
-async def create_pool(wanted: PoolRequest, response: Response, services: Services) -> Pool:
+async def create_pool(request: Request, wanted: PoolRequest, response: Response, services: Services) -> Pool:
     """Create a pool. A missing template is built first; members follow as the host's resources allow.
 
     A `POST /v1/clusters` of the pool's shape and owner claims a member and returns 201, unless the request has
     `isolation: strict`. A member takes resources of the host like any cluster.
     """
     check_name(wanted.name, "pool")
-    spec = await resolve_shape(wanted, services)
+    spec = await services.lookups.bounded(resolve_shape(wanted, services))
+    await require_caller(request)
     made = await services.store.pools.create(
         NewPool(
             name=wanted.name,

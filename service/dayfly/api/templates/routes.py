@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from dayfly.api.caller import require_caller
 from dayfly.api.clusters.spec_resolver import resolve_shape
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.templates.presenter import show_template
 from dayfly.domain import template as domain
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
@@ -44,15 +46,18 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
         },
     },
 )
-async def create_template(wanted: TemplateRequest, response: Response, services: Services) -> Template:
+async def create_template(
+    request: Request, wanted: TemplateRequest, response: Response, services: Services
+) -> Template:
     """Create a template. When the template is ready, new clusters of its shape and owner are forks, ready in seconds.
 
     Forks of one template share the cluster CA, the certificates that it signed for the nodes, and the kernels' boot
     ids. Each fork has its own SSH keys, machine ids and administrator's certificate. A cluster with `isolation: strict`
     is never a fork.
     """
-    spec = await resolve_shape(wanted, services)
-    key = await services.template_key_of(spec, wanted.owner)
+    spec = await services.lookups.bounded(resolve_shape(wanted, services))
+    key = await services.lookups.bounded(_key(spec, wanted.owner, services))
+    await require_caller(request)
     template, created = await services.store.templates.create(spec, wanted.owner, key)
     if not created:
         response.status_code = 200
@@ -89,6 +94,10 @@ async def delete_template(services: Services, response: Response, template: TheT
     if template_now.phase is TemplatePhase.RETIRED:
         response.status_code = 200
     return await _show(template_now, services)
+
+
+async def _key(spec: ClusterSpec, owner: str, services: ApiServices) -> str:
+    return await services.template_key_of(spec, owner)
 
 
 async def _show(template: domain.Template, services: ApiServices) -> Template:

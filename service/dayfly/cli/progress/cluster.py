@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 from rich.console import Console, Group
@@ -16,7 +17,8 @@ from rich.text import Text
 from dayfly.cli.cluster_output import phase
 from dayfly.cli.formatting import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
-from dayfly.client.waiting import HOLD_SECONDS, is_over
+from dayfly.client.retries import Backoff, sync_retry
+from dayfly.client.waiting import is_over, longest_hold
 from dayfly.vocabulary import WaitFor
 
 _ASK_AGAIN_SECONDS: Final = 20.0
@@ -38,7 +40,10 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
         cluster = _follow(client, cluster, wanted, timeout_seconds)
     elif cluster.phase == "ready":
         # A claimed pool member is `ready` before its VMs are resumed: the server waits for the resume.
-        cluster = client.get(cluster.id, wait=wanted, timeout_seconds=min(timeout_seconds, HOLD_SECONDS))
+        hold_seconds = min(timeout_seconds, longest_hold(cluster))
+        cluster = sync_retry(
+            Backoff(timeout_seconds), partial(client.get, cluster.id, wait=wanted, timeout_seconds=hold_seconds)
+        )
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
     if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
@@ -47,27 +52,30 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
 
 
 def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-    deadline = time.monotonic() + timeout_seconds
+    """Goes on through outages of the server, and sends the cluster's heartbeats."""
+    backoff = Backoff(timeout_seconds)
+    look = partial(client.get, cluster.id)
     last = 0
     if wanted == "deleted" or cluster.ready_at is not None:
         # Past events are shown only while the cluster is first provisioned.
-        past = client.all_events(cluster.id)
+        past = sync_retry(backoff, partial(client.all_events, cluster.id))
         last = past[-1].id if past else 0
-        cluster = client.get(cluster.id)  # one of the skipped events may have been the last
+        cluster = sync_retry(backoff, look)  # one of the skipped events may have been the last
     with _display(cluster) as display:
         while True:
             display.cluster(cluster)
-            over, remaining = is_over(cluster, wanted), deadline - time.monotonic()
+            over, remaining = is_over(cluster, wanted), backoff.remaining
             if not over and remaining <= 0:
                 raise WaitTimeout(cluster, wanted, timeout_seconds)
-            hold_seconds = 0.0 if over else min(remaining, _ASK_AGAIN_SECONDS)
-            news = client.events(cluster.id, after=last, wait_seconds=hold_seconds)
+            hold_seconds = 0.0 if over else min(remaining, _ASK_AGAIN_SECONDS, longest_hold(cluster))
+            news = sync_retry(backoff, partial(client.events, cluster.id, after=last, wait_seconds=hold_seconds))
             for event in news.events:
                 display.event(event)
             if over:
                 return cluster
             last = news.next_after
-            cluster = client.get(cluster.id)
+            client.heartbeat_while_waiting(cluster)
+            cluster = sync_retry(backoff, look)
 
 
 def format_event(event: Event, cluster: Cluster) -> str:

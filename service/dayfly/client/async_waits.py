@@ -1,0 +1,103 @@
+"""Waits of the asynchronous client, and heartbeats meanwhile. Not here: single requests (async_clusters.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from dayfly.client import retries
+from dayfly.client.async_clusters import AsyncClusters
+from dayfly.client.errors import ApiError, ClientError, ClusterFailed, WaitTimeout
+from dayfly.client.heartbeat import async_heartbeats, is_last, log_failure
+from dayfly.client.waiting import (
+    DELETED_SECONDS,
+    FOLLOW_SECONDS,
+    HIBERNATED_SECONDS,
+    HOLD_SECONDS,
+    READY_SECONDS,
+    is_over,
+    longest_hold,
+)
+from dayfly.schemas.clusters import Cluster, ClusterSummary, Event
+from dayfly.vocabulary import WaitFor
+
+
+class AsyncWaits(AsyncClusters):
+    """Waits go on through outages of the server until their time is over, and send the cluster's heartbeats."""
+
+    @asynccontextmanager
+    async def keep_alive(self, cluster: str) -> AsyncIterator[None]:
+        """Send heartbeats in the background while the block runs.
+
+        A heartbeat that fails for a moment is made up for by the next one. If the heartbeats end because the cluster is
+        deleted, an error is logged, and the end of the block raises it, unless this client deleted the cluster.
+        """
+        backoff = retries.Backoff(retries.REQUEST_SECONDS)
+        identity = (await retries.async_retry(backoff, lambda: self.get(cluster))).id
+        async with async_heartbeats(
+            lambda: self._heartbeat(identity, once=True), expected_end=lambda: identity in self._deleted
+        ):
+            yield
+
+    async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+        """Until it is ready. Raises ClusterFailed, WaitTimeout."""
+        seen = await self._wait(cluster, "ready", timeout_seconds)
+        if seen.phase != "ready" or seen.desired != "present":
+            raise ClusterFailed(seen)
+        return seen
+
+    async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
+        """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
+        seen = await self._wait(cluster, "hibernated", timeout_seconds)
+        if seen.phase != "hibernated" or seen.desired != "hibernated":
+            raise ClusterFailed(seen)
+        return seen
+
+    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+        """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
+        try:
+            await self._wait(cluster, "deleted", timeout_seconds)
+        except ApiError as error:
+            if error.code != "not_found":
+                raise
+
+    async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes."""
+        while True:
+            part = await retries.async_retry(
+                retries.Backoff(FOLLOW_SECONDS), partial(self.events, cluster, after=after, wait_seconds=HOLD_SECONDS)
+            )
+            for event in part.events:
+                yield event
+            after = part.next_after
+            if part.phase == "deleted" and not part.events:
+                return
+
+    async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
+        """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""
+        backoff = retries.Backoff(timeout_seconds)
+        # How long a request may be held depends on the cluster's heartbeats.
+        seen = await retries.async_retry(backoff, lambda: self.get(cluster))
+        identity = seen.id  # the name is free for another as soon as this cluster is deleted
+        while True:
+            remaining = backoff.remaining
+            hold_seconds = min(remaining, longest_hold(seen))
+            seen = await retries.async_retry(
+                backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
+            )
+            if is_over(seen, wanted):
+                return seen
+            if remaining <= 0:
+                raise WaitTimeout(seen, wanted, timeout_seconds)
+            await self.heartbeat_while_waiting(seen)
+
+    async def heartbeat_while_waiting(self, cluster: ClusterSummary) -> None:
+        """Send a heartbeat, if the cluster expects one; a failure is logged, and the next look at the cluster tells."""
+        if cluster.heartbeat_interval_seconds is None or cluster.desired == "absent":
+            return
+        try:
+            await self._heartbeat(cluster.id, once=True)
+        except ClientError as error:
+            if not is_last(error):
+                log_failure(error)

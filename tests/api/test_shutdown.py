@@ -1,0 +1,96 @@
+"""What callers get when the service stops: the present state, the end of a stream, or a problem with Retry-After."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import uvicorn
+
+from dayfly.api.app import create_api
+from dayfly.api.engine_lookups import EngineLookups
+from dayfly.domain.image import ImageManifest
+from dayfly.store import Store
+from tests.support.api import Outside, Worker, http_client
+
+PATIENCE = 20
+
+
+async def under_way(request: asyncio.Task[httpx.Response]) -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not request.done()
+
+
+@pytest.mark.parametrize("query", ["?wait=ready&timeout=60", "/events?after=1000&wait=60"])
+async def test_held_answers_end_with_the_present_state(store: Store, infrastructure: Outside, query: str) -> None:
+    services = infrastructure.services(store)
+    async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+        held = group.create_task(http.get(f"/v1/clusters/demo{query}", timeout=PATIENCE))
+        await under_way(held)
+        services.closing.set()
+        answer = await held
+    assert (answer.status_code, answer.json()["phase"]) == (200, "pending")
+    assert not store._database.notifier._watches
+
+
+async def test_a_followed_console_ends(store: Store, infrastructure: Outside, worker: Worker) -> None:
+    async def follow(_cluster: str, _node: str) -> AsyncIterator[bytes]:
+        yield b"more\n"
+        await asyncio.Event().wait()
+
+    services = infrastructure.services(store, follow_console=follow)
+    async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+        await worker.make()
+        url = "/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7"
+        followed = group.create_task(http.get(url, timeout=PATIENCE))
+        await under_way(followed)
+        services.closing.set()
+        assert (await followed).text == "login: more\n"
+
+
+async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
+    store: Store, infrastructure: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_reference: str) -> tuple[str, ImageManifest]:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    services = infrastructure.services(store, resolve_image=hang, lookups=EngineLookups(seconds=PATIENCE))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_api(services), lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+    )
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group, httpx.AsyncClient(timeout=PATIENCE) as http:
+        serving = group.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/clusters"
+        create = group.create_task(http.post(url, json={"name": "demo", "image": "bare"}))
+        await asked.wait()
+        services.closing.set()
+        server.should_exit = True
+        answer = await create
+        await serving
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert (answer.json()["code"], answer.headers["retry-after"]) == ("shutting_down", "5")
+    assert "Traceback" not in caplog.text
+
+
+async def test_any_other_cancellation_is_one(store: Store, infrastructure: Outside) -> None:
+    async def hang(_reference: str) -> tuple[str, ImageManifest]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with http_client(infrastructure.services(store, resolve_image=hang)) as http:
+        create = asyncio.create_task(http.post("/v1/clusters", json={"name": "demo", "image": "bare"}))
+        await under_way(create)
+        create.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await create

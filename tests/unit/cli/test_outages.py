@@ -1,0 +1,81 @@
+"""`--wait` while the server is away, and of clusters that expect heartbeats; a repeated `cluster create`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from typer.testing import Result
+
+from dayfly.cli.errors import explain
+from dayfly.cli.progress.cluster import watch
+from dayfly.client import Client, Cluster, ClusterFailed, retries
+from dayfly.schemas.base import FROM_SERVER
+from tests.unit.client.test_lifetime import CLUSTER
+
+Dayfly = Callable[..., Result]
+
+
+class Server:
+    """A cluster with heartbeats of 6 s that is `last` at the fifth look; every second request meets an outage."""
+
+    def __init__(self, **last: str) -> None:
+        self.last = last
+        self.requests = self.looks = self.beats = 0
+        self.held: list[float] = []
+
+    def cluster(self) -> dict[str, object]:
+        now = self.last if self.looks >= 5 else {"phase": "provisioning"}
+        return {**CLUSTER, "heartbeat_interval_seconds": 6, **now}
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/heartbeat"):
+            self.beats += 1
+            return httpx.Response(429, html="<html>busy</html>")
+        self.requests += 1
+        if self.requests % 2:
+            if self.requests % 4 == 1:
+                raise httpx.ConnectError("refused")
+            return httpx.Response(502, html="<html>Bad gateway</html>")
+        if request.url.path.endswith("/events"):
+            self.held.append(float(request.url.params["wait"]))
+            return httpx.Response(200, json={"events": [], "next_after": 0, "phase": "provisioning"})
+        self.looks += 1
+        return httpx.Response(200, json=self.cluster())
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "sync_pause", lambda _: None)
+
+
+def watched(server: Server) -> Cluster:
+    cluster = Cluster.model_validate(server.cluster(), context=FROM_SERVER)
+    with Client(transport=httpx.MockTransport(server.answer)) as client:
+        return watch(client, cluster, "ready", 600)
+
+
+def test_a_watched_cluster_gets_heartbeats_and_outages_end_nothing() -> None:
+    server = Server(phase="ready")
+    assert watched(server).phase == "ready"
+    assert server.beats == 5
+    assert server.held == [2.0] * 5 + [0.0]
+
+
+def test_a_watched_cluster_that_is_being_deleted() -> None:
+    with pytest.raises(ClusterFailed) as caught:
+        watched(Server(phase="ready", desired="absent"))
+    assert explain(caught.value) == (
+        "error [deleted]: the cluster demo is being deleted\n  hint: dayfly cluster events 0123456789ab"
+    )
+
+
+def test_a_create_that_is_repeated_with_its_key(dayfly: Dayfly) -> None:
+    command = ("cluster", "create", "keyed", "--image", "bare", "--idempotency-key", "ci-4711", "--json")
+    first, second = dayfly(*command), dayfly(*command)
+    assert (first.exit_code, second.exit_code) == (0, 0), second.output
+    assert json.loads(first.stdout)["id"] == json.loads(second.stdout)["id"]
+    other = dayfly("cluster", "create", "other", "--image", "bare", "--idempotency-key", "ci-4711")
+    assert other.stderr.startswith("error [idempotency_key_reused]: ")
