@@ -13,10 +13,11 @@ from dayfly.cli.cluster_create import create
 from dayfly.cli.cluster_ssh import run_ssh
 from dayfly.cli.errors import CommandError
 from dayfly.cli.formatting import parse_labels
+from dayfly.cli.kubeconfig_file import context_name, merge_kubeconfig, remove_from_kubeconfigs, user_kubeconfig
 from dayfly.cli.options import Json, Name, Timeout, Wait
-from dayfly.cli.private_files import merge_kubeconfig, user_kubeconfig, write_private
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import format_event, watch
-from dayfly.client import Client
+from dayfly.client import Client, Cluster
 from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
@@ -65,9 +66,10 @@ def show_cluster(
 
 @app.command()
 def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Json = False) -> None:
-    """Delete a cluster, in any phase."""
+    """Delete a cluster, in any phase, and the context that `kubeconfig --merge` added for the cluster."""
     with Client() as client:
         cluster = client.delete(name)
+        _forget(cluster)
         if wait:
             cluster = watch(client, cluster, "deleted", timeout)
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
@@ -91,26 +93,44 @@ app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
 def kubeconfig(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file, mode 0600.")
+        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file; a new file has mode 0600.")
     ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Add the cluster to kubectl's own file as context dayfly-NAME.")
+    ] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="With --merge: make the context the current context.")
     ] = False,
 ) -> None:
     """Fetch a ready cluster's kubeconfig: to standard output, a file, or kubectl's own file."""
     if merge and output is not None:
         raise typer.BadParameter("give either --output or --merge")
+    if switch and not merge:
+        raise typer.BadParameter("--switch needs --merge")
     with Client() as client:
-        text = client.kubeconfig(name)
-        context = f"dayfly-{client.get(name).name}" if merge else ""
-    if merge:
-        path = user_kubeconfig()
-        merge_kubeconfig(path, text, context)
-        typer.echo(f"{path}: the current context is now {context}", err=True)
-    elif output is not None:
-        write_private(output, text)
-    else:
-        typer.echo(text, nl=False)
+        if merge:
+            cluster = client.get(name)
+            _merge(client.kubeconfig(cluster.id), cluster, switch=switch)
+        elif output is not None:
+            write_output(output, client.kubeconfig(name))
+        else:
+            typer.echo(client.kubeconfig(name), nl=False)
+
+
+def _merge(text: str, cluster: Cluster, *, switch: bool) -> None:
+    path, context = user_kubeconfig(), context_name(cluster.name)
+    merge_kubeconfig(path, text, context, cluster.id, switch=switch)
+    use = "is the current context" if switch else f"was added: kubectl --context {context} …"
+    typer.echo(f"{path}: context {context} {use}", err=True)
+
+
+def _forget(cluster: Cluster) -> None:
+    """Remove a deleted cluster's context. The deletion succeeds without."""
+    try:
+        for path in remove_from_kubeconfigs(cluster.id):
+            typer.echo(f"{path}: context {context_name(cluster.name)} was removed", err=True)
+    except CommandError as error:
+        typer.echo(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
 
 
 class _WithRemoteCommand(typer.core.TyperCommand):

@@ -23,7 +23,7 @@ from dayfly.cli.options import (
     WorkerVcpus,
     sizes,
 )
-from dayfly.cli.private_files import write_private
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
@@ -85,7 +85,8 @@ def create(
     wait: Wait = False,
     timeout: Timeout = 1800.0,
     kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file, mode 0600.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file; a new file has mode 0600."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -113,5 +114,5 @@ def create(
         if wait or kubeconfig is not None:
             cluster = watch(client, cluster, "ready", timeout)
         if kubeconfig is not None:
-            write_private(kubeconfig, client.kubeconfig(cluster.id))
+            write_output(kubeconfig, client.kubeconfig(cluster.id))
     typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))

@@ -12,7 +12,7 @@ from dayfly.cli import cluster_output
 from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import format_time, parse_duration
 from dayfly.cli.options import Json, Name
-from dayfly.cli.private_files import write_private
+from dayfly.cli.output_file import write_output
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.heartbeat import is_last
 from dayfly.vocabulary import VmsUnderHold
@@ -87,14 +87,14 @@ def heartbeat(
 def diagnostics(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file, mode 0600. Default: ./NAME-diagnostics.tar.gz.")
+        Path | None, typer.Option("--output", "-o", help="The file. Default: ./NAME-diagnostics.tar.gz, mode 0600.")
     ] = None,
 ) -> None:
     """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id."""
     target = output or Path(f"{name}-diagnostics.tar.gz")
     with Client() as client:
-        write_private(target, client.diagnostics(name))
-    typer.echo(f"written to {target}")
+        write_output(target, client.diagnostics(name))
+    typer.echo(f"written to {target}", err=True)
 
 
 def _repeat(client: Client, name: str, seconds: float) -> None:

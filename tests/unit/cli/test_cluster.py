@@ -108,7 +108,7 @@ def test_a_kubeconfig_is_private(dayfly: Dayfly, tmp_path: Path) -> None:
     assert mode(path) == 0o600
     assert mode(path.parent) == 0o700
     assert dayfly("cluster", "kubeconfig", "private", "--output", str(other)).exit_code == 0
-    assert mode(other) == 0o600
+    assert mode(other) == 0o644
     printed = dayfly("cluster", "kubeconfig", "private").stdout
     assert path.read_text() == other.read_text() == printed
     assert yaml.safe_load(printed)["kind"] == "Config"
@@ -119,6 +119,7 @@ def test_a_kubeconfig_is_merged_into_kubectls(dayfly: Dayfly, tmp_path: Path, mo
     path = tmp_path / "real"
     mine = {"name": "mine", "cluster": {"server": "https://x"}}
     path.write_text(yaml.safe_dump({"clusters": [mine], "users": None, "current-context": "mine", "extra": 1}))
+    path.chmod(0o600)
     link = tmp_path / "config"
     link.symlink_to(path)
     monkeypatch.setenv("KUBECONFIG", f"{link}:{tmp_path}/second")
@@ -130,12 +131,16 @@ def test_a_kubeconfig_is_merged_into_kubectls(dayfly: Dayfly, tmp_path: Path, mo
     assert mode(path) == 0o600
     assert merged["clusters"][0] == mine
     assert [one["name"] for one in merged["clusters"]] == ["mine", "dayfly-merged"]
-    assert merged["contexts"] == [
-        {"name": "dayfly-merged", "context": {"cluster": "dayfly-merged", "user": "dayfly-merged"}}
-    ]
+    (context,) = merged["contexts"]
+    assert (context["name"], context["context"]["cluster"], context["context"]["user"]) == ("dayfly-merged",) * 3
     assert "client-key-data" in merged["users"][0]["user"]
-    assert merged["current-context"] == "dayfly-merged"
+    assert merged["current-context"] == "mine"
     assert merged["extra"] == 1
+    assert dayfly("cluster", "kubeconfig", "merged", "--merge", "--switch").exit_code == 0
+    assert yaml.safe_load(path.read_text())["current-context"] == "dayfly-merged"
+    assert dayfly("cluster", "delete", "merged").exit_code == 0
+    left = yaml.safe_load(path.read_text())
+    assert (left["clusters"], left["users"], left["contexts"], left["current-context"]) == ([mine], [], [], "")
 
 
 @pytest.mark.parametrize("content", ["- a list", "clusters: 3", "clusters: [3]", "{", "\0"])
