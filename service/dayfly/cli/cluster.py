@@ -10,11 +10,13 @@ import typer.core
 
 from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
 from dayfly.cli.cluster_create import create
+from dayfly.cli.cluster_lookup import get_cluster
 from dayfly.cli.cluster_ssh import run_ssh
-from dayfly.cli.errors import CommandError
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.formatting import parse_labels
 from dayfly.cli.kubeconfig_file import context_name, merge_kubeconfig, remove_from_kubeconfigs, user_kubeconfig
-from dayfly.cli.options import Json, Name, Timeout, Wait
+from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import format_event, watch
 from dayfly.client import Client, Cluster
@@ -39,6 +41,7 @@ def list_clusters(
         list[str] | None,
         typer.Option(help="cluster (the default), template, verification or pool_member. May be repeated."),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """List clusters, newest first."""
@@ -46,7 +49,7 @@ def list_clusters(
         clusters = client.list(
             labels=parse_labels(label or []), phases=phase or [], owner=owner, purposes=purpose or []
         )
-    typer.echo(cluster_output.as_json(clusters) if as_json else cluster_output.table(clusters))
+    emit(clusters, cluster_output.table(clusters), output, as_json, wide=cluster_output.table(clusters, wide=True))
 
 
 @app.command("show")
@@ -54,25 +57,33 @@ def show_cluster(
     name: Name,
     wait: Annotated[WaitFor | None, typer.Option(help="Show the progress and wait for this state.")] = None,
     timeout: Timeout = 1800.0,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Show a cluster: its phase, steps, nodes and ports."""
+    """Show a cluster: its phase, steps, nodes and ports; of a deleted cluster by its id or last name."""
     with Client() as client:
-        cluster = client.get(name)
+        cluster = get_cluster(client, name)
         if wait is not None:
             cluster = watch(client, cluster, wait, timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.description(cluster))
+    emit(cluster, cluster_output.description(cluster), output, as_json)
 
 
 @app.command()
-def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Json = False) -> None:
+def delete(
+    name: Name,
+    ignore_not_found: IgnoreNotFound = False,
+    wait: Wait = False,
+    timeout: Timeout = 300.0,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
     """Delete a cluster, in any phase, and the context that `kubeconfig --merge` added for the cluster."""
-    with Client() as client:
+    with Client() as client, ignored_not_found(ignore_not_found):
         cluster = client.delete(name)
         _forget(cluster)
         if wait:
             cluster = watch(client, cluster, "deleted", timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
+    emit(cluster, cluster_output.sentence(cluster), output, as_json)
 
 
 for command in (
@@ -87,6 +98,14 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
+
+
+@app.command()
+def registry(name: Name, output: Output = None, as_json: Json = False) -> None:
+    """Show the addresses of a cluster's image registry: push from this host, pull in the cluster."""
+    with Client() as client:
+        found = client.registry(name)
+    emit(found, f"push  {found.push}\npull  {found.pull}", output, as_json)
 
 
 @app.command()

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from dayfly.cli import cluster_lifetime, cluster_output
+from dayfly.cli.emit import emit
 from dayfly.cli.formatting import parse_duration, parse_labels
 from dayfly.cli.options import (
     DiskGib,
     Image,
     Json,
     MemoryMib,
+    Output,
     Timeout,
     Vcpus,
     Wait,
@@ -88,6 +90,7 @@ def create(
         Path | None,
         typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file; a new file has mode 0600."),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Create a cluster."""
@@ -115,4 +118,4 @@ def create(
             cluster = watch(client, cluster, "ready", timeout)
         if kubeconfig is not None:
             write_output(kubeconfig, client.kubeconfig(cluster.id))
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
+    emit(cluster, cluster_output.sentence(cluster), output, as_json)

@@ -1,8 +1,7 @@
-"""Clusters as text and as JSON, for standard output."""
+"""Clusters as text, for standard output."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,13 +9,6 @@ from dayfly.cli.formatting import format_age, format_duration, format_table, for
 from dayfly.client import Cluster, ClusterSummary, Hold
 
 _NEVER: Final = "never"
-
-
-def as_json(value: Cluster | Sequence[ClusterSummary]) -> str:
-    """The API's representation."""
-    if isinstance(value, Cluster):
-        return value.model_dump_json(indent=2)
-    return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
 
 
 def phase(cluster: ClusterSummary) -> str:
@@ -59,23 +51,22 @@ def idleness(cluster: Cluster) -> str:
     return f"{cluster.name} hibernates after {format_duration(cluster.idle_seconds)} without traffic"
 
 
-def table(clusters: Sequence[ClusterSummary]) -> str:
+def table(clusters: Sequence[ClusterSummary], *, wide: bool = False) -> str:
     """One line for each cluster."""
-    return format_table(
-        ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"),
-        [
-            (
-                one.name,
-                one.id,
-                one.owner,
-                phase(one),
-                one.image,
-                str(1 + one.workers.count),
-                format_age(one.created_at),
-            )
-            for one in clusters
-        ],
-    )
+    header = ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE")
+    more = ("EXPIRES", "TEMPLATE", "API", "LABELS") if wide else ()
+    return format_table((*header, *more), [(*_cells(one), *(_wide_cells(one) if wide else ())) for one in clusters])
+
+
+def _cells(one: ClusterSummary) -> tuple[str, ...]:
+    nodes = str(1 + one.workers.count)
+    return one.name, one.id, one.owner, phase(one), one.image, nodes, format_age(one.created_at)
+
+
+def _wide_cells(one: ClusterSummary) -> tuple[str, ...]:
+    api = one.endpoints.get("api")
+    labels = ",".join(f"{key}={value}" for key, value in one.labels.items())
+    return _end(one), one.template or "-", str(api) if api else "-", labels or "-"
 
 
 def description(cluster: Cluster) -> str:
@@ -140,7 +131,7 @@ def _queue(cluster: Cluster) -> dict[str, str]:
     return {**likely, "ready": f"likely {format_time(ready)}"} if ready else likely
 
 
-def _end(cluster: Cluster) -> str:
+def _end(cluster: ClusterSummary) -> str:
     if cluster.expires_at is not None:
         why = ", unless a heartbeat comes" if cluster.expires_because == "heartbeat" else ""
         return format_time(cluster.expires_at) + why

@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from dayfly.cli.errors import ServerExtraMissing, explain
+from dayfly.cli.exit_codes import HELP
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class Commands(typer.core.TyperGroup):
             explanation = explain(error)
             if explanation is None:
                 raise
-            typer.echo(explanation, err=True)
-            raise typer.Exit(1) from error
+            typer.echo(str(explanation), err=True)
+            raise typer.Exit(explanation.exit_code) from error
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=HELP, pretty_exceptions_enable=False)
 
 
 @app.callback()

@@ -1,6 +1,6 @@
 """Writes an output file: `--output`, `--kubeconfig`, and the user's kubeconfig.
 
-A regular file is replaced atomically and keeps its owner and mode; a new one has mode 0600. A symbolic link is followed.
+A regular file is replaced atomically and keeps its owner and mode; a new one has mode 0600. Links are followed.
 Devices, FIFOs, descriptors (/dev/stdout, process substitutions) and mount points are written to, never replaced.
 """
 

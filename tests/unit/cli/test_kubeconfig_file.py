@@ -31,7 +31,8 @@ def names(path: Path) -> dict[str, list[str]]:
 def test_eight_processes_keep_eight_entries(tmp_path: Path) -> None:
     path = tmp_path / "config"
     code = (
-        "import sys; from pathlib import Path; from dayfly.cli.kubeconfig_file import merge_kubeconfig; sys.stdin.read()\n"
+        "import sys; from pathlib import Path; from dayfly.cli.kubeconfig_file import merge_kubeconfig\n"
+        "sys.stdin.read()\n"
         "for round in range(5): merge_kubeconfig("
         "Path(sys.argv[1]), sys.argv[2], 'dayfly-' + sys.argv[3], 'c-' + sys.argv[3], switch=False)"
     )
