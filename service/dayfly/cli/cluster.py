@@ -10,7 +10,7 @@ import typer.core
 
 from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
 from dayfly.cli.cluster_create import create
-from dayfly.cli.cluster_lookup import get_cluster
+from dayfly.cli.cluster_lookup import get_cluster, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
@@ -103,7 +103,7 @@ app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
 @app.command()
 def registry(name: Name, output: Output = None, as_json: Json = False) -> None:
     """Show the addresses of a cluster's image registry: push from this host, pull in the cluster."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         found = client.registry(name)
     emit(found, f"push  {found.push}\npull  {found.pull}", output, as_json)
 
@@ -126,7 +126,7 @@ def kubeconfig(
         raise typer.BadParameter("give either --output or --merge")
     if switch and not merge:
         raise typer.BadParameter("--switch needs --merge")
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         if merge:
             cluster = client.get(name)
             _merge(client.kubeconfig(cluster.id), cluster, switch=switch)
@@ -168,7 +168,7 @@ def ssh(
     node: Annotated[str, typer.Argument(help="The node's name.")] = "node01",
 ) -> None:
     """Log in to a node, or run a command on it: dayfly cluster ssh NAME [NODE] [-- COMMAND]."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         access = client.ssh(name, node)
     raise typer.Exit(run_ssh(access, ctx.meta["dayfly.remote"]))
 
@@ -201,7 +201,7 @@ def events(
     with Client() as client:
         cluster = client.get(name)
         for event in client.follow(cluster.id) if follow else client.all_events(cluster.id):
-            typer.echo(event.model_dump_json() if as_json else format_event(event, cluster))
+            typer.echo(event.model_dump_json() if as_json else format_event(event, cluster.created_at))
 
 
 @app.command()

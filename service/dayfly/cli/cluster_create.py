@@ -9,6 +9,8 @@ import typer
 
 from dayfly.cli import cluster_lifetime, cluster_output
 from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import parse_duration, parse_labels
 from dayfly.cli.options import (
     DiskGib,
@@ -27,7 +29,7 @@ from dayfly.cli.options import (
 )
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import watch
-from dayfly.client import Client
+from dayfly.client import Client, Cluster
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
 
@@ -85,6 +87,9 @@ def create(
         typer.Option(help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted)."),
     ] = None,
     wait: Wait = False,
+    delete_on_interrupt: Annotated[
+        bool, typer.Option("--delete-on-interrupt", help="Delete the cluster if the wait is interrupted.")
+    ] = False,
     timeout: Timeout = 1800.0,
     kubeconfig: Annotated[
         Path | None,
@@ -115,7 +120,18 @@ def create(
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         if wait or kubeconfig is not None:
-            cluster = watch(client, cluster, "ready", timeout)
+            cluster = _watch(client, cluster, timeout, delete=delete_on_interrupt)
         if kubeconfig is not None:
             write_output(kubeconfig, client.kubeconfig(cluster.id))
     emit(cluster, cluster_output.sentence(cluster), output, as_json)
+
+
+def _watch(client: Client, cluster: Cluster, timeout_seconds: float, *, delete: bool) -> Cluster:
+    try:
+        return watch(client, cluster, "ready", timeout_seconds)
+    except CommandError as error:
+        if not (delete and error.exit_code == ExitCode.INTERRUPTED):
+            raise
+        client.delete(cluster.id)
+        detail = f"cluster {cluster.name} is being deleted"
+        raise CommandError("interrupted", detail, exit_code=ExitCode.INTERRUPTED) from error

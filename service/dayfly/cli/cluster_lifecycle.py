@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dayfly.cli import cluster_output, template_pool_output
+from dayfly.cli.cluster_lookup import ready_hint
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
@@ -36,7 +37,7 @@ def reset(
     as_json: Json = False,
 ) -> None:
     """Reset a cluster to its first ready state, or to a checkpoint. Name, ports and kubeconfig stay."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         cluster = client.reset(name, checkpoint=to)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
@@ -47,7 +48,7 @@ def hibernate(
     name: Name, wait: Wait = False, timeout: Timeout = 600.0, output: Output = None, as_json: Json = False
 ) -> None:
     """Save a cluster's VMs to disk and stop them: the cluster takes no CPU and no memory until it is resumed."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         cluster = client.hibernate(name)
         if wait:
             cluster = watch(client, cluster, "hibernated", timeout)
@@ -95,7 +96,7 @@ def create_checkpoint(
     as_json: Json = False,
 ) -> None:
     """Take a checkpoint of a ready cluster."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         made = client.create_checkpoint(name, checkpoint)
         if wait:
             made = wait_for(

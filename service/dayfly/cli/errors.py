@@ -63,7 +63,6 @@ def ignored_not_found(ignored: bool) -> Iterator[None]:
 _HINTS = {
     "not_found": "dayfly cluster list",
     "image_missing": "dayfly image list",
-    "not_ready": "dayfly cluster show NAME --wait ready",
     "engine_unavailable": "dayfly doctor",
     "unauthorized": "set DAYFLY_TOKEN",
 }
@@ -126,6 +125,9 @@ def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
         hint = f"dayfly cluster events {cluster.name}" if cluster.phase == "ready" else None
         return ("not_hibernated" if cluster.phase == "ready" else "not_ready"), str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
+    if fault.code == "expired":
+        hint = f"dayfly cluster show {cluster.name}"
+        return fault.code, f"cluster {cluster.name} expired: {fault.message}", hint
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None
     return fault.code, detail, hint

@@ -7,6 +7,7 @@ and starts quickly.
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ import typer
 import typer.core
 
 from dayfly.cli.errors import ServerExtraMissing, explain
-from dayfly.cli.exit_codes import HELP
+from dayfly.cli.exit_codes import HELP, ExitCode
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             explanation = explain(error)
             if explanation is None:
@@ -87,8 +91,13 @@ def _dayfly() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM ends a command as Ctrl-C does: temporary keys are removed, the cursor is shown."""
+    signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="dayfly")
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _load(name: str, lazy: _Lazy) -> Any:

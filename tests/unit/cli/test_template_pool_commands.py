@@ -48,7 +48,7 @@ def test_reset_and_wait(dayfly: Dayfly) -> None:
 def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "sleepy", "--image", "bare", "--wait", "--idle", "90s", "--isolation", "strict")
     text = dayfly("cluster", "show", "sleepy").stdout
-    assert re.search(r"^idle +hibernated after 1 min 30 s$", text, re.MULTILINE)
+    assert re.search(r"^idle +hibernates after 1 min 30 s without traffic$", text, re.MULTILINE)
     assert re.search(r"^isolation +strict$", text, re.MULTILINE)
     assert dayfly("cluster", "idle", "sleepy", "--never").stdout == "sleepy hibernates only on request\n"
     assert shown(dayfly, "cluster", "idle", "sleepy", "--after", "2m")["idle_seconds"] == 120
@@ -59,8 +59,14 @@ def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "hibernate", "sleepy", "--wait")
     assert (done.exit_code, done.stdout) == (0, "sleepy is hibernated\n"), done.output
     assert dayfly("cluster", "show", "sleepy", "--wait", "hibernated").exit_code == 0
+    for command in ("ssh", "registry"):
+        asleep = dayfly("cluster", command, "sleepy")
+        assert asleep.exit_code == 4
+        assert asleep.stderr.endswith("is hibernated\n  hint: dayfly cluster resume sleepy --wait\n")
     done = dayfly("cluster", "resume", "sleepy", "--wait")
     assert (done.exit_code, done.stdout) == (0, "sleepy is ready\n"), done.output
+    for seconds in re.findall(r"^\[ *(\S+)s\]", done.stderr, re.MULTILINE):
+        assert 0 <= float(seconds) < 5, done.stderr
     assert shown(dayfly, "cluster", "hibernate", "sleepy")["desired"] == "hibernated"
 
 

@@ -32,8 +32,23 @@ def wait_for(
 ) -> T:
     """Look until `is_over`, and show `state` on standard error. Outages of the server are waited out.
 
-    Raises CommandError after `timeout_seconds`.
+    Raises CommandError after `timeout_seconds`, and on Ctrl-C.
     """
+    try:
+        return _wait_for(look, is_over, state, what, timeout_seconds, monotonic, sleep)
+    except KeyboardInterrupt as error:
+        raise CommandError("interrupted", f"{what} goes on", exit_code=ExitCode.INTERRUPTED) from error
+
+
+def _wait_for(
+    look: Callable[[], T],
+    is_over: Callable[[T], bool],
+    state: Callable[[T], str],
+    what: str,
+    timeout_seconds: float,
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> T:
     began = monotonic()
     with _StateView(Console(stderr=True), what) as view:
         while True:
