@@ -42,6 +42,18 @@ class Phase(StrEnum):
     """Only its row is left; its name is free."""
 
 
+class OutputFormat(StrEnum):
+    """How the command line prints a result; a table or a sentence without one."""
+
+    JSON = "json"
+    """The API's representation."""
+    YAML = "yaml"
+    NAME = "name"
+    """Only names, a line each; of templates the ids."""
+    WIDE = "wide"
+    """The table with more columns."""
+
+
 class Purpose(StrEnum):
     """What a cluster is for."""
 

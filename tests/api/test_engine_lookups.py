@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 import pytest
@@ -42,9 +43,8 @@ async def hang(*_: object) -> tuple[str, ImageManifest]:
     ],
 )
 async def test_an_engine_that_hangs(store: Store, infrastructure: Outside, path: str, hanging: str) -> None:
-    services = infrastructure.services(
-        store, **{hanging: hang}, lookups=EngineLookups(seconds=0.01), fork_memory_overcommit=2.0
-    )
+    changes: dict[str, Any] = {hanging: hang, "lookups": EngineLookups(seconds=0.01)}
+    services = infrastructure.services(store, {"fork_memory_overcommit": 2.0}, **changes)
     async with http_client(services) as http:
         answer = await http.post(path, json=BODIES[path])
         assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")

@@ -39,6 +39,11 @@ def test_the_unit_names_only_settings_that_exist() -> None:
     assert set(re.findall(r"DAYFLY_[A-Z_]+", UNIT.read_text())) <= SETTINGS
 
 
+def test_clusters_expire_by_default(services: dict[str, Any]) -> None:
+    assert services["api"]["environment"]["DAYFLY_DEFAULT_TTL_SECONDS"] == "${DAYFLY_DEFAULT_TTL_SECONDS:-86400}"
+    assert "\nEnvironment=DAYFLY_DEFAULT_TTL_SECONDS=86400\n" in UNIT.read_text()
+
+
 def test_no_service_of_the_stack_can_gain_anything(services: dict[str, Any]) -> None:
     for service in services.values():
         assert service["cap_drop"] == ["ALL"]

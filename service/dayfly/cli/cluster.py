@@ -10,13 +10,16 @@ import typer.core
 
 from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
 from dayfly.cli.cluster_create import create
+from dayfly.cli.cluster_lookup import get_cluster, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
-from dayfly.cli.errors import CommandError
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.formatting import parse_labels
-from dayfly.cli.options import Json, Name, Timeout, Wait
-from dayfly.cli.private_files import merge_kubeconfig, user_kubeconfig, write_private
+from dayfly.cli.kubeconfig_file import context_name, merge_kubeconfig, remove_from_kubeconfigs, user_kubeconfig
+from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import format_event, watch
-from dayfly.client import Client
+from dayfly.client import Client, Cluster
 from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
@@ -38,6 +41,7 @@ def list_clusters(
         list[str] | None,
         typer.Option(help="cluster (the default), template, verification or pool_member. May be repeated."),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """List clusters, newest first."""
@@ -45,7 +49,7 @@ def list_clusters(
         clusters = client.list(
             labels=parse_labels(label or []), phases=phase or [], owner=owner, purposes=purpose or []
         )
-    typer.echo(cluster_output.as_json(clusters) if as_json else cluster_output.table(clusters))
+    emit(clusters, cluster_output.table(clusters), output, as_json, wide=cluster_output.table(clusters, wide=True))
 
 
 @app.command("show")
@@ -53,24 +57,33 @@ def show_cluster(
     name: Name,
     wait: Annotated[WaitFor | None, typer.Option(help="Show the progress and wait for this state.")] = None,
     timeout: Timeout = 1800.0,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Show a cluster: its phase, steps, nodes and ports."""
+    """Show a cluster: its phase, steps, nodes and ports; of a deleted cluster by its id or last name."""
     with Client() as client:
-        cluster = client.get(name)
+        cluster = get_cluster(client, name)
         if wait is not None:
             cluster = watch(client, cluster, wait, timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.description(cluster))
+    emit(cluster, cluster_output.description(cluster), output, as_json)
 
 
 @app.command()
-def delete(name: Name, wait: Wait = False, timeout: Timeout = 300.0, as_json: Json = False) -> None:
-    """Delete a cluster, in any phase."""
-    with Client() as client:
+def delete(
+    name: Name,
+    ignore_not_found: IgnoreNotFound = False,
+    wait: Wait = False,
+    timeout: Timeout = 300.0,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a cluster, in any phase, and the context that `kubeconfig --merge` added for the cluster."""
+    with Client() as client, ignored_not_found(ignore_not_found):
         cluster = client.delete(name)
+        _forget(cluster)
         if wait:
             cluster = watch(client, cluster, "deleted", timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
+    emit(cluster, cluster_output.sentence(cluster), output, as_json)
 
 
 for command in (
@@ -88,29 +101,55 @@ app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
 
 
 @app.command()
+def registry(name: Name, output: Output = None, as_json: Json = False) -> None:
+    """Show the addresses of a cluster's image registry: push from this host, pull in the cluster."""
+    with Client() as client, ready_hint(client, name):
+        found = client.registry(name)
+    emit(found, f"push  {found.push}\npull  {found.pull}", output, as_json)
+
+
+@app.command()
 def kubeconfig(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file, mode 0600.")
+        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file; a new file has mode 0600.")
     ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Add the cluster to kubectl's own file as context dayfly-NAME.")
+    ] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="With --merge: make the context the current context.")
     ] = False,
 ) -> None:
     """Fetch a ready cluster's kubeconfig: to standard output, a file, or kubectl's own file."""
     if merge and output is not None:
         raise typer.BadParameter("give either --output or --merge")
-    with Client() as client:
-        text = client.kubeconfig(name)
-        context = f"dayfly-{client.get(name).name}" if merge else ""
-    if merge:
-        path = user_kubeconfig()
-        merge_kubeconfig(path, text, context)
-        typer.echo(f"{path}: the current context is now {context}", err=True)
-    elif output is not None:
-        write_private(output, text)
-    else:
-        typer.echo(text, nl=False)
+    if switch and not merge:
+        raise typer.BadParameter("--switch needs --merge")
+    with Client() as client, ready_hint(client, name):
+        if merge:
+            cluster = client.get(name)
+            _merge(client.kubeconfig(cluster.id), cluster, switch=switch)
+        elif output is not None:
+            write_output(output, client.kubeconfig(name))
+        else:
+            typer.echo(client.kubeconfig(name), nl=False)
+
+
+def _merge(text: str, cluster: Cluster, *, switch: bool) -> None:
+    path, context = user_kubeconfig(), context_name(cluster.name)
+    merge_kubeconfig(path, text, context, cluster.id, switch=switch)
+    use = "is the current context" if switch else f"was added: kubectl --context {context} …"
+    typer.echo(f"{path}: context {context} {use}", err=True)
+
+
+def _forget(cluster: Cluster) -> None:
+    """Remove a deleted cluster's context. The deletion succeeds without."""
+    try:
+        for path in remove_from_kubeconfigs(cluster.id):
+            typer.echo(f"{path}: context {context_name(cluster.name)} was removed", err=True)
+    except CommandError as error:
+        typer.echo(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
 
 
 class _WithRemoteCommand(typer.core.TyperCommand):
@@ -129,7 +168,7 @@ def ssh(
     node: Annotated[str, typer.Argument(help="The node's name.")] = "node01",
 ) -> None:
     """Log in to a node, or run a command on it: dayfly cluster ssh NAME [NODE] [-- COMMAND]."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         access = client.ssh(name, node)
     raise typer.Exit(run_ssh(access, ctx.meta["dayfly.remote"]))
 
@@ -162,7 +201,7 @@ def events(
     with Client() as client:
         cluster = client.get(name)
         for event in client.follow(cluster.id) if follow else client.all_events(cluster.id):
-            typer.echo(event.model_dump_json() if as_json else format_event(event, cluster))
+            typer.echo(event.model_dump_json() if as_json else format_event(event, cluster.created_at))
 
 
 @app.command()

@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from dayfly.cli import cluster_lifetime, cluster_output
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import parse_duration, parse_labels
 from dayfly.cli.options import (
     DiskGib,
     Image,
     Json,
     MemoryMib,
+    Output,
     Timeout,
     Vcpus,
     Wait,
@@ -24,9 +28,9 @@ from dayfly.cli.options import (
     WorkerVcpus,
     sizes,
 )
-from dayfly.cli.private_files import write_private
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import watch
-from dayfly.client import Client
+from dayfly.client import Client, Cluster
 from dayfly.client.retries import REQUEST_SECONDS, Backoff, sync_retry
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
@@ -85,9 +89,13 @@ def create(
         typer.Option(help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted)."),
     ] = None,
     wait: Wait = False,
+    delete_on_interrupt: Annotated[
+        bool, typer.Option("--delete-on-interrupt", help="Delete the cluster if the wait is interrupted.")
+    ] = False,
     timeout: Timeout = 1800.0,
     kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file, mode 0600.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file; a new file has mode 0600."),
     ] = None,
     idempotency_key: Annotated[
         str | None,
@@ -96,6 +104,7 @@ def create(
             help="A repeated command with the same key and options returns the same cluster. Default: new.",
         ),
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Create a cluster."""
@@ -121,8 +130,19 @@ def create(
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         if wait or kubeconfig is not None:
-            cluster = watch(client, cluster, "ready", timeout)
+            cluster = _watch(client, cluster, timeout, delete=delete_on_interrupt)
         if kubeconfig is not None:
             fetch = partial(client.kubeconfig, cluster.id)
-            write_private(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.sentence(cluster))
+            write_output(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
+    emit(cluster, cluster_output.sentence(cluster), output, as_json)
+
+
+def _watch(client: Client, cluster: Cluster, timeout_seconds: float, *, delete: bool) -> Cluster:
+    try:
+        return watch(client, cluster, "ready", timeout_seconds)
+    except CommandError as error:
+        if not (delete and error.exit_code == ExitCode.INTERRUPTED):
+            raise
+        client.delete(cluster.id)
+        detail = f"cluster {cluster.name} is being deleted"
+        raise CommandError("interrupted", detail, exit_code=ExitCode.INTERRUPTED) from error

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from dayfly.cli import cluster_output, template_pool_output
+from dayfly.cli.cluster_lookup import ready_hint
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError, ignored_not_found
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import parse_duration
-from dayfly.cli.options import Json, Name, Timeout, Wait
+from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
 from dayfly.cli.progress.cluster import watch
-from dayfly.client import Client
+from dayfly.cli.progress.resource import wait_for
+from dayfly.client import ApiError, Client
+from dayfly.client import Checkpoint as CheckpointValue
 
 checkpoints = typer.Typer(
     no_args_is_help=True, help="Create, list and delete checkpoints of a cluster.", add_completion=False
@@ -26,32 +33,37 @@ def reset(
     ] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Reset a cluster to its first ready state, or to a checkpoint. Name, ports and kubeconfig stay."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         cluster = client.reset(name, checkpoint=to)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
+    emit(cluster, cluster_output.state(cluster), output, as_json)
 
 
-def hibernate(name: Name, wait: Wait = False, timeout: Timeout = 600.0, as_json: Json = False) -> None:
+def hibernate(
+    name: Name, wait: Wait = False, timeout: Timeout = 600.0, output: Output = None, as_json: Json = False
+) -> None:
     """Save a cluster's VMs to disk and stop them: the cluster takes no CPU and no memory until it is resumed."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         cluster = client.hibernate(name)
         if wait:
             cluster = watch(client, cluster, "hibernated", timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
+    emit(cluster, cluster_output.state(cluster), output, as_json)
 
 
-def resume(name: Name, wait: Wait = False, timeout: Timeout = 1800.0, as_json: Json = False) -> None:
+def resume(
+    name: Name, wait: Wait = False, timeout: Timeout = 1800.0, output: Output = None, as_json: Json = False
+) -> None:
     """Resume a hibernated cluster."""
     with Client() as client:
         cluster = client.resume(name)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.state(cluster))
+    emit(cluster, cluster_output.state(cluster), output, as_json)
 
 
 def idle(
@@ -63,6 +75,7 @@ def idle(
         ),
     ] = None,
     never: Annotated[bool, typer.Option("--never", help="Hibernate only on request.")] = False,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Set the time without traffic after which a cluster hibernates. The time counts from now."""
@@ -70,28 +83,64 @@ def idle(
         raise typer.BadParameter("give either --after or --never")
     with Client() as client:
         cluster = client.change(name, idle_seconds=None if after is None else round(after))
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.idleness(cluster))
+    emit(cluster, cluster_output.idleness(cluster), output, as_json)
 
 
 @checkpoints.command("create")
-def create_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
+def create_checkpoint(
+    name: Name,
+    checkpoint: Checkpoint,
+    wait: Wait = False,
+    timeout: Timeout = 600.0,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
     """Take a checkpoint of a ready cluster."""
-    with Client() as client:
+    with Client() as client, ready_hint(client, name):
         made = client.create_checkpoint(name, checkpoint)
-    typer.echo(template_pool_output.as_json(made) if as_json else f"{made.name} is {made.phase}")
+        if wait:
+            made = wait_for(
+                partial(_checkpoint, client, client.get(name).id, checkpoint),
+                lambda one: one.phase == "ready",
+                template_pool_output.checkpoint_progress,
+                f"checkpoint {checkpoint}",
+                timeout,
+            )
+    emit(made, f"{made.name} is {made.phase}", output, as_json)
 
 
 @checkpoints.command("list")
-def list_checkpoints(name: Name, as_json: Json = False) -> None:
+def list_checkpoints(name: Name, output: Output = None, as_json: Json = False) -> None:
     """List a cluster's checkpoints, oldest first."""
     with Client() as client:
         found = client.checkpoints(name)
-    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.checkpoints(found))
+    emit(found, template_pool_output.checkpoints(found), output, as_json)
 
 
 @checkpoints.command("delete")
-def delete_checkpoint(name: Name, checkpoint: Checkpoint, as_json: Json = False) -> None:
+def delete_checkpoint(
+    name: Name,
+    checkpoint: Checkpoint,
+    ignore_not_found: IgnoreNotFound = False,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
     """Delete a checkpoint of a cluster."""
-    with Client() as client:
+    with Client() as client, ignored_not_found(ignore_not_found):
         deleted = client.delete_checkpoint(name, checkpoint)
-    typer.echo(template_pool_output.as_json(deleted) if as_json else f"{deleted.name} is being deleted")
+    emit(deleted, f"{deleted.name} is being deleted", output, as_json)
+
+
+def _checkpoint(client: Client, cluster: str, name: str) -> CheckpointValue:
+    """The checkpoint. One that failed leaves no record: raises CommandError."""
+    try:
+        return client.checkpoint(cluster, name)
+    except ApiError as error:
+        if error.code != "not_found":
+            raise
+        raise CommandError(
+            "checkpoint_failed",
+            f"checkpoint {name} failed or was deleted",
+            f"dayfly cluster events {cluster}",
+            exit_code=ExitCode.FAILED,
+        ) from error

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from dayfly.cli import cluster_output
+from dayfly.cli.cluster_lookup import by_last_name
+from dayfly.cli.emit import emit
 from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import format_time, parse_duration
-from dayfly.cli.options import Json, Name
-from dayfly.cli.private_files import write_private
+from dayfly.cli.options import Json, Name, Output
+from dayfly.cli.output_file import write_output
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.heartbeat import is_last
 from dayfly.vocabulary import VmsUnderHold
@@ -35,12 +37,13 @@ def extend(
             help="The total time to live since the cluster was first ready, not an addition: 2h, 1d.",
         ),
     ],
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Change a cluster's time to live."""
     with Client() as client:
         cluster = client.extend(name, round(ttl))
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
+    emit(cluster, cluster_output.tenure(cluster), output, as_json)
 
 
 def hold(
@@ -52,20 +55,21 @@ def hold(
     vms: Annotated[
         VmsUnderHold | None, typer.Option(help="State of the VMs if the hold keeps a failed or expired cluster.")
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Keep a failed or expired cluster for inspection, instead of its removal."""
     request = hold_request(duration, reason, vms)
     with Client() as client:
         cluster = client.change(name, hold=request)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
+    emit(cluster, cluster_output.tenure(cluster), output, as_json)
 
 
-def unhold(name: Name, as_json: Json = False) -> None:
+def unhold(name: Name, output: Output = None, as_json: Json = False) -> None:
     """Release a cluster's hold. A failed or expired cluster is cleaned up at once."""
     with Client() as client:
         cluster = client.release_hold(name)
-    typer.echo(cluster_output.as_json(cluster) if as_json else cluster_output.tenure(cluster))
+    emit(cluster, cluster_output.tenure(cluster), output, as_json)
 
 
 def heartbeat(
@@ -87,14 +91,14 @@ def heartbeat(
 def diagnostics(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file, mode 0600. Default: ./NAME-diagnostics.tar.gz.")
+        Path | None, typer.Option("--output", "-o", help="The file. Default: ./NAME-diagnostics.tar.gz, mode 0600.")
     ] = None,
 ) -> None:
-    """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id."""
+    """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id or last name."""
     target = output or Path(f"{name}-diagnostics.tar.gz")
     with Client() as client:
-        write_private(target, client.diagnostics(name))
-    typer.echo(f"written to {target}")
+        write_output(target, by_last_name(client, name, client.diagnostics))
+    typer.echo(f"written to {target}", err=True)
 
 
 def _repeat(client: Client, name: str, seconds: float) -> None:

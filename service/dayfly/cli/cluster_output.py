@@ -1,9 +1,9 @@
-"""Clusters as text and as JSON, for standard output."""
+"""Clusters as text, for standard output."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from dayfly.cli.formatting import format_age, format_duration, format_table, format_time
@@ -12,30 +12,27 @@ from dayfly.client import Cluster, ClusterSummary, Hold
 _NEVER: Final = "never"
 
 
-def as_json(value: Cluster | Sequence[ClusterSummary]) -> str:
-    """The API's representation."""
-    if isinstance(value, Cluster):
-        return value.model_dump_json(indent=2)
-    return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
-
-
 def phase(cluster: ClusterSummary) -> str:
-    """The phase, with the queue position of a waiting cluster."""
+    """The phase, with the queue position of a waiting cluster, or that an expired cluster is kept by its hold."""
+    if cluster.phase == "failed" and cluster.error is not None and cluster.error.code == "expired":
+        return "failed (expired)"
     return f"{cluster.phase} (#{cluster.queue_position})" if cluster.queue_position else cluster.phase
 
 
 def sentence(cluster: Cluster) -> str:
     """One line after a command that creates or deletes."""
+    if cluster.desired == "absent" and cluster.phase != "deleted":
+        return f"{cluster.name} is being deleted"
     if cluster.phase == "ready" and cluster.ready_at is not None:
         took = format_duration((cluster.ready_at - cluster.created_at).total_seconds())
         return f"{cluster.name} is ready ({took})"
-    if cluster.desired == "absent" and cluster.phase != "deleted":
-        return f"{cluster.name} is being deleted"
     return f"{cluster.name} is {phase(cluster)}"
 
 
 def state(cluster: Cluster) -> str:
     """One line after a command that resets, hibernates or resumes."""
+    if cluster.desired == "absent" and cluster.phase != "deleted":
+        return f"{cluster.name} is being deleted"
     if cluster.desired == "hibernated" and cluster.phase != "hibernated":
         return f"{cluster.name} is being hibernated"
     if cluster.desired == "present" and cluster.phase == "hibernated":
@@ -47,35 +44,48 @@ def state(cluster: Cluster) -> str:
 
 def tenure(cluster: Cluster) -> str:
     """One line about expiry and hold."""
-    end = _end(cluster)
+    if cluster.desired == "absent":
+        return f"{cluster.name} is {'deleted' if cluster.phase == 'deleted' else 'being deleted'}"
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
-    return f"{cluster.name} {'never expires' if end == _NEVER else f'expires {end}'}; {held}"
+    return f"{cluster.name} {lifetime(cluster)}; {held}"
+
+
+def lifetime(cluster: Cluster) -> str:
+    """How long the cluster lives, as a predicate: `never expires`, `expires at …`, `expired at …`."""
+    end = _end(cluster)
+    if end == _NEVER:
+        return "never expires"
+    is_past = cluster.expires_at is not None and cluster.expires_at <= datetime.now(UTC)
+    return f"{'expired' if is_past else 'expires'} {end}"
 
 
 def idleness(cluster: Cluster) -> str:
     """One line about automatic hibernation."""
     if cluster.idle_seconds is None:
         return f"{cluster.name} hibernates only on request"
-    return f"{cluster.name} hibernates after {format_duration(cluster.idle_seconds)} without traffic"
+    return f"{cluster.name} hibernates after {_quiet(cluster.idle_seconds)}"
 
 
-def table(clusters: Sequence[ClusterSummary]) -> str:
+def _quiet(seconds: float) -> str:
+    return f"{format_duration(seconds)} without traffic"
+
+
+def table(clusters: Sequence[ClusterSummary], *, wide: bool = False) -> str:
     """One line for each cluster."""
-    return format_table(
-        ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE"),
-        [
-            (
-                one.name,
-                one.id,
-                one.owner,
-                phase(one),
-                one.image,
-                str(1 + one.workers.count),
-                format_age(one.created_at),
-            )
-            for one in clusters
-        ],
-    )
+    header = ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE")
+    more = ("EXPIRES", "TEMPLATE", "API", "LABELS") if wide else ()
+    return format_table((*header, *more), [(*_cells(one), *(_wide_cells(one) if wide else ())) for one in clusters])
+
+
+def _cells(one: ClusterSummary) -> tuple[str, ...]:
+    nodes = str(1 + one.workers.count)
+    return one.name, one.id, one.owner, phase(one), one.image, nodes, format_age(one.created_at)
+
+
+def _wide_cells(one: ClusterSummary) -> tuple[str, ...]:
+    api = one.endpoints.get("api")
+    labels = ",".join(f"{key}={value}" for key, value in one.labels.items())
+    return _end(one), one.template or "-", str(api) if api else "-", labels or "-"
 
 
 def description(cluster: Cluster) -> str:
@@ -95,7 +105,11 @@ def description(cluster: Cluster) -> str:
         "created": f"{cluster.created_at:%Y-%m-%d %H:%M:%S} UTC, {format_age(cluster.created_at)} ago",
         "expires": _end(cluster),
         **({"held": f"until {_when(cluster.hold)}"} if cluster.hold else {}),
-        **({"idle": f"hibernated after {format_duration(cluster.idle_seconds)}"} if cluster.idle_seconds else {}),
+        **(
+            {"idle": f"hibernates after {format_duration(cluster.idle_seconds)} without traffic"}
+            if cluster.idle_seconds
+            else {}
+        ),
         **({"template": cluster.template} if cluster.template else {}),
         **({"isolation": cluster.isolation} if cluster.isolation != "shared" else {}),
         **({"generation": str(cluster.generation)} if cluster.generation > 1 else {}),
@@ -104,7 +118,8 @@ def description(cluster: Cluster) -> str:
     }
     parts = ["\n".join(f"{key:<12}{value}" for key, value in facts.items())]
     if cluster.error is not None:
-        parts.append(f"error [{cluster.error.code}]: {cluster.error.message}")
+        is_expired = cluster.error.code == "expired"  # kept by a hold; nothing went wrong
+        parts.append(f"{'expired' if is_expired else f'error [{cluster.error.code}]'}: {cluster.error.message}")
         if cluster.error.evidence:
             parts[-1] += f"\nevidence    {', '.join(cluster.error.evidence)}"
     if cluster.endpoints:
@@ -140,10 +155,10 @@ def _queue(cluster: Cluster) -> dict[str, str]:
     return {**likely, "ready": f"likely {format_time(ready)}"} if ready else likely
 
 
-def _end(cluster: Cluster) -> str:
+def _end(cluster: ClusterSummary) -> str:
     if cluster.expires_at is not None:
         why = ", unless a heartbeat comes" if cluster.expires_because == "heartbeat" else ""
-        return format_time(cluster.expires_at) + why
+        return format_time(cluster.expires_at) + (why if cluster.expires_at > datetime.now(UTC) else "")
     if cluster.ttl_seconds is not None:
         return f"{format_duration(cluster.ttl_seconds)} after it is ready"
     return _NEVER

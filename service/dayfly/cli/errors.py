@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import typer
 from pydantic import ValidationError
 
+from dayfly.cli import exit_codes
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
@@ -14,8 +18,11 @@ from dayfly.errors import DayflyError
 class CommandError(Exception):
     """A command failed. `code` as in the API's problems."""
 
-    def __init__(self, code: str, detail: str, hint: str | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, hint: str | None = None, *, exit_code: ExitCode = ExitCode.ERROR
+    ) -> None:
         super().__init__(detail)
+        self.exit_code = exit_code
         self.code = code
         self.detail = detail
         self.hint = hint
@@ -39,47 +46,67 @@ def checked_values() -> Iterator[None]:
         yield
     except ValidationError as error:
         refused = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise CommandError("invalid_request", "; ".join(refused)) from error
+        raise CommandError("invalid_request", "; ".join(refused), exit_code=ExitCode.USAGE) from error
+
+
+@contextmanager
+def ignored_not_found(ignored: bool) -> Iterator[None]:
+    """End the command successfully if the block's resource does not exist and `ignored`."""
+    try:
+        yield
+    except ApiError as error:
+        if not (ignored and error.code == "not_found"):
+            raise
+        raise typer.Exit(ExitCode.OK) from error
 
 
 _HINTS = {
     "not_found": "dayfly cluster list",
     "image_missing": "dayfly image list",
-    "not_ready": "dayfly cluster show NAME --wait ready",
     "engine_unavailable": "dayfly doctor",
     "unauthorized": "set DAYFLY_TOKEN",
 }
 
 
-def explain(error: Exception) -> str | None:
-    """`error [code]: detail`, and a hint on a second line; None for an unexpected error."""
-    parts: tuple[str, str, str | None] | None = None
+@dataclass(frozen=True)
+class Explanation:
+    """`error [code]: detail`, with a hint on a second line, and the exit code."""
+
+    code: str
+    detail: str
+    hint: str | None
+    exit_code: ExitCode
+
+    def __str__(self) -> str:
+        line = f"error [{self.code}]: {self.detail}"
+        return f"{line}\n  hint: {self.hint}" if self.hint else line
+
+
+def explain(error: Exception) -> Explanation | None:
+    """What to print for an expected error; None for an unexpected error."""
+    found: Explanation | None = None
     match error:
         case CommandError():
-            parts = error.code, error.detail, error.hint
+            found = Explanation(error.code, error.detail, error.hint, error.exit_code)
         case ApiError():
-            parts = error.code, error.detail, _hint(error)
+            exit_code = exit_codes.of_problem(error.code, error.status)
+            found = Explanation(error.code, error.detail, _hint(error), exit_code)
         case InvalidArgument():
-            parts = "invalid_request", str(error), None
+            found = Explanation("invalid_request", str(error), None, ExitCode.USAGE)
         case Unreachable():
-            parts = "unreachable", str(error), "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
+            hint = "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
+            found = Explanation("unreachable", str(error), hint, ExitCode.UNREACHABLE)
         case ClusterFailed():
-            parts = _explain_failed(error)
+            found = Explanation(*_explain_failed(error), ExitCode.FAILED)
         case WaitTimeout():
-            parts = (
-                "wait_timeout",
-                str(error),
-                f"the server continues; see `dayfly cluster show {error.cluster.name}`",
-            )
+            hint = f"the server continues; see `dayfly cluster show {error.cluster.name}`"
+            found = Explanation("wait_timeout", str(error), hint, ExitCode.TIMEOUT)
         case ClientError():
-            parts = "client", str(error), None
+            found = Explanation("client", str(error), None, ExitCode.ERROR)
         case DayflyError():
-            parts = error.code, error.message, _HINTS.get(error.code)
-    if parts is None:
-        return None
-    code, detail, hint = parts
-    line = f"error [{code}]: {detail}"
-    return f"{line}\n  hint: {hint}" if hint else line
+            exit_code = exit_codes.of_error(error, error.code)
+            found = Explanation(error.code, error.message, _HINTS.get(error.code), exit_code)
+    return found
 
 
 def _hint(error: ApiError) -> str | None:
@@ -101,6 +128,9 @@ def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
         hint = f"dayfly cluster events {cluster.id}" if error.code in {"deleted", "not_hibernated"} else None
         return error.code, str(error), hint
     where = " ".join(part for part in (fault.node, fault.step) if part)
+    if fault.code == "expired":
+        hint = f"dayfly cluster show {cluster.name}"
+        return fault.code, f"cluster {cluster.name} expired: {fault.message}", hint
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None
     return fault.code, detail, hint

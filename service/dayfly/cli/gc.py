@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_table
+from dayfly.cli.options import Json, Output
 from dayfly.client import Client, Orphan
+from dayfly.vocabulary import OutputFormat
 
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the orphans, with reasons.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    output: Output = None,
+    as_json: Json = False,
 ) -> None:
     """Remove orphans: containers, volumes and networks of this installation without a living cluster or template.
 
@@ -24,10 +27,11 @@ def gc(
     """
     with Client() as client:
         found = client.orphans() if dry_run else client.remove_orphans()
-    if as_json:
-        typer.echo(json.dumps({"dry_run": dry_run, "orphans": [one.model_dump() for one in found]}, indent=2))
+    text = _table(found, dry_run=dry_run) if found else "no orphans"
+    if as_json or output in {OutputFormat.JSON, OutputFormat.YAML}:
+        emit({"dry_run": dry_run, "orphans": [one.model_dump() for one in found]}, text, output, as_json)
     else:
-        typer.echo(_table(found, dry_run=dry_run) if found else "no orphans")
+        emit(found, text, output)
     raise typer.Exit(1 if any(one.error for one in found) else 0)
 
 

@@ -8,8 +8,10 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_age, format_table
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
+from dayfly.cli.options import Json, Output
 from dayfly.cli.progress.bake import BakeView
 from dayfly.cli.progress.transfer import TransferView
 from dayfly.cli.server_settings import server_settings
@@ -24,6 +26,7 @@ from dayfly.images.node_images import NodeImage, list_images, pull_image, push_i
 from dayfly.images.progress import Report
 from dayfly.images.recipe import load_recipe, recipe_names
 from dayfly.settings import Settings
+from dayfly.vocabulary import OutputFormat
 
 _CAPABILITIES_HELP: Final = "\n\n".join(f"{name}: {reason}" for name, reason in CAPABILITIES.items())
 _BAKE_HELP: Final = f"""\
@@ -57,16 +60,16 @@ def bake(
 
 
 @app.command()
-def recipes() -> None:
+def recipes(output: Output = None, as_json: Json = False) -> None:
     """List the recipes."""
-    rows = [(name, load_recipe(name).description) for name in recipe_names()]
-    typer.echo(format_table(("RECIPE", "WHAT"), rows))
+    found = [{"name": name, "description": load_recipe(name).description} for name in recipe_names()]
+    emit(found, format_table(("RECIPE", "WHAT"), [tuple(one.values()) for one in found]), output, as_json)
 
 
 @app.command("list")
-def list_() -> None:
+def list_(output: Output = None, as_json: Json = False) -> None:
     """List the node images on this engine."""
-    run_command(_list(server_settings()))
+    run_command(_list(server_settings(), output, as_json))
 
 
 @app.command()
@@ -126,10 +129,25 @@ async def _bake_in_container(recipe: str, tools: ImageTools, report: Report, set
         )
 
 
-async def _list(settings: Settings) -> None:
+async def _list(settings: Settings, output: OutputFormat | None, as_json: bool) -> None:
     async with open_tools(settings) as tools:
         found = await list_images(tools.images)
-    typer.echo(format_table(("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "AGE", "ID"), [_row(image) for image in found]))
+    table = format_table(("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "AGE", "ID"), [_row(image) for image in found])
+    emit([_fields(image) for image in found], table, output, as_json)
+
+
+def _fields(image: NodeImage) -> dict[str, object]:
+    info, manifest = image.info, image.manifest
+    references = sorted(info.references)
+    return {
+        "name": references[0] if references else info.id,
+        "references": references,
+        "recipe": manifest.recipe,
+        "kubernetes_version": manifest.kubernetes.version if manifest.kubernetes else None,
+        "size_bytes": info.size_bytes,
+        "created_at": info.created_at.isoformat(),
+        "id": info.id,
+    }
 
 
 def _row(image: NodeImage) -> tuple[str, ...]:

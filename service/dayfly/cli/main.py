@@ -7,6 +7,7 @@ and starts quickly.
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ import typer
 import typer.core
 
 from dayfly.cli.errors import ServerExtraMissing, explain
+from dayfly.cli.exit_codes import HELP, ExitCode
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,18 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             explanation = explain(error)
             if explanation is None:
                 raise
-            typer.echo(explanation, err=True)
-            raise typer.Exit(1) from error
+            typer.echo(str(explanation), err=True)
+            raise typer.Exit(explanation.exit_code) from error
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=HELP, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -86,8 +91,13 @@ def _dayfly() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM ends a command as Ctrl-C does: temporary keys are removed, the cursor is shown."""
+    signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="dayfly")
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _load(name: str, lazy: _Lazy) -> Any:

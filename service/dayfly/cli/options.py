@@ -10,9 +10,14 @@ import typer
 from dayfly.cli.errors import checked_values
 from dayfly.cli.formatting import parse_duration
 from dayfly.client import SizeRequest
+from dayfly.vocabulary import OutputFormat
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A cluster's name or id.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="As --output json.")]
+Output = Annotated[
+    OutputFormat | None, typer.Option("--output", "-o", help="Print in this format instead of text for people.")
+]
+IgnoreNotFound = Annotated[bool, typer.Option("--ignore-not-found", help="Succeed if it does not exist.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show the progress and wait until it is complete.")]
 Timeout = Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="Longest wait: 90s, 10m, 1h.")]
 Image = Annotated[str, typer.Option(help="A recipe's name or an image's reference.")]

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Final, get_args
 
 import typer
 
 from dayfly.cli import template_pool_output
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import ignored_not_found
 from dayfly.cli.formatting import parse_duration
 from dayfly.cli.options import (
     DiskGib,
+    IgnoreNotFound,
     Image,
     Json,
     MemoryMib,
+    Output,
+    Timeout,
     Vcpus,
+    Wait,
     WorkerDiskGib,
     WorkerMemoryMib,
     Workers,
     WorkerVcpus,
     sizes,
 )
+from dayfly.cli.progress.resource import wait_for
 from dayfly.client import Client, Period
 from dayfly.vocabulary import Day, Readiness
 
@@ -57,6 +65,9 @@ def create(
     worker_disk_gib: WorkerDiskGib = None,
     readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the members.")] = None,
     owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may claim members.")] = None,
+    wait: Wait = False,
+    timeout: Timeout = 3600.0,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Create a pool: new clusters of the same shape and owner claim its members, ready at once."""
@@ -75,23 +86,31 @@ def create(
             readiness=readiness,
             owner=owner,
         )
-    typer.echo(template_pool_output.as_json(made) if as_json else template_pool_output.sentence(made))
+        if wait:
+            made = wait_for(
+                partial(client.pool, made.id),
+                lambda one: one.ready >= one.desired_size,
+                template_pool_output.pool_progress,
+                f"pool {made.name}",
+                timeout,
+            )
+    emit(made, template_pool_output.sentence(made), output, as_json)
 
 
 @app.command("list")
-def list_pools(as_json: Json = False) -> None:
+def list_pools(output: Output = None, as_json: Json = False) -> None:
     """List pools, by name."""
     with Client() as client:
         found = client.pools()
-    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.pools(found))
+    emit(found, template_pool_output.pools(found), output, as_json)
 
 
 @app.command()
-def show(name: PoolName, as_json: Json = False) -> None:
+def show(name: PoolName, output: Output = None, as_json: Json = False) -> None:
     """Show a pool: its size, schedule and members."""
     with Client() as client:
         found = client.pool(name)
-    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.pool(found))
+    emit(found, template_pool_output.pool(found), output, as_json)
 
 
 @app.command()
@@ -102,6 +121,7 @@ def change(
     schedule: Schedule = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Remove the schedule.")] = False,
     max_age: MaxAge = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Change a pool. Omitted options keep their values."""
@@ -111,15 +131,17 @@ def change(
     seconds = None if max_age is None else round(max_age)
     with Client() as client:
         changed = client.change_pool(name, size=size, maximum=maximum, schedule=periods, max_age_seconds=seconds)
-    typer.echo(template_pool_output.as_json(changed) if as_json else template_pool_output.sentence(changed))
+    emit(changed, template_pool_output.sentence(changed), output, as_json)
 
 
 @app.command()
-def delete(name: PoolName, as_json: Json = False) -> None:
+def delete(
+    name: PoolName, ignore_not_found: IgnoreNotFound = False, output: Output = None, as_json: Json = False
+) -> None:
     """Delete a pool and its members. Claimed clusters stay."""
-    with Client() as client:
+    with Client() as client, ignored_not_found(ignore_not_found):
         deleted = client.delete_pool(name)
-    typer.echo(template_pool_output.as_json(deleted) if as_json else f"pool {deleted.name} is deleted")
+    emit(deleted, f"pool {deleted.name} is deleted", output, as_json)
 
 
 def parse_schedule(given: list[str]) -> tuple[Period, ...]:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from dayfly.cli import template_pool_output
+from dayfly.cli.emit import emit
+from dayfly.cli.errors import CommandError, ignored_not_found
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.options import (
     DiskGib,
+    IgnoreNotFound,
     Image,
     Json,
     MemoryMib,
+    Output,
+    Timeout,
     Vcpus,
+    Wait,
     WorkerDiskGib,
     WorkerMemoryMib,
     Workers,
     WorkerVcpus,
     sizes,
 )
-from dayfly.client import Client
+from dayfly.cli.progress.resource import wait_for
+from dayfly.client import Client, Template
 from dayfly.vocabulary import Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Create, show and delete templates of clusters.", add_completion=False)
@@ -40,6 +49,9 @@ def create(
     worker_disk_gib: WorkerDiskGib = None,
     readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the forks.")] = None,
     owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may be forks.")] = None,
+    wait: Wait = False,
+    timeout: Timeout = 3600.0,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Create a template: new clusters of the same shape and owner are forks of it, ready in seconds."""
@@ -53,32 +65,53 @@ def create(
             readiness=readiness,
             owner=owner,
         )
-    typer.echo(template_pool_output.as_json(made) if as_json else f"template {made.id} is {made.phase}")
+        if wait:
+            made = wait_for(
+                partial(client.template, made.id),
+                lambda one: one.phase not in {"building", "verifying"},
+                template_pool_output.template_progress,
+                f"template {made.id}",
+                timeout,
+            )
+            _require_ready(made)
+    emit(made, f"template {made.id} is {made.phase}", output, as_json)
 
 
 @app.command("list")
 def list_templates(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
     retired: Annotated[bool, typer.Option("--retired", help="Retired ones, too.")] = False,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """List templates, newest first."""
     with Client() as client:
         found = client.templates(owner=owner, retired=retired)
-    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.templates(found))
+    emit(found, template_pool_output.templates(found), output, as_json)
 
 
 @app.command()
-def show(template: TemplateId, as_json: Json = False) -> None:
+def show(template: TemplateId, output: Output = None, as_json: Json = False) -> None:
     """Show a template: its phase, size, forks, builder and image."""
     with Client() as client:
         found = client.template(template)
-    typer.echo(template_pool_output.as_json(found) if as_json else template_pool_output.template(found))
+    emit(found, template_pool_output.template(found), output, as_json)
 
 
 @app.command()
-def delete(template: TemplateId, as_json: Json = False) -> None:
+def delete(
+    template: TemplateId, ignore_not_found: IgnoreNotFound = False, output: Output = None, as_json: Json = False
+) -> None:
     """Retire a template: it serves no new forks, and its forks stay."""
-    with Client() as client:
+    with Client() as client, ignored_not_found(ignore_not_found):
         found = client.delete_template(template)
-    typer.echo(template_pool_output.as_json(found) if as_json else f"template {found.id} is {found.phase}")
+    emit(found, f"template {found.id} is {found.phase}", output, as_json)
+
+
+def _require_ready(template: Template) -> None:
+    if template.phase == "ready":
+        return
+    error = template.error
+    detail = f"template {template.id} {f'failed: {error.message}' if error else f'is {template.phase}'}"
+    hint = f"dayfly template show {template.id}"
+    raise CommandError(error.code if error else "not_ready", detail, hint, exit_code=ExitCode.FAILED)

@@ -1,26 +1,16 @@
-"""Checkpoints, templates and pools as text and as JSON, for standard output. Clusters are in cluster_output.py."""
+"""Checkpoints, templates and pools as text, for standard output. Clusters are in cluster_output.py."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from dayfly.cli.formatting import format_age, format_duration, format_size, format_table
 from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
-Value = Checkpoint | Template | Pool
-
-
-def as_json(value: Value | Sequence[Value]) -> str:
-    """The API's representation."""
-    if isinstance(value, Checkpoint | Template | Pool):
-        return value.model_dump_json(indent=2)
-    return json.dumps([one.model_dump(mode="json") for one in value], indent=2)
-
 
 def checkpoints(found: Sequence[Checkpoint]) -> str:
     """One line for each checkpoint."""
-    rows = [(one.name, one.phase, format_size(one.size_bytes), format_age(one.created_at)) for one in found]
+    rows = [(one.name, one.phase, _size(one.size_bytes), format_age(one.created_at)) for one in found]
     return format_table(("NAME", "PHASE", "SIZE", "AGE"), rows)
 
 
@@ -30,7 +20,7 @@ def templates(found: Sequence[Template]) -> str:
         ("ID", "OWNER", "PHASE", "IMAGE", "NODES", "SIZE", "USES", "FORKS", "AGE"),
         [
             (
-                *(one.id, one.owner, one.phase, one.image, str(1 + one.workers.count), format_size(one.size_bytes)),
+                *(one.id, one.owner, one.phase, one.image, str(1 + one.workers.count), _size(one.size_bytes)),
                 *(str(one.uses), str(one.forks), format_duration(one.age_seconds)),
             )
             for one in found
@@ -45,7 +35,7 @@ def template(one: Template) -> str:
         "phase": one.phase,
         **_shape(one),
         "made from": f"cluster {one.parents.builder}, image {one.parents.image}",
-        "size": format_size(one.size_bytes),
+        "size": _size(one.size_bytes),
         "age": format_duration(one.age_seconds),
         "forks": f"{one.forks} of {one.uses} exist, {one.failures} failed since the last success",
         "last used": f"{format_age(one.last_used_at)} ago" if one.last_used_at else "never",
@@ -87,6 +77,31 @@ def pool(one: Pool) -> str:
 def sentence(one: Pool) -> str:
     """One line after a command that creates or changes a pool."""
     return f"pool {one.name}: {one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned"
+
+
+def checkpoint_progress(one: Checkpoint) -> str:
+    """The state of a checkpoint that is waited for."""
+    return f"{one.phase}{_saved(one.size_bytes)}"
+
+
+def template_progress(one: Template) -> str:
+    """The state of a template that is waited for."""
+    return f"{one.phase}{_saved(one.size_bytes)}"
+
+
+def pool_progress(one: Pool) -> str:
+    """The state of a pool that is waited for."""
+    condition = f"; {one.condition.message} [{one.condition.code}]" if one.condition else ""
+    return f"{one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned{condition}"
+
+
+def _size(size_bytes: int) -> str:
+    """The size; unknown before the snapshot is saved."""
+    return format_size(size_bytes) if size_bytes else "-"
+
+
+def _saved(size_bytes: int) -> str:
+    return f", {format_size(size_bytes)}" if size_bytes else ""
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-import typer
-
 from dayfly import __version__
+from dayfly.cli.emit import emit
+from dayfly.cli.options import Json, Output
 from dayfly.client import Client, Unreachable
 
 
-def version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def version(output: Output = None, as_json: Json = False) -> None:
     """Show the versions of this command and of the server."""
     try:
         with Client() as client:
@@ -19,7 +16,5 @@ def version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     except Unreachable as error:
         server = None
         missing = f"none ({error})"
-    if as_json:
-        typer.echo(json.dumps({"client": __version__, "server": server}))
-    else:
-        typer.echo(f"client  {__version__}\nserver  {server or missing}")
+    text = f"client  {__version__}\nserver  {server or missing}"
+    emit({"client": __version__, "server": server}, text, output, as_json)

@@ -69,13 +69,16 @@ class AsyncClusters(AsyncConnection):
         phases: Sequence[str] = (),
         owner: str | None = None,
         purposes: Sequence[str] = (),
+        name: str | None = None,
     ) -> tuple[ClusterSummary, ...]:
         """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
+
+        `name`: clusters that have it, or had it before their deletion.
 
         `purposes`: `cluster` (what is listed where none is given), `template`, `verification`, `pool_member`.
         """
         pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
-        query = {"label": pairs, "phase": phases, "owner": owner, "purpose": purposes, "limit": _PAGE}
+        query = {"label": pairs, "phase": phases, "owner": owner, "purpose": purposes, "name": name, "limit": _PAGE}
         found: tuple[ClusterSummary, ...] = ()
         cursor: str | None = None
         while True:

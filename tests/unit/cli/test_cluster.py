@@ -52,7 +52,7 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
 
 def test_a_cluster_that_fails(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "bad-one", "--image", "bare", "--wait")
-    assert done.exit_code == 1
+    assert done.exit_code == 7
     assert "error [vm_exited]: cluster bad-one failed at node01 boot: QEMU ended by itself" in done.stderr
     assert "dayfly cluster evidence bad-one node01/console" in done.stderr
     assert dayfly("cluster", "evidence", "bad-one").stdout == "node01/console\n"
@@ -80,14 +80,56 @@ def test_delete_and_wait(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "delete", "leaving", "--wait")
     assert (done.exit_code, done.stdout) == (0, "leaving is deleted\n")
     again = dayfly("cluster", "delete", "leaving")
-    assert again.exit_code == 1
+    assert again.exit_code == 3
     assert again.stderr.startswith("error [not_found]: ")
+
+
+def test_delete_of_what_does_not_exist(dayfly: Dayfly) -> None:
+    for command in (("cluster",), ("pool",), ("template",), ("cluster", "checkpoint")):
+        names = ("missing", "before") if "checkpoint" in command else ("missing",)
+        assert dayfly(*command, "delete", *names).exit_code == 3
+        done = dayfly(*command, "delete", *names, "--ignore-not-found")
+        assert (done.exit_code, done.output) == (0, "")
+
+
+def test_a_deleted_cluster_is_found_by_its_last_name(dayfly: Dayfly, tmp_path: Path) -> None:
+    identities = []
+    for _ in range(2):
+        done = dayfly("cluster", "create", "gone-once", "--image", "bare", "--wait", "--output", "json")
+        identities.append(json.loads(done.stdout)["id"])
+        dayfly("cluster", "delete", "gone-once", "--wait")
+    shown = json.loads(dayfly("cluster", "show", "gone-once", "--output", "json").stdout)
+    assert (shown["id"], shown["phase"]) == (identities[1], "deleted")
+    path = tmp_path / "diagnostics.tar.gz"
+    assert dayfly("cluster", "diagnostics", "gone-once", "--output", str(path)).exit_code == 0
+    assert path.stat().st_size > 0
+
+
+def test_output_formats(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "formats", "--image", "k8s", "--label", "formats=yes", "--ttl", "2h", "--wait")
+    listed = ("cluster", "list", "--label", "formats=yes", "--output")
+    assert dayfly(*listed, "name").stdout == "formats\n"
+    (from_yaml,) = yaml.safe_load(dayfly(*listed, "yaml").stdout)
+    assert [from_yaml] == json.loads(dayfly(*listed, "json").stdout)
+    header, line = dayfly(*listed, "wide").stdout.splitlines()
+    assert header.split()[-4:] == ["EXPIRES", "TEMPLATE", "API", "LABELS"]
+    assert "127.0.0.1:" in line
+    assert line.endswith("formats=yes")
+    assert yaml.safe_load(dayfly("cluster", "show", "formats", "-o", "yaml").stdout)["name"] == "formats"
+    assert dayfly("cluster", "show", "formats", "-o", "xml").exit_code == 2
+    assert yaml.safe_load(dayfly("version", "-o", "yaml").stdout)["client"]
+
+
+def test_a_registry(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "pushed", "--image", "k8s", "--wait")
+    found = json.loads(dayfly("cluster", "registry", "pushed", "--json").stdout)
+    assert dayfly("cluster", "registry", "pushed").stdout == f"push  {found['push']}\npull  {found['pull']}\n"
 
 
 def test_a_wait_that_is_too_short(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "slow-wait", "--image", "bare")
     done = dayfly("cluster", "show", "slow-wait", "--wait", "ready", "--timeout", "0")
-    assert done.exit_code == 1
+    assert done.exit_code == 6
     assert done.stderr.startswith("error [wait_timeout]: ")
 
 
@@ -108,7 +150,7 @@ def test_a_kubeconfig_is_private(dayfly: Dayfly, tmp_path: Path) -> None:
     assert mode(path) == 0o600
     assert mode(path.parent) == 0o700
     assert dayfly("cluster", "kubeconfig", "private", "--output", str(other)).exit_code == 0
-    assert mode(other) == 0o600
+    assert mode(other) == 0o644
     printed = dayfly("cluster", "kubeconfig", "private").stdout
     assert path.read_text() == other.read_text() == printed
     assert yaml.safe_load(printed)["kind"] == "Config"
@@ -119,6 +161,7 @@ def test_a_kubeconfig_is_merged_into_kubectls(dayfly: Dayfly, tmp_path: Path, mo
     path = tmp_path / "real"
     mine = {"name": "mine", "cluster": {"server": "https://x"}}
     path.write_text(yaml.safe_dump({"clusters": [mine], "users": None, "current-context": "mine", "extra": 1}))
+    path.chmod(0o600)
     link = tmp_path / "config"
     link.symlink_to(path)
     monkeypatch.setenv("KUBECONFIG", f"{link}:{tmp_path}/second")
@@ -130,12 +173,16 @@ def test_a_kubeconfig_is_merged_into_kubectls(dayfly: Dayfly, tmp_path: Path, mo
     assert mode(path) == 0o600
     assert merged["clusters"][0] == mine
     assert [one["name"] for one in merged["clusters"]] == ["mine", "dayfly-merged"]
-    assert merged["contexts"] == [
-        {"name": "dayfly-merged", "context": {"cluster": "dayfly-merged", "user": "dayfly-merged"}}
-    ]
+    (context,) = merged["contexts"]
+    assert (context["name"], context["context"]["cluster"], context["context"]["user"]) == ("dayfly-merged",) * 3
     assert "client-key-data" in merged["users"][0]["user"]
-    assert merged["current-context"] == "dayfly-merged"
+    assert merged["current-context"] == "mine"
     assert merged["extra"] == 1
+    assert dayfly("cluster", "kubeconfig", "merged", "--merge", "--switch").exit_code == 0
+    assert yaml.safe_load(path.read_text())["current-context"] == "dayfly-merged"
+    assert dayfly("cluster", "delete", "merged").exit_code == 0
+    left = yaml.safe_load(path.read_text())
+    assert (left["clusters"], left["users"], left["contexts"], left["current-context"]) == ([mine], [], [], "")
 
 
 @pytest.mark.parametrize("content", ["- a list", "clusters: 3", "clusters: [3]", "{", "\0"])
@@ -219,7 +266,7 @@ def test_ssh_without_a_node_is_the_first(dayfly: Dayfly, fake_ssh: Path) -> None
     assert dayfly("cluster", "ssh", "entered-first", "--", "true").exit_code == 7
     assert fake_ssh.read_text().splitlines().count("true") == 1
     missing = dayfly("cluster", "ssh", "entered-first", "node09")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 3
     assert missing.stderr.startswith("error [not_found]: ")
 
 

@@ -51,7 +51,7 @@ def test_hold_and_unhold(dayfly: Dayfly) -> None:
 @pytest.mark.parametrize("options", [("--for", "0s"), ("--reason", "\x07"), ("--reason", 257 * "x")])
 def test_a_hold_that_cannot_be(dayfly: Dayfly, options: tuple[str, str]) -> None:
     refused = dayfly("cluster", "hold", "any", *options)
-    assert (refused.exit_code, refused.stderr.startswith("error [invalid_request]: ")) == (1, True), refused.output
+    assert (refused.exit_code, refused.stderr.startswith("error [invalid_request]: ")) == (2, True), refused.output
 
 
 def test_one_heartbeat(dayfly: Dayfly) -> None:
@@ -61,7 +61,7 @@ def test_one_heartbeat(dayfly: Dayfly) -> None:
     assert re.fullmatch(r"beating expires at .*; the next heartbeat is due within 60 s\n", done.stdout)
     dayfly("cluster", "create", "silent", "--image", "bare", "--wait")
     refused = dayfly("cluster", "heartbeat", "silent")
-    assert (refused.exit_code, refused.stderr.startswith("error [conflict]: ")) == (1, True)
+    assert (refused.exit_code, refused.stderr.startswith("error [conflict]: ")) == (4, True)
 
 
 def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch:
     monkeypatch.setattr(Client, "heartbeat", unsteady)
     monkeypatch.setattr("dayfly.cli.cluster_lifetime.time.sleep", pauses.append)
     done = dayfly("cluster", "heartbeat", "beating-on", "--every", "20s")
-    assert done.exit_code == 1
+    assert done.exit_code == 4
     assert pauses == [20.0] * 4
     assert done.stdout.count("the next heartbeat is due within 60 s") == 2
     first, second, last = done.stderr.splitlines()
@@ -99,7 +99,7 @@ def test_diagnostics_are_a_private_file(dayfly: Dayfly, tmp_path: Path, monkeypa
     dayfly("cluster", "create", "bad-inside", "--image", "bare", "--wait")
     target = tmp_path / "x.tar.gz"
     done = dayfly("cluster", "diagnostics", "bad-inside", "--output", str(target))
-    assert (done.exit_code, done.stdout) == (0, f"written to {target}\n"), done.output
+    assert (done.exit_code, done.stderr) == (0, f"written to {target}\n"), done.output
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     with tarfile.open(target) as tar:
         assert "bad-inside/evidence/node01/console.txt" in tar.getnames()

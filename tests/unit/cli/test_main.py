@@ -12,7 +12,11 @@ import pytest
 import typer
 from typer.testing import Result
 
+from dayfly import errors
 from dayfly.cli import formatting
+from dayfly.cli.errors import explain
+from dayfly.cli.exit_codes import ExitCode
+from dayfly.client import ApiError
 
 Dayfly = Callable[..., Result]
 
@@ -20,6 +24,7 @@ Dayfly = Callable[..., Result]
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
+        (("registry", "nothing"), "not_found"),
         (("create", "demo", "--image", "nothing"), "image_missing"),
         (("create", "demo", "--image", "plain"), "not_a_node_image"),
         (("create", "Demo", "--image", "bare"), "bad_name"),
@@ -40,7 +45,8 @@ Dayfly = Callable[..., Result]
 )
 def test_a_refusal_is_one_line_with_its_code(dayfly: Dayfly, arguments: tuple[str, ...], code: str) -> None:
     done = dayfly("cluster", *arguments)
-    assert (done.exit_code, done.stdout) == (1, "")
+    exit_code = {"not_found": 3, "image_missing": 3, "capacity": 5}.get(code, 2)
+    assert (done.exit_code, done.stdout) == (exit_code, "")
     assert done.stderr.splitlines()[0].startswith(f"error [{code}]: ")
     assert len(done.stderr.splitlines()) <= 2
 
@@ -72,10 +78,49 @@ def test_wrong_usage_ends_with_2(dayfly: Dayfly, arguments: tuple[str, ...]) -> 
 def test_no_server_says_how_to_start_it(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAYFLY_URL", "http://127.0.0.1:9")
     done = dayfly("cluster", "list")
-    assert done.exit_code == 1
+    assert done.exit_code == 8
     assert done.stderr.startswith("error [unreachable]: no answer from http://127.0.0.1:9")
     assert "dayfly serve" in done.stderr
     assert json.loads(dayfly("version", "--json").stdout)["server"] is None
+
+
+def test_help_has_the_exit_codes(dayfly: Dayfly) -> None:
+    assert set(ExitCode) == {*range(9), 130}
+    text = dayfly("--help").stdout
+    for code in ("0 success", "2 usage", "3 not found", "6 timeout", "8 server", "130 interrupted"):
+        assert code in " ".join(text.replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (errors.NotReady("x"), 4),
+        (errors.NotFound("x"), 3),
+        (errors.InvalidRequest("x"), 2),
+        (errors.ImageMissing("x"), 3),
+        (errors.EngineUnavailable("x"), 8),
+        (errors.BakeFailed("x"), 7),
+        (errors.DiskFull("x"), 5),
+        (errors.Internal("x"), 1),
+        (ApiError("engine_unavailable", 503, "x", {}), 8),
+        (ApiError("name_taken", 409, "x", {}), 4),
+        (ApiError("unauthorized", 401, "x", {}), 1),
+    ],
+)
+def test_errors_have_exit_codes(error: Exception, exit_code: int) -> None:
+    explanation = explain(error)
+    assert explanation is not None
+    assert explanation.exit_code == exit_code
+
+
+def test_a_shell_completes_commands(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_DAYFLY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "dayfly cluster regi")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    argv = [sys.executable, "-m", "dayfly.cli.main"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["registry"], done.stderr
+    assert "--install-completion" in dayfly("--help").stdout
 
 
 def test_version(dayfly: Dayfly) -> None:

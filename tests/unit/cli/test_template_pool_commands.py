@@ -41,14 +41,14 @@ def test_reset_and_wait(dayfly: Dayfly) -> None:
     assert (done.exit_code, done.stdout) == (0, "again is ready\n"), done.output
     assert "generation  2" in dayfly("cluster", "show", "again").stdout
     missing = dayfly("cluster", "reset", "again", "--to", "nothing")
-    assert (missing.exit_code, missing.stderr.startswith("error [not_found]: ")) == (1, True)
+    assert (missing.exit_code, missing.stderr.startswith("error [not_found]: ")) == (3, True)
     assert shown(dayfly, "cluster", "reset", "again")["generation"] == 3
 
 
 def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "sleepy", "--image", "bare", "--wait", "--idle", "90s", "--isolation", "strict")
     text = dayfly("cluster", "show", "sleepy").stdout
-    assert re.search(r"^idle +hibernated after 1 min 30 s$", text, re.MULTILINE)
+    assert re.search(r"^idle +hibernates after 1 min 30 s without traffic$", text, re.MULTILINE)
     assert re.search(r"^isolation +strict$", text, re.MULTILINE)
     assert dayfly("cluster", "idle", "sleepy", "--never").stdout == "sleepy hibernates only on request\n"
     assert shown(dayfly, "cluster", "idle", "sleepy", "--after", "2m")["idle_seconds"] == 120
@@ -59,19 +59,25 @@ def test_hibernate_and_resume(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "hibernate", "sleepy", "--wait")
     assert (done.exit_code, done.stdout) == (0, "sleepy is hibernated\n"), done.output
     assert dayfly("cluster", "show", "sleepy", "--wait", "hibernated").exit_code == 0
+    for command in ("ssh", "registry"):
+        asleep = dayfly("cluster", command, "sleepy")
+        assert asleep.exit_code == 4
+        assert asleep.stderr.endswith("is hibernated\n  hint: dayfly cluster resume sleepy --wait\n")
     done = dayfly("cluster", "resume", "sleepy", "--wait")
     assert (done.exit_code, done.stdout) == (0, "sleepy is ready\n"), done.output
+    for seconds in re.findall(r"^\[ *(\S+)s\]", done.stderr, re.MULTILINE):
+        assert 0 <= float(seconds) < 5, done.stderr
     assert shown(dayfly, "cluster", "hibernate", "sleepy")["desired"] == "hibernated"
 
 
 def test_one_that_cannot_go_to_sleep(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "awake", "--image", "bare", "--wait")
     done = dayfly("cluster", "show", "awake", "--wait", "hibernated")
-    assert done.exit_code == 1
+    assert done.exit_code == 7
     assert done.stderr.startswith("error [not_hibernated]: ")
     dayfly("cluster", "create", "slow-asleep", "--image", "bare")
     refused = dayfly("cluster", "hibernate", "slow-asleep")
-    assert (refused.exit_code, refused.stderr.startswith("error [not_ready]: ")) == (1, True)
+    assert (refused.exit_code, refused.stderr.startswith("error [not_ready]: ")) == (4, True)
 
 
 def test_checkpoints(dayfly: Dayfly) -> None:
@@ -199,3 +205,15 @@ def test_a_schedule_that_is_none(text: str) -> None:
 )
 def test_sizes(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+def test_create_and_wait(dayfly: Dayfly) -> None:
+    template = dayfly("template", "create", "--image", "bare", "--owner", "waiting", "--wait")
+    assert template.exit_code == 0, template.output
+    assert re.fullmatch(r"template \w+ is ready\n", template.stdout)
+    assert re.search(r"^\[ *\d+\.\d s\] template \w+: ready, 130 MiB$", template.stderr, re.MULTILINE)
+    dayfly("cluster", "create", "waiting-saved", "--image", "bare", "--wait")
+    checkpoint = dayfly("cluster", "checkpoint", "create", "waiting-saved", "before", "--wait")
+    assert (checkpoint.exit_code, checkpoint.stdout) == (0, "before is ready\n"), checkpoint.output
+    pool = dayfly("pool", "create", "waiting", "--image", "bare", "--size", "1", "--wait")
+    assert (pool.exit_code, pool.stdout) == (0, "pool waiting: 1 of 1 ready, 0 being provisioned\n"), pool.output

@@ -139,6 +139,9 @@ async def list_clusters(
     owner: Annotated[
         str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Clusters of this owner.")
     ] = None,
+    name: Annotated[
+        str | None, Query(max_length=40, description="Clusters that have this name, or had it before their deletion.")
+    ] = None,
     purpose: Annotated[
         list[Purpose],
         Query(description="Any of the given purposes. Default: callers' clusters, not those of templates and pools."),
@@ -151,6 +154,7 @@ async def list_clusters(
         labels=_parse_labels(label),
         phases=phase,
         owner=owner,
+        name=name,
         purposes=purpose or {Purpose.CLUSTER},
         limit=limit,
         cursor=cursor,

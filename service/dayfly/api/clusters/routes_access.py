@@ -49,7 +49,7 @@ async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
 async def get_registry(cluster: TheCluster) -> Registry:
     """The cluster's image registry: its address for pushes from outside, and for pulls inside."""
     endpoint = cluster.endpoints.get(network.REGISTRY_PORT)
-    if endpoint is None:
+    if endpoint is None or cluster.phase is Phase.HIBERNATED:
         raise NotReady(f"the registry of cluster {cluster.name} does not run: the cluster is {cluster.phase}")
     return Registry(push=str(endpoint), pull=f"registry:{network.REGISTRY_PORT}")
 

@@ -45,8 +45,8 @@ async def get_ssh(services: Services, response: Response, cluster: TheCluster, n
     """SSH access to a node: address, private key and expected host key. 409 before the node's port is published."""
     endpoint = cluster.endpoints.get(network.ssh_forward_port(node.index))
     secrets = await services.store.clusters.secrets(cluster.id)
-    if endpoint is None or secrets is None:
-        raise NotReady(f"{node.name} of cluster {cluster.name} has no SSH port yet: the cluster is {cluster.phase}")
+    if endpoint is None or secrets is None or cluster.phase is Phase.HIBERNATED:
+        raise NotReady(f"{node.name} of cluster {cluster.name} has no SSH port: the cluster is {cluster.phase}")
     response.headers["Cache-Control"] = "no-store"
     algorithm, key, *_ = secrets.host_key.public.split()
     pattern = endpoint.host if endpoint.port == 22 else f"[{endpoint.host}]:{endpoint.port}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
@@ -14,7 +15,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.cluster_output import phase
+from dayfly.cli.cluster_output import lifetime, phase
+from dayfly.cli.errors import CommandError
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.retries import Backoff, sync_retry
@@ -34,8 +37,27 @@ class _Display(Protocol):
 def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
     """Show the progress on standard error until the cluster is in the state `wanted`. Raises WaitTimeout.
 
-    Raises ClusterFailed if the cluster can no longer become ready, or hibernated.
+    Raises ClusterFailed if the cluster can no longer become ready, or hibernated; CommandError on Ctrl-C and SIGTERM.
     """
+    try:
+        return _watch(client, cluster, wanted, timeout_seconds)
+    except KeyboardInterrupt as error:
+        raise interrupted(cluster) from error
+
+
+def interrupted(cluster: Cluster) -> CommandError:
+    """The end of a wait for a cluster that goes on: how long it lives, and how to delete it."""
+    if cluster.desired == "absent":
+        return CommandError("interrupted", f"the deletion of {cluster.name} goes on", exit_code=ExitCode.INTERRUPTED)
+    return CommandError(
+        "interrupted",
+        f"cluster {cluster.name} goes on and {lifetime(cluster)}",
+        f"dayfly cluster delete {cluster.name}",
+        exit_code=ExitCode.INTERRUPTED,
+    )
+
+
+def _watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
     if not is_over(cluster, wanted):
         cluster = _follow(client, cluster, wanted, timeout_seconds)
     elif cluster.phase == "ready":
@@ -55,13 +77,14 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
     """Goes on through outages of the server, and sends the cluster's heartbeats."""
     backoff = Backoff(timeout_seconds)
     look = partial(client.get, cluster.id)
-    last = 0
+    last, since = 0, cluster.created_at
     if wanted == "deleted" or cluster.ready_at is not None:
         # Past events are shown only while the cluster is first provisioned.
         past = sync_retry(backoff, partial(client.all_events, cluster.id))
         last = past[-1].id if past else 0
+        since = cluster.updated_at  # of the request
         cluster = sync_retry(backoff, look)  # one of the skipped events may have been the last
-    with _display(cluster) as display:
+    with _display(cluster, since) as display:
         while True:
             display.cluster(cluster)
             over, remaining = is_over(cluster, wanted), backoff.remaining
@@ -78,9 +101,9 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
             cluster = sync_retry(backoff, look)
 
 
-def format_event(event: Event, cluster: Cluster) -> str:
-    """One line: seconds since the cluster's creation, node, step, message, duration."""
-    elapsed = (event.at - cluster.created_at).total_seconds()
+def format_event(event: Event, since: datetime) -> str:
+    """One line: seconds since `since`, node, step, message, duration."""
+    elapsed = (event.at - since).total_seconds()
     where = " ".join(part for part in (event.node, event.step) if part)
     took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
     code = f" [{event.code}]" if event.code else ""
@@ -88,10 +111,10 @@ def format_event(event: Event, cluster: Cluster) -> str:
 
 
 @contextmanager
-def _display(cluster: Cluster) -> Iterator[_Display]:
+def _display(cluster: Cluster, since: datetime) -> Iterator[_Display]:
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console, cluster)
+        yield _Lines(console, since)
         return
     picture = _Picture(cluster)
     with Live(console=console, get_renderable=picture.render, refresh_per_second=4):
@@ -101,16 +124,16 @@ def _display(cluster: Cluster) -> Iterator[_Display]:
 class _Lines:
     """One plain line for each event."""
 
-    def __init__(self, console: Console, cluster: Cluster) -> None:
+    def __init__(self, console: Console, since: datetime) -> None:
         self._console = console
-        self._cluster = cluster
+        self._since = since
 
     def event(self, event: Event) -> None:
-        line = format_event(event, self._cluster)
+        line = format_event(event, self._since)
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def cluster(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        """Events say it all."""
 
 
 class _Picture:

@@ -94,19 +94,22 @@ class ClusterQueries(StorePart):
         phases: Collection[Phase] = (),
         purposes: Collection[Purpose] = frozenset({Purpose.CLUSTER}),
         owner: str | None = None,
+        name: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Clusters of `owner` (None: of all) with all of `labels`, one of `phases` (empty: all but deleted) and one of
-        `purposes`, newest first. Raises InvalidRequest for an invalid cursor.
+        """Clusters of `owner`, with `name` (None: any), all of `labels`, one of `phases` (empty: all but deleted) and
+        one of `purposes`, newest first. Raises InvalidRequest for an invalid cursor.
         """
         newest_first = (clusters.c.created_at.desc(), clusters.c.id.desc())
         matching = and_(_in_phases(phases), clusters.c.purpose.in_(sorted(purposes)))
         query = select(clusters.c.id).where(matching).order_by(*newest_first).limit(limit + 1)
+        if name is not None:
+            query = query.where(clusters.c.name == name)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
-        for name, value in (labels or {}).items():
-            query = query.where(_labelled(name, value))
+        for key, value in (labels or {}).items():
+            query = query.where(_labelled(key, value))
         if cursor is not None:
             query = query.where(_after(cursor))
         # Ids first: sorting thousands of whole rows for a page is slow.

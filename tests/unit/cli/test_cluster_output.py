@@ -1,0 +1,56 @@
+"""Sentences about clusters are true in each state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dayfly.cli import cluster_output
+from dayfly.cli.errors import explain
+from dayfly.client import Client, Cluster, ClusterFailed, ErrorReport
+
+
+@pytest.fixture(scope="module")
+def cluster(url: str) -> Cluster:
+    with Client(url) as client:
+        return client.create("slow-sentences", image="bare")
+
+
+def changed(cluster: Cluster, **changes: object) -> Cluster:
+    return cluster.model_copy(update=changes)
+
+
+def test_a_ready_cluster_that_is_being_deleted(cluster: Cluster) -> None:
+    leaving = changed(cluster, phase="ready", ready_at=cluster.created_at, desired="absent")
+    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.tenure):
+        assert sentence(leaving) == "slow-sentences is being deleted"
+
+
+def test_a_deleted_cluster(cluster: Cluster) -> None:
+    deleted = changed(cluster, phase="deleted", desired="absent", queue_position=None)
+    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.tenure):
+        assert sentence(deleted) == "slow-sentences is deleted"
+
+
+def test_lifetimes(cluster: Cluster) -> None:
+    now = datetime.now(UTC)
+    assert cluster_output.lifetime(cluster) == "never expires"
+    assert cluster_output.lifetime(changed(cluster, ttl_seconds=60)) == "expires 1 min 00 s after it is ready"
+    past = changed(cluster, expires_at=now - timedelta(hours=1), expires_because="heartbeat")
+    assert cluster_output.lifetime(past).startswith("expired at ")
+    assert cluster_output.lifetime(past).endswith(" UTC")
+    soon = changed(cluster, expires_at=now + timedelta(hours=2, seconds=30), expires_because="heartbeat")
+    assert cluster_output.lifetime(soon).endswith("in 2 h 00 min, unless a heartbeat comes")
+
+
+def test_an_expired_cluster_under_a_hold_has_not_failed_by_itself(cluster: Cluster) -> None:
+    error = ErrorReport(
+        code="expired", message="its caller sent no heartbeat in time", step=None, node=None, evidence=()
+    )
+    kept = changed(cluster, phase="failed", error=error)
+    assert "phase       failed (expired)" in cluster_output.description(kept)
+    assert "\n\nexpired: its caller sent no heartbeat in time" in cluster_output.description(kept)
+    explanation = explain(ClusterFailed(kept))
+    assert explanation is not None
+    assert explanation.detail == "cluster slow-sentences expired: its caller sent no heartbeat in time"
