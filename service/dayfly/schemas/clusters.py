@@ -44,7 +44,7 @@ class Endpoint(ResponseModel):
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class NodeSize(ResponseModel):
