@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from dayfly.cli.cluster_lookup import get_cluster, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
-from dayfly.cli.formatting import parse_labels
+from dayfly.cli.formatting import parse_labels, printable
 from dayfly.cli.kubeconfig_file import context_name, merge_kubeconfig, remove_from_kubeconfigs, user_kubeconfig
 from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
 from dayfly.cli.output_file import write_output
@@ -183,10 +184,15 @@ def console(
     """Show the output of a node's serial console."""
     with Client() as client:
         if not follow:
-            typer.echo(client.console(name, node, tail_bytes=tail_bytes), nl=False)
+            typer.echo(_of_guest(client.console(name, node, tail_bytes=tail_bytes)), nl=False)
             return
         for text in client.follow_console(name, node, tail_bytes=tail_bytes):
-            typer.echo(text, nl=False)
+            typer.echo(_of_guest(text), nl=False)
+
+
+def _of_guest(text: str) -> str:
+    """Output of a guest: as it is for files and pipes, and without control characters on a terminal."""
+    return printable(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
 
 
 @app.command()
@@ -211,7 +217,7 @@ def evidence(
     """Show the evidence of a failed cluster: consoles, logs."""
     with Client() as client:
         if what is not None:
-            typer.echo(client.evidence(name, what))
+            typer.echo(_of_guest(client.evidence(name, what)))
             return
         cluster = client.get(name)
     if cluster.error is None:

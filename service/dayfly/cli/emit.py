@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from dayfly.cli.formatting import printable
 from dayfly.vocabulary import OutputFormat
 
 
@@ -24,9 +25,9 @@ def emit(value: Any, text: str, output: OutputFormat | None, as_json: bool = Fal
             for one in value if _is_list(value) else (value,):
                 typer.echo(_name(one))
         case OutputFormat.WIDE:
-            typer.echo(text if wide is None else wide)
+            typer.echo(printable(text if wide is None else wide))
         case None:
-            typer.echo(text)
+            typer.echo(printable(text))
 
 
 def _is_list(value: Any) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
 from dayfly.cli import exit_codes
 from dayfly.cli.exit_codes import ExitCode
+from dayfly.cli.formatting import printable
 from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
@@ -79,7 +83,7 @@ class Explanation:
 
     def __str__(self) -> str:
         line = f"error [{self.code}]: {self.detail}"
-        return f"{line}\n  hint: {self.hint}" if self.hint else line
+        return printable(f"{line}\n  hint: {self.hint}" if self.hint else line)
 
 
 def explain(error: Exception) -> Explanation | None:
@@ -106,7 +110,26 @@ def explain(error: Exception) -> Explanation | None:
         case DayflyError():
             exit_code = exit_codes.of_error(error, error.code)
             found = Explanation(error.code, error.message, _HINTS.get(error.code), exit_code)
+        case UnicodeEncodeError():
+            found = Explanation("invalid_request", "an argument is not valid UTF-8", None, ExitCode.USAGE)
+        case ImportError() if "socksio" in str(error):
+            hint = "pip install 'httpx[socks]', or unset ALL_PROXY"
+            found = Explanation("bad_proxy", "a SOCKS proxy needs the package socksio", hint, ExitCode.USAGE)
+        case ValueError() if "proxy" in str(error).lower():
+            found = Explanation("bad_proxy", f"the proxy of the environment: {error}", None, ExitCode.USAGE)
+        case OSError() if (missing := _missing_certificates()) is not None:
+            found = Explanation("bad_certificates", missing, None, ExitCode.USAGE)
+        case OSError(errno=errno.ENOSPC | errno.EIO):
+            found = Explanation("not_written", f"standard output: {error.strerror}", None, ExitCode.ERROR)
     return found
+
+
+def _missing_certificates() -> str | None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = os.environ.get(name)
+        if path and not Path(path).exists():
+            return f"{name}: {path} does not exist"
+    return None
 
 
 def _hint(error: ApiError) -> str | None:

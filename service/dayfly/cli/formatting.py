@@ -11,6 +11,8 @@ import typer
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd]?)(?:\d+(?:\.\d+)?[smhd])*")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All but tabulator and newline."""
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
@@ -59,6 +61,11 @@ def format_time(at: datetime) -> str:
     seconds = (at - datetime.now(UTC)).total_seconds()
     distance = f", in {format_duration(seconds)}" if seconds > 0 else ""
     return f"at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{distance}"
+
+
+def printable(text: str) -> str:
+    """`text` with control characters as `\\x1b`: what a guest prints must not command the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,10 @@ and starts quickly.
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -75,6 +78,9 @@ class Commands(typer.core.TyperGroup):
             explanation = explain(error)
             if explanation is None:
                 raise
+            if isinstance(error, OSError):
+                # What is still buffered cannot be written at the exit either.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
             typer.echo(str(explanation), err=True)
             raise typer.Exit(explanation.exit_code) from error
 
@@ -92,6 +98,9 @@ def _dayfly() -> None:
 
 def main() -> None:
     """The console script. SIGTERM ends a command as Ctrl-C does: temporary keys are removed, the cursor is shown."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may be latin-1
     signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="dayfly")
 

@@ -48,7 +48,7 @@ class Endpoint(ResponseModel):
     port: int = Field(ge=1, le=65535)
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class NodeSize(ResponseModel):

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console, Group
 from rich.text import Text
 
-from dayfly.cli.progress.live import LiveView
+from dayfly.cli.progress.live import LiveView, draws
 from dayfly.images.progress import PhaseState, Progress
 
 _MARKS: Final[dict[PhaseState, tuple[str, str]]] = {
@@ -38,7 +38,7 @@ class BakeView(LiveView):
         """The callback of a bake."""
         before = self._phases.get(progress.phase)
         self._phases[progress.phase] = _Seen(progress, time.monotonic())
-        if self.console.is_terminal:
+        if draws(self.console):
             return
         if before is None or before.progress.state != progress.state:
             self.console.print(_line(progress, progress.seconds), soft_wrap=True)

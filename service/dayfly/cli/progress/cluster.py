@@ -18,7 +18,8 @@ from rich.text import Text
 from dayfly.cli.cluster_output import lifetime, phase
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import format_duration
+from dayfly.cli.formatting import format_duration, printable
+from dayfly.cli.progress.live import draws
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.retries import Backoff, sync_retry
 from dayfly.client.waiting import is_over, longest_hold
@@ -107,13 +108,13 @@ def format_event(event: Event, since: datetime) -> str:
     where = " ".join(part for part in (event.node, event.step) if part)
     took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
     code = f" [{event.code}]" if event.code else ""
-    return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{event.message}{code}{took}"
+    return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{printable(event.message)}{code}{took}"
 
 
 @contextmanager
 def _display(cluster: Cluster, since: datetime) -> Iterator[_Display]:
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not draws(console):
         yield _Lines(console, since)
         return
     picture = _Picture(cluster)
@@ -147,7 +148,7 @@ class _Picture:
         self._spinner = Spinner("dots")
 
     def event(self, event: Event) -> None:
-        self._news = event.message
+        self._news = printable(event.message)
 
     def cluster(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -167,7 +168,7 @@ class _Picture:
                 step.name,
                 Text(state, style=_STYLES.get(step.state, "")),
                 format_duration(seconds),
-                Text(step.detail or ""),
+                Text(printable(step.detail or "")),
             )
         waited = format_duration(now - self._began)
         self._spinner.update(text=Text(f"{self._cluster.name}: {phase(self._cluster)}, {waited}  {self._news}"))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.progress.live import LiveView
+from dayfly.cli.progress.live import LiveView, draws
 from dayfly.doctor.full.report import Report, TrialResult
 
 _STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}
@@ -36,7 +36,7 @@ class TrialView(LiveView):
 
     def began(self, trial: str) -> None:
         self._trial, self._message, self._began = trial, "", time.monotonic()
-        if not self.console.is_terminal:
+        if not draws(self.console):
             self.tell(Text(f"… {trial}"))
 
     def show_progress(self, text: str) -> None:

@@ -10,6 +10,11 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 
+def draws(console: Console) -> bool:
+    """Whether the console is a terminal that can be redrawn. FORCE_COLOR colours other output, and does not draw."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
 class LiveView(ABC):
     """Draws `render` while the view is entered; draws nothing without a terminal."""
 
@@ -18,7 +23,7 @@ class LiveView(ABC):
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if draws(self.console):
             self._live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
             self._live.start()
         return self

@@ -12,7 +12,7 @@ from rich.text import Text
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration
-from dayfly.cli.progress.live import LiveView
+from dayfly.cli.progress.live import LiveView, draws
 from dayfly.client import ApiError, Unreachable
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class _StateView(LiveView):
 
     def show(self, state: str) -> None:
         changed, self._state = state != self._state, state
-        if changed and not self.console.is_terminal:
+        if changed and not draws(self.console):
             self.console.print(self._line(), soft_wrap=True)
 
     def render(self) -> Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from dayfly.cli.progress.live import LiveView
+from dayfly.cli.progress.live import LiveView, draws
 from dayfly.drivers.interfaces import TransferProgress
 
 
@@ -20,7 +20,7 @@ class TransferView(LiveView):
         """The callback of a push or pull."""
         before = self._layers.get(progress.layer)
         self._layers[progress.layer] = progress
-        if not self.console.is_terminal and (before is None or before.status != progress.status):
+        if not draws(self.console) and (before is None or before.status != progress.status):
             self.console.print(Text(f"{progress.layer} {progress.status}".strip()), soft_wrap=True)
 
     def render(self) -> Text:

@@ -34,7 +34,7 @@ def render_kubeconfig(cluster_name: str, pki: Mapping[str, str], endpoint: Endpo
     Clients verify SERVER_NAME instead of the endpoint's host, so TLS verification works behind any host and port.
     """
     identity = client_identity(pki, "caller")
-    server = f"https://{endpoint.host}:{endpoint.port}"
+    server = f"https://{endpoint}"
     return kubeconfig(cluster_name, server, pki["pki/ca.crt"], identity, server_name=SERVER_NAME)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
@@ -16,6 +17,9 @@ from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.store.db.stored_names import CODES, STEPS, present, stored
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All but tabulator and newline."""
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
@@ -144,7 +148,7 @@ def _period_from(kept: dict[str, Any]) -> Period:
 
 def condition_columns(condition: PoolCondition) -> dict[str, str]:
     """Why a pool is not filled, as JSON."""
-    return {"code": stored(CODES, condition.code), "message": storable(condition.message)}
+    return {"code": stored(CODES, condition.code), "message": plain(condition.message)}
 
 
 def _condition_from(kept: dict[str, Any] | None) -> PoolCondition | None:
@@ -167,7 +171,7 @@ def fault_columns(fault: Fault) -> dict[str, str | None]:
     """A fault as JSON, without its evidence."""
     return {
         "code": stored(CODES, fault.code),
-        "message": storable(fault.message),
+        "message": plain(fault.message),
         "step": None if fault.step is None else stored(STEPS, fault.step),
         "node": fault.node,
     }
@@ -180,14 +184,19 @@ def step_columns(report: StepReport) -> dict[str, object]:
         "attempt": report.attempt,
         "started_at": report.started_at,
         "finished_at": report.finished_at,
-        "detail": storable(report.detail),
+        "detail": plain(report.detail),
         "error_code": report.error_code,
     }
 
 
 def event_columns(event: NewEvent) -> dict[str, object]:
     """The columns of an event, without cluster and time."""
-    return {**vars(event), "message": storable(event.message)}
+    return {**vars(event), "message": plain(event.message)}
+
+
+def plain(text: str) -> str:
+    """`text` for a line on a terminal: with U+FFFD for control characters, which guests print."""
+    return _CONTROL.sub("\ufffd", storable(text))
 
 
 def storable(text: str) -> str:

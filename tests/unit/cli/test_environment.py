@@ -1,0 +1,83 @@
+"""What a shell, a terminal and a proxy do to the command: one line, no traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from rich.console import Console
+
+from dayfly.cli.formatting import printable
+from dayfly.cli.progress.cluster import format_event
+from dayfly.cli.progress.live import draws
+from dayfly.client import Event
+
+
+def run(url: str, *arguments: str, stdout: int | IO[Any] = subprocess.PIPE, **environment: str) -> tuple[int, bytes]:
+    argv = [sys.executable, "-m", "dayfly.cli.main", *arguments]
+    cleared = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        argv,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+        env={**cleared, "DAYFLY_URL": url, **environment},
+    )
+    return done.returncode, done.stderr
+
+
+def assert_one_error(code: int, errors: bytes, expected: str) -> None:
+    assert code != 0
+    assert b"Traceback" not in errors
+    assert errors.decode().startswith(expected), errors
+
+
+def test_a_socks_proxy_without_its_package() -> None:
+    code, errors = run("http://dayfly.example:8700", "cluster", "list", ALL_PROXY="socks5://127.0.0.1:9")
+    assert_one_error(code, errors, "error [")
+
+
+def test_missing_certificates() -> None:
+    code, errors = run("https://dayfly.example", "cluster", "list", SSL_CERT_FILE="/nowhere.pem")
+    assert_one_error(code, errors, "error [bad_certificates]: SSL_CERT_FILE: /nowhere.pem does not exist")
+
+
+def test_an_argument_that_is_not_utf8(url: str) -> None:
+    code, errors = run(url, "cluster", "create", os.fsdecode(b"\xff"), "--image", "bare")
+    assert_one_error(code, errors, "error [")
+
+
+def test_a_full_disk() -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, errors = run("http://127.0.0.1:9", "version", stdout=full)
+    assert (code, errors.decode()) == (1, "error [not_written]: standard output: No space left on device\n")
+
+
+def test_a_latin_1_terminal(url: str) -> None:
+    code, errors = run(url, "cluster", "list", "--owner", "\u2620", PYTHONIOENCODING="latin-1")
+    assert_one_error(code, errors, "error [")
+
+
+def test_force_color_does_not_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not draws(Console(file=io.StringIO()))
+
+
+def test_control_characters_are_escaped() -> None:
+    assert printable("a\tb\n\x1b[2J\x07\x9b\r\u00e9") == "a\tb\n\\x1b[2J\\x07\\x9b\\x0d\u00e9"
+    event = Event.model_validate(
+        {
+            **dict.fromkeys(("step", "node", "seconds", "code")),
+            "id": 1,
+            "at": "2026-01-01T00:00:00Z",
+            "type": "x",
+            "message": "\x1b]0;title\x07",
+        }
+    )
+    assert format_event(event, event.at) == "[     0.0s] \\x1b]0;title\\x07"
