@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class BootTime:
+    """Seconds since the boot `boot_id` of a host, suspension included; setting the wall clock does not change them."""
+
+    boot_id: str
+    seconds: float
+
+
+BootClock = Callable[[], BootTime]
 
 
 class Clock(Protocol):
@@ -33,3 +50,13 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def boot_time() -> BootTime:
+    """The running kernel's BootTime."""
+    return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+@cache
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip()

@@ -18,6 +18,7 @@ from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
+from dayfly.controllers.serving import ServingRecord
 from dayfly.errors import DatabaseUnavailable
 from dayfly.settings import Settings
 from dayfly.store import Store
@@ -45,6 +46,11 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
         stack.push_async_callback(store.close)
         infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
         jobs: list[Coroutine[Any, Any, None]] = []
+        if api:
+            serving = ServingRecord(store, clock)
+            # Before a worker of this process can expire a cluster.
+            await serving.record()
+            jobs.append(serving.run())
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
         if api:

@@ -20,7 +20,7 @@ from dayfly.store import Store
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.tables import metadata
 from dayfly.store.notify.commit_notifier import CommitNotifier
-from tests.support.virtual_time import running_loop
+from tests.support.virtual_time import running_loop, virtual_boot_time
 
 _TRANSACTION_SECONDS: Final = 0.001
 """What a transaction takes: no two of them see the same millisecond, which is as fine as SQLite's clock is."""
@@ -36,7 +36,7 @@ def inline_store() -> Iterator[Store]:
         raw.execute("PRAGMA foreign_keys = ON")
         raw.create_function("strftime", 2, _strftime)
         metadata.create_all(connection)
-        yield Store(cast("Database", _InlineDatabase(connection, raw)))
+        yield Store(cast("Database", _InlineDatabase(connection, raw)), virtual_boot_time)
     engine.dispose()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from dayfly.store import Store
 from dayfly.store.db.database import Database
 from tests.support.postgres import PostgresServer
-from tests.support.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop, virtual_boot_time
 
 _CLOCK: Final = """
 CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
@@ -35,7 +35,7 @@ def virtual_postgres(server: PostgresServer) -> Iterator[tuple[asyncio.Runner, S
         plain = runner.run(Database.open(url))
         try:
             waiting[0] = 0
-            yield runner, Store(cast("Database", _Counted(plain, waiting)))
+            yield runner, Store(cast("Database", _Counted(plain, waiting)), virtual_boot_time)
         finally:
             waiting[0] = 1
             runner.run(plain.close())

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from dayfly.clock import BootTime
+
 _MORNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BUSY_SECONDS: Final = 1.0
 
@@ -76,6 +78,11 @@ class LoopClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def virtual_boot_time() -> BootTime:
+    """A host that booted with the running VirtualLoop."""
+    return BootTime("virtual", running_loop().time())
 
 
 def running_loop() -> VirtualLoop:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from dayfly.doctor import checks
 from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.engine_down import engine_down
+from dayfly.doctor.kernel_limits import kernel_limits
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
@@ -62,6 +63,7 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
         checks.memory(host, info),
         checks.forwarding(host, info),
         checks.kernel_network(host),
+        *kernel_limits(host),
         checks.engine_disk(host, info),
         checks.cache_disk(host, subject.cache_dir),
         checks.writable("state", host, subject.state_dir),

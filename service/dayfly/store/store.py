@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 
+from dayfly.clock import BootClock, boot_time
 from dayfly.concurrency import uncancellable
 from dayfly.store.admission import Admission
 from dayfly.store.checkpoints import Checkpoints
@@ -13,6 +14,7 @@ from dayfly.store.clusters.leases import Leases
 from dayfly.store.clusters.lifecycle_requests import LifecycleRequests
 from dayfly.store.clusters.provisioning_status import ProvisioningStatus
 from dayfly.store.clusters.queries import ClusterQueries
+from dayfly.store.clusters.service_clock import ServiceClock
 from dayfly.store.clusters.status_updates import StatusUpdates
 from dayfly.store.clusters.template_builds import TemplateBuilds
 from dayfly.store.clusters.updates import ClusterUpdates
@@ -28,13 +30,14 @@ from dayfly.store.templates import TemplateQueries
 class Store:
     """All that Dayfly knows, by part. Every method of a part may raise DatabaseUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, boot_clock: BootClock = boot_time) -> None:
         self._database = database
         self.clusters = ClusterQueries(database)
         self.updates = ClusterUpdates(database)
         self.lifecycle = LifecycleRequests(database)
         self.admission = Admission(database)
-        self.leases = Leases(database)
+        self.service_clock = ServiceClock(database, boot_clock)
+        self.leases = Leases(database, self.service_clock)
         self.status = StatusUpdates(database)
         self.provisioning = ProvisioningStatus(database)
         self.template_builds = TemplateBuilds(database)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets as random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
@@ -20,6 +20,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import LeaseLost
 from dayfly.store.clusters import schedule
+from dayfly.store.clusters.service_clock import ServiceClock
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import Database, StorePart, Transaction
@@ -30,7 +31,8 @@ from dayfly.store.db.types import DatabaseNow, UtcDateTime
 from dayfly.store.notify.commit_notifier import WORK
 
 NO_LEASE: Final[Mapping[str, None]] = {"lease_owner": None, "lease_token": None, "lease_expires_at": None}
-
+_LONGEST: Final = 2
+"""A lease of another worker may be longer by this factor, as while the workers' setting is changed."""
 
 _LOCK: Final = (
     select(clusters)
@@ -43,6 +45,11 @@ _LOCK: Final = (
 class Leases(StorePart):
     """Claim, renew, release. Every method that takes a claim raises LeaseLost if another worker has the lease."""
 
+    def __init__(self, database: Database, service_clock: ServiceClock) -> None:
+        super().__init__(database)
+        self._service_clock = service_clock
+        self._has_claimed = False
+
     @uncancellable
     async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
         """Claim up to `limit` due clusters without a lease, the longest overdue first.
@@ -51,7 +58,10 @@ class Leases(StorePart):
         """
         token = random.token_hex(16)
         async with self._database.write() as transaction:
-            now = transaction.now
+            now = (await self._service_clock.catch_up(transaction)).now
+            if not self._has_claimed:
+                await _end_impossible(transaction, now, now + _LONGEST * timedelta(seconds=lease_seconds))
+                self._has_claimed = True
             free = or_(clusters.c.lease_expires_at.is_(None), clusters.c.lease_expires_at <= now)
             overdue = (
                 select(clusters.c.id)
@@ -70,7 +80,7 @@ class Leases(StorePart):
                     lease_owner=owner,
                     lease_token=token,
                     lease_expires_at=now + timedelta(seconds=lease_seconds),
-                    desired=_desired(transaction),
+                    desired=_desired(now),
                     fence=clusters.c.fence + 1,
                 )
                 .returning(clusters)
@@ -99,10 +109,8 @@ class Leases(StorePart):
     async def renew(self, claim: Claim, *, lease_seconds: float) -> Cluster:
         """Extend the lease by `lease_seconds` from now; the current cluster, for changes of its desired state."""
         async with self._database.write() as transaction:
-            values = {
-                "lease_expires_at": transaction.now + timedelta(seconds=lease_seconds),
-                "desired": _desired(transaction),
-            }
+            now = (await self._service_clock.catch_up(transaction)).now
+            values = {"lease_expires_at": now + timedelta(seconds=lease_seconds), "desired": _desired(now)}
             statement = update(clusters).where(_held(claim)).values(values).returning(clusters)
             row = (await transaction.connection.execute(statement)).one_or_none()
             if row is None:
@@ -143,12 +151,20 @@ async def guarded(database: Database, claim: Claim) -> AsyncIterator[tuple[Trans
         yield transaction, row
 
 
+async def _end_impossible(transaction: Transaction, now: datetime, latest: datetime) -> None:
+    """End leases that end after `latest`: their worker is dead, and the clock was set back while no process ran."""
+    impossible = and_(tables.LEASED, clusters.c.lease_expires_at > latest)
+    # A leased cluster was due: its `due_at` is in the future for the same reason.
+    values = {"due_at": now, **NO_LEASE}
+    await transaction.connection.execute(update(clusters).where(impossible).values(values))
+
+
 def _held(claim: Claim) -> ColumnElement[bool]:
     return and_(clusters.c.id == claim.cluster.id, clusters.c.lease_token == claim.token)
 
 
-def _desired(transaction: Transaction) -> ColumnElement[str]:
-    return case((expired_without_hold(transaction.now), Desired.ABSENT.value), else_=clusters.c.desired)
+def _desired(now: datetime) -> ColumnElement[str]:
+    return case((expired_without_hold(now), Desired.ABSENT.value), else_=clusters.c.desired)
 
 
 def _lost(claim: Claim) -> LeaseLost:

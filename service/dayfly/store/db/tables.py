@@ -238,3 +238,18 @@ pools = Table(
     Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
 )
+
+service_clock = Table(
+    "service_clock",
+    metadata,
+    # One row, with id 1 (store/clusters/service_clock.py).
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # When an API process last served requests; NULL: no API process has recorded that yet.
+    Column("served_at", UtcDateTime),
+    # One moment on the database's clock and on the clock of a host that counts from its boot.
+    Column("seen_at", UtcDateTime),
+    Column("boot_id", String(36)),
+    Column("boot_seconds", Float),
+    # Sum of all corrected changes of the database's clock.
+    Column("jumped_seconds", Float, nullable=False, server_default="0"),
+)
