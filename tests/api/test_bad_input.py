@@ -300,6 +300,56 @@ async def test_a_service_for_all_hosts(store: Store, infrastructure: Outside) ->
         assert (await http.get("/healthz", headers={"Host": "lab.example"})).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "https://127.0.0.1.evil.example:8700"},
+        {"Origin": "http://127.0.0.1:8701"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://127.0.0.1:x"},
+        {"Origin": "http://[::1"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "file://127.0.0.1:8700"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": ""},
+        {"Origin": "http://127.0.0.1:8700", "Sec-Fetch-Site": "cross-site"},
+        [("Origin", "http://127.0.0.1:8700"), ("Origin", "http://evil.example")],
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS"])
+async def test_a_web_page_of_another_origin_is_refused(http: httpx.AsyncClient, method: str, headers: Any) -> None:
+    cluster = (await http.post("/v1/clusters", json={"image": "bare"})).json()
+    action = {"POST": "/heartbeat"}.get(method, "")
+    answer = await http.request(method, f"/v1/clusters/{cluster['id']}{action}", headers=headers)
+    check_problem(answer, 403, "foreign_origin")
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert (await http.get(f"/v1/clusters/{cluster['id']}")).json()["phase"] == "pending"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://127.0.0.1:8700", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Host": "localhost", "Origin": "https://localhost"},
+        {"Host": "localhost:443", "Origin": "https://localhost"},
+        {"Host": "[::1]:8700", "Origin": "http://[::1]:8700"},
+    ],
+)
+async def test_a_page_of_the_service_itself_is_served(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await http.get("/v1/clusters", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json", "/nowhere"])
+async def test_no_answer_is_embedded_by_another_origin(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.get(path)).headers["cross-origin-resource-policy"] == "same-origin"
+
+
 @pytest.mark.parametrize("given_id", ["", "a b", "x" * 65, "é"])
 async def test_a_request_id_that_is_no_use_is_replaced(http: httpx.AsyncClient, given_id: str) -> None:
     answer = await http.get("/healthz", headers=[(b"X-Request-Id", given_id.encode())])

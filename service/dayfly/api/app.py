@@ -63,6 +63,7 @@ _ROUTES: Final = (
 )
 _PROBLEMS: Final = {
     400: "`malformed_json`",
+    403: "`foreign_origin`",
     404: "`not_found`, `no_kubernetes`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
     413: "`body_too_large`",
@@ -74,7 +75,7 @@ _PROBLEMS: Final = {
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, `unready`",
 }
-_ALWAYS: Final = {421, 500}
+_ALWAYS: Final = {403, 421, 500}
 
 
 def create_api(services: ApiServices) -> FastAPI:

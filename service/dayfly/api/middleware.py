@@ -1,8 +1,6 @@
-"""Middleware for every request: an id, an expected host, a bounded JSON body, no escaping exception.
+"""Middleware for every request: an id, the checks of request_checks.py, security headers, no escaping exception.
 
-Plain ASGI, so that long responses stream and a disconnected caller is noticed. The Host header is not checked by
-Starlette's TrustedHostMiddleware, which answers 400 in plain text and takes no other response: a refused host gets a
-problem (RFC 9457) with status 421. Not here: authorisation.
+Plain ASGI, so that long responses stream and a disconnected caller is noticed. Not here: authorisation.
 """
 
 from __future__ import annotations
@@ -22,10 +20,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly.api import problems
-
-MAX_BODY_BYTES: Final = 64 * 1024
+from dayfly.api.request_checks import MAX_BODY_BYTES, refuse_body, refuse_host, refuse_origin
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
+}
 _log = structlog.get_logger(__name__)
 
 
@@ -57,22 +58,22 @@ class Gate:
         headers = Headers(scope=scope)
         started = False
 
-        async def send_without_sniffing(message: Message) -> None:
+        async def send_secured(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+                MutableHeaders(scope=message).update(_SECURITY_HEADERS)
             await send(message)
 
         try:
-            refusal = self._refuse_host(scope, headers)
+            refusal = refuse_host(scope, headers, self.allowed_hosts) or refuse_origin(scope, headers)
             if refusal is None:
                 body = await _read(receive, headers)
                 if body is None:
                     return  # the caller left before the end of the body
-                refusal = _refuse_body(scope, headers, body)
+                refusal = refuse_body(scope, headers, body)
                 receive = _Replayed(body, receive)
-            await (refusal or self.app)(scope, receive, send_without_sniffing)
+            await (refusal or self.app)(scope, receive, send_secured)
         except ClientDisconnect:
             _log.info("the caller left before the commit", method=scope["method"], path=scope["path"])
         except asyncio.CancelledError:
@@ -81,20 +82,12 @@ class Gate:
             # The server cancels what still runs when it stops. It would answer 500 in plain text, with a traceback.
             _log.warning("request ended by the stop", method=scope["method"], path=scope["path"], answered=started)
             if not started:
-                await _stopping(scope)(scope, receive, send_without_sniffing)
+                await _stopping(scope)(scope, receive, send_secured)
         except Exception as error:
             _log.exception("request failed", method=scope["method"], path=scope["path"])
             if started:
                 raise RuntimeError(f"request {problems.request_id()} failed after its response had begun") from error
-            await problems.internal_problem(scope)(scope, receive, send_without_sniffing)
-
-    def _refuse_host(self, scope: Scope, headers: Headers) -> Response | None:
-        if self.allowed_hosts is None or _host_name(headers.get("host", "")) in self.allowed_hosts:
-            return None
-        detail = "The host name in the Host header is not allowed. The operator allows it with DAYFLY_HOST_NAMES."
-        return problems.problem_response(
-            scope, 421, "host_not_allowed", "The request is addressed to another host", detail
-        )
+            await problems.internal_problem(scope)(scope, receive, send_secured)
 
 
 def _stopping(scope: Scope) -> Response:
@@ -132,26 +125,3 @@ async def _read(receive: Receive, headers: Headers) -> bytes | None:
         if not message.get("more_body", False):
             break
     return bytes(body)
-
-
-def _refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
-    if len(body) > MAX_BODY_BYTES:
-        detail = f"A request's body has at most {MAX_BODY_BYTES} bytes."
-        return problems.problem_response(
-            scope, 413, "body_too_large", "The body is too large", detail, headers={"Connection": "close"}
-        )
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    # This also keeps web pages out: a browser sends this type to another origin only after a CORS preflight.
-    if body and media_type != "application/json":
-        detail = "Send JSON with the header Content-Type: application/json."
-        return problems.problem_response(
-            scope, 415, "unsupported_media_type", "The body is not declared as JSON", detail
-        )
-    return None
-
-
-def _host_name(header: str) -> str:
-    """`[::1]:8700` → `::1`, `localhost:8700` → `localhost`."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()

@@ -88,7 +88,26 @@ class Explanation:
 
 def explain(error: Exception) -> Explanation | None:
     """What to print for an expected error; None for an unexpected error."""
+    if isinstance(error, (ClientError, DayflyError, CommandError)):
+        return _explain_own(error)
     found: Explanation | None = None
+    match error:
+        case UnicodeEncodeError():
+            found = Explanation("invalid_request", "an argument is not valid UTF-8", None, ExitCode.USAGE)
+        case ImportError() if "socksio" in str(error):
+            hint = "pip install 'httpx[socks]', or unset ALL_PROXY"
+            found = Explanation("bad_proxy", "a SOCKS proxy needs the package socksio", hint, ExitCode.USAGE)
+        case ValueError() if "proxy" in str(error).lower():
+            found = Explanation("bad_proxy", f"the proxy of the environment: {error}", None, ExitCode.USAGE)
+        case OSError() if (missing := _missing_certificates()) is not None:
+            found = Explanation("bad_certificates", missing, None, ExitCode.USAGE)
+        case OSError(errno=errno.ENOSPC | errno.EIO):
+            found = Explanation("not_written", f"standard output: {error.strerror}", None, ExitCode.ERROR)
+    return found
+
+
+def _explain_own(error: ClientError | DayflyError | CommandError) -> Explanation:
+    found = Explanation("client", str(error), None, ExitCode.ERROR)
     match error:
         case CommandError():
             found = Explanation(error.code, error.detail, error.hint, error.exit_code)
@@ -105,22 +124,9 @@ def explain(error: Exception) -> Explanation | None:
         case WaitTimeout():
             hint = f"the server continues; see `dayfly cluster show {error.cluster.name}`"
             found = Explanation("wait_timeout", str(error), hint, ExitCode.TIMEOUT)
-        case ClientError():
-            found = Explanation("client", str(error), None, ExitCode.ERROR)
         case DayflyError():
             exit_code = exit_codes.of_error(error, error.code)
             found = Explanation(error.code, error.message, _HINTS.get(error.code), exit_code)
-        case UnicodeEncodeError():
-            found = Explanation("invalid_request", "an argument is not valid UTF-8", None, ExitCode.USAGE)
-        case ImportError() if "socksio" in str(error):
-            hint = "pip install 'httpx[socks]', or unset ALL_PROXY"
-            found = Explanation("bad_proxy", "a SOCKS proxy needs the package socksio", hint, ExitCode.USAGE)
-        case ValueError() if "proxy" in str(error).lower():
-            found = Explanation("bad_proxy", f"the proxy of the environment: {error}", None, ExitCode.USAGE)
-        case OSError() if (missing := _missing_certificates()) is not None:
-            found = Explanation("bad_certificates", missing, None, ExitCode.USAGE)
-        case OSError(errno=errno.ENOSPC | errno.EIO):
-            found = Explanation("not_written", f"standard output: {error.strerror}", None, ExitCode.ERROR)
     return found
 
 

@@ -280,5 +280,5 @@ def test_no_ssh_on_this_machine(dayfly: Dayfly, tmp_path: Path, monkeypatch: pyt
 def test_a_checkpoint_that_is_called_like_a_path(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "dot1", "--image", "bare", "--wait")
     refused = dayfly("cluster", "checkpoint", "delete", "dot1", "..")
-    assert (refused.exit_code, refused.stderr) == (1, "error [invalid_request]: '..' is not a name or id\n")
+    assert (refused.exit_code, refused.stderr) == (2, "error [invalid_request]: '..' is not a name or id\n")
     assert json.loads(dayfly("cluster", "show", "dot1", "--json").stdout)["desired"] == "present"

@@ -1,0 +1,81 @@
+"""Checks of a request's host, origin and body, each with the problem that refuses the request. Not here: routes' own.
+
+The Host header is not checked by Starlette's TrustedHostMiddleware, which answers 400 in plain text and takes no other
+response: a refused host gets a problem (RFC 9457) with status 421.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from dayfly.api import problems
+
+MAX_BODY_BYTES: Final = 64 * 1024
+
+_OWN_SITES: Final = frozenset({"none", "same-origin"})
+"""Values of Sec-Fetch-Site of requests that no foreign page makes: `none` is the address bar."""
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+def refuse_host(scope: Scope, headers: Headers, allowed: Collection[str] | None) -> Response | None:
+    """421 for a host name that is not `allowed` (None: any is), against DNS rebinding by web pages."""
+    if allowed is None or _host_name(headers.get("host", "")) in allowed:
+        return None
+    detail = "The host name in the Host header is not allowed. The operator allows it with DAYFLY_HOST_NAMES."
+    return problems.problem_response(scope, 421, "host_not_allowed", "The request is addressed to another host", detail)
+
+
+def refuse_origin(scope: Scope, headers: Headers) -> Response | None:
+    """403 for a request that a browser makes for a page of another origin, whatever its method and body.
+
+    A request without a body needs no CORS preflight: a page could reset or delete clusters without reading answers.
+    """
+    host = headers.get("host", "")
+    foreign = any(not _is_same_host(origin, host) for origin in headers.getlist("origin"))
+    if not foreign and _OWN_SITES.issuperset(headers.getlist("sec-fetch-site")):
+        return None
+    detail = "A web page of another origin made this request, as its header Origin or Sec-Fetch-Site says."
+    return problems.problem_response(scope, 403, "foreign_origin", "The request comes from another origin", detail)
+
+
+def refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
+    """413 for a body over MAX_BODY_BYTES, 415 for one that is not declared as JSON."""
+    if len(body) > MAX_BODY_BYTES:
+        detail = f"A request's body has at most {MAX_BODY_BYTES} bytes."
+        return problems.problem_response(
+            scope, 413, "body_too_large", "The body is too large", detail, headers={"Connection": "close"}
+        )
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and media_type != "application/json":
+        detail = "Send JSON with the header Content-Type: application/json."
+        return problems.problem_response(
+            scope, 415, "unsupported_media_type", "The body is not declared as JSON", detail
+        )
+    return None
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    """Whether `origin` is the origin at `host`. The scheme is not compared: a proxy may end TLS before Dayfly."""
+    try:
+        given = urlsplit(origin)
+        expected = urlsplit(f"{given.scheme}://{host}")
+        ports = given.port, expected.port
+    except ValueError:
+        return False
+    default = _PORTS.get(given.scheme)
+    return (
+        default is not None and given.hostname == expected.hostname and (ports[0] or default) == (ports[1] or default)
+    )
+
+
+def _host_name(header: str) -> str:
+    """`[::1]:8700` → `::1`, `localhost:8700` → `localhost`."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
