@@ -7,7 +7,12 @@ import signal
 from collections.abc import Generator
 from types import FrameType
 
+import hypothesis
 import pytest
+
+# A busy machine takes its time: how fast something is, is for tests/bench to say.
+hypothesis.settings.register_profile("dayfly", deadline=None)
+hypothesis.settings.load_profile("dayfly")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
