@@ -121,6 +121,7 @@ def test_a_signal_ends_the_stage_in_the_background(shell: Shell) -> None:
 
 def test_a_failure_in_the_background_fails_the_run(shell: Shell) -> None:
     shell.stand_in("dayfly", "")
+    shell.stand_in("nice", 'shift 2; exec "$@"')
     shell.stand_in("python", 'case "$*" in *tests/integration/drivers*) echo 1 failed; exit 1 ;; esac')
     result = shell.run(f"{SETUP} main --only serial --only unit", sources=SOURCES)
     assert result.code == 1
