@@ -72,6 +72,20 @@ async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClie
     assert [(one["purpose"], one["pool"]) for one in members] == [("pool_member", pool["id"])] * 2
 
 
+@pytest.mark.parametrize("path", ["nodes/node01/ssh", "nodes/node01/console", "kubeconfig", "registry"])
+async def test_a_member_gives_no_access_until_it_is_claimed(http: httpx.AsyncClient, worker: Worker, path: str) -> None:
+    await create(http)
+    await fill(worker)
+    [member, _] = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
+    refused = await http.get(f"/v1/clusters/{member['id']}/{path}")
+    check_problem(refused, 409, "conflict")
+    assert "PRIVATE KEY" not in refused.text
+    claimed = await http.post("/v1/clusters", json={"image": "bare"})
+    assert claimed.status_code == 201
+    shown = await http.get(f"/v1/clusters/{claimed.json()['id']}/{path}")
+    assert "belongs to" not in shown.text
+
+
 async def test_a_member_accepts_no_requests_until_it_is_claimed(http: httpx.AsyncClient, worker: Worker) -> None:
     await create(http)
     await fill(worker)

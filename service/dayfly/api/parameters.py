@@ -9,9 +9,9 @@ from fastapi import Depends, Path, Query
 
 from dayfly.api.dependencies import Services
 from dayfly.api.long_poll import MAX_SECONDS
-from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import Node
-from dayfly.errors import NotFound
+from dayfly.errors import Conflict, NotFound
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -34,6 +34,18 @@ async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
 
 TheCluster = Annotated[Cluster, Depends(_cluster)]
 """The path's cluster, or 404."""
+
+
+def _callers_cluster(cluster: TheCluster) -> Cluster:
+    # Whoever has a pool member's keys before a claim would be root in the claimer's cluster.
+    if cluster.purpose is not Purpose.CLUSTER:
+        whose = f"cluster {cluster.name} belongs to a template or a pool"
+        raise Conflict(f"{whose}: its SSH, consoles, kubeconfig and registry are not available")
+    return cluster
+
+
+CallersCluster = Annotated[Cluster, Depends(_callers_cluster)]
+"""The path's cluster; 404, or 409 for a cluster of a template or a pool."""
 
 
 def _node(cluster: TheCluster, node: Annotated[str, Path(description="`node01`, …")]) -> Node:

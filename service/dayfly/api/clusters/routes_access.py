@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from dayfly.api.clusters.presenter import show_ports
 from dayfly.api.dependencies import Services
-from dayfly.api.parameters import TheCluster
+from dayfly.api.parameters import CallersCluster, TheCluster
 from dayfly.domain.cluster import network
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.security.kubeconfig import render_kubeconfig
@@ -30,7 +30,7 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["access"])
         }
     },
 )
-async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
+async def get_kubeconfig(services: Services, cluster: CallersCluster) -> Response:
     """The kubeconfig of a ready cluster. 409 `not_ready` in other phases; 404 `no_kubernetes` without Kubernetes."""
     if cluster.spec.manifest.kubernetes is None:
         raise NoKubernetes(f"the image {cluster.spec.image} has no Kubernetes: its clusters have no kubeconfig")
@@ -46,7 +46,7 @@ async def get_kubeconfig(services: Services, cluster: TheCluster) -> Response:
 
 
 @router.get("/registry", operation_id="getRegistry")
-async def get_registry(cluster: TheCluster) -> Registry:
+async def get_registry(cluster: CallersCluster) -> Registry:
     """The cluster's image registry: its address for pushes from outside, and for pulls inside."""
     endpoint = cluster.endpoints.get(network.REGISTRY_PORT)
     if endpoint is None or cluster.phase is Phase.HIBERNATED:

@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from dayfly.api.clusters.presenter import show_node
 from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.long_poll import until_closing
-from dayfly.api.parameters import TheCluster, TheNode
+from dayfly.api.parameters import CallersCluster, TheCluster, TheNode
 from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, MachineMemory
@@ -41,8 +41,11 @@ async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
 
 
 @router.get("/{node}/ssh", operation_id="getNodeSsh")
-async def get_ssh(services: Services, response: Response, cluster: TheCluster, node: TheNode) -> SshAccess:
-    """SSH access to a node: address, private key and expected host key. 409 before the node's port is published."""
+async def get_ssh(services: Services, response: Response, cluster: CallersCluster, node: TheNode) -> SshAccess:
+    """SSH access to a node: address, private key and expected host key. 409 before the node's port is published.
+
+    409 `conflict` for a cluster of a template or a pool; the same for consoles, kubeconfig and registry.
+    """
     endpoint = cluster.endpoints.get(network.ssh_forward_port(node.index))
     secrets = await services.store.clusters.secrets(cluster.id)
     if endpoint is None or secrets is None or cluster.phase is Phase.HIBERNATED:
@@ -68,7 +71,7 @@ async def get_ssh(services: Services, response: Response, cluster: TheCluster, n
 )
 async def get_console(
     services: Services,
-    cluster: TheCluster,
+    cluster: CallersCluster,
     node: TheNode,
     tail_bytes: Annotated[
         int, Query(ge=0, le=MAX_TAIL_BYTES, description="Maximum length of the past output, from its end.")
