@@ -12,6 +12,16 @@ from typing import Final, Literal
 
 CLUSTER_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 """A DNS label of at most 40 characters that starts with a letter, so that no name looks like an id."""
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST: Final = rf"({_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(:[0-9]+)?"
+_PART: Final = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_DIGEST: Final = r"[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,}"
+IMAGE_REFERENCE: Final = re.compile(
+    rf"sha256:[0-9a-f]{{64}}|({_HOST}/)?{_PART}(/{_PART})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(@{_DIGEST})?"
+)
+"""An image's id, or [HOST[:PORT]/]PATH[:TAG][@DIGEST] as the distribution project defines references.
+
+No `..`, no empty part: a reference becomes part of a path of the engine's API."""
 CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
 from dayfly.schemas.base import RequestModel
-from dayfly.vocabulary import CLUSTER_NAME, Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.vocabulary import CLUSTER_NAME, IMAGE_REFERENCE, Isolation, Readiness, Restart, VmsUnderHold
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 255
@@ -27,7 +27,6 @@ MIN_IDLE_SECONDS: Final = 60
 OWNER: Final = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
-_IMAGE: Final = r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$"
 
 
 def check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -104,7 +103,7 @@ class ShapeRequest(RequestModel):
     image: str = Field(
         min_length=1,
         max_length=255,
-        pattern=_IMAGE,
+        pattern=f"^(?:{IMAGE_REFERENCE.pattern})$",
         description="A node image: a recipe's name (`k8s-debian`) or a full reference "
         "(`registry.example/dayfly/bare:1`).",
         examples=["k8s-debian"],

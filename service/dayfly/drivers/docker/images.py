@@ -19,6 +19,8 @@ from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.objects import delete, shown_or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
+from dayfly.errors import ImageMissing
+from dayfly.vocabulary import IMAGE_REFERENCE
 
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
@@ -41,6 +43,9 @@ class DockerImages:
         """Names of one-shot containers that have ended and may still exist."""
 
     async def inspect(self, reference: str) -> ImageInfo:
+        if not IMAGE_REFERENCE.fullmatch(reference):
+            # Part of a path of the engine's API: `..` would lead to another call.
+            raise ImageMissing(f"{reference!r} is not the reference of an image")
         with engine_errors(f"image {reference}"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 raw = await self._client.get().images.inspect(reference)
