@@ -36,7 +36,7 @@ def network() -> Iterator[str]:
 
 @contextmanager
 def started(network: str, command: Sequence[str]) -> Iterator[str]:
-    """The name of a container that has begun its program and ends as `command`."""
+    """The name of a container that has begun its program and ends as `command`, with arguments for dnsmasq after it."""
     name = f"dayfly-test-{secrets.token_hex(4)}"
     mount = f"{provisioning() / 'toolbox' / 'net'}:/net:ro"
     environment = [f"--env={variable}={value}" for variable, value in NET.environment.items()]
@@ -54,14 +54,14 @@ def test_the_host_hears_at_once_whose_the_address_is_now(network: str) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE_ARP)) as heard:
         heard.bind((network, ETHERTYPE_ARP))
         heard.settimeout(20)
-        with started(network, ["sleep", "60"]) as name:
+        with started(network, ["sh", "-c", "sleep 60"]) as name:
             own, gateway = addresses(name)
             asked = (heard.recv(64) for _ in range(SEVERAL))  # TimeoutError where there is none to come
             assert any(one[6:8] == REQUEST and one[14:18] == own and one[24:28] == gateway for one in asked)
 
 
 def test_a_network_without_a_gateway_is_none_of_its_troubles() -> None:
-    with started("none", ["echo", "it runs"]) as name:
+    with started("none", ["sh", "-c", "echo it runs"]) as name:
         assert docker("wait", name).strip() == "0", docker("logs", name)
         assert docker("logs", name) == "it runs\n"
 
