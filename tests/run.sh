@@ -129,10 +129,7 @@ set_command() {
             # A file's tests share machines, which take long to boot: they stay together.
             sharing+=(--dist loadfile) ;;
     esac
-    # Nice where machines boot beside it: these keep time themselves.
-    local nice=()
-    if [[ -n $BESIDE_GROUP && $stage != serial ]]; then nice=(nice -n 5); fi
-    COMMAND=("${nice[@]}" python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
+    COMMAND=(python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
         ${TEST_LIMIT[$stage]:+--timeout="${TEST_LIMIT[$stage]}"} ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}")
 }
 
