@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Self
 import httpx
 
 from dayfly.clock import Clock
-from dayfly.drivers.bounds import ANSWER_BYTES, Lines, MalformedAnswer, TooLong, parse_json
+from dayfly.drivers.bounds import ANSWER_BYTES, Lines, MalformedAnswer, parse_json
 from dayfly.drivers.interfaces import KubeAccess
 
 _RETRY_SECONDS: Final = 0.5
@@ -70,14 +70,16 @@ class KubeHttp:
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Object | None = None
     ) -> httpx.Response:
-        """The answer, whatever its status. Raises httpx.TransportError, TooLong."""
+        """The answer, whatever its status. Raises httpx.TransportError."""
         content = bytearray()
         async with self._client.stream(method, path, params=params, json=body, extensions=self._extensions) as answer:
             self._note_date(answer)
             async for piece in answer.aiter_raw():
                 content += piece
                 if len(content) > ANSWER_BYTES:
-                    raise TooLong(f"the answer to {method} {path} is longer than {ANSWER_BYTES} bytes")
+                    raise httpx.RemoteProtocolError(
+                        f"the answer to {method} {path} is longer than {ANSWER_BYTES} bytes"
+                    )
         return httpx.Response(answer.status_code, content=bytes(content), request=answer.request)
 
     def now(self) -> datetime:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,29 +19,8 @@ from dayfly.domain.security.pki import issue_pki
 from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
 from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.errors import NodeNotReady, NotUsable
-from tests.support.kube_server import KubeServer, running_kube_server
+from tests.support.kube_server import KubeServer
 from tests.support.specs import make_spec
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[KubeServer, KubeAccess]]:
-    async with running_kube_server(tmp_path) as served:
-        yield served
-
-
-@pytest.fixture
-def server(served: tuple[KubeServer, KubeAccess]) -> KubeServer:
-    return served[0]
-
-
-@pytest.fixture
-def access(served: tuple[KubeServer, KubeAccess]) -> KubeAccess:
-    return served[1]
-
-
-@pytest.fixture
-def kube() -> KubeClient:
-    return KubeClient()
 
 
 def stamp(ago: timedelta) -> str:
@@ -109,6 +87,8 @@ async def test_an_answer_without_end_is_given_up(
     server.put("nodes", node("node01", ready=True, message="x" * 20_000))
     with pytest.raises(NodeNotReady, match="longer than 10000 bytes"):
         await kube.nodes(access, timeout=10)
+    monkeypatch.setattr("dayfly.drivers.kubernetes.http.ANSWER_BYTES", 1)
+    assert not await kube.healthy(access, timeout=10)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,28 +10,7 @@ import pytest
 from dayfly.drivers.interfaces import KubeAccess, KubePod
 from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.errors import NotUsable
-from tests.support.kube_server import KubeServer, running_kube_server
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[KubeServer, KubeAccess]]:
-    async with running_kube_server(tmp_path) as served:
-        yield served
-
-
-@pytest.fixture
-def server(served: tuple[KubeServer, KubeAccess]) -> KubeServer:
-    return served[0]
-
-
-@pytest.fixture
-def access(served: tuple[KubeServer, KubeAccess]) -> KubeAccess:
-    return served[1]
-
-
-@pytest.fixture
-def kube() -> KubeClient:
-    return KubeClient()
+from tests.support.kube_server import KubeServer
 
 
 def pod(name: str, phase: str, **status: object) -> dict[str, Any]:
