@@ -42,18 +42,21 @@ class Lab:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    def try_kubectl(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.kubectl_argv(*arguments), capture_output=True, text=True, timeout=timeout, check=False
-        )
+    def try_kubectl(
+        self, *arguments: str, manifests: str | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        argv = self.kubectl_argv(*arguments)
+        return subprocess.run(argv, input=manifests, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def kubectl_with(self, manifests: str, *arguments: str) -> str:
+        """kubectl's output, given `manifests` as its input; the test fails with its message where kubectl does."""
+        result = self.try_kubectl(*arguments, manifests=manifests)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def applies(self, manifests: str) -> bool:
         """Whether all of it was accepted."""
-        argv = self.kubectl_argv("apply", "-f", "-")
-        return (
-            subprocess.run(argv, input=manifests.encode(), capture_output=True, timeout=120, check=False).returncode
-            == 0
-        )
+        return self.try_kubectl("apply", "-f", "-", manifests=manifests).returncode == 0
 
     def in_pod_on(self, node: str, command: str) -> str:
         """What `command` prints in the pod of `web` on `node`."""

@@ -43,10 +43,11 @@ metadata: {name: junk}
 spec:
   containers: [{name: junk, image: "dayfly.local/smoke:1", command: [/bin/sh, -c, ":"]}]
 """
+_UNNAMED = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: name-}\n" * 5
 
 
 def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
-    objects, looks = lab.service.objects(), set[str]()
+    objects, looks, names = lab.service.objects(), set[str](), generated_names(lab)
     for number in range(1, RESETS[long] + 1):
         # The second time where the API server does not serve the new kind at once.
         until("there is junk", lambda: lab.applies(_CRD + _OBJECTS) or None, seconds=120)
@@ -64,5 +65,16 @@ def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
         assert "junk" not in found
         looks.add(found)
         assert_undisturbed(lab)
+        # All go on from the same memory, that of the API server included.
+        again = generated_names(lab)
+        assert not names & again
+        names |= again
     assert len(looks) == 1, looks
     assert lab.service.objects() == objects
+
+
+def generated_names(lab: Lab) -> set[str]:
+    """Names that the API server makes; nothing is created."""
+    made = lab.kubectl_with(_UNNAMED, "create", "--dry-run=server", "-o", "name", "-f", "-").split()
+    assert len(set(made)) == 5, made
+    return set(made)
