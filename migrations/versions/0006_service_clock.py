@@ -1,6 +1,7 @@
-"""One row about time itself: when callers could last be heard, and by how much the wall clock was ever set.
+"""One row about time itself: when callers could last be heard, and by how much the wall clock was ever set. And of a
+cluster, why it is made from its image and not from a template.
 
-Expands only: a replica of the release before goes on beside a newer one, and neither reads nor writes the row.
+Expands only: a replica of the release before goes on beside a newer one, and neither reads nor writes what is new.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def upgrade() -> None:
         sa.Column("jumped_seconds", sa.Float(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_service_clock"),
     )
+    op.add_column("clusters", sa.Column("not_forked", sa.Text()))
 
 
 def downgrade() -> None:
+    op.drop_column("clusters", "not_forked")
     op.drop_table("service_clock")

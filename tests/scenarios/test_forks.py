@@ -44,7 +44,7 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         assert container.disk == saved.disk  # type: ignore[attr-defined]
         assert (container.hushed, saved.hushed) == (False, True)  # type: ignore[attr-defined]
         assert (container.identity, container.clock) == (fork.id, world.clock)
-    assert (fork.template_id, fork.origin) == (template.id, None)
+    assert (fork.template_id, fork.origin, fork.not_forked) == (template.id, None, None)
     # Its kubelets stood still until their next report was due.
     assert 11.0 in world.clock.slept
     assert await steps_of(world, fork) == {
@@ -92,12 +92,21 @@ async def test_a_fork_shares_its_templates_ca_and_nothing_that_lets_anybody_in(w
 
 async def test_who_wants_to_be_alone_is_made_from_nothing(world: World) -> None:
     async with world.working():
-        await world.template(SPEC)
+        template = await world.template(SPEC)
         alone = SPEC.model_copy(update={"isolation": "strict"})
         cluster = await world.until(await world.create(alone), Phase.READY)
         other_owner = await world.until(await world.create(SPEC, owner="another"), Phase.READY)
         other_shape = await world.until(await world.create(make_spec(kubernetes=True)), Phase.READY)
-    assert [one.template_id for one in (cluster, other_owner, other_shape)] == [None] * 3
+    made = (cluster, other_owner, other_shape)
+    assert [one.template_id for one in made] == [None] * 3
+    assert [one.not_forked for one in made] == [
+        "its isolation is strict",
+        "the template of its image and shape belongs to another owner than another",
+        f"template {template.id} is of a control plane and 1 worker, not 0",
+    ]
+    for one in made:
+        told = [event.message for event in await world.store.clusters.events(one.id) if "image" in event.message]
+        assert told == [f"boots from its image: {one.not_forked}"]
 
 
 @pytest.mark.parametrize("method", ["load", "resume", "run"])
@@ -110,6 +119,7 @@ async def test_a_fork_that_fails_is_made_from_nothing_and_says_so(world: World, 
     assert cluster.phase is Phase.READY
     assert cluster.template_id is None
     assert await events_of(world, cluster, "cluster.fallback") == ["command_failed"]
+    assert cluster.not_forked == f"its fork failed: {method}: no"
     assert after.failures == 1
     assert ("boot", "node02") in await steps_of(world, cluster)
     assert {step.state for step in await world.store.clusters.steps(cluster.id)} == {"done"}, "of the way that led here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -20,6 +21,7 @@ __all__ = [
     "is_unused",
     "is_worn",
     "template_key",
+    "why_not_forked",
     "without_wishes",
 ]
 
@@ -63,6 +65,37 @@ def template_key(spec: ClusterSpec, owner: str, accelerator: Accelerator, proces
     """
     parts = (str(FORMAT), spec.shape, owner, accelerator, processor if accelerator == "kvm" else "")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def why_not_forked(spec: ClusterSpec, owner: str, key: str, templates: Sequence[Template]) -> str:
+    """The reason why none of `templates` (of all owners, not retired) serves a cluster of `spec`: the nearest misses.
+
+    Names templates of `owner` only.
+    """
+    own = [template for template in templates if template.owner == owner]
+    for template in own:
+        if template.key == key:
+            return f"template {template.id} is {template.phase}"
+    for template in own:
+        if template.spec.shape == spec.shape:
+            return f"template {template.id} was saved on another processor"
+    if any(template.spec.shape == spec.shape for template in templates):
+        return f"the template of its image and shape belongs to another owner than {owner}"
+    for template in own:
+        if template.spec.image == spec.image:
+            return f"template {template.id} {_difference(template.spec, spec)}"
+    return f"owner {owner} has no template of image {spec.image}"
+
+
+def _difference(template: ClusterSpec, wanted: ClusterSpec) -> str:
+    if template.image_id != wanted.image_id:
+        return "is of another build of its image"
+    if template.workers != wanted.workers:
+        plural = "" if template.workers == 1 else "s"
+        return f"is of a control plane and {template.workers} worker{plural}, not {wanted.workers}"
+    if template.readiness != wanted.readiness:
+        return f"has readiness {template.readiness}, not {wanted.readiness}"
+    return "has nodes of other sizes"
 
 
 def without_wishes(spec: ClusterSpec) -> ClusterSpec:

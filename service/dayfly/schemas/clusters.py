@@ -136,6 +136,10 @@ class ClusterSummary(Spec):
     )
     purpose: Open[Purpose] = Field(description=_PURPOSES)
     template: str | None = Field(description="The id of the template that it is a fork of, or is to become.")
+    not_forked_because: str | None = Field(
+        description="Why it was made from its image and not from a template. null: it is a fork, or has not begun, or "
+        "a release before this wrote it.",
+    )
     pool: str | None = Field(description="The id of the pool that it waits in, as a member.")
     generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")
     reset_to: Open[Literal["pristine"]] | ToCheckpoint | None = Field(

@@ -54,3 +54,13 @@ def test_an_expired_cluster_under_a_hold_has_not_failed_by_itself(cluster: Clust
     explanation = explain(ClusterFailed(kept))
     assert explanation is not None
     assert explanation.detail == "cluster slow-sentences expired: its caller sent no heartbeat in time"
+
+
+def test_a_ready_cluster_says_what_it_was_made_from(cluster: Cluster) -> None:
+    ready = changed(cluster, phase="ready", ready_at=cluster.created_at + timedelta(seconds=5))
+    fork = changed(ready, template="0123456789ab")
+    booted = changed(ready, not_forked_because="its isolation is strict")
+    assert cluster_output.sentence(ready) == "slow-sentences is ready (5.0 s)"
+    assert cluster_output.sentence(fork) == "slow-sentences is ready (5.0 s, a fork of template 0123456789ab)"
+    assert cluster_output.sentence(booted) == "slow-sentences is ready (5.0 s, from its image: its isolation is strict)"
+    assert "\nno template its isolation is strict\n" in cluster_output.description(booted)

@@ -10,7 +10,14 @@ import pytest
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.image import NodeSize
-from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase, is_worn, template_key
+from dayfly.domain.template import (
+    FAILURES_IN_A_ROW,
+    Template,
+    TemplatePhase,
+    is_worn,
+    template_key,
+    why_not_forked,
+)
 from tests.support.specs import make_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,3 +94,42 @@ def test_a_template_is_worn_by_age_disuse_and_failures() -> None:
     assert _worn(age_days=6, used_days_ago=4)
     assert not _worn(failures=FAILURES_IN_A_ROW - 1)
     assert _worn(failures=FAILURES_IN_A_ROW)
+
+
+def made(spec: ClusterSpec, owner: str = "me", phase: TemplatePhase = TemplatePhase.READY) -> Template:
+    return Template("aaaaaaaaaaaa", key(spec, owner), owner, spec, phase, builder="b", created_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (made(make_spec(), phase=TemplatePhase.VERIFYING), "template aaaaaaaaaaaa is verifying"),
+        (
+            replace(made(make_spec()), key=key(make_spec(), accelerator="kvm")),
+            "template aaaaaaaaaaaa was saved on another processor",
+        ),
+        (made(make_spec(), owner="you"), "the template of its image and shape belongs to another owner than me"),
+        (made(make_spec(image_id="sha256:2")), "template aaaaaaaaaaaa is of another build of its image"),
+        (made(make_spec(workers=1)), "template aaaaaaaaaaaa is of a control plane and 1 worker, not 0"),
+        (made(make_spec(workers=2)), "template aaaaaaaaaaaa is of a control plane and 2 workers, not 0"),
+        (made(make_spec(readiness="booted")), "template aaaaaaaaaaaa has readiness booted, not usable"),
+        (
+            made(make_spec().model_copy(update={"worker": NodeSize(vcpus=4, memory_mib=512, disk_gib=8)})),
+            "template aaaaaaaaaaaa has nodes of other sizes",
+        ),
+        (
+            made(make_spec().model_copy(update={"image": "other", "image_id": "sha256:2"})),
+            "owner me has no template of image bare",
+        ),
+    ],
+)
+def test_a_cluster_that_is_no_fork_names_the_template_that_is_nearest(template: Template, why: str) -> None:
+    spec = make_spec()
+    assert why_not_forked(spec, "me", key(spec), [template]) == why
+
+
+def test_a_cluster_that_is_no_fork_names_no_template_of_another_owner() -> None:
+    spec = make_spec()
+    assert why_not_forked(spec, "me", key(spec), [made(make_spec(workers=1), owner="you")]) == (
+        "owner me has no template of image bare"
+    )

@@ -67,6 +67,7 @@ def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> 
         desired=cluster.desired,
         purpose=cluster.purpose,
         template=cluster.template_id,
+        not_forked_because=cluster.not_forked,
         pool=cluster.pool_id,
         generation=cluster.generation + (cluster.reset_to is not None),
         reset_to=_show_reset(cluster.reset_to),

@@ -14,6 +14,7 @@ from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, Boot
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.provisioning_plan import SHARED_STEPS
 from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets
+from dayfly.domain.template import why_not_forked
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
 from dayfly.steps.teardown import remove_everything
 from dayfly.steps.vm.pause_resume import stop_paused
@@ -36,13 +37,16 @@ class BootSources:
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
             return _of(claim, await store.provisioning.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
-        forked = await self._fork(claim)
-        if forked is not None:
-            return forked
-        # A builder has the volume of its template from the start.
-        own = cluster.template_id if cluster.purpose is Purpose.TEMPLATE else None
         secrets = self.context.new_secrets(cluster)
-        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
+        if cluster.purpose is Purpose.TEMPLATE:
+            # A builder has the volume of its template from the start.
+            own = cluster.template_id
+            return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
+        forked = await self._fork(claim)
+        if not isinstance(forked, str):
+            return forked
+        await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {forked}"))
+        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, not_forked=forked)), secrets
 
     async def reset(self, claim: Claim, to: BootSource) -> Claim:
         """Reset a ready cluster. IMAGE means the pristine state, which a fork gets from its template."""
@@ -87,39 +91,38 @@ class BootSources:
         if cluster.ready_at is not None:
             return _of(claim, await store.provisioning.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
         await remove_everything(self.context.drivers.engine, cluster.id)
-        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=self.context.new_secrets(cluster)))
+        secrets, why = self.context.new_secrets(cluster), f"its fork failed: {error.message}"
+        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, not_forked=why))
 
-    async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | None:
-        """None where there is no template for it."""
+    async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | str:
+        """A string says why it cannot be a fork."""
         cluster, store = claim.cluster, self.context.store
-        template_id = await self._template(cluster)
+        if cluster.purpose is Purpose.VERIFICATION:
+            template_id = cluster.template_id
+        elif cluster.spec.isolation == "strict":
+            return "its isolation is strict"
+        else:
+            try:
+                key = await self.context.template_key(cluster.spec, cluster.owner)
+            except (Failure, InvalidRequest) as error:
+                # The step that needs the image reports the error.
+                return f"its template is unknown: {error.message}"
+            found = await store.templates.find(key, cluster.owner)
+            if found is None:
+                return why_not_forked(cluster.spec, cluster.owner, key, await store.templates.list())
+            template_id = found.id
         secrets = None if template_id is None else await store.templates.secrets(template_id)
         if template_id is None or secrets is None:
-            return None
+            return f"template {template_id} was retired"
         own = fork_secrets(secrets, self.context.clock.now())
         try:
             fresh = await store.provisioning.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
         except Conflict as conflict:
             if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is retiring, and this cluster with it
-            _log.info("cannot be a fork", cluster=cluster.id, reason=conflict.message)
-            return None
+            return conflict.message
         await store.status.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
         return _of(claim, fresh), own
-
-    async def _template(self, cluster: Cluster) -> str | None:
-        if cluster.purpose is Purpose.VERIFICATION:
-            return cluster.template_id
-        if cluster.purpose is Purpose.TEMPLATE or cluster.spec.isolation == "strict":
-            return None
-        try:
-            key = await self.context.template_key(cluster.spec, cluster.owner)
-        except (Failure, InvalidRequest) as error:
-            # The step that needs the image reports the error.
-            _log.info("no template: its key is unknown", cluster=cluster.id, code=error.code)
-            return None
-        found = await self.context.store.templates.find(key, cluster.owner)
-        return None if found is None else found.id
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context

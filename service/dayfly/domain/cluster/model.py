@@ -106,6 +106,8 @@ class Cluster:
     traffic: int = 0
     """Packets from outside at the last measurement; `active_at`: when the count last grew."""
     active_at: datetime | None = None
+    not_forked: str | None = None
+    """Why the cluster is made from its image although it could have been a fork of a template."""
 
     @property
     def keeps_disks(self) -> bool:

@@ -22,7 +22,7 @@ from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, needs_columns
+from dayfly.store.db.mapping import cluster_from, needs_columns, storable
 from dayfly.store.db.shared_queries import append_events, write_cluster
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
@@ -39,14 +39,15 @@ class ProvisioningStatus(StorePart):
         *,
         secrets: ClusterSecrets | None = None,
         template_id: str | None = None,
+        not_forked: str | None = None,
         reset: bool = False,
     ) -> Cluster:
         """Start provisioning from `origin` (None: its own disks), or restart it from another origin.
 
-        `template_id`: the template of a fork; None: not a fork. With any origin but TEMPLATE, all the cluster's memory
-        is reserved. A template that is new to the cluster counts one more use. `secrets`, if given, are saved.
-        `reset`: completes the reset request and begins a new generation. Clears `paused`. Adds a `phase` event if the
-        phase changes.
+        `template_id`: the template of a fork; None: not a fork, and `not_forked` says why. With any origin but
+        TEMPLATE, all the cluster's memory is reserved. A template that is new to the cluster counts one more use.
+        `secrets`, if given, are saved. `reset`: completes the reset request and begins a new generation. Clears
+        `paused`. Adds a `phase` event if the phase changes.
         Raises Conflict if a new template accepts no forks, or the cluster's own template is failed or gone.
         """
         async with guarded(self._database, claim) as (transaction, row):
@@ -72,6 +73,8 @@ class ProvisioningStatus(StorePart):
             if origin != TEMPLATE:
                 # VMs share memory only if they map it from a template, not after a boot or a restore.
                 values |= needs_columns(demand(old.spec))
+            if origin == TEMPLATE or not_forked is not None:
+                values["not_forked"] = None if not_forked is None else storable(not_forked)
             if reset:
                 values |= {"generation": old.generation + 1, "reset_to": None}
             return cluster_from(await write_cluster(transaction, old.id, values))

@@ -56,6 +56,7 @@ def cluster_from(row: Row[Any]) -> Cluster:
         traffic=row.traffic,
         active_at=row.active_at,
         fence=row.fence,
+        not_forked=row.not_forked,
     )
 
 

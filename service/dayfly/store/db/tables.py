@@ -99,6 +99,7 @@ clusters = Table(
     Column("shape", String(64)),
     # Number of claims (domain/cluster/fencing.py).
     Column("fence", BIG, nullable=False, server_default="0"),
+    Column("not_forked", Text),
     partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
     partial("ix_clusters_due_at", "due_at", where=PLANNED),
