@@ -23,7 +23,7 @@ REMOVAL_SECONDS = 120
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[Host]:
-    with own_host("dayfly/k8s-debian:latest") as host:
+    with own_host("dayfly/k8s-debian:latest", "dayfly/bare:latest") as host:
         yield host
 
 
