@@ -9,10 +9,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import insert
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.errors import BadName, IdempotencyKeyReused, InvalidRequest, NameTaken, NotFound
 from dayfly.store import IdempotencyKey, NewCluster, Store
+from dayfly.store.db import tables
 from dayfly.store.db.ids import new_name
 from dayfly.vocabulary import CLUSTER_NAME
 from tests.store.helpers import admit_all, claim_new, claim_one, create, move
@@ -84,6 +86,36 @@ async def test_an_idempotency_key_makes_one_cluster(store: Store) -> None:
     assert other.id != results[0][0].id
 
 
+async def test_an_idempotency_key_belongs_to_its_owner(store: Store) -> None:
+    def asked(owner: str) -> tuple[NewCluster, IdempotencyKey]:
+        return NewCluster(None, make_spec(), owner=owner), IdempotencyKey("k" * 200, f"f{owner}", owner)
+
+    made = {owner: (await store.clusters.create(*asked(owner)))[0].id for owner in ("default", "one", "o" * 63)}
+    assert len(set(made.values())) == 3
+    for owner, id_ in made.items():
+        again, created = await store.clusters.create(*asked(owner))
+        assert (again.id, created) == (id_, False)
+        found = await store.clusters.find_by_idempotency_key(asked(owner)[1])
+        assert found is not None
+        assert found.id == id_
+    assert await store.clusters.find_by_idempotency_key(asked("nobody")[1]) is None
+
+
+async def test_a_key_of_an_older_release_belongs_to_the_owner_of_its_cluster(store: Store) -> None:
+    made, _ = await store.clusters.create(NewCluster(None, make_spec(), owner="one"))
+    async with store._database.write() as transaction:
+        row = {"key": "key", "fingerprint": "f", "cluster_id": made.id, "created_at": transaction.now}
+        await transaction.connection.execute(insert(tables.idempotency_keys).values(row))
+    found = await store.clusters.find_by_idempotency_key(IdempotencyKey("key", "f", "one"))
+    assert found is not None
+    assert found.id == made.id
+    assert await store.clusters.find_by_idempotency_key(IdempotencyKey("key", "f", "two")) is None
+    other, created = await store.clusters.create(
+        NewCluster(None, make_spec(), owner="two"), IdempotencyKey("key", "another", "two")
+    )
+    assert (other.owner, created) == ("two", True)
+
+
 async def test_a_refused_creation_leaves_nothing(store: Store) -> None:
     await create(store, "demo")
     key = IdempotencyKey("key", "fingerprint")
@@ -153,6 +185,15 @@ async def test_listing_by_labels_and_phases(store: Store) -> None:
     assert await listed(labels={"team": "1"}) == []
     assert await listed(phases={Phase.PROVISIONING}) == ["b"]
     assert await listed(phases={Phase.DELETED, Phase.PENDING}, labels={"team": "x"}) == ["a", "d"]
+
+
+async def test_any_number_of_labels_is_one_condition(store: Store) -> None:
+    # One condition for each label exceeds SQLite's depth of expressions at 1,000 labels.
+    labels = {f"label-{number}": "x" for number in range(1200)}
+    await create(store, "all", labels=labels)
+    await create(store, "few", labels=dict(list(labels.items())[:-1]))
+    await create(store, "other", labels={**labels, "label-0": "y"})
+    assert [cluster.name for cluster in (await store.clusters.list(labels=labels)).clusters] == ["all"]
 
 
 async def test_a_deletion_may_be_requested_again(store: Store) -> None:

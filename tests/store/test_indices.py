@@ -27,6 +27,10 @@ QUESTIONS: dict[str, tuple[Callable[[Store], Awaitable[object]], set[str]]] = {
     "a page of an owner": (lambda store: store.clusters.list(owner="me"), {"ix_clusters_owner_created_at_id"}),
     "a page of a label": (
         lambda store: store.clusters.list(labels={"a": "b"}),
+        {"ix_clusters_living_created_at_id", "sqlite_autoindex_clusters_1", "ix_labels_key_value_cluster_id"},
+    ),
+    "a page of two labels": (
+        lambda store: store.clusters.list(labels={"a": "b", "c": "d"}),
         {"ix_clusters_living_created_at_id", "sqlite_autoindex_clusters_1", "sqlite_autoindex_labels_1"},
     ),
     "the queue": (lambda store: store.admission.queue(), {"ix_clusters_queue", "ix_clusters_reserved"}),

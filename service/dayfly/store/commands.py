@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from hashlib import sha256
 from typing import Final, Literal
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
+
+DEFAULT_OWNER: Final = "default"
+"""The owner of whoever names none."""
 
 
 class Unset(Enum):
@@ -29,7 +33,7 @@ class NewCluster:
 
     name: str | None
     spec: ClusterSpec
-    owner: str = "default"
+    owner: str = DEFAULT_OWNER
     hold: Hold | None = None
     memory_factor: float = 1.0
     """Memory overcommit of forks (domain/scheduling/resources.demand)."""
@@ -70,10 +74,21 @@ class PoolChange:
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A caller's key for one request; `fingerprint` is the SHA-256 of the canonical request body."""
+    """A caller's key for one request; `fingerprint` is the SHA-256 of the canonical request body.
+
+    The key belongs to `owner`: the same key of another owner is another key.
+    """
 
     key: str
     fingerprint: str
+    owner: str = DEFAULT_OWNER
+
+    @property
+    def stored(self) -> str:
+        """The key in the database, which has one column for both. No caller's key has a space."""
+        if self.owner == DEFAULT_OWNER:
+            return self.key
+        return f"{self.owner} {sha256(self.key.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)

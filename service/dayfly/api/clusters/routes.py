@@ -36,6 +36,9 @@ router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 _ADDED_FIELDS: Final = ("isolation", "idle_seconds")
 """Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
 
+MAX_FILTERS: Final = 32
+"""Values of one repeated query parameter."""
+
 Wait = Annotated[
     WaitFor | None,
     Query(
@@ -77,13 +80,13 @@ async def create_cluster(
             min_length=1,
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
-            description="A repeated request with the same key and body returns the cluster of the first request; with "
-            "another body it is rejected (idempotency_key_reused).",
+            description="A repeated request with the same key, owner and body returns the cluster of the first "
+            "request; with another body it is rejected (idempotency_key_reused).",
         ),
     ] = None,
 ) -> Cluster | Response:
     """Create a cluster. The response does not wait for it: wait with `GET /v1/clusters/{cluster}?wait=ready`."""
-    key = IdempotencyKey(idempotency_key, _fingerprint(wanted)) if idempotency_key else None
+    key = IdempotencyKey(idempotency_key, _fingerprint(wanted), wanted.owner) if idempotency_key else None
     if (
         key is not None
         and not dry_run
@@ -134,8 +137,12 @@ async def list_clusters(
     request: Request,
     response: Response,
     services: Services,
-    label: Annotated[list[str], Query(description="`key=value`; clusters that have all given labels.")] = [],  # noqa: B006
-    phase: Annotated[list[Phase], Query(description="Any of the given phases. Default: all but `deleted`.")] = [],  # noqa: B006
+    label: Annotated[
+        list[str], Query(max_length=MAX_FILTERS, description="`key=value`; clusters that have all given labels.")
+    ] = [],  # noqa: B006
+    phase: Annotated[
+        list[Phase], Query(max_length=MAX_FILTERS, description="Any of the given phases. Default: all but `deleted`.")
+    ] = [],  # noqa: B006
     owner: Annotated[
         str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Clusters of this owner.")
     ] = None,
@@ -144,7 +151,10 @@ async def list_clusters(
     ] = None,
     purpose: Annotated[
         list[Purpose],
-        Query(description="Any of the given purposes. Default: callers' clusters, not those of templates and pools."),
+        Query(
+            max_length=MAX_FILTERS,
+            description="Any of the given purposes. Default: callers' clusters, not those of templates and pools.",
+        ),
     ] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]+$")] = None,

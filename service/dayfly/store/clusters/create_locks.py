@@ -29,7 +29,7 @@ async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None
 
     The key comes first: a transaction that holds a name never waits for a key, so two transactions cannot deadlock.
     """
-    locks = [(_KEYS, key.key)] if key is not None else []
+    locks = [(_KEYS, key.stored)] if key is not None else []
     locks += [(_NAMES, name)] if name is not None else []
     if transaction.connection.dialect.name == "postgresql":
         for kind, text in locks:

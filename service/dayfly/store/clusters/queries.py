@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -108,8 +108,8 @@ class ClusterQueries(StorePart):
             query = query.where(clusters.c.name == name)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
-        for key, value in (labels or {}).items():
-            query = query.where(_labelled(key, value))
+        if labels:
+            query = query.where(_labelled(labels))
         if cursor is not None:
             query = query.where(_after(cursor))
         # Ids first: sorting thousands of whole rows for a page is slow.
@@ -168,8 +168,10 @@ class ClusterQueries(StorePart):
 async def _find_by_idempotency_key(connection: AsyncConnection, key: IdempotencyKey) -> Cluster | None:
     """Raises IdempotencyKeyReused."""
     keys = tables.idempotency_keys
-    query = select(keys.c.fingerprint, clusters).join_from(keys, clusters).where(keys.c.key == key.key)
-    row = (await connection.execute(query)).one_or_none()
+    # Older releases stored the key alone, whoever's it was.
+    known = keys.c.key.in_({key.stored, key.key})
+    query = select(keys.c.fingerprint, clusters).join_from(keys, clusters).where(known, clusters.c.owner == key.owner)
+    row = (await connection.execute(query)).first()
     if row is None:
         return None
     if row.fingerprint != key.fingerprint:
@@ -186,7 +188,12 @@ async def _record(
         raise NameTaken(f"a cluster named {new.name} exists")
     cluster = await _insert_or_take(transaction, new, may_wait=may_wait)
     if cluster is not None and key is not None:
-        used = {"key": key.key, "fingerprint": key.fingerprint, "cluster_id": cluster.id, "created_at": transaction.now}
+        used = {
+            "key": key.stored,
+            "fingerprint": key.fingerprint,
+            "cluster_id": cluster.id,
+            "created_at": transaction.now,
+        }
         await connection.execute(insert(tables.idempotency_keys).values(used))
     return cluster
 
@@ -219,11 +226,12 @@ def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:
     return and_(tables.LIVING, matching) if phases else tables.LIVING
 
 
-def _labelled(key: str, value: str) -> ColumnElement[bool]:
-    labels = tables.labels
-    # Correlated: the scan stops at a full page, even if thousands of clusters have the label.
-    same = (labels.c.cluster_id == clusters.c.id, labels.c.key == key, labels.c.value == value)
-    return exists().where(*same).correlate(clusters)
+def _labelled(labels: Mapping[str, str]) -> ColumnElement[bool]:
+    """Clusters that have all of `labels`. One subquery, however many labels there are."""
+    table = tables.labels
+    # Correlated: the scan stops at a full page, even if thousands of clusters have the labels.
+    same = (table.c.cluster_id == clusters.c.id, tuple_(table.c.key, table.c.value).in_(sorted(labels.items())))
+    return select(func.count()).where(*same).correlate(clusters).scalar_subquery() == len(labels)
 
 
 def _cursor(row: Row[Any]) -> str:
