@@ -186,6 +186,12 @@ async def test_a_body_too_large_that_does_not_say_so(http: httpx.AsyncClient) ->
     check_problem(answer, 413, "body_too_large")
 
 
+async def test_a_target_too_long(http: httpx.AsyncClient) -> None:
+    query = "&".join(f"label=k{number}=v" for number in range(1000))
+    check_problem(await http.get(f"/v1/clusters?{query}"), 414, "uri_too_long")
+    check_problem(await http.get(f"/v1/clusters/{'a' * 9000}"), 414, "uri_too_long")
+
+
 @pytest.mark.parametrize("declared", [None, "text/plain", "application/x-www-form-urlencoded"])
 async def test_json_has_to_be_declared(http: httpx.AsyncClient, declared: str | None) -> None:
     headers = {"Content-Type": declared} if declared else {}
@@ -246,6 +252,9 @@ async def test_a_method_that_is_not_possible(http: httpx.AsyncClient) -> None:
         "label==b",
         "label=a=1&label=a=2",
         "label=a=%00",
+        "&".join(f"label=k{number}=v" for number in range(33)),
+        "phase=ready&" * 33,
+        "purpose=cluster&" * 33,
         "cursor=x",
         "cursor=" + "y" * 201,
         "cursor=%00",

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dayfly.api.held_answers import HeldAnswers
 from dayfly.clock import SystemClock
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
@@ -122,3 +123,22 @@ async def test_following_a_deleted_cluster_ends(http: httpx.AsyncClient, identit
 async def test_no_watch_is_left(http: httpx.AsyncClient, identity: str, worker: Worker, store: Store) -> None:
     await held(http, "/v1/clusters/demo?wait=ready&timeout=60", worker.make())
     assert not store._database.notifier._watches
+
+
+async def test_a_process_holds_so_many_answers_and_no_more(
+    infrastructure: Outside, store: Store, identity: str, worker: Worker
+) -> None:
+    url = "/v1/clusters/demo?wait=ready&timeout=60"
+    async with http_client(infrastructure.services(store, held=HeldAnswers(1))) as http:
+
+        async def others() -> None:
+            for waiting in (url, "/v1/clusters/demo/events?after=100&wait=60"):
+                refused = await http.get(waiting)
+                assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
+                assert int(refused.headers["Retry-After"]) > 0
+            # Who does not wait, is answered; and so is who changed something.
+            assert (await http.get("/v1/clusters/demo?wait=ready&timeout=0")).json()["phase"] == "pending"
+            assert (await http.delete("/v1/clusters/demo?wait=deleted&timeout=60")).json()["desired"] == "absent"
+
+        await held(http, url, others())
+        assert (await http.get(url)).status_code == 200

@@ -66,16 +66,18 @@ _PROBLEMS: Final = {
     403: "`foreign_origin`",
     404: "`not_found`, `no_kubernetes`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
+    408: "`body_too_slow`",
     413: "`body_too_large`",
+    414: "`uri_too_long`",
     415: "`unsupported_media_type`",
     421: "`host_not_allowed`",
     422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `capacity`, "
     "`too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
-    503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, `unready`",
+    503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, `too_many_waits`, `unready`",
 }
-_ALWAYS: Final = {403, 421, 500}
+_ALWAYS: Final = {403, 414, 421, 500}
 
 
 def create_api(services: ApiServices) -> FastAPI:
@@ -135,7 +137,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     if "{" in path:
         statuses.add(404)
     if method in {"post", "patch"}:
-        statuses |= {400, 409, 413, 415}
+        statuses |= {400, 408, 409, 413, 415}
     if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (method == "delete" and "/checkpoints/" in path):
         statuses.add(409)
     if path.endswith("/console"):

@@ -13,6 +13,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from dayfly.api.engine_lookups import EngineLookups
+from dayfly.api.held_answers import HeldAnswers
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
 from dayfly.domain.cluster.model import Cluster, MachineMemory
@@ -63,6 +64,7 @@ class ApiServices:
     allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
+    held: HeldAnswers = field(default_factory=HeldAnswers)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: held responses end with the present state."""
 

@@ -46,10 +46,15 @@ async def hold(
 ) -> T:
     """The first result of `look` that is `enough`.
 
-    The last result after `timeout_seconds`, if the caller left, or if the service stops.
+    The last result after `timeout_seconds`, if the caller left, or if the service stops. Where no further answer may be
+    held, the first result of a request that changed something; a GET raises TooManyWaits.
     """
     deadline = services.clock.monotonic() + timeout_seconds
-    with services.store.watch(cluster_id) as watch:
+    if timeout_seconds > 0 and services.held.full:
+        if request.method != "GET":
+            return await look()  # the request is carried out: nobody may believe that it was refused
+        services.held.check()
+    with services.held.one(), services.store.watch(cluster_id) as watch:
         while True:
             seen = await look()
             remaining = deadline - services.clock.monotonic()
@@ -60,17 +65,15 @@ async def hold(
 
 async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
     """`chunks`, until the service stops."""
-    while True:
 
-        async def following() -> tuple[T, ...]:
-            async for chunk in chunks:
-                return (chunk,)
-            return ()
+    async def following() -> tuple[T, ...]:
+        async for chunk in chunks:
+            return (chunk,)
+        return ()
 
-        found = await _unless_closing(services, following())
-        if not found:
-            return
-        yield found[0]
+    with services.held.one():
+        while found := await _unless_closing(services, following()):
+            yield found[0]
 
 
 async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:

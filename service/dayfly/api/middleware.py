@@ -20,13 +20,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly.api import problems
-from dayfly.api.request_checks import MAX_BODY_BYTES, refuse_body, refuse_host, refuse_origin
+from dayfly.api.request_checks import MAX_BODY_BYTES, refuse_body, refuse_host, refuse_origin, refuse_target
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
 }
+BODY_SECONDS: Final = 20.0
+"""A body must arrive within so long."""
 _log = structlog.get_logger(__name__)
 
 
@@ -50,6 +52,7 @@ class Gate:
     app: ASGIApp
     allowed_hosts: frozenset[str] | None
     closing: asyncio.Event
+    body_seconds: float = BODY_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,13 +69,20 @@ class Gate:
             await send(message)
 
         try:
-            refusal = refuse_host(scope, headers, self.allowed_hosts) or refuse_origin(scope, headers)
+            refusal = (
+                refuse_target(scope) or refuse_host(scope, headers, self.allowed_hosts) or refuse_origin(scope, headers)
+            )
             if refusal is None:
-                body = await _read(receive, headers)
-                if body is None:
-                    return  # the caller left before the end of the body
-                refusal = refuse_body(scope, headers, body)
-                receive = _Replayed(body, receive)
+                try:
+                    async with asyncio.timeout(self.body_seconds):
+                        body = await _read(receive, headers)
+                except TimeoutError:
+                    refusal = _too_slow(scope, self.body_seconds)
+                else:
+                    if body is None:
+                        return  # the caller left before the end of the body
+                    refusal = refuse_body(scope, headers, body)
+                    receive = _Replayed(body, receive)
             await (refusal or self.app)(scope, receive, send_secured)
         except ClientDisconnect:
             _log.info("the caller left before the commit", method=scope["method"], path=scope["path"])
@@ -88,6 +98,13 @@ class Gate:
             if started:
                 raise RuntimeError(f"request {problems.request_id()} failed after its response had begun") from error
             await problems.internal_problem(scope)(scope, receive, send_secured)
+
+
+def _too_slow(scope: Scope, seconds: float) -> Response:
+    detail = f"The request's body did not arrive within {seconds:g} s."
+    return problems.problem_response(
+        scope, 408, "body_too_slow", "The body is too slow", detail, headers={"Connection": "close"}
+    )
 
 
 def _stopping(scope: Scope) -> Response:

@@ -29,6 +29,7 @@ _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.InvalidRequest: 422,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.TooManyWaits: 503,
     errors.InfrastructureError: 503,
     errors.Internal: 500,
     errors.Failure: 502,

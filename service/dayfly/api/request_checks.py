@@ -17,6 +17,8 @@ from starlette.types import Scope
 from dayfly.api import problems
 
 MAX_BODY_BYTES: Final = 64 * 1024
+MAX_TARGET_BYTES: Final = 8 * 1024
+"""Of path and query together: a filter has at most 32 values."""
 
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 """Values of Sec-Fetch-Site of requests that no foreign page makes: `none` is the address bar."""
@@ -42,6 +44,14 @@ def refuse_origin(scope: Scope, headers: Headers) -> Response | None:
         return None
     detail = "A web page of another origin made this request, as its header Origin or Sec-Fetch-Site says."
     return problems.problem_response(scope, 403, "foreign_origin", "The request comes from another origin", detail)
+
+
+def refuse_target(scope: Scope) -> Response | None:
+    """414 for a path and query of over MAX_TARGET_BYTES."""
+    if len(scope["path"]) + len(scope["query_string"]) <= MAX_TARGET_BYTES:
+        return None
+    detail = f"Path and query of a request have at most {MAX_TARGET_BYTES} bytes."
+    return problems.problem_response(scope, 414, "uri_too_long", "The request's target is too long", detail)
 
 
 def refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:

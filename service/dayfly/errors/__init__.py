@@ -14,6 +14,7 @@
     │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
     │   ├── NameTaken             a living cluster or a pool has the name       name_taken
     │   └── NotReady              the cluster is not ready                      not_ready
+    ├── TooManyWaits              this server holds enough answers            too_many_waits      (HTTP 503)
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable

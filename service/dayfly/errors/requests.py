@@ -81,3 +81,9 @@ class NotReady(Conflict):
     """The cluster is not ready."""
 
     code = "not_ready"
+
+
+class TooManyWaits(DayflyError):
+    """Too many requests wait on this server."""
+
+    code = "too_many_waits"

@@ -79,6 +79,8 @@ async def get_console(
     follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
     """The end of a node's serial console output; with `follow`, new output, too."""
+    if follow:
+        services.held.check()
     printed = b""
     if tail_bytes:
         printed = await services.lookups.bounded(_printed(cluster, node.name, tail_bytes, services))
