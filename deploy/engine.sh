@@ -25,19 +25,29 @@ has_systemd() { [[ -d /run/systemd/system ]]; }
 # A kernel without AppArmor has no such file.
 has_apparmor() { [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; }
 
-# The path of the socket that Docker's command uses; empty where it is no file (tcp://, ssh://).
-engine_socket() {
-    case ${DOCKER_HOST:-unix:///var/run/docker.sock} in
-        unix://*) printf '%s' "${DOCKER_HOST:-unix:///var/run/docker.sock}" | sed 's,^unix://,,' ;;
-    esac
+DEFAULT_ENGINE=unix:///var/run/docker.sock
+
+# The engine's address as Docker's command finds it: DOCKER_HOST, the current context, the default.
+engine_address() {
+    if [[ -n ${DOCKER_HOST:-} ]]; then
+        say "$DOCKER_HOST"
+    else
+        docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || say "$DEFAULT_ENGINE"
+    fi
 }
+
+# Whether an engine is named that is not the default one.
+names_engine() { [[ $(engine_address) != "$DEFAULT_ENGINE" ]]; }
+
+# The path of the socket that Docker's command uses; empty where it is no file (tcp://, ssh://).
+engine_socket() { engine_address | sed -n 's,^unix://,,p'; }
 
 # The package that has Docker's command: up to Debian 12 it is a part of the engine's. An engine without it comes from a
 # later Debian, whatever apt has been told so far.
 client_package() { if apt_knows docker-cli || is_installed docker.io; then say docker-cli; else say docker.io; fi; }
 
 # Whether an engine is on this machine, or named: whatever its state, no other one is installed beside it.
-has_engine() { [[ -n ${DOCKER_HOST:-} || -S $(engine_socket) ]] || command -v dockerd >/dev/null; }
+has_engine() { names_engine || [[ -S $(engine_socket) ]] || command -v dockerd >/dev/null; }
 
 # What apt-get has to install so that there is an engine and its command, one package a line.
 engine_packages() {
@@ -59,7 +69,7 @@ ensure_engine() {
         hash -r
         if engine_answers; then return; fi
     fi
-    if [[ -n ${DOCKER_HOST:-} || $ENGINE_SAYS == *"permission denied"* ]] || ! command -v dockerd >/dev/null; then
+    if names_engine || [[ $ENGINE_SAYS == *"permission denied"* ]] || ! command -v dockerd >/dev/null; then
         explain_engine
         return 1
     fi
@@ -127,8 +137,8 @@ explain_engine() {
             say "this user may not open the engine's socket $socket: $(group_command "$(socket_group)")" ;;
         *)
             say "${ENGINE_SAYS:-no answer}"
-            if [[ -n ${DOCKER_HOST:-} ]]; then
-                say "the engine at $DOCKER_HOST does not answer: start it, or set DAYFLY_DOCKER_HOST (DOCKER_HOST) to another"
+            if names_engine; then
+                say "the engine at $(engine_address) does not answer: start it, or set DAYFLY_DOCKER_HOST (DOCKER_HOST) to another"
             elif ! command -v dockerd >/dev/null; then
                 say "a client is here, but no engine answers at $socket: start the engine that belongs to it," \
                     "name its address in DOCKER_HOST, or install one (apt-get install docker.io)"

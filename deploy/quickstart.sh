@@ -120,7 +120,7 @@ check_access() {
     elif command -v docker >/dev/null; then
         missing+=("an engine that answers")
         explain_engine
-        if [[ -z ${DOCKER_HOST:-} ]] && command -v dockerd >/dev/null; then
+        if ! names_engine && command -v dockerd >/dev/null; then
             if has_systemd; then commands+=("sudo systemctl start docker"); else commands+=("sudo dockerd &"); fi
         fi
     fi

@@ -5,15 +5,20 @@ Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/v
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import re
 import secrets
 import socket
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from dayfly.vocabulary import IMAGE_REFERENCE
 
 _PROCESS = secrets.token_hex(3)
 """Distinguishes processes with the same host name and pid: containers may share both."""
@@ -27,10 +32,72 @@ RENAMED: Final = {"DAYFLY_STRAY_GRACE_SECONDS": "DAYFLY_ORPHAN_GRACE_SECONDS"}
 """Variables of 0.2.0 with another name: one that is set is refused, because it would have no effect."""
 
 
-class Settings(BaseSettings):
-    """The settings of this installation."""
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+WholeSeconds = Annotated[int, Field(gt=0, le=10**9)]
+Ratio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+Reserve = Annotated[int, Field(ge=0, le=2**30)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
-    model_config = SettingsConfigDict(env_prefix="DAYFLY_", frozen=True)
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_INSTANCE: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_DATABASES: Final = ("postgresql+asyncpg://…", "sqlite+aiosqlite:///…")
+_ENGINE_SCHEMES: Final = ("tcp", "http", "https", "ssh")
+
+
+def _ip_address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("must be an IP address, such as 127.0.0.1 or ::1") from None
+    return value
+
+
+def _host_name(value: str) -> str:
+    try:
+        return value if _HOST_NAME.fullmatch(value) else _ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a host name nor an IP address; write neither port nor scheme") from None
+
+
+def _is_engine(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        port_is_valid = url.port is None or url.port > 0
+    except ValueError:
+        return False
+    if url.scheme == "unix":
+        return not url.netloc and len(url.path) > 1
+    return url.scheme in _ENGINE_SCHEMES and bool(url.hostname) and port_is_valid
+
+
+def _host_name_or_any(value: str) -> str:
+    return value if value == "*" else _host_name(value)
+
+
+def _list(value: Any) -> Any:
+    """A list is written as `a,b`, or in JSON as older releases required."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("write a list as lab.example,10.0.0.5") from None
+    return [one.strip() for one in value.split(",") if one.strip()]
+
+
+Address = Annotated[str, AfterValidator(_ip_address)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(_list)]
+
+
+class Settings(BaseSettings):
+    """The settings of this installation. An empty variable is as an unset one."""
+
+    model_config = SettingsConfigDict(env_prefix="DAYFLY_", env_ignore_empty=True, frozen=True)
 
     state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
     """Folder of the SQLite database and of the cached KVM probe."""
@@ -41,10 +108,10 @@ class Settings(BaseSettings):
     instance: str = "default"
     """The installation's name, which labels its containers, networks and volumes. Unique on an engine."""
 
-    listen_address: str = "127.0.0.1"
-    listen_port: int = 8700
-    host_names: tuple[str, ...] = ()
-    """Accepted host names in requests' Host header, in addition to loopback's; `["*"]` accepts any."""
+    listen_address: Address = "127.0.0.1"
+    listen_port: Port = 8700
+    host_names: HostNames = ()
+    """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
 
     docker_host: str | None = None
     """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""
@@ -52,9 +119,9 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     )
     """The file with `docker login`'s logins of registries, for pushes and pulls of images."""
-    publish_address: str = "127.0.0.1"
+    publish_address: Address = "127.0.0.1"
     """The host address of clusters' published ports. Any address but loopback exposes the ports to the network."""
-    advertise_host: str | None = None
+    advertise_host: HostName | None = None
     """The host name in endpoints shown to callers; unset: `publish_address`."""
     port_range: str | None = None
     """The range of clusters' published ports, as `40000-40999`; unset: 20000-29999, outside of the kernel's ephemeral
@@ -73,64 +140,64 @@ class Settings(BaseSettings):
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""
 
-    boot_limit_seconds: float | None = Field(default=None, gt=0)
+    boot_limit_seconds: Seconds | None = None
     """Timeout of a node's boot, until SSH answers; unset: by accelerator (domain/cluster/timeouts.py)."""
 
-    worker_concurrency: int = 16
+    worker_concurrency: Count = 16
     """Clusters that one worker process reconciles concurrently."""
-    lease_seconds: float = 30.0
+    lease_seconds: Seconds = 30.0
     """Duration of a lease, renewed after a third: other workers take over a dead worker's clusters after this time."""
-    step_attempts: int = 3
+    step_attempts: Count = 3
     """Attempts of a step with retryable errors before the cluster fails."""
-    retry_backoff_seconds: float = 2.0
+    retry_backoff_seconds: Pause = 2.0
     """Back-off before the second attempt of a step; doubled before each further attempt."""
-    restart_limit: int = Field(default=5, ge=0)
+    restart_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Restarts in a row of an exited VM before its cluster fails."""
-    restart_backoff_seconds: float = 1.0
+    restart_backoff_seconds: Pause = 1.0
     """Back-off before the restart of a VM; doubled for each restart in a row."""
-    restart_window_seconds: float = 3600.0
+    restart_window_seconds: Seconds = 3600.0
     """After so long without an exit, the count of restarts in a row begins again."""
-    poll_seconds: float = 5.0
+    poll_seconds: Seconds = 5.0
     """How often workers poll for work, in case a notification was lost."""
-    survey_seconds: float = 60.0
+    survey_seconds: Seconds = 60.0
     """How often the engine's objects are compared with the records, in addition to engine events and the start."""
 
-    cpu_overcommit: float = Field(default=4.0, gt=0)
+    cpu_overcommit: Ratio = 4.0
     """vCPUs of clusters for each logical CPU of the host."""
-    memory_overcommit: float = Field(default=1.0, gt=0)
+    memory_overcommit: Ratio = 1.0
     """MiB of clusters for each MiB of the host's memory beyond the reserve."""
-    disk_overcommit: float = Field(default=4.0, gt=0)
+    disk_overcommit: Ratio = 4.0
     """GiB of clusters for each GiB of the host's disk beyond the reserve. Disks are thin; few are ever full."""
-    fork_memory_overcommit: float = Field(default=1.0, ge=1)
+    fork_memory_overcommit: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = 1.0
     """MiB of a template's forks for each MiB reserved: forks share the pages that they have not written. 1: a fork's
     whole memory is reserved."""
-    reserve_memory_mib: int = Field(default=1024, ge=0)
+    reserve_memory_mib: Reserve = 1024
     """The host's memory that is not for clusters."""
-    reserve_disk_gib: int = Field(default=5, ge=0)
+    reserve_disk_gib: Reserve = 5
     """The host's disk that is not for clusters."""
-    pressure_limit_percent: float = Field(default=60.0, gt=0)
+    pressure_limit_percent: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 60.0
     """Above this pressure (PSI, or load on a kernel without PSI) clusters boot one after the other."""
 
-    max_ttl_seconds: int = 7 * 24 * 3600
+    max_ttl_seconds: WholeSeconds = 7 * 24 * 3600
     """The longest time to live, extensions included."""
-    default_ttl_seconds: int | None = Field(default=None, gt=0)
+    default_ttl_seconds: WholeSeconds | None = None
     """The time to live of requests without one; unset: such clusters do not expire."""
-    max_hold_seconds: int = 24 * 3600
+    max_hold_seconds: WholeSeconds = 24 * 3600
     """The longest hold, from the time of its request."""
     template_auto: bool = False
     """Build a template for every shape that a cluster without a template has."""
-    template_max_age_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
+    template_max_age_seconds: Seconds = 7 * 24 * 3600.0
     """An older template is retired, and rebuilt if it is in use."""
-    template_unused_seconds: float = Field(default=3 * 24 * 3600.0, gt=0)
+    template_unused_seconds: Seconds = 3 * 24 * 3600.0
     """A template without a new fork for so long is retired, unless a pool needs it."""
-    template_retry_seconds: float = Field(default=3600.0, ge=0)
+    template_retry_seconds: Pause = 3600.0
     """Back-off before a failed template is rebuilt automatically."""
-    pool_retry_seconds: float = Field(default=60.0, ge=0)
+    pool_retry_seconds: Pause = 60.0
     """Back-off before a failed pool member is replaced."""
 
-    orphan_grace_seconds: float = Field(default=600.0, ge=0)
+    orphan_grace_seconds: Pause = 600.0
     """Grace period of objects with this installation's label whose owner was never on record; then they are removed."""
-    history_seconds: float = 30 * 24 * 3600.0
+    history_seconds: Pause = 30 * 24 * 3600.0
     """How long the record of a deleted cluster is kept, with its steps and events."""
 
     log_format: Literal["console", "json"] = "console"
@@ -155,21 +222,50 @@ class Settings(BaseSettings):
             raise ValueError("a port range has the form 40000-40999")
         return value
 
+    @field_validator("instance")
+    @classmethod
+    def _check_instance(cls, value: str) -> str:
+        if not _INSTANCE.fullmatch(value):
+            raise ValueError("must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: str | None) -> str | None:
+        # The value may hold a password: no message quotes it.
+        if value is not None and not any(re.fullmatch(f"{re.escape(form[:-1])}.+", value) for form in _DATABASES):
+            raise ValueError(f"must be {' or '.join(_DATABASES)}")
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _check_engine(cls, value: str | None) -> str | None:
+        if value is not None and not _is_engine(value):
+            raise ValueError("must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")
+        return value
+
+    @field_validator("bake_base")
+    @classmethod
+    def _check_bake_base(cls, value: str) -> str:
+        if not IMAGE_REFERENCE.fullmatch(value):
+            raise ValueError("must be the name of an image, such as debian:bookworm-slim")
+        return value
+
+    @model_validator(mode="after")
+    def _check_ttl(self) -> Self:
+        if self.default_ttl_seconds is not None and self.default_ttl_seconds > self.max_ttl_seconds:
+            raise ValueError(
+                f"DAYFLY_DEFAULT_TTL_SECONDS is {self.default_ttl_seconds}, more than DAYFLY_MAX_TTL_SECONDS, "
+                f"{self.max_ttl_seconds}"
+            )
+        return self
+
     @field_validator("debian_mirror", "debian_security_mirror")
     @classmethod
     def _check_mirror(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+", value):
             raise ValueError("a mirror is a URI as in an apt source: https://mirror.example/debian, file:/srv/debian")
         return value
-
-    @property
-    def engine_address(self) -> tuple[str, str | None]:
-        """The engine's URL and its source, an environment variable (None: Docker's default)."""
-        if self.docker_host is not None:
-            return self.docker_host, "DAYFLY_DOCKER_HOST"
-        if given := os.environ.get("DOCKER_HOST"):
-            return given, "DOCKER_HOST"
-        return "unix:///var/run/docker.sock", None
 
     def environment(self, *names: str) -> dict[str, str]:
         """Environment variables that pass these settings to another process; unset settings are left out."""

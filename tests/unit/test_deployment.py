@@ -40,7 +40,7 @@ def test_the_unit_names_only_settings_that_exist() -> None:
 
 
 def test_clusters_expire_by_default(services: dict[str, Any]) -> None:
-    assert services["api"]["environment"]["DAYFLY_DEFAULT_TTL_SECONDS"] == "${DAYFLY_DEFAULT_TTL_SECONDS:-86400}"
+    assert services["api"]["environment"]["DAYFLY_DEFAULT_TTL_SECONDS"] == "${DAYFLY_DEFAULT_TTL_SECONDS-86400}"
     assert "\nEnvironment=DAYFLY_DEFAULT_TTL_SECONDS=86400\n" in UNIT.read_text()
 
 

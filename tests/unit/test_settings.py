@@ -29,3 +29,85 @@ def test_an_invalid_value_is_told_with_its_variable(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAYFLY_LISTEN_PORT", "many")
     with pytest.raises(CommandError, match=r"^DAYFLY_LISTEN_PORT: Input should be a valid integer"):
         server_settings()
+
+
+WRONG = {
+    "state_dir": (),
+    "cache_dir": (),
+    "docker_config": (),
+    "database_url": (
+        "mysql://u:secret@host/x",
+        "postgresql://host/x",
+        "dayfly.db",
+        "postgresql+asyncpg://",
+        "sqlite+aiosqlite:///",
+    ),
+    "instance": ("A", "a b", "-", "a" * 64),
+    "listen_address": ("here", "127.0.0.1:80", "1.2.3"),
+    "host_names": ("lab.example:8700", "http://lab.example", "a b", "a..b", "[a", '["a", 1]', "*.example"),
+    "docker_host": (
+        "/var/run/docker.sock",
+        "unix://",
+        "unix://a/b",
+        "npipe://x",
+        "tcp://:99999",
+        "tcp://h:x",
+        "tcp://",
+    ),
+    "publish_address": ("lab.example", "0"),
+    "advertise_host": ("http://lab.example", "lab.example:80", "-"),
+    "port_range": ("40000", "2-1", "0-1", "1-65536", "a-b"),
+    "debian_mirror": ("mirror.example", "http://mirror.example/a b"),
+    "debian_security_mirror": ("mirror.example",),
+    "bake_base": ("UPPER", "a/../b", "a:b:c"),
+    "accelerator": ("fast",),
+    "template_auto": ("perhaps",),
+    "log_format": ("xml",),
+    "log_level": ("loud",),
+}
+"""Setting that is no number → values that are refused. Any path may be a folder."""
+
+
+def test_each_setting_that_is_no_number_is_in_the_table() -> None:
+    schema = Settings.model_json_schema()["properties"]
+    kinds = {
+        name: {one.get("type") for one in field.get("anyOf", [field])} - {"null"} for name, field in schema.items()
+    }
+    assert {name for name, found in kinds.items() if found.isdisjoint({"integer", "number"})} == WRONG.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in WRONG])
+@pytest.mark.parametrize("value", ["-1", "1e30", "inf", "nan", "many", "9" * 30])
+def test_each_number_has_bounds(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DAYFLY_{name.upper()}", value)
+    with pytest.raises(CommandError, match=rf"^DAYFLY_{name.upper()}: [^\n]+$"):
+        server_settings()
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_each_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DAYFLY_{name.upper()}", value)
+    with pytest.raises(CommandError, match=rf"^DAYFLY_{name.upper()}: [^\n]+$") as refused:
+        server_settings()
+    assert "secret" not in str(refused.value.detail)
+    assert "Value error" not in str(refused.value.detail)
+
+
+def test_a_list_is_written_with_commas_or_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written in ("lab.example, 10.0.0.5", '["lab.example", "10.0.0.5"]'):
+        monkeypatch.setenv("DAYFLY_HOST_NAMES", written)
+        assert server_settings().host_names == ("lab.example", "10.0.0.5")
+    monkeypatch.setenv("DAYFLY_HOST_NAMES", "*")
+    assert server_settings().allowed_hosts is None
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_as_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"DAYFLY_{name.upper()}", "")
+    assert server_settings() == Settings()
+
+
+def test_a_default_time_to_live_over_the_longest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYFLY_DEFAULT_TTL_SECONDS", "700000")
+    with pytest.raises(CommandError, match=r"^DAYFLY_DEFAULT_TTL_SECONDS is 700000, more than DAYFLY_MAX_TTL_SECONDS"):
+        server_settings()

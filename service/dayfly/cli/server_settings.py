@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dayfly.cli.errors import CommandError
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.settings import Settings
 
 
@@ -16,10 +17,12 @@ def server_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise CommandError("bad_settings", "; ".join(map(_sentence, error.errors(include_input=False)))) from error
+        sentence = "; ".join(map(_sentence, error.errors(include_input=False)))
+        raise CommandError("bad_settings", sentence, exit_code=ExitCode.USAGE) from error
 
 
 def _sentence(wrong: ErrorDetails) -> str:
+    message = wrong["msg"].removeprefix("Value error, ")
     if not wrong["loc"]:
-        return wrong["msg"].removeprefix("Value error, ")  # not of one variable: the message names it
-    return f"DAYFLY_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+        return message  # not of one variable: the message names it
+    return f"DAYFLY_{str(wrong['loc'][0]).upper()}: {message}"

@@ -31,7 +31,7 @@ class Subject:
 
     `probe` finds the accelerator, None when there is no image to boot; `ping_database` raises DayflyError.
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
-    `engine_address` is the engine's URL and its source (Settings.engine_address).
+    `engine_address` is the engine's URL and its source (drivers/docker/engine_address.py); None: there is none.
     `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
     """
 
@@ -43,7 +43,7 @@ class Subject:
     wanted: Literal["auto", "kvm", "tcg"]
     state_dir: Path
     cache_dir: Path
-    engine_address: tuple[str, str | None] = ("unix:///var/run/docker.sock", None)
+    engine_address: tuple[str, str | None] | None = ("unix:///var/run/docker.sock", None)
     needed_suites: tuple[NeededSuite, ...] = ()
     find_sources: FindSources | None = None
     host: Host = field(default_factory=Host)
@@ -82,6 +82,8 @@ async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
             info = await subject.engine_info()
     except (DayflyError, TimeoutError) as error:
         reason = _text(error, f"the engine did not answer within {PATIENCE_SECONDS:.0f} s")
+        if subject.engine_address is None:
+            return None, Check("engine", "fail", reason, "correct it, or unset it")
         return None, engine_down(subject.host, *subject.engine_address, reason)
     found = f"{info.name} {info.version} on Linux {info.kernel}; API {info.api_version}, oldest {info.min_api_version}"
     found += f"; image store: {info.image_store}"

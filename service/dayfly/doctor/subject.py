@@ -11,7 +11,9 @@ from dayfly.clock import SystemClock
 from dayfly.doctor.examine import Subject
 from dayfly.doctor.packages import needed_suites
 from dayfly.domain.cluster.naming import LABEL_IMAGE
+from dayfly.drivers.docker.engine_address import engine_address
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
+from dayfly.errors import EngineUnavailable
 from dayfly.images.apt import find_sources
 from dayfly.images.apt_sources import Mirrors
 from dayfly.settings import Settings
@@ -40,10 +42,18 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             wanted=settings.accelerator,
             state_dir=settings.state_dir,
             cache_dir=settings.cache_dir,
-            engine_address=settings.engine_address,
+            engine_address=_address(settings),
             needed_suites=needed_suites(),
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
         )
+
+
+def _address(settings: Settings) -> tuple[str, str | None] | None:
+    try:
+        found = engine_address(settings.docker_host)
+    except EngineUnavailable:
+        return None  # the engine's driver says why
+    return found.url, found.source
 
 
 async def _probe(infrastructure: Infrastructure) -> AcceleratorAnswer | None:

@@ -6,6 +6,7 @@ aiohttp wants a running loop, and an engine that is down must not keep Dayfly fr
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import UnixConnector
 
 from dayfly.drivers.docker import engine_info
+from dayfly.drivers.docker.engine_address import EngineAddress, engine_address
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.errors import EngineRefused, EngineUnavailable
 
@@ -23,7 +25,7 @@ _PING_SECONDS: Final = 10.0
 
 
 class DockerClient:
-    """`docker_host` is `unix://…`, `tcp://…` or `ssh://…`; None: the docker command's default."""
+    """`docker_host` is `unix://…`, `tcp://…` or `ssh://…`; None: the docker command's (engine_address.py)."""
 
     def __init__(self, docker_host: str | None) -> None:
         self._docker_host = docker_host
@@ -34,12 +36,12 @@ class DockerClient:
     def get(self) -> Docker:
         """The client. Raises EngineUnavailable when there is no engine at the address."""
         if self._docker is None:
+            address = engine_address(self._docker_host)
             try:
-                self._docker, self._connector = _open(self._docker_host)
-            except (AssertionError, ValueError, DockerError) as error:
-                # Without a URL aiodocker looks for a socket, and asserts that it found one.
-                where = self._docker_host or "DOCKER_HOST, the current context or /var/run/docker.sock"
-                raise EngineUnavailable(f"no engine at {where}: is docker running?") from error
+                self._docker, self._connector = _open(address)
+            except (ValueError, DockerError) as error:
+                where = f"{address.url} ({address.source or 'the default'})"
+                raise EngineUnavailable(f"no engine at {where}: {error}") from error
         return self._docker
 
     @property
@@ -94,13 +96,15 @@ class DockerClient:
             await connector.close()
 
 
-def _open(docker_host: str | None) -> tuple[Docker, UnixConnector | None]:
+def _open(address: EngineAddress) -> tuple[Docker, UnixConnector | None]:
     """A client, and the connector that must be closed with it.
 
     Every wait for a container and every event stream holds a connection. aiohttp allows 100 by default: with many
     clusters all further calls would wait. So the limit is lifted for a socket of this host.
     """
-    found = Docker(docker_host)
+    tls = address.tls()
+    url = re.sub("^(tcp|http)://", "https://", address.url) if tls is not None else address.url
+    found = Docker(url, ssl_context=tls)
     if not isinstance(found.connector, UnixConnector):
         return found, None
     connector = UnixConnector(found.connector.path, limit=0)
