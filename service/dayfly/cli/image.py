@@ -82,9 +82,14 @@ def push(
 
 
 @app.command()
-def pull(source: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="host:5000/dayfly/bare:1")]) -> None:
-    """Pull a node image from a registry, and tag it as its bake did."""
-    run_command(_pull(source, server_settings()))
+def pull(
+    source: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="host:5000/dayfly/bare:1, or …@sha256:…")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Its name here. Default: that of its recipe.")
+    ] = None,
+) -> None:
+    """Pull a node image from a registry, and tag it dayfly/NAME:latest, as its bake did."""
+    run_command(_pull(source, name, server_settings()))
 
 
 async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> None:
@@ -169,8 +174,8 @@ async def _push(image: str, target: str, settings: Settings) -> None:
     typer.echo(f"pushed {target}")
 
 
-async def _pull(source: str, settings: Settings) -> None:
+async def _pull(source: str, name: str | None, settings: Settings) -> None:
     with TransferView(Console()) as view:
         async with open_tools(settings) as tools:
-            pulled = await pull_image(tools.images, source, view.show)
-    typer.echo(f"dayfly/{pulled.manifest.recipe}:latest is {pulled.info.id}")
+            pulled = await pull_image(tools.images, source, view.show, name=name)
+    typer.echo(f"dayfly/{name or pulled.manifest.recipe}:latest is {pulled.info.id}")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import structlog
 from pydantic import ValidationError
 
-from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference
+from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference, split_tag
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
-from dayfly.errors import ImageMissing, NotANodeImage
+from dayfly.errors import BadName, EngineRefused, ImageMissing, NotANodeImage
+from dayfly.vocabulary import IMAGE_REFERENCE
+
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_DIGEST: Final = re.compile(r"[0-9a-f]{12,64}")
+_RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
+"""Repositories of Dayfly's own images under `dayfly/`, with `*-base` and `test-*`."""
+
+_log = structlog.get_logger(__name__)
 
 OnProgress = Callable[[TransferProgress], None]
 
@@ -42,8 +53,13 @@ async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageM
     try:
         info = await images.inspect(reference)
     except ImageMissing as error:
-        hint = f"{error.message}; `dayfly image list` shows what there is, `dayfly image bake` makes one"
-        raise ImageMissing(hint) from error
+        # The engine's words are not for callers: they may tell of addresses behind it.
+        _log.info("no such image", reference=reference, reason=error.message)
+        hint = "`dayfly image list` shows what there is, `dayfly image bake` makes one"
+        raise ImageMissing(f"there is no image {reference} on this engine; {hint}") from error
+    except EngineRefused as error:
+        _log.warning("the engine refused to show an image", reference=reference, reason=error.message)
+        raise EngineRefused(f"the engine refused to show image {reference}; the server's log says why") from error
     label = info.labels.get(LABEL_IMAGE)
     if label is None:
         raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
@@ -73,23 +89,53 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
             await images.remove(target)
 
 
-async def pull_image(images: ImageStore, source: str, on_progress: OnProgress) -> NodeImage:
-    """Pull a node image from a registry and tag it `dayfly/<recipe>:<digest>` and `:latest`.
+async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *, name: str | None = None) -> NodeImage:
+    """Pull a node image from a registry and tag it `dayfly/<name>:<digest>` and `:latest`.
 
-    Raises NotANodeImage (the pulled image is removed again), ImageMissing, EngineRefused, EngineUnavailable.
+    `name`: None: that of its recipe, if that is the last part of the repository in `source`: an image must not choose
+    which image of this engine it replaces. The engine verifies a digest in `source`.
+    Raises BadName, NotANodeImage (the pulled image is removed again), ImageMissing, EngineRefused, EngineUnavailable.
     """
+    if not IMAGE_REFERENCE.fullmatch(source) or source.startswith("sha256:"):
+        raise BadName(f"{source!r} is not the reference of an image in a registry")
+    if name is not None:
+        _check_name(name)
     async for progress in images.pull(source):
         on_progress(progress)
     info = await images.inspect(source)
     try:
         manifest = _require_node_image(info, source)
-    except NotANodeImage:
+        tags = [f"dayfly/{name or _own_name(manifest, source)}:{tag}" for tag in (_bake(manifest, source), "latest")]
+    except (NotANodeImage, BadName):
         await images.remove(source)
         raise
-    for tag in (manifest.digest[:12], "latest"):
-        await images.tag(info.id, f"dayfly/{manifest.recipe}:{tag}")
-    await images.remove(source)
+    for tag in tags:
+        await images.tag(info.id, tag)
+    if source not in tags:
+        await images.remove(source)
     return NodeImage(await images.inspect(info.id), manifest)
+
+
+def _own_name(manifest: ImageManifest, source: str) -> str:
+    _check_name(manifest.recipe)
+    last = split_tag(source)[0].rpartition("/")[2]
+    if last != manifest.recipe:
+        raise BadName(f"the image at {source} is of recipe {manifest.recipe}, not {last}: choose its name with --as")
+    return manifest.recipe
+
+
+def _bake(manifest: ImageManifest, source: str) -> str:
+    """The tag that names the bake."""
+    if not _DIGEST.fullmatch(manifest.digest):
+        raise NotANodeImage(f"the manifest of {source} has no valid digest")
+    return manifest.digest[:12]
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadName(f"{name!r} cannot be the name of a node image: 1 to 40 lower-case letters, digits and hyphens")
+    if name in _RESERVED or name.endswith("-base") or name.startswith("test-"):
+        raise BadName(f"{name} cannot be the name of a node image: dayfly/{name} is an image of Dayfly's own")
 
 
 def _require_node_image(info: ImageInfo, name: str) -> ImageManifest:

@@ -6,7 +6,7 @@ import pytest
 
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.drivers.interfaces import TransferProgress
-from dayfly.errors import EngineRefused, ImageMissing, NotANodeImage
+from dayfly.errors import BadName, DayflyError, EngineRefused, ImageMissing, NotANodeImage
 from dayfly.images.node_images import list_images, pull_image, push_image, resolve_image
 from dayfly.testing.fakes import FakeImages
 from tests.support.specs import make_manifest
@@ -36,6 +36,74 @@ async def test_what_was_pushed_is_pulled_elsewhere_under_its_own_names(images: F
     pulled = await pull_image(elsewhere, TARGET, ignore)
     assert pulled.manifest == MANIFEST
     assert set(pulled.info.references) == {"dayfly/bare:latest", "dayfly/bare:0123456789ab"}
+
+
+@pytest.mark.parametrize(
+    "recipe", ["service", "toolbox", "postgres", "baker", "x-base", "test-x", "../x", "", "a/b", "A"]
+)
+async def test_a_pulled_image_cannot_call_itself_as_dayflys_own(images: FakeImages, recipe: str) -> None:
+    source = f"127.0.0.1:5000/dayfly/{recipe if recipe.islower() and '/' not in recipe else 'x'}:1"
+    hostile = FakeImages().add_node_image("x:1", MANIFEST.model_copy(update={"recipe": recipe}).model_dump_json())
+    images.registry[source] = hostile
+    with pytest.raises(BadName):
+        await pull_image(images, source, ignore)
+    with pytest.raises(ImageMissing):
+        await images.inspect(source)
+    with pytest.raises(BadName):
+        await pull_image(images, source, ignore, name=recipe)
+    assert [image.references for image in images.stored.values()] == [("dayfly/bare:latest",)]
+
+
+async def test_a_pulled_image_replaces_no_image_that_was_not_named(images: FakeImages) -> None:
+    source = "127.0.0.1:5000/lab/k8s:1"
+    another = MANIFEST.model_copy(update={"digest": "f" * 64})
+    images.registry[source] = FakeImages().add_node_image("x:1", another.model_dump_json())
+    before = await images.inspect("dayfly/bare:latest")
+    with pytest.raises(BadName, match="is of recipe bare, not k8s: choose its name with --as"):
+        await pull_image(images, source, ignore)
+    assert await images.inspect("dayfly/bare:latest") == before
+    pulled = await pull_image(images, source, ignore, name="lab-bare")
+    assert set(pulled.info.references) == {"dayfly/lab-bare:latest", f"dayfly/lab-bare:{'f' * 12}"}
+    assert await images.inspect("dayfly/bare:latest") == before
+
+
+@pytest.mark.parametrize("digest", ["", "short", "../../../../x", "0123456789AB"])
+async def test_a_pulled_image_without_a_digest_is_refused(images: FakeImages, digest: str) -> None:
+    hostile = MANIFEST.model_copy(update={"digest": digest})
+    images.registry[TARGET] = FakeImages().add_node_image("x:1", hostile.model_dump_json())
+    with pytest.raises(NotANodeImage):
+        await pull_image(images, TARGET, ignore)
+    with pytest.raises(ImageMissing):
+        await images.inspect(TARGET)
+
+
+async def test_an_image_is_pulled_by_its_digest(images: FakeImages) -> None:
+    source = f"127.0.0.1:5000/dayfly/bare@sha256:{'a' * 64}"
+    await push_image(images, "bare", TARGET, ignore)
+    images.registry[source] = images.registry[TARGET]
+    assert set((await pull_image(images, source, ignore)).info.references) == {
+        "dayfly/bare:latest",
+        "dayfly/bare:0123456789ab",
+    }
+
+
+@pytest.mark.parametrize("source", ["a/../b", "", "a b", "sha256:" + "a" * 64, "http://x/y", "x@sha256:12"])
+async def test_what_is_no_reference_is_not_pulled(images: FakeImages, source: str) -> None:
+    with pytest.raises(BadName):
+        await pull_image(images, source, ignore)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [(ImageMissing("dial tcp 10.0.0.5:22"), ImageMissing), (EngineRefused("10.0.0.5"), EngineRefused)],
+)
+async def test_the_engines_words_are_not_repeated(
+    images: FakeImages, refusal: DayflyError, kind: type[DayflyError]
+) -> None:
+    images.fail_next("inspect", refusal)
+    with pytest.raises(kind) as refused:
+        await resolve_image(images, "dayfly/bare:latest")
+    assert "10.0.0.5" not in refused.value.message
 
 
 async def test_a_push_that_fails_leaves_no_tag(images: FakeImages) -> None:

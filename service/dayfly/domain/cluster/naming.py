@@ -61,11 +61,15 @@ def image_reference(name: str) -> str:
     repository, tag = split_tag(name)
     if "/" not in repository:
         repository = f"{_IMAGE_REPOSITORY}/{repository}"
-    return f"{repository}:{tag}"
+    return f"{repository}{'@' if '@' in name else ':'}{tag}"
 
 
 def split_tag(reference: str) -> tuple[str, str]:
-    """`host:5000/a/b:tag` → (`host:5000/a/b`, `tag`); the tag is `latest` when there is none."""
-    head, slash, last = reference.rpartition("/")
+    """`host:5000/a/b:tag` → (`host:5000/a/b`, `tag`); the tag is `latest` when there is none.
+
+    A digest takes the tag's place, as in the engine's API: `a/b:tag@sha256:…` → (`a/b`, `sha256:…`).
+    """
+    named, at, digest = reference.partition("@")
+    head, slash, last = named.rpartition("/")
     name, colon, tag = last.partition(":")
-    return f"{head}{slash}{name}", tag if colon else "latest"
+    return f"{head}{slash}{name}", digest if at else tag if colon else "latest"

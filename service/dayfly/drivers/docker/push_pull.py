@@ -51,7 +51,8 @@ async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | N
     """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
     repository, tag = split_tag(reference)
     if podman:
-        path, params = _PULL_OF_PODMAN, {"reference": f"{repository}:{tag}"} | _without_tls(reference, podman=True)
+        named = f"{repository}{'@' if '@' in reference else ':'}{tag}"
+        path, params = _PULL_OF_PODMAN, {"reference": named} | _without_tls(reference, podman=True)
     else:
         path, params = "images/create", {"fromImage": repository, "tag": tag}
     async for progress in _run(docker, _Transfer("pulling", reference, path, params, podman), logins):

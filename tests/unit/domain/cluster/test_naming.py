@@ -24,6 +24,9 @@ def test_image_references_are_made_whole(name: str, reference: str) -> None:
 
 def test_a_registrys_port_is_no_tag() -> None:
     assert split_tag("host:5000/a/b") == ("host:5000/a/b", "latest")
+    assert split_tag("host:5000/a/b@sha256:12") == ("host:5000/a/b", "sha256:12")
+    assert split_tag("a/b:1@sha256:12") == ("a/b", "sha256:12")
+    assert image_reference("bare@sha256:12") == "dayfly/bare@sha256:12"
 
 
 @pytest.mark.parametrize("name", ["a", "demo", "ci-1234", "a" * 40])
