@@ -165,6 +165,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         resolve_image=partial(resolve_image, infrastructure.images),
         template_key_of=infrastructure.accelerators.template_key,
         host_capacity=host.capacity,
+        engine_versions=partial(_engine_versions, engine),
         machine_memory=drivers.machines.memory,
         read_console=partial(read_console, engine),
         follow_console=partial(follow_console, engine),
@@ -176,6 +177,11 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
     )
+
+
+async def _engine_versions(engine: DockerEngine) -> Mapping[str, str]:
+    info = await engine.info()
+    return {name: getattr(info, name) for name in ("name", "version", "api_version", "kernel", "image_store")}
 
 
 def worker_jobs(

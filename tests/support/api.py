@@ -140,13 +140,17 @@ class Orphans:
 
 @dataclass
 class Checks:
-    """A readiness check that can be told to fail."""
+    """An engine's readiness check and versions, which can be told to fail."""
 
     error: DayflyError | None = None
 
     async def __call__(self) -> None:
         if self.error is not None:
             raise self.error
+
+    async def versions(self) -> Mapping[str, str]:
+        await self()
+        return {"name": "Docker", "version": "26.1", "api_version": "1.45", "kernel": "6.1", "image_store": "overlay2"}
 
 
 @dataclass
@@ -166,6 +170,7 @@ class Outside:
             "store": store,
             "resolve_image": self.images.resolve,
             "host_capacity": self.host.capacity,
+            "engine_versions": self.engine.versions,
             "machine_memory": self.memory.read,
             "read_console": self.consoles.read,
             "follow_console": self.consoles.follow,

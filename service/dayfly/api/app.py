@@ -23,7 +23,7 @@ from dayfly.api.clusters import (
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.pools import routes as pools
 from dayfly.api.system import routes as system
-from dayfly.api.system import routes_orphans
+from dayfly.api.system import routes_orphans, routes_status
 from dayfly.api.templates import routes as templates
 
 _DESCRIPTION: Final = """\
@@ -59,6 +59,7 @@ _ROUTES: Final = (
     templates,
     pools,
     routes_orphans,
+    routes_status,
     system,
 )
 _PROBLEMS: Final = {
@@ -132,7 +133,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans")):
+    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans", "/v1/status")):
         statuses |= {422, 503}
     if "{" in path:
         statuses.add(404)

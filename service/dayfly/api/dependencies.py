@@ -47,6 +47,8 @@ class ApiServices:
     """domain.template.template_key, of a specification and its owner, on this host. Raises ImageMissing."""
     host_capacity: Callable[[], Awaitable[Resources]]
     """What the host of the nodes has in all; remembered by the implementation, for a request waits for it."""
+    engine_versions: Callable[[], Awaitable[Mapping[str, str]]]
+    """What the engine says of itself now: `name`, `version`, `api_version`, `kernel`, `image_store`."""
     machine_memory: Callable[[str], Awaitable[MachineMemory]]
     """What the VM in a container has of the host's memory. Raises VmExited, ContainerExited, CommandFailed."""
     read_console: Callable[[str, str, int], Awaitable[bytes]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -27,7 +27,7 @@ class EngineLookups:
     seconds: float = LOOKUP_SECONDS
     unfinished: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def bounded(self, lookup: Coroutine[Any, Any, T]) -> T:
+    async def bounded(self, lookup: Awaitable[T]) -> T:
         """The result of `lookup`. Raises EngineUnavailable after `seconds`."""
         task = asyncio.ensure_future(lookup)
         try:

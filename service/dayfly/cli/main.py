@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "template": _Lazy("dayfly.cli.template", "app", "Create, show and delete templates of clusters."),
     "pool": _Lazy("dayfly.cli.pool", "app", "Keep paused clusters ready for the next caller."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
+    "status": _Lazy("dayfly.cli.status", "status", "Show the host's capacity and who uses it, the queue, the engine."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
     "version": _Lazy("dayfly.cli.version", "version", "Show the versions of this command and of the server."),
     "openapi": _Lazy("dayfly.cli.serve", "openapi", "Print the API's OpenAPI document.", hidden=True),

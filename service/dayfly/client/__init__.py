@@ -34,6 +34,7 @@ from dayfly.schemas.clusters import (
 )
 from dayfly.schemas.nodes import Node, NodeMemory, SshAccess
 from dayfly.schemas.pools import Period, Pool, PoolCondition
+from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, Version
 from dayfly.schemas.templates import Parents, Template, TemplateError
 
@@ -68,6 +69,7 @@ __all__ = [
     "SizeRequest",
     "Spec",
     "SshAccess",
+    "Status",
     "Step",
     "Template",
     "TemplateError",

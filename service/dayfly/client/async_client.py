@@ -8,6 +8,7 @@ from dayfly.client.async_waits import AsyncWaits
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
 from dayfly.schemas.pools import Pool, PoolList
+from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
 from dayfly.schemas.templates import Template, TemplateList
 
@@ -66,6 +67,10 @@ class AsyncClient(AsyncWaits):
     async def remove_orphans(self) -> tuple[Orphan, ...]:
         """Remove all orphans; those with an `error` are still there."""
         return (await self._read(OrphanList, "DELETE", "/v1/orphans", hold_seconds=_REMOVAL_SECONDS)).orphans
+
+    async def status(self) -> Status:
+        """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""
+        return await self._read(Status, "GET", "/v1/status")
 
     async def version(self) -> Version:
         """The server's release."""

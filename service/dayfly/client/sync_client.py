@@ -9,6 +9,7 @@ from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given,
 from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
 from dayfly.schemas.pools import Pool, PoolList
+from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
 from dayfly.schemas.templates import Template, TemplateList
 
@@ -67,6 +68,10 @@ class Client(Waits):
     def remove_orphans(self) -> tuple[Orphan, ...]:
         """Remove all orphans; those with an `error` are still there."""
         return (self._read(OrphanList, "DELETE", "/v1/orphans", hold_seconds=_REMOVAL_SECONDS)).orphans
+
+    def status(self) -> Status:
+        """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""
+        return self._read(Status, "GET", "/v1/status")
 
     def version(self) -> Version:
         """The server's release."""

@@ -18,6 +18,7 @@ from dayfly.store.commands import (
     NewCluster,
     NewPool,
     PoolChange,
+    Usage,
 )
 from dayfly.store.notify.commit_notifier import Watch
 from dayfly.store.store import Store
@@ -32,5 +33,6 @@ __all__ = [
     "NewPool",
     "PoolChange",
     "Store",
+    "Usage",
     "Watch",
 ]

@@ -49,6 +49,12 @@ class Admission(StorePart):
             return await _read_queue(connection)
 
     @uncancellable
+    async def held(self) -> Queue:
+        """As queue(), without what waits: its cost does not grow with the number of clusters."""
+        async with self._database.read() as connection:
+            return await _read_held(connection)
+
+    @uncancellable
     async def occupants(self) -> tuple[Occupant, ...]:
         """Every cluster with reserved resources."""
         began = func.coalesce(clusters.c.admitted_at, clusters.c.created_at).label("began")
@@ -135,7 +141,13 @@ def _waiting() -> Select[Any]:
 
 
 async def _read_queue(connection: AsyncConnection) -> Queue:
-    waiting = (await connection.execute(_waiting())).all()
+    rows = (await connection.execute(_waiting())).all()
+    waiting = tuple(Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in rows)
+    return replace(await _read_held(connection), waiting=waiting)
+
+
+async def _read_held(connection: AsyncConnection) -> Queue:
+    """With nothing waiting."""
     has = select(
         clusters.c.owner,
         *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
@@ -149,13 +161,7 @@ async def _read_queue(connection: AsyncConnection) -> Queue:
     for row in disks:
         shares[row.owner] += Resources(disk_gib=row.disk_gib)
     saved_bytes = (await connection.execute(_SAVED_BYTES)).scalar_one()
-    return Queue(
-        saved_gib=math.ceil(saved_bytes / _GIB),
-        waiting=tuple(
-            Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in waiting
-        ),
-        held=dict(shares),
-    )
+    return Queue(waiting=(), held=dict(shares), saved_gib=math.ceil(saved_bytes / _GIB))
 
 
 def _wanted(row: Row[Any]) -> Resources:

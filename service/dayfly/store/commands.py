@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final, Literal
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
-from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
 
@@ -126,3 +126,15 @@ class Claim:
     owner: str
     at: datetime
     due_at: datetime | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The number of an owner's clusters of one purpose in one phase; of these, those in the queue, since when."""
+
+    owner: str
+    purpose: Purpose
+    phase: Phase
+    clusters: int
+    waiting: int
+    waiting_since: datetime | None

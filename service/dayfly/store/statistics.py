@@ -13,6 +13,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
+from dayfly.store.commands import Usage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.tables import clusters, pools, templates
@@ -45,6 +46,21 @@ class Statistics(StorePart):
             found = (await connection.execute(members)).all()
         none = {(name, state): 0 for name in names.values() for state in _STATES}
         return none | {(names[row.pool_id], row.state): row.number for row in found if row.pool_id in names}
+
+    @uncancellable
+    async def usage(self) -> tuple[Usage, ...]:
+        """The numbers of clusters that are not deleted, by owner, purpose and phase."""
+        columns = clusters.c
+        grouped = (columns.owner, columns.purpose, columns.phase)
+        queued = case((tables.QUEUED, 1), else_=0)
+        since = func.min(case((tables.QUEUED, columns.created_at)), type_=UtcDateTime()).label("since")
+        query = select(*grouped, func.count().label("number"), func.sum(queued).label("waiting"), since)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.where(tables.LIVING).group_by(*grouped).order_by(*grouped))
+            return tuple(
+                Usage(row.owner, Purpose(row.purpose), Phase(row.phase), row.number, int(row.waiting), row.since)
+                for row in rows
+            )
 
     @uncancellable
     async def count_templates(self) -> Mapping[TemplatePhase, int]:
