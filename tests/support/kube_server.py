@@ -31,7 +31,7 @@ class KubeServer:
     """Objects by kind and name; `put` and `drop` reach open watches."""
 
     def __init__(self) -> None:
-        kinds = ("nodes", "serviceaccounts", "pods", "leases")
+        kinds = ("nodes", "serviceaccounts", "pods", "leases", "events")
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.refusals: list[tuple[int, str]] = []
         """Answers to the next new pods: status and message."""
@@ -49,6 +49,14 @@ class KubeServer:
         self.accepts_tokens = True
         self.tried: list[dict[str, Any]] = []
         """The pods of dry runs."""
+        self.logs: dict[tuple[str, str], str] = {}
+        """Container and whether of its previous run (`true`, `false`) → its log."""
+        self.raw: dict[str, bytes] = {}
+        """Answers to lists by kind, in place of the objects."""
+        self.hanging: set[str] = set()
+        """Kinds whose lists are never answered."""
+        self.asked: list[str] = []
+        """The paths of lists and logs."""
         self._version = 100
         self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
 
@@ -91,8 +99,25 @@ class KubeServer:
         only = request.query_params.get("fieldSelector", "").removeprefix("metadata.name=")
         if "watch" in request.query_params:
             return StreamingResponse(self._watch(kind, only), media_type="application/json")
+        self.asked.append(request.url.path)
+        if kind in self.hanging:
+            await asyncio.Event().wait()
+        if kind in self.raw:
+            return Response(self.raw[kind], media_type="application/json")
         items = [item for name, item in self.objects[kind].items() if only in {"", name}]
-        return JSONResponse({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+        start, limit = int(request.query_params.get("continue", 0)), int(request.query_params.get("limit", len(items)))
+        metadata = {"resourceVersion": str(self._version)}
+        if start + limit < len(items):
+            metadata["continue"] = str(start + limit)
+        return JSONResponse({"metadata": metadata, "items": items[start : start + limit]})
+
+    async def log(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        assert request.query_params["tailLines"] == "200"
+        kept = self.logs.get((request.query_params["container"], request.query_params["previous"]))
+        if kept is None:
+            return JSONResponse({"message": "previous terminated container not found"}, 400)
+        return PlainTextResponse(kept)
 
     async def token(self, request: Request) -> Response:
         asked = await request.json()
@@ -160,6 +185,8 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
             Route("/api/v1/namespaces/default/serviceaccounts/default/token", kube.token, methods=["POST"]),
             Route("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", kube.collection),
             Route(pods, kube.collection, methods=["GET", "POST"]),
+            Route("/api/v1/events", kube.collection),
+            Route("/api/v1/namespaces/{namespace}/pods/{name}/log", kube.log),
             Route(pods + "/{name}", kube.one_pod, methods=["DELETE"]),
         ]
     )

@@ -94,7 +94,11 @@ def diagnostics(
         Path | None, typer.Option("--output", "-o", help="The file. Default: ./NAME-diagnostics.tar.gz, mode 0600.")
     ] = None,
 ) -> None:
-    """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id or last name."""
+    """Fetch all diagnostics of a cluster as a tarball; of a deleted cluster by its id or last name.
+
+    In the tarball: consoles, logs and events; of Kubernetes, the nodes, the pods with their reasons and restarts, the
+    events, a description of each pod that is not Ready, and the logs of containers that failed.
+    """
     target = output or Path(f"{name}-diagnostics.tar.gz")
     with Client() as client:
         write_output(target, by_last_name(client, name, client.diagnostics))

@@ -27,6 +27,8 @@ class FakeKube(Faults):
         self.registered: dict[str, dict[str, KubeNode]] = {}
         """CA of a cluster → its nodes by name."""
         self.existing_pods: list[KubePod] = []
+        self.reported: dict[str, str] = {}
+        """Further texts of each report."""
         self.pods_run: list[str] = []
         self._unready: dict[str, str] = {}
         self._stale: set[str] = set()
@@ -72,6 +74,13 @@ class FakeKube(Faults):
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
         await self._look("pods", access, timeout)
         return tuple(self.existing_pods)
+
+    async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
+        await self._enter("report")
+        if not self.reachable:
+            return {"nodes": f"not available: no answer within {timeout:g} s\n"}
+        nodes = self.registered.get(access.ca, {})
+        return {"nodes": "".join(f"node {name}\n" for name in nodes)} | self.reported
 
     async def wait_nodes_ready(
         self,

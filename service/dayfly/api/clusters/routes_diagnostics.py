@@ -28,8 +28,10 @@ _COLLECT_SECONDS: Final = 60.0
     responses={
         200: {
             "description": "A tarball: `cluster.json`, `steps.json`, `events.json` (the last 5000), `evidence/` (of "
-            "the failure), and `now/` (present consoles, logs and states; not of a deleted cluster). Each text is cut "
-            "to its last 64 KiB, the whole bundle to 8 MiB before compression.",
+            "the failure), and `now/` (present consoles, logs and states; not of a deleted cluster). In both, "
+            "`kubernetes/` has what the API server says: nodes, pods, events, descriptions of pods that are not Ready, "
+            "and logs of containers that failed. Each text is cut to its last 64 KiB, the whole bundle to 8 MiB before "
+            "compression.",
             "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
         }
     },

@@ -76,6 +76,14 @@ class KubeApi(Protocol):
         """All pods, in one request. Raises NodeNotReady when the API server does not answer."""
         ...
 
+    async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
+        """What a person asks a cluster that does not work, as short name → text.
+
+        Nodes, pods, events, descriptions of pods that are not Ready, and logs of containers that failed; each bounded.
+        Never raises: in place of what is missing is the reason.
+        """
+        ...
+
     async def wait_nodes_ready(
         self,
         access: KubeAccess,

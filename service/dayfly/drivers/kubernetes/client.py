@@ -15,6 +15,7 @@ from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
 from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import KubeHttp, watched
 from dayfly.drivers.kubernetes.pod_run import PODS, PodRun
+from dayfly.drivers.kubernetes.report import report
 from dayfly.errors import NodeNotReady, NotUsable
 
 _NODES: Final = "/api/v1/nodes"
@@ -54,6 +55,9 @@ class KubeClient:
             async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
                 pods, _ = await http.items("/api/v1/pods")
         return tuple(map(objects.pod, pods))
+
+    async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
+        return await report(access, self._clock, timeout=timeout)
 
     async def wait_nodes_ready(
         self,

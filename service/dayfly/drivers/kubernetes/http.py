@@ -68,18 +68,22 @@ class KubeHttp:
         await self._client.__aexit__(kind, error, trace)
 
     async def request(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Object | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        limit: int | None = None,
     ) -> httpx.Response:
-        """The answer, whatever its status. Raises httpx.TransportError."""
-        content = bytearray()
+        """The answer, whatever its status. Raises httpx.TransportError; so do more than `limit` bytes."""
+        content, most = bytearray(), limit or ANSWER_BYTES
         async with self._client.stream(method, path, params=params, json=body, extensions=self._extensions) as answer:
             self._note_date(answer)
             async for piece in answer.aiter_raw():
                 content += piece
-                if len(content) > ANSWER_BYTES:
-                    raise httpx.RemoteProtocolError(
-                        f"the answer to {method} {path} is longer than {ANSWER_BYTES} bytes"
-                    )
+                if len(content) > most:
+                    raise httpx.RemoteProtocolError(f"the answer to {method} {path} is longer than {most} bytes")
         return httpx.Response(answer.status_code, content=bytes(content), request=answer.request)
 
     def now(self) -> datetime:

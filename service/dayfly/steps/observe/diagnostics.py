@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Final
@@ -32,11 +32,13 @@ TEXT_BYTES: Final = 64 * 1024
 """The length of each text: its end is kept."""
 LOOK_SECONDS: Final = 30.0
 """Enough for a slow engine or an emulated node. All looks run in parallel: also the limit of the whole."""
+_KUBERNETES_SECONDS: Final = 25.0
+"""Shorter than LOOK_SECONDS: what the API server said by then is kept."""
 _LOG_LINES: Final = 1000
 _JOURNAL_LINES: Final = 400
 
-Look = Callable[[], Awaitable[str]]
-"""One text; may raise."""
+Look = Callable[[], Awaitable[str | Mapping[str, str]]]
+"""One text, or several by their names below the look's name; may raise."""
 
 
 async def collect(
@@ -54,7 +56,7 @@ async def collect(
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(_text(name, look)) for name, look in looks.items()}
     pressure = gauge.read()
-    texts = {name: task.result() for name, task in tasks.items()}
+    texts = dict(pair for name, task in tasks.items() for pair in _named(name, task.result()))
     texts["pressure"] = f"{pressure.percent:.1f} % ({pressure.source})\n"
     return {name: _shown(text, secrets) for name, text in texts.items()}
 
@@ -82,7 +84,7 @@ async def collect_now(
         await ssh.close()
 
 
-async def _text(name: str, look: Look) -> str:
+async def _text(name: str, look: Look) -> str | Mapping[str, str]:
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             return await look()
@@ -96,10 +98,17 @@ async def _text(name: str, look: Look) -> str:
         return f"not available: {type(error).__name__} in Dayfly itself; the server's log has the traceback"
 
 
+def _named(name: str, found: str | Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    if isinstance(found, str):
+        yield name, found
+    else:
+        yield from ((f"{name}/{part}", text) for part, text in found.items())
+
+
 def _shown(text: str, secrets: ClusterSecrets | None) -> str:
     """The end of `text`, from a whole line on: half a line of a key would not be recognised and redacted."""
     # Redacted before it is cut, for the same reason.
-    whole = (secrets.redact(text) if secrets is not None else text).encode()
+    whole = (secrets.redact(text) if secrets is not None else text).encode(errors="replace")
     if len(whole) <= TEXT_BYTES:
         return whole.decode()
     return whole[-TEXT_BYTES:].partition(b"\n")[2].decode(errors="replace")
@@ -122,7 +131,7 @@ class _Collector:
             looks[f"{container.node or container.role}/log"] = self._log_of(container)
         looks["net/leases"] = self._file_of(topology.net, network.LEASES)
         if self._kubernetes and self.secrets is not None:
-            looks["kubernetes.json"] = self._api_server(self.secrets)
+            looks["kubernetes"] = self._api_server(self.secrets)
         for index, node in enumerate(topology.nodes, start=1):
             looks[f"{node.node}/console"] = self._file_of(node, qemu_cmdline.CONSOLE_LOG)
             looks[f"{node.node}/qmp.json"] = self._qmp(node)
@@ -175,14 +184,11 @@ class _Collector:
         return look
 
     def _api_server(self, secrets: ClusterSecrets) -> Look:
-        async def look() -> str:
+        async def look() -> Mapping[str, str]:
             endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.API_PORT)
             if endpoint is None:
                 raise ContainerExited(f"{self.topology.net.name} publishes no API server: it is not running")
-            access, kube = kube_access(secrets, endpoint), self.drivers.kube
-            nodes = await kube.nodes(access, timeout=LOOK_SECONDS)
-            pods = await kube.pods(access, timeout=LOOK_SECONDS)
-            return _json({"nodes": [asdict(node) for node in nodes], "pods": [asdict(pod) for pod in pods]})
+            return await self.drivers.kube.report(kube_access(secrets, endpoint), timeout=_KUBERNETES_SECONDS)
 
         return look
 

@@ -55,9 +55,19 @@ async def test_a_kubernetes_cluster_tells_all() -> None:
     lab.ssh.on("--unit kubelet", CommandResult(0, "the kubelet's words", ""))
     lab.ssh.on("--unit containerd", CommandResult(0, "containerd's words", ""))
     lab.kube.registered[lab.secrets.pki["pki/ca.crt"]] = {"node01": KubeNode("node01", ready=True)}
+    lab.kube.reported["pods"] = f"crashed with {lab.secrets.bootstrap_token}\n"
     texts = await lab.collect()
     assert texts.keys() == {
-        *("containers.json", "engine.json", "kubernetes.json", "pressure", "net/log", "net/leases", "registry/log"),
+        *(
+            "containers.json",
+            "engine.json",
+            "kubernetes/nodes",
+            "kubernetes/pods",
+            "pressure",
+            "net/log",
+            "net/leases",
+            "registry/log",
+        ),
         *("node01/log", "node01/console", "node01/qmp.json", "node01/kubelet.log", "node01/containerd.log"),
         *("node02/log", "node02/console", "node02/qmp.json", "node02/kubelet.log", "node02/containerd.log"),
     }
@@ -71,7 +81,8 @@ async def test_a_kubernetes_cluster_tells_all() -> None:
     states = {c["name"]: c["state"] for c in json.loads(texts["containers.json"])["containers"]}
     assert states == dict.fromkeys(lab.engine.containers, "running")
     assert json.loads(texts["engine.json"])["version"] == lab.engine.host.version
-    assert json.loads(texts["kubernetes.json"])["nodes"][0]["name"] == "node01"
+    assert texts["kubernetes/nodes"] == "node node01\n"
+    assert texts["kubernetes/pods"] == "crashed with [token]\n"
 
 
 async def test_plain_machines_give_their_journal() -> None:
@@ -130,6 +141,18 @@ async def test_nobody_waits_longer_than_one_look(monkeypatch: pytest.MonkeyPatch
         texts = await lab.collect()
     assert texts["node01/kubelet.log"] == "not available: no answer within 0.05 s"
     assert "running" in texts["containers.json"]
+
+
+async def test_what_an_api_server_does_not_answer_keeps_nothing_else_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    await lab.start()
+    lab.kube.reachable = False
+    texts = await lab.collect()
+    assert texts["kubernetes/nodes"] == "not available: no answer within 25 s\n"
+    assert "running" in texts["containers.json"]
+    monkeypatch.setattr(diagnostics, "LOOK_SECONDS", 0.05)
+    lab.kube.block("report")
+    assert (await lab.collect())["kubernetes"] == "not available: no answer within 0.05 s"
 
 
 async def test_no_secret_is_in_any_text_even_where_the_cut_falls_into_one() -> None:
