@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import uvicorn
 
 from dayfly.api.app import create_api
+from dayfly.api.dependencies import ApiServices
 from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.store import Store
@@ -23,6 +25,20 @@ async def under_way(request: asyncio.Task[httpx.Response]) -> None:
     for _ in range(50):
         await asyncio.sleep(0)
     assert not request.done()
+
+
+@asynccontextmanager
+async def serving(services: ApiServices) -> AsyncIterator[str]:
+    """The URL of a server, which is stopped at the end of the block."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_api(services), lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+    )
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        services.closing.set()
+        server.should_exit = True
 
 
 @pytest.mark.parametrize("query", ["?wait=ready&timeout=60", "/events?after=1000&wait=60"])
@@ -38,20 +54,41 @@ async def test_held_answers_end_with_the_present_state(store: Store, infrastruct
     assert not store._database.notifier._watches
 
 
-async def test_a_followed_console_ends(store: Store, infrastructure: Outside, worker: Worker) -> None:
+async def test_a_followed_console_breaks_off(
+    store: Store, infrastructure: Outside, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its complete end would mean that the node has ended."""
+
     async def follow(_cluster: str, _node: str) -> AsyncIterator[bytes]:
         yield b"more\n"
         await asyncio.Event().wait()
 
     services = infrastructure.services(store, follow_console=follow)
-    async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+    read = b""
+    async with serving(services) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         await worker.make()
-        url = "/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7"
-        followed = group.create_task(http.get(url, timeout=PATIENCE))
-        await under_way(followed)
-        services.closing.set()
-        assert (await followed).text == "login: more\n"
+        path = "/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7"
+
+        async def read_on() -> None:
+            nonlocal read
+            async with http.stream("GET", path) as followed:
+                async for part in followed.aiter_raw():
+                    read += part
+                    if read.endswith(b"more\n"):
+                        services.closing.set()
+
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            await read_on()
+    assert read == b"login: more\n"
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_followed_console_is_complete_when_the_node_ended(store: Store, infrastructure: Outside) -> None:
+    async with serving(infrastructure.services(store)) as url, httpx.AsyncClient(base_url=url) as http:
+        await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+        followed = await http.get("/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7")
+    assert followed.text == "login: caf\u00e9\n"
 
 
 async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
@@ -65,19 +102,11 @@ async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
         raise AssertionError
 
     services = infrastructure.services(store, resolve_image=hang, lookups=EngineLookups(seconds=PATIENCE))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_api(services), lifespan="off", log_config=None, timeout_graceful_shutdown=0)
-    )
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group, httpx.AsyncClient(timeout=PATIENCE) as http:
-        serving = group.create_task(server.serve(sockets=[listener]))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/clusters"
-        create = group.create_task(http.post(url, json={"name": "demo", "image": "bare"}))
-        await asked.wait()
-        services.closing.set()
-        server.should_exit = True
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
+        async with serving(services) as url:
+            create = asyncio.create_task(http.post(f"{url}/v1/clusters", json={"name": "demo", "image": "bare"}))
+            await asked.wait()
         answer = await create
-        await serving
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert (answer.json()["code"], answer.headers["retry-after"]) == ("shutting_down", "5")
     assert "Traceback" not in caplog.text

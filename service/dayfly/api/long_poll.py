@@ -63,8 +63,12 @@ async def hold(
             await _unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
 
 
+class StreamCut(Exception):
+    """The service stops: the response has no end, so that its reader asks the next process for the rest."""
+
+
 async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
-    """`chunks`, until the service stops."""
+    """`chunks`. Raises StreamCut when the service stops before their end."""
 
     async def following() -> tuple[T, ...]:
         async for chunk in chunks:
@@ -74,6 +78,8 @@ async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> Asyn
     with services.held.one():
         while found := await _unless_closing(services, following()):
             yield found[0]
+    if found is None:
+        raise StreamCut
 
 
 async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:

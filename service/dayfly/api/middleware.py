@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly.api import problems
+from dayfly.api.long_poll import StreamCut
 from dayfly.api.request_checks import MAX_BODY_BYTES, refuse_body, refuse_host, refuse_origin, refuse_target
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -93,6 +94,9 @@ class Gate:
             _log.warning("request ended by the stop", method=scope["method"], path=scope["path"], answered=started)
             if not started:
                 await _stopping(scope)(scope, receive, send_secured)
+        except StreamCut:
+            # Not completed on purpose: uvicorn closes the connection.
+            _log.info("stream cut by the stop", method=scope["method"], path=scope["path"])
         except Exception as error:
             _log.exception("request failed", method=scope["method"], path=scope["path"])
             if started:

@@ -179,14 +179,15 @@ def console(
     name: Name,
     node: Annotated[str, typer.Argument(help="The node's name.")],
     tail_bytes: Annotated[int, typer.Option(min=0, max=1048576, help="Length of the past output.")] = 65536,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new output, too.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new output, too, until the node ends.")] = False,
 ) -> None:
     """Show the output of a node's serial console."""
     with Client() as client:
         if not follow:
             typer.echo(_of_guest(client.console(name, node, tail_bytes=tail_bytes)), nl=False)
             return
-        for text in client.follow_console(name, node, tail_bytes=tail_bytes):
+        # By its id: another cluster may take the name meanwhile.
+        for text in client.follow_console(client.get(name).id, node, tail_bytes=tail_bytes):
             typer.echo(_of_guest(text), nl=False)
 
 

@@ -170,8 +170,8 @@ class AsyncClusters(AsyncConnection):
         path = path_of("clusters", cluster, "nodes", node, "console")
         return (await self._send("GET", path, query={"tail_bytes": tail_bytes})).text
 
-    async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
-        """The same, and what it prints from now on, until the node ends."""
+    async def _console_stream(self, cluster: str, node: str, tail_bytes: int) -> AsyncIterator[str]:
+        """The end of a console's output, and new output until the node ends. Raises Unreachable if it breaks off."""
         path = path_of("clusters", cluster, "nodes", node, "console")
         query = {"tail_bytes": tail_bytes, "follow": True}
         try:

@@ -169,8 +169,8 @@ class Clusters(Connection):
         path = path_of("clusters", cluster, "nodes", node, "console")
         return (self._send("GET", path, query={"tail_bytes": tail_bytes})).text
 
-    def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
-        """The same, and what it prints from now on, until the node ends."""
+    def _console_stream(self, cluster: str, node: str, tail_bytes: int) -> Iterator[str]:
+        """The end of a console's output, and new output until the node ends. Raises Unreachable if it breaks off."""
         path = path_of("clusters", cluster, "nodes", node, "console")
         query = {"tail_bytes": tail_bytes, "follow": True}
         try:

@@ -16,9 +16,11 @@ from dayfly.client.waiting import (
     FOLLOW_SECONDS,
     HIBERNATED_SECONDS,
     HOLD_SECONDS,
+    OVERLAP_CHARACTERS,
     READY_SECONDS,
     is_over,
     longest_hold,
+    unseen,
 )
 from dayfly.schemas.clusters import Cluster, ClusterSummary, Event
 from dayfly.vocabulary import WaitFor
@@ -74,6 +76,33 @@ class Waits(Clusters):
             after = part.next_after
             if part.phase == "deleted" and not part.events:
                 return
+
+    def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
+        """The end of what a node's serial console printed, and what it prints from now on, until the node ends.
+
+        Goes on after an outage of the server of ten minutes, with what was printed meanwhile. `cluster`: an id, where
+        another cluster may take the name.
+        """
+        seen, begun = "", False
+        backoff = retries.Backoff(FOLLOW_SECONDS)
+        while True:
+            try:
+                if begun:
+                    missed = unseen(self.console(cluster, node), seen)
+                    if missed:
+                        yield missed
+                    seen = (seen + missed)[-OVERLAP_CHARACTERS:]
+                for text in self._console_stream(cluster, node, 0 if begun else tail_bytes):
+                    begun, backoff = True, retries.Backoff(FOLLOW_SECONDS)
+                    seen = (seen + text)[-OVERLAP_CHARACTERS:]
+                    yield text
+            except ClientError as error:
+                pause = backoff.pause_seconds(error) if begun and retries.may_pass(error) else None
+                if pause is None:
+                    raise
+            else:
+                return
+            retries.sync_pause(pause)
 
     def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
         """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""

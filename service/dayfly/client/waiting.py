@@ -13,7 +13,9 @@ HIBERNATED_SECONDS: Final = 600.0
 HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
 FOLLOW_SECONDS: Final = 600.0
-"""The longest outage of the server after which events are still followed."""
+"""The longest outage of the server after which events and consoles are still followed."""
+OVERLAP_CHARACTERS: Final = 1024
+"""The end of a console's output by which the place is found again after an outage."""
 
 
 def longest_hold(cluster: ClusterSummary) -> float:
@@ -21,6 +23,12 @@ def longest_hold(cluster: ClusterSummary) -> float:
     if cluster.heartbeat_interval_seconds is None:
         return HOLD_SECONDS
     return min(HOLD_SECONDS, cluster.heartbeat_interval_seconds / 3)
+
+
+def unseen(printed: str, seen: str) -> str:
+    """What a console printed after `seen`, the last that was read; all of `printed` where `seen` is not in it."""
+    _, found, rest = printed.rpartition(seen) if seen else (printed, "", "")
+    return rest if found or not seen else printed
 
 
 def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:

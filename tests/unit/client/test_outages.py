@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
 
 from dayfly.client import ApiError, AsyncClient, Client, ClusterFailed, Unreachable, retries
+from dayfly.client.waiting import unseen
 from tests.unit.client.test_lifetime import CLUSTER
 
 PROBLEM = {"Content-Type": "application/problem+json", "Retry-After": "3"}
@@ -117,6 +118,63 @@ def test_following_goes_on_over_outages() -> None:
     )
     with Client(transport=script.transport) as client:
         assert [one.message for one in client.follow("demo")] == ["ready"]
+
+
+class Breaking(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A response that breaks off after `parts`."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.parts
+        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
+
+
+def console_script() -> Script:
+    return Script(
+        httpx.Response(200, stream=Breaking(b"login: ", b"one\n")),
+        *outages(),
+        httpx.Response(200, text="boot\nlogin: one\ntwo\n"),
+        httpx.ConnectError("refused"),
+        httpx.Response(200, text="boot\nlogin: one\ntwo\nthree\n"),
+        httpx.Response(200, text="four\n"),
+    )
+
+
+def test_following_a_console_goes_on_with_what_was_printed_meanwhile() -> None:
+    script = console_script()
+    with Client(transport=script.transport) as client:
+        assert "".join(client.follow_console("demo", "node01")) == "login: one\ntwo\nthree\nfour\n"
+    followed = [dict(one.url.params) for one in script.requests if "follow" in one.url.params]
+    assert [one["tail_bytes"] for one in followed] == ["65536", "0", "0"]
+
+
+async def test_the_async_client_follows_a_console_over_outages() -> None:
+    async with AsyncClient(transport=console_script().transport) as client:
+        texts = [text async for text in client.follow_console("demo", "node01")]
+    assert "".join(texts) == "login: one\ntwo\nthree\nfour\n"
+
+
+def test_following_a_console_ends_with_the_first_failure_and_dayflys_own_no(pauses: list[float]) -> None:
+    with Client(transport=Script(httpx.ConnectError("refused")).transport) as client, pytest.raises(Unreachable):
+        list(client.follow_console("demo", "node01"))
+    script = Script(httpx.Response(200, stream=Breaking(b"x")), problem(404, "not_found"))
+    with Client(transport=script.transport) as client, pytest.raises(ApiError, match="not_found"):
+        list(client.follow_console("demo", "node01"))
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize(
+    ("printed", "seen", "rest"),
+    [("a\nb\n", "a\n", "b\n"), ("a\na\nb", "a\n", "b"), ("c\n", "a\n", "c\n"), ("c\n", "", ""), ("", "a", "")],
+)
+def test_what_a_console_printed_meanwhile(printed: str, seen: str, rest: str) -> None:
+    assert unseen(printed, seen) == rest
 
 
 def test_whoever_waits_sends_heartbeats() -> None:

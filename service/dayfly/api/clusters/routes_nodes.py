@@ -78,7 +78,10 @@ async def get_console(
     ] = 65536,
     follow: Annotated[bool, Query(description="Stream new output, too, until the node ends.")] = False,
 ) -> Response:
-    """The end of a node's serial console output; with `follow`, new output, too."""
+    """The end of a node's serial console output; with `follow`, new output, too.
+
+    A followed response is complete when the node has ended. When the service stops, the connection breaks: ask again.
+    """
     if follow:
         services.held.check()
     printed = b""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from dayfly.domain.cluster import naming, qemu_cmdline
 from dayfly.drivers.interfaces import ContainerEngine
+from dayfly.errors import ContainerExited, ContainerRemoved
 
 
 async def read_console(engine: ContainerEngine, cluster_id: str, node: str, tail_bytes: int) -> bytes:
@@ -18,6 +19,9 @@ async def read_console(engine: ContainerEngine, cluster_id: str, node: str, tail
 async def follow_console(engine: ContainerEngine, cluster_id: str, node: str) -> AsyncIterator[bytes]:
     """New console output, until the node ends."""
     connect = ["socat", "-", f"UNIX-CONNECT:{qemu_cmdline.CONSOLE_SOCKET}"]
-    async with engine.open(naming.container_name(cluster_id, node), connect) as stream:
-        while chunk := await stream.read():
-            yield chunk
+    try:
+        async with engine.open(naming.container_name(cluster_id, node), connect) as stream:
+            while chunk := await stream.read():
+                yield chunk
+    except (ContainerExited, ContainerRemoved):
+        return  # the node does not run: it prints nothing more
