@@ -80,7 +80,7 @@ async def test_an_operator_removes_orphans_without_grace_and_is_told_of_those_th
         ("unknown", "0123456789ab", "", None),
         ("stuck", "0123456789ab", "", None),
     }
-    removed = {one.resource.name: one.error for one in await collector.remove_orphans()}
+    removed = {one.resource.name: one.error for one in await collector.remove_orphans(found)}
     assert removed["unknown"] is None
     assert "stuck" in str(removed["stuck"])
     assert everything(world) == {("container", "stuck")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,9 +133,9 @@ class Orphans:
             ),
         )
 
-    async def remove(self) -> tuple[Orphan, ...]:
-        removed, used = await self.find()
-        return removed, replace(used, error="volume is in use")
+    async def remove(self, orphans: Sequence[Orphan]) -> tuple[Orphan, ...]:
+        used = "volume is in use"
+        return tuple(replace(one, error=used) if one.resource.name == "used" else one for one in orphans)
 
 
 @dataclass

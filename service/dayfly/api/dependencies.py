@@ -58,8 +58,8 @@ class ApiServices:
     collect_diagnostics: Callable[[Cluster, ClusterSecrets | None], Awaitable[Mapping[str, str]]]
     """Short name (`node01/console`, `engine`) → text without secrets. What cannot be collected is left out or named."""
     find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
-    remove_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
-    """Removes all orphans; those with an `error` are still there."""
+    remove_orphans: Callable[[Sequence[Orphan]], Awaitable[Sequence[Orphan]]]
+    """Removes these orphans; those with an `error` are still there."""
     clock: Clock
     rules: CapacityRules
     checks: Mapping[str, ReadinessCheck]

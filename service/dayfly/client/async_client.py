@@ -62,11 +62,23 @@ class AsyncClient(AsyncWaits):
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""
-        return (await self._read(OrphanList, "GET", "/v1/orphans")).orphans
+        return await self._orphans("GET")
 
     async def remove_orphans(self) -> tuple[Orphan, ...]:
         """Remove all orphans; those with an `error` are still there."""
-        return (await self._read(OrphanList, "DELETE", "/v1/orphans", hold_seconds=_REMOVAL_SECONDS)).orphans
+        return await self._orphans("DELETE")
+
+    async def _orphans(self, method: str) -> tuple[Orphan, ...]:
+        found: tuple[Orphan, ...] = ()
+        cursor: str | None = None
+        while True:
+            page = await self._read(
+                OrphanList, method, "/v1/orphans", query={"cursor": cursor}, hold_seconds=_REMOVAL_SECONDS
+            )
+            found += page.orphans
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
     async def status(self) -> Status:
         """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""

@@ -63,11 +63,23 @@ class Client(Waits):
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""
-        return (self._read(OrphanList, "GET", "/v1/orphans")).orphans
+        return self._orphans("GET")
 
     def remove_orphans(self) -> tuple[Orphan, ...]:
         """Remove all orphans; those with an `error` are still there."""
-        return (self._read(OrphanList, "DELETE", "/v1/orphans", hold_seconds=_REMOVAL_SECONDS)).orphans
+        return self._orphans("DELETE")
+
+    def _orphans(self, method: str) -> tuple[Orphan, ...]:
+        found: tuple[Orphan, ...] = ()
+        cursor: str | None = None
+        while True:
+            page = self._read(
+                OrphanList, method, "/v1/orphans", query={"cursor": cursor}, hold_seconds=_REMOVAL_SECONDS
+            )
+            found += page.orphans
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
     def status(self) -> Status:
         """The whole installation at a glance: capacity and use, queue, pools, templates, engine."""

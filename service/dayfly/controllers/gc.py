@@ -28,7 +28,6 @@ _log = structlog.get_logger(__name__)
 
 _PURGE_BATCH: Final = 500
 """Deleted clusters in one transaction: on SQLite it blocks all other writers."""
-_ORDER: Final = {"container": 0, "network": 1, "volume": 2}
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
 """Phases in which nothing reads a template's volume; a retiring template still has forks that do."""
 
@@ -53,7 +52,7 @@ def find_orphans(
         # A name alone is no evidence: a volume without labels is an orphan only if its owner is on record as deleted.
         if orphan is not None and (resource.labelled or orphan.on_record):
             orphans.append(orphan)
-    return tuple(sorted(orphans, key=lambda orphan: (_ORDER[orphan.resource.kind], orphan.resource.name)))
+    return tuple(sorted(orphans, key=lambda orphan: orphan.position))
 
 
 def _of_template(resource: EngineResource, phase: TemplatePhase | None) -> Orphan | None:
@@ -117,9 +116,9 @@ class GarbageCollector:
         resources = await self._engine.list_resources()
         return await self._without_owner(resources, await self._store.maintenance.known())
 
-    async def remove_orphans(self) -> tuple[Orphan, ...]:
-        """Removes all orphans, now; those with an `error` are still there. Raises EngineUnavailable."""
-        return tuple([await self._removed(orphan) for orphan in await self.orphans()])
+    async def remove_orphans(self, orphans: Sequence[Orphan]) -> tuple[Orphan, ...]:
+        """Removes these, now; those with an `error` are still there. Raises EngineUnavailable."""
+        return tuple([await self._removed(orphan) for orphan in orphans])
 
     async def _removed(self, orphan: Orphan) -> Orphan:
         try:

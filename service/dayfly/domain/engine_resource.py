@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+KINDS: Final = ("container", "network", "volume")
+"""In the order of their removal."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,8 @@ class Orphan:
     why: str
     on_record: bool
     error: str | None = None
+
+    @property
+    def position(self) -> tuple[int, str, str]:
+        """In a list: containers first, because they may use the others."""
+        return KINDS.index(self.resource.kind), self.resource.name, self.resource.id

@@ -38,3 +38,6 @@ class Orphan(ResponseModel):
 
 class OrphanList(ResponseModel):
     orphans: tuple[Orphan, ...]
+    next_cursor: str | None = Field(
+        default=None, description="Give it as `cursor` for the next page; null on the last one."
+    )

@@ -178,6 +178,21 @@ def test_orphans_are_listed_and_removed(client: Client) -> None:
     assert [one.error for one in client.remove_orphans()] == [None, "volume is in use"]
 
 
+def test_all_pages_of_orphans_are_removed() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.params.get("cursor")))
+        orphan = {"kind": "volume", "name": f"v{len(asked)}", "cluster": None, "template": None, "why": "x"}
+        return httpx.Response(
+            200, json={"orphans": [orphan], "next_cursor": "volume/v1/1" if len(asked) == 1 else None}
+        )
+
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        assert [one.name for one in client.remove_orphans()] == ["v1", "v2"]
+    assert asked == [("DELETE", None), ("DELETE", "volume/v1/1")]
+
+
 async def test_both_clients_agree_on_orphans(client: Client, async_client: AsyncClient) -> None:
     assert await async_client.orphans() == await asyncio.to_thread(client.orphans)
     assert await async_client.remove_orphans() == await asyncio.to_thread(client.remove_orphans)
