@@ -16,7 +16,7 @@ import uvicorn
 
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
-from dayfly.api.http_server import bounded_http
+from dayfly.api.http_server import MAX_HEAD_BYTES, bounded_http
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
@@ -107,6 +107,7 @@ async def _serve(settings: Settings, services: ApiServices) -> None:
             access_log=False,
             server_header=False,
             http=bounded_http(),
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             # Held responses (?wait=) end at once; other requests must not delay the end of the process.
             timeout_graceful_shutdown=3,
         )

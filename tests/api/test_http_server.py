@@ -13,7 +13,7 @@ import uvicorn
 from asgi_correlation_id import CorrelationIdMiddleware
 from starlette.types import Receive, Scope, Send
 
-from dayfly.api.http_server import bounded_http
+from dayfly.api.http_server import MAX_HEAD_BYTES, bounded_http
 from dayfly.api.middleware import Gate
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -60,6 +60,7 @@ async def serving(
     """Opens connections to a server of `app`."""
     protocol = bounded_http(connections, header_seconds)
     config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, http=protocol)
+    config.h11_max_incomplete_event_size = MAX_HEAD_BYTES
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -101,9 +102,10 @@ async def test_a_second_request_that_is_not_completed_ends_the_connection() -> N
 async def test_an_answer_that_is_held_longer_than_headers_may_take_is_given() -> None:
     app = App()
     app.may_answer.clear()
-    async with serving(app, header_seconds=0.05) as connect:
-        held, slow = await connect(), await connect()
+    async with serving(app, header_seconds=0.5) as connect:
+        held = await connect()
         await held.send(REQUEST)
+        slow = await connect()
         assert await slow.ended() == b""  # by now the time of both is over
         app.may_answer.set()
         assert (await held.answer()).startswith(b"HTTP/1.1 200")
@@ -147,10 +149,27 @@ async def test_a_body_that_does_not_come_is_answered() -> None:
         assert json.loads(body)["code"] == "body_too_slow"
 
 
-async def test_what_is_not_http_is_answered_with_a_problem() -> None:
+async def test_a_target_too_long_is_called_that() -> None:
+    gate = CorrelationIdMiddleware(Gate(App(), None, asyncio.Event()))
+    async with serving(gate) as connect:
+        caller = await connect()
+        await caller.send(REQUEST.replace(b"/ ", b"/?" + b"x" * 20_000 + b" ", 1))
+        head, _, body = (await caller.answer() + await caller.reader.read(2000)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 414")
+        assert json.loads(body)["code"] == "uri_too_long"
+
+
+NOT_HTTP = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "a head without end": b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("sent", NOT_HTTP.values(), ids=NOT_HTTP)
+async def test_what_cannot_be_read_is_answered_with_a_problem(sent: bytes) -> None:
     async with serving(App()) as connect:
         stranger = await connect()
-        await stranger.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+        await stranger.send(sent)
         head, _, body = (await stranger.ended()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400")
         assert b"application/problem+json" in head

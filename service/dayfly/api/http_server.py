@@ -18,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dayfly.api.problems import MEDIA_TYPE
 
 HEADER_SECONDS: Final = 20.0
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Of a request's first line and headers. More than a target may have: one that is a little too long is answered."""
 MAX_CONNECTIONS: Final = 512
 """Half of the file descriptors that a process has by default; the others are for engine, SSH and database."""
 
@@ -59,9 +61,10 @@ def bounded_http(
             super().connection_lost(exc)
             self._stop_watching()
 
-        def send_400_response(self, msg: str) -> None:
-            problem = {"type": "urn:dayfly:problem:bad_http", "title": "The request is not HTTP", "status": 400}
-            body = json.dumps({**problem, "detail": msg, "code": "bad_http"}).encode()
+        def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
+            problem = {"type": "urn:dayfly:problem:bad_http", "title": "The request cannot be read", "status": 400}
+            detail = f"It is not HTTP/1.1, or its first line and headers have more than {MAX_HEAD_BYTES} bytes."
+            body = json.dumps({**problem, "detail": detail, "code": "bad_http"}).encode()
             headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
             response = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
