@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.boot_source import BootSources
@@ -176,6 +177,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         clock=clock,
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
+        held=HeldResponses(settings.max_held_responses),
     )
 
 

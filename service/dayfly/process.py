@@ -1,22 +1,20 @@
 """The process of `dayfly serve`, `api` and `worker`: runs the API, a worker, or both, until SIGTERM or SIGINT.
 
-Not here: what the API and the worker are made of (app.py).
+Not here: what the API and the worker are made of (app.py), and the HTTP server (api/server.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import structlog
-import uvicorn
 
-from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
-from dayfly.api.http_server import MAX_HEAD_BYTES, bounded_http
+from dayfly.api.server import create_server
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
@@ -55,7 +53,7 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
         if api:
-            jobs.append(_serve(settings, services_of(settings, store, infrastructure, clock)))
+            jobs.append(_serve(services_of(settings, store, infrastructure, clock)))
         _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
         await _until(stop, jobs)
         _log.info("stopped")
@@ -87,31 +85,9 @@ async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> 
             task.cancel()
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to `run`: uvicorn would delay them until its last response."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve(settings: Settings, services: ApiServices) -> None:
+async def _serve(services: ApiServices) -> None:
     """Serve HTTP until cancelled."""
-    server = _Server(
-        uvicorn.Config(
-            create_api(services),
-            host=settings.listen_address,
-            port=settings.listen_port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http=bounded_http(),
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            # Held responses (?wait=) end at once; other requests must not delay the end of the process.
-            timeout_graceful_shutdown=3,
-        )
-    )
+    server = create_server(services)
     serving = asyncio.ensure_future(server.serve())
     try:
         await asyncio.shield(serving)

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
     listen_port: Port = 8700
     host_names: HostNames = ()
     """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
+    max_connections: int = Field(default=1000, ge=16, le=100_000)
+    """Open HTTP connections of one process. Beyond, the connection that waits longest for its caller is closed."""
+    max_held_responses: int = Field(default=500, ge=1, le=100_000)
+    """Responses that one process holds at once (`?wait=`, followed consoles), at most half of its connections. Beyond:
+    503 `too_many_waits`, or for a request that changed something its response at once."""
+    header_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """The time that callers have to send a request's headers; then the connection is closed."""
+    body_timeout_seconds: float = Field(default=20.0, gt=0, le=300)
+    """The time that callers have to send a request's body; then 408 `body_too_slow`."""
 
     docker_host: str | None = None
     """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 from asgi_correlation_id import correlation_id
 
 from dayfly.settings import Settings
+
+_CAUSED_BY_CALLERS: Final = frozenset({"asyncio", "dayfly.api.connections", "uvicorn.error"})
+"""Loggers of which anybody who can connect causes lines, in any number."""
+_MAX_KINDS: Final = 200
 
 
 def configure_logging(settings: Settings) -> None:
@@ -33,6 +40,7 @@ def configure_logging(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
+    handler.addFilter(RepetitionFilter())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -48,3 +56,39 @@ def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDi
     if (request_id := correlation_id.get()) is not None:
         line.setdefault("request_id", request_id)
     return line
+
+
+class RepetitionFilter(logging.Filter):
+    """Logs the same message of _CAUSED_BY_CALLERS at most `maximum` times in `seconds`; the last one says so.
+
+    asyncio logs a traceback for each connection that it cannot accept, hundreds in a second without a free file.
+    """
+
+    def __init__(
+        self, maximum: int = 5, seconds: float = 30.0, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._maximum, self._seconds, self._monotonic = maximum, seconds, monotonic
+        self._seen: dict[str, tuple[float, int]] = {}
+        """Message → when its time began, and how often it was logged since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it; changes the last one before silence."""
+        if record.name not in _CAUSED_BY_CALLERS:
+            return True
+        # structlog hands the event over as a dictionary.
+        fields = dict(record.msg) if isinstance(record.msg, dict) else None
+        message = str(record.msg if fields is None else fields.get("event"))
+        # asyncio's further lines name the connection or task.
+        kind = f"{message.partition(chr(10))[0]} {record.exc_info and record.exc_info[0]}"
+        now = self._monotonic()
+        began, number = self._seen.get(kind, (now, 0))
+        if now - began >= self._seconds:
+            began, number = now, 0
+        if kind not in self._seen and len(self._seen) >= _MAX_KINDS:
+            self._seen.clear()
+        self._seen[kind] = (began, number + 1)
+        if number + 1 == self._maximum:
+            last = f"{message} (more of these are not logged for {self._seconds:g} s)"
+            record.msg = last if fields is None else {**fields, "event": last}
+        return number < self._maximum

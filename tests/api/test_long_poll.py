@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dayfly.api.held_answers import HeldAnswers
+from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import SystemClock
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
@@ -129,7 +129,7 @@ async def test_a_process_holds_so_many_answers_and_no_more(
     infrastructure: Outside, store: Store, identity: str, worker: Worker
 ) -> None:
     url = "/v1/clusters/demo?wait=ready&timeout=60"
-    async with http_client(infrastructure.services(store, held=HeldAnswers(1))) as http:
+    async with http_client(infrastructure.services(store, held=HeldResponses(1))) as http:
 
         async def others() -> None:
             for waiting in (url, "/v1/clusters/demo/events?after=100&wait=60"):

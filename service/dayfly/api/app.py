@@ -66,8 +66,8 @@ _PROBLEMS: Final = {
     400: "`malformed_json`",
     403: "`foreign_origin`",
     404: "`not_found`, `no_kubernetes`",
-    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
     408: "`body_too_slow`",
+    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
     413: "`body_too_large`",
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
@@ -76,7 +76,8 @@ _PROBLEMS: Final = {
     "`too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
-    503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, `too_many_waits`, `unready`",
+    503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
+    "`too_many_connections`, `too_many_waits`, `unready`",
 }
 _ALWAYS: Final = {403, 414, 421, 500}
 
@@ -85,7 +86,9 @@ def create_api(services: ApiServices) -> FastAPI:
     """The HTTP application with `services`."""
     app = bare_app()
     app.state.services = services
-    middleware.install(app, services.allowed_hosts, services.closing)
+    middleware.install(
+        app, services.allowed_hosts, services.closing, body_seconds=services.settings.body_timeout_seconds
+    )
     return app
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from dayfly.api.engine_lookups import EngineLookups
-from dayfly.api.held_answers import HeldAnswers
+from dayfly.api.held_responses import HeldResponses
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
 from dayfly.domain.cluster.model import Cluster, MachineMemory
@@ -66,7 +66,7 @@ class ApiServices:
     allowed_hosts: frozenset[str] | None
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
-    held: HeldAnswers = field(default_factory=HeldAnswers)
+    held: HeldResponses = field(default_factory=HeldResponses)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: held responses end with the present state."""
 

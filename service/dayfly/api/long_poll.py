@@ -1,15 +1,19 @@
 """Long polling: holds a response until a condition is met. Commits to the store wake it; nothing is polled.
 
-When the service stops, held responses end with the present state: a caller asks again, and finds the next process.
+When the service stops, held responses end with the present state: a caller asks again, and finds the next process. The
+number of held responses is bounded (held_responses.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -46,25 +50,39 @@ async def hold(
 ) -> T:
     """The first result of `look` that is `enough`.
 
-    The last result after `timeout_seconds`, if the caller left, or if the service stops. Where no further answer may be
-    held, the first result of a request that changed something; a GET raises TooManyWaits.
+    The last result after `timeout_seconds`, if the caller left, or if the service stops. Beyond the bound of held
+    responses: raises TooManyWaits for a GET; the first result for another method, which made its change already.
     """
     deadline = services.clock.monotonic() + timeout_seconds
-    if timeout_seconds > 0 and services.held.full:
-        if request.method != "GET":
-            return await look()  # the request is carried out: nobody may believe that it was refused
-        services.held.check()
-    with services.held.one(), services.store.watch(cluster_id) as watch:
+    with services.store.watch(cluster_id) as watch, ExitStack() as holding:
+        is_held = False
         while True:
             seen = await look()
             remaining = deadline - services.clock.monotonic()
             if enough(seen) or remaining <= 0 or services.closing.is_set() or await request.is_disconnected():
                 return seen
+            if not is_held:
+                if request.method != "GET" and services.held.is_full:
+                    return seen
+                holding.enter_context(services.held.hold())
+                is_held = True
             await _unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
 
 
 class StreamCut(Exception):
     """The service stops: the response has no end, so that its reader asks the next process for the rest."""
+
+
+class HeldStream(StreamingResponse):
+    """A stream that ends with its source, or breaks off when the service stops: held. Raises TooManyWaits."""
+
+    def __init__(self, services: ApiServices, content: AsyncIterator[str], media_type: str) -> None:
+        super().__init__(content, media_type=media_type)
+        self._held = services.held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held.hold():
+            await super().__call__(scope, receive, send)
 
 
 async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -75,9 +93,8 @@ async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> Asyn
             return (chunk,)
         return ()
 
-    with services.held.one():
-        while found := await _unless_closing(services, following()):
-            yield found[0]
+    while found := await _unless_closing(services, following()):
+        yield found[0]
     if found is None:
         raise StreamCut
 

@@ -21,21 +21,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly.api import problems
 from dayfly.api.long_poll import StreamCut
-from dayfly.api.request_checks import MAX_BODY_BYTES, refuse_body, refuse_host, refuse_origin, refuse_target
+from dayfly.api.request_checks import (
+    MAX_BODY_BYTES,
+    late_body,
+    refuse_body,
+    refuse_host,
+    refuse_origin,
+    refuse_overload,
+    refuse_url,
+)
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
 }
-BODY_SECONDS: Final = 20.0
-"""A body must arrive within so long."""
 _log = structlog.get_logger(__name__)
 
 
-def install(app: Starlette, allowed_hosts: frozenset[str] | None, closing: asyncio.Event) -> None:
+def install(
+    app: Starlette, allowed_hosts: frozenset[str] | None, closing: asyncio.Event, *, body_seconds: float
+) -> None:
     """Put the middleware around `app`, the request id outermost. `allowed_hosts` and `closing` as in ApiServices."""
-    app.add_middleware(Gate, allowed_hosts=allowed_hosts, closing=closing)
+    app.add_middleware(Gate, allowed_hosts=allowed_hosts, closing=closing, body_seconds=body_seconds)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
         CorrelationIdMiddleware, header_name="X-Request-Id", validator=None, transformer=_usable_request_id
@@ -48,12 +56,15 @@ def _usable_request_id(given: str) -> str:
 
 @dataclass(frozen=True)
 class Gate:
-    """Checks a request before the application sees it. `allowed_hosts` and `closing` as in ApiServices."""
+    """Checks a request before the application sees it. `allowed_hosts` and `closing` as in ApiServices.
+
+    `body_seconds`: the time that a caller has for the body.
+    """
 
     app: ASGIApp
     allowed_hosts: frozenset[str] | None
     closing: asyncio.Event
-    body_seconds: float = BODY_SECONDS
+    body_seconds: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,14 +82,17 @@ class Gate:
 
         try:
             refusal = (
-                refuse_target(scope) or refuse_host(scope, headers, self.allowed_hosts) or refuse_origin(scope, headers)
+                refuse_overload(scope)
+                or refuse_url(scope)
+                or refuse_host(scope, headers, self.allowed_hosts)
+                or refuse_origin(scope, headers)
             )
             if refusal is None:
                 try:
                     async with asyncio.timeout(self.body_seconds):
                         body = await _read(receive, headers)
                 except TimeoutError:
-                    refusal = _too_slow(scope, self.body_seconds)
+                    refusal = late_body(scope, self.body_seconds)
                 else:
                     if body is None:
                         return  # the caller left before the end of the body
@@ -102,13 +116,6 @@ class Gate:
             if started:
                 raise RuntimeError(f"request {problems.request_id()} failed after its response had begun") from error
             await problems.internal_problem(scope)(scope, receive, send_secured)
-
-
-def _too_slow(scope: Scope, seconds: float) -> Response:
-    detail = f"The request's body did not arrive within {seconds:g} s."
-    return problems.problem_response(
-        scope, 408, "body_too_slow", "The body is too slow", detail, headers={"Connection": "close"}
-    )
 
 
 def _stopping(scope: Scope) -> Response:

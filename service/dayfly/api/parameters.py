@@ -67,6 +67,7 @@ Timeout = Annotated[
         ge=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="With `wait`: seconds to hold the response, which then shows the present state.",
+        description="With `wait`: seconds to hold the response, which then shows the present state. If the service "
+        "holds as many responses as it may, a GET gets 503 `too_many_waits`, and another request its response at once.",
     ),
 ]

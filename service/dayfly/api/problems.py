@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal, cast
@@ -44,6 +45,7 @@ _HTTP: Final[Mapping[int, tuple[str, str]]] = {
 }
 _MAX_FIELD_ERRORS: Final = 20
 _MAX_PATH_LENGTH: Final = 200
+_MAX_INSTANCE_LENGTH: Final = 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -86,21 +88,52 @@ def problem_response(
     *,
     field_errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    given_request_id: str | None = None,
 ) -> Response:
-    """A problem as a response."""
+    """A problem as a response. `given_request_id`: where no middleware gave the request an id."""
     problem = Problem(
         type=f"urn:dayfly:problem:{code}",
         title=title,
         status=status,
         detail=detail,
         code=code,
-        instance=_printable(scope["path"]),
-        request_id=request_id(),
+        instance=_printable(scope["path"])[:_MAX_INSTANCE_LENGTH],
+        request_id=given_request_id or request_id(),
         errors=list(field_errors),
     )
     # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
     body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
     return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def invalid_request(scope: Scope, detail: str) -> Response:
+    """The response to a request that is refused before a route sees it."""
+    invalid = errors.InvalidRequest
+    return problem_response(scope, _STATUS[invalid], invalid.code, _title(invalid), detail)
+
+
+def too_many_connections(scope: Scope) -> Response:
+    """The response to a request on a connection beyond the bound."""
+    detail = "The service answers as many connections as it may: repeat the request later."
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
+    return problem_response(scope, 503, "too_many_connections", "Too many connections", detail, headers=headers)
+
+
+def unreadable_request(too_long: bool, *, has_url: bool) -> Response:
+    """The response to bytes that are no HTTP request. `has_url`: what is too long is not the URL."""
+    if not too_long:
+        status, code, title = 400, "bad_http", "The request is not HTTP"
+        detail = "The bytes received are no HTTP/1.1 request."
+    elif has_url:
+        status, code, title = 431, "headers_too_large", "The headers are too large"
+        detail = "A request's first line and headers are too large."
+    else:
+        status, code, title = 414, "uri_too_long", "The URL is too long"
+        detail = "The request's first line is too long."
+    given = secrets.token_hex(8)
+    return problem_response(
+        {"path": ""}, status, code, title, detail, headers={"X-Request-Id": given}, given_request_id=given
+    )
 
 
 def internal_problem(scope: Scope) -> Response:

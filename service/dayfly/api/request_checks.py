@@ -1,4 +1,4 @@
-"""Checks of a request's host, origin and body, each with the problem that refuses the request. Not here: routes' own.
+"""Checks of a request's URL, host, origin and body, each with the problem that refuses it. Not here: routes' own.
 
 The Host header is not checked by Starlette's TrustedHostMiddleware, which answers 400 in plain text and takes no other
 response: a refused host gets a problem (RFC 9457) with status 421.
@@ -16,9 +16,12 @@ from starlette.types import Scope
 
 from dayfly.api import problems
 
+OVER_LIMIT: Final = "dayfly.over_limit"
+"""Key in a request's `state`: whether more connections are open than allowed (connections.py)."""
 MAX_BODY_BYTES: Final = 64 * 1024
-MAX_TARGET_BYTES: Final = 8 * 1024
-"""Of path and query together: a filter has at most 32 values."""
+MAX_URL_BYTES: Final = 16 * 1024
+"""Of path and query: enough for a listing with as many labels as a cluster can have."""
+MAX_QUERY_PARAMETERS: Final = 64
 
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 """Values of Sec-Fetch-Site of requests that no foreign page makes: `none` is the address bar."""
@@ -46,12 +49,23 @@ def refuse_origin(scope: Scope, headers: Headers) -> Response | None:
     return problems.problem_response(scope, 403, "foreign_origin", "The request comes from another origin", detail)
 
 
-def refuse_target(scope: Scope) -> Response | None:
-    """414 for a path and query of over MAX_TARGET_BYTES."""
-    if len(scope["path"]) + len(scope["query_string"]) <= MAX_TARGET_BYTES:
+def refuse_overload(scope: Scope) -> Response | None:
+    """503 where more connections are open than allowed, and all others are being answered."""
+    if not scope.get("state", {}).get(OVER_LIMIT, False):
         return None
-    detail = f"Path and query of a request have at most {MAX_TARGET_BYTES} bytes."
-    return problems.problem_response(scope, 414, "uri_too_long", "The request's target is too long", detail)
+    return problems.too_many_connections(scope)
+
+
+def refuse_url(scope: Scope) -> Response | None:
+    """414 for a path and query over MAX_URL_BYTES, 422 for more than MAX_QUERY_PARAMETERS: parsing blocks the loop."""
+    query = scope["query_string"]
+    if len(scope["raw_path"]) + len(query) > MAX_URL_BYTES:
+        detail = f"A request's path and query have at most {MAX_URL_BYTES} bytes."
+        return problems.problem_response(scope, 414, "uri_too_long", "The URL is too long", detail)
+    if query.count(b"&") >= MAX_QUERY_PARAMETERS:
+        detail = f"query: a request has at most {MAX_QUERY_PARAMETERS} query parameters"
+        return problems.invalid_request(scope, detail)
+    return None
 
 
 def refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
@@ -68,6 +82,14 @@ def refuse_body(scope: Scope, headers: Headers, body: bytes) -> Response | None:
             scope, 415, "unsupported_media_type", "The body is not declared as JSON", detail
         )
     return None
+
+
+def late_body(scope: Scope, seconds: float) -> Response:
+    """408 for a body that did not arrive in time."""
+    detail = f"The request's body did not arrive within {seconds:g} s."
+    return problems.problem_response(
+        scope, 408, "body_too_slow", "The body did not arrive in time", detail, headers={"Connection": "close"}
+    )
 
 
 def _is_same_host(origin: str, host: str) -> bool:

@@ -59,8 +59,9 @@ class AsyncClusters(AsyncConnection):
         path = path_of("clusters", cluster)
         if wait is None:
             return await self._read(Cluster, "GET", path, of=cluster)
-        query = {"wait": wait, "timeout": timeout_seconds}
-        return await self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
+        return await self._read_held(
+            Cluster, path, {"wait": wait}, parameter="timeout", seconds=timeout_seconds, of=cluster
+        )
 
     async def list(
         self,
@@ -195,9 +196,9 @@ class AsyncClusters(AsyncConnection):
 
     async def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> EventList:
         """The next events after id `after`; waits for one when there is none."""
-        query = {"after": after, "limit": _PAGE, "wait": wait_seconds}
+        query = {"after": after, "limit": _PAGE}
         path = path_of("clusters", cluster, "events")
-        return await self._read(EventList, "GET", path, query=query, hold_seconds=wait_seconds)
+        return await self._read_held(EventList, path, query, parameter="wait", seconds=wait_seconds)
 
     async def all_events(self, cluster: str) -> tuple[Event, ...]:
         """All events so far, oldest first."""

@@ -8,7 +8,7 @@ import httpx
 
 from dayfly.client import retries
 from dayfly.client import transport as wire
-from dayfly.client.errors import ClientError
+from dayfly.client.errors import ApiError, ClientError
 from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
@@ -50,6 +50,26 @@ class AsyncConnection:
                 if pause is None:
                     raise
             await retries.async_pause(pause)
+
+    async def _read_held(
+        self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None
+    ) -> M:
+        """The response to a GET that the server holds for `seconds`, which it reads from the query's `parameter`.
+
+        While the server holds as many responses as it may, the request is repeated, and not longer than `seconds`:
+        a caller's heartbeats go on between its requests.
+        """
+        backoff, remaining = retries.Backoff(seconds), seconds
+        while True:
+            held = {**query, parameter: remaining}
+            try:
+                return await self._read(model, "GET", path, query=held, hold_seconds=remaining, of=of)
+            except ApiError as error:
+                pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
+                if pause is None:
+                    raise
+            await retries.async_pause(pause)
+            remaining = backoff.remaining
 
     async def _send_once(self, method: str, path: str, options: wire.RequestOptions) -> httpx.Response:
         try:

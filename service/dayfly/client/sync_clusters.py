@@ -60,8 +60,7 @@ class Clusters(Connection):
         path = path_of("clusters", cluster)
         if wait is None:
             return self._read(Cluster, "GET", path, of=cluster)
-        query = {"wait": wait, "timeout": timeout_seconds}
-        return self._read(Cluster, "GET", path, query=query, hold_seconds=timeout_seconds, of=cluster)
+        return self._read_held(Cluster, path, {"wait": wait}, parameter="timeout", seconds=timeout_seconds, of=cluster)
 
     def list(
         self,
@@ -194,9 +193,9 @@ class Clusters(Connection):
 
     def events(self, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> EventList:
         """The next events after id `after`; waits for one when there is none."""
-        query = {"after": after, "limit": _PAGE, "wait": wait_seconds}
+        query = {"after": after, "limit": _PAGE}
         path = path_of("clusters", cluster, "events")
-        return self._read(EventList, "GET", path, query=query, hold_seconds=wait_seconds)
+        return self._read_held(EventList, path, query, parameter="wait", seconds=wait_seconds)
 
     def all_events(self, cluster: str) -> tuple[Event, ...]:
         """All events so far, oldest first."""

@@ -9,7 +9,7 @@ import httpx
 
 from dayfly.client import retries
 from dayfly.client import transport as wire
-from dayfly.client.errors import ClientError
+from dayfly.client.errors import ApiError, ClientError
 from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
@@ -51,6 +51,26 @@ class Connection:
                 if pause is None:
                     raise
             retries.sync_pause(pause)
+
+    def _read_held(
+        self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None
+    ) -> M:
+        """The response to a GET that the server holds for `seconds`, which it reads from the query's `parameter`.
+
+        While the server holds as many responses as it may, the request is repeated, and not longer than `seconds`:
+        a caller's heartbeats go on between its requests.
+        """
+        backoff, remaining = retries.Backoff(seconds), seconds
+        while True:
+            held = {**query, parameter: remaining}
+            try:
+                return self._read(model, "GET", path, query=held, hold_seconds=remaining, of=of)
+            except ApiError as error:
+                pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
+                if pause is None:
+                    raise
+            retries.sync_pause(pause)
+            remaining = backoff.remaining
 
     def _send_once(self, method: str, path: str, options: wire.RequestOptions) -> httpx.Response:
         try:

@@ -28,6 +28,10 @@ FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS,
 """Of a console that is watched: it may say nothing for hours."""
 
 
+Query = Mapping[str, str | float | Sequence[str] | None]
+"""Parameters of a request; None is left out."""
+
+
 class RequestOptions(TypedDict, total=False):
     """One request. `hold_seconds` is how long the server may hold the answer on purpose.
 
@@ -35,7 +39,7 @@ class RequestOptions(TypedDict, total=False):
     `of`: the id or name that the answer must have.
     """
 
-    query: Mapping[str, str | float | Sequence[str] | None]
+    query: Query
     json: Mapping[str, object]
     headers: Mapping[str, str]
     hold_seconds: float

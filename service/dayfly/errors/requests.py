@@ -1,4 +1,4 @@
-"""Errors of requests: invalid, no such object, or not possible in the present state."""
+"""Errors of requests: invalid, no such object, not possible in the present state, or too many."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
-from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER, ClusterRequest
+from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
 from dayfly.schemas.clusters import Cluster, ClusterList, DryRun
 from dayfly.store import IdempotencyKey, NewCluster
 from dayfly.vocabulary import WaitFor
@@ -35,9 +35,6 @@ router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
 _ADDED_FIELDS: Final = ("isolation", "idle_seconds")
 """Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
-
-MAX_FILTERS: Final = 32
-"""Values of one repeated query parameter."""
 
 Wait = Annotated[
     WaitFor | None,
@@ -138,10 +135,11 @@ async def list_clusters(
     response: Response,
     services: Services,
     label: Annotated[
-        list[str], Query(max_length=MAX_FILTERS, description="`key=value`; clusters that have all given labels.")
+        list[str], Query(max_length=MAX_LABELS, description="`key=value`; clusters that have all given labels.")
     ] = [],  # noqa: B006
     phase: Annotated[
-        list[Phase], Query(max_length=MAX_FILTERS, description="Any of the given phases. Default: all but `deleted`.")
+        list[Phase],
+        Query(max_length=len(Phase), description="Any of the given phases. Default: all but `deleted`."),
     ] = [],  # noqa: B006
     owner: Annotated[
         str | None, Query(max_length=MAX_OWNER, pattern=OWNER, description="Clusters of this owner.")
@@ -152,7 +150,7 @@ async def list_clusters(
     purpose: Annotated[
         list[Purpose],
         Query(
-            max_length=MAX_FILTERS,
+            max_length=len(Purpose),
             description="Any of the given purposes. Default: callers' clusters, not those of templates and pools.",
         ),
     ] = [],  # noqa: B006

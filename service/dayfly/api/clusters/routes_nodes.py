@@ -9,11 +9,11 @@ from typing import Annotated, Final
 
 import structlog
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 
 from dayfly.api.clusters.presenter import show_node
 from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import until_closing
+from dayfly.api.long_poll import HeldStream, until_closing
 from dayfly.api.parameters import CallersCluster, TheCluster, TheNode
 from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.lifecycle import Phase
@@ -82,15 +82,13 @@ async def get_console(
 
     A followed response is complete when the node has ended. When the service stops, the connection breaks: ask again.
     """
-    if follow:
-        services.held.check()
     printed = b""
     if tail_bytes:
         printed = await services.lookups.bounded(_printed(cluster, node.name, tail_bytes, services))
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
     live = until_closing(services, services.follow_console(cluster.id, node.name))
-    return StreamingResponse(_decoded(printed, live), media_type="text/plain; charset=utf-8")
+    return HeldStream(services, _decoded(printed, live), "text/plain; charset=utf-8")
 
 
 async def _printed(cluster: Cluster, node: str, tail_bytes: int, services: ApiServices) -> bytes:

@@ -1,0 +1,140 @@
+"""The bound of held responses: what is beyond it, and that clients go on over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from dayfly.api.app import create_api
+from dayfly.api.dependencies import ApiServices
+from dayfly.api.held_responses import HeldResponses
+from dayfly.api.server import create_server
+from dayfly.client import AsyncClient, retries
+from dayfly.store import Store
+from tests.support.api import Outside, Worker, http_client
+
+PATIENCE = 20
+WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
+
+
+class Watched(HeldResponses):
+    """Says when the first response is held."""
+
+    begun: asyncio.Event
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with super().hold():
+            self.begun.set()
+            yield
+
+
+async def endless(_cluster: str, _node: str) -> AsyncIterator[bytes]:
+    yield b"more\n"
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def services(store: Store, infrastructure: Outside) -> ApiServices:
+    held = Watched(maximum=1)
+    held.begun = asyncio.Event()
+    return infrastructure.services(store, held=held, follow_console=endless)
+
+
+@pytest.fixture
+async def http(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client(services) as client:
+        client.timeout = httpx.Timeout(PATIENCE)
+        await client.post("/v1/clusters", json={"name": "demo", "image": "bare"})
+        yield client
+
+
+async def until_held(services: ApiServices) -> None:
+    assert isinstance(services.held, Watched)
+    async with asyncio.timeout(PATIENCE):
+        await services.held.begun.wait()
+    assert services.held.is_full
+
+
+async def test_beyond_the_bound_a_wait_is_refused_until_another_ends(
+    services: ApiServices, http: httpx.AsyncClient, worker: Worker
+) -> None:
+    first = asyncio.create_task(http.get(WAIT))
+    await until_held(services)
+    for url in (WAIT, "/v1/clusters/demo/events?after=1000&wait=60"):
+        refused = await http.get(url)
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
+        assert refused.headers["retry-after"] == "5"
+    assert not first.done()
+    await worker.make()
+    assert (await first).json()["phase"] == "ready"
+    assert services.held.number == 0
+    assert (await http.get("/v1/clusters/demo?wait=hibernated&timeout=0.01")).status_code == 200
+    assert services.held.number == 0
+
+
+async def test_a_followed_console_is_a_held_response(
+    services: ApiServices, http: httpx.AsyncClient, worker: Worker
+) -> None:
+    await worker.make()
+    url = "/v1/clusters/demo/nodes/node01/console"
+    first = asyncio.create_task(http.get(f"{url}?follow=true"))
+    await until_held(services)
+    refused = await http.get(f"{url}?follow=true")
+    assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
+    assert (await http.get(url)).status_code == 200
+    services.closing.set()
+    with pytest.raises(AssertionError):  # httpx's: the response has no end, for its reader is to ask again
+        await first
+    assert services.held.number == 0
+
+
+async def test_what_need_not_be_held_is_answered(
+    services: ApiServices, http: httpx.AsyncClient, worker: Worker
+) -> None:
+    await worker.make()
+    first = asyncio.create_task(http.get("/v1/clusters/demo?wait=deleted&timeout=60"))
+    await until_held(services)
+    for query in ("?wait=hibernated&timeout=0", "?wait=ready&timeout=60", "/events?wait=60", ""):
+        assert (await http.get(f"/v1/clusters/demo{query}")).status_code == 200
+    services.closing.set()
+    assert (await first).status_code == 200
+
+
+async def test_a_change_is_made_and_answered_at_once(services: ApiServices, http: httpx.AsyncClient) -> None:
+    first = asyncio.create_task(http.get("/v1/clusters/demo?wait=deleted&timeout=60"))
+    await until_held(services)
+    async with asyncio.timeout(PATIENCE):
+        answer = await http.delete("/v1/clusters/demo?wait=deleted&timeout=60")
+    assert (answer.status_code, answer.json()["desired"]) == (202, "absent")
+    services.closing.set()
+    await first
+
+
+async def test_the_client_waits_on_until_a_response_can_be_held(
+    services: ApiServices, http: httpx.AsyncClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            await worker.make()
+            await first
+
+    monkeypatch.setattr(retries, "async_pause", pause)
+    first = asyncio.create_task(http.get(WAIT))
+    await until_held(services)
+    async with AsyncClient(transport=httpx.ASGITransport(create_api(services))) as client:
+        assert (await client.wait_ready("demo", timeout_seconds=PATIENCE)).phase == "ready"
+    assert pauses == [5.0] * 3
+
+
+async def test_half_of_the_connections_are_for_short_requests(store: Store, infrastructure: Outside) -> None:
+    services = infrastructure.services(store, {"max_connections": 20}, held=HeldResponses(maximum=500))
+    create_server(services)
+    assert services.held.maximum == 10
