@@ -110,10 +110,11 @@ async def test_a_key_of_an_older_release_belongs_to_the_owner_of_its_cluster(sto
     assert found is not None
     assert found.id == made.id
     assert await store.clusters.find_by_idempotency_key(IdempotencyKey("key", "f", "two")) is None
-    other, created = await store.clusters.create(
-        NewCluster(None, make_spec(), owner="two"), IdempotencyKey("key", "another", "two")
-    )
-    assert (other.owner, created) == ("two", True)
+    for owner in ("two", "default"):
+        other, created = await store.clusters.create(
+            NewCluster(None, make_spec(), owner=owner), IdempotencyKey("key", "another", owner)
+        )
+        assert (other.owner, created) == (owner, True)
 
 
 async def test_a_refused_creation_leaves_nothing(store: Store) -> None:

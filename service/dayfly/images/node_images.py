@@ -21,6 +21,9 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{12,64}")
 _RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
 """Repositories of Dayfly's own images under `dayfly/`, with `*-base` and `test-*`."""
 
+_PUBLIC: Final = frozenset({"docker.io", "index.docker.io"})
+"""Docker leaves these hosts out of the names of images."""
+
 _log = structlog.get_logger(__name__)
 
 OnProgress = Callable[[TransferProgress], None]
@@ -92,14 +95,14 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
 async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *, name: str | None = None) -> NodeImage:
     """Pull a node image from a registry and tag it `dayfly/<name>:<digest>` and `:latest`.
 
-    `name`: None: that of its recipe, if that is the last part of the repository in `source`: an image must not choose
-    which image of this engine it replaces. The engine verifies a digest in `source`.
+    `source` begins with a registry's host; the engine verifies a digest in it. `name`: None: that of its recipe, if
+    it is the last part of the repository in `source`: an image must not choose which image of this engine it replaces.
     Raises BadName, NotANodeImage (the pulled image is removed again), ImageMissing, EngineRefused, EngineUnavailable.
     """
-    if not IMAGE_REFERENCE.fullmatch(source) or source.startswith("sha256:"):
-        raise BadName(f"{source!r} is not the reference of an image in a registry")
+    _check_source(source)
     if name is not None:
         _check_name(name)
+    existed = await _exists(images, source)
     async for progress in images.pull(source):
         on_progress(progress)
     info = await images.inspect(source)
@@ -107,13 +110,31 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
         manifest = _require_node_image(info, source)
         tags = [f"dayfly/{name or _own_name(manifest, source)}:{tag}" for tag in (_bake(manifest, source), "latest")]
     except (NotANodeImage, BadName):
-        await images.remove(source)
+        if not existed:
+            await images.remove(source)
         raise
     for tag in tags:
         await images.tag(info.id, tag)
-    if source not in tags:
+    if not existed:
         await images.remove(source)
     return NodeImage(await images.inspect(info.id), manifest)
+
+
+def _check_source(source: str) -> None:
+    """Raises BadName for what names no registry: the engine would ask a public one, and move a tag of Dayfly's."""
+    host, slash, _ = source.partition("/")
+    if not (IMAGE_REFERENCE.fullmatch(source) and slash and (host == "localhost" or {".", ":"} & {*host})):
+        raise BadName(f"{source!r} is not the reference of an image in a registry, such as lab:5000/dayfly/bare:1")
+    if host in _PUBLIC:
+        raise BadName(f"{source}: the engine calls images of {host} as it calls its own; pull from another registry")
+
+
+async def _exists(images: ImageStore, reference: str) -> bool:
+    try:
+        await images.inspect(reference)
+    except ImageMissing:
+        return False
+    return True
 
 
 def _own_name(manifest: ImageManifest, source: str) -> str:
@@ -146,5 +167,5 @@ def _require_node_image(info: ImageInfo, name: str) -> ImageManifest:
         return ImageManifest.model_validate_json(label)
     except ValidationError as error:
         raise NotANodeImage(
-            f"{name} was baked by another version of Dayfly, and this version cannot read its manifest: {error}"
+            f"{name} was baked by another version of Dayfly, and this version cannot read its manifest"
         ) from error

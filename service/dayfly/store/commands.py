@@ -85,9 +85,7 @@ class IdempotencyKey:
 
     @property
     def stored(self) -> str:
-        """The key in the database, which has one column for both. No caller's key has a space."""
-        if self.owner == DEFAULT_OWNER:
-            return self.key
+        """The key in the database, which has one column for both. Those of older releases have no space."""
         return f"{self.owner} {sha256(self.key.encode()).hexdigest()}"
 
 

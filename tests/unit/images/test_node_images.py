@@ -87,10 +87,25 @@ async def test_an_image_is_pulled_by_its_digest(images: FakeImages) -> None:
     }
 
 
-@pytest.mark.parametrize("source", ["a/../b", "", "a b", "sha256:" + "a" * 64, "http://x/y", "x@sha256:12"])
-async def test_what_is_no_reference_is_not_pulled(images: FakeImages, source: str) -> None:
+OF_NO_REGISTRY = ("bare", "dayfly/service:latest", "docker.io/dayfly/service:latest", "index.docker.io/dayfly/bare")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["lab:5000/a/../b", "", "a b", "sha256:" + "a" * 64, "http://x/y", "lab:5000/x@sha256:12", *OF_NO_REGISTRY],
+)
+async def test_what_is_in_no_registry_of_its_own_is_not_pulled(images: FakeImages, source: str) -> None:
+    images.registry[source] = FakeImages().add_node_image("x:1", MANIFEST.model_dump_json())
     with pytest.raises(BadName):
         await pull_image(images, source, ignore)
+    assert images.calls["pull"] == 0
+
+
+async def test_a_reference_that_was_there_stays(images: FakeImages) -> None:
+    await push_image(images, "bare", TARGET, ignore)
+    await images.tag("dayfly/bare:latest", TARGET)
+    await pull_image(images, TARGET, ignore)
+    assert TARGET in (await images.inspect("dayfly/bare:latest")).references
 
 
 @pytest.mark.parametrize(
