@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,16 +10,15 @@ import typer.core
 
 from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
 from dayfly.cli.cluster_create import create
+from dayfly.cli.cluster_kubeconfig import forget_context, kubeconfig
 from dayfly.cli.cluster_lookup import get_cluster, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.formatting import parse_labels, printable
-from dayfly.cli.kubeconfig_file import context_name, merge_kubeconfig, remove_from_kubeconfigs, user_kubeconfig
 from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
-from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import format_event, watch
-from dayfly.client import Client, Cluster
+from dayfly.client import Client
 from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
@@ -81,7 +79,7 @@ def delete(
     """Delete a cluster, in any phase, and the context that `kubeconfig --merge` added for the cluster."""
     with Client() as client, ignored_not_found(ignore_not_found):
         cluster = client.delete(name)
-        _forget(cluster)
+        forget_context(cluster)
         if wait:
             cluster = watch(client, cluster, "deleted", timeout)
     emit(cluster, cluster_output.sentence(cluster), output, as_json)
@@ -109,48 +107,7 @@ def registry(name: Name, output: Output = None, as_json: Json = False) -> None:
     emit(found, f"push  {found.push}\npull  {found.pull}", output, as_json)
 
 
-@app.command()
-def kubeconfig(
-    name: Name,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the kubeconfig to this file; a new file has mode 0600.")
-    ] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Add the cluster to kubectl's own file as context dayfly-NAME.")
-    ] = False,
-    switch: Annotated[
-        bool, typer.Option("--switch/--no-switch", help="With --merge: make the context the current context.")
-    ] = False,
-) -> None:
-    """Fetch a ready cluster's kubeconfig: to standard output, a file, or kubectl's own file."""
-    if merge and output is not None:
-        raise typer.BadParameter("give either --output or --merge")
-    if switch and not merge:
-        raise typer.BadParameter("--switch needs --merge")
-    with Client() as client, ready_hint(client, name):
-        if merge:
-            cluster = client.get(name)
-            _merge(client.kubeconfig(cluster.id), cluster, switch=switch)
-        elif output is not None:
-            write_output(output, client.kubeconfig(name))
-        else:
-            typer.echo(client.kubeconfig(name), nl=False)
-
-
-def _merge(text: str, cluster: Cluster, *, switch: bool) -> None:
-    path, context = user_kubeconfig(), context_name(cluster.name)
-    merge_kubeconfig(path, text, context, cluster.id, switch=switch)
-    use = "is the current context" if switch else f"was added: kubectl --context {context} …"
-    typer.echo(f"{path}: context {context} {use}", err=True)
-
-
-def _forget(cluster: Cluster) -> None:
-    """Remove a deleted cluster's context. The deletion succeeds without."""
-    try:
-        for path in remove_from_kubeconfigs(cluster.id):
-            typer.echo(f"{path}: context {context_name(cluster.name)} was removed", err=True)
-    except CommandError as error:
-        typer.echo(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
+app.command()(kubeconfig)
 
 
 class _WithRemoteCommand(typer.core.TyperCommand):

@@ -50,6 +50,15 @@ def merge_kubeconfig(path: Path, addition: str, name: str, cluster_id: str, *, s
         write_output(path, yaml.safe_dump(merged, sort_keys=False, allow_unicode=True))
 
 
+def merged_clusters() -> set[str]:
+    """The ids of the clusters that merge_kubeconfig added to the user's files."""
+    found = set()
+    for path in _user_kubeconfigs():
+        for entry in _read(path).get("contexts") or []:
+            found |= {one["cluster"] for one in _marks(entry) if isinstance(one.get("cluster"), str)}
+    return found
+
+
 def remove_from_kubeconfigs(cluster_id: str) -> list[Path]:
     """Remove what merge_kubeconfig added for the cluster from the user's files; the files that were changed.
 
@@ -127,13 +136,16 @@ def _remove(path: Path, cluster_id: str) -> bool:
 
 
 def _is_of(entry: Mapping[str, Any], cluster_id: str) -> bool:
+    return {"cluster": cluster_id} in _marks(entry)
+
+
+def _marks(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The marks of a context: one if Dayfly added it."""
     context = entry.get("context")
-    extensions = (context.get("extensions") or []) if isinstance(context, dict) else []
-    return any(
-        one.get("name") == _EXTENSION and one.get("extension") == {"cluster": cluster_id}
-        for one in extensions
-        if isinstance(one, dict)
-    )
+    extensions = context.get("extensions") if isinstance(context, dict) else None
+    named = [one for one in extensions if isinstance(one, dict)] if isinstance(extensions, list) else []
+    marks = (one.get("extension") for one in named if one.get("name") == _EXTENSION)
+    return [mark for mark in marks if isinstance(mark, dict)]
 
 
 def _read(path: Path) -> dict[str, Any]:

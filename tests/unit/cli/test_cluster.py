@@ -13,6 +13,8 @@ import pytest
 import yaml
 from typer.testing import Result
 
+from dayfly.client import Client
+
 Dayfly = Callable[..., Result]
 
 
@@ -183,6 +185,33 @@ def test_a_kubeconfig_is_merged_into_kubectls(dayfly: Dayfly, tmp_path: Path, mo
     assert dayfly("cluster", "delete", "merged").exit_code == 0
     left = yaml.safe_load(path.read_text())
     assert (left["clusters"], left["users"], left["contexts"], left["current-context"]) == ([mine], [], [], "")
+
+
+def test_a_merge_removes_contexts_of_deleted_clusters(
+    dayfly: Dayfly, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config"
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    for name in ("ended", "merged-next"):
+        dayfly("cluster", "create", name, "--image", "k8s", "--wait")
+    dayfly("cluster", "kubeconfig", "ended", "--merge")
+    config = yaml.safe_load(path.read_text())
+    foreign = {
+        "cluster": "x",
+        "user": "x",
+        "extensions": [{"name": "dayfly", "extension": {"cluster": "feedfeedfeed"}}],
+    }
+    odd = {"extensions": [{"name": "dayfly", "extension": {"cluster": mark}} for mark in ("../x", 7, None)]}
+    config["contexts"] += [{"name": "dayfly-foreign", "context": foreign}, {"name": "odd", "context": odd}]
+    path.write_text(yaml.safe_dump(config))
+    with Client(url) as client:
+        client.delete("ended")  # as an expiry does: without the command line
+        client.wait_deleted("ended")
+    done = dayfly("cluster", "kubeconfig", "merged-next", "--merge")
+    assert done.exit_code == 0
+    assert f"{path}: context dayfly-ended was removed: its cluster is deleted" in done.stderr.splitlines()
+    left = [one["name"] for one in yaml.safe_load(path.read_text())["contexts"]]
+    assert left == ["dayfly-foreign", "odd", "dayfly-merged-next"]
 
 
 @pytest.mark.parametrize("content", ["- a list", "clusters: 3", "clusters: [3]", "{", "\0"])
