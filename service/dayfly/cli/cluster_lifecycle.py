@@ -106,7 +106,7 @@ def create_checkpoint(
                 f"checkpoint {checkpoint}",
                 timeout,
             )
-    emit(made, f"{made.name} is {made.phase}", output, as_json)
+    emit(made, template_pool_output.checkpoint_sentence(made), output, as_json)
 
 
 @checkpoints.command("list")
@@ -128,7 +128,7 @@ def delete_checkpoint(
     """Delete a checkpoint of a cluster."""
     with Client() as client, ignored_not_found(ignore_not_found):
         deleted = client.delete_checkpoint(name, checkpoint)
-    emit(deleted, f"{deleted.name} is being deleted", output, as_json)
+    emit(deleted, f"checkpoint {deleted.name} is being deleted", output, as_json)
 
 
 def _checkpoint(client: Client, cluster: str, name: str) -> CheckpointValue:

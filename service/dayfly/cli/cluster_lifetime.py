@@ -83,7 +83,10 @@ def heartbeat(
     if every is not None and every < 1:
         raise typer.BadParameter("--every: at least 1s")
     with Client() as client:
-        typer.echo(_sentence(name, client.heartbeat(name)))
+        beat = client.heartbeat(name)
+        typer.echo(_sentence(name, beat))
+        if every is not None and every >= beat.heartbeat_interval_seconds:
+            raise typer.BadParameter(f"--every: less than the cluster's interval, {beat.heartbeat_interval_seconds} s")
         if every is not None:
             _repeat(client, name, every)
 

@@ -54,7 +54,8 @@ def tenure(cluster: Cluster) -> str:
     if cluster.desired == "absent":
         return f"{cluster.name} is {'deleted' if cluster.phase == 'deleted' else 'being deleted'}"
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
-    return f"{cluster.name} {lifetime(cluster)}; {held}"
+    failed = "failed and " if phase(cluster) == "failed" else ""
+    return f"{cluster.name} {failed}{lifetime(cluster)}; {held}"
 
 
 def lifetime(cluster: Cluster) -> str:

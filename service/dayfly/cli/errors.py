@@ -161,5 +161,7 @@ def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
         hint = f"dayfly cluster show {cluster.name}"
         return fault.code, f"cluster {cluster.name} expired: {fault.message}", hint
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
-    hint = f"dayfly cluster evidence {cluster.name} {fault.evidence[0]}" if fault.evidence else None
-    return fault.code, detail, hint
+    own = [name for name in fault.evidence if name.startswith(f"{fault.step}/")]
+    # Without a text of the step itself, no single one is known to have the reason.
+    hint = f"evidence {cluster.name} {own[0]}" if own else f"diagnostics {cluster.name}"
+    return fault.code, detail, f"dayfly cluster {hint}"

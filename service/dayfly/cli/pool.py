@@ -141,7 +141,9 @@ def delete(
     """Delete a pool and its members. Claimed clusters stay."""
     with Client() as client, ignored_not_found(ignore_not_found):
         deleted = client.delete_pool(name)
-    emit(deleted, f"pool {deleted.name} is deleted", output, as_json)
+    members = deleted.ready + deleted.provisioning  # before the deletion
+    more = "; its members are being deleted" if members else ""
+    emit(deleted, f"pool {deleted.name} is deleted{more}", output, as_json)
 
 
 def parse_schedule(given: list[str]) -> tuple[Period, ...]:

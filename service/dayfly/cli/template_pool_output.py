@@ -79,6 +79,11 @@ def sentence(one: Pool) -> str:
     return f"pool {one.name}: {one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned"
 
 
+def checkpoint_sentence(one: Checkpoint) -> str:
+    """One line after a command that creates a checkpoint."""
+    return f"checkpoint {one.name} is {'being created' if one.phase == 'creating' else one.phase}"
+
+
 def checkpoint_progress(one: Checkpoint) -> str:
     """The state of a checkpoint that is waited for."""
     return f"{one.phase}{_saved(one.size_bytes)}"

@@ -56,7 +56,7 @@ def test_a_cluster_that_fails(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "bad-one", "--image", "bare", "--wait")
     assert done.exit_code == 7
     assert "error [vm_exited]: cluster bad-one failed at node01 boot: QEMU ended by itself" in done.stderr
-    assert "dayfly cluster evidence bad-one node01/console" in done.stderr
+    assert "hint: dayfly cluster diagnostics bad-one" in done.stderr
     assert dayfly("cluster", "evidence", "bad-one").stdout == "node01/console\n"
     assert dayfly("cluster", "evidence", "bad-one", "node01/console").stdout == "Kernel panic\n"
     shown = dayfly("cluster", "show", "bad-one").stdout

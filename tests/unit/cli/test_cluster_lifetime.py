@@ -64,6 +64,13 @@ def test_one_heartbeat(dayfly: Dayfly) -> None:
     assert (refused.exit_code, refused.stderr.startswith("error [conflict]: ")) == (4, True)
 
 
+def test_heartbeats_that_would_come_too_late_are_refused(dayfly: Dayfly) -> None:
+    dayfly("cluster", "create", "beating-late", "--image", "bare", "--heartbeat", "1m", "--wait")
+    done = dayfly("cluster", "heartbeat", "beating-late", "--every", "1m")
+    assert done.exit_code == 2
+    assert "--every: less than the cluster's interval, 60 s" in done.stderr
+
+
 def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer for a moment is no end."""
     dayfly("cluster", "create", "beating-on", "--image", "bare", "--heartbeat", "1m", "--wait")

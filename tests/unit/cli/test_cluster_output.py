@@ -33,6 +33,20 @@ def test_a_deleted_cluster(cluster: Cluster) -> None:
         assert sentence(deleted) == "slow-sentences is deleted"
 
 
+def test_a_failed_cluster(cluster: Cluster) -> None:
+    failed = changed(cluster, phase="failed", queue_position=None)
+    assert cluster_output.tenure(failed) == "slow-sentences failed and never expires; not held"
+
+
+def test_the_hint_of_a_failure_is_the_steps_own_text_or_everything(cluster: Cluster) -> None:
+    evidence = ("containers.json", "join/stderr", "kubernetes/pods")
+    for step, hint in (("join", "evidence slow-sentences join/stderr"), ("boot", "diagnostics slow-sentences")):
+        fault = ErrorReport(code="join", message="x", step=step, node=None, evidence=evidence)
+        explained = explain(ClusterFailed(changed(cluster, phase="failed", error=fault)))
+        assert explained is not None
+        assert explained.hint == f"dayfly cluster {hint}"
+
+
 def test_lifetimes(cluster: Cluster) -> None:
     now = datetime.now(UTC)
     assert cluster_output.lifetime(cluster) == "never expires"
