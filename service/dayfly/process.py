@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Final
 
 import structlog
+from prometheus_client import start_http_server
 
+from dayfly import metrics
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.server import create_server
 from dayfly.app import open_infrastructure, services_of, worker_jobs
@@ -50,6 +52,8 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             # Before a worker of this process can expire a cluster.
             await serving.record()
             jobs.append(serving.run())
+        if worker and not api and settings.worker_metrics_port is not None:
+            stack.enter_context(metrics_server(settings.listen_address, settings.worker_metrics_port))
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
         if api:
@@ -73,6 +77,18 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
             _log.warning("waiting for the database", reason=error.message)
             await clock.sleep(_DATABASE_PAUSE_SECONDS)
     return None
+
+
+@contextmanager
+def metrics_server(address: str, port: int) -> Iterator[int]:
+    """Serve this process's metrics over HTTP, in a thread; the port."""
+    server, thread = start_http_server(port, address, metrics.REGISTRY)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> None:

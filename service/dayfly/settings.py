@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     listen_port: Port = 8700
     host_names: HostNames = ()
     """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
+    worker_metrics_port: Port | None = None
+    """The port of /metrics of a `dayfly worker`, on `listen_address`; unset: a worker opens no port. `dayfly serve` and
+    `dayfly api` show metrics on their own port."""
     max_connections: int = Field(default=1000, ge=16, le=100_000)
     """Open HTTP connections of one process. Beyond, the connection that waits longest for its caller is closed."""
     max_held_responses: int = Field(default=500, ge=1, le=100_000)

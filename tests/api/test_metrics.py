@@ -38,18 +38,7 @@ async def test_members_templates_and_forks_are_counted(http: httpx.AsyncClient, 
     assert after["dayfly_forks"] == 2
 
 
-async def test_each_metric_has_help_and_a_type(http: httpx.AsyncClient) -> None:
-    comments = [line.split()[:4] for line in (await http.get("/metrics")).text.splitlines() if line.startswith("#")]
-    names = {"dayfly_pool_members", "dayfly_templates", "dayfly_forks"}
-    assert {name for _, word, name, _ in comments if word == "HELP"} == names
-    assert {name for _, word, name, kind in comments if word == "TYPE" and kind == "gauge"} == names
-
-
 async def test_no_accept_header_breaks_it(http: httpx.AsyncClient) -> None:
     for wanted in ("text/plain; version=x", "application/openmetrics-text; version=1.0.0", "application/json"):
         answer = await http.get("/metrics", headers={"Accept": wanted})
         assert (answer.status_code, answer.headers["content-type"]) == (200, CONTENT_TYPE_PLAIN_0_0_4)
-
-
-async def test_a_service_without_any_pool_has_metrics(http: httpx.AsyncClient) -> None:
-    assert set((await figures(http)).values()) == {0.0}

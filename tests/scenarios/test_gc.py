@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from dayfly import metrics
 from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
@@ -60,6 +61,8 @@ async def test_decoys_stay_and_orphans_go(world: World) -> None:
     }
     for (kind, name), labels in {**decoys, **orphans}.items():
         world.engine.plant(kind, name, labels)
+    removed = metrics.REGISTRY.get_sample_value("dayfly_orphans_removed_total", {"kind": "container"})
+    assert removed is not None
     collector = world.collector()
     found = {(orphan.resource.kind, orphan.resource.name) for orphan in await collector.orphans()}
     assert found == set(orphans)
@@ -67,6 +70,7 @@ async def test_decoys_stay_and_orphans_go(world: World) -> None:
     assert set(decoys) <= everything(world)
     assert not set(orphans) & everything(world)
     assert await collector.orphans() == ()
+    assert metrics.REGISTRY.get_sample_value("dayfly_orphans_removed_total", {"kind": "container"}) == removed + 2
     assert len([name for name in world.engine.containers if living.id in name]) == 3 + 1
 
 

@@ -92,3 +92,14 @@ async def test_shapes_that_no_template_can_serve_are_not_listed(store: Store) ->
     await cold(company)
     await asyncio.sleep(0.05)
     assert await store.statistics.cold_shapes(0.01, 20) == (), "long ago"
+
+
+async def test_valid_and_expired_leases_are_counted(store: Store) -> None:
+    for _ in range(2):
+        await store.clusters.create(NewCluster(None, make_spec()))
+    await store.admission.admit(lambda queue: queue.waiting)
+    await store.leases.claim("one", lease_seconds=60, limit=1)
+    assert await store.statistics.count_leases() == (1, 0)
+    await store.leases.claim("two", lease_seconds=0.01, limit=1)
+    await asyncio.sleep(0.05)
+    assert await store.statistics.count_leases() == (1, 1)

@@ -22,8 +22,9 @@ from dayfly.api.clusters import (
 )
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.pools import routes as pools
+from dayfly.api.request_metrics import register_routes
 from dayfly.api.system import routes as system
-from dayfly.api.system import routes_orphans, routes_status
+from dayfly.api.system import routes_metrics, routes_orphans, routes_status
 from dayfly.api.templates import routes as templates
 
 _DESCRIPTION: Final = """\
@@ -60,6 +61,7 @@ _ROUTES: Final = (
     pools,
     routes_orphans,
     routes_status,
+    routes_metrics,
     system,
 )
 _PROBLEMS: Final = {
@@ -86,6 +88,7 @@ def create_api(services: ApiServices) -> FastAPI:
     """The HTTP application with `services`."""
     app = bare_app()
     app.state.services = services
+    register_routes(route for module in _ROUTES for route in module.router.routes)
     middleware.install(
         app, services.allowed_hosts, services.closing, body_seconds=services.settings.body_timeout_seconds
     )

@@ -30,6 +30,7 @@ from dayfly.api.request_checks import (
     refuse_overload,
     refuse_url,
 )
+from dayfly.api.request_metrics import RequestMetrics
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY_HEADERS: Final = {
@@ -42,8 +43,12 @@ _log = structlog.get_logger(__name__)
 def install(
     app: Starlette, allowed_hosts: frozenset[str] | None, closing: asyncio.Event, *, body_seconds: float
 ) -> None:
-    """Put the middleware around `app`, the request id outermost. `allowed_hosts` and `closing` as in ApiServices."""
+    """Put the middleware around `app`: the request id, within it the metrics, then the gate.
+
+    `allowed_hosts` and `closing` as in ApiServices.
+    """
     app.add_middleware(Gate, allowed_hosts=allowed_hosts, closing=closing, body_seconds=body_seconds)
+    app.add_middleware(RequestMetrics)
     # A transformer and no validator: the library logs a warning for each id that a validator refuses.
     app.add_middleware(
         CorrelationIdMiddleware, header_name="X-Request-Id", validator=None, transformer=_usable_request_id

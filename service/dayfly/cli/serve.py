@@ -27,7 +27,8 @@ def api(address: Address = None, port: Port = None) -> None:
 
 
 def worker() -> None:
-    """Run a worker alone. Any number of workers share one PostgreSQL database. A worker opens no port.
+    """Run a worker alone. Any number of workers share one PostgreSQL database. A worker opens no port,
+    except one for /metrics if DAYFLY_WORKER_METRICS_PORT is set.
 
     On SIGTERM a worker releases its leases at once. After SIGKILL its leases expire after DAYFLY_LEASE_SECONDS; then
     other workers continue.

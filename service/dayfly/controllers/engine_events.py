@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.controllers.cluster.outages import Outages
@@ -58,6 +59,7 @@ class EngineEventWatcher:
                 away = False
                 await self._watch(events)
             except DayflyError as error:
+                metrics.engine_watch_failures.inc()
                 if not away:
                     _log.warning("cannot watch the engine", code=error.code, reason=error.message)
                 away = True
@@ -71,6 +73,7 @@ class EngineEventWatcher:
             group.create_task(self._look_periodically())
             group.create_task(self._requeue_harmed(harmed, news))
             async for event in events:
+                metrics.engine_events.inc()
                 if event.action in _HARM and event.cluster_id:
                     harmed.add(event.cluster_id)
                     news.set()
@@ -88,6 +91,7 @@ class EngineEventWatcher:
     async def _look_periodically(self) -> None:
         while True:
             # After the subscription: with many members it takes a while.
-            await self._pool_health.look()
+            with metrics.measured_sweep("pool_health"):
+                await self._pool_health.look()
             await self._clock.sleep(self._survey_seconds)
             await self._collector.look()

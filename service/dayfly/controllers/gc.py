@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.engine_resource import EngineResource, Orphan
@@ -98,6 +99,10 @@ class GarbageCollector:
 
     async def look(self) -> None:
         """One comparison with its consequences. Raises EngineUnavailable, DatabaseUnavailable."""
+        with metrics.measured_sweep("garbage_collection"):
+            await self._sweep()
+
+    async def _sweep(self) -> None:
         resources = await self._engine.list_resources()
         known = await self._store.maintenance.known()
         await self._store.maintenance.requeue(find_damaged(resources, known))
@@ -131,6 +136,7 @@ class GarbageCollector:
         """Raises EngineUnavailable, EngineRefused."""
         await self._engine.discard(orphan.resource)
         resource = orphan.resource
+        metrics.orphans_removed.labels(resource.kind).inc()
         _log.info("orphan removed", kind=resource.kind, name=resource.name, cluster=resource.cluster_id, why=orphan.why)
 
     async def _try_remove(self, orphan: Orphan) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dayfly import metrics
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import NewEvent, Purpose
@@ -24,7 +25,7 @@ from dayfly.domain.template import TemplatePhase
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
-from dayfly.store.db.shared_queries import batches, expired_without_hold
+from dayfly.store.db.shared_queries import batches, expired_without_hold, owner_expression
 from dayfly.store.db.tables import checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
@@ -93,12 +94,15 @@ class Admission(StorePart):
             if connection.dialect.name == "postgresql":
                 await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             chosen = {waiting.id: waiting for waiting in decide(await _read_queue(connection))}
-            admitted: set[str] = set()
+            admitted: dict[str, float | None] = {}
             for ids in batches(chosen):
                 admitted.update(await _admit(transaction, [chosen[cluster_id] for cluster_id in ids]))
             if admitted:
                 transaction.wake(WORK, QUEUE)
-            return tuple(cluster_id for cluster_id in chosen if cluster_id in admitted)
+        for cluster_id, waited in admitted.items():
+            if waited is not None and not chosen[cluster_id].background:
+                metrics.queue_seconds.observe(waited)
+        return tuple(cluster_id for cluster_id in chosen if cluster_id in admitted)
 
 
 _UNCOUNTED: Final = and_(clusters.c.vcpus == 0, clusters.c.disk_gib == 0)
@@ -153,8 +157,9 @@ async def _read_held(connection: AsyncConnection) -> Queue:
         *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
     )
     held = (await connection.execute(has.where(tables.RESERVED).group_by(clusters.c.owner))).all()
-    asleep = select(clusters.c.owner, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP)
-    disks = (await connection.execute(asleep.group_by(clusters.c.owner))).all()
+    owner = owner_expression()
+    asleep = select(owner, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP)
+    disks = (await connection.execute(asleep.group_by(owner))).all()
     shares: defaultdict[str, Resources] = defaultdict(Resources)
     for row in held:
         shares[row.owner] += Resources(row.vcpus, row.memory_mib, row.disk_gib)
@@ -176,14 +181,15 @@ async def _typical(connection: AsyncConnection, query: Select[Any]) -> float | N
     return median((row.end - row.admitted_at).total_seconds() for row in rows) if rows else None
 
 
-async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[str]:
-    """Reserve for those of `chosen` that still wait; their ids."""
+async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[str, float | None]:
+    """Reserve for those of `chosen` that still wait: id → seconds since the request; None for a resume."""
     connection, now = transaction.connection, transaction.now
     waits = and_(clusters.c.id.in_([waiting.id for waiting in chosen]), clusters.c.desired == Desired.PRESENT)
-    locked = select(clusters.c.id, clusters.c.created_at, _UNCOUNTED.label("uncounted")).where(tables.QUEUED, waits)
+    columns = (clusters.c.id, clusters.c.created_at, clusters.c.ready_at, _UNCOUNTED.label("uncounted"))
+    locked = select(*columns).where(tables.QUEUED, waits)
     rows = (await connection.execute(locked.order_by(clusters.c.id).with_for_update())).all()
     if not rows:
-        return []
+        return {}
     ids = [row.id for row in rows]
     share = {"admitted_at": now, "reserved": True, "due_at": now, "updated_at": now}
     await connection.execute(update(clusters).where(clusters.c.id.in_(ids)).values(share))
@@ -193,10 +199,12 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> list[st
             unknown = clusters.c.id == row.id
             await connection.execute(update(clusters).where(unknown).values(needs_columns(needs[row.id])))
     events = []
+    waits_of_new: dict[str, float | None] = {}
     for row in rows:
         waited = (now - row.created_at).total_seconds()
         event = NewEvent("cluster.admitted", f"resources reserved: {needs[row.id]}", seconds=waited)
         events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
+        waits_of_new[row.id] = None if row.ready_at is not None else max(0.0, waited)
         transaction.notify_cluster(row.id)
     await connection.execute(insert(tables.events), events)
-    return ids
+    return waits_of_new

@@ -16,6 +16,7 @@ from dayfly.domain.template import TemplatePhase
 from dayfly.store.commands import Usage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
+from dayfly.store.db.shared_queries import owner_expression
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 
@@ -51,7 +52,7 @@ class Statistics(StorePart):
     async def usage(self) -> tuple[Usage, ...]:
         """The numbers of clusters that are not deleted, by owner, purpose and phase."""
         columns = clusters.c
-        grouped = (columns.owner, columns.purpose, columns.phase)
+        grouped = (owner_expression(), columns.purpose, columns.phase)
         queued = case((tables.QUEUED, 1), else_=0)
         since = func.min(case((tables.QUEUED, columns.created_at)), type_=UtcDateTime()).label("since")
         query = select(*grouped, func.count().label("number"), func.sum(queued).label("waiting"), since)
@@ -70,6 +71,15 @@ class Statistics(StorePart):
             rows = (await connection.execute(query.group_by(templates.c.phase))).all()
         present = {TemplatePhase(row.phase): int(row.number) for row in rows}
         return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.RETIRED}
+
+    @uncancellable
+    async def count_leases(self) -> tuple[int, int]:
+        """(valid leases, expired leases that no worker has taken over yet)."""
+        valid = func.sum(case((clusters.c.lease_expires_at > DatabaseNow(), 1), else_=0))
+        query = select(func.count(), func.coalesce(valid, 0)).select_from(clusters).where(tables.LEASED)
+        async with self._database.read() as connection:
+            every, held = (await connection.execute(query)).one()
+        return int(held), int(every - held)
 
     @uncancellable
     async def count_forks(self) -> int:

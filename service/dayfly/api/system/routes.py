@@ -1,4 +1,4 @@
-"""Health, readiness, version and metrics of the service. Not here: the counting for metrics (store/statistics.py)."""
+"""Health, readiness and version of the service."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge, generate_latest
 
 from dayfly import __version__
 from dayfly.api.dependencies import ReadinessCheck, Services
@@ -49,21 +47,6 @@ async def get_readiness(request: Request, services: Services) -> Readiness | Res
 async def get_version() -> Version:
     """The version of the server."""
     return Version(version=__version__, api=("v1",))
-
-
-@router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
-async def get_metrics(services: Services) -> PlainTextResponse:
-    """Numbers of pool members, templates and forks, in Prometheus' text format."""
-    statistics, registry = services.store.statistics, CollectorRegistry()
-    text = "Members of a pool: ready, provisioning, failed, or deleting."
-    members = Gauge("dayfly_pool_members", text, ["pool", "state"], registry=registry)
-    for labels, count in sorted((await statistics.count_members()).items()):
-        members.labels(*labels).set(count)
-    templates = Gauge("dayfly_templates", "Templates, by phase.", ["phase"], registry=registry)
-    for phase, count in (await statistics.count_templates()).items():
-        templates.labels(phase.value).set(count)
-    Gauge("dayfly_forks", "Living forks of templates.", registry=registry).set(await statistics.count_forks())
-    return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _failure(check: ReadinessCheck) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, Self
 
+from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.model import NewEvent, StepReport, StepState
@@ -89,11 +90,15 @@ class StepRecorder:
         self._record(StepState.WAITING, "step.waiting", reason, code)
 
     def done(self, *, already: bool) -> None:
+        if not already:
+            self._measure("done")
         words = f"{self._label} was done already" if already else f"{self._label} is done"
         self._record(StepState.DONE, "step.done", words)
 
     def failed(self, error: DayflyError, *, again_in_seconds: float | None) -> None:
         """`again_in_seconds` is None when this was the last attempt."""
+        self._measure("failed")
+        metrics.step_failures.labels(error.code).inc()
         if again_in_seconds is None:
             self._record(StepState.FAILED, "step.failed", error.message, error.code)
         else:
@@ -107,6 +112,9 @@ class StepRecorder:
     @property
     def _label(self) -> str:
         return self._report.name + (f" of {self._node}" if self._node else "")
+
+    def _measure(self, result: str) -> None:
+        metrics.step_seconds.labels(self._report.name, result).observe(self._clock.monotonic() - self._began)
 
     def _on_progress(self, sentence: str) -> None:
         if self._progress_left <= 0:

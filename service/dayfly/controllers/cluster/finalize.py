@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from dayfly import metrics
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster.expiry import expiry
@@ -50,6 +51,7 @@ class Finalizer:
         fault = Fault(error.code, error.message, step, node)
         # One write: after a crash between two, the next pass would provision the cluster again.
         await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=removed)
+        metrics.cluster_failures.labels(fault.code).inc()
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
         return outcome
 
@@ -75,6 +77,7 @@ class Finalizer:
         if (again := await self._remove(claim)) is not None:
             return again
         seconds = round(self._context.clock.monotonic() - began, 3)
+        metrics.step_seconds.labels("teardown", "done").observe(seconds)
         done = NewEvent("step.done", "every container is removed", "teardown", seconds=seconds)
         await self._store.status.set_phase(claim, Phase.DELETED, event=done)
         return Done()
@@ -106,6 +109,7 @@ class Finalizer:
             await remove_everything(self._engine, claim.cluster.id)
         except Failure as error:
             message = f"cannot be removed yet: {error.message}"
+            metrics.step_failures.labels(error.code).inc()
             await self._store.status.append_event(claim, NewEvent("step.waiting", message, "teardown", code=error.code))
             return RequeueAfter(_backoff(claim))
         except InfrastructureError as error:

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.outcome import Outcome, RequeueAfter
@@ -96,9 +97,12 @@ class Worker:
         """One claim: a pass while the lease is renewed; then the lease is released."""
         outcome: Outcome = RequeueAfter(0.0)
         patience = self._options.lease_seconds
+        began, result = self._clock.monotonic(), "error"
+        metrics.leases_claimed.inc()
         try:
-            outcome = await self._result(claim)
+            outcome, result = await self._result(claim)
         except LeaseLost:
+            result = "lease_lost"
             _log.warning("lease lost", cluster=claim.cluster.id)
             await self._requeue(claim)
             return
@@ -110,20 +114,22 @@ class Worker:
             outcome = RequeueAfter(self._options.defect_pause_seconds)
         except asyncio.CancelledError:
             patience = 0.0  # a database that is away must not delay the stop
+            result = "finished"
             raise
         finally:
             slots.release()
+            metrics.pass_seconds.labels(result).observe(self._clock.monotonic() - began)
             await self._release(claim, outcome, patience)
 
-    async def _result(self, claim: Claim) -> Outcome:
-        """The outcome of one pass. Every InfrastructureError is caught here."""
+    async def _result(self, claim: Claim) -> tuple[Outcome, str]:
+        """The outcome of one pass, and its result for metrics. Every InfrastructureError is caught here."""
         try:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
             _log.warning("a cluster waits", cluster=claim.cluster.id, code=error.code, reason=error.message)
-            return await self._outages.requeue(claim, error)
+            return await self._outages.requeue(claim, error), "waiting"
         self._outages.end(claim.cluster.id)
-        return outcome
+        return outcome, "finished"
 
     async def _requeue(self, claim: Claim) -> None:
         """A late call of this pass may have changed the cluster after the next worker checked it."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Table, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Label, Row, Table, and_, func, insert, literal_column, or_, select, update
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
@@ -44,6 +44,11 @@ def expired_without_hold(now: datetime | DatabaseNow) -> ColumnElement[bool]:
     """Whether the cluster has expired without a hold: domain/cluster/expiry.is_over in SQL."""
     lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
     return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
+
+
+def owner_expression() -> Label[str]:
+    """The owner, to group by: SQLite would group the column by an index that includes all deleted clusters."""
+    return func.coalesce(clusters.c.owner, literal_column("''")).label("owner")
 
 
 def batches(ids: Collection[str]) -> Iterator[list[str]]:

@@ -1,0 +1,143 @@
+"""GET /metrics: the store's numbers, read at each scrape, and the metrics of this process (dayfly/metrics.py).
+
+The store's numbers are the same from each API process of an installation. Not here: the counting
+(store/statistics.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge, generate_latest
+
+from dayfly import metrics
+from dayfly.api.dependencies import ApiServices, Services
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.scheduling.fair_queue import Queue
+from dayfly.domain.scheduling.resources import Resources
+from dayfly.errors import DayflyError
+from dayfly.store import Usage
+
+router: Final = APIRouter(tags=["system"])
+
+DEFAULT_OWNER: Final = "default"
+OTHER_OWNERS: Final = "(others)"
+"""No owner's name has brackets."""
+MAX_OWNERS: Final = 100
+
+
+@router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
+async def get_metrics(services: Services) -> PlainTextResponse:
+    """Metrics of the installation and of this process, in Prometheus' text format.
+
+    Clusters, capacity, queue, leases, pools and templates are read from the database for this response. Counters and
+    histograms are those of this process: scrape each process.
+    """
+    registry = CollectorRegistry()
+    statistics, admission = services.store.statistics, services.store.admission
+    usage, held = await statistics.usage(), await admission.held()
+    _add_clusters(registry, usage, held)
+    _add_queue(registry, usage)
+    await _add_capacity(registry, services)
+    valid, expired = await statistics.count_leases()
+    leases = Gauge("dayfly_leases", "Leases of workers on clusters, valid or expired.", ["state"], registry=registry)
+    leases.labels("valid").set(valid)
+    leases.labels("expired").set(expired)
+    members = Gauge(
+        "dayfly_pool_members",
+        "Members of a pool: ready, provisioning, failed, or deleting.",
+        ["pool", "state"],
+        registry=registry,
+    )
+    for labels, count in sorted((await statistics.count_members()).items()):
+        members.labels(*labels).set(count)
+    Gauge("dayfly_pools", "Pools.", registry=registry).set(len(await services.store.pools.list()))
+    templates = Gauge("dayfly_templates", "Templates, by phase.", ["phase"], registry=registry)
+    for phase, number in (await statistics.count_templates()).items():
+        templates.labels(phase.value).set(number)
+    Gauge("dayfly_forks", "Living forks of templates.", registry=registry).set(await statistics.count_forks())
+    text = generate_latest(registry) + generate_latest(metrics.REGISTRY)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _add_clusters(registry: CollectorRegistry, usage: Sequence[Usage], held: Queue) -> None:
+    clusters = Gauge(
+        "dayfly_clusters",
+        "Living clusters, by owner and phase.",
+        ["owner", "phase"],
+        registry=registry,
+    )
+    reserved = {
+        "vcpus": Gauge("dayfly_reserved_vcpus", "Reserved vCPUs.", ["owner"], registry=registry),
+        "memory": Gauge("dayfly_reserved_memory_bytes", "Reserved memory.", ["owner"], registry=registry),
+        "disk": Gauge("dayfly_reserved_disk_bytes", "Reserved disk, without snapshots.", ["owner"], registry=registry),
+    }
+    totals: Counter[str] = Counter()
+    for one in usage:
+        totals[one.owner] += one.clusters
+    shown = _shown_owners(totals, held.held)
+    counts: Counter[tuple[str, Phase]] = Counter()
+    for one in usage:
+        counts[one.owner if one.owner in shown else OTHER_OWNERS, one.phase] += one.clusters
+    shares: defaultdict[str, Resources] = defaultdict(Resources)
+    for owner, share in held.held.items():
+        shares[owner if owner in shown else OTHER_OWNERS] += share
+    for owner in sorted({DEFAULT_OWNER, *(owner for owner, _ in counts), *shares}):
+        for phase in Phase:
+            if phase is not Phase.DELETED:
+                clusters.labels(owner, phase.value).set(counts[owner, phase])
+        reserved["vcpus"].labels(owner).set(shares[owner].vcpus)
+        reserved["memory"].labels(owner).set(shares[owner].memory_mib * 2**20)
+        reserved["disk"].labels(owner).set(shares[owner].disk_gib * 2**30)
+    snapshots = Gauge("dayfly_snapshots_disk_bytes", "Disk of templates and checkpoints.", registry=registry)
+    snapshots.set(held.saved_gib * 2**30)
+
+
+def _shown_owners(totals: Mapping[str, int], held: Mapping[str, Resources]) -> Set[str]:
+    """The owners with series of their own: callers choose owners freely, so their number must be bounded."""
+    ranked = sorted({*totals, *held} - {DEFAULT_OWNER}, key=lambda owner: (-totals.get(owner, 0), owner))
+    return {DEFAULT_OWNER, *ranked[: MAX_OWNERS - 1]}
+
+
+def _add_queue(registry: CollectorRegistry, usage: Sequence[Usage]) -> None:
+    queued = Gauge("dayfly_queue_clusters", "Clusters in the admission queue.", registry=registry)
+    queued.set(sum(one.waiting for one in usage))
+    oldest = Gauge(
+        "dayfly_queue_oldest_timestamp_seconds",
+        "Unix time at which the first cluster of the queue was created; 0: the queue is empty.",
+        registry=registry,
+    )
+    first = min((one.waiting_since for one in usage if one.waiting_since is not None), default=None)
+    oldest.set(0 if first is None else first.timestamp())
+
+
+async def _add_capacity(registry: CollectorRegistry, services: ApiServices) -> None:
+    up = Gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.", registry=registry)
+    try:
+        await services.lookups.bounded(services.engine_versions())
+    except DayflyError:
+        up.set(0)
+    else:
+        up.set(1)
+    try:
+        capacity = await services.lookups.bounded(services.host_capacity())
+    except DayflyError:
+        amounts = dict.fromkeys(("host", "offered"), (math.nan, math.nan, math.nan))
+    else:
+        amounts = {"host": _amounts(capacity), "offered": _amounts(services.rules.offered(capacity))}
+    texts = {"host": "of the engine's host", "offered": "that clusters may reserve in all"}
+    for name, (vcpus, memory, disk) in amounts.items():
+        unknown = "NaN while the host's size is unknown."
+        cpus = "cpus" if name == "host" else "vcpus"
+        Gauge(f"dayfly_{name}_{cpus}", f"CPUs {texts[name]}; {unknown}", registry=registry).set(vcpus)
+        Gauge(f"dayfly_{name}_memory_bytes", f"Memory {texts[name]}; {unknown}", registry=registry).set(memory)
+        Gauge(f"dayfly_{name}_disk_bytes", f"Disk {texts[name]}; {unknown}", registry=registry).set(disk)
+
+
+def _amounts(resources: Resources) -> tuple[float, float, float]:
+    return float(resources.vcpus), resources.memory_mib * 2.0**20, resources.disk_gib * 2.0**30

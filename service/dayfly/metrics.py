@@ -1,0 +1,135 @@
+"""Prometheus metrics of this process: steps, passes, leases, failures, queue time, sweeps, HTTP.
+
+`dayfly serve` and `dayfly api` show them at /metrics, beside the numbers of the store (api/system/routes_metrics.py);
+`dayfly worker` on a port of its own, if DAYFLY_WORKER_METRICS_PORT is set. Every counter begins at 0 with the process.
+Labels with a closed set of values have all of their samples from the start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+from dayfly import __version__, errors
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
+
+REGISTRY: Final = CollectorRegistry()
+
+STEPS: Final = (
+    *("remove_stale", "sandbox", "registry", "boot", "restore", "personalize", "control_plane", "join", "ready"),
+    *("smoke_test", "teardown"),
+)
+CODES: Final = tuple(
+    sorted({one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.DayflyError)})
+)
+PASS_RESULTS: Final = ("finished", "waiting", "lease_lost", "error")
+SWEEPS: Final = ("garbage_collection", "pool_health")
+ORPHAN_KINDS: Final = ("container", "network", "volume")
+STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "none")
+"""`none`: the caller left, or the process stopped, before an answer."""
+
+_STEP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+_QUEUE_BUCKETS: Final = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 14400)
+_HTTP_BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300)
+
+step_seconds: Final = Histogram(
+    "dayfly_step_duration_seconds",
+    "Duration of attempts at a step that this process carried out. Steps that held already are not counted.",
+    ["step", "result"],
+    buckets=_STEP_BUCKETS,
+    registry=REGISTRY,
+)
+step_failures: Final = Counter(
+    "dayfly_step_failures_total", "Failed attempts at a step, by the code of the error.", ["code"], registry=REGISTRY
+)
+cluster_failures: Final = Counter(
+    "dayfly_cluster_failures_total",
+    "Clusters that entered the phase `failed`, by the code of the error.",
+    ["code"],
+    registry=REGISTRY,
+)
+queue_seconds: Final = Histogram(
+    "dayfly_queue_wait_seconds",
+    "Time from the request of a cluster to its first admission by this process. Resumed clusters are not counted.",
+    buckets=_QUEUE_BUCKETS,
+    registry=REGISTRY,
+)
+leases_claimed: Final = Counter("dayfly_leases_claimed_total", "Leases that this process claimed.", registry=REGISTRY)
+pass_seconds: Final = Histogram(
+    "dayfly_reconcile_duration_seconds",
+    "Duration of reconcile passes under one lease, by result. `waiting`: the engine or the database did not answer.",
+    ["result"],
+    buckets=_STEP_BUCKETS,
+    registry=REGISTRY,
+)
+sweep_seconds: Final = Histogram(
+    "dayfly_sweep_duration_seconds",
+    "Duration of comparisons of the engine with the records.",
+    ["sweep", "result"],
+    buckets=_STEP_BUCKETS,
+    registry=REGISTRY,
+)
+sweep_success: Final = Gauge(
+    "dayfly_sweep_last_success_timestamp_seconds",
+    "Unix time of the end of the last successful sweep of this process; 0: none yet.",
+    ["sweep"],
+    registry=REGISTRY,
+)
+orphans_removed: Final = Counter(
+    "dayfly_orphans_removed_total", "Orphans removed from the engine, by kind.", ["kind"], registry=REGISTRY
+)
+engine_events: Final = Counter(
+    "dayfly_engine_events_total", "Events of the engine that this process received.", registry=REGISTRY
+)
+engine_watch_failures: Final = Counter(
+    "dayfly_engine_watch_failures_total",
+    "Interruptions of the watch of the engine's events, failed attempts to start it again included.",
+    registry=REGISTRY,
+)
+http_requests: Final = Counter(
+    "dayfly_http_requests_total",
+    "HTTP requests by method, route template and class of the status.",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+http_seconds: Final = Histogram(
+    "dayfly_http_request_duration_seconds",
+    "Time from the request's head to the head of the response; a held response (?wait=) includes its wait.",
+    ["method", "route"],
+    buckets=_HTTP_BUCKETS,
+    registry=REGISTRY,
+)
+Info("dayfly_build", "The release of this process.", registry=REGISTRY).info({"version": __version__})
+
+for _step in STEPS:
+    for _result in ("done", "failed"):
+        step_seconds.labels(_step, _result)
+for _code in CODES:
+    step_failures.labels(_code)
+    cluster_failures.labels(_code)
+for _result in PASS_RESULTS:
+    pass_seconds.labels(_result)
+for _sweep in SWEEPS:
+    sweep_success.labels(_sweep)
+    for _result in ("done", "failed"):
+        sweep_seconds.labels(_sweep, _result)
+for _kind in ORPHAN_KINDS:
+    orphans_removed.labels(_kind)
+
+
+@contextmanager
+def measured_sweep(sweep: str) -> Iterator[None]:
+    """Record the duration and the result of a sweep. A cancelled sweep is not recorded."""
+    began = time.monotonic()
+    try:
+        yield
+    except Exception:
+        sweep_seconds.labels(sweep, "failed").observe(time.monotonic() - began)
+        raise
+    sweep_seconds.labels(sweep, "done").observe(time.monotonic() - began)
+    sweep_success.labels(sweep).set(time.time())
