@@ -7,7 +7,6 @@ Labels with a closed set of values have all of their samples from the start.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
 from dayfly import __version__, errors
+from dayfly.clock import Clock
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
 
@@ -123,13 +123,13 @@ for _kind in ORPHAN_KINDS:
 
 
 @contextmanager
-def measured_sweep(sweep: str) -> Iterator[None]:
+def measured_sweep(sweep: str, clock: Clock) -> Iterator[None]:
     """Record the duration and the result of a sweep. A cancelled sweep is not recorded."""
-    began = time.monotonic()
+    began = clock.monotonic()
     try:
         yield
     except Exception:
-        sweep_seconds.labels(sweep, "failed").observe(time.monotonic() - began)
+        sweep_seconds.labels(sweep, "failed").observe(clock.monotonic() - began)
         raise
-    sweep_seconds.labels(sweep, "done").observe(time.monotonic() - began)
-    sweep_success.labels(sweep).set(time.time())
+    sweep_seconds.labels(sweep, "done").observe(clock.monotonic() - began)
+    sweep_success.labels(sweep).set(clock.now().timestamp())

@@ -1,4 +1,5 @@
-"""The one settings tree. Nothing else reads the environment. Names carry units; every default works on a laptop.
+"""The one settings tree. Nothing else reads the environment, but for the docker command's own variables
+(drivers/docker/engine_address.py). Names carry units; every default works on a laptop.
 
 Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/var/lib/dayfly.
 """
@@ -126,7 +127,7 @@ class Settings(BaseSettings):
     """The time that callers have to send a request's body; then 408 `body_too_slow`."""
 
     docker_host: str | None = None
-    """The engine's socket, `unix:///var/run/docker.sock`; unset: DOCKER_HOST, then Docker's own default."""
+    """The engine's URL, `unix:///var/run/docker.sock`; unset: as the docker command finds it."""
     docker_config: Path = Field(
         default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     )

@@ -40,10 +40,10 @@ def test_sweeps_are_measured_by_result() -> None:
     labels = {"sweep": "garbage_collection"}
     name = "dayfly_sweep_duration_seconds_count"
     done, failed = sample(name, **labels, result="done"), sample(name, **labels, result="failed")
-    with pytest.raises(EngineUnavailable), metrics.measured_sweep("garbage_collection"):
+    with pytest.raises(EngineUnavailable), metrics.measured_sweep("garbage_collection", SystemClock()):
         raise EngineUnavailable("away")
     assert sample(name, **labels, result="failed") == failed + 1
-    with metrics.measured_sweep("garbage_collection"):
+    with metrics.measured_sweep("garbage_collection", SystemClock()):
         pass
     assert sample(name, **labels, result="done") == done + 1
     assert sample("dayfly_sweep_last_success_timestamp_seconds", **labels) > 1e9

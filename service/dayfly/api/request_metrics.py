@@ -5,9 +5,8 @@ Labels are closed sets: a path without a route is `none`, a method without a rou
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi.routing import APIRoute
@@ -15,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dayfly import metrics
+from dayfly.clock import Clock, SystemClock
 
 NO_ROUTE: Final = "none"
 _METHODS: Final = ("DELETE", "GET", "PATCH", "POST")
@@ -36,18 +36,19 @@ class RequestMetrics:
     """Middleware around everything that may answer."""
 
     app: ASGIApp
+    clock: Clock = field(default_factory=SystemClock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.monotonic(), "none"
+        began, status = self.clock.monotonic(), "none"
 
         async def send_measured(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = f"{message['status'] // 100}xx"
-                _observe_seconds(scope, time.monotonic() - began)
+                _observe_seconds(scope, self.clock.monotonic() - began)
             await send(message)
 
         try:

@@ -91,7 +91,7 @@ class EngineEventWatcher:
     async def _look_periodically(self) -> None:
         while True:
             # After the subscription: with many members it takes a while.
-            with metrics.measured_sweep("pool_health"):
+            with metrics.measured_sweep("pool_health", self._clock):
                 await self._pool_health.look()
             await self._clock.sleep(self._survey_seconds)
             await self._collector.look()

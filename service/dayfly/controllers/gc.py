@@ -99,7 +99,7 @@ class GarbageCollector:
 
     async def look(self) -> None:
         """One comparison with its consequences. Raises EngineUnavailable, DatabaseUnavailable."""
-        with metrics.measured_sweep("garbage_collection"):
+        with metrics.measured_sweep("garbage_collection", self._clock):
             await self._sweep()
 
     async def _sweep(self) -> None:
