@@ -20,7 +20,7 @@ from dayfly.api.server import create_server
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
-from dayfly.errors import DatabaseUnavailable
+from dayfly.errors import DatabaseUnavailable, PortsExhausted
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
@@ -81,8 +81,13 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
 
 @contextmanager
 def metrics_server(address: str, port: int) -> Iterator[int]:
-    """Serve this process's metrics over HTTP, in a thread; the port."""
-    server, thread = start_http_server(port, address, metrics.REGISTRY)
+    """Serve this process's metrics over HTTP, in a thread; the port. Raises PortsExhausted where it is taken."""
+    try:
+        server, thread = start_http_server(port, address, metrics.REGISTRY)
+    except OSError as error:
+        raise PortsExhausted(
+            f"the port of the metrics, {port} at {address} (DAYFLY_WORKER_METRICS_PORT): {error.strerror}"
+        ) from error
     try:
         yield server.server_port
     finally:

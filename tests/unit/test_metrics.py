@@ -11,7 +11,7 @@ from dayfly import metrics
 from dayfly.clock import SystemClock
 from dayfly.controllers.cluster.event_recorder import EventRecorder
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
-from dayfly.errors import EngineUnavailable, SshTimeout
+from dayfly.errors import EngineUnavailable, PortsExhausted, SshTimeout
 from dayfly.process import metrics_server
 from dayfly.store import Claim, Store
 
@@ -54,3 +54,9 @@ def test_a_worker_serves_the_metrics_of_its_process_on_a_port_of_its_own() -> No
         text = answer.read().decode()
     assert "dayfly_reconcile_duration_seconds_count" in text
     assert "dayfly_clusters{" not in text, "the store's numbers are those of the API"
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    taken = pytest.raises(PortsExhausted, match=r"^the port of the metrics, ")
+    with metrics_server("127.0.0.1", 0) as port, taken, metrics_server("127.0.0.1", port):
+        pass
