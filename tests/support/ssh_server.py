@@ -76,18 +76,23 @@ class Server:
         )
         self.running.add(child)
         feeding = asyncio.create_task(_feed(process.stdin, child))
+        pipes = ((child.stdout, process.stdout), (child.stderr, process.stderr))
+        copying = [asyncio.create_task(_copy(reader, writer)) for reader, writer in pipes]
         try:
-            await asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr))
+            await asyncio.gather(*copying)
             code = await child.wait()
             process.exit(code if code >= 0 else 128 - code)
         except (OSError, asyncssh.Error):
             return
         finally:
-            feeding.cancel()
+            for task in (feeding, *copying):
+                task.cancel()
+            await asyncio.gather(feeding, *copying, return_exceptions=True)
             if child.returncode is None:
                 os.killpg(child.pid, 9)
+                # asyncio calls a process ended when its pipes are, and no longer reads one whose buffer is full.
+                await _rest(child)
             await child.wait()
-            await asyncio.gather(feeding, return_exceptions=True)
             self.running.discard(child)
             self.ended.set()
 
@@ -103,6 +108,13 @@ async def _feed(reader: asyncssh.SSHReader[bytes], child: asyncio.subprocess.Pro
         await reader.read(1)
     except asyncssh.SignalReceived as received:
         os.killpg(child.pid, signal.Signals[f"SIG{received.signal}"])
+
+
+async def _rest(child: asyncio.subprocess.Process) -> None:
+    for reader in (child.stdout, child.stderr):
+        assert reader is not None
+        while await reader.read(65536):
+            pass
 
 
 async def _copy(reader: asyncio.StreamReader | None, writer: asyncssh.SSHWriter[bytes]) -> None:
