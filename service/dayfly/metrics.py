@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from dayfly import __version__, errors
 from dayfly.clock import Clock
+from dayfly.domain.engine_resource import KINDS
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
 
@@ -29,7 +30,6 @@ CODES: Final = tuple(
 )
 PASS_RESULTS: Final = ("finished", "waiting", "lease_lost", "error")
 SWEEPS: Final = ("garbage_collection", "pool_health")
-ORPHAN_KINDS: Final = ("container", "network", "volume")
 STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "none")
 """`none`: the caller left, or the process stopped, before an answer."""
 
@@ -118,7 +118,7 @@ for _sweep in SWEEPS:
     sweep_success.labels(_sweep)
     for _result in ("done", "failed"):
         sweep_seconds.labels(_sweep, _result)
-for _kind in ORPHAN_KINDS:
+for _kind in KINDS:
     orphans_removed.labels(_kind)
 
 

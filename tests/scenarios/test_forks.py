@@ -75,6 +75,18 @@ async def test_a_template_whose_kubelets_do_not_come_back_is_never_used(world: W
     assert failed.fault.code == "node_not_ready"
 
 
+async def test_a_fork_makes_no_secrets_that_it_does_not_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.working():
+        await world.template(SPEC)
+
+        def unused(*_: object) -> None:
+            raise AssertionError("a certificate authority of its own")
+
+        monkeypatch.setattr("dayfly.controllers.cluster.context.new_secrets", unused)
+        fork = await world.until(await world.create(SPEC), Phase.READY, Phase.FAILED)
+    assert fork.phase is Phase.READY
+
+
 async def test_a_fork_shares_its_templates_ca_and_nothing_that_lets_anybody_in(world: World) -> None:
     async with world.working():
         await world.template(SPEC)

@@ -10,6 +10,7 @@ Not here: deciding what happens next (controllers/), and what is true of the wor
 from __future__ import annotations
 
 from dayfly.store.commands import (
+    DEFAULT_OWNER,
     UNSET,
     Change,
     Claim,
@@ -24,6 +25,7 @@ from dayfly.store.notify.commit_notifier import Watch
 from dayfly.store.store import Store
 
 __all__ = [
+    "DEFAULT_OWNER",
     "UNSET",
     "Change",
     "Claim",

@@ -22,13 +22,12 @@ from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.scheduling.fair_queue import Queue
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import DayflyError
-from dayfly.store import Usage
+from dayfly.store import DEFAULT_OWNER, Usage
 
 T = TypeVar("T")
 
 router: Final = APIRouter(tags=["system"])
 
-DEFAULT_OWNER: Final = "default"
 OTHER_OWNERS: Final = "(others)"
 """No owner's name has brackets."""
 MAX_OWNERS: Final = 100

@@ -37,16 +37,20 @@ class BootSources:
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
             return _of(claim, await store.provisioning.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
-        secrets = self.context.new_secrets(cluster)
+        why, own = None, None
         if cluster.purpose is Purpose.TEMPLATE:
             # A builder has the volume of its template from the start.
             own = cluster.template_id
-            return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own)), secrets
-        forked = await self._fork(claim)
-        if not isinstance(forked, str):
-            return forked
-        await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {forked}"))
-        return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, not_forked=forked)), secrets
+        else:
+            forked = await self._fork(claim)
+            if not isinstance(forked, str):
+                return forked
+            why = forked
+            await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {why}"))
+        # Only now: a fork has other secrets, and these take a while to make.
+        secrets = self.context.new_secrets(cluster)
+        begun = await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own, not_forked=why)
+        return _of(claim, begun), secrets
 
     async def reset(self, claim: Claim, to: BootSource) -> Claim:
         """Reset a ready cluster. IMAGE means the pristine state, which a fork gets from its template."""
