@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from rich.console import Console
 
 from dayfly.cli.progress.bake import BakeView
+from dayfly.cli.progress.live import Console
 from dayfly.clock import SystemClock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.docker.images import DockerImages

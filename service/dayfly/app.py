@@ -77,8 +77,6 @@ STEPS: Final[Mapping[str, Step]] = {
 
 @dataclass(frozen=True)
 class Infrastructure:
-    """The drivers of one process."""
-
     engine: DockerEngine
     images: DockerImages
     drivers: Drivers
@@ -108,7 +106,6 @@ def accelerators_of(settings: Settings, images: ImageStore) -> Accelerators:
 
 
 def capacity_rules(settings: Settings) -> CapacityRules:
-    """The host's resources for clusters."""
     return CapacityRules(
         cpu_overcommit=settings.cpu_overcommit,
         memory_overcommit=settings.memory_overcommit,
@@ -121,7 +118,6 @@ def capacity_rules(settings: Settings) -> CapacityRules:
 def reconciler_of(
     settings: Settings, context: ClusterContext, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> Reconciler:
-    """The reconciler of this process."""
     rules = RestartRules(settings.restart_limit, settings.restart_backoff_seconds, settings.restart_window_seconds)
     finalizer, recovery, boot_sources = Finalizer(context), Recovery(context, rules), BootSources(context)
     retry_policy = RetryPolicy(settings.step_attempts, settings.retry_backoff_seconds)
@@ -131,7 +127,7 @@ def reconciler_of(
         finalizer=finalizer,
         recovery=recovery,
         boot_sources=boot_sources,
-        ready=ReadyController(context, finalizer, recovery, Snapshots(context, boot_sources), retry_policy),
+        ready=ReadyController(context, finalizer, recovery, boot_sources, Snapshots(context), retry_policy),
         boot_throttle=BootThrottle(context.gauge, settings.pressure_limit_percent, clock),
         retry_policy=retry_policy,
     )
@@ -157,7 +153,6 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
 
 
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
-    """The API's dependencies."""
     drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
     collector = GarbageCollector(settings, store, engine, clock)
     return ApiServices(
@@ -189,7 +184,6 @@ async def _engine_versions(engine: DockerEngine) -> Mapping[str, str]:
 def worker_jobs(
     settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock, *, steps: Mapping[str, Step] = STEPS
 ) -> list[Coroutine[Any, Any, None]]:
-    """The concurrent jobs of a worker process."""
     context = cluster_context(settings, store, infrastructure, clock)
     reconciler = reconciler_of(settings, context, clock, steps=steps)
     collector = GarbageCollector(settings, store, infrastructure.engine, clock)

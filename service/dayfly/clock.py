@@ -40,8 +40,6 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
-
     def now(self) -> datetime:
         return datetime.now(UTC)
 
@@ -53,7 +51,6 @@ class SystemClock:
 
 
 def boot_time() -> BootTime:
-    """The running kernel's BootTime."""
     return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 

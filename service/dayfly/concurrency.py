@@ -8,7 +8,7 @@ A call that is marked uncancellable has a time limit of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -45,6 +45,13 @@ async def unwrap_exception_group() -> AsyncIterator[None]:
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
         raise leaf from group
+
+
+async def in_parallel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all calls, in their order. The first failure cancels the others, and is raised."""
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(call) for call in calls]
+    return [task.result() for task in tasks]
 
 
 async def _end_of(running: asyncio.Future[Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -20,6 +21,9 @@ from dayfly.domain.engine_resource import KINDS
 disable_created_metrics()  # type: ignore[no-untyped-call] # they double the number of series
 
 REGISTRY: Final = CollectorRegistry()
+_counter = partial(Counter, registry=REGISTRY)
+_gauge = partial(Gauge, registry=REGISTRY)
+_histogram = partial(Histogram, registry=REGISTRY)
 
 STEPS: Final = (
     *("remove_stale", "sandbox", "registry", "boot", "restore", "personalize", "control_plane", "join", "ready"),
@@ -37,72 +41,59 @@ _STEP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 30
 _QUEUE_BUCKETS: Final = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 14400)
 _HTTP_BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300)
 
-step_seconds: Final = Histogram(
+step_seconds: Final = _histogram(
     "dayfly_step_duration_seconds",
     "Duration of attempts at a step that this process carried out. Steps that held already are not counted.",
     ["step", "result"],
     buckets=_STEP_BUCKETS,
-    registry=REGISTRY,
 )
-step_failures: Final = Counter(
-    "dayfly_step_failures_total", "Failed attempts at a step, by the code of the error.", ["code"], registry=REGISTRY
+step_failures: Final = _counter(
+    "dayfly_step_failures_total", "Failed attempts at a step, by the code of the error.", ["code"]
 )
-cluster_failures: Final = Counter(
+cluster_failures: Final = _counter(
     "dayfly_cluster_failures_total",
     "Clusters that entered the phase `failed`, by the code of the error.",
     ["code"],
-    registry=REGISTRY,
 )
-queue_seconds: Final = Histogram(
+queue_seconds: Final = _histogram(
     "dayfly_queue_wait_seconds",
     "Time from the request of a cluster to its first admission by this process. Resumed clusters are not counted.",
     buckets=_QUEUE_BUCKETS,
-    registry=REGISTRY,
 )
-leases_claimed: Final = Counter("dayfly_leases_claimed_total", "Leases that this process claimed.", registry=REGISTRY)
-pass_seconds: Final = Histogram(
+leases_claimed: Final = _counter("dayfly_leases_claimed_total", "Leases that this process claimed.")
+pass_seconds: Final = _histogram(
     "dayfly_reconcile_duration_seconds",
     "Duration of reconcile passes under one lease, by result. `waiting`: the engine or the database did not answer.",
     ["result"],
     buckets=_STEP_BUCKETS,
-    registry=REGISTRY,
 )
-sweep_seconds: Final = Histogram(
+sweep_seconds: Final = _histogram(
     "dayfly_sweep_duration_seconds",
     "Duration of comparisons of the engine with the records.",
     ["sweep", "result"],
     buckets=_STEP_BUCKETS,
-    registry=REGISTRY,
 )
-sweep_success: Final = Gauge(
+sweep_success: Final = _gauge(
     "dayfly_sweep_last_success_timestamp_seconds",
     "Unix time of the end of the last successful sweep of this process; 0: none yet.",
     ["sweep"],
-    registry=REGISTRY,
 )
-orphans_removed: Final = Counter(
-    "dayfly_orphans_removed_total", "Orphans removed from the engine, by kind.", ["kind"], registry=REGISTRY
-)
-engine_events: Final = Counter(
-    "dayfly_engine_events_total", "Events of the engine that this process received.", registry=REGISTRY
-)
-engine_watch_failures: Final = Counter(
+orphans_removed: Final = _counter("dayfly_orphans_removed_total", "Orphans removed from the engine, by kind.", ["kind"])
+engine_events: Final = _counter("dayfly_engine_events_total", "Events of the engine that this process received.")
+engine_watch_failures: Final = _counter(
     "dayfly_engine_watch_failures_total",
     "Interruptions of the watch of the engine's events, failed attempts to start it again included.",
-    registry=REGISTRY,
 )
-http_requests: Final = Counter(
+http_requests: Final = _counter(
     "dayfly_http_requests_total",
     "HTTP requests by method, route template and class of the status.",
     ["method", "route", "status"],
-    registry=REGISTRY,
 )
-http_seconds: Final = Histogram(
+http_seconds: Final = _histogram(
     "dayfly_http_request_duration_seconds",
     "Time from the request's head to the head of the response; a held response (?wait=) includes its wait.",
     ["method", "route"],
     buckets=_HTTP_BUCKETS,
-    registry=REGISTRY,
 )
 Info("dayfly_build", "The release of this process.", registry=REGISTRY).info({"version": __version__})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Final
@@ -16,10 +17,11 @@ from prometheus_client import start_http_server
 
 from dayfly import metrics
 from dayfly.api.dependencies import ApiServices
-from dayfly.api.server import create_server
+from dayfly.api.server import create_server, listening_socket
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
+from dayfly.domain.cluster.model import Endpoint
 from dayfly.errors import DatabaseUnavailable, PortsExhausted
 from dayfly.settings import Settings
 from dayfly.store import Store
@@ -46,6 +48,8 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             return
         stack.push_async_callback(store.close)
         infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
+        # Before anything begins: an address that is taken is the end of this process.
+        listener = stack.enter_context(listening_socket(settings)) if api else None
         jobs: list[Coroutine[Any, Any, None]] = []
         if api:
             serving = ServingRecord(store, clock)
@@ -56,9 +60,16 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             stack.enter_context(metrics_server(settings.listen_address, settings.worker_metrics_port))
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
-        if api:
-            jobs.append(_serve(services_of(settings, store, infrastructure, clock)))
-        _log.info("started", api=api, worker=worker, instance=settings.instance, name=settings.worker_name)
+        if listener is not None:
+            jobs.append(_serve(services_of(settings, store, infrastructure, clock), listener))
+        _log.info(
+            "started",
+            api=api,
+            worker=worker,
+            instance=settings.instance,
+            name=settings.worker_name,
+            **({"listens": str(Endpoint(*listener.getsockname()[:2]))} if listener is not None else {}),
+        )
         await _until(stop, jobs)
         _log.info("stopped")
 
@@ -74,7 +85,7 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
         except DatabaseUnavailable as error:
             if settings.database_file is not None:
                 raise
-            _log.warning("waiting for the database", reason=error.message)
+            _log.warning("waiting for the database", reason=error.for_operator)
             await clock.sleep(_DATABASE_PAUSE_SECONDS)
     return None
 
@@ -86,7 +97,8 @@ def metrics_server(address: str, port: int) -> Iterator[int]:
         server, thread = start_http_server(port, address, metrics.REGISTRY)
     except OSError as error:
         raise PortsExhausted(
-            f"the port of the metrics, {port} at {address} (DAYFLY_WORKER_METRICS_PORT): {error.strerror}"
+            f"a worker's metrics cannot be served on port {port} at {address} (DAYFLY_WORKER_METRICS_PORT, "
+            f"DAYFLY_LISTEN_ADDRESS): {error.strerror}"
         ) from error
     try:
         yield server.server_port
@@ -102,14 +114,15 @@ async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> 
         running = [group.create_task(job) for job in jobs]
         stopping = group.create_task(stop.wait())
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        _log.info("stopping")
         for task in (*running, stopping):
             task.cancel()
 
 
-async def _serve(services: ApiServices) -> None:
-    """Serve HTTP until cancelled."""
+async def _serve(services: ApiServices, listener: socket.socket) -> None:
+    """Serve HTTP on `listener` until cancelled."""
     server = create_server(services)
-    serving = asyncio.ensure_future(server.serve())
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:

@@ -13,8 +13,16 @@ from asgi_correlation_id import correlation_id
 
 from dayfly.settings import Settings
 
-_CAUSED_BY_CALLERS: Final = frozenset({"asyncio", "dayfly.api.connections", "uvicorn.error"})
-"""Loggers of which anybody who can connect causes lines, in any number."""
+_REPETITIVE: Final = frozenset(
+    {
+        "asyncio",
+        "dayfly.api.connections",
+        "dayfly.api.outages",
+        "dayfly.drivers.docker.errors",
+        "uvicorn.error",
+    }
+)
+"""Loggers of which callers, or an outage, cause lines in any number."""
 _MAX_KINDS: Final = 200
 
 
@@ -47,8 +55,21 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(logging.WARNING)
     # The pool logs a traceback for each connection that breaks; the connection's user logs one line already.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    for ours in ("dayfly", "uvicorn.error"):
-        logging.getLogger(ours).setLevel(settings.log_level.upper())
+    # Not uvicorn's lines: at its end it promises that Ctrl-C forces it, and Dayfly handles the signals.
+    logging.getLogger("dayfly").setLevel(settings.log_level.upper())
+
+
+def configure_command_logging() -> None:
+    """For a command that prints its failures itself: only Dayfly's own errors are logged, on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -59,7 +80,7 @@ def add_request_id(_logger: object, _method: str, line: structlog.typing.EventDi
 
 
 class RepetitionFilter(logging.Filter):
-    """Logs the same message of _CAUSED_BY_CALLERS at most `maximum` times in `seconds`; the last one says so.
+    """Logs the same message of _REPETITIVE at most `maximum` times in `seconds`; the last one says so.
 
     asyncio logs a traceback for each connection that it cannot accept, hundreds in a second without a free file.
     """
@@ -74,7 +95,7 @@ class RepetitionFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to log it; changes the last one before silence."""
-        if record.name not in _CAUSED_BY_CALLERS:
+        if record.name not in _REPETITIVE:
             return True
         # structlog hands the event over as a dictionary.
         fields = dict(record.msg) if isinstance(record.msg, dict) else None

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from dayfly.api.clusters import routes
+from dayfly.api import idempotency
 from dayfly.errors import ImageMissing
 from dayfly.schemas.base import RequestModel
+from dayfly.schemas.checkpoints import CheckpointRequest, ResetRequest
 from dayfly.schemas.cluster_requests import ClusterRequest, HoldRequest, WorkersRequest
+from dayfly.schemas.pools import PeriodRequest, PoolRequest
+from dayfly.schemas.templates import TemplateRequest
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from tests.support.api import Outside, Worker
 from tests.support.specs import IMAGE_ID, make_spec
@@ -55,6 +58,35 @@ async def test_a_ttl_becomes_an_expiry_once_it_is_ready(http: httpx.AsyncClient,
     cluster = (await http.get("/v1/clusters/demo")).json()
     lifetime = datetime.fromisoformat(cluster["expires_at"]) - datetime.fromisoformat(cluster["ready_at"])
     assert lifetime == timedelta(seconds=90)
+
+
+async def test_ports_of_nodes_are_published(http: httpx.AsyncClient, worker: Worker) -> None:
+    ports = [{"name": "web", "port": 30080}, {"name": "db", "node": "node02", "port": 5432}]
+    body = {"name": "demo", "image": "bare", "workers": {"count": 1}, "ports": ports}
+    resolved = [{"name": "web", "node": "node01", "port": 30080}, ports[1]]
+    tried = (await http.post("/v1/clusters?dry_run=true", json=body)).json()
+    made = (await http.post("/v1/clusters", json=body)).json()
+    assert tried["ports"] == made["ports"] == resolved
+    listed = (await http.get("/v1/clusters/demo/ports")).json()["ports"]
+    assert [one["leads_to"] for one in listed] == ["registry", "ssh/node01", "ssh/node02", "ports/web", "ports/db"]
+    assert (await http.post("/v1/clusters", json={"image": "bare"})).json()["ports"] == []
+
+
+async def test_a_port_of_a_node_that_does_not_exist_is_told(http: httpx.AsyncClient) -> None:
+    body = {"image": "bare", "workers": {"count": 1}, "ports": [{"name": "web", "node": "node03", "port": 80}]}
+    answer = await http.post("/v1/clusters", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["detail"] == "ports.0.node: the cluster has no node03: its nodes are node01 to node02"
+
+
+async def test_ports_are_part_of_what_a_key_was_used_for(http: httpx.AsyncClient) -> None:
+    body = {"image": "bare", "ports": [{"name": "web", "port": 80}]}
+    headers = {"Idempotency-Key": "job-17"}
+    first = await http.post("/v1/clusters", json=body, headers=headers)
+    again = await http.post("/v1/clusters", json=body, headers=headers)
+    assert again.json()["id"] == first.json()["id"]
+    other = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize(
@@ -148,11 +180,16 @@ async def test_a_key_that_an_earlier_release_kept_is_known(http: httpx.AsyncClie
         ),
         (WorkersRequest, "vcpus memory_mib disk_gib count"),
         (HoldRequest, "until seconds reason vms"),
+        (PoolRequest, "image control_plane workers readiness owner name size maximum schedule max_age_seconds"),
+        (PeriodRequest, "days since until size"),
+        (TemplateRequest, "image control_plane workers readiness owner"),
+        (CheckpointRequest, "name"),
+        (ResetRequest, "to"),
     ],
 )
 def test_a_fingerprint_has_no_field_that_came_later(model: type[RequestModel], first_fields: str) -> None:
-    """A later field must be in _ADDED_FIELDS: else a retry after an upgrade is refused with its own key."""
-    added = routes._ADDED_FIELDS if model is ClusterRequest else ()
+    """A later field must be in ADDED_FIELDS: else a retry after an upgrade is refused with its own key."""
+    added = idempotency.ADDED_FIELDS if model is ClusterRequest else ()
     assert sorted(model.model_fields) == sorted([*first_fields.split(), *added])
 
 

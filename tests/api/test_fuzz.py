@@ -42,6 +42,13 @@ _ALMOST = st.fixed_dictionaries(
         "restart": st.sampled_from(["always", "never", ""]) | _JSON,
         "isolation": st.sampled_from(["shared", "strict", ""]) | _JSON,
         "idle_seconds": st.integers() | _JSON,
+        "ports": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.text(max_size=45), "port": st.integers() | _JSON},
+                optional={"node": st.sampled_from(["node01", "node99", ""]) | _JSON},
+            )
+        )
+        | _JSON,
         "hold": _HOLD | _JSON,
     },
 )

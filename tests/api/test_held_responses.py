@@ -13,7 +13,7 @@ from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.api.server import create_server
-from dayfly.client import AsyncClient, retries
+from dayfly.client import AsyncClient, async_connection
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
 
@@ -126,7 +126,7 @@ async def test_the_client_waits_on_until_a_response_can_be_held(
             await worker.make()
             await first
 
-    monkeypatch.setattr(retries, "async_pause", pause)
+    monkeypatch.setattr(async_connection, "async_pause", pause)
     first = asyncio.create_task(http.get(WAIT))
     await until_held(services)
     async with AsyncClient(transport=httpx.ASGITransport(create_api(services))) as client:

@@ -66,8 +66,8 @@ async def test_a_reset_to_a_checkpoint(http: httpx.AsyncClient, identity: str, w
 async def test_what_it_is_made_from_is_shown_meanwhile(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
     await post(http, "reset")
     claim = await worker.claim()
-    wished = claim.cluster.reset_to
-    await worker.store.provisioning.begin(claim, wished, reset=True)
+    requested = claim.cluster.reset_to
+    await worker.store.provisioning.begin(claim, requested, reset=True)
     cluster = (await http.get("/v1/clusters/demo")).json()
     assert (cluster["phase"], cluster["origin"], cluster["reset_to"]) == ("provisioning", "image", None)
     assert cluster["generation"] == 2
@@ -157,11 +157,11 @@ async def test_one_that_is_to_be_reset_is_not_ready(http: httpx.AsyncClient, ide
 
 
 async def test_the_answer_can_be_held(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    async def once(wish: str) -> None:
+    async def once(requested: str) -> None:
         with store.watch(identity) as watch:
             while True:
                 cluster = await store.clusters.get(identity)
-                if wish in {cluster.desired, str(cluster.reset_to)}:
+                if requested in {cluster.desired, str(cluster.reset_to)}:
                     break
                 await watch.wait(20)
         await Worker(store).tend()

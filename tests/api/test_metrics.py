@@ -32,6 +32,7 @@ async def test_members_templates_and_forks_are_counted(http: httpx.AsyncClient, 
         await company.work()
     after = await figures(http)
     assert after['dayfly_pool_members{pool="ci",state="ready"}'] == 2
+    assert after['dayfly_members{state="ready"}'] == 2
     assert after['dayfly_pool_members{pool="ci",state="provisioning"}'] == 0
     assert after['dayfly_templates{phase="ready"}'] == 1
     assert after['dayfly_templates{phase="failed"}'] == 0

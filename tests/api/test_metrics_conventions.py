@@ -15,12 +15,9 @@ from dayfly import metrics
 from dayfly.api.system.routes_metrics import MAX_OWNERS, OTHER_OWNERS
 from dayfly.app import STEPS
 from dayfly.errors import EngineUnavailable
-from dayfly.store import NewCluster, Store
+from dayfly.store import NewCluster, NewPool, Store
 from tests.support.api import HOST, Outside, Worker
 from tests.support.specs import make_spec
-
-EMPTY = {"dayfly_pool_members"}
-"""Its labels are names of pools; a fresh server has none, which `dayfly_pools` says."""
 
 
 async def families(http: httpx.AsyncClient) -> Mapping[str, Metric]:
@@ -40,10 +37,13 @@ async def value(http: httpx.AsyncClient, name: str, **labels: str) -> float:
     return float(found[0])
 
 
-async def test_each_metric_has_help_a_type_a_base_unit_and_samples(http: httpx.AsyncClient) -> None:
+async def test_each_metric_has_help_a_type_a_base_unit_and_samples(http: httpx.AsyncClient, store: Store) -> None:
+    fresh = await families(http)
+    await store.pools.create(NewPool("ci", "default", make_spec(), size=1, maximum=1))
     answer = (await http.get("/metrics")).text
     found = await families(http)
-    assert {name for name, one in found.items() if not one.samples} == EMPTY
+    assert set(found) - set(fresh) == {"dayfly_pool_members"}, "by the names of pools, which no fresh server has"
+    assert all(family.samples for family in (*fresh.values(), *found.values()))
     for name, family in found.items():
         assert re.fullmatch(r"dayfly_[a-z_]+", name)
         assert family.documentation.endswith("."), name
@@ -81,6 +81,8 @@ async def test_labels_of_closed_sets_have_samples_from_the_start(http: httpx.Asy
     for status in metrics.STATUS_CLASSES:
         reset = frozenset({"POST", "/v1/clusters/{cluster}/reset", status})
         assert ("dayfly_http_requests_total", reset) in found
+    for state in ("ready", "provisioning", "failed", "deleting"):
+        assert await value(http, "dayfly_members", state=state) == 0
 
 
 async def test_clusters_and_reservations_are_by_owner(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:

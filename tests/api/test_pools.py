@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.api.test_bad_input import check_problem
 from tests.api.test_long_poll import held
 from tests.support.api import OFFERED, Outside, Worker, http_client
 
+PORTS = {"ports": [{"name": "web", "port": 80}]}
 SCHEDULE = [
     {"days": ["mon", "tue", "wed", "thu", "fri"], "since": "07:00", "until": "19:00", "size": 4},
     {"days": ["sat"], "since": "00:00", "until": "24:00", "size": 0},
@@ -81,9 +84,27 @@ async def test_a_member_gives_no_access_until_it_is_claimed(http: httpx.AsyncCli
     check_problem(refused, 409, "conflict")
     assert "PRIVATE KEY" not in refused.text
     claimed = await http.post("/v1/clusters", json={"image": "bare"})
-    assert claimed.status_code == 201
+    assert claimed.status_code == 202
     shown = await http.get(f"/v1/clusters/{claimed.json()['id']}/{path}")
     assert "belongs to" not in shown.text
+
+
+async def test_diagnostics_of_a_member_show_nothing_of_its_machines(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http)
+    await fill(worker)
+    members = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
+    for member in members:
+        bundle = await http.get(f"/v1/clusters/{member['id']}/diagnostics")
+        assert not [name for name in names_in(bundle) if "/now/" in name]
+    claimed = (await http.post("/v1/clusters", json={"image": "bare"})).json()
+    assert claimed["id"] in {member["id"] for member in members}
+    bundle = await http.get(f"/v1/clusters/{claimed['id']}/diagnostics")
+    assert [name for name in names_in(bundle) if "/now/" in name]
+
+
+def names_in(bundle: httpx.Response) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(bundle.content)) as archive:
+        return archive.getnames()
 
 
 async def test_a_member_accepts_no_requests_until_it_is_claimed(http: httpx.AsyncClient, worker: Worker) -> None:
@@ -109,16 +130,15 @@ async def test_a_matching_request_claims_a_member(http: httpx.AsyncClient, worke
     await fill(worker)
     body = {"name": "mine", "image": "bare", "labels": {"a": "b"}, "ttl_seconds": 600, "idle_seconds": 90}
     answer = await http.post("/v1/clusters", json=body, headers={"Idempotency-Key": "job-1"})
-    assert answer.status_code == 201
+    assert answer.status_code == 202
     taken = answer.json()
     assert answer.headers["location"] == f"/v1/clusters/{taken['id']}"
-    assert (taken["name"], taken["phase"], taken["purpose"], taken["pool"]) == ("mine", "ready", "cluster", None)
+    assert (taken["name"], taken["phase"], taken["purpose"], taken["pool"]) == ("mine", "pending", "cluster", None)
     assert (taken["labels"], taken["ttl_seconds"], taken["idle_seconds"]) == ({"a": "b"}, 600, 90)
-    assert taken["endpoints"]
-    assert taken["expires_at"] is not None
+    assert taken["queue_position"] is None
     assert await counts(http) == (2, 1, 0)
     again = await http.post("/v1/clusters", json=body, headers={"Idempotency-Key": "job-1"})
-    assert (again.status_code, again.json()["id"]) == (201, taken["id"])
+    assert (again.status_code, again.json()["id"]) == (202, taken["id"])
     assert again.headers["idempotency-replayed"] == "true"
     assert await counts(http) == (2, 1, 0)
 
@@ -132,7 +152,8 @@ async def test_ready_is_waited_for_until_its_machines_go_on(http: httpx.AsyncCli
 
 
 @pytest.mark.parametrize(
-    "body", [{"isolation": "strict"}, {"owner": "them"}, {"control_plane": {"memory_mib": 600}}, {"image": "k8s"}]
+    "body",
+    [{"isolation": "strict"}, {"owner": "them"}, {"control_plane": {"memory_mib": 600}}, {"image": "k8s"}, PORTS],
 )
 async def test_another_request_claims_none(http: httpx.AsyncClient, worker: Worker, body: dict[str, object]) -> None:
     await create(http)
@@ -215,8 +236,8 @@ async def test_a_name_is_taken_once(http: httpx.AsyncClient) -> None:
     ],
 )
 async def test_an_invalid_request_is_rejected(http: httpx.AsyncClient, body: dict[str, Any], code: str) -> None:
-    wish = {"name": "ci", "image": "bare", "size": 1, **body}
-    check_problem(await http.post("/v1/pools", json=wish), 422, code)
+    body_given = {"name": "ci", "image": "bare", "size": 1, **body}
+    check_problem(await http.post("/v1/pools", json=body_given), 422, code)
     assert (await http.get("/v1/pools")).json()["pools"] == []
 
 

@@ -72,6 +72,32 @@ async def test_clusters_of_the_shape_are_forks(http: httpx.AsyncClient, worker: 
     assert after["last_used_at"] is not None
 
 
+async def test_a_cluster_that_is_no_fork_says_why(http: httpx.AsyncClient, worker: Worker) -> None:
+    theirs = await create(http, owner="them")
+    await worker.tend()
+    mine = await create(http, control_plane={"memory_mib": 700})
+    await worker.tend()
+    wanted: dict[str, tuple[dict[str, object], str]] = {
+        "owner": ({}, "the template of its image and shape belongs to another owner than default"),
+        "shape": ({"control_plane": {"memory_mib": 900}}, f"template {mine['id']} has nodes of other sizes"),
+        "image": ({"image": "k8s"}, "owner default has no template of image dayfly/k8s:latest"),
+        "strict": ({"isolation": "strict"}, "its isolation is strict"),
+    }
+    for name, (body, _) in wanted.items():
+        created = await http.post("/v1/clusters", json={"name": name, "image": "bare", **body})
+        assert created.json()["not_forked_because"] is None, "it has not begun"
+    await http.post("/v1/clusters", json={"name": "fork", "image": "bare", "owner": "them"})
+    await worker.tend()
+    reasons = {name: reason for name, (_, reason) in wanted.items()}
+    listed = (await http.get("/v1/clusters")).json()["clusters"]
+    assert {one["name"]: one["not_forked_because"] for one in listed} == {**reasons, "fork": None}
+    for name, reason in reasons.items():
+        one = (await http.get(f"/v1/clusters/{name}")).json()
+        assert (one["template"], one["not_forked_because"]) == (None, reason)
+    fork = (await http.get("/v1/clusters/fork")).json()
+    assert (fork["template"], fork["not_forked_because"]) == (theirs["id"], None)
+
+
 async def test_one_that_is_used_goes_with_the_last_fork(http: httpx.AsyncClient, worker: Worker, store: Store) -> None:
     template = await create(http)
     await worker.tend()

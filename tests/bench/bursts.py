@@ -10,15 +10,13 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from tests.bench.claims import until_ready
-from tests.bench.creation import WISH
+from tests.bench.claims import is_claimed, until_ready
+from tests.bench.creation import REQUEST
 from tests.bench.figures import Figures, spread
 from tests.bench.fleet import Fleet
 from tests.bench.lean_http import Answer, Connection, connected
 
-_POOL = {"name": "burst", "image": WISH["image"], "workers": WISH["workers"]}
-_CLAIMED = 201
-_QUEUED = 202
+_POOL = {"name": "burst", "image": REQUEST["image"], "workers": REQUEST["workers"]}
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,12 @@ async def _burst(fleet: Fleet, key: str, requests: int, copies: int) -> Burst:
         for cluster_id in {body["id"] for body in bodies}:
             await http.request("DELETE", f"/v1/clusters/{cluster_id}", expect=202)
     # By request: copies that got different clusters are not well served.
-    outcomes: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)
-    for number, (answer, body) in enumerate(zip(answers, bodies, strict=True)):
-        outcomes[number // copies].add((answer.status, body["id"]))
-    served = sum([status for status, _ in outcome] == [_CLAIMED] for outcome in outcomes.values())
+    outcomes: defaultdict[int, set[tuple[bool, str]]] = defaultdict(set)
+    for number, body in enumerate(bodies):
+        outcomes[number // copies].add((is_claimed(body), body["id"]))
+    served = sum([claimed for claimed, _ in outcome] == [True] for outcome in outcomes.values())
     return Burst([answer.seconds for answer in answers], len(outcomes) - served)
 
 
 async def _post(http: Connection, key: str) -> Answer:
-    return await http.request(
-        "POST", "/v1/clusters", WISH, headers={"Idempotency-Key": key}, expect=(_CLAIMED, _QUEUED)
-    )
+    return await http.request("POST", "/v1/clusters", REQUEST, headers={"Idempotency-Key": key}, expect=(201, 202))

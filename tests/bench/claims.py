@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
-from tests.bench.creation import GIVE_UP_SECONDS, WISH
+from tests.bench.creation import GIVE_UP_SECONDS, REQUEST
 from tests.bench.figures import Figures, spread
 from tests.bench.fleet import Fleet
 from tests.bench.lean_http import Connection, connected
 
-_POOL = {"name": "bench", "image": WISH["image"], "workers": WISH["workers"]}
+_POOL = {"name": "bench", "image": REQUEST["image"], "workers": REQUEST["workers"]}
 _LOOK_SECONDS = 0.02
 _WARM_UP = 3
 
 
 async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
-    """`rounds` claims, one after the other, from a pool of so many; each is answered with 201, ready."""
+    """`rounds` claims, one after the other, from a pool of so many; each is answered with a member."""
     taken = []
     async with connected(fleet.port) as http:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
@@ -23,11 +24,18 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
         for turn in range(_WARM_UP + rounds):
             # Not only one: a worker is still at what has just become ready, and nobody is given that.
             await until_ready(http, "bench", max(1, members // 2))
-            answer = await http.request("POST", "/v1/clusters", WISH, expect=201)
+            answer = await http.request("POST", "/v1/clusters", REQUEST, expect=202)
+            if not is_claimed(answer.json()):
+                raise RuntimeError("a claim found no member")
             if turn >= _WARM_UP:
                 taken.append(answer.seconds)
         await http.request("DELETE", "/v1/pools/bench", expect=202)
     return spread("claim", taken)
+
+
+def is_claimed(created: Mapping[str, object]) -> bool:
+    """Whether the cluster of a POST's answer was a pool's member: only such a one is a fork before it begins."""
+    return created["template"] is not None
 
 
 async def until_ready(http: Connection, pool: str, members: int) -> None:

@@ -15,7 +15,7 @@ from tests.bench.fleet import Fleet
 from tests.bench.lean_http import Connection, connected
 from tests.bench.process import IMAGE
 
-WISH = {
+REQUEST = {
     "image": IMAGE,
     "workers": {"count": 1},
     "labels": {"team": "bench"},
@@ -38,7 +38,7 @@ async def one_by_one(fleet: Fleet, rounds: int) -> Figures:
     async with connected(fleet.port) as http:
         for turn in range(_WARM_UP + rounds):
             began = time.monotonic()
-            answer = await http.request("POST", "/v1/clusters", WISH, expect=202)
+            answer = await http.request("POST", "/v1/clusters", REQUEST, expect=202)
             made = answer.json()
             event = await _event(http, made["id"], "step.started")
             noticed = time.monotonic() - began
@@ -59,7 +59,7 @@ async def one_by_one(fleet: Fleet, rounds: int) -> Figures:
 async def at_once(fleet: Fleet, clusters: int, callers: int) -> Figures:
     """`clusters` POSTs by `callers` connections, as fast as they are answered, until the last is ready."""
     used, began = fleet.cpu_seconds(), time.monotonic()
-    taken = await _all(fleet, callers, (("POST", "/v1/clusters", WISH) for _ in range(clusters)))
+    taken = await _all(fleet, callers, (("POST", "/v1/clusters", REQUEST) for _ in range(clusters)))
     posted = time.monotonic() - began
     await _until_none(fleet, _NOT_READY)
     seconds = time.monotonic() - began

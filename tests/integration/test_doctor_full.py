@@ -111,6 +111,7 @@ def test_told_to_end_it_clears_away_what_it_has_begun(tmp_path: Path) -> None:
     assert present("test-ended") == set()
 
 
+@pytest.mark.long
 def test_though_its_terminal_is_gone_it_clears_away_what_it_has_begun(tmp_path: Path) -> None:
     with started(tmp_path, "test-gone") as process:
         begun(process, "test-gone")

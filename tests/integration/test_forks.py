@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
-from dayfly.client import ApiError, Client, Cluster, Template
+from dayfly.client import ApiError, Client, Cluster, PortRequest, Template
 from tests.support.guest import FINGERPRINT, JUNK, filled_pool, on_guest, ready_template, try_on_guest, until
 from tests.support.service import Service, docker, running_service
 
@@ -24,8 +25,6 @@ RESETS = {False: 2, True: 20}
 """In a row: without and with `--long`."""
 CLOCK_SECONDS = 1.0
 STOPPED_SECONDS = 30
-CLAIM_SECONDS = 5.0
-"""The aim is 2 s (tests/bench/template.py); here a refill runs beside it, and anything else."""
 _COUNT = """\
 nohup sh -c 'exec 3>/root/count; i=0; while :; do i=$((i+1)); echo $i >&3; sleep 0.1; done' >/dev/null 2>&1 </dev/null &
 echo $!"""
@@ -57,9 +56,11 @@ def template(service: Service) -> Template:
 
 
 @contextlib.contextmanager
-def clusters(client: Client, number: int = 1, *, isolation: str | None = None) -> Iterator[list[Cluster]]:
+def clusters(
+    client: Client, number: int = 1, *, isolation: str | None = None, ports: Sequence[PortRequest] = ()
+) -> Iterator[list[Cluster]]:
     """So many at once, ready; and gone afterwards."""
-    asked = [client.create(image="bare", isolation=isolation) for _ in range(number)]
+    asked = [client.create(image="bare", isolation=isolation, ports=ports) for _ in range(number)]
     try:
         yield [client.wait_ready(one.id, timeout_seconds=READY_SECONDS) for one in asked]
     finally:
@@ -143,6 +144,27 @@ def test_resets_in_a_row_with_junk_in_between(service: Service, client: Client, 
         assert clock_error(client, cluster.id) < CLOCK_SECONDS
 
 
+@pytest.mark.parametrize("isolation", ["strict", "shared"])
+def test_a_published_port_leads_to_its_node_from_nothing_and_in_a_fork(
+    client: Client, template: Template, isolation: str
+) -> None:
+    with clusters(client, isolation=isolation, ports=[PortRequest(name="web", port=8080)]) as [cluster]:
+        assert cluster.template == (None if isolation == "strict" else template.id)
+        assert served(client, cluster, "first") == "first"
+        client.reset(cluster.id)
+        back = client.wait_ready(cluster.id, timeout_seconds=READY_SECONDS)
+        assert back.endpoints == cluster.endpoints
+        assert served(client, back, "again") == "again"
+
+
+def served(client: Client, cluster: Cluster, text: str) -> str:
+    """What the host reads at the published port of a web server on the node that serves `text`."""
+    serve = "/bin/busybox httpd -p 8080 -h /srv/www </dev/null >/dev/null 2>&1"
+    on_guest(client, cluster.id, f"mkdir -p /srv/www; echo {text} >/srv/www/index.html; {serve}")
+    answer = httpx.get(f"http://{cluster.endpoints['ports/web']}/index.html", trust_env=False, timeout=30)
+    return answer.text.strip()
+
+
 def test_a_checkpoint_is_where_it_goes_back_to(client: Client, template: Template) -> None:
     with clusters(client) as [cluster]:
         counter = on_guest(client, cluster.id, _COUNT)
@@ -203,35 +225,49 @@ def running_containers(cluster: Cluster) -> list[str]:
     return docker("ps", "-q", "--filter", f"label=dayfly.cluster={cluster.id}").split()
 
 
-def test_a_claim_from_a_pool_answers_at_once(client: Client, template: Template) -> None:
+def test_a_claim_goes_on_with_the_machines_that_waited(client: Client, template: Template) -> None:
     client.create_pool("warm", image="bare", size=1)
     try:
         filled_pool(client, "warm", 1, seconds=READY_SECONDS)
         (member,) = (one for one in client.list(purposes=["pool_member"]) if one.phase == "ready")
-        idle = machine_ticks(member.id)
+        waiting, idle = machine_processes(member.id), machine_ticks(member.id)
         time.sleep(1)
         assert machine_ticks(member.id) == idle, "it waits at zero CPU"
         began = time.monotonic()
         mine = client.create("mine", image="bare")
-        answered = time.monotonic() - began
-        assert (mine.id, mine.phase, mine.name, mine.purpose) == (member.id, "ready", "mine", "cluster")
+        print(f"claimed: answered after {(time.monotonic() - began) * 1000:.0f} ms")
+        assert (mine.id, mine.phase, mine.name, mine.purpose) == (member.id, "pending", "mine", "cluster")
+        mine = client.wait_ready(mine.id, timeout_seconds=READY_SECONDS)
         on_guest(client, mine.id, "true")
-        taken = time.monotonic() - began
-        print(f"claimed: answered after {answered * 1000:.0f} ms, a command has run after {taken:.2f} s")
-        assert taken < CLAIM_SECONDS
+        print(f"claimed: a command has run after {time.monotonic() - began:.2f} s")
+        # It is quick because no machine starts or is loaded; how quick, tests/bench/template.py measures.
+        assert machine_processes(mine.id) == waiting
+        assert_forked(client, mine, template)
+        # The host key that it answers with is of the claim, as is the key that it lets in.
+        assert on_guest(client, mine.id, "cat /run/dayfly-identity").startswith(client.ssh(mine.id).host_key)
         assert clock_error(client, mine.id) < CLOCK_SECONDS
         assert abs((mine.created_at - datetime.now(UTC)).total_seconds()) < READY_SECONDS
         filled_pool(client, "warm", 1, seconds=READY_SECONDS)
-        client.delete(mine.id)
-        client.wait_deleted(mine.id)
     finally:
         client.delete_pool("warm")
+        for one in client.list():
+            client.delete(one.id)
+            client.wait_deleted(one.id)
+
+
+def machine_processes(cluster_id: str) -> list[tuple[int, int]]:
+    """Its machines' processes: pid, and when it started, in the kernel's ticks since the host's start."""
+    return [(pid, int(fields[19])) for pid, fields in machine_stats(cluster_id)]
 
 
 def machine_ticks(cluster_id: str) -> list[int]:
     """What its machines' processes have had of the processors, in the kernel's ticks."""
+    return [int(fields[11]) + int(fields[12]) for _, fields in machine_stats(cluster_id)]
+
+
+def machine_stats(cluster_id: str) -> list[tuple[int, list[str]]]:
+    """Of each of its machines' processes the pid, and the fields of /proc/PID/stat from the third on (proc(5))."""
     label = f"label=dayfly.cluster={cluster_id}"
     nodes = docker("ps", "-q", "--filter", label, "--filter", "label=dayfly.role=node").split()
-    found = [one["State"]["Pid"] for one in json.loads(docker("inspect", *nodes))]
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in found]
-    return [int(each[11]) + int(each[12]) for each in fields]
+    found = [int(one["State"]["Pid"]) for one in json.loads(docker("inspect", *nodes))]
+    return [(pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()) for pid in found]

@@ -7,11 +7,13 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from dayfly.assets import provisioning
 from dayfly.domain.cluster.topology import Publication, compute_topology
+from tests.support.guest import until
 from tests.support.service import docker
 from tests.support.specs import make_spec
 
@@ -64,6 +66,28 @@ def test_a_network_without_a_gateway_is_none_of_its_troubles() -> None:
     with started("none", ["sh", "-c", "echo it runs"]) as name:
         assert docker("wait", name).strip() == "0", docker("logs", name)
         assert docker("logs", name) == "it runs\n"
+
+
+def test_its_dnsmasq_takes_no_inotify_instance(network: str) -> None:
+    """All containers of a host share 128 of them. dnsmasq takes one for its resolv.conf, if it has one."""
+    with started(network, ["dnsmasq", "--keep-in-foreground", "--user=root"]) as name:
+        serving = until("dnsmasq serves", lambda: dnsmasq_of(name), seconds=20)
+        assert "anon_inode:inotify" not in open_files(serving)
+        docker("exec", "--detach", name, "dnsmasq", "--keep-in-foreground", "--user=root", "--port=5353")
+        other = until("another serves", lambda: dnsmasq_of(name, besides=serving), seconds=20)
+        assert "anon_inode:inotify" in open_files(other), "the look itself sees such an instance"
+
+
+def dnsmasq_of(container: str, besides: int = 0) -> int | None:
+    """The pid of a dnsmasq that has opened its sockets."""
+    rows = [line.split() for line in docker("top", container, "-o", "pid,comm").splitlines()[1:]]
+    pids = [int(pid) for pid, command in rows if command == "dnsmasq" and int(pid) != besides]
+    return next((pid for pid in pids if any(one.startswith("socket:") for one in open_files(pid))), None)
+
+
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process lead to."""
+    return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def addresses(container: str) -> tuple[bytes, bytes]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.snapshots import Snapshots
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
@@ -113,7 +112,7 @@ async def test_a_fork_has_checkpoints_too(world: World) -> None:
         after = await reset(world, cluster, BEFORE)
     assert after.template_id == template.id, "its checkpoint's disks lie over the template's"
     assert goes_on(world, cluster)
-    assert world.node(cluster, "node01").identity == cluster.id
+    assert world.node(cluster, "node01").identity == await world.host_key(cluster)
 
 
 @pytest.mark.parametrize("method", ["resume", "set_clock"])
@@ -268,7 +267,7 @@ async def test_cut_off_anywhere_the_cluster_is_back_at_its_checkpoint(store: Sto
     assert goes_on(world, cluster)
 
 
-async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwards(world: World) -> None:
+async def test_one_that_is_requested_while_the_engine_restarts_is_made_afterwards(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
     await world.store.checkpoints.create(cluster.id, "before")
@@ -278,7 +277,7 @@ async def test_one_that_is_wished_for_while_the_engine_restarts_is_made_afterwar
         assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
 
 
-async def test_one_that_is_wished_for_while_the_engine_is_away_is_made_afterwards(world: World) -> None:
+async def test_one_that_is_requested_while_the_engine_is_away_is_made_afterwards(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         world.engine.fail_next("list_containers", EngineUnavailable("nobody there"))
@@ -290,11 +289,11 @@ async def test_a_worker_that_was_suspended_while_it_saved_takes_nothing_away_whe
         cluster = await ready(world)
     await world.store.checkpoints.create(cluster.id, "before")
     (claim,) = await world.store.leases.claim("suspended", lease_seconds=60, limit=1)
-    (wish,) = await world.store.checkpoints.due(cluster.id)
+    (requested,) = await world.store.checkpoints.due(cluster.id)
     hands = FakeMachines(world.engine)
     gate = hands.block("discard")
     context = replace(world.context(), drivers=replace(world.context().drivers, machines=hands))
-    suspended = asyncio.create_task(Snapshots(context, BootSources(context)).checkpoint(claim, wish))
+    suspended = asyncio.create_task(Snapshots(context).checkpoint(claim, requested))
     await gate.reached.wait()
     await set_back(world.store, cluster.id, clusters.c.lease_expires_at)
     async with world.working("successor"):
@@ -320,3 +319,33 @@ async def test_a_reset_does_not_overtake_a_checkpoint_that_was_asked_for_before_
         assert [world.node(cluster, name).memory for name in NODES] != wanted
         await reset(world, cluster, BEFORE)
         assert [world.node(cluster, name).memory for name in NODES] == wanted
+
+
+async def test_after_one_a_cluster_is_ready_when_its_nodes_have_reported_since(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec(workers=1, kubernetes=True)), Phase.READY)
+        world.kube.frozen("node02")
+        await world.store.checkpoints.create(cluster.id, "before")
+        told = await world.until_event(cluster, lambda event: event.type == "cluster.resumed")
+        assert told.code == "node_not_ready"
+        assert "node02" in told.message
+        now = await world.store.clusters.get(cluster.id)
+        assert (now.phase, now.paused) == (Phase.READY, True), "kept, and not called ready to those who wait"
+        assert "kubelet/node02" in await world.store.clusters.evidence(cluster.id)
+        assert [one.phase for one in await world.store.checkpoints.list(cluster.id)] == [CheckpointPhase.READY]
+        world.kube.recovers("node02")
+        await world.store.maintenance.requeue([cluster.id])
+        await world.until_so(cluster, lambda seen: not seen.paused)
+        codes = [e.code for e in await world.store.clusters.events(cluster.id) if e.type == "cluster.resumed"]
+    assert codes == ["node_not_ready", None]
+
+
+async def test_after_one_a_reset_does_not_wait_for_nodes_that_report_nothing(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec(workers=1, kubernetes=True)), Phase.READY)
+    looks = world.kube.calls["wait_renewed"]
+    await world.store.checkpoints.create(cluster.id, "before")
+    await world.store.lifecycle.reset(cluster.id, IMAGE)
+    async with world.working("next"):
+        await world.until_so(cluster, lambda now: now.phase is Phase.READY and now.generation > cluster.generation)
+    assert world.kube.calls["wait_renewed"] == looks, "the reset sees them anew"

@@ -1,4 +1,4 @@
-"""Lives of clusters, from the wish to the end, with what can happen in between."""
+"""Lives of clusters, from the request to the end, with what can happen in between."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def world(store: Store) -> World:
     return World(store)
 
 
-async def test_from_the_wish_to_ready_to_nothing(world: World) -> None:
+async def test_from_the_request_to_ready_to_nothing(world: World) -> None:
     async with world.working():
         cluster = await world.create(make_spec(workers=1, kubernetes=True))
         ready = await world.until(cluster, Phase.READY)
@@ -185,13 +185,13 @@ async def test_a_removal_that_goes_on_failing_is_tried_less_and_less_often(world
     world.engine.fail_always(NotRemoved("still there"), "remove")
     await world.store.updates.delete((await world.create(make_spec())).id)
     (claim,) = await world.store.leases.claim("tester", lease_seconds=60, limit=1)
-    endings = Finalizer(world.context())
-    assert await endings.delete(claim) == RequeueAfter(5.0)
+    finalizer = Finalizer(world.context())
+    assert await finalizer.delete(claim) == RequeueAfter(5.0)
 
     async def pause_after(seconds: float) -> float | None:
         began = claim.at - timedelta(seconds=seconds)
         waiting = replace(claim.cluster, phase=Phase.DELETING, updated_at=began)
-        return (await endings.delete(replace(claim, cluster=waiting))).seconds
+        return (await finalizer.delete(replace(claim, cluster=waiting))).seconds
 
     assert [await pause_after(seconds) for seconds in (0, 5, 40, 3600)] == [5.0, 5.0, 40.0, 300.0]
 

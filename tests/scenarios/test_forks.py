@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.cluster.boot_source import TEMPLATE_DIR
+from dayfly.domain.cluster.boot_source import IMAGE, TEMPLATE_DIR
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.network import API_PORT, REGISTRY_PORT
+from dayfly.domain.cluster.spec import PublishedPort
+from dayfly.domain.cluster.topology import published_ports
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, EngineUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store
@@ -42,8 +45,8 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         container, saved = world.node(fork, node), volume.files[f"{TEMPLATE_DIR}/{node}"]
         assert (container.memory, container.vm_status) == (saved.memory, "running")  # type: ignore[attr-defined]
         assert container.disk == saved.disk  # type: ignore[attr-defined]
-        assert (container.hushed, saved.hushed) == (False, True)  # type: ignore[attr-defined]
-        assert (container.identity, container.clock) == (fork.id, world.clock)
+        assert (container.quiesced, saved.quiesced) == (False, True)  # type: ignore[attr-defined]
+        assert (container.identity, container.clock) == (await world.host_key(fork), world.clock)
     assert (fork.template_id, fork.origin, fork.not_forked) == (template.id, None, None)
     # Its kubelets stood still until their next report was due.
     assert 11.0 in world.clock.slept
@@ -65,12 +68,12 @@ async def test_a_template_whose_kubelets_do_not_come_back_is_never_used(world: W
     """Ready on record they are, as they were when it was saved."""
     gate = world.machines.block("load")
     async with world.working(), asyncio.TaskGroup() as group:
-        making = group.create_task(world.template(SPEC, TemplatePhase.FAILED))
+        building = group.create_task(world.template(SPEC, TemplatePhase.FAILED))
         async with asyncio.timeout(10):
             await gate.reached.wait()
         getattr(world.kube, fault)("node02")
         gate.open()
-        failed = await making
+        failed = await building
     assert failed.fault is not None
     assert failed.fault.code == "node_not_ready"
 
@@ -243,7 +246,7 @@ async def test_the_fork_of_a_template_that_was_taken_from_under_it_comes_back_by
 
 @pytest.mark.parametrize("kill_after", [1, 2, 3, 5, 8, 13, 21, 34])
 async def test_a_worker_that_dies_anywhere_leaves_a_fork_to_the_next(store: Store, kill_after: int) -> None:
-    """Cut off at every n-th call to the outside world: of the template's making, its trial, and a fork."""
+    """Cut off at every n-th call to the outside world: of the template's build, its verification, and a fork."""
     world = World(store)
     template, _ = await store.templates.create(SPEC, "default", world.key(SPEC))
     await world.work_in_pieces(kill_after, lambda: world.template_is(template.id, TemplatePhase.READY))
@@ -253,4 +256,35 @@ async def test_a_worker_that_dies_anywhere_leaves_a_fork_to_the_next(store: Stor
     assert (fork.template_id, fork.purpose, fork.origin) == (template.id, Purpose.CLUSTER, None)
     for node in ("node01", "node02"):
         found = world.node(fork, node)
-        assert (found.vm_status, found.identity, found.clock) == ("running", fork.id, world.clock)
+        assert (found.vm_status, found.identity, found.clock) == ("running", await world.host_key(fork), world.clock)
+
+
+async def test_each_fork_publishes_ports_of_its_own(world: World) -> None:
+    web = PublishedPort(name="web", node="node02", port=30080)
+    wanted = SPEC.model_copy(update={"ports": (web,)})
+    async with world.working():
+        template = await world.template(wanted)
+        assert template.spec.ports == ()
+        fork = await world.until(await world.create(wanted), Phase.READY)
+        plain = await world.until(await world.create(SPEC), Phase.READY)
+        assert (fork.template_id, plain.template_id) == (template.id, template.id)
+        before = await world.store.lifecycle.reset(fork.id, IMAGE)
+        back = await world.until_so(
+            fork, lambda now: now.phase is Phase.READY and now.generation > before.generation and not now.reset_to
+        )
+    (port,) = (port for port, name in published_ports(wanted).items() if name == "ports/web")
+    assert set(fork.endpoints) - set(plain.endpoints) == {port}
+    assert back.endpoints == fork.endpoints
+    assert f"{port}=192.168.66.102:30080" in world.node(fork, "net").spec.environment["FORWARDS"].split()
+
+
+async def test_each_fork_shows_its_own_registry_to_tools(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        forks = [await world.until(await world.create(SPEC), Phase.READY) for _ in range(2)]
+    shown = {one.id: world.kube.config_maps[str(one.endpoints[API_PORT])] for one in forks}
+    for fork in forks:
+        text = shown[fork.id].data["localRegistryHosting.v1"]
+        assert text.splitlines()[0] == f'host: "{fork.endpoints[REGISTRY_PORT]}"'
+    # And the template's builder, which is neither of them, shows none; its first fork does.
+    assert len(world.kube.config_maps) == len(forks) + len(("its first fork",))

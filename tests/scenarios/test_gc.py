@@ -1,4 +1,4 @@
-"""The sweeper removes exactly what nobody owns: decoys of every kind stay untouched."""
+"""Garbage collection removes exactly what nobody owns: decoys of every kind stay untouched."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Literal
 import pytest
 
 from dayfly import metrics
+from dayfly.controllers import gc
 from dayfly.controllers.gc import find_damaged
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_TEMPLATE, saved_volume, template_volume
 from dayfly.domain.engine_resource import EngineResource
 from dayfly.errors import EngineRefused, NotRemoved
-from dayfly.store import Known, Store
+from dayfly.store import Change, Known, Store
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
 from tests.support.world import World
@@ -235,6 +236,26 @@ async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
     assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETED
     await world.collector(history_seconds=0.0).look()
     assert not (await world.store.clusters.list(phases=list(Phase))).clusters
+
+
+async def test_events_beyond_the_bound_are_forgotten_once_an_hour(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "MOST_EVENTS", 3)
+    async with world.working():
+        cluster = await world.create(make_spec())
+        await world.until(cluster, Phase.READY)
+    collector = world.collector()
+    await collector.look()
+    newest = await world.store.clusters.events(cluster.id)
+    assert len(newest) == 3
+    for number in range(5):
+        await world.store.updates.change(cluster.id, Change(ttl_seconds=36000 + number))
+    await collector.look()
+    assert len(more := await world.store.clusters.events(cluster.id)) > 3
+    world.clock.advance(3600)
+    await collector.look()
+    assert await world.store.clusters.events(cluster.id) == more[-3:]
 
 
 async def test_what_survives_its_removal_is_tried_again(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Hibernation: by wish, by idleness, at expiry under a hold. What wakes up goes on where it was, or says why not."""
+"""Hibernation: by request, by idleness, at expiry under a hold. What wakes up goes on where it was, or says why not."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_an_engine_that_goes_away_is_waited_for(world: World) -> None:
     assert "cluster.fallback" not in [event.type for event in await world.store.clusters.events(cluster.id)]
 
 
-async def test_a_wish_taken_back_in_the_middle_lets_it_go_on(world: World) -> None:
+async def test_a_request_withdrawn_midway_keeps_it_running(world: World) -> None:
     async with world.working():
         cluster = await ready(world)
         gate = world.machines.block("save")
@@ -351,7 +351,7 @@ async def test_cut_off_anywhere_it_hibernates_and_wakes_up_where_it_was(store: S
     assert "cluster.fallback" not in [event.type for event in await store.clusters.events(cluster.id)]
 
 
-async def test_a_database_that_fails_just_then_takes_no_wish_back(
+async def test_a_database_that_fails_just_then_withdraws_no_request(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world.working():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import delete, update
 
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool
+from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, LeaseLost, SshTimeout
 from dayfly.store import NewPool, Store
+from dayfly.store.db.tables import template_secrets, templates
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -59,12 +62,35 @@ async def test_whoever_gets_one_finds_it_running_with_its_clock_right(world: Wor
         _, waiting = await member(world)
         memory = world.node(waiting, "node01").memory
         mine = await world.create(SPEC, "mine")
-        assert (mine.id, mine.name, mine.phase) == (waiting.id, "mine", Phase.READY)
+        assert (mine.id, mine.name, mine.phase) == (waiting.id, "mine", Phase.PENDING)
         after = await goes_on(world, mine)
     assert (after.purpose, after.generation, after.restarts) == (Purpose.CLUSTER, 1, 0)
+    assert after.endpoints == waiting.endpoints
     assert world.node(after, "node01").memory == memory
     types = [event.type for event in await world.store.clusters.events(after.id)]
-    assert types[-1] == "cluster.resumed"
+    assert "cluster.forked" not in types[types.index("cluster.claimed") :]
+
+
+async def test_whoever_gets_one_has_other_keys_than_those_it_waited_with(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        before = await world.store.clusters.secrets(waiting.id)
+        mine = await goes_on(world, await world.create(SPEC))
+    after = await world.store.clusters.secrets(mine.id)
+    assert before is not None
+    assert after is not None
+    assert before.user_key != after.user_key
+    assert {world.node(mine, name).identity for name in NODES} == {after.host_key.public}
+
+
+async def test_what_it_reported_before_the_claim_is_not_believed(world: World) -> None:
+    """Its kubelets were well when it was paused; one is silent since."""
+    spec = make_spec(workers=1, kubernetes=True)
+    async with world.working():
+        await member(world, spec)
+        world.kube.silent("node02")
+        mine = await world.create(spec)
+        await world.until_event(mine, lambda event: (event.type, event.code) == ("cluster.fallback", "node_not_ready"))
 
 
 async def test_one_that_was_claimed_while_no_worker_ran_goes_on_with_the_next(world: World) -> None:
@@ -75,15 +101,44 @@ async def test_one_that_was_claimed_while_no_worker_ran_goes_on_with_the_next(wo
         await goes_on(world, mine)
 
 
-async def test_one_that_cannot_go_on_is_made_anew_under_the_same_ports(world: World) -> None:
+async def test_one_that_cannot_go_on_is_booted_from_its_image(world: World) -> None:
+    async with world.working():
+        await member(world)
+        world.machines.fail_next("resume", CommandFailed("no"))
+        after = await world.until(await world.create(SPEC), Phase.READY)
+    assert after.template_id is None
+    assert after.not_forked == "its fork failed: no"
+    assert await codes_of(world, after, "cluster.fallback") == ["command_failed"]
+    messages = [event.message for event in await world.store.clusters.events(after.id)]
+    assert "falls back from its template to its image: no" in messages
+
+
+async def test_a_worker_without_its_lease_removes_nothing_of_a_claimed_one(world: World) -> None:
+    async with world.working():
+        await member(world)
+    async with world.store._database.write() as transaction:
+        await transaction.connection.execute(delete(template_secrets))
+    mine = await world.create(SPEC)
+    (lost,) = await world.store.leases.claim("ghost", lease_seconds=60, limit=1)
+    await world.store.leases.release(lost, due_in_seconds=0)
+    with pytest.raises(LeaseLost):
+        await world.reconciler().reconcile(lost)
+    assert {world.node(mine, name).vm_status for name in NODES} == {"paused"}
+
+
+async def test_one_whose_template_serves_no_more_is_booted_from_its_image(world: World) -> None:
     async with world.working():
         _, waiting = await member(world)
-        world.machines.fail_next("resume", CommandFailed("no"))
-        mine = await world.create(SPEC)
-        after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
-        after = await goes_on(world, after)
-    assert after.endpoints == waiting.endpoints
-    assert await codes_of(world, mine, "cluster.fallback") == ["command_failed"]
+    async with world.store._database.write() as transaction:
+        await transaction.connection.execute(update(templates).values(phase=TemplatePhase.FAILED))
+    mine = await world.create(SPEC)
+    async with world.working("next"):
+        after = await world.until(mine, Phase.READY)
+    assert (after.id, after.template_id) == (waiting.id, None)
+    why = f"template {waiting.template_id} accepts no forks any more"
+    assert after.not_forked == why
+    messages = [event.message for event in await world.store.clusters.events(after.id)]
+    assert f"boots from its image: {why}" in messages
 
 
 def names_of(cluster: Cluster) -> list[str]:
@@ -100,10 +155,10 @@ async def until_late(world: World, cluster: Cluster) -> None:
 
 async def test_one_whose_clock_cannot_be_set_yet_is_its_callers_all_the_same(world: World) -> None:
     async with world.working():
-        _, waiting = await member(world)
-        memories = [world.node(waiting, name).memory for name in NODES]
-        world.machines.fail_next("set_clock", SshTimeout("no agent"), times=5)
-        mine = await world.create(SPEC)
+        mine = await world.until(await world.create(SPEC), Phase.READY)
+        memories = [world.node(mine, name).memory for name in NODES]
+        world.machines.fail_next("set_clock", SshTimeout("no agent"), times=7)
+        await world.store.checkpoints.create(mine.id, "one")
         await until_late(world, mine)
         assert {world.node(mine, name).vm_status for name in NODES} == {"running"}
         for _ in range(2):
@@ -116,11 +171,11 @@ async def test_one_whose_clock_cannot_be_set_yet_is_its_callers_all_the_same(wor
     assert await codes_of(world, mine, "cluster.fallback") == []
 
 
-async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_is(world: World) -> None:
+async def test_one_that_does_not_answer_for_a_moment_is_left_as_it_is(world: World) -> None:
     async with world.working():
-        await member(world)
-        world.machines.fail_next("set_clock", SshTimeout("no agent"))
-        mine = await world.create(SPEC)
+        mine = await world.until(await world.create(SPEC), Phase.READY)
+        world.machines.fail_next("set_clock", SshTimeout("no agent"), times=3)
+        await world.store.checkpoints.create(mine.id, "one")
         await until_late(world, mine)
         memories = [world.node(mine, name).memory for name in NODES]
         world.machines.fail_next("resume", CommandFailed("no"))
@@ -136,15 +191,15 @@ async def test_one_that_was_used_and_does_not_answer_for_a_moment_is_left_as_it_
 async def test_a_clock_that_cannot_be_set_keeps_nothing_else_waiting(world: World) -> None:
     spec = SPEC.model_copy(update={"ttl_seconds": 3})
     async with world.working():
-        await member(world)
-        mine = await world.create(spec)
+        mine = await world.until(await world.create(spec), Phase.READY)
         world.machines.agent_silent(*names_of(mine))
-        await until_late(world, mine)
-        await world.store.checkpoints.create(mine.id, "one")
-        async with asyncio.timeout(GIVE_UP_SECONDS):
-            while await world.store.checkpoints.due(mine.id):  # noqa: ASYNC110 - whoever makes it
-                await asyncio.sleep(0.01)
-        assert [one.phase for one in await world.store.checkpoints.list(mine.id)] == ["ready"]
+        for name in ("one", "two"):
+            await world.store.checkpoints.create(mine.id, name)
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                while await world.store.checkpoints.due(mine.id):  # noqa: ASYNC110 - whoever makes it
+                    await asyncio.sleep(0.01)
+            await until_late(world, mine)
+        assert [one.phase for one in await world.store.checkpoints.list(mine.id)] == ["ready", "ready"]
         async with asyncio.timeout(4.5):
             await world.until(mine, Phase.DELETED)
 
@@ -170,14 +225,18 @@ async def test_the_clocks_of_those_that_go_on_are_right_though_another_cannot(wo
     assert await codes_of(world, mine, "cluster.fallback") == ["command_failed"]
 
 
-async def test_one_whose_machine_is_dead_is_made_anew(world: World) -> None:
+async def test_all_its_machines_are_loaded_again_where_one_is_dead(world: World) -> None:
+    """Those that waited are of a later moment than the template."""
     async with world.working():
-        await member(world)
+        _, waiting = await member(world)
+    starts = world.node(waiting, "node01").starts
+    mine = await world.create(SPEC)
+    world.engine.exit(f"dayfly-{mine.id}-node02", 139)
     async with world.working("next"):
-        mine = await world.create(SPEC)
-        world.engine.exit(f"dayfly-{mine.id}-node02", 139)
-        after = await world.until_so(mine, lambda now: now.generation == 2 and now.phase is Phase.READY)
-        await goes_on(world, after)
+        after = await goes_on(world, mine)
+    assert (after.id, after.template_id) == (waiting.id, waiting.template_id)
+    assert world.node(after, "node01").starts > starts
+    assert await codes_of(world, mine, "cluster.fallback") == []
 
 
 async def test_a_member_that_nobody_has_is_not_repaired(world: World) -> None:

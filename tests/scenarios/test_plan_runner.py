@@ -1,4 +1,4 @@
-"""A walk through a plan, with steps that do as they are told: order, attempts, patience, and what is written down."""
+"""A run of a plan, with scripted steps: order, attempts, back-off, and what is recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dayfly.store import Claim, Store
 from dayfly.testing.fakes import FakePressure
 from tests.support.clock import FakeClock
 
-PATIENCE = RetryPolicy(attempts=3, backoff_seconds=2)
+RETRY_POLICY = RetryPolicy(attempts=3, backoff_seconds=2)
 
 
 class Scripted:
@@ -53,7 +53,7 @@ class Scripted:
 
 
 class _Context:
-    """As much of a StepContext as a scripted step and a walk look at."""
+    """As much of a StepContext as a scripted step and the plan runner look at."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         self.progress = progress
@@ -61,10 +61,10 @@ class _Context:
         self.cluster = type("Cluster", (), {"id": "0"})()
 
 
-async def walk(
+async def run_plan(
     store: Store, claim: Claim, clock: FakeClock, plan: Sequence[PlannedStep], **steps: Scripted
 ) -> list[tuple[str, int | None]]:
-    """Walk `plan`; the keys of its steps in the order they were done."""
+    """Run `plan`; the keys of its steps in the order they were done."""
     order = []
 
     async def context(_: PlannedStep, progress: Callable[[str], None]) -> StepContext:
@@ -75,7 +75,7 @@ async def walk(
 
     boot_throttle = BootThrottle(FakePressure(), 60, clock)
     async with EventRecorder.open(store, claim, clock) as recorder:
-        await PlanRunner(cast("dict[str, Step]", steps), context, recorder, lambda _: PATIENCE, boot_throttle).run(
+        await PlanRunner(cast("dict[str, Step]", steps), context, recorder, lambda _: RETRY_POLICY, boot_throttle).run(
             plan, on_done
         )
     return order
@@ -86,7 +86,7 @@ CHAIN = (PlannedStep("one"), PlannedStep("two", after=frozenset({("one", None)})
 
 
 async def test_a_step_begins_when_all_it_waits_for_are_done(store: Store, claim: Claim, clock: FakeClock) -> None:
-    assert await walk(store, claim, clock, CHAIN, one=Scripted(), two=Scripted()) == [("one", None), ("two", None)]
+    assert await run_plan(store, claim, clock, CHAIN, one=Scripted(), two=Scripted()) == [("one", None), ("two", None)]
 
 
 async def test_independent_steps_go_side_by_side(store: Store, claim: Claim, clock: FakeClock) -> None:
@@ -94,11 +94,11 @@ async def test_independent_steps_go_side_by_side(store: Store, claim: Claim, clo
     left.go_on.clear()
     plan = (PlannedStep("left"), PlannedStep("right"))
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        walking = group.create_task(walk(store, claim, clock, plan, left=left, right=right))
+        running = group.create_task(run_plan(store, claim, clock, plan, left=left, right=right))
         await left.applying.wait()
         await right.applying.wait()
         left.go_on.set()
-        await walking
+        await running
 
 
 async def test_a_step_that_reports_without_end_fills_no_database(store: Store, claim: Claim, clock: FakeClock) -> None:
@@ -117,7 +117,7 @@ async def test_a_step_that_reports_without_end_fills_no_database(store: Store, c
 
 async def test_what_is_so_already_is_not_done_again(store: Store, claim: Claim, clock: FakeClock) -> None:
     step = Scripted(already=True)
-    await walk(store, claim, clock, ONE, one=step)
+    await run_plan(store, claim, clock, ONE, one=step)
     assert step.calls == ["check"]
 
 
@@ -127,7 +127,7 @@ async def test_what_lies_in_a_memory_that_has_just_been_loaded_is_not_looked_for
 ) -> None:
     restore, personalize = Scripted(already=loaded), Scripted(already=True)
     plan = [PlannedStep("restore"), PlannedStep("personalize", 1, frozenset({("restore", None)}))]
-    await walk(store, claim, clock, plan, restore=restore, personalize=personalize)
+    await run_plan(store, claim, clock, plan, restore=restore, personalize=personalize)
     assert personalize.calls == calls
 
 
@@ -135,7 +135,7 @@ async def test_what_may_help_is_tried_again_after_clearing_away_with_growing_pau
     store: Store, claim: Claim, clock: FakeClock
 ) -> None:
     step = Scripted(CommandFailed("first"), CommandFailed("second"))
-    await walk(store, claim, clock, ONE, one=step)
+    await run_plan(store, claim, clock, ONE, one=step)
     assert step.calls == ["check", "apply", "undo", "check", "apply", "undo", "check", "apply"]
     assert clock.slept == [2, 4]
 
@@ -153,7 +153,7 @@ async def test_what_cannot_help_or_did_not_is_given_up_by_name(
 ) -> None:
     later = Scripted()
     with pytest.raises(StepFailed) as caught:
-        await walk(store, claim, clock, CHAIN, one=Scripted(*errors), two=later)
+        await run_plan(store, claim, clock, CHAIN, one=Scripted(*errors), two=later)
     assert (caught.value.step, caught.value.error.code) == ("one", code)
     assert later.calls == []
     events = await store.clusters.events(claim.cluster.id)
@@ -162,12 +162,12 @@ async def test_what_cannot_help_or_did_not_is_given_up_by_name(
     assert (report.state, report.error_code, report.attempt) == ("failed", code, len(errors))
 
 
-async def test_an_engine_that_is_away_ends_the_walk_with_the_reason_and_costs_nothing(
+async def test_an_engine_that_is_away_ends_the_run_with_the_reason_and_costs_nothing(
     store: Store, claim: Claim, clock: FakeClock
 ) -> None:
     step = Scripted(EngineUnavailable("nobody there"))
     with pytest.raises(EngineUnavailable):
-        await walk(store, claim, clock, ONE, one=step)
+        await run_plan(store, claim, clock, ONE, one=step)
     assert "undo" not in step.calls
     (waiting,) = [e for e in await store.clusters.events(claim.cluster.id) if e.type == "step.waiting"]
     assert "nobody there" in waiting.message
@@ -179,7 +179,7 @@ async def test_a_step_has_a_limit(store: Store, claim: Claim, clock: FakeClock) 
     step = Scripted(limit_seconds=0.01)
     step.go_on.clear()
     with pytest.raises(StepFailed) as caught:
-        await walk(store, claim, clock, ONE, one=step)
+        await run_plan(store, claim, clock, ONE, one=step)
     assert caught.value.error.code == "step_timeout"
 
 
@@ -189,22 +189,22 @@ async def test_the_first_failure_ends_the_others(store: Store, claim: Claim, clo
     plan = (PlannedStep("stuck"), PlannedStep("bad"))
     async with asyncio.timeout(5):
         with pytest.raises(StepFailed) as caught:
-            await walk(store, claim, clock, plan, stuck=stuck, bad=Scripted(ImageMissing("gone")))
+            await run_plan(store, claim, clock, plan, stuck=stuck, bad=Scripted(ImageMissing("gone")))
     assert caught.value.step == "bad"
 
 
 async def test_progress_is_written_down_in_order(store: Store, claim: Claim, clock: FakeClock) -> None:
-    await walk(store, claim, clock, ONE, one=Scripted())
+    await run_plan(store, claim, clock, ONE, one=Scripted())
     told = [e.type for e in await store.clusters.events(claim.cluster.id) if e.step == "one"]
     assert told == ["step.started", "step.progress", "step.done"]
 
 
-async def test_a_walk_whose_lease_is_lost_writes_nothing_more(store: Store, clock: FakeClock, claim: Claim) -> None:
+async def test_a_run_whose_lease_is_lost_writes_nothing_more(store: Store, clock: FakeClock, claim: Claim) -> None:
     await store.leases.release(claim, due_in_seconds=0)
     (other,) = await store.leases.claim("another", lease_seconds=60, limit=1)
     before = await store.clusters.events(claim.cluster.id)
     with pytest.raises(LeaseLost):
-        await walk(store, claim, clock, ONE, one=Scripted())
+        await run_plan(store, claim, clock, ONE, one=Scripted())
     assert await store.clusters.events(other.cluster.id) == before
 
 
@@ -213,14 +213,14 @@ async def test_a_worker_that_slept_through_its_lease_clears_nothing_away(
 ) -> None:
     step = Scripted(CommandFailed("after a long sleep"))
     step.go_on.clear()
-    walking = asyncio.create_task(walk(store, claim, clock, ONE, one=step))
+    running = asyncio.create_task(run_plan(store, claim, clock, ONE, one=step))
     async with asyncio.timeout(5):
         await step.applying.wait()
     await store.leases.release(claim, due_in_seconds=0)
     assert await store.leases.claim("another", lease_seconds=60, limit=1)
     step.go_on.set()
     with pytest.raises(LeaseLost):
-        await walking
+        await running
     assert "undo" not in step.calls
 
 

@@ -121,7 +121,7 @@ async def test_whoever_asks_gets_a_member_and_the_pool_refills(company: Company)
     before = {member.id for member in await waiting(company, pool)}
     mine, _ = await company.store.clusters.create(NewCluster("mine", make_spec(), "default"))
     assert mine.id in before
-    assert (mine.phase, mine.purpose, mine.name) == (Phase.READY, Purpose.CLUSTER, "mine")
+    assert (mine.phase, mine.purpose, mine.name) == (Phase.PENDING, Purpose.CLUSTER, "mine")
     await fill(company)
     after = {member.id for member in await waiting(company, pool)}
     assert len(after) == 2

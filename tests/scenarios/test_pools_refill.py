@@ -27,9 +27,9 @@ async def test_a_pool_lives_on_workers_and_its_member_wakes_up_when_it_is_taken(
                 assert world.node(member, "node01").vm_status == "paused"
             before = {member.id for member in await waiting(company, pool)}
             mine = await world.create(make_spec(), "mine")
-            assert mine.phase is Phase.READY
             assert mine.id in before
-            awake = await world.until_so(mine, lambda now: not now.paused)
+            awake = await world.until(mine, Phase.READY, Phase.FAILED)
+            assert awake.phase is Phase.READY
             assert world.node(awake, "node01").vm_status == "running"
             await until_waiting(company, pool, 2)
             await store.pools.delete("ci")
@@ -105,7 +105,7 @@ async def test_looking_at_those_that_wait_keeps_nobody_from_getting_one(store: S
         assert (await world.create(make_spec(), "mine")).id == member.id
         gate.open()
         await look
-        mine = await world.until_so(member, lambda now: not now.paused)
+        mine = await world.until(member, Phase.READY, Phase.FAILED)
     assert (mine.phase, mine.generation, mine.fault) == (Phase.READY, 1, None)
 
 

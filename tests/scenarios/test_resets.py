@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, EngineUnavailable
 from dayfly.store import Store
+from dayfly.store.db.tables import templates
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -58,7 +61,7 @@ async def test_a_reset_cluster_is_the_same_with_other_machines(world: World, for
         assert world.node(after, name).spec.labels["dayfly.generation"] == "2"
     if forked:
         assert world.node(after, "node01").memory == old["node01"].memory
-        assert world.node(after, "node01").identity == after.id
+        assert world.node(after, "node01").identity == await world.host_key(after)
     types = [event.type for event in await world.store.clusters.events(after.id)]
     assert types.count("cluster.reset") == 2
     assert "cluster.fallback" not in types
@@ -88,7 +91,26 @@ async def test_a_reset_that_fails_from_the_template_is_made_from_the_image(world
     assert [e.code for e in await world.store.clusters.events(after.id) if e.type == "cluster.fallback"] == [
         "command_failed"
     ]
+    assert after.not_forked == "its fork failed: no"
     assert world.node(after, "node01").memory != ""
+
+
+async def test_a_reset_whose_template_serves_no_more_is_made_from_the_image_and_says_so(world: World) -> None:
+    async with world.working():
+        template = await world.template(SPEC)
+        before = await ready(world)
+        assert before.not_forked is None
+        async with world.store._database.write() as transaction:
+            await transaction.connection.execute(update(templates).values(phase=TemplatePhase.FAILED))
+        booted = await reset(world, before)
+        async with world.store._database.write() as transaction:
+            await transaction.connection.execute(update(templates).values(phase=TemplatePhase.READY))
+        forked = await reset(world, before)
+    why = f"template {template.id} accepts no forks any more"
+    assert (booted.phase, booted.template_id, booted.not_forked) == (Phase.READY, template.id, why)
+    found = [e.message for e in await world.store.clusters.events(before.id) if e.type == "cluster.not_forked"]
+    assert found == [f"boots from its image: {why}"]
+    assert (forked.phase, forked.template_id, forked.not_forked) == (Phase.READY, template.id, None)
 
 
 async def test_a_reset_that_cannot_boot_either_fails_the_cluster(world: World) -> None:

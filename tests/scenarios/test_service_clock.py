@@ -24,9 +24,9 @@ _INTERVAL = 6
 _HOURS = 2 * 3600
 
 
-def play(scene: Callable[[World], Coroutine[None, None, None]]) -> None:
+def play(scenario: Callable[[World], Coroutine[None, None, None]]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, inline_store() as store:
-        runner.run(scene(World(store, clock=cast("FakeClock", LoopClock()))))
+        runner.run(scenario(World(store, clock=cast("FakeClock", LoopClock()))))
 
 
 @asynccontextmanager
@@ -67,32 +67,32 @@ async def expect_a_full_interval(world: World, cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("stopped", [5, 10, 600])
 def test_a_stopped_service_grants_a_full_interval(stopped: int) -> None:
-    async def scene(world: World) -> None:
+    async def scenario(world: World) -> None:
         async with service(world):
             cluster = await create(world)
         await asyncio.sleep(stopped)
         async with service(world):
             await expect_a_full_interval(world, cluster)
 
-    play(scene)
+    play(scenario)
 
 
-@pytest.mark.parametrize("asleep", [10, _HOURS])
-def test_a_suspended_host_grants_a_full_interval(asleep: int) -> None:
-    async def scene(world: World) -> None:
+@pytest.mark.parametrize("suspended", [10, _HOURS])
+def test_a_suspended_host_grants_a_full_interval(suspended: int) -> None:
+    async def scenario(world: World) -> None:
         async with service(world):
             cluster = await create(world)
             await beat(world, cluster, 10)
             # All timers fire late, and both clocks counted the time.
-            running_loop().skip(asleep)
+            running_loop().skip(suspended)
             await expect_a_full_interval(world, cluster)
 
-    play(scene)
+    play(scenario)
 
 
 @pytest.mark.parametrize("jump", [_HOURS, -_HOURS])
 def test_a_set_clock_neither_ends_nor_prolongs_a_heartbeat_interval(jump: int) -> None:
-    async def scene(world: World) -> None:
+    async def scenario(world: World) -> None:
         async with service(world):
             cluster = await create(world)
             await beat(world, cluster, 10)
@@ -104,11 +104,11 @@ def test_a_set_clock_neither_ends_nor_prolongs_a_heartbeat_interval(jump: int) -
             await asyncio.sleep(8)
             assert await world.is_in(cluster, Phase.DELETED)
 
-    play(scene)
+    play(scenario)
 
 
 def test_after_a_kill_and_a_clock_set_back_a_deletion_is_carried_out() -> None:
-    async def scene(world: World) -> None:
+    async def scenario(world: World) -> None:
         cluster = await world.create(make_spec())
         await world.store.admission.admit(lambda queue: queue.waiting)
         await world.store.leases.claim("killed", lease_seconds=world.lease_seconds, limit=1)
@@ -118,4 +118,4 @@ def test_after_a_kill_and_a_clock_set_back_a_deletion_is_carried_out() -> None:
             await asyncio.sleep(10)
             assert await world.is_in(cluster, Phase.DELETED)
 
-    play(scene)
+    play(scenario)

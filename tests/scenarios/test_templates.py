@@ -139,7 +139,7 @@ async def test_a_template_whose_first_fork_fails_is_never_used(company: Company)
     assert not living, "what it was made with is removed"
 
 
-async def test_a_shape_that_was_made_cold_gets_a_template_where_that_is_wished(company: Company) -> None:
+async def test_a_shape_that_was_made_cold_gets_a_template_where_that_is_configured(company: Company) -> None:
     await company.store.clusters.create(NewCluster(None, make_spec()))
     await company.work()
     await company.templates().look()

@@ -1,4 +1,4 @@
-"""Checkpoints: wished for, made, reset to, discarded; each wish is seen, and none is in another's way."""
+"""Checkpoints: requested, made, reset to, discarded; each request is seen, and none is in another's way."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def _make(store: Store, cluster_id: str, *names: str) -> Claim:
 
 async def test_a_checkpoint_is_made_by_who_claims_its_cluster(store: Store) -> None:
     ready = await make_ready(store)
-    wished = await store.checkpoints.create(ready.name, "clean-1")
-    assert (wished.phase, wished.size_bytes) == (CheckpointPhase.CREATING, 0)
-    assert await store.checkpoints.list(ready.id) == await store.checkpoints.due(ready.id) == (wished,)
+    requested = await store.checkpoints.create(ready.name, "clean-1")
+    assert (requested.phase, requested.size_bytes) == (CheckpointPhase.CREATING, 0)
+    assert await store.checkpoints.list(ready.id) == await store.checkpoints.due(ready.id) == (requested,)
     claim = await claim_one(store)
     await store.checkpoints.made(claim, "clean-1", 2**33)
     [made] = await store.checkpoints.list(ready.id)

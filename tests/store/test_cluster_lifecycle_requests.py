@@ -1,4 +1,4 @@
-"""What callers wish of a cluster as a whole, when it is wished for and when not, and who hears of it."""
+"""What callers request of a cluster as a whole, when it is accepted and when not, and who hears of it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ ASLEEP = hibernated_demand(make_spec())
 async def test_a_requested_reset_is_due_at_once(store: Store) -> None:
     ready = await make_ready(store)
     assert await store.leases.seconds_until_due() is None
-    wished = await store.lifecycle.reset(ready.name, IMAGE)
-    assert (wished.reset_to, wished.phase, wished.generation) == (IMAGE, Phase.READY, 1)
-    assert await store.lifecycle.reset(ready.id, IMAGE) == wished
-    assert (await claim_one(store)).cluster == replace(wished, fence=wished.fence + 1)
+    requested = await store.lifecycle.reset(ready.name, IMAGE)
+    assert (requested.reset_to, requested.phase, requested.generation) == (IMAGE, Phase.READY, 1)
+    assert await store.lifecycle.reset(ready.id, IMAGE) == requested
+    assert (await claim_one(store)).cluster == replace(requested, fence=requested.fence + 1)
 
 
 async def test_a_reset_is_fulfilled_in_place(store: Store) -> None:
@@ -114,7 +114,7 @@ async def test_one_request_at_a_time(store: Store) -> None:
 @pytest.mark.parametrize("purpose", [Purpose.TEMPLATE, Purpose.VERIFICATION, Purpose.POOL_MEMBER])
 async def test_clusters_of_templates_and_pools_accept_no_requests(store: Store, purpose: Purpose) -> None:
     found = await make_own(store, purpose)
-    wishes: list[Callable[[], Awaitable[object]]] = [
+    requests: list[Callable[[], Awaitable[object]]] = [
         lambda: store.updates.change(found.name, Change(labels={"a": "b"})),
         lambda: store.updates.change(found.id, Change(ttl_seconds=1)),
         lambda: store.updates.heartbeat(found.id),
@@ -124,9 +124,9 @@ async def test_clusters_of_templates_and_pools_accept_no_requests(store: Store, 
         lambda: store.checkpoints.create(found.id, "one"),
         lambda: store.checkpoints.delete(found.id, "one"),
     ]
-    for wish in wishes:
+    for request in requests:
         with pytest.raises(Conflict, match="cannot be modified"):
-            await wish()
+            await request()
     assert await store.clusters.get(found.id) == found
     assert (await store.updates.delete(found.id)).desired is Desired.ABSENT
 
@@ -157,9 +157,9 @@ async def test_what_failed_does_not_hibernate_though_it_was_to(store: Store) -> 
 
 async def test_who_hibernates_gives_back_what_it_does_not_use(store: Store) -> None:
     ready = await make_ready(store)
-    wished = await store.lifecycle.hibernate(ready.name)
-    assert wished.desired is Desired.HIBERNATED
-    assert await store.lifecycle.hibernate(ready.name) == wished
+    requested = await store.lifecycle.hibernate(ready.name)
+    assert requested.desired is Desired.HIBERNATED
+    assert await store.lifecycle.hibernate(ready.name) == requested
     claim = await claim_one(store)
     with store.watch_queue() as watch:
         asleep = await store.status.set_phase(claim, Phase.HIBERNATED)
@@ -180,8 +180,8 @@ async def test_who_is_woken_up_waits_for_room_like_any_other(store: Store) -> No
     claim = await claim_one(store)
     await move(store, claim, Phase.HIBERNATED)
     await store.leases.release(claim, due_in_seconds=None)
-    wished = await store.lifecycle.resume(ready.id)
-    assert await store.lifecycle.resume(ready.id) == wished
+    requested = await store.lifecycle.resume(ready.id)
+    assert await store.lifecycle.resume(ready.id) == requested
     claim = await claim_one(store)
     pending = await store.status.set_phase(claim, Phase.PENDING)
     assert (pending.reserved, pending.admitted_at, pending.desired) == (False, None, Desired.PRESENT)

@@ -1,4 +1,4 @@
-"""The API's half: wishes recorded, found again, listed, taken back."""
+"""The API's half: requests recorded, found again, listed, withdrawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wishes changed and renewed: time to live, labels, holds, heartbeats; and what that does to when a cluster ends."""
+"""Requests changed and renewed: time to live, labels, holds, heartbeats; and what that does to when a cluster ends."""
 
 from __future__ import annotations
 

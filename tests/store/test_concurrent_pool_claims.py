@@ -39,8 +39,8 @@ class Unfinished:
         self._database = database
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        async with self._database.write() as transaction:
+    async def write(self, *, caller_waits: bool = False) -> AsyncIterator[Transaction]:
+        async with self._database.write(caller_waits=caller_waits) as transaction:
             yield transaction
             self.reached.set()
             await self.end.wait()
@@ -93,14 +93,15 @@ async def unfinished(store: Store, new: NewCluster, key: IdempotencyKey | None =
     database = Unfinished(store._database)
     request = asyncio.create_task(Store(cast("Database", database)).clusters.create(new, key))
     try:
-        await database.reached.wait()
+        async with asyncio.timeout(20):
+            await database.reached.wait()
         yield database
         database.end.set()
         if database.fail:
             with pytest.raises(RolledBack):
                 await request
         else:
-            assert (await request)[0].phase is Phase.READY
+            assert (await request)[0].reserved
     finally:
         database.end.set()
         await asyncio.gather(request, return_exceptions=True)
@@ -121,7 +122,7 @@ async def test_who_waits_for_its_key_holds_no_member(stores: tuple[Store, Store]
         copies = [asyncio.create_task(store.clusters.create(NewCluster(None, make_spec()), KEY)) for _ in range(3)]
         await until_blocked(store, 3)
         other, _ = await in_the_meantime(store, store.clusters.create(NewCluster(None, make_spec())), database)
-        assert other.phase is Phase.READY
+        assert other.reserved
     made = await asyncio.gather(*copies)
     assert [created for _, created in made] == [False] * 3
     assert {cluster.id for cluster, _ in made} | {other.id} == {member.id for member in found}
@@ -134,7 +135,7 @@ async def test_who_waits_for_its_name_holds_no_member(stores: tuple[Store, Store
         same = asyncio.create_task(store.clusters.create(NewCluster("demo", make_spec())))
         await until_blocked(store, 1)
         other, _ = await in_the_meantime(store, store.clusters.create(NewCluster(None, make_spec())), database)
-        assert other.phase is Phase.READY
+        assert other.reserved
     with pytest.raises(NameTaken):
         await same
     assert {other.id, (await store.clusters.get("demo")).id} == {member.id for member in found}
@@ -151,7 +152,7 @@ async def test_a_key_or_name_whose_transaction_is_rolled_back_is_free(stores: tu
         await until_blocked(store, 1)
     made, created = await same
     assert created
-    assert made.phase is Phase.READY
+    assert made.reserved
     assert made.id in {member.id for member in found}
     assert len(await store.pools.members(str(found[0].pool_id))) == 1
 
@@ -169,7 +170,7 @@ async def test_a_member_that_another_transaction_gives_back_is_waited_for(
             await looked.wait()
     mine, created = await request
     assert created
-    assert (mine.id, mine.name, mine.phase) == (member.id, "mine", Phase.READY)
+    assert (mine.id, mine.name, mine.reserved) == (member.id, "mine", True)
 
 
 async def test_a_member_that_another_transaction_claims_is_not_waited_for(
@@ -194,17 +195,20 @@ async def test_a_member_that_a_worker_is_at_is_waited_for(store: Store, looked: 
     await store.leases.renew(claim, lease_seconds=60)
     await store.leases.release(claim, due_in_seconds=None)
     mine, _ = await request
-    assert (mine.id, mine.phase) == (member.id, Phase.READY)
+    assert (mine.id, mine.reserved) == (member.id, True)
 
 
-async def test_a_member_that_turns_out_broken_is_waited_for_no_longer(store: Store, looked: asyncio.Event) -> None:
+async def test_a_member_that_turns_out_broken_is_waited_for_no_longer(
+    store: Store, looked: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_claims, "WAIT_SECONDS", 3600.0)  # only the member's phase can end the wait
     [member] = await fill(store, 1)
     await store.maintenance.requeue([member.id])
     claim = await claim_one(store)
     request = asyncio.create_task(store.clusters.create(NewCluster(None, make_spec())))
     await looked.wait()
     await store.status.set_phase(claim, Phase.FAILED)
-    async with asyncio.timeout(pool_claims.WAIT_SECONDS / 2):
+    async with asyncio.timeout(20):
         mine, _ = await request
     assert (mine.phase, mine.id == member.id) == (Phase.PENDING, False)
 

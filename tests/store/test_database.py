@@ -11,6 +11,8 @@ from sqlalchemy import text
 
 from dayfly.errors import DatabaseUnavailable, InvalidRequest
 from dayfly.store import Store
+from dayfly.store.db.database import Database
+from dayfly.store.db.migrate import current_revisions
 from tests.store.helpers import claim_new, create
 
 
@@ -50,6 +52,17 @@ async def test_what_was_written_is_there_after_opening_again(empty_url: str) -> 
         await store.close()
 
 
+async def test_who_only_looks_does_not_migrate(empty_url: str) -> None:
+    for migrating, revisions in (False, 0), (True, 1), (False, 1):
+        await (await Store.open(empty_url, migrating=migrating)).close()
+        database = await Database.open(empty_url, migrating=False)
+        try:
+            async with database.read() as connection:
+                assert len(await connection.run_sync(current_revisions)) == revisions
+        finally:
+            await database.close()
+
+
 async def test_a_store_may_be_closed_twice(empty_url: str) -> None:
     store = await Store.open(empty_url)
     await store.close()
@@ -78,6 +91,8 @@ async def test_no_server_is_database_unavailable(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable) as caught:
         await Store.open(f"postgresql+asyncpg://user@/db?host={tmp_path}")
     assert caught.value.retryable
+    assert caught.value.message == "the database cannot be reached"
+    assert caught.value.operator_detail
 
 
 async def test_no_such_database_is_database_unavailable(postgres_url: str) -> None:
@@ -91,11 +106,12 @@ async def test_no_place_for_a_file_is_database_unavailable(tmp_path: Path) -> No
         await Store.open(f"sqlite+aiosqlite:///{tmp_path}/file/dayfly.db")
 
 
-async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("migrating", [True, False])
+async def test_a_file_that_is_no_database_is_refused_untouched(tmp_path: Path, migrating: bool) -> None:
     file = tmp_path / "dayfly.db"
     file.write_bytes(b"something else entirely" * 100)
     with pytest.raises(DatabaseUnavailable):
-        await Store.open(f"sqlite+aiosqlite:///{file}")
+        await Store.open(f"sqlite+aiosqlite:///{file}", migrating=migrating)
     assert file.read_bytes() == b"something else entirely" * 100
 
 

@@ -123,3 +123,16 @@ async def test_a_claim_on_what_is_forgotten_ends_quietly(store: Store) -> None:
     await move(store, claim, Phase.DELETING, Phase.DELETED)
     assert await store.maintenance.purge_deleted(-1, limit=1) == 1
     await store.leases.release(claim, due_in_seconds=None)
+
+
+async def test_the_newest_events_of_each_cluster_stay(store: Store) -> None:
+    claims = [await claim_new(store) for _ in range(2)]
+    for number in range(6):
+        await store.status.append_event(claims[0], NewEvent("step.progress", str(number)))
+    await store.status.append_event(claims[1], NewEvent("step.progress", "alone"))
+    before = [one.message for one in await store.clusters.events(claims[1].cluster.id)]
+    assert await store.maintenance.purge_events(4) > 0
+    kept = [one.message for one in await store.clusters.events(claims[0].cluster.id)]
+    assert kept == ["2", "3", "4", "5"]
+    assert [one.message for one in await store.clusters.events(claims[1].cluster.id)] == before
+    assert await store.maintenance.purge_events(4) == 0

@@ -117,11 +117,11 @@ async def test_a_matching_request_claims_a_member_at_once(store: Store) -> None:
     assert created
     assert cluster.id in {first.id, second.id}
     assert cluster == await store.clusters.get("demo")
-    assert (cluster.phase, cluster.purpose, cluster.pool_id) == (Phase.READY, Purpose.CLUSTER, None)
+    assert (cluster.phase, cluster.purpose, cluster.pool_id) == (Phase.PENDING, Purpose.CLUSTER, None)
     assert (cluster.spec, cluster.hold, cluster.owner) == (spec, hold, "default")
-    assert cluster.paused, "a worker lets it go on"
-    assert cluster.created_at == cluster.ready_at == cluster.admitted_at == cluster.heartbeat_at == cluster.active_at
-    assert cluster.expires_at == cluster.created_at + timedelta(seconds=600)
+    assert cluster.reserved, "a worker lets it go on"
+    assert cluster.created_at == cluster.admitted_at == cluster.heartbeat_at == cluster.active_at
+    assert (cluster.ready_at, cluster.expires_at) == (None, cluster.created_at + timedelta(seconds=900))
     [listed] = (await store.clusters.list(labels={"a": "b"})).clusters
     assert listed == cluster
     event = (await store.clusters.events(cluster.id))[-1]
@@ -156,9 +156,9 @@ async def test_who_waits_longest_is_taken_first(store: Store) -> None:
 
 async def test_the_pool_hears_that_a_member_was_taken(store: Store) -> None:
     [member] = (await _fill(store, 1))[1]
-    with store.watch_queue() as queue, store.watch_work() as work, store.watch_requests(member.id) as wish:
+    with store.watch_queue() as queue, store.watch_work() as work, store.watch_requests(member.id) as request:
         await create(store)
-        assert all([await watch.wait(5) for watch in (queue, work, wish)])
+        assert all([await watch.wait(5) for watch in (queue, work, request)])
 
 
 async def test_what_does_not_fit_is_not_taken(store: Store) -> None:
@@ -229,7 +229,7 @@ async def test_no_member_is_claimed_twice(url: str) -> None:
             *(s.clusters.create(NewCluster(None, make_spec())) for s in stores for _ in range(4))
         )
         assert len({cluster.id for cluster, _ in made}) == 12
-        assert {cluster.id for cluster, _ in made if cluster.phase is Phase.READY} == {member.id for member in members}
+        assert {cluster.id for cluster, _ in made if cluster.reserved} == {member.id for member in members}
         assert len((await stores[0].admission.queue()).waiting) == 6
 
 
@@ -237,8 +237,8 @@ async def test_one_key_takes_one_member_though_it_is_sent_by_many_at_once(url: s
     async with several_stores(url, 3) as stores:
         pool, _ = await _fill(stores[0], 6, NewPool("warm", "default", make_spec(), 6, 6))
         key = IdempotencyKey("key", "fingerprint")
-        wishes = (store.clusters.create(NewCluster(None, make_spec()), key) for store in stores * 4)
-        made = await asyncio.gather(*wishes)
+        requests = (store.clusters.create(NewCluster(None, make_spec()), key) for store in stores * 4)
+        made = await asyncio.gather(*requests)
         assert len({cluster.id for cluster, _ in made}) == 1
         assert sum(created for _, created in made) == 1
         assert len(await stores[0].pools.members(pool.id)) == 5

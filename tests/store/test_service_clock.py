@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +11,12 @@ import pytest
 from sqlalchemy import Table, select, update
 
 from dayfly.clock import BootTime, boot_time
+from dayfly.controllers.serving import LOOK_SECONDS
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
+from dayfly.schemas.cluster_requests import MIN_HEARTBEAT_SECONDS
 from dayfly.store import Change, Store
-from dayfly.store.clusters.service_clock import FUTURE, PAST
+from dayfly.store.clusters.service_clock import FUTURE, GAP, PAST
 from dayfly.store.db.tables import clusters, service_clock
 from tests.store.helpers import LEASE_SECONDS, claim_new, claim_one, make_ready, set_back, several_stores
 
@@ -32,6 +35,7 @@ class Host:
     store: Store
     passed: float = 0.0
     processes: list[Store] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def process(self, boot_id: str = "first") -> Store:
         """A process that starts now."""
@@ -61,15 +65,16 @@ class Host:
         self.passed += seconds
         await self.set_clock(seconds)
 
+    def check_left(self, moment: datetime | None, seconds: float) -> None:
+        """`seconds` are left until `moment`, less what the test has taken so far: a busy machine takes its time."""
+        assert moment is not None
+        left = (moment - datetime.now(UTC)).total_seconds()
+        assert seconds - _NEAR - (time.monotonic() - self.began) < left < seconds + _NEAR
+
 
 @pytest.fixture
 def host(store: Store) -> Host:
     return Host(store)
-
-
-def seconds_until(moment: datetime | None) -> float:
-    assert moment is not None
-    return (moment - datetime.now(UTC)).total_seconds()
 
 
 async def desired_after_claims(store: Store, cluster: Cluster) -> Desired:
@@ -91,8 +96,8 @@ async def test_a_set_clock_neither_ends_nor_prolongs(host: Host, jump: float) ->
     assert await desired_after_claims(process, cluster) is Desired.PRESENT
     found = await process.clusters.get(cluster.id)
     assert found.hold is not None
-    assert seconds_until(found.expires_at) == pytest.approx(300, abs=_NEAR)
-    assert seconds_until(found.hold.until) == pytest.approx(1800, abs=_NEAR)
+    host.check_left(found.expires_at, 300)
+    host.check_left(found.hold.until, 1800)
     assert found.created_at <= (found.ready_at or found.created_at)
 
 
@@ -107,7 +112,7 @@ async def test_several_processes_correct_a_set_clock_once(host: Host, jump: floa
         await process.service_clock.serve()
     late = host.process()
     await late.service_clock.serve()
-    assert seconds_until((await late.clusters.get(cluster.id)).expires_at) == pytest.approx(600, abs=_NEAR)
+    host.check_left((await late.clusters.get(cluster.id)).expires_at, 600)
 
 
 @pytest.mark.parametrize("jump", [_HOURS, -_HOURS])
@@ -120,7 +125,7 @@ async def test_a_clock_that_was_set_while_the_service_was_stopped(host: Host, ju
     host.processes.clear()
     await host.process().service_clock.serve(starting=True)
     found = await first.clusters.get(cluster.id)
-    assert seconds_until(found.expires_at) == pytest.approx(500, abs=_NEAR)
+    host.check_left(found.expires_at, 500)
 
 
 async def test_after_a_boot_a_clock_behind_its_own_past_was_set_back(host: Host) -> None:
@@ -129,7 +134,7 @@ async def test_after_a_boot_a_clock_behind_its_own_past_was_set_back(host: Host)
     await first.service_clock.serve()
     await host.set_clock(-_HOURS)
     await host.process(boot_id="second").service_clock.serve(starting=True)
-    assert seconds_until((await first.clusters.get(cluster.id)).expires_at) == pytest.approx(600, abs=_NEAR)
+    host.check_left((await first.clusters.get(cluster.id)).expires_at, 600)
 
 
 async def test_a_lease_further_ahead_than_any_can_be_is_over(host: Host) -> None:
@@ -149,7 +154,7 @@ async def test_what_was_written_before_the_correction_stays(host: Host, jump: fl
     await host.set_clock(jump)
     await process.updates.heartbeat(cluster.id)
     assert await desired_after_claims(process, cluster) is Desired.PRESENT
-    assert seconds_until((await process.clusters.get(cluster.id)).expires_at) == pytest.approx(60, abs=_NEAR)
+    host.check_left((await process.clusters.get(cluster.id)).expires_at, 60)
 
 
 async def test_a_live_lease_is_not_taken_when_the_clock_is_set(host: Host) -> None:
@@ -174,7 +179,7 @@ async def test_a_stopped_service_grants_one_full_heartbeat_interval(host: Host, 
     assert await desired_after_claims(worker, cluster) is Desired.PRESENT
     await api.service_clock.serve(starting=True)
     found = await api.clusters.get(cluster.id)
-    assert seconds_until(found.expires_at) == pytest.approx(6, abs=_NEAR)
+    host.check_left(found.expires_at, 6)
 
 
 async def test_a_short_stop_grants_a_full_interval_too(host: Host) -> None:
@@ -183,7 +188,26 @@ async def test_a_short_stop_grants_a_full_interval_too(host: Host) -> None:
     await before.service_clock.serve()
     await host.pass_time(4)
     await host.process().service_clock.serve(starting=True)
-    assert seconds_until((await before.clusters.get(cluster.id)).expires_at) == pytest.approx(6, abs=_NEAR)
+    host.check_left((await before.clusters.get(cluster.id)).expires_at, 6)
+
+
+@pytest.mark.parametrize("seconds", [3, 4, 5])
+async def test_a_loop_that_was_held_up_grants_the_shortest_interval(host: Host, seconds: float) -> None:
+    """A heartbeat came 2 s before the stop; the next one waits in the socket."""
+    process = host.process()
+    cluster = await make_ready(process, heartbeat_interval_seconds=MIN_HEARTBEAT_SECONDS)
+    await host.pass_time(2)
+    await process.service_clock.serve()
+    await host.pass_time(seconds)
+    assert await desired_after_claims(process, cluster) is Desired.PRESENT
+    host.check_left((await process.clusters.get(cluster.id)).expires_at, MIN_HEARTBEAT_SECONDS)
+
+
+def test_a_stop_that_is_not_noticed_ends_no_cluster() -> None:
+    """A caller beats at a third of its interval."""
+    longest = GAP.total_seconds() + MIN_HEARTBEAT_SECONDS / 3
+    assert longest < MIN_HEARTBEAT_SECONDS
+    assert GAP.total_seconds() > 2 * LOOK_SECONDS, "a record may be late"
 
 
 async def test_a_suspended_host_grants_one_full_interval(host: Host) -> None:
@@ -194,16 +218,16 @@ async def test_a_suspended_host_grants_one_full_interval(host: Host) -> None:
     await host.pass_time(_HOURS)
     assert await desired_after_claims(process, cluster) is Desired.PRESENT
     found = await process.clusters.get(cluster.id)
-    assert seconds_until(found.expires_at) == pytest.approx(30, abs=_NEAR)
-    assert seconds_until(found.active_at) == pytest.approx(0, abs=_NEAR)
+    host.check_left(found.expires_at, 30)
+    host.check_left(found.active_at, 0)
 
 
 async def test_while_the_api_serves_silence_still_ends_a_cluster(host: Host) -> None:
     process = host.process()
     cluster = await make_ready(process, heartbeat_interval_seconds=6)
-    for _ in range(2):
+    for _ in range(4):
         await process.service_clock.serve()
-        await host.pass_time(4)
+        await host.pass_time(2)
     await process.service_clock.serve()
     assert await desired_after_claims(process, cluster) is Desired.ABSENT
 
@@ -230,4 +254,4 @@ async def test_workers_of_several_processes_correct_at_once(server_url: str) -> 
         await asyncio.gather(*(store.service_clock.serve() for store in stores))
         found = await stores[1].clusters.get(cluster.id)
         assert found.phase is Phase.READY
-        assert seconds_until(found.expires_at) == pytest.approx(600, abs=_NEAR)
+        host.check_left(found.expires_at, 600)

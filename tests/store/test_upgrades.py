@@ -20,7 +20,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.errors import DatabaseUnavailable, IdempotencyKeyReused
-from dayfly.store import Change, IdempotencyKey, NewCluster, Store
+from dayfly.store import CarriedOut, Change, IdempotencyKey, NewCluster, Store
 from dayfly.store.db import migrate
 from dayfly.store.db.migrate import configuration
 from dayfly.store.db.stored_names import STEPS, present
@@ -133,10 +133,11 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             listed = await store.clusters.list(labels=wanted, phases=set(Phase), purposes=set(Purpose))
             assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
         for key in rows["idempotency_keys"]:
-            made = await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"]))
+            owner = found[key["cluster_id"]].owner
+            made = await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"], owner))
             assert made == found[key["cluster_id"]]
             with pytest.raises(IdempotencyKeyReused):
-                await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], "another"))
+                await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], "another", owner))
     finally:
         await store.close()
 
@@ -193,8 +194,10 @@ async def test_a_replica_of_the_release_keeps_working(old_url: str, rows: Rows) 
         [waiting] = [row for row in rows["clusters"] if row["phase"] == Phase.PENDING]
         late = {**waiting, "id": "0123456789ab", "name": "late"}
         async with store._database.write() as transaction:
-            await transaction.connection.run_sync(_insert, {"clusters": [late]})
+            used = {"key": "a", "fingerprint": "f", "cluster_id": late["id"], "created_at": transaction.now}
+            await transaction.connection.run_sync(_insert, {"clusters": [late], "idempotency_keys": [used]})
         cluster = await store.clusters.get("late")
+        assert await store.clusters.find_by_idempotency_key(IdempotencyKey("a", "f", cluster.owner)) == cluster
         assert (cluster.owner, cluster.reserved, cluster.restarts, cluster.hold) == ("default", False, 0, None)
         assert (cluster.purpose, cluster.template_id, cluster.origin, cluster.paused) == ("cluster", None, None, False)
         assert (await store.admission.queue()).waiting[-1].needs == demand(cluster.spec)
@@ -239,6 +242,21 @@ async def test_conditions_of_pools_and_faults_of_templates_are_kept(old_url: str
         await store.close()
 
 
+@pytest.mark.parametrize("rows", ["0006"], indirect=True)
+async def test_keys_of_owners_and_why_a_cluster_is_no_fork_are_kept(old_url: str) -> None:
+    store = await Store.open(old_url)
+    try:
+        key = IdempotencyKey("job-17", "f" * 64, "them")
+        made = await store.clusters.find_by_idempotency_key(key)
+        assert made is not None
+        assert (made.name, "another owner" in str(made.not_forked)) == ("unforked", True)
+        with pytest.raises(CarriedOut):
+            await store.idempotency_keys.require_new(key)
+        await store.idempotency_keys.require_new(IdempotencyKey("job-17", "f" * 64))
+    finally:
+        await store.close()
+
+
 @pytest.mark.parametrize("rows", ["0001"], indirect=True)
 async def test_a_worker_that_claims_what_waits_gives_it_back_for_good(old_url: str) -> None:
     """Rows from before there was a queue are due while they wait."""
@@ -264,8 +282,9 @@ async def test_a_table_that_is_held_keeps_a_migration_waiting_for_a_bounded_time
     try:
         async with holder.begin() as connection:
             await connection.execute(text("LOCK TABLE clusters IN ACCESS SHARE MODE"))
-            with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            with pytest.raises(DatabaseUnavailable) as refused:
                 await Store.open(postgres_url)
+            assert "lock timeout" in refused.value.operator_detail
             columns = text("SELECT column_name FROM information_schema.columns WHERE table_name = 'clusters'")
             assert "fence" not in set((await connection.execute(columns)).scalars())
             version = await connection.execute(text("SELECT version_num FROM alembic_version"))

@@ -53,7 +53,7 @@ class _InlineDatabase:
         yield self._connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self, *, caller_waits: bool = False) -> AsyncIterator[Transaction]:
         running_loop().skip(_TRANSACTION_SECONDS)
         transaction = Transaction(self._connection, _now())
         self._raw.execute("BEGIN")

@@ -35,6 +35,8 @@ class KubeServer:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.refusals: list[tuple[int, str]] = []
         """Answers to the next new pods: status and message."""
+        self.raw_refusal: Response | None = None
+        """Instead of each of them."""
         self.created: list[dict[str, Any]] = []
         self.deleted: list[tuple[str, str | None]] = []
         self.watches_opened = 0
@@ -45,6 +47,9 @@ class KubeServer:
         self.kubelets: dict[str, str] = {}
         """What each says of its health."""
         self.kubelet_asked = asyncio.Event()
+        self.services: dict[str, str] = {}
+        """What each says of its readiness."""
+        self.service_asked = asyncio.Event()
         self.token_status = 201
         self.accepts_tokens = True
         self.tried: list[dict[str, Any]] = []
@@ -57,6 +62,8 @@ class KubeServer:
         """Kinds whose lists are never answered."""
         self.asked: list[str] = []
         """The paths of lists and logs."""
+        self.config_maps: dict[str, dict[str, Any]] = {}
+        """Those that were applied, by `namespace/name`."""
         self._version = 100
         self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
 
@@ -85,6 +92,11 @@ class KubeServer:
     async def kubelet(self, request: Request) -> Response:
         said = self.kubelets.get(request.path_params["name"], "no such node")
         self.kubelet_asked.set()
+        return PlainTextResponse(said, 200 if said == "ok" else 503)
+
+    async def service(self, request: Request) -> Response:
+        said = self.services.get(request.path_params["name"], "no endpoints available for service")
+        self.service_asked.set()
         return PlainTextResponse(said, 200 if said == "ok" else 503)
 
     async def collection(self, request: Request) -> Response:
@@ -126,6 +138,19 @@ class KubeServer:
             return JSONResponse({"message": "no key"}, self.token_status)
         return JSONResponse(asked | {"status": {"token": TOKEN}}, 201)
 
+    async def config_map(self, request: Request) -> Response:
+        key = "{namespace}/{name}".format(**request.path_params)
+        if request.method == "GET":
+            found = self.config_maps.get(key)
+            return JSONResponse({"message": "not found"}, 404) if found is None else JSONResponse(found)
+        if self.refusals:
+            status, message = self.refusals.pop(0)
+            return JSONResponse({"message": message}, status)
+        assert request.headers["content-type"] == "application/apply-patch+yaml"
+        assert dict(request.query_params) == {"fieldManager": "dayfly", "force": "true"}
+        self.config_maps[key] = await request.json()
+        return JSONResponse(self.config_maps[key])
+
     async def one_pod(self, request: Request) -> Response:
         name = request.path_params["name"]
         self.deleted.append((name, request.query_params.get("gracePeriodSeconds")))
@@ -138,7 +163,7 @@ class KubeServer:
         item = await request.json()
         if self.refusals:
             status, message = self.refusals.pop(0)
-            return JSONResponse({"message": message}, status)
+            return self.raw_refusal or JSONResponse({"message": message}, status)
         if request.query_params.get("dryRun") == "All":
             self.tried.append(item)
             return JSONResponse(item, 201)
@@ -180,12 +205,14 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
             Route("/healthz", kube.healthz),
             Route("/api/v1/nodes", kube.collection),
             Route("/api/v1/nodes/{name}/proxy/healthz", kube.kubelet),
+            Route("/api/v1/namespaces/kube-system/services/{name}/proxy/ready", kube.service),
             Route("/api/v1/pods", kube.collection),
             Route("/api/v1/namespaces/default/serviceaccounts", kube.collection),
             Route("/api/v1/namespaces/default/serviceaccounts/default/token", kube.token, methods=["POST"]),
             Route("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", kube.collection),
             Route(pods, kube.collection, methods=["GET", "POST"]),
             Route("/api/v1/events", kube.collection),
+            Route("/api/v1/namespaces/{namespace}/configmaps/{name}", kube.config_map, methods=["GET", "PATCH"]),
             Route("/api/v1/namespaces/{namespace}/pods/{name}/log", kube.log),
             Route(pods + "/{name}", kube.one_pod, methods=["DELETE"]),
         ]

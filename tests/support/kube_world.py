@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +13,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.timeouts import EMULATED, TimeLimits
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.interfaces import CommandResult, Drivers, File, KubeAccess, KubeNode, KubePod, SshTarget
+from dayfly.drivers.interfaces import CommandResult, ConfigMap, Drivers, File, KubeAccess, KubeNode, KubePod, SshTarget
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.step import StepContext
 from tests.support.clock import FakeClock
@@ -49,6 +49,9 @@ class World:
     looks: list[tuple[KubeNode, ...]] = field(default_factory=list)
     """What the next looks at the nodes find; after them, `nodes_now`."""
     unusable: NotUsable | None = None
+    path_not_ready: NotUsable | None = None
+    config_map: ConfigMap | None = None
+    config_map_refused: NotUsable | None = None
     not_renewed: NodeNotReady | None = None
     started_for: dict[str, float] = field(default_factory=dict)
     never_started: bool = False
@@ -57,7 +60,7 @@ class World:
 
     # the engine
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
-        return {port: Endpoint("127.0.0.1", 40000 + port) for port in (6443, 2201, 2202)}
+        return {port: Endpoint("127.0.0.1", 40000 + port) for port in (5000, 6443, 2201, 2202)}
 
     async def wait_exit(self, name: str) -> int | None:
         if not (self.vm_exits and name.endswith("node01")):
@@ -155,6 +158,20 @@ class World:
         if self.unusable:
             raise self.unusable
 
+    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
+        assert paths == ("/dns/ready",)
+        if self.path_not_ready:
+            raise self.path_not_ready
+
+    async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        if self.config_map != wanted:
+            raise NotUsable("no such ConfigMap")
+
+    async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        if self.config_map_refused:
+            raise self.config_map_refused
+        self.config_map = wanted
+
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         if self.no_account:
             raise self.no_account
@@ -198,7 +215,8 @@ def node_of(target: SshTarget) -> str:
 
 def context_of(world: World, node: int | None = None, limits: TimeLimits = EMULATED) -> tuple[StepContext, list[str]]:
     said: list[str] = []
-    cluster = make_cluster(SPEC)
+    # A machine starts after its cluster is created.
+    cluster = replace(make_cluster(SPEC), created_at=world.clock.now() - timedelta(hours=1))
     topology = compute_topology(cluster.id, SPEC, instance="test", accelerator="tcg", publication=Publication())
     whole = cast("Any", world)
     context = StepContext(
@@ -211,5 +229,6 @@ def context_of(world: World, node: int | None = None, limits: TimeLimits = EMULA
         clock=world.clock,
         progress=said.append,
         node=SPEC.nodes()[node - 1] if node else None,
+        began=world.clock.monotonic() - 3600,
     )
     return context, said

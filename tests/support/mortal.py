@@ -74,14 +74,14 @@ class Traffic:
                 return fault
         return None
 
-    async def pass_by(self, calls: int, *, patience: float) -> None:
-        """Until so many more calls were made, or `patience` seconds have passed."""
+    async def pass_by(self, calls: int, *, timeout: float) -> None:
+        """Until so many more calls were made, or `timeout` seconds have passed."""
         if not calls:
             return
         event = asyncio.Event()
         self._awaited = (self.calls + calls, event)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 await event.wait()
         except TimeoutError:
             return
@@ -97,8 +97,8 @@ class Process:
         self.dead = False
         self._traffic = traffic
         self._died = asyncio.Event()
-        self._thawed = asyncio.Event()
-        self._thawed.set()
+        self._running = asyncio.Event()
+        self._running.set()
         self._doom: tuple[int, Moment] | None = None
 
     def doom(self, calls: int, moment: Moment) -> None:
@@ -110,16 +110,16 @@ class Process:
         self.dead = True
         self._died.set()
 
-    def freeze(self) -> None:
+    def suspend(self) -> None:
         """Its calls stop where they are, on the way there or back."""
-        self._thawed.clear()
+        self._running.clear()
 
-    def thaw(self) -> None:
-        self._thawed.set()
+    def resume(self) -> None:
+        self._running.set()
 
     @property
-    def frozen(self) -> bool:
-        return not self._thawed.is_set()
+    def suspended(self) -> bool:
+        return not self._running.is_set()
 
     async def run(self, *jobs: Coroutine[Any, Any, None]) -> BaseException | None:
         """Until it dies; what ended it instead, if a job ended by itself."""
@@ -149,7 +149,7 @@ class Process:
     ) -> Any:
         """One call through the line. `half` does half of it."""
         self._traffic.count(f"{self.name} {part}.{method}")
-        if self.frozen and method == "remove":
+        if self.suspended and method == "remove":
             self._traffic.late_removals += 1
         await self._still_alive()
         fault = self._traffic.fault(part, method)
@@ -166,7 +166,7 @@ class Process:
 
     async def _still_alive(self) -> None:
         if not self.dead:
-            await self._thawed.wait()
+            await self._running.wait()
         if self.dead:
             raise asyncio.CancelledError
 

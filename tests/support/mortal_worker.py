@@ -79,7 +79,7 @@ class Fuse:
 
 
 @dataclass
-class MortalStep:
+class MortalStep(Step):
     """A step, with points around its check and apply together."""
 
     name: str

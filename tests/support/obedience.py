@@ -17,7 +17,7 @@ from dayfly.domain.cluster.topology import published_ports
 from dayfly.domain.scheduling.fair_queue import Queue, Waiting, admissible
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.domain.template import template_key
+from dayfly.domain.template import template_key, why_not_forked
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
 
@@ -54,7 +54,8 @@ class Worker:
         """Begin, with secrets and endpoints: 40001 for the first published port, and so on. A fork, if it can be."""
         cluster, spec = claim.cluster, claim.cluster.spec
         origin, template_id = await self._origin(cluster)
-        await self.store.provisioning.begin(claim, origin, template_id=template_id)
+        why = await self._why_not_forked(cluster) if template_id is None else None
+        await self.store.provisioning.begin(claim, origin, template_id=template_id, not_forked=why)
         if cluster.ready_at is not None:
             return
         await self.store.status.save_secrets(claim, new_secrets(spec, datetime.now(UTC)))
@@ -146,6 +147,13 @@ class Worker:
             if found is not None:
                 return TEMPLATE, found.id
         return IMAGE, None
+
+    async def _why_not_forked(self, cluster: Cluster) -> str:
+        spec, owner = cluster.spec, cluster.owner
+        if spec.isolation == "strict":
+            return "its isolation is strict"
+        templates = await self.store.templates.list()
+        return why_not_forked(spec, owner, await template_key_of(spec, owner), templates)
 
     async def _fail(self, claim: Claim, evidence: Mapping[str, str]) -> None:
         await self.store.status.save_evidence(claim, evidence)

@@ -45,11 +45,12 @@ Answer = tuple[int, Any]
 
 @dataclass
 class RecordedEngine:
-    """`answers`: (method, path) → an answer, or what gives one. Everything else is not found."""
+    """`answers`: (method, path) → an answer, or what gives one. Everything else gets `fallback`, or is not found."""
 
     url: str
     answers: dict[tuple[str, str], Answer | Callable[[Asked], Answer]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    fallback: Answer | None = None
 
     def requests(self, method: str) -> list[str]:
         """The paths of all requests of that method, in order."""
@@ -62,13 +63,17 @@ class RecordedEngine:
         body = json.loads(text) if text.startswith("{") else None
         asked = Asked(request.method, path, dict(request.query), dict(request.headers), body)
         self.asked.append(asked)
-        answer = self.answers.get((request.method, path), (404, {"message": f"no such thing: {path}"}))
+        answer = self.answers.get((request.method, path)) or self.fallback or _not_found(path)
         status, told = answer if isinstance(answer, tuple) else answer(asked)
         if told is None:
             return web.Response(status=status)
         if isinstance(told, str):
             return web.Response(status=status, text=told, content_type="application/json")
         return web.json_response(told, status=status)
+
+
+def _not_found(path: str) -> Answer:
+    return 404, {"message": f"no such thing: {path}"}
 
 
 @asynccontextmanager

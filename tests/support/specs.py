@@ -10,6 +10,7 @@ from dayfly.domain.cluster.spec import ClusterSpec, Readiness
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 
 SIZE = NodeSize(vcpus=2, memory_mib=512, disk_gib=8)
+_KUBERNETES = KubernetesNode(version="v1.20.2", smoke_image="registry/smoke:1", ready_paths=("/dns/ready",))
 IMAGE_ID = "sha256:" + "ab" * 32
 
 
@@ -20,7 +21,7 @@ def make_manifest(*, kubernetes: bool = False) -> ImageManifest:
         control_plane=SIZE,
         worker=SIZE,
         minimum=NodeSize(vcpus=1, memory_mib=256, disk_gib=4),
-        kubernetes=KubernetesNode(version="v1.20.2", smoke_image="registry/smoke:1") if kubernetes else None,
+        kubernetes=_KUBERNETES if kubernetes else None,
     )
 
 

@@ -55,9 +55,9 @@ class _Counted:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Any]:
+    async def write(self, *, caller_waits: bool = False) -> AsyncIterator[Any]:
         with self._wait():
-            async with self._database.write() as transaction:
+            async with self._database.write(caller_waits=caller_waits) as transaction:
                 yield transaction
 
     @contextmanager

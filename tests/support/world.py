@@ -169,6 +169,12 @@ class World:
     def node(self, cluster: Cluster, name: str) -> FakeContainer:
         return self.engine.containers[f"dayfly-{cluster.id}-{name}"]
 
+    async def host_key(self, cluster: Cluster) -> str:
+        """The public host key of the cluster's nodes."""
+        secrets = await self.store.clusters.secrets(cluster.id)
+        assert secrets is not None
+        return secrets.host_key.public
+
     async def until_nothing_runs(self) -> None:
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while self.engine.containers:  # noqa: ASYNC110 - the fake has no event for being empty

@@ -120,6 +120,13 @@ async def test_an_engine_that_is_down_fails_and_the_rest_is_still_told(healthy: 
     assert "node images" not in checks
 
 
+async def test_an_operator_sees_the_engines_text(healthy: Subject) -> None:
+    down = EngineUnavailable("the engine cannot be reached", operator_detail="no route to host")
+    subject = replace(healthy, engine_info=answers(down), engine_address=("tcp://lab:2376", "DOCKER_HOST"))
+    found = (await report(subject))["engine"].found
+    assert found == "tcp://lab:2376 (DOCKER_HOST): the engine cannot be reached (details: no route to host)"
+
+
 async def test_missing_tun_and_forwarding_fail_with_the_command_that_mends_them(healthy: Subject) -> None:
     healthy.host.path("/dev/net/tun").unlink()
     healthy.host.path("/proc/sys/net/ipv4/ip_forward").write_text("0")
@@ -133,7 +140,40 @@ async def test_the_engine_is_believed_where_the_host_tells_nothing(healthy: Subj
     healthy.host.path("/proc/meminfo").unlink()
     checks = await report(healthy)
     assert checks["forwarding"].status == "ok"
-    assert checks["memory"].found == "24.0 GiB available"
+    assert checks["memory"].found == "24.0 GiB in all; how much of it is free is not known"
+
+
+async def test_what_nobody_reports_is_not_claimed(healthy: Subject) -> None:
+    healthy.host.path("/proc/sys/net/ipv4/ip_forward").unlink()
+    checks = await report(replace(healthy, engine_info=answers(EngineUnavailable("down"))))
+    assert checks["forwarding"].status == "warn"
+    assert checks["forwarding"].found == "neither the host nor the engine reports whether IPv4 forwarding is on"
+
+
+@pytest.mark.parametrize("root", ["/elsewhere/docker", f"/var/lib/docker/{'x' * 300}"])
+async def test_the_disk_of_an_engine_elsewhere_is_not_measured(healthy: Subject, root: str) -> None:
+    """A name that is too long stands for a folder that this user must not look into."""
+    check = (await report(replace(healthy, engine_info=answers(replace(INFO, root=root)))))["engine disk"]
+    assert check.status == "warn"
+    assert check.found.startswith(f"the free space at {root} is not known")
+
+
+async def test_a_remote_engine_is_not_taken_for_this_machine(healthy: Subject) -> None:
+    subject = replace(healthy, engine_address=("ssh://lab", "DOCKER_HOST"))
+    sentence = "the checks of kernel, memory and disk are of this machine, whatever the engine's is"
+    assert (await report(subject))["engine"].found.endswith(f"; {sentence}")
+    assert sentence not in (await report(healthy))["engine"].found
+
+
+async def test_an_answer_that_is_remembered_is_called_so(healthy: Subject) -> None:
+    async def probe() -> AcceleratorAnswer:
+        return AcceleratorAnswer("tcg", "QEMU failed on KVM", 0.0, "/state/kvm-probe.json")
+
+    check = (await report(replace(healthy, probe=probe)))["accelerator"]
+    assert check.found == "tcg: QEMU failed on KVM (tested earlier since this host booted)"
+    assert "remove /state/kvm-probe.json and run dayfly doctor again" in check.advice
+    check = (await report(replace(healthy, probe=probe, wanted="kvm")))["accelerator"]
+    assert check.found.endswith("but: QEMU failed on KVM (tested earlier since this host booted)")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +239,7 @@ async def test_one_core_and_vfs_are_worth_a_warning(healthy: Subject) -> None:
 async def test_what_is_missing_is_named_with_its_package(healthy: Subject) -> None:
     host = replace(healthy.host, which=lambda tool: None if tool == "qemu-img" else tool)
     check = (await report(replace(healthy, host=host)))["bake tools"]
-    assert (check.status, check.found) == ("warn", "missing: qemu-img")
+    assert (check.status, check.found) == ("warn", "missing: qemu-img; images are baked in a container of the engine")
     assert check.advice.endswith("apt-get install qemu-utils")
 
 
@@ -207,7 +247,8 @@ async def test_a_bake_needs_root_ansible_and_debians_keyring_beside_its_programs
     healthy.host.path("/usr/share/keyrings/debian-archive-keyring.gpg").unlink()
     host = replace(healthy.host, user_id=lambda: 1000, has_module=lambda _: False)
     check = (await report(replace(healthy, host=host)))["bake tools"]
-    assert (check.status, check.found) == ("warn", "missing: root, Debian's keyring, ansible-core")
+    sentence = "images are baked in a container of the engine"
+    assert (check.status, check.found) == ("warn", f"missing: root, Debian's keyring, ansible-core; {sentence}")
     assert "sudo" in check.advice
     assert "apt-get install debian-archive-keyring" in check.advice
     assert "pip install 'dayfly[bake]'" in check.advice
@@ -234,7 +275,16 @@ async def test_a_sqlite_file_that_the_service_has_open_is_in_order(healthy: Subj
     healthy.host.path("/state").mkdir(parents=True, exist_ok=True)
     healthy.host.path("/state/dayfly.db").touch()
     check = (await report(replace(healthy, ping_database=refuses)))["database"]
-    assert (check.status, check.found) == ("ok", "SQLite: another process has it")
+    expected = "SQLite at /state/dayfly.db; another process, such as the service, has it open"
+    assert (check.status, check.found) == ("ok", expected)
+
+
+async def test_a_sqlite_file_that_cannot_be_opened_names_the_file_and_its_settings(healthy: Subject) -> None:
+    healthy.host.path("/state").mkdir(parents=True, exist_ok=True)
+    healthy.host.path("/state/dayfly.db").touch()
+    check = (await report(replace(healthy, ping_database=answers(Failure("it is no database")))))["database"]
+    assert (check.status, check.found) == ("fail", "SQLite at /state/dayfly.db: it is no database")
+    assert "DAYFLY_STATE_DIR" in check.advice
 
 
 async def test_a_sqlite_file_that_is_not_there_yet_is_not_asked(healthy: Subject) -> None:

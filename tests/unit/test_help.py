@@ -45,3 +45,10 @@ def test_help(path: tuple[str, ...]) -> None:
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
     assert "needs the server" not in result.output
+
+
+def test_help_is_broken_at_the_terminals_width_only() -> None:
+    for name in ("worker", "gc", "doctor", "image bake", "cluster diagnostics"):
+        lines = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "600"}).output.splitlines()
+        sentences = [line.strip() for line in lines if line.startswith(" ") and line.strip()]
+        assert all(line[0].isupper() or line.startswith("--") for line in sentences), sentences

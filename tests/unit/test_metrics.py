@@ -57,6 +57,6 @@ def test_a_worker_serves_the_metrics_of_its_process_on_a_port_of_its_own() -> No
 
 
 def test_a_port_that_is_taken_is_one_sentence() -> None:
-    taken = pytest.raises(PortsExhausted, match=r"^the port of the metrics, ")
+    taken = pytest.raises(PortsExhausted, match=r"^a worker's metrics cannot be served on port \d+ at 127.0.0.1 ")
     with metrics_server("127.0.0.1", 0) as port, taken, metrics_server("127.0.0.1", port):
         pass

@@ -150,3 +150,14 @@ def test_a_run_without_a_fault_passes(shell: Shell) -> None:
     shell.stand_in("python", "")
     result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
     assert (result.code, result.said.splitlines()[-1]) == (0, "all passed")
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [("", {"hosts"}), ("--fast", {"hosts", "e2e"}), ("--long", set()), ("--only hosts", {"unit", "serial", "e2e"})],
+)
+def test_which_stages_run(shell: Shell, options: str, left_out: set[str]) -> None:
+    look = "for stage in unit serial integration hosts e2e; do wanted $stage || echo $stage; done"
+    shown = shell.run(f"parse {options}; {look}", sources=SOURCES).said.split()
+    expected = left_out | {"integration"} if "--only" in options else left_out
+    assert set(shown) == expected

@@ -31,6 +31,11 @@ def test_an_invalid_value_is_told_with_its_variable(monkeypatch: pytest.MonkeyPa
         server_settings()
 
 
+def test_an_invalid_option_is_told_with_its_name() -> None:
+    with pytest.raises(CommandError, match=r"^--address: must be an IP address"):
+        server_settings(listen_address="lab.example")
+
+
 WRONG = {
     "state_dir": (),
     "cache_dir": (),

@@ -23,6 +23,8 @@ def text(line: logging.LogRecord) -> str:
         ("asyncio", "socket.accept() out of system resource"),
         ("uvicorn.error", "Invalid HTTP request received."),
         ("dayfly.api.connections", {"event": "too many connections", "maximum": 3}),
+        ("dayfly.drivers.docker.errors", {"event": "listing images: the engine cannot be reached", "details": "x"}),
+        ("dayfly.api.outages", {"event": "the database cannot be reached", "reason": "x"}),
     ],
 )
 def test_what_callers_repeat_is_logged_a_few_times_and_then_again_later(name: str, message: object) -> None:

@@ -42,7 +42,7 @@ cluster is deleted; a `hold` keeps an expired or failed cluster for inspection.
 
 If the owner has a template of the cluster's shape, the cluster is a fork of the template and ready in seconds. A ready
 cluster can be reset to its first ready state or to a checkpoint, hibernated and resumed. A pool keeps paused forks: a
-matching `POST /v1/clusters` returns 201 and a ready cluster.
+matching `POST /v1/clusters` takes one, which is ready sooner than a fork.
 
 A failed cluster has an `error` with a code and the names of its `evidence`, texts at
 `/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
@@ -85,7 +85,6 @@ _ALWAYS: Final = {403, 414, 421, 500}
 
 
 def create_api(services: ApiServices) -> FastAPI:
-    """The HTTP application with `services`."""
     app = bare_app()
     app.state.services = services
     register_routes(route for module in _ROUTES for route in module.router.routes)

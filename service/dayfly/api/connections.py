@@ -109,6 +109,8 @@ class BoundedProtocol(H11Protocol):
             return
         received, _ = self.conn.trailing_data
         response = problems.unreadable_request(len(received) > MAX_HEAD_BYTES, has_url=b"\n" in received)
+        # No middleware sees it: the request was not understood.
+        response.headers.update(problems.SECURITY_HEADERS)
         headers = [*response.raw_headers, (b"connection", b"close")]
         for event in (
             h11.Response(status_code=response.status_code, headers=headers),

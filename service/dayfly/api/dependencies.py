@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 
 from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.held_responses import HeldResponses
@@ -77,3 +78,9 @@ def _services(request: Request) -> ApiServices:
 
 Services = Annotated[ApiServices, Depends(_services)]
 """Type of a route's parameter that receives the services."""
+
+
+async def require_caller(request: Request) -> None:
+    """Raises ClientDisconnect if the caller has left. Call it just before the commit, after the body was read."""
+    if await request.is_disconnected():
+        raise ClientDisconnect

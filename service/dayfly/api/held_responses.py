@@ -18,7 +18,6 @@ class HeldResponses:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further response can be held."""
         return self.number >= self.maximum
 
     @contextmanager

@@ -16,8 +16,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
-from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.schemas.clusters import wait_is_over
 from dayfly.vocabulary import WaitFor
 
 T = TypeVar("T")
@@ -37,7 +38,10 @@ async def wait_for_cluster(
     async def look() -> Cluster:
         return await services.store.clusters.get(cluster.id)
 
-    return await hold(request, services, cluster.id, look, lambda seen: _is_over(seen, wait), timeout_seconds)
+    def is_over(seen: Cluster) -> bool:
+        return wait_is_over(wait, seen.phase, seen.desired, ready=_is_usable(seen))
+
+    return await hold(request, services, cluster.id, look, is_over, timeout_seconds)
 
 
 async def hold(
@@ -110,22 +114,6 @@ async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -
         for task in (waiting, closing):
             task.cancel()
         await asyncio.gather(waiting, closing, return_exceptions=True)
-
-
-def _is_over(cluster: Cluster, wait: WaitFor) -> bool:
-    if wait == "deleted" or cluster.phase is Phase.DELETED:
-        return cluster.phase is Phase.DELETED
-    if cluster.desired is Desired.ABSENT:
-        return wait != "settled"  # the cluster will never be ready or hibernated
-    if cluster.phase is Phase.FAILED:
-        return True
-    match wait:
-        case "ready":
-            return cluster.desired is Desired.HIBERNATED or _is_usable(cluster)
-        case "hibernated":
-            return cluster.desired is Desired.PRESENT or cluster.phase is Phase.HIBERNATED
-        case "settled":
-            return _is_usable(cluster) if cluster.desired is Desired.PRESENT else cluster.phase is Phase.HIBERNATED
 
 
 def _is_usable(cluster: Cluster) -> bool:

@@ -33,10 +33,6 @@ from dayfly.api.request_checks import (
 from dayfly.api.request_metrics import RequestMetrics
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECURITY_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
-}
 _log = structlog.get_logger(__name__)
 
 
@@ -82,7 +78,7 @@ class Gate:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update(_SECURITY_HEADERS)
+                MutableHeaders(scope=message).update(problems.SECURITY_HEADERS)
             await send(message)
 
         try:
@@ -124,9 +120,11 @@ class Gate:
 
 
 def _stopping(scope: Scope) -> Response:
-    detail = "The service stops, and may not have completed the request. Repeat it, a POST with its Idempotency-Key."
-    headers = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
-    return problems.problem_response(scope, 503, "shutting_down", "The service stops", detail, headers=headers)
+    detail = (
+        "The service stops, and may not have completed the request. Repeat it, a POST with the same Idempotency-Key: "
+        "then it is carried out once."
+    )
+    return problems.problem_response(scope, 503, "shutting_down", "The service stops", detail)
 
 
 @dataclass

@@ -24,7 +24,12 @@ from starlette.types import Scope
 from dayfly import errors
 
 MEDIA_TYPE: Final = "application/problem+json"
-RETRY_AFTER_SECONDS: Final = 5
+SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no page of another origin embeds an answer
+}
+"""Of every response."""
+_RETRY_AFTER_SECONDS: Final = 5
 
 _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.InvalidRequest: 422,
@@ -48,6 +53,7 @@ _MAX_PATH_LENGTH: Final = 200
 _MAX_INSTANCE_LENGTH: Final = 1024
 
 _log = structlog.get_logger(__name__)
+_outages = structlog.get_logger("dayfly.api.outages")
 
 
 class FieldError(BaseModel):
@@ -103,7 +109,8 @@ def problem_response(
     )
     # ASCII: a detail may quote lone surrogates of a request, which UTF-8 cannot encode.
     body = json.dumps(problem.model_dump(exclude_defaults=True), ensure_ascii=True).encode()
-    return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    retry = {"Retry-After": str(_RETRY_AFTER_SECONDS)} if status == 503 else {}
+    return Response(body, status, headers=retry | dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def invalid_request(scope: Scope, detail: str) -> Response:
@@ -115,7 +122,7 @@ def invalid_request(scope: Scope, detail: str) -> Response:
 def too_many_connections(scope: Scope) -> Response:
     """The response to a request on a connection beyond the bound."""
     detail = "The service answers as many connections as it may: repeat the request later."
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
+    headers = {"Connection": "close"}
     return problem_response(scope, 503, "too_many_connections", "Too many connections", detail, headers=headers)
 
 
@@ -142,8 +149,13 @@ def internal_problem(scope: Scope) -> Response:
     return problem_response(scope, 500, errors.Internal.code, _title(errors.Internal), detail)
 
 
+def log_outage(error: errors.DayflyError) -> None:
+    """Log the detail of an outage, which the caller does not see. Other errors are logged where they arise."""
+    if isinstance(error, errors.InfrastructureError) and error.operator_detail:
+        _outages.warning(error.message, code=error.code, details=error.operator_detail)
+
+
 def request_id() -> str:
-    """The id that the middleware gave to this request."""
     return cast("str", correlation_id.get())
 
 
@@ -153,10 +165,8 @@ async def _on_dayfly_error(request: Request, error: Exception) -> Response:
     if status == 500:
         _log.error("request failed", exc_info=failure)
         return internal_problem(request.scope)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
-    return problem_response(
-        request.scope, status, failure.code, _title(type(failure)), failure.message, headers=headers
-    )
+    log_outage(failure)
+    return problem_response(request.scope, status, failure.code, _title(type(failure)), failure.message)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -13,6 +15,8 @@ import uvicorn
 from dayfly.api.app import create_api
 from dayfly.api.connections import MAX_HEAD_BYTES, Connections
 from dayfly.api.dependencies import ApiServices
+from dayfly.errors import PortsExhausted
+from dayfly.settings import Settings
 
 BACKLOG: Final = 100
 """Connections that the kernel keeps for the server. asyncio accepts up to so many in one turn of the loop, before it
@@ -33,7 +37,7 @@ class Server(uvicorn.Server):
 
 
 def create_server(services: ApiServices) -> Server:
-    """The server of the API. `services.settings` has its address and its limits."""
+    """The server of the API, for a socket of listening_socket(). `services.settings` has its limits."""
     settings = services.settings
     maximum = min(settings.max_connections, connections_for(raise_file_limit(settings.max_connections + OTHER_FILES)))
     if maximum < settings.max_connections:
@@ -47,8 +51,6 @@ def create_server(services: ApiServices) -> Server:
     return Server(
         uvicorn.Config(
             create_api(services),
-            host=settings.listen_address,
-            port=settings.listen_port,
             http=Connections(maximum, settings.header_timeout_seconds).protocol_class(),
             ws="none",
             backlog=BACKLOG,
@@ -61,6 +63,19 @@ def create_server(services: ApiServices) -> Server:
             timeout_graceful_shutdown=3,
         )
     )
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """A socket at the configured address. Raises PortsExhausted where it cannot be had."""
+    address, port = settings.listen_address, settings.listen_port
+    try:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return socket.create_server((address, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise PortsExhausted(
+            f"the API cannot listen on port {port} at {address} (DAYFLY_LISTEN_PORT, DAYFLY_LISTEN_ADDRESS): "
+            f"{os.strerror(error.errno) if error.errno else error}"
+        ) from error
 
 
 def connections_for(file_limit: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -11,14 +11,17 @@ import typer.core
 from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
 from dayfly.cli.cluster_create import create
 from dayfly.cli.cluster_kubeconfig import forget_context, kubeconfig
-from dayfly.cli.cluster_lookup import get_cluster, ready_hint
+from dayfly.cli.cluster_lookup import by_last_name, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
-from dayfly.cli.emit import emit
+from dayfly.cli.emit import emit, emit_each
 from dayfly.cli.errors import CommandError, ignored_not_found
-from dayfly.cli.formatting import parse_labels, printable
+from dayfly.cli.formatting import parse_labels
 from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
 from dayfly.cli.progress.cluster import format_event, watch
+from dayfly.cli.terminal import pass_on
 from dayfly.client import Client
+from dayfly.client.retries import REQUEST_SECONDS, Backoff
+from dayfly.client.sync_connection import sync_retry
 from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
@@ -61,7 +64,8 @@ def show_cluster(
 ) -> None:
     """Show a cluster: its phase, steps, nodes and ports; of a deleted cluster by its id or last name."""
     with Client() as client:
-        cluster = get_cluster(client, name)
+        look_up = partial(by_last_name, client, name, client.get)
+        cluster = sync_retry(Backoff(0.0 if wait is None else timeout), look_up)
         if wait is not None:
             cluster = watch(client, cluster, wait, timeout)
     emit(cluster, cluster_output.description(cluster), output, as_json)
@@ -136,49 +140,60 @@ def console(
     name: Name,
     node: Annotated[str, typer.Argument(help="The node's name.")],
     tail_bytes: Annotated[int, typer.Option(min=0, max=1048576, help="Length of the past output.")] = 65536,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new output, too, until the node ends.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Show new output, too, until the node ends; send the cluster's heartbeats meanwhile."
+        ),
+    ] = False,
 ) -> None:
     """Show the output of a node's serial console."""
     with Client() as client:
         if not follow:
-            typer.echo(_of_guest(client.console(name, node, tail_bytes=tail_bytes)), nl=False)
+            pass_on(client.console(name, node, tail_bytes=tail_bytes), nl=False)
             return
-        # By its id: another cluster may take the name meanwhile.
-        for text in client.follow_console(client.get(name).id, node, tail_bytes=tail_bytes):
-            typer.echo(_of_guest(text), nl=False)
-
-
-def _of_guest(text: str) -> str:
-    """Output of a guest: as it is for files and pipes, and without control characters on a terminal."""
-    return printable(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
+        for text in client.follow_console(name, node, tail_bytes=tail_bytes):
+            pass_on(text, nl=False)
 
 
 @app.command()
 def events(
     name: Name,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Show new events, too, until the cluster is deleted.")
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Show new events, too, until the cluster is deleted; send its heartbeats meanwhile."
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object on each line.")] = False,
+    output: Output = None,
+    as_json: Json = False,
 ) -> None:
-    """Show the events of a cluster."""
+    """Show the events of a cluster; as JSON, an object on each line."""
     with Client() as client:
-        cluster = client.get(name)
+        cluster = sync_retry(Backoff(REQUEST_SECONDS), partial(client.get, name))
         for event in client.follow(cluster.id) if follow else client.all_events(cluster.id):
-            typer.echo(event.model_dump_json() if as_json else format_event(event, cluster.created_at))
+            emit_each(event, format_event(event, cluster.created_at), output, as_json)
 
 
 @app.command()
 def evidence(
-    name: Name, what: Annotated[str | None, typer.Argument(help="The text's name. Default: list the names.")] = None
+    name: Name,
+    what: Annotated[str | None, typer.Argument(help="The text's name. Default: list the names.")] = None,
+    output: Output = None,
+    as_json: Json = False,
 ) -> None:
     """Show the evidence of a failed cluster: consoles, logs."""
     with Client() as client:
         if what is not None:
-            typer.echo(_of_guest(client.evidence(name, what)))
+            text = client.evidence(name, what)
+            if output is None and not as_json:
+                pass_on(text)
+            else:
+                emit({"name": what, "text": text}, text, output, as_json)
             return
         cluster = client.get(name)
     if cluster.error is None:
         raise CommandError("not_found", f"cluster {cluster.name} has not failed and has no evidence")
-    for one in cluster.error.evidence:
-        typer.echo(one)
+    names = cluster.error.evidence
+    if names or output is not None or as_json:
+        emit([{"name": one} for one in names], "\n".join(names), output, as_json)

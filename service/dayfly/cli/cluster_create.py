@@ -2,64 +2,44 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dayfly.cli import cluster_lifetime, cluster_output
+from dayfly.cli import cluster_lifetime, cluster_output, options
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import parse_duration, parse_labels
-from dayfly.cli.options import (
-    DiskGib,
-    Image,
-    Json,
-    MemoryMib,
-    Output,
-    Timeout,
-    Vcpus,
-    Wait,
-    WorkerDiskGib,
-    WorkerMemoryMib,
-    Workers,
-    WorkerVcpus,
-    sizes,
-)
+from dayfly.cli.formatting import parse_labels, parse_ports
 from dayfly.cli.output_file import write_output
-from dayfly.cli.progress.cluster import watch
+from dayfly.cli.progress.cluster import interrupted, watch
 from dayfly.client import Client, Cluster
-from dayfly.client.retries import REQUEST_SECONDS, Backoff, sync_retry
+from dayfly.client.retries import REQUEST_SECONDS, Backoff
+from dayfly.client.sync_connection import sync_retry
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
 
 def create(
     name: Annotated[str | None, typer.Argument(help="Default: the server generates a name.")] = None,
     *,
-    image: Image,
-    workers: Workers = 0,
-    vcpus: Vcpus = None,
-    memory_mib: MemoryMib = None,
-    disk_gib: DiskGib = None,
-    worker_vcpus: WorkerVcpus = None,
-    worker_memory_mib: WorkerMemoryMib = None,
-    worker_disk_gib: WorkerDiskGib = None,
+    image: options.Image,
+    workers: options.Workers = 0,
+    vcpus: options.Vcpus = None,
+    memory_mib: options.MemoryMib = None,
+    disk_gib: options.DiskGib = None,
+    worker_vcpus: options.WorkerVcpus = None,
+    worker_memory_mib: options.WorkerMemoryMib = None,
+    worker_disk_gib: options.WorkerDiskGib = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration, metavar="DURATION", help="Time to live: deleted so long after it was first ready."
-        ),
-    ] = None,
+    ttl: Annotated[float | None, options.duration("Time to live: deleted so long after it was first ready.")] = None,
     heartbeat: Annotated[
         float | None,
-        typer.Option(
-            parser=parse_duration,
-            metavar="DURATION",
-            help="Heartbeat interval: deleted after so long without a heartbeat. Begins with the creation.",
-        ),
+        options.duration("Heartbeat interval: deleted after so long without a heartbeat. Begins with the creation."),
     ] = None,
     owner: Annotated[str | None, typer.Option(help="The cluster's owner. The queue is fair between owners.")] = None,
     restart: Annotated[
@@ -68,17 +48,9 @@ def create(
     isolation: Annotated[
         Isolation | None, typer.Option(help="strict: never a fork of a template, with a cluster CA of its own.")
     ] = None,
-    idle: Annotated[
-        float | None,
-        typer.Option(parser=parse_duration, metavar="DURATION", help="Hibernate after so long without traffic."),
-    ] = None,
+    idle: Annotated[float | None, options.duration("Hibernate after so long without traffic.")] = None,
     hold: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration,
-            metavar="DURATION",
-            help="Keep the cluster so long, from now, if it fails or expires.",
-        ),
+        float | None, options.duration("Keep the cluster so long, from now, if it fails or expires.")
     ] = None,
     hold_reason: Annotated[str | None, typer.Option(help="The hold's reason, shown with the cluster.")] = None,
     hold_vms: Annotated[
@@ -88,33 +60,35 @@ def create(
         Readiness | None,
         typer.Option(help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted)."),
     ] = None,
-    wait: Wait = False,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=[NODE:]PORT", help="Publish a node's TCP port on the host. May be repeated."),
+    ] = None,
+    wait: options.Wait = False,
     delete_on_interrupt: Annotated[
-        bool, typer.Option("--delete-on-interrupt", help="Delete the cluster if the wait is interrupted.")
+        bool, typer.Option("--delete-on-interrupt", help="Delete the cluster if the command is interrupted.")
     ] = False,
-    timeout: Timeout = 1800.0,
+    timeout: options.Timeout = 1800.0,
     kubeconfig: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Wait, and write the kubeconfig to this file; a new file has mode 0600."),
     ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="A repeated command with the same key and options returns the same cluster. Default: new.",
-        ),
-    ] = None,
-    output: Output = None,
-    as_json: Json = False,
+    idempotency_key: options.IdempotencyKey = None,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Create a cluster."""
     if hold is None and (hold_reason or hold_vms):
         raise typer.BadParameter("--hold-reason and --hold-vms need --hold")
-    control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
+    control_plane, worker = options.sizes(
+        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
+    )
+    key = idempotency_key or uuid.uuid4().hex
     with Client() as client:
-        cluster = client.create(
+        create = partial(
+            client.create,
             name,
-            idempotency_key=idempotency_key,
+            idempotency_key=key,
             image=image,
             workers=workers,
             control_plane=control_plane,
@@ -127,22 +101,48 @@ def create(
             restart=restart,
             isolation=isolation,
             idle_seconds=None if idle is None else round(idle),
+            ports=parse_ports(publish or []) or None,
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
+        cluster = _create(client, create, key, delete=delete_on_interrupt)
         if wait or kubeconfig is not None:
-            cluster = _watch(client, cluster, timeout, delete=delete_on_interrupt)
-        if kubeconfig is not None:
-            fetch = partial(client.kubeconfig, cluster.id)
-            write_output(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
+            with _deleted_on_interrupt(client, cluster, delete=delete_on_interrupt):
+                cluster = watch(client, cluster, "ready", timeout)
+                if kubeconfig is not None:
+                    fetch = partial(client.kubeconfig, cluster.id)
+                    write_output(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
     emit(cluster, cluster_output.sentence(cluster), output, as_json)
 
 
-def _watch(client: Client, cluster: Cluster, timeout_seconds: float, *, delete: bool) -> Cluster:
+def _create(client: Client, create: Callable[[], Cluster], key: str, *, delete: bool) -> Cluster:
+    """Raises CommandError on Ctrl-C and SIGTERM: then the server may have received the request, or not."""
     try:
-        return watch(client, cluster, "ready", timeout_seconds)
+        return create()
+    except KeyboardInterrupt as error:
+        if delete:
+            # With the same key the server returns the cluster that it may have created.
+            raise _delete(client, create()) from error
+        raise CommandError(
+            "interrupted",
+            "the cluster may have been created",
+            f"the same command with --idempotency-key {key} returns it; dayfly cluster list shows it",
+            exit_code=ExitCode.INTERRUPTED,
+        ) from error
+
+
+@contextmanager
+def _deleted_on_interrupt(client: Client, cluster: Cluster, *, delete: bool) -> Iterator[None]:
+    """Raises CommandError on Ctrl-C and SIGTERM in the block; with `delete`, the cluster is deleted."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise (_delete(client, cluster) if delete else interrupted(cluster)) from error
     except CommandError as error:
         if not (delete and error.exit_code == ExitCode.INTERRUPTED):
             raise
-        client.delete(cluster.id)
-        detail = f"cluster {cluster.name} is being deleted"
-        raise CommandError("interrupted", detail, exit_code=ExitCode.INTERRUPTED) from error
+        raise _delete(client, cluster) from error
+
+
+def _delete(client: Client, cluster: Cluster) -> CommandError:
+    client.delete(cluster.id)
+    return CommandError("interrupted", f"cluster {cluster.name} is being deleted", exit_code=ExitCode.INTERRUPTED)

@@ -18,6 +18,7 @@ from dayfly.cli.kubeconfig_file import (
 )
 from dayfly.cli.options import Name
 from dayfly.cli.output_file import write_output
+from dayfly.cli.terminal import say
 from dayfly.client import Client, ClientError, Cluster, Unreachable
 
 
@@ -51,14 +52,14 @@ def kubeconfig(
         elif output is not None:
             write_output(output, client.kubeconfig(name))
         else:
-            typer.echo(client.kubeconfig(name), nl=False)
+            say(client.kubeconfig(name), nl=False)
 
 
 def _merge(text: str, cluster: Cluster, *, switch: bool) -> None:
     path, context = user_kubeconfig(), context_name(cluster.name)
     merge_kubeconfig(path, text, context, cluster.id, switch=switch)
     use = "is the current context" if switch else f"was added: kubectl --context {context} …"
-    typer.echo(f"{path}: context {context} {use}", err=True)
+    say(f"{path}: context {context} {use}", err=True)
 
 
 def forget_context(cluster: Cluster) -> None:
@@ -66,9 +67,9 @@ def forget_context(cluster: Cluster) -> None:
     why = "its cluster is deleted" if cluster.phase == "deleted" else "its cluster is being deleted"
     try:
         for path in remove_from_kubeconfigs(cluster.id):
-            typer.echo(f"{path}: context {context_name(cluster.name)} was removed: {why}", err=True)
+            say(f"{path}: context {context_name(cluster.name)} was removed: {why}", err=True)
     except CommandError as error:
-        typer.echo(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
+        say(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
 
 
 def _forget_deleted(client: Client) -> None:
@@ -76,7 +77,7 @@ def _forget_deleted(client: Client) -> None:
     try:
         merged = sorted(merged_clusters())
     except CommandError as error:  # of another file in KUBECONFIG
-        typer.echo(f"warning [{error.code}]: contexts of deleted clusters stay: {error.detail}", err=True)
+        say(f"warning [{error.code}]: contexts of deleted clusters stay: {error.detail}", err=True)
         return
     for cluster_id in merged:
         try:

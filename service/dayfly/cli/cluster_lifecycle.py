@@ -12,12 +12,13 @@ from dayfly.cli.cluster_lookup import ready_hint
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import parse_duration
-from dayfly.cli.options import IgnoreNotFound, Json, Name, Output, Timeout, Wait
+from dayfly.cli.options import IdempotencyKey, IgnoreNotFound, Json, Name, Output, Timeout, Wait, duration
 from dayfly.cli.progress.cluster import watch
 from dayfly.cli.progress.resource import wait_for
 from dayfly.client import ApiError, Client
 from dayfly.client import Checkpoint as CheckpointValue
+from dayfly.client.retries import Backoff
+from dayfly.client.sync_connection import sync_retry
 
 checkpoints = typer.Typer(
     no_args_is_help=True, help="Create, list and delete checkpoints of a cluster.", add_completion=False
@@ -33,12 +34,13 @@ def reset(
     ] = None,
     wait: Wait = False,
     timeout: Timeout = 1800.0,
+    idempotency_key: IdempotencyKey = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Reset a cluster to its first ready state, or to a checkpoint. Name, ports and kubeconfig stay."""
     with Client() as client, ready_hint(client, name):
-        cluster = client.reset(name, checkpoint=to)
+        cluster = client.reset(name, checkpoint=to, idempotency_key=idempotency_key)
         if wait:
             cluster = watch(client, cluster, "ready", timeout)
     emit(cluster, cluster_output.state(cluster), output, as_json)
@@ -68,12 +70,7 @@ def resume(
 
 def idle(
     name: Name,
-    after: Annotated[
-        float | None,
-        typer.Option(
-            parser=parse_duration, metavar="DURATION", help="Time without traffic through its ports: 30m, 2h."
-        ),
-    ] = None,
+    after: Annotated[float | None, duration("Time without traffic through its ports: 30m, 2h.")] = None,
     never: Annotated[bool, typer.Option("--never", help="Hibernate only on request.")] = False,
     output: Output = None,
     as_json: Json = False,
@@ -92,20 +89,26 @@ def create_checkpoint(
     checkpoint: Checkpoint,
     wait: Wait = False,
     timeout: Timeout = 600.0,
+    idempotency_key: IdempotencyKey = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Take a checkpoint of a ready cluster."""
     with Client() as client, ready_hint(client, name):
-        made = client.create_checkpoint(name, checkpoint)
-        if wait:
-            made = wait_for(
-                partial(_checkpoint, client, client.get(name).id, checkpoint),
-                lambda one: one.phase == "ready",
-                template_pool_output.checkpoint_progress,
-                f"checkpoint {checkpoint}",
-                timeout,
-            )
+        if not wait:
+            made = client.create_checkpoint(name, checkpoint, idempotency_key=idempotency_key)
+        else:
+            # By its id: another cluster may take the name meanwhile.
+            cluster = sync_retry(Backoff(timeout), partial(client.get, name))
+            made = client.create_checkpoint(cluster.id, checkpoint, idempotency_key=idempotency_key)
+            with client.heartbeats_while_waiting(cluster):
+                made = wait_for(
+                    partial(_checkpoint, client, cluster.id, checkpoint),
+                    lambda one: one.phase == "ready",
+                    template_pool_output.checkpoint_progress,
+                    f"checkpoint {checkpoint}",
+                    timeout,
+                )
     emit(made, template_pool_output.checkpoint_sentence(made), output, as_json)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +12,20 @@ import typer
 
 from dayfly.cli import cluster_output
 from dayfly.cli.cluster_lookup import by_last_name
-from dayfly.cli.emit import emit
+from dayfly.cli.emit import emit, emit_each
 from dayfly.cli.errors import checked_values
-from dayfly.cli.formatting import format_time, parse_duration
-from dayfly.cli.options import Json, Name, Output
+from dayfly.cli.formatting import format_time
+from dayfly.cli.options import Json, Name, Output, duration
 from dayfly.cli.output_file import write_output
+from dayfly.cli.terminal import say
 from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
 from dayfly.client.heartbeat import is_last
+from dayfly.client.retries import REQUEST_SECONDS, Backoff
+from dayfly.client.sync_connection import sync_retry
 from dayfly.vocabulary import VmsUnderHold
 
 
 def hold_request(seconds: float, reason: str | None, vms: VmsUnderHold | None) -> HoldRequest:
-    """The request from the options."""
     why = reason or "held on the command line"
     with checked_values():
         return HoldRequest(seconds=round(seconds), reason=why, vms=vms or "running")
@@ -30,12 +34,7 @@ def hold_request(seconds: float, reason: str | None, vms: VmsUnderHold | None) -
 def extend(
     name: Name,
     ttl: Annotated[
-        float,
-        typer.Option(
-            parser=parse_duration,
-            metavar="DURATION",
-            help="The total time to live since the cluster was first ready, not an addition: 2h, 1d.",
-        ),
+        float, duration("The total time to live since the cluster was first ready, not an addition: 2h, 1d.")
     ],
     output: Output = None,
     as_json: Json = False,
@@ -48,9 +47,7 @@ def extend(
 
 def hold(
     name: Name,
-    duration: Annotated[
-        float, typer.Option("--for", parser=parse_duration, metavar="DURATION", help="From now: 30m, 2h, 1d.")
-    ] = 3600.0,
+    seconds: Annotated[float, duration("From now: 30m, 2h, 1d.", "--for")] = 3600.0,
     reason: Annotated[str | None, typer.Option(help="The reason, shown with the cluster.")] = None,
     vms: Annotated[
         VmsUnderHold | None, typer.Option(help="State of the VMs if the hold keeps a failed or expired cluster.")
@@ -59,7 +56,7 @@ def hold(
     as_json: Json = False,
 ) -> None:
     """Keep a failed or expired cluster for inspection, instead of its removal."""
-    request = hold_request(duration, reason, vms)
+    request = hold_request(seconds, reason, vms)
     with Client() as client:
         cluster = client.change(name, hold=request)
     emit(cluster, cluster_output.tenure(cluster), output, as_json)
@@ -74,21 +71,22 @@ def unhold(name: Name, output: Output = None, as_json: Json = False) -> None:
 
 def heartbeat(
     name: Name,
-    every: Annotated[
-        float | None,
-        typer.Option(parser=parse_duration, metavar="DURATION", help="Repeat in this interval until interrupted."),
-    ] = None,
+    every: Annotated[float | None, duration("Repeat in this interval until interrupted.")] = None,
+    output: Output = None,
+    as_json: Json = False,
 ) -> None:
-    """Send a heartbeat for a cluster that was created with --heartbeat."""
+    """Send a heartbeat for a cluster created with --heartbeat. With --every, JSON is an object on each line."""
     if every is not None and every < 1:
         raise typer.BadParameter("--every: at least 1s")
     with Client() as client:
         beat = client.heartbeat(name)
-        typer.echo(_sentence(name, beat))
+        show = emit if every is None else emit_each
+        show({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
         if every is not None and every >= beat.heartbeat_interval_seconds:
             raise typer.BadParameter(f"--every: less than the cluster's interval, {beat.heartbeat_interval_seconds} s")
         if every is not None:
-            _repeat(client, name, every)
+            for beat in _repeat(client, name, every):
+                emit_each({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
 
 
 def diagnostics(
@@ -105,20 +103,23 @@ def diagnostics(
     target = output or Path(f"{name}-diagnostics.tar.gz")
     with Client() as client:
         write_output(target, by_last_name(client, name, client.diagnostics))
-    typer.echo(f"written to {target}", err=True)
+    say(f"written to {target}", err=True)
 
 
-def _repeat(client: Client, name: str, seconds: float) -> None:
+def _repeat(client: Client, name: str, seconds: float) -> Iterator[Heartbeat]:
     """Send heartbeats until the cluster is deleted. An unreachable server may return before the cluster expires."""
-    identity = client.get(name).id  # after the deletion, another cluster may take the name
+    look_up = partial(client.get, name)
+    identity = sync_retry(Backoff(REQUEST_SECONDS), look_up).id  # after the deletion, another may take the name
     while True:
         time.sleep(seconds)
         try:
-            typer.echo(_sentence(name, client.heartbeat(identity)))
+            beat = client.heartbeat(identity)
         except ClientError as error:
             if is_last(error):
                 raise
-            typer.echo(f"heartbeat failed: {error}", err=True)
+            say(f"heartbeat failed: {error}", err=True)
+        else:
+            yield beat
 
 
 def _sentence(name: str, beat: Heartbeat) -> str:

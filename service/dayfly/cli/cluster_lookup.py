@@ -13,11 +13,6 @@ from dayfly.client import ApiError, Client, Cluster
 T = TypeVar("T")
 
 
-def get_cluster(client: Client, name: str) -> Cluster:
-    """The cluster with this name or id, else the deleted cluster that had this name last."""
-    return by_last_name(client, name, client.get)
-
-
 def by_last_name(client: Client, name: str, fetch: Callable[[str], T]) -> T:
     """`fetch` of the name or id, else of the id of the deleted cluster that had this name last."""
     try:

@@ -6,51 +6,53 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from dayfly.cli.formatting import format_age, format_duration, format_table, format_time
+from dayfly.cli.formatting import format_age, format_duration, format_facts, format_nodes, format_table, format_time
 from dayfly.client import Cluster, ClusterSummary, Hold
+from dayfly.client.waiting import is_paused
 
 _NEVER: Final = "never"
 
 
 def phase(cluster: ClusterSummary) -> str:
-    """The phase, with the queue position of a waiting cluster, or that an expired cluster is kept by its hold."""
+    """The phase, and what it does not tell: the queue position, a pause, or that a hold keeps an expired cluster."""
     if cluster.phase == "failed" and cluster.error is not None and cluster.error.code == "expired":
         return "failed (expired)"
+    if cluster.phase == "ready" and cluster.paused:
+        return "ready (paused)"
     return f"{cluster.phase} (#{cluster.queue_position})" if cluster.queue_position else cluster.phase
 
 
 def sentence(cluster: Cluster) -> str:
-    """One line after a command that creates or deletes."""
     if cluster.desired == "absent" and cluster.phase != "deleted":
         return f"{cluster.name} is being deleted"
+    if cluster.phase == "ready" and is_paused(cluster):
+        return _paused(cluster)
     if cluster.phase == "ready" and cluster.ready_at is not None:
         took = format_duration((cluster.ready_at - cluster.created_at).total_seconds())
         return f"{cluster.name} is ready ({took}{_source(cluster)})"
     return f"{cluster.name} is {phase(cluster)}"
 
 
+def _paused(cluster: Cluster) -> str:
+    return f"{cluster.name} is not usable at the moment: its VMs are paused"
+
+
 def _source(cluster: Cluster) -> str:
     """What a ready cluster was made from, to follow the time that it took; `` from a server that does not tell."""
-    if cluster.template is not None:
-        return f", a fork of template {cluster.template}"
-    return f", from its image: {cluster.not_forked_because}" if cluster.not_forked_because else ""
+    if cluster.not_forked_because:
+        return f", from its image: {cluster.not_forked_because}"
+    return f", a fork of template {cluster.template}" if cluster.template is not None else ""
 
 
 def state(cluster: Cluster) -> str:
     """One line after a command that resets, hibernates or resumes."""
-    if cluster.desired == "absent" and cluster.phase != "deleted":
-        return f"{cluster.name} is being deleted"
-    if cluster.desired == "hibernated" and cluster.phase != "hibernated":
-        return f"{cluster.name} is being hibernated"
-    if cluster.desired == "present" and cluster.phase == "hibernated":
-        return f"{cluster.name} is being resumed"
-    if cluster.reset_to is not None:
-        return f"{cluster.name} is being reset"
-    return f"{cluster.name} is {phase(cluster)}"
+    requested = _requested(cluster)
+    if requested is None and cluster.phase == "ready" and is_paused(cluster):
+        return _paused(cluster)
+    return f"{cluster.name} is {f'being {requested}' if requested else phase(cluster)}"
 
 
 def tenure(cluster: Cluster) -> str:
-    """One line about expiry and hold."""
     if cluster.desired == "absent":
         return f"{cluster.name} is {'deleted' if cluster.phase == 'deleted' else 'being deleted'}"
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
@@ -68,7 +70,6 @@ def lifetime(cluster: Cluster) -> str:
 
 
 def idleness(cluster: Cluster) -> str:
-    """One line about automatic hibernation."""
     if cluster.idle_seconds is None:
         return f"{cluster.name} hibernates only on request"
     return f"{cluster.name} hibernates after {_quiet(cluster.idle_seconds)}"
@@ -79,7 +80,6 @@ def _quiet(seconds: float) -> str:
 
 
 def table(clusters: Sequence[ClusterSummary], *, wide: bool = False) -> str:
-    """One line for each cluster."""
     header = ("NAME", "ID", "OWNER", "PHASE", "IMAGE", "NODES", "AGE")
     more = ("EXPIRES", "TEMPLATE", "API", "LABELS") if wide else ()
     return format_table((*header, *more), [(*_cells(one), *(_wide_cells(one) if wide else ())) for one in clusters])
@@ -97,35 +97,28 @@ def _wide_cells(one: ClusterSummary) -> tuple[str, ...]:
 
 
 def description(cluster: Cluster) -> str:
-    """All facts about a cluster."""
-    first, workers = cluster.control_plane, cluster.workers
+    requested = _requested(cluster)
     facts = {
         "name": cluster.name,
         "id": cluster.id,
         "owner": cluster.owner,
-        "phase": _phase(cluster),
+        "phase": f"{cluster.phase} (to be {requested})" if requested else phase(cluster),
         **_queue(cluster),
         "image": f"{cluster.image} ({_kubernetes(cluster)})",
-        "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
-        "workers": f"{workers.count} x {workers.vcpus} vCPUs, {workers.memory_mib} MiB, {workers.disk_gib} GiB"
-        if workers.count
-        else "none",
+        **format_nodes(cluster.control_plane, cluster.workers),
         "created": f"{cluster.created_at:%Y-%m-%d %H:%M:%S} UTC, {format_age(cluster.created_at)} ago",
         "expires": _end(cluster),
-        **({"held": f"until {_when(cluster.hold)}"} if cluster.hold else {}),
-        **(
-            {"idle": f"hibernates after {format_duration(cluster.idle_seconds)} without traffic"}
-            if cluster.idle_seconds
-            else {}
-        ),
-        **({"template": cluster.template} if cluster.template else {}),
-        **({"no template": cluster.not_forked_because} if cluster.not_forked_because else {}),
-        **({"isolation": cluster.isolation} if cluster.isolation != "shared" else {}),
-        **({"generation": str(cluster.generation)} if cluster.generation > 1 else {}),
-        **({"restarts": str(cluster.restarts)} if cluster.restarts else {}),
+        "held": f"until {_when(cluster.hold)}" if cluster.hold else None,
+        "idle": f"hibernates after {_quiet(cluster.idle_seconds)}" if cluster.idle_seconds else None,
+        "template": cluster.template,
+        "from image": cluster.not_forked_because or None,
+        "isolation": cluster.isolation if cluster.isolation != "shared" else None,
+        "ports": ", ".join(f"{one.name}={one.node}:{one.port}" for one in cluster.ports) or None,
+        "generation": str(cluster.generation) if cluster.generation > 1 else None,
+        "restarts": str(cluster.restarts) if cluster.restarts else None,
         "labels": ", ".join(f"{key}={value}" for key, value in cluster.labels.items()) or "none",
     }
-    parts = ["\n".join(f"{key:<12}{value}" for key, value in facts.items())]
+    parts = [format_facts(facts)]
     if cluster.error is not None:
         is_expired = cluster.error.code == "expired"  # kept by a hold; nothing went wrong
         parts.append(f"{'expired' if is_expired else f'error [{cluster.error.code}]'}: {cluster.error.message}")
@@ -143,15 +136,15 @@ def description(cluster: Cluster) -> str:
     return "\n\n".join(parts)
 
 
-def _phase(cluster: Cluster) -> str:
-    """The phase, with a pending request."""
+def _requested(cluster: Cluster) -> str | None:
+    """What a pending request makes of the cluster: `deleted`, `hibernated`, `resumed` or `reset`."""
     if cluster.desired == "absent":
-        return f"{cluster.phase} (to be deleted)"
+        return "deleted" if cluster.phase != "deleted" else None
     if cluster.desired == "hibernated" and cluster.phase != "hibernated":
-        return f"{cluster.phase} (to be hibernated)"
+        return "hibernated"
     if cluster.desired == "present" and cluster.phase == "hibernated":
-        return f"{cluster.phase} (to be resumed)"
-    return f"{cluster.phase} (to be reset)" if cluster.reset_to is not None else phase(cluster)
+        return "resumed"
+    return "reset" if cluster.reset_to is not None else None
 
 
 def _queue(cluster: Cluster) -> dict[str, str]:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dayfly.cli.formatting import printable
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
-from dayfly.cli.server_settings import server_settings
+from dayfly.cli.progress.live import Console
+from dayfly.cli.server_settings import command_settings
 from dayfly.cli.signals import run_interruptible
+from dayfly.cli.terminal import say
 from dayfly.doctor import Check, examine
 from dayfly.doctor.full.examination import examine_fully
 from dayfly.doctor.full.report import Report
@@ -47,13 +49,15 @@ def doctor(
     clocks, network, registry and image transfer, deletes everything, and checks that nothing is left. Exit code 0 only
     if every trial is ok; 130 after an interruption. It cleans up in each case.
     """
-    settings = server_settings()
+    if evidence is not None and not full:
+        raise typer.BadParameter("only --full makes evidence", param_hint="--keep-evidence")
+    settings = command_settings()
     if full:
         raise typer.Exit(_examine_fully(settings, image, evidence, as_json=as_json))
     checks = run_interruptible(_examine(settings))
     healthy = all(check.status != "fail" for check in checks)
     if as_json:
-        print(json.dumps({"healthy": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
+        say(json.dumps({"healthy": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         render(checks, Console())
     raise typer.Exit(0 if healthy else 1)
@@ -63,7 +67,7 @@ def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_
     with TrialView(LastingConsole(stderr=True)) as view:
         report = asyncio.run(_until_stopped(settings, image, view, evidence))
     if as_json:
-        print(json.dumps(asdict(report), indent=2))
+        say(json.dumps(asdict(report), indent=2))
     else:
         render_report(report, Console())
     return report.exit_code
@@ -94,8 +98,8 @@ def render(checks: Sequence[Check], console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in checks:
-        finding = Text(check.found)
+        finding = Text(printable(check.found))
         if check.advice:
-            finding.append(f"\n→ {check.advice}", style="italic")
+            finding.append(f"\n→ {printable(check.advice)}", style="italic")
         table.add_row(Text(check.status, style=_STYLES[check.status]), check.name, finding)
     console.print(table)

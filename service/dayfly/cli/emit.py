@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import typer
+from pydantic_core import to_jsonable_python
 
-from dayfly.cli.formatting import printable
+from dayfly.cli.terminal import say
 from dayfly.vocabulary import OutputFormat
 
 
@@ -16,31 +16,37 @@ def emit(value: Any, text: str, output: OutputFormat | None, as_json: bool = Fal
     """Print `value`: a response of the API, a mapping, or a sequence of these. `text` and `wide` are for people."""
     match OutputFormat.JSON if as_json else output:
         case OutputFormat.JSON:
-            typer.echo(json.dumps(_jsonable(value), indent=2))
+            say(json.dumps(to_jsonable_python(value), indent=2))
         case OutputFormat.YAML:
             import yaml  # noqa: PLC0415 - few commands need it
 
-            typer.echo(yaml.safe_dump(_jsonable(value), sort_keys=False, allow_unicode=True), nl=False)
+            say(yaml.safe_dump(to_jsonable_python(value), sort_keys=False, allow_unicode=True), nl=False)
         case OutputFormat.NAME:
             for one in value if _is_list(value) else (value,):
-                typer.echo(_name(one))
+                say(_name(one))
         case OutputFormat.WIDE:
-            typer.echo(printable(text if wide is None else wide))
+            say(text if wide is None else wide)
         case None:
-            typer.echo(printable(text))
+            say(text)
+
+
+def emit_each(value: Any, text: str, output: OutputFormat | None, as_json: bool = False) -> None:
+    """Print one of many values that come one after the other: JSON as a line, YAML as an item of one list."""
+    match OutputFormat.JSON if as_json else output:
+        case OutputFormat.JSON:
+            say(json.dumps(to_jsonable_python(value)))
+        case OutputFormat.YAML:
+            emit([value], text, OutputFormat.YAML)
+        case other:
+            emit(value, text, other)
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _jsonable(value: Any) -> Any:
-    if _is_list(value):
-        return [_jsonable(one) for one in value]
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-
-
 def _name(value: Any) -> str:
-    """The name, of a template the id."""
+    """The name; of a template the id, of a server the instance."""
     fields = value if isinstance(value, dict) else vars(value)
-    return str(fields.get("name") or fields.get("id") or next(iter(fields.values())))
+    named = (fields.get(name) for name in ("name", "id", "instance"))
+    return str(next((one for one in named if one), None) or next(iter(fields.values())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,10 +67,12 @@ def ignored_not_found(ignored: bool) -> Iterator[None]:
 
 _HINTS = {
     "not_found": "dayfly cluster list",
-    "image_missing": "dayfly image list",
-    "engine_unavailable": "dayfly doctor",
+    "engine_unavailable": "run `dayfly doctor` on the server",
     "unauthorized": "set DAYFLY_TOKEN",
 }
+"""For problems of a server, which may be another machine."""
+_HINTS_HERE = {"engine_unavailable": "dayfly doctor"}
+"""For commands that run on the server."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def _explain_own(error: ClientError | DayflyError | CommandError) -> Explanation
             found = Explanation("wait_timeout", str(error), hint, ExitCode.TIMEOUT)
         case DayflyError():
             exit_code = exit_codes.of_error(error, error.code)
-            found = Explanation(error.code, error.message, _HINTS.get(error.code), exit_code)
+            found = Explanation(error.code, error.for_operator, _HINTS_HERE.get(error.code), exit_code)
     return found
 
 
@@ -163,5 +166,5 @@ def _explain_failed(error: ClusterFailed) -> tuple[str, str, str | None]:
     detail = f"cluster {cluster.name} failed{f' at {where}' if where else ''}: {fault.message}"
     own = [name for name in fault.evidence if name.startswith(f"{fault.step}/")]
     # Without a text of the step itself, no single one is known to have the reason.
-    hint = f"evidence {cluster.name} {own[0]}" if own else f"diagnostics {cluster.name}"
+    hint = f"evidence {cluster.name} {shlex.quote(own[0])}" if own else f"diagnostics {cluster.name}"
     return fault.code, detail, f"dayfly cluster {hint}"

@@ -63,7 +63,6 @@ _OF_CLASS: Final = {
 
 
 def of_problem(code: str, status: int) -> ExitCode:
-    """The exit code for a problem that the server answered with."""
     return _OF_CODE.get(code) or _OF_STATUS.get(status, ExitCode.ERROR)
 
 

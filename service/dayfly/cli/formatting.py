@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import typer
+
+from dayfly.schemas.cluster_requests import PortRequest
+from dayfly.schemas.clusters import NodeSize, Workers
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd]?)(?:\d+(?:\.\d+)?[smhd])*")
@@ -35,6 +38,21 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     return labels
 
 
+def parse_ports(given: Iterable[str]) -> tuple[PortRequest, ...]:
+    """`web=30080`, `web=node02:30080`. Raises BadParameter."""
+    return tuple(map(_parse_port, given))
+
+
+def _parse_port(text: str) -> PortRequest:
+    name, _, target = text.partition("=")
+    node, _, port = target.rpartition(":")
+    try:
+        return PortRequest.model_validate({"name": name, "port": int(port)} | ({"node": node} if node else {}))
+    except ValueError as error:
+        message = f"{text!r} is not a port to publish: write NAME=PORT or NAME=NODE:PORT, as in web=node02:30080"
+        raise typer.BadParameter(message) from error
+
+
 def format_duration(seconds: float) -> str:
     """`0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
     if seconds < 60:
@@ -52,7 +70,6 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_age(then: datetime) -> str:
-    """The time since `then`."""
     return format_duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))
 
 
@@ -74,3 +91,17 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def format_facts(facts: Mapping[str, str | None]) -> str:
+    """One line for each fact but those that are None, the names in a column."""
+    return "\n".join(f"{name:<12}{fact}" for name, fact in facts.items() if fact is not None)
+
+
+def format_nodes(first: NodeSize, workers: Workers) -> dict[str, str]:
+    """The facts `first node` and `workers`."""
+    sizes = f"{workers.count} x {workers.vcpus} vCPUs, {workers.memory_mib} MiB, {workers.disk_gib} GiB"
+    return {
+        "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
+        "workers": sizes if workers.count else "none",
+    }

@@ -6,15 +6,16 @@ from contextlib import aclosing
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_age, format_table
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.options import Json, Output
 from dayfly.cli.progress.bake import BakeView
+from dayfly.cli.progress.live import Console
 from dayfly.cli.progress.transfer import TransferView
-from dayfly.cli.server_settings import server_settings
+from dayfly.cli.server_settings import command_settings
+from dayfly.cli.terminal import say
 from dayfly.clock import SystemClock
 from dayfly.drivers.docker.tool_containers import DockerTools
 from dayfly.images.apt_sources import Mirrors
@@ -45,6 +46,10 @@ The container's capabilities:
 {_CAPABILITIES_HELP}
 """
 
+_BAKE_INTERRUPTED: Final = (
+    "interrupted: unfinished phases were removed; the next bake continues after the finished ones"
+)
+
 app = typer.Typer(no_args_is_help=True, help="Bake node images, list, push and pull them.", add_completion=False)
 
 
@@ -56,20 +61,20 @@ def bake(
     ] = None,
 ) -> None:
     """See _BAKE_HELP."""
-    run_command(_bake(recipe, in_container, server_settings()))
+    run_command(_bake(recipe, in_container, command_settings()), _BAKE_INTERRUPTED)
 
 
 @app.command()
 def recipes(output: Output = None, as_json: Json = False) -> None:
     """List the recipes."""
     found = [{"name": name, "description": load_recipe(name).description} for name in recipe_names()]
-    emit(found, format_table(("RECIPE", "WHAT"), [tuple(one.values()) for one in found]), output, as_json)
+    emit(found, format_table(("RECIPE", "DESCRIPTION"), [tuple(one.values()) for one in found]), output, as_json)
 
 
 @app.command("list")
 def list_(output: Output = None, as_json: Json = False) -> None:
     """List the node images on this engine."""
-    run_command(_list(server_settings(), output, as_json))
+    run_command(_list(command_settings(), output, as_json))
 
 
 @app.command()
@@ -78,7 +83,7 @@ def push(
     target: Annotated[str, typer.Argument(metavar="REGISTRY/REFERENCE", help="The target: host:5000/dayfly/bare:1")],
 ) -> None:
     """Push a node image to a registry."""
-    run_command(_push(image, target, server_settings()))
+    run_command(_push(image, target, command_settings()))
 
 
 @app.command()
@@ -89,7 +94,7 @@ def pull(
     ] = None,
 ) -> None:
     """Pull a node image from a registry, and tag it dayfly/NAME:latest, as its bake did."""
-    run_command(_pull(source, name, server_settings()))
+    run_command(_pull(source, name, command_settings()))
 
 
 async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> None:
@@ -98,13 +103,13 @@ async def _bake(recipe: str, in_container: bool | None, settings: Settings) -> N
         if reason is not None and in_container is None and await is_baked(recipe, tools.images):
             reason = None  # the image exists: the bake only tags it
         if reason is not None:
-            typer.echo(f"baking in a container: {reason}")
+            say(f"baking in a container: {reason}")
         with BakeView(Console()) as view:
             if reason is None:
                 image_id = await _bake_on_host(recipe, tools, view.show, settings)
             else:
                 image_id = await _bake_in_container(recipe, tools, view.show, settings)
-    typer.echo(f"dayfly/{recipe}:latest is {image_id}")
+    say(f"dayfly/{recipe}:latest is {image_id}")
 
 
 async def _bake_on_host(recipe: str, tools: ImageTools, report: Report, settings: Settings) -> str:
@@ -171,11 +176,11 @@ async def _push(image: str, target: str, settings: Settings) -> None:
     with TransferView(Console()) as view:
         async with open_tools(settings) as tools:
             await push_image(tools.images, image, target, view.show)
-    typer.echo(f"pushed {target}")
+    say(f"pushed {target}")
 
 
 async def _pull(source: str, name: str | None, settings: Settings) -> None:
     with TransferView(Console()) as view:
         async with open_tools(settings) as tools:
             pulled = await pull_image(tools.images, source, view.show, name=name)
-    typer.echo(f"dayfly/{name or pulled.manifest.recipe}:latest is {pulled.info.id}")
+    say(f"dayfly/{name or pulled.manifest.recipe}:latest is {pulled.info.id}")

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from dayfly.app import STEPS, open_infrastructure
 from dayfly.cli.signals import run_interruptible
+from dayfly.cli.terminal import say
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.image import ImageManifest
@@ -49,11 +48,11 @@ async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
         yield ImageTools(own, infrastructure.images, infrastructure.drivers, infrastructure.accelerators)
 
 
-def run_command(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; print the evidence of a failure before the failure."""
+def run_command(work: Coroutine[Any, Any, None], interrupted: str = "interrupted") -> None:
+    """Run `work`; print the evidence of a failure before the failure. On an interruption, print `interrupted`."""
     try:
-        run_interruptible(work, "interrupted; all partial results were removed")
+        run_interruptible(work, interrupted)
     except DayflyError as error:
         for name, text in error.evidence.items():
-            typer.echo(f"--- {name}\n{text}", err=True)
+            say(f"--- {name}\n{text}", err=True)
         raise

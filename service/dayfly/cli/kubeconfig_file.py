@@ -98,14 +98,11 @@ def _user_kubeconfigs() -> list[Path]:
 
 def _put(config: dict[str, Any], key: str, name: str, fields: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
     """Replace the entry `name` of a list where it is, or append it."""
-    entries = list(config.get(key) or [])
-    places = [index for index, entry in enumerate(entries) if entry.get("name") == name]
-    before = entries[places[0]] if places else {}
+    entries = config.get(key) or []
+    before: Mapping[str, Any] = next((entry for entry in entries if entry.get("name") == name), {})
     entry = {**before, "name": name, **fields(before)}
-    config[key] = [entry if index in places[:1] else other for index, other in enumerate(entries)]
-    config[key] = [one for one in config[key] if one is entry or one.get("name") != name]
-    if not places:
-        config[key].append(entry)
+    kept = [entry if one is before else one for one in entries if one is before or one.get("name") != name]
+    config[key] = kept if entry in kept else [*kept, entry]
 
 
 def _context(before: Any, name: str, cluster_id: str) -> dict[str, Any]:

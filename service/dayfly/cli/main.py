@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import typer.core
 
 from dayfly.cli.errors import ServerExtraMissing, explain
 from dayfly.cli.exit_codes import HELP, ExitCode
+from dayfly.cli.terminal import log_to_terminal, say
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ class Commands(typer.core.TyperGroup):
             self._summaries_do = False
 
     def invoke(self, ctx: Any) -> Any:
+        log_to_terminal()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            say("interrupted", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             explanation = explain(error)
@@ -82,7 +85,7 @@ class Commands(typer.core.TyperGroup):
             if isinstance(error, OSError):
                 # What is still buffered cannot be written at the exit either.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-            typer.echo(str(explanation), err=True)
+            say(str(explanation), err=True)
             raise typer.Exit(explanation.exit_code) from error
 
 
@@ -120,8 +123,17 @@ def _load(name: str, lazy: _Lazy) -> Any:
     if isinstance(target, typer.Typer):
         command = typer.main.get_command(target)
         command.name = name
-        return command
-    return _single(name, target, hidden=lazy.hidden)
+    else:
+        command = _single(name, target, hidden=lazy.hidden)
+    _unwrap_help(command)
+    return command
+
+
+def _unwrap_help(command: Any) -> None:
+    """Make each paragraph of the help one line: the terminal's width breaks it, and not the source's as well."""
+    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
+    for child in getattr(command, "commands", {}).values():
+        _unwrap_help(child)
 
 
 def _summary(name: str, lazy: _Lazy) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,12 @@ from dayfly.cli.formatting import parse_duration
 from dayfly.client import SizeRequest
 from dayfly.vocabulary import OutputFormat
 
+
+def duration(help: str, *names: str) -> Any:  # noqa: A002 - typer's own word
+    """An option for a duration, as seconds (formatting.parse_duration)."""
+    return typer.Option(*names, parser=parse_duration, metavar="DURATION", help=help)
+
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A cluster's name or id.")]
 Json = Annotated[bool, typer.Option("--json", help="As --output json.")]
 Output = Annotated[
@@ -19,7 +25,14 @@ Output = Annotated[
 ]
 IgnoreNotFound = Annotated[bool, typer.Option("--ignore-not-found", help="Succeed if it does not exist.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show the progress and wait until it is complete.")]
-Timeout = Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="Longest wait: 90s, 10m, 1h.")]
+Timeout = Annotated[float, duration("Longest wait: 90s, 10m, 1h.")]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="A repeated command with the same key and options is carried out once. Default: new.",
+    ),
+]
 Image = Annotated[str, typer.Option(help="A recipe's name or an image's reference.")]
 Workers = Annotated[int, typer.Option(min=0, help="Nodes beside the control plane.")]
 Vcpus = Annotated[int | None, typer.Option(min=1, help="vCPUs of each node. Default: the image's.")]

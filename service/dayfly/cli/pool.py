@@ -8,26 +8,9 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from dayfly.cli import template_pool_output
+from dayfly.cli import options, template_pool_output
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import ignored_not_found
-from dayfly.cli.formatting import parse_duration
-from dayfly.cli.options import (
-    DiskGib,
-    IgnoreNotFound,
-    Image,
-    Json,
-    MemoryMib,
-    Output,
-    Timeout,
-    Vcpus,
-    Wait,
-    WorkerDiskGib,
-    WorkerMemoryMib,
-    Workers,
-    WorkerVcpus,
-    sizes,
-)
 from dayfly.cli.progress.resource import wait_for
 from dayfly.client import Client, Period
 from dayfly.vocabulary import Day, Readiness
@@ -41,37 +24,37 @@ _PERIOD_HELP: Final = "Another size for a part of the week, in UTC: 'mon-fri 07:
 PoolName = Annotated[str, typer.Argument(metavar="NAME", help="A pool's name or id.")]
 Maximum = Annotated[int | None, typer.Option(min=0, help="Upper limit of the size, for every period of the schedule.")]
 Schedule = Annotated[list[str] | None, typer.Option("--schedule", metavar="PERIOD", help=_PERIOD_HELP)]
-MaxAge = Annotated[
-    float | None,
-    typer.Option(parser=parse_duration, metavar="DURATION", help="Replace members that have waited for so long."),
-]
+MaxAge = Annotated[float | None, options.duration("Replace members that have waited for so long.")]
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The pool's name.")],
     *,
-    image: Image,
+    image: options.Image,
     size: Annotated[int, typer.Option(min=0, help="Number of clusters that wait.")],
     maximum: Maximum = None,
     schedule: Schedule = None,
     max_age: MaxAge = None,
-    workers: Workers = 0,
-    vcpus: Vcpus = None,
-    memory_mib: MemoryMib = None,
-    disk_gib: DiskGib = None,
-    worker_vcpus: WorkerVcpus = None,
-    worker_memory_mib: WorkerMemoryMib = None,
-    worker_disk_gib: WorkerDiskGib = None,
+    workers: options.Workers = 0,
+    vcpus: options.Vcpus = None,
+    memory_mib: options.MemoryMib = None,
+    disk_gib: options.DiskGib = None,
+    worker_vcpus: options.WorkerVcpus = None,
+    worker_memory_mib: options.WorkerMemoryMib = None,
+    worker_disk_gib: options.WorkerDiskGib = None,
     readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the members.")] = None,
     owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may claim members.")] = None,
-    wait: Wait = False,
-    timeout: Timeout = 3600.0,
-    output: Output = None,
-    as_json: Json = False,
+    wait: options.Wait = False,
+    timeout: options.Timeout = 3600.0,
+    idempotency_key: options.IdempotencyKey = None,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Create a pool: new clusters of the same shape and owner claim its members, ready at once."""
-    control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
+    """Create a pool: new clusters of the same shape and owner claim its members, and are ready sooner."""
+    control_plane, worker = options.sizes(
+        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
+    )
     with Client() as client:
         made = client.create_pool(
             name,
@@ -85,6 +68,7 @@ def create(
             worker=worker,
             readiness=readiness,
             owner=owner,
+            idempotency_key=idempotency_key,
         )
         if wait:
             made = wait_for(
@@ -98,7 +82,7 @@ def create(
 
 
 @app.command("list")
-def list_pools(output: Output = None, as_json: Json = False) -> None:
+def list_pools(output: options.Output = None, as_json: options.Json = False) -> None:
     """List pools, by name."""
     with Client() as client:
         found = client.pools()
@@ -106,7 +90,7 @@ def list_pools(output: Output = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: PoolName, output: Output = None, as_json: Json = False) -> None:
+def show(name: PoolName, output: options.Output = None, as_json: options.Json = False) -> None:
     """Show a pool: its size, schedule and members."""
     with Client() as client:
         found = client.pool(name)
@@ -121,8 +105,8 @@ def change(
     schedule: Schedule = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Remove the schedule.")] = False,
     max_age: MaxAge = None,
-    output: Output = None,
-    as_json: Json = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Change a pool. Omitted options keep their values."""
     if no_schedule and schedule:
@@ -136,7 +120,10 @@ def change(
 
 @app.command()
 def delete(
-    name: PoolName, ignore_not_found: IgnoreNotFound = False, output: Output = None, as_json: Json = False
+    name: PoolName,
+    ignore_not_found: options.IgnoreNotFound = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Delete a pool and its members. Claimed clusters stay."""
     with Client() as client, ignored_not_found(ignore_not_found):

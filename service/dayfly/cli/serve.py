@@ -10,6 +10,7 @@ import typer
 from dayfly.api.app import document
 from dayfly.cli.errors import CommandError
 from dayfly.cli.server_settings import server_settings
+from dayfly.cli.terminal import say
 from dayfly.process import run
 
 Address = Annotated[str | None, typer.Option(help="Listen address. Default: DAYFLY_LISTEN_ADDRESS, or 127.0.0.1.")]
@@ -38,7 +39,7 @@ def worker() -> None:
 
 def openapi() -> None:
     """Print the API's OpenAPI document."""
-    typer.echo(document(), nl=False)
+    say(document(), nl=False)
 
 
 def _run(*, api: bool, worker: bool, **given: Any) -> None:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import typer
 
+from dayfly.cli.terminal import say
+
 T = TypeVar("T")
 
 
@@ -24,5 +26,5 @@ def run_interruptible(work: Coroutine[Any, Any, T], said: str = "interrupted") -
     try:
         return asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo(said, err=True)
+        say(said, err=True)
         raise typer.Exit(130) from None

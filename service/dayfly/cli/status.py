@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dayfly.cli.emit import emit
-from dayfly.cli.formatting import format_age, format_table
+from dayfly.cli.formatting import format_age, format_facts, format_table
 from dayfly.cli.options import Json, Output
 from dayfly.client import Client, Status
 
@@ -19,7 +19,7 @@ def _text(found: Status) -> str:
     engine, queue = found.engine, found.queue
     waiting = f"{queue.waiting} waiting"
     if queue.oldest_at is not None:
-        waiting += f", the first for {format_age(queue.oldest_at)}"
+        waiting += f", the oldest for {format_age(queue.oldest_at)}"
     facts = {
         "server": f"{found.version}, instance {found.instance}",
         "engine": engine.error
@@ -28,7 +28,7 @@ def _text(found: Status) -> str:
         "queue": waiting,
         "templates": _numbers(found.templates),
     }
-    parts = ["\n".join(f"{key:<12}{value}" for key, value in facts.items()), _capacity(found)]
+    parts = [format_facts(facts), _capacity(found)]
     if found.owners:
         rows = [
             (one.owner, one.clusters, one.waiting, one.reserved.vcpus, one.reserved.memory_mib, one.reserved.disk_gib)

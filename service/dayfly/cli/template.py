@@ -7,26 +7,10 @@ from typing import Annotated
 
 import typer
 
-from dayfly.cli import template_pool_output
+from dayfly.cli import options, template_pool_output
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.options import (
-    DiskGib,
-    IgnoreNotFound,
-    Image,
-    Json,
-    MemoryMib,
-    Output,
-    Timeout,
-    Vcpus,
-    Wait,
-    WorkerDiskGib,
-    WorkerMemoryMib,
-    Workers,
-    WorkerVcpus,
-    sizes,
-)
 from dayfly.cli.progress.resource import wait_for
 from dayfly.client import Client, Template
 from dayfly.vocabulary import Readiness
@@ -39,23 +23,26 @@ TemplateId = Annotated[str, typer.Argument(metavar="ID", help="A template's id."
 @app.command()
 def create(
     *,
-    image: Image,
-    workers: Workers = 0,
-    vcpus: Vcpus = None,
-    memory_mib: MemoryMib = None,
-    disk_gib: DiskGib = None,
-    worker_vcpus: WorkerVcpus = None,
-    worker_memory_mib: WorkerMemoryMib = None,
-    worker_disk_gib: WorkerDiskGib = None,
+    image: options.Image,
+    workers: options.Workers = 0,
+    vcpus: options.Vcpus = None,
+    memory_mib: options.MemoryMib = None,
+    disk_gib: options.DiskGib = None,
+    worker_vcpus: options.WorkerVcpus = None,
+    worker_memory_mib: options.WorkerMemoryMib = None,
+    worker_disk_gib: options.WorkerDiskGib = None,
     readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the forks.")] = None,
     owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may be forks.")] = None,
-    wait: Wait = False,
-    timeout: Timeout = 3600.0,
-    output: Output = None,
-    as_json: Json = False,
+    wait: options.Wait = False,
+    timeout: options.Timeout = 3600.0,
+    idempotency_key: options.IdempotencyKey = None,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Create a template: new clusters of the same shape and owner are forks of it, ready in seconds."""
-    control_plane, worker = sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib))
+    control_plane, worker = options.sizes(
+        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
+    )
     with Client() as client:
         made = client.create_template(
             image=image,
@@ -64,6 +51,7 @@ def create(
             worker=worker,
             readiness=readiness,
             owner=owner,
+            idempotency_key=idempotency_key,
         )
         if wait:
             made = wait_for(
@@ -81,8 +69,8 @@ def create(
 def list_templates(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
     retired: Annotated[bool, typer.Option("--retired", help="Retired ones, too.")] = False,
-    output: Output = None,
-    as_json: Json = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """List templates, newest first."""
     with Client() as client:
@@ -91,7 +79,7 @@ def list_templates(
 
 
 @app.command()
-def show(template: TemplateId, output: Output = None, as_json: Json = False) -> None:
+def show(template: TemplateId, output: options.Output = None, as_json: options.Json = False) -> None:
     """Show a template: its phase, size, forks, builder and image."""
     with Client() as client:
         found = client.template(template)
@@ -100,7 +88,10 @@ def show(template: TemplateId, output: Output = None, as_json: Json = False) -> 
 
 @app.command()
 def delete(
-    template: TemplateId, ignore_not_found: IgnoreNotFound = False, output: Output = None, as_json: Json = False
+    template: TemplateId,
+    ignore_not_found: options.IgnoreNotFound = False,
+    output: options.Output = None,
+    as_json: options.Json = False,
 ) -> None:
     """Retire a template: it serves no new forks, and its forks stay."""
     with Client() as client, ignored_not_found(ignore_not_found):

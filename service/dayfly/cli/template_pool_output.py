@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from dayfly.cli.formatting import format_age, format_duration, format_size, format_table
+from dayfly.cli.formatting import (
+    format_age,
+    format_duration,
+    format_facts,
+    format_nodes,
+    format_size,
+    format_table,
+)
 from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
 
 def checkpoints(found: Sequence[Checkpoint]) -> str:
-    """One line for each checkpoint."""
     rows = [(one.name, one.phase, _size(one.size_bytes), format_age(one.created_at)) for one in found]
     return format_table(("NAME", "PHASE", "SIZE", "AGE"), rows)
 
 
 def templates(found: Sequence[Template]) -> str:
-    """One line for each template."""
     return format_table(
         ("ID", "OWNER", "PHASE", "IMAGE", "NODES", "SIZE", "USES", "FORKS", "AGE"),
         [
@@ -29,7 +34,6 @@ def templates(found: Sequence[Template]) -> str:
 
 
 def template(one: Template) -> str:
-    """All facts about a template."""
     facts = {
         "id": one.id,
         "phase": one.phase,
@@ -40,11 +44,10 @@ def template(one: Template) -> str:
         "forks": f"{one.forks} of {one.uses} exist, {one.failures} failed since the last success",
         "last used": f"{format_age(one.last_used_at)} ago" if one.last_used_at else "never",
     }
-    return _facts(facts) + (f"\n\n{_error(one.error)}" if one.error else "")
+    return format_facts(facts) + (f"\n\n{_error(one.error)}" if one.error else "")
 
 
 def pools(found: Sequence[Pool]) -> str:
-    """One line for each pool."""
     return format_table(
         ("NAME", "OWNER", "IMAGE", "NODES", "DESIRED", "READY", "PROVISIONING", "CONDITION"),
         [
@@ -59,7 +62,6 @@ def pools(found: Sequence[Pool]) -> str:
 
 
 def pool(one: Pool) -> str:
-    """All facts about a pool."""
     facts = {
         "name": one.name,
         "id": one.id,
@@ -68,34 +70,28 @@ def pool(one: Pool) -> str:
         "members": f"{one.ready} ready, {one.provisioning} being provisioned",
         "schedule": "; ".join(map(_period, one.schedule)) or "none",
         "max age": format_duration(one.max_age_seconds),
+        "not filled": f"{one.condition.message} [{one.condition.code}]" if one.condition else None,
     }
-    if one.condition:
-        facts["not filled"] = f"{one.condition.message} [{one.condition.code}]"
-    return _facts(facts)
+    return format_facts(facts)
 
 
 def sentence(one: Pool) -> str:
-    """One line after a command that creates or changes a pool."""
     return f"pool {one.name}: {one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned"
 
 
 def checkpoint_sentence(one: Checkpoint) -> str:
-    """One line after a command that creates a checkpoint."""
     return f"checkpoint {one.name} is {'being created' if one.phase == 'creating' else one.phase}"
 
 
 def checkpoint_progress(one: Checkpoint) -> str:
-    """The state of a checkpoint that is waited for."""
     return f"{one.phase}{_saved(one.size_bytes)}"
 
 
 def template_progress(one: Template) -> str:
-    """The state of a template that is waited for."""
     return f"{one.phase}{_saved(one.size_bytes)}"
 
 
 def pool_progress(one: Pool) -> str:
-    """The state of a pool that is waited for."""
     condition = f"; {one.condition.message} [{one.condition.code}]" if one.condition else ""
     return f"{one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned{condition}"
 
@@ -110,15 +106,11 @@ def _saved(size_bytes: int) -> str:
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:
-    first, workers = one.control_plane, one.workers
     version = f"Kubernetes {one.kubernetes_version}" if one.kubernetes_version else "no Kubernetes"
     return {
         "owner": one.owner,
         "image": f"{one.image} ({version}), {one.readiness}",
-        "first node": f"{first.vcpus} vCPUs, {first.memory_mib} MiB memory, {first.disk_gib} GiB disk",
-        "workers": f"{workers.count} x {workers.vcpus} vCPUs, {workers.memory_mib} MiB, {workers.disk_gib} GiB"
-        if workers.count
-        else "none",
+        **format_nodes(one.control_plane, one.workers),
     }
 
 
@@ -133,7 +125,3 @@ def _error(error: TemplateError) -> str:
 
 def _period(one: Period) -> str:
     return f"{','.join(one.days)} {one.since}-{one.until} {one.size}"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return "\n".join(f"{key:<12}{value}" for key, value in facts.items())

@@ -14,7 +14,7 @@ from dayfly.client.async_client import AsyncClient
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.client.sync_client import Client
 from dayfly.schemas.checkpoints import Checkpoint
-from dayfly.schemas.cluster_requests import HoldRequest, SizeRequest
+from dayfly.schemas.cluster_requests import HoldRequest, PortRequest, SizeRequest
 from dayfly.schemas.clusters import (
     Cluster,
     ClusterSummary,
@@ -27,6 +27,7 @@ from dayfly.schemas.clusters import (
     Hold,
     NodeSize,
     Port,
+    PublishedPort,
     Registry,
     Spec,
     Step,
@@ -65,6 +66,8 @@ __all__ = [
     "Pool",
     "PoolCondition",
     "Port",
+    "PortRequest",
+    "PublishedPort",
     "Registry",
     "SizeRequest",
     "Spec",

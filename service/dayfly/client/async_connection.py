@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -12,6 +14,26 @@ from dayfly.client.errors import ApiError, ClientError
 from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
+T = TypeVar("T")
+
+
+async def async_pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def async_retry(backoff: retries.Backoff, call: Callable[[], Awaitable[T]]) -> T:
+    """The result of `call`, repeated while its error may pass and time is left. Raises the last error."""
+    while True:
+        try:
+            result = await call()
+        except ClientError as error:
+            pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+            if pause is None:
+                raise
+        else:
+            backoff.succeeded()
+            return result
+        await async_pause(pause)
 
 
 class AsyncConnection:
@@ -36,7 +58,7 @@ class AsyncConnection:
     async def _send(self, method: str, path: str, **options: Unpack[wire.RequestOptions]) -> httpx.Response:
         """The response, which says success. Raises ApiError, Unreachable.
 
-        POST and DELETE are repeated for a moment, a POST with its key, unless a server may have carried them out.
+        A POST is repeated for a moment, with its key; a DELETE, unless a server may have carried it out.
         """
         options = wire.with_key(method, options)
         repeated = method in {"POST", "DELETE"} and not options.get("once", False)
@@ -45,11 +67,11 @@ class AsyncConnection:
             try:
                 return await self._send_once(method, path, options)
             except ClientError as error:
-                possible = retries.may_repeat(error, idempotent=options.get("idempotent", False))
+                possible = retries.may_repeat(error, idempotent=method == "POST")
                 pause = backoff.pause_seconds(error) if possible else None
                 if pause is None:
                     raise
-            await retries.async_pause(pause)
+            await async_pause(pause)
 
     async def _read_held(
         self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None
@@ -68,14 +90,13 @@ class AsyncConnection:
                 pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
                 if pause is None:
                     raise
-            await retries.async_pause(pause)
+            await async_pause(pause)
             remaining = backoff.remaining
 
     async def _send_once(self, method: str, path: str, options: wire.RequestOptions) -> httpx.Response:
-        try:
+        with wire.transport_errors(self._http.base_url):
             response = await self._http.request(method, path, **wire.arguments(options))
-        except httpx.TransportError as error:
-            raise wire.unreachable(self._http.base_url, error) from error
+        wire.as_text(response)
         if not response.is_success:
             raise wire.api_error(response)
         return response

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from dayfly.client import retries
+from dayfly.client import async_connection, retries
 from dayfly.client.async_clusters import AsyncClusters
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, WaitTimeout
 from dayfly.client.heartbeat import async_heartbeats, is_last, log_failure
+from dayfly.client.transport import path_of
 from dayfly.client.waiting import (
     DELETED_SECONDS,
     FOLLOW_SECONDS,
@@ -36,7 +37,7 @@ class AsyncWaits(AsyncClusters):
         deleted, an error is logged, and the end of the block raises it, unless this client deleted the cluster.
         """
         backoff = retries.Backoff(retries.REQUEST_SECONDS)
-        identity = (await retries.async_retry(backoff, lambda: self.get(cluster))).id
+        identity = (await async_connection.async_retry(backoff, lambda: self.get(cluster))).id
         async with async_heartbeats(
             lambda: self._heartbeat(identity, once=True), expected_end=lambda: identity in self._deleted
         ):
@@ -65,23 +66,35 @@ class AsyncWaits(AsyncClusters):
                 raise
 
     async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes."""
-        while True:
-            part = await retries.async_retry(
-                retries.Backoff(FOLLOW_SECONDS), partial(self.events, cluster, after=after, wait_seconds=HOLD_SECONDS)
-            )
-            for event in part.events:
-                yield event
-            after = part.next_after
-            if part.phase == "deleted" and not part.events:
-                return
+        """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes.
+
+        Sends the cluster's heartbeats meanwhile.
+        """
+        backoff = retries.Backoff(FOLLOW_SECONDS)
+        seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
+        async with self.heartbeats_while_waiting(seen):
+            while True:
+                more = partial(self.events, seen.id, after=after, wait_seconds=HOLD_SECONDS)
+                part = await async_connection.async_retry(retries.Backoff(FOLLOW_SECONDS), more)
+                for event in part.events:
+                    yield event
+                after = part.next_after
+                if part.phase == "deleted" and not part.events:
+                    return
 
     async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
         """The end of what a node's serial console printed, and what it prints from now on, until the node ends.
 
-        Goes on after an outage of the server of ten minutes, with what was printed meanwhile. `cluster`: an id, where
-        another cluster may take the name.
+        Goes on after an outage of the server of ten minutes, with what was printed meanwhile. Sends the cluster's
+        heartbeats.
         """
+        path_of("clusters", cluster, "nodes", node)  # a name that is a path is sent nowhere, nor is anything before it
+        followed = await self.get(cluster)
+        async with self.heartbeats_while_waiting(followed):
+            async for text in self._follow_console(followed.id, node, tail_bytes):
+                yield text
+
+    async def _follow_console(self, cluster: str, node: str, tail_bytes: int) -> AsyncIterator[str]:
         seen, begun = "", False
         backoff = retries.Backoff(FOLLOW_SECONDS)
         while True:
@@ -101,18 +114,18 @@ class AsyncWaits(AsyncClusters):
                     raise
             else:
                 return
-            await retries.async_pause(pause)
+            await async_connection.async_pause(pause)
 
     async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
         """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
-        seen = await retries.async_retry(backoff, lambda: self.get(cluster))
+        seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
         while True:
             remaining = backoff.remaining
             hold_seconds = min(remaining, longest_hold(seen))
-            seen = await retries.async_retry(
+            seen = await async_connection.async_retry(
                 backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
             )
             if is_over(seen, wanted):
@@ -120,6 +133,20 @@ class AsyncWaits(AsyncClusters):
             if remaining <= 0:
                 raise WaitTimeout(seen, wanted, timeout_seconds)
             await self.heartbeat_while_waiting(seen)
+
+    @asynccontextmanager
+    async def heartbeats_while_waiting(self, cluster: ClusterSummary) -> AsyncIterator[None]:
+        """Send heartbeats in the background while the block runs, if the cluster expects them.
+
+        Their end is no error of the block: the next look at the cluster tells.
+        """
+        interval = cluster.heartbeat_interval_seconds
+        if interval is None or cluster.desired == "absent":
+            yield
+            return
+        beat = partial(self._heartbeat, cluster.id, once=True)
+        async with async_heartbeats(beat, expected_end=lambda: True, interval_seconds=interval):
+            yield
 
     async def heartbeat_while_waiting(self, cluster: ClusterSummary) -> None:
         """Send a heartbeat, if the cluster expects one; a failure is logged, and the next look at the cluster tells."""

@@ -72,7 +72,8 @@ class WaitTimeout(ClientError):
     """What was waited for took longer than allowed; `cluster` is how it stood last."""
 
     def __init__(self, cluster: Cluster, wanted: str, seconds: float) -> None:
-        super().__init__(f"the cluster {cluster.name} is {cluster.phase}, not {wanted}, after {seconds:.0f} s")
+        now = "paused" if cluster.phase == "ready" and cluster.paused else cluster.phase
+        super().__init__(f"the cluster {cluster.name} is {now}, not {wanted}, after {seconds:.0f} s")
         self.cluster = cluster
 
 

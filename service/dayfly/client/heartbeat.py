@@ -1,7 +1,7 @@
 """Heartbeats in the background, while the caller does something else: by a thread, or by a task of asyncio.
 
-A foreign answer, an outage or a failure of the server ends no loop; only Dayfly's own final codes do. A loop that ends
-logs an error, and the block raises it at its end.
+Only Dayfly's own final codes end a loop: no foreign answer does, no outage, no failure of the server, and no exception
+of any other kind. A loop that ends logs an error, and the block raises it at its end.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
+from dayfly.client.async_connection import async_retry
 from dayfly.client.errors import ApiError, ClientError
-from dayfly.client.retries import FINAL_CODES, REQUEST_SECONDS, Backoff, async_retry, sync_retry
+from dayfly.client.retries import FINAL_CODES, REQUEST_SECONDS, Backoff
+from dayfly.client.sync_connection import sync_retry
 from dayfly.schemas.clusters import Heartbeat
+
+_JOIN_SECONDS: Final = 1.0
+"""How long the end of a wait lasts for a heartbeat that is under way."""
 
 _log = logging.getLogger("dayfly.client")
 
@@ -24,34 +30,52 @@ def pause_seconds(beat: Heartbeat) -> float:
     return beat.heartbeat_interval_seconds / 3
 
 
-def is_last(error: ClientError) -> bool:
+def _begin(first: Heartbeat | None, interval_seconds: int | None) -> tuple[Heartbeat, float]:
+    """The latest heartbeat, and the pause before the next one; none where no heartbeat was sent yet."""
+    if first is not None:
+        return first, pause_seconds(first)
+    return Heartbeat(expires_at=None, heartbeat_interval_seconds=interval_seconds or 0), 0.0
+
+
+def is_last(error: Exception) -> bool:
     """Whether another heartbeat is useless: Dayfly said that the cluster is deleted, or expects no heartbeat."""
     return isinstance(error, ApiError) and error.code in FINAL_CODES
 
 
-def log_failure(error: ClientError) -> None:
-    """Log the failed heartbeat: an error if it was the last one, else a warning."""
+def log_failure(error: Exception) -> None:
+    """Log the failed heartbeat: a warning, or an error if it was the last one or failed in a way of no ClientError."""
     if is_last(error):
         _log.error("heartbeats ended: %s", error)
-    else:
+    elif isinstance(error, ClientError):
         _log.warning("heartbeat failed, the next one follows: %s", error)
+    else:
+        _log.error("heartbeat failed, the next one follows: %r", error, exc_info=error)
 
 
 @contextmanager
-def sync_heartbeats(beat: Callable[[], Heartbeat], *, expected_end: Callable[[], bool]) -> Iterator[None]:
+def sync_heartbeats(
+    beat: Callable[[], Heartbeat], *, expected_end: Callable[[], bool], interval_seconds: int | None = None
+) -> Iterator[None]:
     """Call `beat` now, and again and again until the block ends. Raises what the first one does.
 
-    Raises the error of the last heartbeat at the end of the block, unless it was an `expected_end`.
+    Raises the error of the last heartbeat at the end of the block, unless it was an `expected_end`. With the cluster's
+    `interval_seconds`, the first heartbeat is sent in the background, too, and the block begins at once.
     """
-    first, stop = sync_retry(Backoff(REQUEST_SECONDS), beat), threading.Event()
-    last: list[ClientError] = []
+    first, stop = None, threading.Event()
+    if interval_seconds is None:
+        first = sync_retry(Backoff(REQUEST_SECONDS), beat)
+    last: list[Exception] = []
 
     def run() -> None:
-        latest = first
-        while not stop.wait(pause_seconds(latest)):
+        latest, pause = _begin(first, interval_seconds)
+        while not stop.wait(pause):
+            pause = pause_seconds(latest)
             try:
                 latest = beat()
-            except ClientError as error:
+                pause = pause_seconds(latest)
+            except Exception as error:  # the cluster's life depends on the next heartbeat
+                if stop.is_set():
+                    return
                 if is_last(error):
                     last.append(error)
                 if not (is_last(error) and expected_end()):
@@ -65,25 +89,29 @@ def sync_heartbeats(beat: Callable[[], Heartbeat], *, expected_end: Callable[[],
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(None if interval_seconds is None else _JOIN_SECONDS)
     if last and not expected_end():
         raise last[0]
 
 
 @asynccontextmanager
 async def async_heartbeats(
-    beat: Callable[[], Awaitable[Heartbeat]], *, expected_end: Callable[[], bool]
+    beat: Callable[[], Awaitable[Heartbeat]], *, expected_end: Callable[[], bool], interval_seconds: int | None = None
 ) -> AsyncIterator[None]:
     """The same for asyncio."""
-    first = await async_retry(Backoff(REQUEST_SECONDS), beat)
+    first = None
+    if interval_seconds is None:
+        first = await async_retry(Backoff(REQUEST_SECONDS), beat)
 
     async def run() -> None:
-        latest = first
+        latest, pause = _begin(first, interval_seconds)
         while True:
-            await asyncio.sleep(pause_seconds(latest))
+            await asyncio.sleep(pause)
+            pause = pause_seconds(latest)
             try:
                 latest = await beat()
-            except ClientError as error:
+                pause = pause_seconds(latest)
+            except Exception as error:
                 if not (is_last(error) and expected_end()):
                     log_failure(error)
                 if is_last(error):

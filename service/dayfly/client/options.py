@@ -11,7 +11,7 @@ from typing import Any, Required, TypedDict
 
 from pydantic_core import to_jsonable_python
 
-from dayfly.schemas.cluster_requests import HoldRequest, SizeRequest
+from dayfly.schemas.cluster_requests import HoldRequest, PortRequest, SizeRequest
 from dayfly.schemas.pools import Period
 
 
@@ -27,8 +27,6 @@ class ShapeOptions(TypedDict, total=False):
 
 
 class ClusterOptions(ShapeOptions, total=False):
-    """A cluster."""
-
     labels: Mapping[str, str] | None
     ttl_seconds: int | None
     heartbeat_interval_seconds: int | None
@@ -36,6 +34,7 @@ class ClusterOptions(ShapeOptions, total=False):
     isolation: str | None
     idle_seconds: int | None
     hold: HoldRequest | None
+    ports: Sequence[PortRequest] | None
 
 
 class PoolOptions(ShapeOptions, total=False):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from dayfly.client.errors import ApiError, ClientError, Unreachable
-
-T = TypeVar("T")
 
 REQUEST_SECONDS: Final = 15.0
 """How long a single request is repeated: longer than a service takes to restart."""
@@ -34,7 +30,10 @@ def may_pass(error: ClientError) -> bool:
 
 
 def may_repeat(error: ClientError, *, idempotent: bool) -> bool:
-    """Whether a request may be sent again: the server did not carry it out, or carries it out once (`idempotent`)."""
+    """Whether a request may be sent again: the server did not carry it out, or carries it out once (`idempotent`).
+
+    Every POST is: the server knows its key, or a heartbeat, hibernation or resumption changes nothing the second time.
+    """
     if isinstance(error, ApiError):
         if error.code == "shutting_down":  # the request may have been under way
             return idempotent
@@ -69,43 +68,3 @@ class Backoff:
         self._failures += 1
         asked = error.retry_after_seconds if isinstance(error, ApiError) else None
         return min(max(own, asked or 0.0), remaining)
-
-
-async def async_pause(seconds: float) -> None:
-    """Wait so long."""
-    await asyncio.sleep(seconds)
-
-
-def sync_pause(seconds: float) -> None:
-    """Wait so long."""
-    time.sleep(seconds)
-
-
-async def async_retry(backoff: Backoff, call: Callable[[], Awaitable[T]]) -> T:
-    """The result of `call`, repeated while its error may pass and time is left. Raises the last error."""
-    while True:
-        try:
-            result = await call()
-        except ClientError as error:
-            pause = backoff.pause_seconds(error) if may_pass(error) else None
-            if pause is None:
-                raise
-        else:
-            backoff.succeeded()
-            return result
-        await async_pause(pause)
-
-
-def sync_retry(backoff: Backoff, call: Callable[[], T]) -> T:
-    """The same for the synchronous client."""
-    while True:
-        try:
-            result = call()
-        except ClientError as error:
-            pause = backoff.pause_seconds(error) if may_pass(error) else None
-            if pause is None:
-                raise
-        else:
-            backoff.succeeded()
-            return result
-        sync_pause(pause)

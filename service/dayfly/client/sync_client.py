@@ -24,9 +24,12 @@ class Client(Waits):
     an id or a name. `transport` is for tests.
     """
 
-    def create_template(self, **options: Unpack[ShapeOptions]) -> Template:
-        """Request a template of such clusters, which will be forks of it; where there is one, that one."""
-        return self._read(Template, "POST", "/v1/templates", json=shape_body(options), idempotent=True)
+    def create_template(self, *, idempotency_key: str | None = None, **options: Unpack[ShapeOptions]) -> Template:
+        """Request a template of such clusters, which will be forks of it; where there is one, that one.
+
+        `idempotency_key` as in create().
+        """
+        return self._read(Template, "POST", "/v1/templates", json=shape_body(options), key=idempotency_key)
 
     def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
         """Templates of `owner` (None: of all), newest first; retired ones only with `retired`."""
@@ -41,9 +44,13 @@ class Client(Waits):
         """Retire it: it serves no new forks, and its forks stay."""
         return self._read(Template, "DELETE", path_of("templates", template_id), of=template_id)
 
-    def create_pool(self, name: str, **options: Unpack[PoolOptions]) -> Pool:
-        """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
-        return self._read(Pool, "POST", "/v1/pools", json=shape_body({"name": name, **options}), of=name)
+    def create_pool(self, name: str, *, idempotency_key: str | None = None, **options: Unpack[PoolOptions]) -> Pool:
+        """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready.
+
+        `idempotency_key` as in create().
+        """
+        body = shape_body({"name": name, **options})
+        return self._read(Pool, "POST", "/v1/pools", json=body, key=idempotency_key, of=name)
 
     def pools(self) -> tuple[Pool, ...]:
         """All pools, by name."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Unpack
 
-import httpx
-
 from dayfly.client import transport as wire
 from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
@@ -46,14 +44,13 @@ class Clusters(Connection):
         A repeated request with the same `idempotency_key` (default: a new one) returns the same cluster. The client
         repeats a request that failed for a moment itself.
         """
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body = shape_body({"name": name, **options})
-        return self._read(Cluster, "POST", "/v1/clusters", json=body, headers=headers, idempotent=True, of=name)
+        return self._read(Cluster, "POST", "/v1/clusters", json=body, key=idempotency_key, of=name)
 
     def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """What create() would make, checked in every way, and not made."""
         body = shape_body({"name": name, **options})
-        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True}, idempotent=True)
+        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
 
     def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """One cluster; with `wait`, as soon as it is so or the time is over."""
@@ -114,22 +111,30 @@ class Clusters(Connection):
         """Say that the cluster is still needed; where it was made to expect that."""
         return self._heartbeat(cluster, once=False)
 
-    def reset(self, cluster: str, *, checkpoint: str | None = None) -> Cluster:
-        """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
+    def reset(self, cluster: str, *, checkpoint: str | None = None, idempotency_key: str | None = None) -> Cluster:
+        """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end.
+
+        `idempotency_key` as in create(): a repeated request resets no second time.
+        """
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "reset"), json={"to": to}, of=cluster)
+        path = path_of("clusters", cluster, "reset")
+        return self._read(Cluster, "POST", path, json={"to": to}, key=idempotency_key, of=cluster)
 
     def hibernate(self, cluster: str) -> Cluster:
         """Put its machines on the disk; wait_hibernated() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), idempotent=True, of=cluster)
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "hibernate"), of=cluster)
 
     def resume(self, cluster: str) -> Cluster:
         """Resume a hibernated cluster where it was; wait_ready() waits for the end."""
-        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), idempotent=True, of=cluster)
+        return self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), of=cluster)
 
-    def create_checkpoint(self, cluster: str, name: str) -> Checkpoint:
-        """Request a checkpoint of its present state; it is being saved when this returns."""
-        return self._read(Checkpoint, "POST", path_of("clusters", cluster, "checkpoints"), json={"name": name}, of=name)
+    def create_checkpoint(self, cluster: str, name: str, *, idempotency_key: str | None = None) -> Checkpoint:
+        """Request a checkpoint of its present state; it is being saved when this returns.
+
+        `idempotency_key` as in create().
+        """
+        path = path_of("clusters", cluster, "checkpoints")
+        return self._read(Checkpoint, "POST", path, json={"name": name}, key=idempotency_key, of=name)
 
     def checkpoints(self, cluster: str) -> tuple[Checkpoint, ...]:
         """All of its checkpoints, oldest first."""
@@ -171,16 +176,15 @@ class Clusters(Connection):
     def _console_stream(self, cluster: str, node: str, tail_bytes: int) -> Iterator[str]:
         """The end of a console's output, and new output until the node ends. Raises Unreachable if it breaks off."""
         path = path_of("clusters", cluster, "nodes", node, "console")
-        query = {"tail_bytes": tail_bytes, "follow": True}
-        try:
+        with wire.transport_errors(self._http.base_url):
+            query = {"tail_bytes": tail_bytes, "follow": True}
             with self._http.stream("GET", path, params=query, timeout=wire.FOLLOW_TIMEOUT) as response:
                 if not response.is_success:
                     response.read()
                     raise wire.api_error(response)
+                wire.as_text(response)
                 for text in response.iter_text():
                     yield text
-        except httpx.TransportError as error:
-            raise wire.unreachable(self._http.base_url, error) from error
 
     def evidence(self, cluster: str, name: str) -> str:
         """One text of a failed cluster's evidence."""
@@ -206,4 +210,4 @@ class Clusters(Connection):
 
     def _heartbeat(self, cluster: str, *, once: bool) -> Heartbeat:
         path = path_of("clusters", cluster, "heartbeat")
-        return self._read(Heartbeat, "POST", path, idempotent=True, once=once)
+        return self._read(Heartbeat, "POST", path, once=once)

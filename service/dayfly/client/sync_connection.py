@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -13,6 +15,26 @@ from dayfly.client.errors import ApiError, ClientError
 from dayfly.schemas.base import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
+T = TypeVar("T")
+
+
+def sync_pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def sync_retry(backoff: retries.Backoff, call: Callable[[], T]) -> T:
+    """The result of `call`, repeated while its error may pass and time is left. Raises the last error."""
+    while True:
+        try:
+            result = call()
+        except ClientError as error:
+            pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+            if pause is None:
+                raise
+        else:
+            backoff.succeeded()
+            return result
+        sync_pause(pause)
 
 
 class Connection:
@@ -37,7 +59,7 @@ class Connection:
     def _send(self, method: str, path: str, **options: Unpack[wire.RequestOptions]) -> httpx.Response:
         """The response, which says success. Raises ApiError, Unreachable.
 
-        POST and DELETE are repeated for a moment, a POST with its key, unless a server may have carried them out.
+        A POST is repeated for a moment, with its key; a DELETE, unless a server may have carried it out.
         """
         options = wire.with_key(method, options)
         repeated = method in {"POST", "DELETE"} and not options.get("once", False)
@@ -46,11 +68,11 @@ class Connection:
             try:
                 return self._send_once(method, path, options)
             except ClientError as error:
-                possible = retries.may_repeat(error, idempotent=options.get("idempotent", False))
+                possible = retries.may_repeat(error, idempotent=method == "POST")
                 pause = backoff.pause_seconds(error) if possible else None
                 if pause is None:
                     raise
-            retries.sync_pause(pause)
+            sync_pause(pause)
 
     def _read_held(
         self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None
@@ -69,14 +91,13 @@ class Connection:
                 pause = backoff.pause_seconds(error) if error.code == "too_many_waits" else None
                 if pause is None:
                     raise
-            retries.sync_pause(pause)
+            sync_pause(pause)
             remaining = backoff.remaining
 
     def _send_once(self, method: str, path: str, options: wire.RequestOptions) -> httpx.Response:
-        try:
+        with wire.transport_errors(self._http.base_url):
             response = self._http.request(method, path, **wire.arguments(options))
-        except httpx.TransportError as error:
-            raise wire.unreachable(self._http.base_url, error) from error
+        wire.as_text(response)
         if not response.is_success:
             raise wire.api_error(response)
         return response

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from dayfly.client import retries
+from dayfly.client import retries, sync_connection
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, WaitTimeout
 from dayfly.client.heartbeat import is_last, log_failure, sync_heartbeats
 from dayfly.client.sync_clusters import Clusters
+from dayfly.client.transport import path_of
 from dayfly.client.waiting import (
     DELETED_SECONDS,
     FOLLOW_SECONDS,
@@ -37,7 +38,7 @@ class Waits(Clusters):
         deleted, an error is logged, and the end of the block raises it, unless this client deleted the cluster.
         """
         backoff = retries.Backoff(retries.REQUEST_SECONDS)
-        identity = (retries.sync_retry(backoff, lambda: self.get(cluster))).id
+        identity = (sync_connection.sync_retry(backoff, lambda: self.get(cluster))).id
         with sync_heartbeats(
             lambda: self._heartbeat(identity, once=True), expected_end=lambda: identity in self._deleted
         ):
@@ -66,23 +67,35 @@ class Waits(Clusters):
                 raise
 
     def follow(self, cluster: str, *, after: int = 0) -> Iterator[Event]:
-        """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes."""
-        while True:
-            part = retries.sync_retry(
-                retries.Backoff(FOLLOW_SECONDS), partial(self.events, cluster, after=after, wait_seconds=HOLD_SECONDS)
-            )
-            for event in part.events:
-                yield event
-            after = part.next_after
-            if part.phase == "deleted" and not part.events:
-                return
+        """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes.
+
+        Sends the cluster's heartbeats meanwhile.
+        """
+        backoff = retries.Backoff(FOLLOW_SECONDS)
+        seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
+        with self.heartbeats_while_waiting(seen):
+            while True:
+                more = partial(self.events, seen.id, after=after, wait_seconds=HOLD_SECONDS)
+                part = sync_connection.sync_retry(retries.Backoff(FOLLOW_SECONDS), more)
+                for event in part.events:
+                    yield event
+                after = part.next_after
+                if part.phase == "deleted" and not part.events:
+                    return
 
     def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
         """The end of what a node's serial console printed, and what it prints from now on, until the node ends.
 
-        Goes on after an outage of the server of ten minutes, with what was printed meanwhile. `cluster`: an id, where
-        another cluster may take the name.
+        Goes on after an outage of the server of ten minutes, with what was printed meanwhile. Sends the cluster's
+        heartbeats.
         """
+        path_of("clusters", cluster, "nodes", node)  # a name that is a path is sent nowhere, nor is anything before it
+        followed = self.get(cluster)
+        with self.heartbeats_while_waiting(followed):
+            for text in self._follow_console(followed.id, node, tail_bytes):
+                yield text
+
+    def _follow_console(self, cluster: str, node: str, tail_bytes: int) -> Iterator[str]:
         seen, begun = "", False
         backoff = retries.Backoff(FOLLOW_SECONDS)
         while True:
@@ -102,23 +115,39 @@ class Waits(Clusters):
                     raise
             else:
                 return
-            retries.sync_pause(pause)
+            sync_connection.sync_pause(pause)
 
     def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
         """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
-        seen = retries.sync_retry(backoff, lambda: self.get(cluster))
+        seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
         while True:
             remaining = backoff.remaining
             hold_seconds = min(remaining, longest_hold(seen))
-            seen = retries.sync_retry(backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds))
+            seen = sync_connection.sync_retry(
+                backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
+            )
             if is_over(seen, wanted):
                 return seen
             if remaining <= 0:
                 raise WaitTimeout(seen, wanted, timeout_seconds)
             self.heartbeat_while_waiting(seen)
+
+    @contextmanager
+    def heartbeats_while_waiting(self, cluster: ClusterSummary) -> Iterator[None]:
+        """Send heartbeats in the background while the block runs, if the cluster expects them.
+
+        Their end is no error of the block: the next look at the cluster tells.
+        """
+        interval = cluster.heartbeat_interval_seconds
+        if interval is None or cluster.desired == "absent":
+            yield
+            return
+        beat = partial(self._heartbeat, cluster.id, once=True)
+        with sync_heartbeats(beat, expected_end=lambda: True, interval_seconds=interval):
+            yield
 
     def heartbeat_while_waiting(self, cluster: ClusterSummary) -> None:
         """Send a heartbeat, if the cluster expects one; a failure is logged, and the next look at the cluster tells."""

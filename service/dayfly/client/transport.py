@@ -6,7 +6,8 @@ import ipaddress
 import os
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -35,15 +36,14 @@ Query = Mapping[str, str | float | Sequence[str] | None]
 class RequestOptions(TypedDict, total=False):
     """One request. `hold_seconds` is how long the server may hold the answer on purpose.
 
-    `idempotent`: repeating the request changes nothing more. `once`: the caller repeats the request itself.
+    `key`: a POST's Idempotency-Key. `once`: the caller repeats the request itself.
     `of`: the id or name that the answer must have.
     """
 
     query: Query
     json: Mapping[str, object]
-    headers: Mapping[str, str]
+    key: str | None
     hold_seconds: float
-    idempotent: bool
     once: bool
     of: str | None
 
@@ -80,20 +80,16 @@ def _is_loopback(host: str) -> bool:
 
 
 def with_key(method: str, options: RequestOptions) -> RequestOptions:
-    """The options of a POST with an Idempotency-Key: a new one, if the caller gave none."""
-    headers = options.get("headers", {})
-    if method != "POST" or "Idempotency-Key" in headers:
-        return options
-    return {**options, "headers": {**headers, "Idempotency-Key": uuid.uuid4().hex}}
+    """The options of a POST with a key: a new one, if the caller gave none."""
+    return options if method != "POST" else {**options, "key": options.get("key") or uuid.uuid4().hex}
 
 
 def arguments(options: RequestOptions) -> dict[str, Any]:
-    """Arguments for httpx's request()."""
     read = _ANSWER_SECONDS + options.get("hold_seconds", 0.0)
     return {
         "params": {key: value for key, value in options.get("query", {}).items() if value is not None},
         "json": options.get("json"),
-        "headers": options.get("headers"),
+        "headers": {"Idempotency-Key": key} if (key := options.get("key")) else None,
         "timeout": httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=read),
     }
 
@@ -134,23 +130,37 @@ def api_error(response: httpx.Response) -> ApiError:
     """
     try:
         problem = response.json() if _media_type(response) == "application/problem+json" else None
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
-    if not isinstance(problem, dict) or not _CODE.fullmatch(str(problem.get("code"))):
+    code = problem.get("code") if isinstance(problem, dict) else None
+    if not isinstance(problem, dict) or not isinstance(code, str) or not _CODE.fullmatch(code):
         return _not_dayfly(response)
+    detail = problem.get("detail")
     return ApiError(
-        problem["code"],
+        code,
         response.status_code,
-        str(problem.get("detail", "")),
+        detail if isinstance(detail, str) else "",
         problem,
         retry_after_seconds=_retry_after(response),
     )
 
 
-def unreachable(base_url: httpx.URL, error: httpx.TransportError) -> Unreachable:
-    """What a broken or missing connection means to a caller."""
-    sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-    return Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__, sent=sent)
+@contextmanager
+def transport_errors(base_url: httpx.URL) -> Iterator[None]:
+    """Raise Unreachable for whatever httpx raises while it sends a request or reads a response.
+
+    Not only for a broken connection: a response that cannot be decoded (a proxy's broken gzip) is no answer either.
+    """
+    try:
+        yield
+    except httpx.RequestError as error:
+        sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+        raise Unreachable(str(base_url).rstrip("/"), str(error) or type(error).__name__, sent=sent) from error
+
+
+def as_text(response: httpx.Response) -> None:
+    """Read the response's text as Dayfly sends it; the charset that a response names may be a codec of no text."""
+    response.encoding = "utf-8"
 
 
 def _not_dayfly(response: httpx.Response) -> ApiError:

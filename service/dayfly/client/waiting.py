@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.schemas.clusters import ClusterSummary
+from dayfly.schemas.clusters import ClusterSummary, wait_is_over
 from dayfly.vocabulary import WaitFor
 
 READY_SECONDS: Final = 1800.0
@@ -31,19 +31,12 @@ def unseen(printed: str, seen: str) -> str:
     return rest if found or not seen else printed
 
 
+def is_paused(cluster: ClusterSummary) -> bool:
+    """Whether a caller's cluster is not usable for the moment, whatever its phase; members of a pool wait paused."""
+    return cluster.paused and cluster.purpose == "cluster"
+
+
 def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:
-    """Whether the cluster is as wanted, or can no more become so; by the server's rule (api/long_poll.py)."""
-    if wanted == "deleted" or cluster.phase == "deleted":
-        return cluster.phase == "deleted"
-    if cluster.desired == "absent":
-        return wanted != "settled"
-    if cluster.phase == "failed":
-        return True
-    ready, asleep = cluster.phase == "ready" and cluster.reset_to is None, cluster.phase == "hibernated"
-    match wanted:
-        case "ready":
-            return ready or cluster.desired == "hibernated"
-        case "hibernated":
-            return asleep or cluster.desired == "present"
-        case "settled":
-            return ready if cluster.desired == "present" else asleep
+    """Whether the cluster is as wanted, or can no more become so."""
+    ready = cluster.phase == "ready" and cluster.reset_to is None and not is_paused(cluster)
+    return wait_is_over(wanted, cluster.phase, cluster.desired, ready=ready)

@@ -32,7 +32,7 @@ class Admission:
                     await self.look()
                 except DayflyError as error:
                     # Without the engine its resources are unknown: the clusters stay queued.
-                    _log.warning("cannot admit clusters", code=error.code, reason=error.message)
+                    _log.warning("cannot admit clusters", code=error.code, reason=error.for_operator)
                 await watch.wait(self._poll_seconds)
 
     async def look(self) -> tuple[str, ...]:

@@ -29,8 +29,6 @@ _AWAY_SECONDS: Final = 1.0
 
 
 class EngineEventWatcher:
-    """Watches one engine."""
-
     def __init__(
         self,
         store: Store,
@@ -61,7 +59,7 @@ class EngineEventWatcher:
             except DayflyError as error:
                 metrics.engine_watch_failures.inc()
                 if not away:
-                    _log.warning("cannot watch the engine", code=error.code, reason=error.message)
+                    _log.warning("cannot watch the engine", code=error.code, reason=error.for_operator)
                 away = True
                 await self._clock.sleep(_AWAY_SECONDS)
 

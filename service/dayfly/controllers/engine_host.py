@@ -27,7 +27,6 @@ class EngineHost:
         return self._known
 
     async def offered(self) -> Resources:
-        """The resources of all clusters together."""
         return self.rules.offered(await self.capacity())
 
     async def _disk_gib(self) -> int:

@@ -27,6 +27,10 @@ from dayfly.store import Known, Store
 
 _log = structlog.get_logger(__name__)
 
+MOST_EVENTS: Final = 10_000
+"""Of a cluster: resets, resumes and its callers' requests make more for as long as it lives. The newest stay."""
+_EVENTS_SECONDS: Final = 3600.0
+"""Between two counts of all events, which take longer than a sweep."""
 _PURGE_BATCH: Final = 500
 """Deleted clusters in one transaction: on SQLite it blocks all other writers."""
 _NO_FORKS: Final = frozenset({TemplatePhase.FAILED, TemplatePhase.RETIRED})
@@ -96,6 +100,7 @@ class GarbageCollector:
     def __init__(self, settings: Settings, store: Store, engine: ContainerEngine, clock: Clock) -> None:
         self._settings, self._store, self._engine, self._clock = settings, store, engine, clock
         self._first_seen: dict[str, float] = {}
+        self._events_purged: float | None = None
 
     async def look(self) -> None:
         """One comparison with its consequences. Raises EngineUnavailable, DatabaseUnavailable."""
@@ -115,6 +120,10 @@ class GarbageCollector:
         history_seconds = self._settings.history_seconds
         while await self._store.maintenance.purge_deleted(history_seconds, _PURGE_BATCH) == _PURGE_BATCH:
             pass
+        now = self._clock.monotonic()
+        if self._events_purged is None or now - self._events_purged >= _EVENTS_SECONDS:
+            self._events_purged = now
+            await self._store.maintenance.purge_events(MOST_EVENTS)
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """All orphans, now. Raises EngineUnavailable."""

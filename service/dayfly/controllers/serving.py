@@ -15,8 +15,8 @@ from dayfly.store import Store
 
 _log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 2.0
-"""A third of the time after which the store considers the API as stopped."""
+LOOK_SECONDS: Final = 1.0
+"""Less than half of the time after which the store considers the API as stopped."""
 
 
 class ServingRecord:
@@ -37,6 +37,6 @@ class ServingRecord:
         try:
             await self._store.service_clock.serve(starting=self._starting)
         except DayflyError as error:
-            _log.warning("cannot record that the API serves", code=error.code, reason=error.message)
+            _log.warning("cannot record that the API serves", code=error.code, reason=error.for_operator)
         else:
             self._starting = False

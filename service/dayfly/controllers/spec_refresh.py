@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest
-from dayfly.domain.template import without_wishes
+from dayfly.domain.template import without_caller_options
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,5 @@ class SpecRefresher:
         Raises ImageMissing, NotANodeImage, EngineUnavailable.
         """
         image_id, manifest = await self.resolve(spec.image)
-        current = without_wishes(spec).model_copy(update={"image_id": image_id, "manifest": manifest})
+        current = without_caller_options(spec).model_copy(update={"image_id": image_id, "manifest": manifest})
         return current, await self.key_of(current, owner)

@@ -48,7 +48,7 @@ class TemplateController:
                     else:
                         await self.close()
                 except DayflyError as error:
-                    _log.warning("cannot reconcile templates", code=error.code, reason=error.message)
+                    _log.warning("cannot reconcile templates", code=error.code, reason=error.for_operator)
                 await self._clock.sleep(_BATCH_SECONDS)
                 await watch.wait(self._settings.survey_seconds)
 

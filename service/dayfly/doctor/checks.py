@@ -59,9 +59,10 @@ class Host:
             return None
 
     def existing(self, absolute: Path) -> Path:
-        """`absolute` itself or its nearest parent that exists."""
+        """`absolute` itself or its nearest parent that exists, as far as this user can see."""
         path = self.path(absolute)
-        return next(candidate for candidate in (path, *path.parents) if candidate.exists())
+        # Not Path.exists(), which raises PermissionError below a folder of another user.
+        return next(candidate for candidate in (path, *path.parents) if os.path.exists(candidate))  # noqa: PTH110
 
 
 def storage_driver(info: EngineInfo) -> Check:
@@ -95,11 +96,12 @@ def cores(cores: int) -> Check:
 def memory(host: Host, info: EngineInfo | None) -> Check:
     """The host's available memory where that is known, else all memory of the engine's host."""
     available = _meminfo(host, "MemAvailable")
+    found = f"{_gib(available or 0)} available"
     if available is None and info is not None:
         available = info.memory_bytes
+        found = f"{_gib(available)} in all; how much of it is free is not known"
     if available is None:
         return Check("memory", "warn", "neither the host nor the engine reports it", "make sure that 5 GiB are free")
-    found = f"{_gib(available)} available"
     if available < MEMORY_NEEDED:
         return Check("memory", "fail", found, "too little for one small node: free some memory")
     if available < MEMORY_WANTED:
@@ -111,6 +113,9 @@ def forwarding(host: Host, info: EngineInfo | None) -> Check:
     value = host.read("/proc/sys/net/ipv4/ip_forward")
     if value == "1" or (value is None and info is not None and info.ipv4_forwarding):
         return Check("forwarding", "ok", "IPv4 forwarding is on")
+    if value is None and info is None:
+        found = "neither the host nor the engine reports whether IPv4 forwarding is on"
+        return Check("forwarding", "warn", found, "repair the engine first")
     return Check(
         "forwarding", "fail", "IPv4 forwarding is off: published ports do not work", "sysctl -w net.ipv4.ip_forward=1"
     )
@@ -130,8 +135,12 @@ def kernel_network(host: Host) -> Check:
 
 def engine_disk(host: Host, info: EngineInfo | None) -> Check:
     root = Path(info.root) if info is not None else Path("/var/lib/docker")
-    free = host.disk_free(host.existing(root))
+    measured = host.existing(root)
+    free = host.disk_free(measured)
     found = f"{_gib(free)} free at {root}"
+    if info is not None and measured != host.path(root):
+        found = f"the free space at {root} is not known: this user does not see that folder on this machine"
+        return Check("engine disk", "warn", found, f"make sure that {_gib(ENGINE_DISK_WANTED)} are free there")
     if free < ENGINE_DISK_NEEDED:
         return Check("engine disk", "fail", found, "free some space (docker system df shows its use)")
     if free < ENGINE_DISK_WANTED:
@@ -159,8 +168,8 @@ def bake_tools(host: Host) -> Check:
     lacking = missing(which=host.which, has_module=host.has_module, user_id=host.user_id(), root=host.root)
     if not lacking:
         return Check("bake tools", "ok", "programs, Debian's keyring, root")
-    found = f"missing: {', '.join(one.what for one in lacking)}"
-    return Check("bake tools", "warn", found, f"to bake images: {'; '.join(one.advice for one in lacking)}")
+    found = f"missing: {', '.join(one.what for one in lacking)}; images are baked in a container of the engine"
+    return Check("bake tools", "warn", found, f"to bake on this host: {'; '.join(one.advice for one in lacking)}")
 
 
 def total_memory(host: Host) -> int | None:

@@ -14,7 +14,7 @@ from typing import Final
 from dayfly.doctor.checks import Check, Host
 
 _UNIX: Final = "unix://"
-_REMOTE: Final = ("tcp://", "http://", "https://", "ssh://")
+REMOTE: Final = ("tcp://", "http://", "https://", "ssh://")
 _CONNECT_SECONDS: Final = 2.0
 _START: Final = "start it (systemctl start docker); its log shows why it ended (journalctl -u docker)"
 
@@ -25,7 +25,7 @@ def engine_down(host: Host, url: str, source: str | None, error: str) -> Check:
     `source` is the environment variable that sets the engine's `url`, None for the default.
     """
     setting = source or "DAYFLY_DOCKER_HOST"
-    if url.startswith(_REMOTE):
+    if url.startswith(REMOTE):
         return _failed(f"{url} ({setting}): {error}", f"start the engine that listens there, or correct {setting}")
     if not url.startswith(f"{_UNIX}/"):
         return _failed(f"{url} ({setting}) is not a URL", f"set {setting} to a URL: unix:///var/run/docker.sock")

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from dayfly.doctor import checks
 from dayfly.doctor.checks import Check, Host
-from dayfly.doctor.engine_down import engine_down
+from dayfly.doctor.engine_down import REMOTE, engine_down
 from dayfly.doctor.kernel_limits import kernel_limits
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
@@ -87,6 +87,8 @@ async def _ask_engine(subject: Subject) -> tuple[EngineInfo | None, Check]:
         return None, engine_down(subject.host, *subject.engine_address, reason)
     found = f"{info.name} {info.version} on Linux {info.kernel}; API {info.api_version}, oldest {info.min_api_version}"
     found += f"; image store: {info.image_store}"
+    if subject.engine_address is not None and subject.engine_address[0].startswith(REMOTE):
+        found += "; the checks of kernel, memory and disk are of this machine, whatever the engine's is"
     return info, Check("engine", "ok", "; ".join([found, *(f"it {limit}" for limit in info.limitations)]))
 
 
@@ -97,7 +99,7 @@ async def _check_accelerator(subject: Subject) -> Check:
         async with asyncio.timeout(PROBE_PATIENCE_SECONDS):
             answer = await subject.probe()
     except (DayflyError, TimeoutError) as error:
-        found = _text(error, "the probe did not end")
+        found = _text(error, f"the test of KVM did not end within {PROBE_PATIENCE_SECONDS:.0f} s")
         return Check("accelerator", "fail", found, "repair the engine, or set DAYFLY_ACCELERATOR=tcg")
     if answer is None:
         device = "/dev/kvm" if subject.host.path("/dev/kvm").exists() else "no /dev/kvm"
@@ -105,29 +107,31 @@ async def _check_accelerator(subject: Subject) -> Check:
         return Check("accelerator", "warn", found, "dayfly image bake bare, then dayfly doctor again")
     if answer.accelerator == "kvm":
         return Check("accelerator", "ok", f"kvm: {answer.reason}")
+    reason, enable = answer.reason, "enable (nested) virtualisation"
+    if answer.remembered:
+        reason += " (tested earlier since this host booted)"
+        enable += f", remove {answer.remembered} and run dayfly doctor again"
     if subject.wanted == "kvm":
-        advice = "enable (nested) virtualisation, or set DAYFLY_ACCELERATOR=auto"
-        return Check("accelerator", "fail", f"KVM is required by DAYFLY_ACCELERATOR, but: {answer.reason}", advice)
-    return Check(
-        "accelerator",
-        "warn",
-        f"tcg: {answer.reason}",
-        "clusters work, ten to twenty times slower; enable (nested) virtualisation for KVM",
-    )
+        found = f"KVM is required by DAYFLY_ACCELERATOR, but: {reason}"
+        return Check("accelerator", "fail", found, f"set DAYFLY_ACCELERATOR=auto, or {enable}")
+    found, advice = f"tcg: {reason}", f"clusters work, ten to twenty times slower; for KVM {enable}"
+    return Check("accelerator", "warn", found, advice)
 
 
 async def _check_database(subject: Subject) -> Check:
     file = subject.database_file
     if file is not None and not subject.host.path(file).exists():
         return Check("database", "ok", f"SQLite, to be created at {file}")
-    what = f"SQLite at {file}" if file is not None else "PostgreSQL"
+    what, setting = "PostgreSQL", "DAYFLY_DATABASE_URL"
+    if file is not None:
+        what, setting = f"SQLite at {file}", "the file, its owner, and DAYFLY_DATABASE_URL or DAYFLY_STATE_DIR"
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await subject.ping_database()
-    except DatabaseInUse as error:
-        return Check("database", "ok", f"SQLite: {error.message}")
+    except DatabaseInUse:
+        return Check("database", "ok", f"{what}; another process, such as the service, has it open")
     except (DayflyError, TimeoutError) as error:
-        return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", "check DAYFLY_DATABASE_URL")
+        return Check("database", "fail", f"{what}: {_text(error, 'no answer')}", f"check {setting}")
     return Check("database", "ok", what)
 
 
@@ -144,4 +148,4 @@ async def _check_images(subject: Subject) -> Check:
 
 
 def _text(error: Exception, otherwise: str) -> str:
-    return error.message if isinstance(error, DayflyError) else otherwise
+    return error.for_operator if isinstance(error, DayflyError) else otherwise

@@ -34,7 +34,9 @@ class Limit:
             return None
         used = 0 if self.used is None else self.used(host)
         clusters = max(0, limit - used) // self.per_cluster
-        found = f"{used} of {limit} used: room for {clusters} clusters" if used else f"{limit}: {clusters} clusters"
+        found = f"{used} of {limit} used: room for {clusters} more clusters"
+        if self.used is None:
+            found = f"{limit} in all, whose use is not known: at most {clusters} clusters"
         if clusters >= WANTED_CLUSTERS:
             return Check(self.name, "ok", found)
         return Check(self.name, "warn" if clusters else "fail", found, self.advice)

@@ -56,7 +56,7 @@ async def _check(need: NeededSuite, find: FindSources) -> Check:
         advice = "make apt reach its mirrors (apt-get update), or set DAYFLY_DEBIAN_MIRROR to a mirror that it reaches"
         return Check(name, "warn", f"no answer within {LIMIT_SECONDS:.0f} s; needed {recipes}", advice)
     except DayflyError as error:
-        return Check(name, "warn", f"no usable mirror; needed {recipes}", error.message)
+        return Check(name, "warn", f"no usable mirror; needed {recipes}", error.for_operator)
     found = f"{', '.join(source.release for source in sources.found)} of {sources.origin}, signed by Debian; {recipes}"
     if sources.missing:
         advice = f"no mirror has {', '.join(sources.missing)}: bakes leave it out"

@@ -25,7 +25,8 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
     """This host with `settings`. Connections are closed at the end of the block."""
 
     async def ping_database() -> None:
-        store = await Store.open(settings.database)
+        # The service migrates when it starts: an examination changes nothing.
+        store = await Store.open(settings.database, migrating=False)
         try:
             await store.ping()
         finally:
@@ -59,4 +60,4 @@ def _address(settings: Settings) -> tuple[str, str | None] | None:
 async def _probe(infrastructure: Infrastructure) -> AcceleratorAnswer | None:
     """Boot the kernel of any node image; None when there is no image yet."""
     images = await infrastructure.images.list(label=LABEL_IMAGE)
-    return await infrastructure.accelerators.probe(images[0].id) if images else None
+    return await infrastructure.accelerators.test_kvm(images[0].id) if images else None

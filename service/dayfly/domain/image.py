@@ -39,6 +39,8 @@ class KubernetesNode(_Frozen):
     join: str = "/usr/lib/dayfly/join"
     smoke_image: str
     """An image every node already has, with a shell at /bin/sh: the smoke pod runs it."""
+    ready_paths: tuple[str, ...] = ()
+    """Paths of the API server that answer 200 when what `init` deployed works, the cluster's DNS for one."""
 
 
 class ImageManifest(_Frozen):

@@ -66,7 +66,6 @@ class Pool:
     condition: PoolCondition | None = None
 
     def desired_size(self, now: datetime) -> int:
-        """How many members should wait at `now`."""
         size = next((period.size for period in self.schedule if period.has(now)), self.size)
         return min(size, self.maximum)
 

@@ -22,7 +22,7 @@ __all__ = [
     "is_worn",
     "template_key",
     "why_not_forked",
-    "without_wishes",
+    "without_caller_options",
 ]
 
 FORMAT: Final = 1
@@ -98,17 +98,18 @@ def _difference(template: ClusterSpec, wanted: ClusterSpec) -> str:
     return "has nodes of other sizes"
 
 
-def without_wishes(spec: ClusterSpec) -> ClusterSpec:
+def without_caller_options(spec: ClusterSpec) -> ClusterSpec:
     """`spec` for a template or a pool: with the shape of `spec`, but without the caller's other options."""
-    nobodys: dict[str, object] = {
+    defaults: dict[str, object] = {
         "labels": {},
         "ttl_seconds": None,
         "heartbeat_interval_seconds": None,
         "restart": "always",
         "isolation": "shared",
         "idle_seconds": None,
+        "ports": (),
     }
-    return spec.model_copy(update=nobodys)
+    return spec.model_copy(update=defaults)
 
 
 def is_worn(template: Template, now: datetime, *, max_age_seconds: float, unused_seconds: float) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 import asyncssh
 
 from dayfly.clock import Clock, SystemClock
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.drivers.bounds import LINE_BYTES, OUTPUT_BYTES, Lines
 from dayfly.drivers.interfaces import CommandResult, File, SshTarget
 from dayfly.drivers.tar import archive
@@ -71,16 +71,16 @@ class SshConnections:
                 return await _finish(process, on_line)
         except TimeoutError as error:
             reason = f"; last error: {failures[-1]}" if failures else ""
-            raise SshTimeout(f"{_where(target)} did not answer within {timeout:g} s{reason}") from error
+            raise SshTimeout(f"{target} did not answer within {timeout:g} s{reason}") from error
         except _BROKEN as error:
-            raise SshTimeout(f"{_where(target)}: the connection broke while a command ran: {error}") from error
+            raise SshTimeout(f"{target}: the connection broke while a command ran: {error}") from error
 
     async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
         # -o: no owner from the archive. Both GNU's and busybox's tar have the short options.
         result = await self.run(target, "umask 022 && tar -x -p -o -C / -f -", stdin=archive(files), timeout=timeout)
         if result.exit_code != 0:
             paths = ", ".join(file.path for file in files)
-            raise CommandFailed(f"{_where(target)}: writing {paths} failed", evidence={"stderr": result.stderr})
+            raise CommandFailed(f"{target}: writing {paths} failed", evidence={"stderr": result.stderr})
 
     async def forget(self, target: SshTarget) -> None:
         if (kept := self._kept.pop(target, None)) is not None:
@@ -131,7 +131,7 @@ class SshConnections:
             host_key = asyncssh.import_public_key(target.host_public_key)
             user_key = asyncssh.import_private_key(target.private_key)
         except asyncssh.KeyImportError as error:
-            raise SshRefused(f"{_where(target)}: the host key or the private key cannot be parsed") from error
+            raise SshRefused(f"{target}: the host key or the private key cannot be parsed") from error
         while True:
             try:
                 async with asyncio.timeout(self._attempt_seconds):
@@ -156,16 +156,16 @@ class SshConnections:
             except _BROKEN as error:
                 failures.append(_text(error))
             except asyncssh.DisconnectError as error:
-                raise SshRefused(f"{_where(target)}: {_text(error)}") from error
+                raise SshRefused(f"{target}: {_text(error)}") from error
             await self._clock.sleep(_RETRY_SECONDS)
 
 
 async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[str], None] | None) -> CommandResult:
     stdout, stderr = bytearray(), bytearray()
     try:
-        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            group.create_task(_drain(process.stdout, stdout, on_line))
-            group.create_task(_drain(process.stderr, stderr, on_line))
+        await in_parallel(
+            (_drain(process.stdout, stdout, on_line), _drain(process.stderr, stderr, on_line)),
+        )
         await process.wait_closed()
     finally:
         if process.returncode is None:
@@ -204,7 +204,3 @@ def _decode(data: bytes | bytearray) -> str:
 
 def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _where(target: SshTarget) -> str:
-    return f"{target.username}@{target.host}:{target.port}"

@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_DETAIL_CHARACTERS: Final = 2000
 
 
 class DayflyError(Exception):
     """Root of the tree.
 
     `message` is one sentence for people. `evidence` maps a short name ("console", "stderr") to text; evidence is shown
-    to callers and stored in the database, and must not contain a secret.
+    to callers and stored in the database, and must not contain a secret. `operator_detail` is what another server
+    wrote (the engine, a registry, the database): for the log and for commands on the server, never for callers of the
+    API.
     """
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, evidence: Mapping[str, str] | None = None) -> None:
+    def __init_subclass__(cls, *, code: str | None = None, retryable: bool | None = None) -> None:
+        """`class VmExited(Failure, code="vm_exited", retryable=True)`; what is not given is inherited."""
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+        if retryable is not None:
+            cls.retryable = retryable
+
+    def __init__(self, message: str, *, evidence: Mapping[str, str] | None = None, operator_detail: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.evidence: dict[str, str] = dict(evidence or {})
+        self.operator_detail = _one_line(operator_detail)
+
+    @property
+    def for_operator(self) -> str:
+        """The message with the detail."""
+        return f"{self.message} (details: {self.operator_detail})" if self.operator_detail else self.message
 
 
-class LeaseLost(DayflyError):
+def _one_line(text: str) -> str:
+    """One line of bounded length, control characters escaped."""
+    line = " ".join(text[: _DETAIL_CHARACTERS + 1].split())
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return line if len(line) <= _DETAIL_CHARACTERS else f"{line[: _DETAIL_CHARACTERS - 1]}…"
+
+
+class LeaseLost(DayflyError, code="lease_lost"):
     """Another worker has the lease: this worker must stop at once and write nothing more."""
 
-    code = "lease_lost"
 
-
-class InfrastructureError(DayflyError):
+class InfrastructureError(DayflyError, retryable=True):
     """The database or the engine does not answer.
 
     No cluster fails because of an outage: the worker requeues the cluster (controllers/cluster/outages.py).
     `needed`: the missing dependency. `step`: the interrupted step, if that step does not record its own events.
     """
 
-    retryable = True
     needed: ClassVar[str] = "infrastructure"
     step: str | None = None
 
@@ -45,15 +67,13 @@ class InfrastructureError(DayflyError):
         return f"waiting for the {self.needed}: {self.message}"
 
 
-class DatabaseUnavailable(InfrastructureError):
+class DatabaseUnavailable(InfrastructureError, code="database_unavailable"):
     """The database does not answer, or not in time."""
 
-    code = "database_unavailable"
     needed = "database"
 
 
-class EngineUnavailable(InfrastructureError):
+class EngineUnavailable(InfrastructureError, code="engine_unavailable"):
     """The engine does not answer."""
 
-    code = "engine_unavailable"
     needed = "engine"

@@ -9,167 +9,105 @@ class Failure(DayflyError):
     """An operation failed."""
 
 
-class DatabaseInUse(Failure):
+class DatabaseInUse(Failure, code="database_in_use"):
     """Another process has the SQLite database open."""
 
-    code = "database_in_use"
 
-
-class EngineRefused(Failure):
+class EngineRefused(Failure, code="engine_refused", retryable=True):
     """The engine returned an error."""
 
-    code = "engine_refused"
-    retryable = True
 
-
-class RegistryRefused(Failure):
+class RegistryRefused(Failure, code="registry_refused"):
     """An image registry rejected the request, or its login on this machine cannot be read."""
 
-    code = "registry_refused"
 
-
-class NotRemoved(Failure):
+class NotRemoved(Failure, code="not_removed", retryable=True):
     """The engine accepted a removal, but the container, volume, network or image still exists."""
 
-    code = "not_removed"
-    retryable = True
 
-
-class PortsExhausted(Failure):
+class PortsExhausted(Failure, code="ports_exhausted", retryable=True):
     """No host port of the configured range is free."""
 
-    code = "ports_exhausted"
-    retryable = True
 
-
-class DiskFull(Failure):
+class DiskFull(Failure, code="disk_full"):
     """No space left on the device."""
 
-    code = "disk_full"
 
-
-class ContainerExited(Failure):
+class ContainerExited(Failure, code="container_exited", retryable=True):
     """A container of the cluster ended by itself."""
 
-    code = "container_exited"
-    retryable = True
 
-
-class ContainerRemoved(Failure):
+class ContainerRemoved(Failure, code="container_removed"):
     """A container of the cluster was removed, but not by Dayfly."""
 
-    code = "container_removed"
 
-
-class EngineRestarted(Failure):
+class EngineRestarted(Failure, code="engine_restarted"):
     """The engine or its host restarted, and the cluster is not restarted after that."""
 
-    code = "engine_restarted"
 
-
-class Expired(Failure):
+class Expired(Failure, code="expired"):
     """The cluster expired, and a hold keeps it."""
 
-    code = "expired"
 
-
-class DhcpTimeout(Failure):
+class DhcpTimeout(Failure, code="dhcp_timeout", retryable=True):
     """A node did not request its address: its guest did not boot."""
 
-    code = "dhcp_timeout"
-    retryable = True
 
-
-class VmExited(Failure):
+class VmExited(Failure, code="vm_exited", retryable=True):
     """QEMU ended by itself."""
 
-    code = "vm_exited"
-    retryable = True
 
-
-class SshTimeout(Failure):
+class SshTimeout(Failure, code="ssh_timeout", retryable=True):
     """A node did not answer on SSH."""
 
-    code = "ssh_timeout"
-    retryable = True
 
-
-class SshRefused(Failure):
+class SshRefused(Failure, code="ssh_refused"):
     """A node rejected the SSH login, or showed another host key."""
 
-    code = "ssh_refused"
 
-
-class CommandFailed(Failure):
+class CommandFailed(Failure, code="command_failed", retryable=True):
     """A command on a node ended non-zero."""
 
-    code = "command_failed"
-    retryable = True
 
-
-class ControlPlaneInit(Failure):
+class ControlPlaneInit(Failure, code="control_plane_init", retryable=True):
     """kubeadm init failed."""
 
-    code = "control_plane_init"
-    retryable = True
 
-
-class JoinFailed(Failure):
+class JoinFailed(Failure, code="join", retryable=True):
     """kubeadm join failed."""
 
-    code = "join"
-    retryable = True
 
-
-class NodeNotReady(Failure):
+class NodeNotReady(Failure, code="node_not_ready"):
     """A node did not become Ready in time."""
 
-    code = "node_not_ready"
 
-
-class NotUsable(Failure):
+class NotUsable(Failure, code="not_usable"):
     """All nodes are Ready, yet no pod ran."""
 
-    code = "not_usable"
 
-
-class SavedStateMissing(Failure):
+class SavedStateMissing(Failure, code="saved_state_missing"):
     """The snapshot of a VM is missing."""
 
-    code = "saved_state_missing"
 
-
-class SavedElsewhere(Failure):
+class SavedElsewhere(Failure, code="saved_elsewhere"):
     """A snapshot is from another accelerator, processor, microcode or host kernel."""
 
-    code = "saved_elsewhere"
 
-
-class CheckpointNotLoaded(Failure):
+class CheckpointNotLoaded(Failure, code="checkpoint_not_loaded"):
     """The cluster could not be restored from its checkpoint."""
 
-    code = "checkpoint_not_loaded"
 
-
-class StepTimeout(Failure):
+class StepTimeout(Failure, code="step_timeout"):
     """A step took longer than its limit."""
 
-    code = "step_timeout"
 
-
-class ImageBroken(Failure):
+class ImageBroken(Failure, code="image_broken"):
     """A node image lacks parts that its manifest names."""
 
-    code = "image_broken"
 
-
-class BakeFailed(Failure):
+class BakeFailed(Failure, code="bake_failed"):
     """A phase of an image's bake failed."""
 
-    code = "bake_failed"
 
-
-class Internal(Failure):
+class Internal(Failure, code="internal"):
     """A defect of Dayfly; the log has the traceback."""
-
-    code = "internal"

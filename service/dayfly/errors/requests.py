@@ -5,85 +5,57 @@ from __future__ import annotations
 from dayfly.errors.base import DayflyError
 
 
-class InvalidRequest(DayflyError):
+class InvalidRequest(DayflyError, code="invalid_request"):
     """The request is invalid."""
 
-    code = "invalid_request"
 
-
-class BadName(InvalidRequest):
+class BadName(InvalidRequest, code="bad_name"):
     """The name is not valid."""
 
-    code = "bad_name"
 
-
-class ImageMissing(InvalidRequest):
+class ImageMissing(InvalidRequest, code="image_missing"):
     """No such image on this engine."""
 
-    code = "image_missing"
 
-
-class NotANodeImage(InvalidRequest):
+class NotANodeImage(InvalidRequest, code="not_a_node_image"):
     """The image is not a node image of this Dayfly."""
 
-    code = "not_a_node_image"
 
-
-class ImpossibleSize(InvalidRequest):
+class ImpossibleSize(InvalidRequest, code="impossible_size"):
     """The size is more, or less, than the image or the plan allows."""
 
-    code = "impossible_size"
 
-
-class Capacity(InvalidRequest):
+class Capacity(InvalidRequest, code="capacity"):
     """The cluster is larger than the whole host."""
 
-    code = "capacity"
 
-
-class TooManyNodes(InvalidRequest):
+class TooManyNodes(InvalidRequest, code="too_many_nodes"):
     """The cluster has more nodes than addresses."""
 
-    code = "too_many_nodes"
 
-
-class NotFound(DayflyError):
+class NotFound(DayflyError, code="not_found"):
     """No such cluster, node, image or route."""
 
-    code = "not_found"
 
-
-class NoKubernetes(NotFound):
+class NoKubernetes(NotFound, code="no_kubernetes"):
     """The cluster has no Kubernetes."""
 
-    code = "no_kubernetes"
 
-
-class Conflict(DayflyError):
+class Conflict(DayflyError, code="conflict"):
     """Not possible in the present state."""
 
-    code = "conflict"
 
-
-class IdempotencyKeyReused(Conflict):
+class IdempotencyKeyReused(Conflict, code="idempotency_key_reused"):
     """The idempotency key belongs to another request."""
 
-    code = "idempotency_key_reused"
 
-
-class NameTaken(Conflict):
+class NameTaken(Conflict, code="name_taken"):
     """A cluster that is not deleted, or a pool, has the name."""
 
-    code = "name_taken"
 
-
-class NotReady(Conflict):
+class NotReady(Conflict, code="not_ready"):
     """The cluster is not ready."""
 
-    code = "not_ready"
 
-
-class TooManyWaits(DayflyError):
+class TooManyWaits(DayflyError, code="too_many_waits"):
     """Too many requests wait on this server."""
-
-    code = "too_many_waits"

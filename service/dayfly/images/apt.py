@@ -50,8 +50,6 @@ _BAD_SIGNATURE: Final = ("GPG error", "signature verification", "is not signed",
 
 @dataclass(frozen=True)
 class Source:
-    """A suite at a mirror."""
-
     uri: str
     release: str
 
@@ -67,7 +65,6 @@ class Sources:
     options: tuple[str, ...] = ()
 
     def lines(self, *, deb_src: bool = False) -> str:
-        """Lines for sources.list."""
         kinds = ("deb", "deb-src") if deb_src else ("deb",)
         return "".join(_line(kind, source, self.keyring) for kind in kinds for source in self.found)
 

@@ -94,11 +94,21 @@ class _Bake:
         final = _final(self.plan)
         unfinished = f"{repository}:unfinished"
         # One bake at a time for a recipe: so an unfinished image is left from a killed bake.
-        async with self.cache.alone(f"{self.plan.recipe.name}.image", partial(self.reporter.waiting, "image")):
+        waited = False
+
+        def wait() -> None:
+            nonlocal waited
+            waited = True
+            self.reporter.waiting("image", "another bake of this recipe runs")
+
+        async with self.cache.alone(f"{self.plan.recipe.name}.image", wait):
             if (image_id := await _find(self.images, final)) is not None:
                 self.reporter.cached("image", f"{final} exists and is verified")
             else:
                 check_host()
+                if waited:
+                    # The other bake failed, or was of another state of the recipe.
+                    self.reporter.waiting("image", "the phases before it run")
                 toolbox, disk = await self._parts()
                 image_id = await self._verified(unfinished, toolbox, disk)
                 await self.images.tag(image_id, final)
@@ -218,7 +228,6 @@ class _Bake:
 
 
 def _final(plan: BakePlan) -> str:
-    """The name of the verified image."""
     return f"dayfly/{plan.recipe.name}:{plan.keys.image[:TAG_LENGTH]}"
 
 

@@ -154,10 +154,11 @@ async def _base(base: str, images: ImageStore, on_line: OnLine) -> str:
             on_line(f"pulling {base}: {progress.layer} {progress.status}")
     except DayflyError as error:
         raise type(error)(
-            f"the base of bakes in a container, {base}, is not on the engine and cannot be pulled ({error.message}): "
+            f"the base of bakes in a container, {base}, is not on the engine and cannot be pulled: "
             f"import a Debian (`mmdebstrap --variant=minbase bookworm - | docker import - {base}`), or name another "
             "image in DAYFLY_BAKE_BASE",
             evidence=error.evidence,
+            operator_detail=error.for_operator,
         ) from error
     return (await images.inspect(base)).id
 

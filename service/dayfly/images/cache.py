@@ -99,7 +99,6 @@ class Cache:
                 shutil.rmtree(folder)
 
     def has(self, name: str, key: str) -> bool:
-        """Whether the folder exists."""
         return (self._root / f"{name}-{key[:32]}").exists()
 
     async def _make(self, entry: Path, make: Make) -> None:

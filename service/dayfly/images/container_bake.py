@@ -117,7 +117,7 @@ def result_line(image_id: str) -> str:
 
 
 def error_line(error: DayflyError) -> str:
-    return json.dumps({"kind": "error", "code": error.code, "message": error.message, "evidence": error.evidence})
+    return json.dumps({"kind": "error", "code": error.code, "message": error.for_operator, "evidence": error.evidence})
 
 
 async def follow(run: ToolRun, report: Report) -> str:

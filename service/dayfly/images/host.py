@@ -33,8 +33,6 @@ _ROOTS_FOLDERS: Final = ":/usr/sbin:/sbin"
 
 @dataclass(frozen=True)
 class Missing:
-    """A missing requirement of a bake."""
-
     what: str
     advice: str
 
@@ -55,7 +53,11 @@ def missing(
     found = []
     is_root = (os.geteuid() if user_id is None else user_id) == 0
     if not is_root:
-        found.append(Missing("root", "root file systems have files of all owners and device nodes (run it with sudo)"))
+        found.append(
+            Missing(
+                "root", "run `dayfly image bake` with sudo: root file systems have files of all owners and device nodes"
+            )
+        )
     path = os.environ.get("PATH", os.defpath) + ("" if is_root else _ROOTS_FOLDERS)
     which = which or partial(shutil.which, path=path)
     tools = {tool: package for tool, package in TOOLS.items() if which(tool) is None}

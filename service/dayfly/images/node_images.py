@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 from pydantic import ValidationError
 
 from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference, split_tag
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
-from dayfly.errors import BadName, EngineRefused, ImageMissing, NotANodeImage
+from dayfly.errors import BadName, ImageMissing, NotANodeImage
 from dayfly.vocabulary import IMAGE_REFERENCE
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -23,8 +22,6 @@ _RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
 
 _PUBLIC: Final = frozenset({"docker.io", "index.docker.io"})
 """Docker leaves these hosts out of the names of images."""
-
-_log = structlog.get_logger(__name__)
 
 OnProgress = Callable[[TransferProgress], None]
 
@@ -56,13 +53,8 @@ async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageM
     try:
         info = await images.inspect(reference)
     except ImageMissing as error:
-        # The engine's words are not for callers: they may tell of addresses behind it.
-        _log.info("no such image", reference=reference, reason=error.message)
         hint = "`dayfly image list` shows what there is, `dayfly image bake` makes one"
         raise ImageMissing(f"there is no image {reference} on this engine; {hint}") from error
-    except EngineRefused as error:
-        _log.warning("the engine refused to show an image", reference=reference, reason=error.message)
-        raise EngineRefused(f"the engine refused to show image {reference}; the server's log says why") from error
     label = info.labels.get(LABEL_IMAGE)
     if label is None:
         raise NotANodeImage(f"{reference} is an image, but not one that Dayfly baked: it has no manifest")
@@ -80,7 +72,12 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
 
     Raises ImageMissing, NotANodeImage, EngineRefused, EngineUnavailable.
     """
-    info = await images.inspect(image_reference(name))
+    reference = image_reference(name)
+    try:
+        info = await images.inspect(reference)
+    except ImageMissing as error:
+        hint = "`dayfly image list` shows what there is"
+        raise ImageMissing(f"there is no image {reference} on this engine; {hint}") from error
     _require_node_image(info, name)
     existed = target in info.references
     await images.tag(info.id, target)

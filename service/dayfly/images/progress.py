@@ -40,8 +40,8 @@ class Reporter:
     def cached(self, phase: str, message: str = "from the cache") -> None:
         self._report(Progress(phase, "cached", 0.0, message))
 
-    def waiting(self, phase: str) -> None:
-        self._report(Progress(phase, "waiting", 0.0, "another bake is building it"))
+    def waiting(self, phase: str, message: str = "another bake is making it") -> None:
+        self._report(Progress(phase, "waiting", 0.0, message))
 
     @asynccontextmanager
     async def phase(self, phase: str) -> AsyncIterator[OnLine]:
@@ -56,11 +56,14 @@ class Reporter:
             async with asyncio.timeout(_PHASE_LIMIT_SECONDS) as limit:
                 yield lambda line: report("running", line)
         except DayflyError as error:
-            report("failed", error.message)
-            raise type(error)(f"phase {phase}: {error.message}", evidence=error.evidence) from error
+            report("failed", error.for_operator)
+            raise type(error)(
+                f"phase {phase}: {error.message}", evidence=error.evidence, operator_detail=error.operator_detail
+            ) from error
         except TimeoutError as error:
             # The phase's own limit, or a limit within its work.
-            message = f"it took longer than {_PHASE_LIMIT_SECONDS:.0f} s" if limit.expired() else f"time-out: {error}"
+            message = f"it took longer than {_PHASE_LIMIT_SECONDS:.0f} s" if limit.expired() else str(error)
+            message = message or "a call within it took longer than its limit"
             report("failed", message)
             raise BakeFailed(f"phase {phase}: {message}") from error
         except OSError as error:

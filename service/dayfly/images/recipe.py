@@ -83,7 +83,6 @@ class Recipe(_Data):
     verify: tuple[str, ...] = ()
 
     def manifest(self, base: Base, digest: str) -> ImageManifest:
-        """The manifest of the finished image."""
         return ImageManifest(
             recipe=self.name,
             kernel_arguments=(*base.kernel_arguments, *self.kernel_arguments),
@@ -131,4 +130,7 @@ def _load(model: type[T], path: Path) -> T:
         raise NotFound(f"there is no {model.__name__.lower()} {path.stem!r}; there are: {known}") from None
     except (ValidationError, yaml.YAMLError) as error:
         kind = model.__name__.lower()
-        raise InvalidRequest(f"{path.parent.name}/{path.name} is not a valid {kind}: {error}") from error
+        why = " ".join(str(error).split())
+        if isinstance(error, ValidationError):
+            why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidRequest(f"{path.parent.name}/{path.name} is not a valid {kind}: {why}") from error

@@ -6,10 +6,12 @@ server, and of an older one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     GetCoreSchemaHandler,
@@ -40,6 +42,12 @@ class ResponseModel(BaseModel):
     absent_means: ClassVar[Mapping[str, object]] = {}
     """Fields that older servers do not send, and what their absence means. Fields that may be null are null then."""
 
+    @classmethod
+    def of(cls, source: object, **own: object) -> Self:
+        """The response with every attribute of `source` that has a field's name, and with `own`, which go before."""
+        same = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
+        return cls.model_validate(same | own, from_attributes=True)
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any, info: ValidationInfo) -> Any:
@@ -47,6 +55,24 @@ class ResponseModel(BaseModel):
             return given
         nullable = [name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)]
         return {**dict.fromkeys(nullable), **cls.absent_means, **given}
+
+
+def _shaped(pattern: str) -> AfterValidator:
+    """Checks what a server sends; a server presents its rows as they are."""
+    shape = re.compile(pattern)
+
+    def check(value: str, info: ValidationInfo) -> str:
+        if info.context is FROM_SERVER and not shape.fullmatch(value):
+            raise ValueError("a server of Dayfly does not send this")
+        return value
+
+    return AfterValidator(check)
+
+
+Id = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")]
+"""An id or a name. Hints print it as part of a command to copy: it has nothing that a shell reads, and is no option."""
+Code = Annotated[str, _shaped(r"[a-z][a-z0-9_]{0,63}")]
+"""The code of an error or a condition."""
 
 
 def _known_or_text(given: Any, known: ValidatorFunctionWrapHandler) -> Any:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from dayfly.schemas.base import Open, RequestModel, ResponseModel
+from dayfly.schemas.base import Id, Open, RequestModel, ResponseModel
 from dayfly.vocabulary import CHECKPOINT_NAME, CheckpointPhase
 
 
 class Checkpoint(ResponseModel):
     """A saved state of a cluster, to be reset to."""
 
-    name: str
+    name: Id
     phase: Open[CheckpointPhase] = Field(
         description="`creating`, `ready` or `deleting`. One that fails leaves no record; the cluster's events give "
         "the reason."

@@ -13,7 +13,16 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
 from dayfly.schemas.base import RequestModel
-from dayfly.vocabulary import CLUSTER_NAME, IMAGE_REFERENCE, Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.vocabulary import (
+    CLUSTER_NAME,
+    IMAGE_REFERENCE,
+    MAX_PORTS,
+    PORT_NAME,
+    Isolation,
+    Readiness,
+    Restart,
+    VmsUnderHold,
+)
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 255
@@ -130,6 +139,28 @@ class ShapeRequest(RequestModel):
     )
 
 
+class PortRequest(RequestModel):
+    """A TCP port of a node, published on the host. A NodePort is a port of every node."""
+
+    name: str = Field(
+        pattern=f"^(?:{PORT_NAME.pattern})$",
+        description="The endpoint is then `ports/NAME`: at most 40 lower-case letters, digits and '-'.",
+        examples=["web"],
+    )
+    node: str = Field(default="node01", pattern=r"^node[0-9]{2}$", description="The node whose port it is.")
+    port: int = Field(ge=1, le=65535, description="The node's port; the host's is chosen.", examples=[30080])
+
+
+def check_ports(ports: tuple[PortRequest, ...]) -> tuple[PortRequest, ...]:
+    """Raises ValueError where two have the same name."""
+    seen = set[str]()
+    for one in ports:
+        if one.name in seen:
+            raise ValueError(f"two ports have the name {one.name!r}")
+        seen.add(one.name)
+    return ports
+
+
 class ClusterRequest(ShapeRequest):
     """A cluster as a caller asks for it."""
 
@@ -176,6 +207,13 @@ class ClusterRequest(ShapeRequest):
     )
     hold: HoldRequest | None = Field(
         default=None, description="Keep the cluster if it fails or expires, for a post-mortem."
+    )
+    ports: Annotated[tuple[PortRequest, ...], Field(strict=False), AfterValidator(check_ports)] = Field(
+        default=(),
+        max_length=MAX_PORTS,
+        description="Ports of nodes to publish on the host, beside the API, the registry and SSH. They cannot be "
+        "changed later, and stay the same through resets and hibernation. A cluster with ports is never taken from a "
+        "pool; it may be a fork.",
     )
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from dayfly.schemas.base import Open, ResponseModel
+from dayfly.schemas.base import Code, Id, Open, ResponseModel
 from dayfly.vocabulary import (
     Desired,
     ExpiryReason,
@@ -18,6 +18,7 @@ from dayfly.vocabulary import (
     Restart,
     StepState,
     VmsUnderHold,
+    WaitFor,
 )
 
 _PURPOSES: Final = """\
@@ -34,7 +35,7 @@ machines' memory lies on the disk, and nothing of it runs, until it is resumed. 
 class ToCheckpoint(ResponseModel):
     """Back to a checkpoint of the cluster's own, by its name."""
 
-    checkpoint: str
+    checkpoint: Id
 
 
 HOST: Final = r"^[A-Za-z0-9:\[][A-Za-z0-9.:%_\[\]-]{0,254}$"
@@ -65,10 +66,18 @@ class Workers(NodeSize):
     count: int
 
 
+class PublishedPort(ResponseModel):
+    """A TCP port of a node that is published on the host, at the endpoint `ports/NAME`."""
+
+    name: str
+    node: str
+    port: int
+
+
 class Spec(ResponseModel):
     """A specification with every default filled in."""
 
-    absent_means: ClassVar = {"isolation": "shared"}
+    absent_means: ClassVar = {"isolation": "shared", "ports": ()}
 
     image: str = Field(description="The full reference.")
     image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
@@ -86,6 +95,7 @@ class Spec(ResponseModel):
     idle_seconds: int | None = Field(
         description="Hibernated by itself after so long without traffic through its published ports. null: never."
     )
+    ports: tuple[PublishedPort, ...] = Field(description="Published beside those that every cluster publishes.")
 
 
 class Hold(ResponseModel):
@@ -99,10 +109,10 @@ class Hold(ResponseModel):
 class ErrorReport(ResponseModel):
     """Why a cluster failed, or what its last attempt met."""
 
-    code: str
+    code: Code
     message: str
-    step: str | None
-    node: str | None
+    step: Id | None
+    node: Id | None
     evidence: tuple[str, ...] = Field(
         description="Names only: each text is at /v1/clusters/{cluster}/evidence/{name}. Empty in lists of clusters."
     )
@@ -111,39 +121,43 @@ class ErrorReport(ResponseModel):
 class Step(ResponseModel):
     """How one step of making the cluster stands. `seconds` is how long it took, or has been running."""
 
-    name: str
-    node: str | None
+    name: Id
+    node: Id | None
     state: Open[StepState]
     attempt: int
     started_at: datetime
     finished_at: datetime | None
     seconds: float
     detail: str
-    error_code: str | None
+    error_code: Code | None
 
 
 class ClusterSummary(Spec):
     """A cluster."""
 
-    absent_means: ClassVar = {**Spec.absent_means, "purpose": "cluster", "generation": 1}
+    absent_means: ClassVar = {**Spec.absent_means, "purpose": "cluster", "generation": 1, "paused": False}
 
-    id: str
-    name: str
+    id: Id
+    name: Id
     owner: str = Field(description="Whose it is, for fairness in the queue.")
     phase: Open[Phase] = Field(description=_PHASES)
     desired: Open[Desired] = Field(
         description="What was asked for last: present, hibernated, or absent after a DELETE."
     )
     purpose: Open[Purpose] = Field(description=_PURPOSES)
-    template: str | None = Field(description="The id of the template that it is a fork of, or is to become.")
+    template: Id | None = Field(description="The id of the template that it is a fork of, or is to become.")
     not_forked_because: str | None = Field(
-        description="Why it was made from its image and not from a template. null: it is a fork, or has not begun, or "
-        "a release before this wrote it.",
+        description="Why it was made from its image and not from a template; of a fork, why its last reset was. null: "
+        "it was made from its template, or has not begun, or a release before this wrote it.",
     )
-    pool: str | None = Field(description="The id of the pool that it waits in, as a member.")
+    pool: Id | None = Field(description="The id of the pool that it waits in, as a member.")
     generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")
     reset_to: Open[Literal["pristine"]] | ToCheckpoint | None = Field(
         description="The reset that was asked for and has not begun. `ready` is for the time before it, until then."
+    )
+    paused: bool = Field(
+        description="Its machines are paused: while a checkpoint is saved, or as a member of a pool. Until they go on, "
+        "a cluster is not usable even if it is `ready`; `wait=ready` waits for that, too."
     )
     origin: str | None = Field(
         description="While it is `provisioning`, what its machines come from: `image` (they boot), `template` (it is a "
@@ -179,7 +193,7 @@ class ClusterSummary(Spec):
     )
     estimated_ready_at: datetime | None = Field(description="The same for when it will be ready.")
     endpoints: dict[str, Endpoint] = Field(
-        description="What is published, and where: `api`, `registry`, `ssh/node01`, …",
+        description="What is published, and where: `api`, `registry`, `ssh/node01`, `ports/NAME`, …",
         examples=[{"api": {"host": "127.0.0.1", "port": 40123}}],
     )
     error: ErrorReport | None
@@ -224,7 +238,7 @@ class Port(ResponseModel):
     """A published port. `port` is the cluster's side; `endpoint` the host's, null until the cluster's network is up."""
 
     port: int
-    leads_to: str = Field(examples=["api", "registry", "ssh/node01"])
+    leads_to: str = Field(examples=["api", "registry", "ssh/node01", "ports/web"])
     endpoint: Endpoint | None
 
 
@@ -239,10 +253,10 @@ class Event(ResponseModel):
     at: datetime
     type: str
     message: str
-    step: str | None
-    node: str | None
+    step: Id | None
+    node: Id | None
     seconds: float | None
-    code: str | None
+    code: Code | None
 
 
 class EventList(ResponseModel):
@@ -262,3 +276,20 @@ class Shape(ResponseModel):
     control_plane: NodeSize
     workers: Workers
     readiness: Open[Readiness]
+
+
+def wait_is_over(wanted: WaitFor, phase: str, desired: str, *, ready: bool) -> bool:
+    """Whether a cluster is as wanted, or can no more become so: for the server's waits and the client's."""
+    if wanted == "deleted" or phase == "deleted":
+        return phase == "deleted"
+    if desired == "absent":
+        return wanted != "settled"
+    if phase == "failed":
+        return True
+    match wanted:
+        case "ready":
+            return ready or desired == "hibernated"
+        case "hibernated":
+            return phase == "hibernated" or desired == "present"
+        case "settled":
+            return ready if desired == "present" else phase == "hibernated"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dayfly.schemas.base import Open, ResponseModel
+from dayfly.schemas.base import Id, Open, ResponseModel
 from dayfly.schemas.clusters import HOST, Endpoint, NodeSize, Step
 
 
@@ -21,7 +21,7 @@ class NodeMemory(ResponseModel):
 class Node(ResponseModel):
     """A node: a virtual machine of the cluster. `address` is its own inside; `ssh` leads to it from outside."""
 
-    name: str
+    name: Id
     role: Open[Literal["control-plane", "worker"]]
     address: str
     size: NodeSize

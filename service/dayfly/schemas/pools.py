@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dayfly.schemas.base import Open, RequestModel, ResponseModel
+from dayfly.schemas.base import Code, Id, Open, RequestModel, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import Shape
 from dayfly.vocabulary import CLUSTER_NAME, Day
@@ -102,7 +102,7 @@ class Period(ResponseModel):
 class PoolCondition(ResponseModel):
     """Why a pool is not filled."""
 
-    code: str = Field(
+    code: Code = Field(
         description="`template_building`: the template of the members is being built. `insufficient_capacity`: "
         "members are queued for a share of the host. Otherwise the code of the error that the template, a member or "
         "the image has."
@@ -113,8 +113,8 @@ class PoolCondition(ResponseModel):
 class Pool(Shape):
     """Forks of one template, kept warm and paused for whoever asks for such a cluster next."""
 
-    id: str
-    name: str
+    id: Id
+    name: Id
     owner: str
     created_at: datetime
     size: int

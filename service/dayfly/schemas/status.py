@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from dayfly.schemas.base import ResponseModel
+from dayfly.schemas.base import Id, ResponseModel
 
 
 class Capacity(ResponseModel):
@@ -38,7 +38,7 @@ class QueueStatus(ResponseModel):
 
 
 class PoolStatus(ResponseModel):
-    name: str
+    name: Id
     owner: str
     desired_size: int
     ready: int

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from dayfly.schemas.base import Open, ResponseModel
+from dayfly.schemas.base import Id, Open, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import ErrorReport, Shape
 from dayfly.vocabulary import TemplatePhase
@@ -16,13 +16,13 @@ class Parents(ResponseModel):
     """What a template was made from."""
 
     image: str = Field(description="The image's content id.")
-    builder: str = Field(description="The id of the cluster that was saved.")
+    builder: Id = Field(description="The id of the cluster that was saved.")
 
 
 class TemplateError(ErrorReport):
     """Why a template failed."""
 
-    cluster: str | None = Field(
+    cluster: Id | None = Field(
         description="The id of the cluster that failed: the builder, or the fork that verifies the template. Its "
         "evidence and diagnostics are under that id while the deleted cluster is on record."
     )
@@ -31,7 +31,7 @@ class TemplateError(ErrorReport):
 class Template(Shape):
     """A running cluster, saved once, of which others are forks."""
 
-    id: str
+    id: Id
     owner: str
     phase: Open[TemplatePhase] = Field(
         description="`building`: a cluster is created, and its snapshot taken. `verifying`: its first fork verifies "

@@ -12,7 +12,7 @@ from dayfly.drivers.interfaces import File
 from dayfly.errors import DayflyError, DhcpTimeout, SshTimeout
 from dayfly.steps.guest.guest_seed import seed_file
 from dayfly.steps.observe.exit_guard import EVIDENCE_BYTES, container_evidence, is_running, while_running
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 _LOOK_SECONDS: Final = 10.0
 _BANNER_SECONDS: Final = 30.0
@@ -20,7 +20,7 @@ _BANNER: Final = 'exec 3<>"/dev/tcp/$1/22" && IFS= read -r line <&3 && echo "$li
 """For bash: prints the first line of an SSH server."""
 
 
-class Boot:
+class Boot(Step):
     """Starts a node's container and waits for its guest."""
 
     def limit(self, limits: TimeLimits) -> float:

@@ -9,13 +9,12 @@ from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import ControlPlaneInit
 from dayfly.steps.guest.node_files import node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
+from dayfly.steps.guest.registry_names import registry_rules
 from dayfly.steps.kubernetes_access import access_of
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 
-class ControlPlane:
-    """Copies the PKI to node01 and runs the image's init program."""
-
+class ControlPlane(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.api_request + 2 * limits.command + limits.control_plane
 
@@ -35,10 +34,8 @@ class ControlPlane:
             context.progress(f"{node.name} has its certificates and starts its control plane")
         await run_program(context, program, ControlPlaneInit, timeout=context.limits.control_plane)
 
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: the program continues where it was interrupted."""
-
     async def _copy_files(self, context: StepContext) -> None:
         node = context.this_node
         files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
+        files += await registry_rules(context)
         await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)

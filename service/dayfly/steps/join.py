@@ -6,12 +6,11 @@ from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import JoinFailed
 from dayfly.steps.guest.node_files import node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
-from dayfly.steps.step import StepContext
+from dayfly.steps.guest.registry_names import registry_rules
+from dayfly.steps.step import Step, StepContext
 
 
-class Join:
-    """Copies a worker's identity to it and runs the image's join program."""
-
+class Join(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.join + limits.command
 
@@ -21,9 +20,7 @@ class Join:
     async def apply(self, context: StepContext) -> None:
         node = context.this_node
         files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
+        files += await registry_rules(context)
         await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
         context.progress(f"{node.name} joins the cluster")
         await run_program(context, kubernetes_node(context).join, JoinFailed, timeout=context.limits.join)
-
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: the program continues where it was interrupted."""

@@ -1,11 +1,11 @@
 # Run in a fork's guest, as root, by its agent: it becomes itself. One process, without any library: each costs an emulated
 # guest that has just been loaded some tenths of a second. Only what Debian's perl-base has.
-# Arguments: who stands still since its template was saved (quiesce.pl), the mark, the cluster's id, by how many seconds its clock
+# Arguments: who stands still since its template was saved (quiesce.pl), the mark and its content, by how many seconds its clock
 # is late. Standard input: what is its own, as a tar of folders and small files; `entropy` among them is no file.
 # Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
 use strict;
 
-my ($hushed, $mark, $cluster, $late) = @ARGV;
+my ($hushed, $mark, $identity, $late) = @ARGV;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
 # What has a name in libraries only.
@@ -79,4 +79,4 @@ for my $group ('', '/systemd', '/unified') {
 # They go on in a guest that is on time and has its own name.
 if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
 
-put($mark, 0644, "$cluster\n");
+put($mark, 0644, "$identity\n");

@@ -1,4 +1,4 @@
-"""The step `personalize`: gives a fork its own keys, machine-id, random seed and the right time.
+"""The step `personalize`: gives a fork its own keys, machine-id, random seed, names of its registry and the right time.
 
 It uses the agent in the guest: over SSH, the fork would still answer like every other fork of its template.
 Not here: Kubernetes, which continues as the template's did (guest/quiesce.py).
@@ -17,11 +17,12 @@ from dayfly.drivers.interfaces import File
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 from dayfly.steps.guest.guest_seed import identity
 from dayfly.steps.guest.quiesce import QUIESCED
+from dayfly.steps.guest.registry_names import folders_of, registry_rules
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 _MARK: Final = "/run/dayfly-identity"
-"""In the guest's memory, after personalisation: holds the cluster's id."""
+"""In the guest's memory, after personalisation: holds the public host key that the guest was given."""
 _ENTROPY: Final = "/entropy"
 """Not a file in the guest: the program adds its content to the kernel's entropy."""
 _ENTROPY_BYTES: Final = 64
@@ -30,9 +31,7 @@ _LOOK_SECONDS: Final = 10.0
 _PROGRAM: Final = files("dayfly.steps").joinpath("personalize.pl").read_text()
 
 
-class Personalize:
-    """Gives one node of a fork its identity."""
-
+class Personalize(Step):
     def limit(self, limits: TimeLimits) -> float:
         return 3 * limits.command
 
@@ -41,7 +40,7 @@ class Personalize:
         try:
             # The mark first: SSH to a fork that is not personalised would time out slowly.
             mark = await drivers.machines.read(context.container.name, _MARK, timeout=_LOOK_SECONDS)
-            if mark.strip() != context.cluster.id:
+            if mark.strip() != context.secrets.host_key.public:
                 return False
             if _checks_ssh(context):
                 await drivers.ssh.wait(await context.ssh_target(), timeout=_LOOK_SECONDS)
@@ -57,14 +56,12 @@ class Personalize:
             error.evidence |= await container_evidence(context.drivers.engine, context.container)
             raise
 
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: apply() may be repeated."""
-
     async def _personalize(self, context: StepContext) -> None:
         node, limit = context.this_node, context.limits.command
         entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
-        own = identity(context.cluster.id, node, context.secrets, [entropy])
-        argv = ["/usr/bin/perl", "-e", _PROGRAM, QUIESCED, _MARK, context.cluster.id]
+        rules = await registry_rules(context)
+        own = identity(context.cluster.id, node, context.secrets, [entropy, *rules], folders_of(rules))
+        argv = ["/usr/bin/perl", "-e", _PROGRAM, QUIESCED, _MARK, context.secrets.host_key.public]
         ended = await context.drivers.machines.run(
             context.container.name, argv, stdin=own, clock=context.clock, timeout=limit
         )

@@ -1,9 +1,13 @@
-"""The step `ready`: every node is Ready, its kubelet answers, and pods can be created.
+"""The step `ready`: every node is Ready, its kubelet answers, pods can be created, and what the image adds is ready.
+
+It also writes the ConfigMap that names the cluster's registry: the API server of a fork has no earlier moment for it.
 
 The last step of every plan. At its end it looks at everything once more: what it saw on the way may have changed.
 What was recorded before the machines last started does not count, whether they booted or were restored: a node must be
 Ready in its present boot, and its kubelet must have renewed its lease since that start. The engine says when the
-machines' containers started; the cluster's own clock says when the leases were renewed.
+machines' containers started; the cluster's own clock says when the leases were renewed. The host's clock may be set
+meanwhile: a lease that was renewed before this pass began counts for nothing, however old the machines seem to be. That
+holds for machines that were paused, too: the pass begins when they go on.
 """
 
 from __future__ import annotations
@@ -17,29 +21,31 @@ from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.interfaces import KubeAccess, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence, kubernetes_node
+from dayfly.steps.guest.registry_names import registry_hosting
 from dayfly.steps.kubernetes_access import access_of
 from dayfly.steps.observe.exit_guard import while_running
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 _STEADY_SECONDS: Final = 2.0
 """A node must have been Ready for so long without a break."""
 
 
-class Ready:
-    """Watches the API server until all nodes are ready."""
-
+class Ready(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.command + 5 * limits.nodes_ready + 2 * limits.pod
 
     async def check(self, context: StepContext) -> bool:
         access, patience = await access_of(context), context.limits.api_request
-        kube, image = context.drivers.kube, kubernetes_node(context).smoke_image
+        kube, kubernetes = context.drivers.kube, kubernetes_node(context)
         try:
-            booted = await boot_ids(context)
+            booted, hosting = await boot_ids(context), await registry_hosting(context)
             # In parallel: an emulated API server takes some tenths of a second for each connection.
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 group.create_task(kube.wait_kubelets(access, booted, timeout=patience))
-                group.create_task(kube.wait_usable(access, image, timeout=patience))
+                group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=patience))
+                group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=patience))
+                if hosting is not None:
+                    group.create_task(kube.check_config_map(access, hosting, timeout=patience))
             return await _problem(context, access, booted) is None
         except (NodeNotReady, NotUsable, SshTimeout):
             return False
@@ -51,9 +57,6 @@ class Ready:
         except (NodeNotReady, NotUsable) as error:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise
-
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: this step only observes."""
 
     async def _wait(self, context: StepContext, access: KubeAccess) -> None:
         limits, began = context.limits, context.clock.monotonic()
@@ -73,14 +76,19 @@ class Ready:
         def on_change(node: KubeNode) -> None:
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
-        kube, limits = context.drivers.kube, context.limits
+        kube, limits, kubernetes = context.drivers.kube, context.limits, kubernetes_node(context)
         await kube.wait_nodes_ready(access, booted, timeout=limits.nodes_ready, on_change=on_change)
         await kube.wait_renewed(access, await _started(context), timeout=limits.nodes_ready)
         context.progress("all nodes have reported since the start")
         await kube.wait_kubelets(access, booted, timeout=limits.nodes_ready)
         context.progress("all kubelets answer")
         await kube.wait_service_account(access, timeout=limits.pod)
-        await kube.wait_usable(access, kubernetes_node(context).smoke_image, timeout=limits.pod)
+        hosting = await registry_hosting(context)
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+            group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=limits.pod))
+            group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=limits.pod))
+            if hosting is not None:
+                group.create_task(kube.put_config_map(access, hosting, timeout=limits.pod))
         context.progress("pods can be created")
 
 
@@ -105,15 +113,19 @@ async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str
 
 
 async def _started(context: StepContext) -> dict[str, float]:
-    """Node → seconds since its machine's container last started, by the host's clock: its guest may not know of it.
+    """Node → seconds since its machine last started, or since this pass began if that is less.
 
-    Raises NodeNotReady where one was never started.
+    By the host: its guest may not know of it. A machine starts with its container; that of a pool member was paused
+    until the claim, when its cluster was created. Raises NodeNotReady where one was never started.
     """
+    passed = context.clock.monotonic() - context.began
     seen = {one.name: one.started_at for one in await context.drivers.engine.list_containers(context.cluster.id)}
     now, ages = context.clock.now(), dict[str, float]()
     for node in context.spec.nodes():
         at = seen.get(context.of(node).container.name)
         if at is None:
             raise NodeNotReady(f"the machine of {node.name} is not started")
-        ages[node.name] = max(0.0, (now - at).total_seconds())
+        age = (now - max(at, context.cluster.created_at)).total_seconds()
+        # A start in the future: the clock was set back since.
+        ages[node.name] = min(age, passed) if age >= 0 else passed
     return ages

@@ -10,14 +10,12 @@ from typing import Final
 
 from dayfly.domain.cluster.naming import LABEL_GENERATION
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 _KEPT_ROLE: Final = "net"
 
 
-class RemoveStale:
-    """Removes node and registry containers of earlier generations."""
-
+class RemoveStale(Step):
     def limit(self, limits: TimeLimits) -> float:  # noqa: ARG002 - the engine's work, not the guests'
         return TEARDOWN_SECONDS
 
@@ -28,9 +26,6 @@ class RemoveStale:
         old = await self._old(context)
         await context.drivers.engine.remove(context.cluster.id, only=old)
         context.progress(f"{len(old)} containers of an earlier generation are removed")
-
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: the next attempt continues."""
 
     async def _old(self, context: StepContext) -> frozenset[str]:
         now = str(context.cluster.generation)

@@ -21,16 +21,14 @@ from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.interfaces import File, Ram
 from dayfly.errors import CommandFailed, SavedStateMissing
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
-from dayfly.steps.step import StepContext
-from dayfly.steps.vm.pause_resume import DOWN, INCOMING, RUNNING, SILENT, on_time, resume, set_clocks, vm_states
+from dayfly.steps.step import Step, StepContext
+from dayfly.steps.vm.pause_resume import DOWN, INCOMING, PAUSED, RUNNING, SILENT, on_time, resume, set_clocks, vm_states
 from dayfly.steps.vm.snapshot_files import discard, folder_of, load_registry
 
 _NOT_LOADED = frozenset({DOWN, SILENT, INCOMING})
 
 
-class Restore:
-    """Starts the machines' containers, loads their snapshots, and resumes all machines."""
-
+class Restore(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.sandbox + limits.load + 3 * limits.command
 
@@ -83,12 +81,12 @@ class Restore:
         return dict(await vm_states(context.drivers, context.topology, context.cluster.id))
 
     async def _align(self, context: StepContext, found: dict[str, str]) -> dict[str, str]:
-        """Stop all machines where some run and others are not loaded: all must start from the same moment.
+        """Stop all machines where some have run and others are not loaded: all must start from the same moment.
 
-        Not where the disks are kept: there, running machines are never stopped.
+        A paused one may have run: in a pool. Not where the disks are kept: there, running machines are never stopped.
         """
         whole = set(found.values())
-        if context.origin.keeps_disks or RUNNING not in whole or not whole & _NOT_LOADED:
+        if context.origin.keeps_disks or not whole & {RUNNING, PAUSED} or not whole & _NOT_LOADED:
             return found
         for name in found:
             await context.drivers.engine.stop(name)

@@ -6,12 +6,10 @@ import asyncio
 
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.steps.observe.exit_guard import is_running, require_running
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 
-class Sandbox:
-    """Starts the net container."""
-
+class Sandbox(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.sandbox
 

@@ -12,7 +12,7 @@ from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.steps.guest.node_scripts import kubelet_evidence, kubernetes_node, marked, remember
 from dayfly.steps.kubernetes_access import access_of
 from dayfly.steps.observe.exit_guard import while_running
-from dayfly.steps.step import StepContext
+from dayfly.steps.step import Step, StepContext
 
 POD: Final = "dayfly-smoke"
 
@@ -20,9 +20,7 @@ _MARK: Final = "smoke.done"
 """On the first node, until it stops: a pod has run in this boot."""
 
 
-class SmokeTest:
-    """Runs one pod of an image that every node has."""
-
+class SmokeTest(Step):
     def limit(self, limits: TimeLimits) -> float:
         return limits.nodes_ready + limits.api_request + 2 * limits.pod + 2 * limits.command
 
@@ -37,9 +35,6 @@ class SmokeTest:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise
         await remember(context, _MARK, context.spec.nodes()[0])
-
-    async def undo(self, context: StepContext) -> None:
-        """Nothing to remove: the next attempt handles a pod of this one."""
 
     async def _run(self, context: StepContext, access: KubeAccess) -> None:
         def on_change(pod: KubePod) -> None:

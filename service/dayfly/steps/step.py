@@ -8,9 +8,9 @@ Not here: the order of steps (domain/cluster/provisioning_plan.py), attempts and
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster import network
@@ -27,7 +27,11 @@ from dayfly.errors import ContainerExited
 
 @dataclass(frozen=True)
 class StepContext:
-    """Everything a step may use. `node` is set for steps of one node; `progress` takes one sentence for a person."""
+    """Everything a step may use. `node` is set for steps of one node; `progress` takes one sentence for a person.
+
+    `advertised`: the host part of endpoints for callers. `began`: when this pass over the steps began, on the clock
+    that nobody can set.
+    """
 
     cluster: Cluster
     secrets: ClusterSecrets
@@ -37,7 +41,9 @@ class StepContext:
     accelerator: Accelerator
     clock: Clock
     progress: Callable[[str], None]
+    advertised: str = "127.0.0.1"
     node: Node | None = None
+    began: float = 0.0
 
     @property
     def spec(self) -> ClusterSpec:
@@ -66,12 +72,10 @@ class StepContext:
         return self.cluster.ready_at is not None
 
     def of(self, node: Node) -> StepContext:
-        """The same for one node."""
         return replace(self, node=node)
 
     @property
     def machine(self) -> Machine:
-        """The virtual machine of `this_node`."""
         return machine_of(self.spec, self.this_node, self.accelerator)
 
     @property
@@ -83,7 +87,6 @@ class StepContext:
 
     @property
     def container(self) -> ContainerSpec:
-        """The container of `this_node`."""
         return self.topology.node(self.this_node.index)
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = ()) -> None:
@@ -117,21 +120,20 @@ def ssh_target(secrets: ClusterSecrets, endpoint: Endpoint) -> SshTarget:
     )
 
 
-class Step(Protocol):
+class Step(ABC):
     """One condition that must hold before a cluster is ready."""
 
+    @abstractmethod
     def limit(self, limits: TimeLimits) -> float:
         """The time limit of one check() or apply(), in seconds."""
-        ...
 
+    @abstractmethod
     async def check(self, context: StepContext) -> bool:
         """Whether the result is there already."""
-        ...
 
+    @abstractmethod
     async def apply(self, context: StepContext) -> None:
         """Produce the result. Raises DayflyError."""
-        ...
 
-    async def undo(self, context: StepContext) -> None:
-        """Remove what a failed apply() left, so that the next attempt starts afresh."""
-        ...
+    async def undo(self, context: StepContext) -> None:  # noqa: B027 - not abstract: after most steps nothing is left
+        """Remove what a failed apply() left. By default nothing: the next apply() continues."""

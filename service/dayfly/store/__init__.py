@@ -3,7 +3,7 @@
 `Store` (store.py) is made of parts with one file each: `store.clusters.get(…)` is in clusters/queries.py. The API
 records requests (`clusters`, `updates`, `lifecycle`); workers admit, claim and report (`admission`, `leases`,
 `status`, `provisioning`, `template_builds`). `templates`, `checkpoints` and `pools` serve both; `maintenance` and
-`statistics` are about all clusters.
+`statistics` are about all clusters. `idempotency_keys` has the requests that were carried out.
 Not here: deciding what happens next (controllers/), and what is true of the world (drivers/).
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from dayfly.store.commands import (
     DEFAULT_OWNER,
+    MEMBER_STATES,
     UNSET,
+    CarriedOut,
     Change,
     Claim,
     IdempotencyKey,
@@ -26,7 +28,9 @@ from dayfly.store.store import Store
 
 __all__ = [
     "DEFAULT_OWNER",
+    "MEMBER_STATES",
     "UNSET",
+    "CarriedOut",
     "Change",
     "Claim",
     "IdempotencyKey",

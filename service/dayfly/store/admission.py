@@ -16,12 +16,12 @@ from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly import metrics
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import NewEvent, Purpose
 from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, Waiting
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.template import TemplatePhase
+from dayfly.store.clusters.pool_claims import CLAIMED
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
@@ -38,9 +38,6 @@ _LATEST: Final = 50
 
 
 class Admission(StorePart):
-    """The queue, reserved resources, and typical durations."""
-
-    @uncancellable
     async def queue(self) -> Queue:
         """Waiting clusters in the order of arrival, and the resources of each owner.
 
@@ -49,28 +46,24 @@ class Admission(StorePart):
         async with self._database.read() as connection:
             return await _read_queue(connection)
 
-    @uncancellable
     async def held(self) -> Queue:
         """As queue(), without what waits: its cost does not grow with the number of clusters."""
         async with self._database.read() as connection:
             return await _read_held(connection)
 
-    @uncancellable
     async def occupants(self) -> tuple[Occupant, ...]:
-        """Every cluster with reserved resources."""
         began = func.coalesce(clusters.c.admitted_at, clusters.c.created_at).label("began")
         query = select(*_NEEDS, began, clusters.c.expires_at).where(tables.RESERVED)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(Occupant(needs_from(row), row.began, row.expires_at) for row in rows)
+        return tuple(Occupant(needs_from(row), row.began, row.expires_at) for row in await self._rows(query))
 
-    @uncancellable
     async def past(self) -> DurationStats:
         """Median durations of callers' latest clusters: to ready, and to the deletion."""
         columns = clusters.c
         callers = columns.purpose == Purpose.CLUSTER
-        # A claimed pool member has ready_at == admitted_at, a resumed cluster ready_at < admitted_at.
-        made = columns.ready_at > columns.admitted_at
+        # A resumed cluster has ready_at < admitted_at; a claimed pool member had been made before.
+        event = tables.events.c
+        claimed = exists().where(event.cluster_id == columns.id, event.type == CLAIMED)
+        made = and_(columns.ready_at > columns.admitted_at, ~claimed)
         ready = select(columns.admitted_at, columns.ready_at.label("end")).where(callers, made)
         ended = select(columns.admitted_at, columns.deleted_at.label("end")).where(
             tables.GONE, callers, columns.admitted_at.is_not(None)
@@ -80,15 +73,13 @@ class Admission(StorePart):
             life = await _typical(connection, ended.order_by(columns.deleted_at.desc()))
         return DurationStats(provisioning, life)
 
-    @uncancellable
     async def admit(self, decide: Callable[[Queue], Sequence[Waiting]]) -> tuple[str, ...]:
         """Reserve resources for the clusters that `decide` picks from the queue, and make them due; their ids.
 
         A lock serialises admission over all processes: each decision sees all decisions before it.
         """
-        async with self._database.read() as connection:
-            if not (await connection.execute(_waiting().limit(1))).first():
-                return ()  # no lock for an empty queue
+        if await self._row(_FIRST_WAITING) is None:
+            return ()  # no lock for an empty queue
         async with self._database.write() as transaction:
             connection = transaction.connection
             if connection.dialect.name == "postgresql":
@@ -134,32 +125,35 @@ _NEEDS: Final = (
 """Input of db/mapping.needs_from. The spec is large: it is read only for rows of an older Dayfly."""
 
 
-def _waiting() -> Select[Any]:
-    columns = clusters.c
-    wanted = and_(tables.QUEUED, columns.desired == Desired.PRESENT, not_(expired_without_hold(DatabaseNow())))
-    return (
-        select(columns.id, columns.owner, columns.purpose, columns.ready_at, *_NEEDS)
-        .where(wanted)
-        .order_by(columns.created_at, columns.id)
+# Built once: each look at the queue executes them.
+_WAITING: Final[Select[Any]] = (
+    select(clusters.c.id, clusters.c.owner, clusters.c.purpose, clusters.c.ready_at, *_NEEDS)
+    .where(tables.QUEUED, clusters.c.desired == Desired.PRESENT, not_(expired_without_hold(DatabaseNow())))
+    .order_by(clusters.c.created_at, clusters.c.id)
+)
+_FIRST_WAITING: Final = _WAITING.limit(1)
+_SHARES: Final = (
+    select(
+        clusters.c.owner,
+        *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
     )
+    .where(tables.RESERVED)
+    .group_by(clusters.c.owner)
+)
+_OWNER: Final = owner_expression()
+_DISKS_ASLEEP: Final = select(_OWNER, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP).group_by(_OWNER)
 
 
 async def _read_queue(connection: AsyncConnection) -> Queue:
-    rows = (await connection.execute(_waiting())).all()
+    rows = (await connection.execute(_WAITING)).all()
     waiting = tuple(Waiting(row.id, row.owner, _wanted(row), background=row.purpose != Purpose.CLUSTER) for row in rows)
     return replace(await _read_held(connection), waiting=waiting)
 
 
 async def _read_held(connection: AsyncConnection) -> Queue:
     """With nothing waiting."""
-    has = select(
-        clusters.c.owner,
-        *(func.sum(clusters.c[name]).label(name) for name in ("vcpus", "memory_mib", "disk_gib")),
-    )
-    held = (await connection.execute(has.where(tables.RESERVED).group_by(clusters.c.owner))).all()
-    owner = owner_expression()
-    asleep = select(owner, func.sum(clusters.c.disk_gib).label("disk_gib")).where(_ASLEEP)
-    disks = (await connection.execute(asleep.group_by(owner))).all()
+    held = (await connection.execute(_SHARES)).all()
+    disks = (await connection.execute(_DISKS_ASLEEP)).all()
     shares: defaultdict[str, Resources] = defaultdict(Resources)
     for row in held:
         shares[row.owner] += Resources(row.vcpus, row.memory_mib, row.disk_gib)

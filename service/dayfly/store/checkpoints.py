@@ -11,17 +11,17 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.errors import BadName, Conflict, NotFound
 from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.lifecycle_requests import make_due, require_ready
-from dayfly.store.commands import Claim
+from dayfly.store.commands import Claim, IdempotencyKey
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.mapping import checkpoint_from
 from dayfly.store.db.shared_queries import lock_named, require_active
 from dayfly.store.db.tables import checkpoints
+from dayfly.store.idempotency_keys import use_on_cluster
 from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CHECKPOINT_NAME
 
@@ -30,19 +30,17 @@ MOST: Final = 16
 
 
 class Checkpoints(StorePart):
-    """Checkpoints: requests of callers, and results of workers."""
-
-    @uncancellable
-    async def create(self, id_or_name: str, name: str) -> Checkpoint:
+    async def create(self, id_or_name: str, name: str, key: IdempotencyKey | None = None) -> Checkpoint:
         """Request a checkpoint, due at once.
 
         Raises NotFound (of the cluster), BadName, NotReady, and Conflict: the name is taken, the cluster has MOST
-        checkpoints, or another request is pending.
+        checkpoints, or another request is pending. Raises CarriedOut, IdempotencyKeyReused.
         """
         if not CHECKPOINT_NAME.fullmatch(name):
             raise BadName(f"{name!r} is not a valid checkpoint name")
         async with self._database.write() as transaction:
             row = await lock_named(transaction, id_or_name)
+            await use_on_cluster(transaction, key, row)
             cluster = require_ready(row)
             there = await _read(transaction.connection, cluster.id)
             if name in {checkpoint.name for checkpoint in there}:
@@ -50,17 +48,15 @@ class Checkpoints(StorePart):
             if len(there) >= MOST:
                 raise Conflict(f"cluster {cluster.name} has {MOST} checkpoints, the maximum: delete a checkpoint first")
             made = Checkpoint(cluster.id, name, CheckpointPhase.CREATING, transaction.now)
-            await transaction.connection.execute(insert(checkpoints).values(asdict(made)))
+            await transaction.execute(insert(checkpoints).values(asdict(made)))
             await make_due(transaction, row, {})
             return made
 
-    @uncancellable
     async def list(self, cluster_id: str) -> tuple[Checkpoint, ...]:
         """Oldest first."""
         async with self._database.read() as connection:
             return await _read(connection, cluster_id)
 
-    @uncancellable
     async def delete(self, id_or_name: str, name: str) -> Checkpoint:
         """Request the deletion of a checkpoint. A worker deletes it while the cluster is ready. May be repeated.
 
@@ -78,7 +74,7 @@ class Checkpoints(StorePart):
             if BootSource("checkpoint", name) in {cluster.reset_to, cluster.origin}:
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
             requested = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
-            deleting = (await transaction.connection.execute(requested.returning(checkpoints))).one()
+            deleting = (await transaction.execute(requested.returning(checkpoints))).one()
             await make_due(transaction, row, {})
             return checkpoint_from(deleting)
 
@@ -87,19 +83,17 @@ class Checkpoints(StorePart):
         found = await self.list(cluster_id)
         return tuple(checkpoint for checkpoint in found if checkpoint.phase is not CheckpointPhase.READY)
 
-    @uncancellable
     async def made(self, claim: Claim, name: str, size_bytes: int) -> None:
         """Mark the checkpoint ready, unless its deletion was requested meanwhile. Raises LeaseLost."""
         making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.CREATING)
         ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
         async with guarded(self._database, claim) as (transaction, _):
-            await transaction.connection.execute(update(checkpoints).where(making).values(ready))
+            await transaction.execute(update(checkpoints).where(making).values(ready))
 
-    @uncancellable
     async def gone(self, claim: Claim, name: str) -> None:
         """Remove the record of a checkpoint that failed or was deleted: its name is free. Raises LeaseLost."""
         async with guarded(self._database, claim) as (transaction, _):
-            await transaction.connection.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
+            await transaction.execute(delete(checkpoints).where(_one(claim.cluster.id, name)))
             transaction.wake(QUEUE)  # disk became free
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from hashlib import sha256
@@ -15,6 +15,8 @@ from dayfly.domain.pool import Period
 
 DEFAULT_OWNER: Final = "default"
 """The owner of whoever names none."""
+MEMBER_STATES: Final = ("ready", "provisioning", "failed", "deleting")
+"""Of a pool's members; a ready one can be claimed."""
 
 
 class Unset(Enum):
@@ -51,8 +53,6 @@ class Change:
 
 @dataclass(frozen=True)
 class NewPool:
-    """A request for a pool (domain/pool.Pool)."""
-
     name: str
     owner: str
     spec: ClusterSpec
@@ -87,6 +87,29 @@ class IdempotencyKey:
     def stored(self) -> str:
         """The key in the database, which has one column for both. Those of older releases have no space."""
         return f"{self.owner} {sha256(self.key.encode()).hexdigest()}"
+
+    def of_cluster(self, cluster_id: str, owner: str) -> IdempotencyKey:
+        """The key of a request about one cluster, which belongs to that cluster's owner."""
+        return replace(self, owner=owner, fingerprint=sha256(f"{cluster_id} {self.fingerprint}".encode()).hexdigest())
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """The first request with an idempotency key: when it was recorded, and what it created or changed."""
+
+    at: datetime
+    cluster_id: str | None
+    """The created cluster, or the cluster that was reset or got a checkpoint."""
+    resource_id: str | None = None
+    """The pool or the template."""
+
+
+class CarriedOut(Exception):
+    """An earlier request with the same idempotency key and the same body was carried out."""
+
+    def __init__(self, use: KeyUse) -> None:
+        super().__init__("an earlier request with this idempotency key was carried out")
+        self.use = use
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Translates errors of the database's driver into errors of dayfly.errors."""
+"""Translates errors of the database's driver into errors of dayfly.errors.
+
+The database's own text is the error's `operator_detail`, for the log: callers of the API see Dayfly's sentence.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +34,18 @@ async def translated(seconds: float) -> AsyncIterator[None]:
     except DBAPIError as error:
         if not _passing(error):
             raise
-        # The driver's message: SQLAlchemy's would add the statement and its parameters.
-        raise DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
+        # The driver's text: SQLAlchemy's would add the statement and its parameters.
+        raise DatabaseUnavailable("the database did not answer", operator_detail=str(error.orig)) from error
     except asyncpg.PostgresError as error:
         if not (error.sqlstate or "").startswith(_PASSING):
             raise
-        raise DatabaseUnavailable(f"the database refused the request: {error}") from error
+        raise DatabaseUnavailable("the database refused the request", operator_detail=str(error)) from error
     except asyncpg.InterfaceError as error:
-        raise DatabaseUnavailable(f"the connection to the database is lost: {error}") from error
+        raise DatabaseUnavailable("the connection to the database is lost", operator_detail=str(error)) from error
     except TimeoutError as error:
         raise DatabaseUnavailable(f"the database did not answer within {seconds:g} s") from error
     except OSError as error:
-        raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+        raise DatabaseUnavailable("the database cannot be reached", operator_detail=str(error)) from error
 
 
 def _passing(error: DBAPIError) -> bool:

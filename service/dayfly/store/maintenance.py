@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.store.commands import Known
 from dayfly.store.db import tables
@@ -15,22 +15,21 @@ from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import batches
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.idempotency_keys import purge_uses
 from dayfly.store.notify.commit_notifier import WORK
+
+_NOW: Final = select(DatabaseNow())
+_KNOWN: Final = select(
+    *(clusters.c[name] for name in ("id", "phase", "desired", "reserved", "hold_until", "ready_at")),
+    clusters.c.spec["workers"].as_integer().label("workers"),
+).where(tables.LIVING)
 
 
 class Maintenance(StorePart):
-    """Listing for garbage collection, requeue, purge."""
-
-    @uncancellable
     async def known(self) -> tuple[Known, ...]:
-        """Every cluster that is not deleted."""
-        columns = clusters.c
-        workers = columns.spec["workers"].as_integer().label("workers")
-        listed = (columns.id, columns.phase, columns.desired, columns.reserved, columns.hold_until, columns.ready_at)
-        query = select(*listed, workers).where(tables.LIVING)
         async with self._database.read() as connection:
-            now = (await connection.execute(select(DatabaseNow()))).scalar_one()
-            rows = (await connection.execute(query)).all()
+            now = (await connection.execute(_NOW)).scalar_one()
+            rows = (await connection.execute(_KNOWN)).all()
         return tuple(
             Known(
                 id=row.id,
@@ -44,7 +43,6 @@ class Maintenance(StorePart):
             for row in rows
         )
 
-    @uncancellable
     async def deleted(self, cluster_ids: Collection[str]) -> frozenset[str]:
         """The ids that are on record as deleted. All other ids are alive, purged, or were never recorded."""
         found: set[str] = set()
@@ -54,7 +52,6 @@ class Maintenance(StorePart):
                 found |= set((await connection.execute(query)).scalars())
         return frozenset(found)
 
-    @uncancellable
     async def requeue(self, cluster_ids: Collection[str]) -> None:
         """Make clusters due at once, leased or not. Deleted clusters are skipped."""
         if not cluster_ids:
@@ -65,23 +62,23 @@ class Maintenance(StorePart):
             idle = or_(columns.due_at.is_(None), columns.due_at > now, columns.lease_expires_at > now)
             for ids in batches(cluster_ids):
                 query = select(columns.id).where(columns.id.in_(ids), tables.LIVING, idle)
-                rows = await transaction.connection.execute(query.order_by(columns.id).with_for_update())
+                rows = await transaction.execute(query.order_by(columns.id).with_for_update())
                 found = list(rows.scalars())
                 if found:
-                    await transaction.connection.execute(
-                        update(clusters).where(columns.id.in_(found)).values(due_at=now)
-                    )
+                    await transaction.execute(update(clusters).where(columns.id.in_(found)).values(due_at=now))
                     transaction.wake(WORK)
 
-    @uncancellable
     async def purge_deleted(self, older_than_seconds: float, limit: int) -> int:
         """Remove the records of up to `limit` clusters deleted before that time, and of templates gone before it.
+
+        And the idempotency keys of templates and pools without a record. A cluster's keys go with its row.
 
         Returns the number of clusters.
         """
         async with self._database.write() as transaction:
             before = transaction.now - timedelta(seconds=older_than_seconds)
-            await transaction.connection.execute(delete(templates).where(templates.c.gone_at < before))
+            await transaction.execute(delete(templates).where(templates.c.gone_at < before))
+            await purge_uses(transaction, before)
             old = (
                 select(clusters.c.id)
                 .where(tables.GONE, clusters.c.deleted_at < before)
@@ -89,7 +86,19 @@ class Maintenance(StorePart):
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
-            ids = list((await transaction.connection.execute(old)).scalars())
+            ids = list((await transaction.execute(old)).scalars())
             for batch in batches(ids):
-                await transaction.connection.execute(delete(clusters).where(clusters.c.id.in_(batch)))
+                await transaction.execute(delete(clusters).where(clusters.c.id.in_(batch)))
             return len(ids)
+
+    async def purge_events(self, keep: int) -> int:
+        """Remove the oldest events of clusters that have more than `keep`; how many were removed."""
+        columns, removed = tables.events.c, 0
+        many = select(columns.cluster_id).group_by(columns.cluster_id).having(func.count() > keep)
+        for row in await self._rows(many):
+            same = columns.cluster_id == row.cluster_id
+            kept = select(columns.id).where(same).order_by(columns.id.desc()).limit(1).offset(keep - 1)
+            old = delete(tables.events).where(same, columns.id < kept.scalar_subquery())
+            async with self._database.write() as transaction:
+                removed += (await transaction.execute(old)).rowcount
+        return removed

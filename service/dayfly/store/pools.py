@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -21,52 +20,49 @@ from dayfly.domain.pool import Pool, PoolCondition
 from dayfly.domain.scheduling.resources import demand
 from dayfly.errors import BadName, NameTaken, NotFound
 from dayfly.store.clusters.create import insert_cluster, own_cluster
-from dayfly.store.commands import UNSET, NewPool, PoolChange
+from dayfly.store.commands import UNSET, IdempotencyKey, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
 from dayfly.store.db.shared_queries import batches, remove_clusters
 from dayfly.store.db.tables import clusters, pools
+from dayfly.store.idempotency_keys import keep_use, record_use, require_new
 from dayfly.store.notify.commit_notifier import QUEUE
 from dayfly.vocabulary import CLUSTER_NAME
 
 _MEMBER: Final = and_(tables.OF_POOLS, clusters.c.purpose == Purpose.POOL_MEMBER)
+_ALL: Final = select(pools).order_by(pools.c.name)
 
 
 class PoolQueries(StorePart):
     """Pools, and the creation and removal of their members."""
 
-    @uncancellable
-    async def create(self, new: NewPool) -> Pool:
-        """Raises BadName, NameTaken."""
+    async def create(self, new: NewPool, key: IdempotencyKey | None = None) -> Pool:
+        """Raises BadName, NameTaken, CarriedOut, IdempotencyKeyReused."""
         if not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid pool name")
         try:
             async with self._database.write() as transaction:
+                await require_new(transaction, key)
                 pool = Pool(id=names.new_id(), created_at=transaction.now, **vars(new))
-                await transaction.connection.execute(insert(pools).values(pool_columns(pool)))
+                await transaction.execute(insert(pools).values(pool_columns(pool)))
+                await record_use(transaction, key, resource_id=pool.id)
                 transaction.wake(QUEUE)
                 return pool
         except IntegrityError as error:
             raise NameTaken(f"a pool named {new.name} exists") from error
 
-    @uncancellable
     async def list(self) -> tuple[Pool, ...]:
         """All pools, by name."""
-        async with self._database.read() as connection:
-            return tuple(map(pool_from, await connection.execute(select(pools).order_by(pools.c.name))))
+        return tuple(map(pool_from, await self._rows(_ALL)))
 
-    @uncancellable
     async def get(self, id_or_name: str) -> Pool:
         """Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(pools).where(_named(id_or_name)))).one_or_none()
-        if row is None:
+        if (row := await self._row(select(pools).where(_named(id_or_name)))) is None:
             raise _not_found(id_or_name)
         return pool_from(row)
 
-    @uncancellable
     async def change(self, id_or_name: str, change: PoolChange) -> Pool:
         """Update the pool. Raises NotFound."""
         async with self._database.write() as transaction:
@@ -74,36 +70,32 @@ class PoolQueries(StorePart):
             given = {name: value for name, value in vars(change).items() if value is not UNSET}
             new = replace(old, **given)
             changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))
-            await transaction.connection.execute(changed)
+            await transaction.execute(changed)
             transaction.wake(QUEUE)
             return new
 
-    @uncancellable
     async def delete(self, id_or_name: str) -> Pool:
         """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
         async with self._database.write() as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
-            await transaction.connection.execute(delete(pools).where(pools.c.id == pool.id))
+            await transaction.execute(delete(pools).where(pools.c.id == pool.id))
+            await keep_use(transaction, pool.id)
             transaction.wake(QUEUE)
             return pool
 
-    @uncancellable
     async def members(self, pool_id: str) -> tuple[Cluster, ...]:
         """Unclaimed members that are not deleted, oldest first; members under removal are included."""
         query = select(clusters).where(_MEMBER, clusters.c.pool_id == pool_id)
-        async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(clusters.c.created_at, clusters.c.id))
-            return tuple(map(cluster_from, rows))
+        rows = await self._rows(query.order_by(clusters.c.created_at, clusters.c.id))
+        return tuple(map(cluster_from, rows))
 
-    @uncancellable
     async def set_condition(self, pool_id: str, condition: PoolCondition | None) -> None:
         """Record why the pool is not filled; nothing where the pool is deleted. Wakes no worker."""
         async with self._database.write() as transaction:
             values = {"waiting": null() if condition is None else condition_columns(condition)}
-            await transaction.connection.execute(update(pools).where(pools.c.id == pool_id).values(values))
+            await transaction.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
-    @uncancellable
     async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
         """Create members of `spec` until the pool has `wanted` members; the number created.
 
@@ -114,7 +106,7 @@ class PoolQueries(StorePart):
             pool = pool_from(await _lock(transaction, pools.c.id == pool_id, pool_id))
             staying = (_MEMBER, clusters.c.pool_id == pool_id, clusters.c.desired == Desired.PRESENT)
             there: int = (
-                await transaction.connection.execute(select(func.count()).select_from(clusters).where(*staying))
+                await transaction.execute(select(func.count()).select_from(clusters).where(*staying))
             ).scalar_one()
             needs = demand(spec, memory_factor=memory_factor)
             for _ in range(there, wanted):
@@ -124,7 +116,6 @@ class PoolQueries(StorePart):
                 await insert_cluster(transaction, member, needs=needs)
             return max(0, wanted - there)
 
-    @uncancellable
     async def remove_members(self, cluster_ids: Collection[str]) -> int:
         """Request the deletion of these members; how many. Members that a caller has claimed are skipped."""
         count = 0
@@ -136,9 +127,7 @@ class PoolQueries(StorePart):
 
 async def _lock(transaction: Transaction, which: ColumnElement[bool], id_or_name: str) -> Row[Any]:
     """Raises NotFound."""
-    row: Row[Any] | None = (
-        await transaction.connection.execute(select(pools).where(which).with_for_update())
-    ).one_or_none()
+    row: Row[Any] | None = (await transaction.execute(select(pools).where(which).with_for_update())).one_or_none()
     if row is None:
         raise _not_found(id_or_name)
     return row

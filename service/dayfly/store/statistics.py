@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import and_, case, func, select
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
-from dayfly.store.commands import Usage
+from dayfly.store.commands import MEMBER_STATES, Usage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import owner_expression
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
 
-_STATES: Final = ("ready", "provisioning", "failed", "deleting")
-"""Of a pool's members; a ready one can be claimed."""
-
 
 class Statistics(StorePart):
-    """Figures for metrics and for the template controller."""
-
-    @uncancellable
     async def count_members(self) -> Mapping[tuple[str, str], int]:
-        """(pool's name, state) → members. Every pool has all of _STATES."""
+        """(pool's name, state) → members. Every pool has all of MEMBER_STATES."""
         columns = clusters.c
         state = case(
             (columns.desired == Desired.ABSENT, "deleting"),
@@ -45,10 +37,9 @@ class Statistics(StorePart):
         async with self._database.read() as connection:
             names = {row.id: row.name for row in await connection.execute(select(pools.c.id, pools.c.name))}
             found = (await connection.execute(members)).all()
-        none = {(name, state): 0 for name in names.values() for state in _STATES}
+        none = {(name, state): 0 for name in names.values() for state in MEMBER_STATES}
         return none | {(names[row.pool_id], row.state): row.number for row in found if row.pool_id in names}
 
-    @uncancellable
     async def usage(self) -> tuple[Usage, ...]:
         """The numbers of clusters that are not deleted, by owner, purpose and phase."""
         columns = clusters.c
@@ -56,23 +47,18 @@ class Statistics(StorePart):
         queued = case((tables.QUEUED, 1), else_=0)
         since = func.min(case((tables.QUEUED, columns.created_at)), type_=UtcDateTime()).label("since")
         query = select(*grouped, func.count().label("number"), func.sum(queued).label("waiting"), since)
-        async with self._database.read() as connection:
-            rows = await connection.execute(query.where(tables.LIVING).group_by(*grouped).order_by(*grouped))
-            return tuple(
-                Usage(row.owner, Purpose(row.purpose), Phase(row.phase), row.number, int(row.waiting), row.since)
-                for row in rows
-            )
+        return tuple(
+            Usage(row.owner, Purpose(row.purpose), Phase(row.phase), row.number, int(row.waiting), row.since)
+            for row in await self._rows(query.where(tables.LIVING).group_by(*grouped).order_by(*grouped))
+        )
 
-    @uncancellable
     async def count_templates(self) -> Mapping[TemplatePhase, int]:
         """How many templates there are in each phase but `retired`."""
         query = select(templates.c.phase, func.count().label("number")).where(tables.RECORDED)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query.group_by(templates.c.phase))).all()
+        rows = await self._rows(query.group_by(templates.c.phase))
         present = {TemplatePhase(row.phase): int(row.number) for row in rows}
         return {phase: present.get(phase, 0) for phase in TemplatePhase if phase is not TemplatePhase.RETIRED}
 
-    @uncancellable
     async def count_leases(self) -> tuple[int, int]:
         """(valid leases, expired leases that no worker has taken over yet)."""
         valid = func.sum(case((clusters.c.lease_expires_at > DatabaseNow(), 1), else_=0))
@@ -81,7 +67,6 @@ class Statistics(StorePart):
             every, held = (await connection.execute(query)).one()
         return int(held), int(every - held)
 
-    @uncancellable
     async def count_forks(self) -> int:
         """The number of living forks: callers' clusters, pool members and template verifications."""
         columns = clusters.c
@@ -89,7 +74,6 @@ class Statistics(StorePart):
         async with self._database.read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
-    @uncancellable
     async def cold_shapes(self, seconds: float, limit: int) -> tuple[tuple[ClusterSpec, str, datetime], ...]:
         """(spec, owner, ready at) of callers' clusters that became ready without a template in the last `seconds`.
 

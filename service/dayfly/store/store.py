@@ -20,6 +20,7 @@ from dayfly.store.clusters.template_builds import TemplateBuilds
 from dayfly.store.clusters.updates import ClusterUpdates
 from dayfly.store.db.database import Database
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.idempotency_keys import IdempotencyKeys
 from dayfly.store.maintenance import Maintenance
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, Watch, request_topic
 from dayfly.store.pools import PoolQueries
@@ -32,6 +33,7 @@ class Store:
 
     def __init__(self, database: Database, boot_clock: BootClock = boot_time) -> None:
         self._database = database
+        self.idempotency_keys = IdempotencyKeys(database)
         self.clusters = ClusterQueries(database)
         self.updates = ClusterUpdates(database)
         self.lifecycle = LifecycleRequests(database)
@@ -48,14 +50,14 @@ class Store:
         self.maintenance = Maintenance(database)
 
     @classmethod
-    async def open(cls, url: str) -> Store:
-        """Connect and migrate the schema.
+    async def open(cls, url: str, *, migrating: bool = True) -> Store:
+        """Connect and migrate the schema; who only looks at a database does not migrate.
 
         `sqlite+aiosqlite:///path` (folder and file are created, modes 0700 and 0600) or `postgresql+asyncpg://…`.
         Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. The event loop
         that opens the store must close the store.
         """
-        return cls(await Database.open(url))
+        return cls(await Database.open(url, migrating=migrating))
 
     async def close(self) -> None:
         """Close all connections. May be called again."""
@@ -63,7 +65,6 @@ class Store:
 
     @uncancellable
     async def ping(self) -> None:
-        """One round trip to the database."""
         async with self._database.read() as connection:
             await connection.execute(select(DatabaseNow()))
 

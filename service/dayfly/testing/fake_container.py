@@ -31,7 +31,7 @@ class FakeContainer:
     disk: str = ""
     """A mark of what its machine's disk holds: another one for each blank disk."""
     identity: str = ""
-    hushed: bool = False
+    quiesced: bool = False
     """Whether its Kubernetes stands still in its machine's memory (steps/guest/quiesce.py)."""
     """Whose keys its machine has in its memory, if not those that it was booted with: a cluster's id."""
     clock: Clock | None = None

@@ -187,7 +187,7 @@ class FakeHost(Faults):
         action, _, saved = disk.partition(" ")
         if action == "over" or not container.disk:
             container.disk = f"{saved or container.spec.image}+{self._new_id()}"
-        container.memory, container.identity, container.hushed = f"memory {self._new_id()}", "", False
+        container.memory, container.identity, container.quiesced = f"memory {self._new_id()}", "", False
         container.clock = None if "-incoming" in command else self._clock
         container.vm_status = "inmigrate" if "-incoming" in command else "running"
         container.moves += container.vm_status == "running"

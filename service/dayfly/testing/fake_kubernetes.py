@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod
 from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.testing.fake_faults import Faults
 
@@ -26,6 +26,8 @@ class FakeKube(Faults):
         self.service_account = True
         self.registered: dict[str, dict[str, KubeNode]] = {}
         """CA of a cluster → its nodes by name."""
+        self.config_maps: dict[str, ConfigMap] = {}
+        """Address of an API server → the ConfigMap that was last put."""
         self.existing_pods: list[KubePod] = []
         self.reported: dict[str, str] = {}
         """Further texts of each report."""
@@ -119,6 +121,22 @@ class FakeKube(Faults):
         await self._enter("wait_usable")
         if not self.reachable:
             raise NotUsable(f"no pod could be made within {timeout:g} s")
+
+    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:  # noqa: ARG002
+        await self._enter("wait_paths")
+        if paths and not self.reachable:
+            raise NotUsable(f"{', '.join(paths)} not ready within {timeout:g} s")
+
+    async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        await self._enter("check_config_map")
+        if not self.reachable or self.config_maps.get(str(access.endpoint)) != wanted:
+            raise NotUsable(f"ConfigMap {wanted.name} not found within {timeout:g} s")
+
+    async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        await self._enter("put_config_map")
+        if not self.reachable:
+            raise NotUsable(f"ConfigMap {wanted.name} not accepted within {timeout:g} s")
+        self.config_maps[str(access.endpoint)] = wanted
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
         await self._enter("wait_service_account")

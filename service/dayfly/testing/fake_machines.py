@@ -25,7 +25,7 @@ class SavedMachine:
     disk: str | None
     ram: Ram
     identity: str
-    hushed: bool
+    quiesced: bool
     moves: int
     """How often the machine had gone on when it was saved: since then its disk may have moved on."""
 
@@ -92,7 +92,7 @@ class FakeMachines(Faults):
         found = await self._at("save", container)
         files = self._behind(fence, found, folder)
         kept = found.disk if disk else None
-        files[folder] = SavedMachine(found.memory, kept, ram, found.identity, found.hushed, found.moves)
+        files[folder] = SavedMachine(found.memory, kept, ram, found.identity, found.quiesced, found.moves)
         found.vm_status, found.clock = "postmigrate", None
         return _SAVED_BYTES
 
@@ -120,7 +120,7 @@ class FakeMachines(Faults):
             raise CommandFailed(f"{container}: QEMU refused migrate-incoming: {found.vm_status}, {folder}: {saved}")
         if saved.disk is None and saved.moves != found.moves:
             self.torn.append(container)
-        found.memory, found.identity, found.hushed = saved.memory, saved.identity, saved.hushed
+        found.memory, found.identity, found.quiesced = saved.memory, saved.identity, saved.quiesced
         found.vm_status = "paused"
         found.disk = found.disk if saved.disk is None else saved.disk
         if then is not None:
@@ -175,9 +175,9 @@ class FakeMachines(Faults):
                 now = 0.0 if found.clock is None else found.clock.now().timestamp()
                 return CommandResult(0, f"{now:.0f}\n", "")
             case ["/usr/bin/perl", "-e", _, _]:
-                found.hushed = True
+                found.quiesced = True
             case ["/usr/bin/perl", "-e", _, _, _, cluster_id, _]:
-                found.identity, found.hushed = cluster_id, False
+                found.identity, found.quiesced = cluster_id, False
         return CommandResult(0, "", "")
 
     def _agent(self, found: FakeContainer, timeout: float) -> None:

@@ -80,7 +80,7 @@ class FakeSsh(Faults):
 
     async def _reach(self, method: str, target: SshTarget, timeout: float) -> None:
         await self._enter(method)
-        where = f"{target.username}@{target.host}:{target.port}"
+        where = str(target)
         if not self._silent.isdisjoint({None, target.port}):
             raise SshTimeout(f"{where} did not answer within {timeout:g} s")
         if not self._refusing.isdisjoint({None, target.port}):

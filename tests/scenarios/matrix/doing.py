@@ -139,18 +139,18 @@ async def _(deed: deeds.Kill, stage: Stage) -> None:
 
 
 @do.register
-async def _(deed: deeds.Freeze, stage: Stage) -> None:
-    running = [process for process in stage.processes if not process.frozen]
+async def _(deed: deeds.SuspendProcess, stage: Stage) -> None:
+    running = [process for process in stage.processes if not process.suspended]
     if running and len(stage.processes) < MOST_PROCESSES:
-        running[deed.process % len(running)].freeze()
+        running[deed.process % len(running)].suspend()
         stage.ghosts += 1
         stage.add_process()
 
 
 @do.register
-async def _(deed: deeds.Thaw, stage: Stage) -> None:
+async def _(deed: deeds.ResumeProcess, stage: Stage) -> None:
     for process in stage.processes:
-        process.thaw()
+        process.resume()
 
 
 @do.register

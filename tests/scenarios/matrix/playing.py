@@ -22,7 +22,7 @@ from tests.scenarios.matrix import saved_doing  # noqa: F401 - teaches do() its 
 from tests.scenarios.matrix.doing import do
 from tests.scenarios.matrix.invariants import check
 from tests.scenarios.matrix.saved_deeds import SAVED, SAVED_HARM, simple_creates, templates
-from tests.scenarios.matrix.schedule import DEATHS, HARM, WISHES, Schedule, creates, plain_creates, schedules
+from tests.scenarios.matrix.schedule import DEATHS, HARM, REQUESTS, Schedule, creates, plain_creates, schedules
 from tests.scenarios.matrix.stage import Stage
 from tests.support.inline_store import inline_store
 from tests.support.virtual_time import VirtualLoop
@@ -36,7 +36,7 @@ THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
     "deaths": schedules(*DEATHS, plain_creates, most=6, first=plain_creates),
     "harm": schedules(*DEATHS, *HARM, most=8, first=plain_creates),
     "saved": schedules(*DEATHS, *SAVED, *SAVED_HARM, most=12, first=st.one_of(templates, simple_creates)),
-    "everything": schedules(*DEATHS, *HARM, *WISHES, most=12, first=creates),
+    "everything": schedules(*DEATHS, *HARM, *REQUESTS, most=12, first=creates),
 }
 
 

@@ -14,7 +14,7 @@ from tests.scenarios.matrix.stage import Stage
 from tests.support.specs import make_spec
 
 _ALREADY_OTHERWISE = (Conflict, NotFound, NotReady)
-"""What a caller hears whose wish does not fit any more: nothing has happened then."""
+"""What a caller hears whose request does not fit any more: nothing has happened then."""
 
 
 @do.register

@@ -146,14 +146,14 @@ class Kill(Deed):
 
 
 @dataclass(frozen=True)
-class Freeze(Deed):
+class SuspendProcess(Deed):
     """A process stops, and with it the renewal of its leases; another takes its place."""
 
     process: int = 0
 
 
 @dataclass(frozen=True)
-class Thaw(Deed):
+class ResumeProcess(Deed):
     """Stopped processes go on where they were, beside those that took their place."""
 
 
@@ -221,7 +221,7 @@ creates = st.builds(
 )
 plain_creates = st.builds(Create, AFTER, nodes=st.integers(1, 2), owner=st.sampled_from(["ann", "bob"]))
 
-WISHES: Final = (
+REQUESTS: Final = (
     creates,
     st.builds(Delete, AFTER, WHICH),
     st.builds(Delete, AFTER, WHICH),
@@ -246,8 +246,8 @@ HARM: Final = (
 DEATHS: Final = (
     st.builds(Kill, AFTER, st.integers(0, 2), NTH, MOMENTS),
     st.builds(Kill, AFTER, st.integers(0, 2), NTH, MOMENTS),
-    st.builds(Freeze, AFTER, st.integers(0, 2)),
-    st.builds(Thaw, AFTER),
+    st.builds(SuspendProcess, AFTER, st.integers(0, 2)),
+    st.builds(ResumeProcess, AFTER),
     st.builds(Join, AFTER),
 )
 

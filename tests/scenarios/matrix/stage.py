@@ -47,7 +47,7 @@ from tests.support.virtual_time import LoopClock, running_loop
 LEASE_SECONDS: Final = 30.0
 RARELY_SECONDS: Final = 300.0
 """How often a process looks without being woken: so seldom that a wake-up which is missing delays everything."""
-PATIENCE_SECONDS: Final = 40.0
+CALLS_SECONDS: Final = 40.0
 """A deed waits no longer for calls; longer than a lease, so that successors of the dead are met, too."""
 AFTERMATH_SECONDS: Final = 1800.0
 _NEVER: Final = 10.0**9
@@ -104,7 +104,7 @@ class Stage:
         self.went_down: set[str] = set()
         """Clusters whose containers all ended with the engine."""
         self.reset: set[str] = set()
-        """Clusters that somebody wished back to what they were."""
+        """Clusters for which a reset was requested."""
         self.fell_back: set[str] = set()
         """Clusters whose events say that they were made otherwise than was tried first."""
         self.slept: set[str] = set()
@@ -124,7 +124,7 @@ class Stage:
         try:
             self.add_process()
             for deed in self.schedule.deeds:
-                await self.traffic.pass_by(deed.after, patience=PATIENCE_SECONDS)
+                await self.traffic.pass_by(deed.after, timeout=CALLS_SECONDS)
                 await do(deed, self)
             await self._heal()
             await self._settle()
@@ -149,7 +149,7 @@ class Stage:
             return False
         if admissible(await self.store.admission.queue(), self.offered):
             return False
-        # A template's volume goes with the next survey: nobody waits for the room that it takes.
+        # A template's volume goes with the next comparison: nobody waits for the room that it takes.
         return not any(orphan.resource.template_id for orphan in await self.collector().orphans())
 
     # -- processes
@@ -210,7 +210,7 @@ class Stage:
         self.engine.engine_up()
         self.traffic.faults.clear()
         for process in self.processes:
-            process.thaw()
+            process.resume()
         if self.ghosts:
             await asyncio.sleep(5)
         await self._stop()

@@ -1,7 +1,7 @@
 """The crash matrix: whatever befalls clusters, their engine and the processes that work on them, all ends well.
 
 Thousands of schedules, made up at random: kills at any call to the outside, stopped processes that come back as
-ghosts, errors of the engine and the database, machines that end, wishes that change, time that runs out. Afterwards
+ghosts, errors of the engine and the database, machines that end, requests that change, time that runs out. Afterwards
 everything is as somebody wanted it, nothing is lost, and nothing is left behind.
 
 A failure is printed with its schedule, as short as it can be, and its seed: `--hypothesis-seed` plays the same again.

@@ -211,6 +211,8 @@ def test_what_is_no_request_is_a_problem(sent: bytes, status: int, code: str) ->
         assert b"application/problem+json" in head
         assert (problem["status"], problem["code"]) == (status, code)
         assert f"x-request-id: {problem['request_id']}".encode() in head
+        assert b"x-content-type-options: nosniff" in head.lower()
+        assert b"cross-origin-resource-policy: same-origin" in head.lower()
         assert transport.closed == 0
 
     in_virtual_time(scenario())

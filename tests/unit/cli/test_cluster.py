@@ -41,6 +41,7 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
         *("--memory-mib", "600", "--disk-gib", "9", "--worker-memory-mib", "400", "--label", "a=b=c"),
         *("--ttl", "1h30m", "--readiness", "nodes", "--owner", "ci", "--heartbeat", "1m", "--restart", "never"),
         *("--hold", "1h", "--hold-reason", "a look", "--hold-vms", "stopped", "--json"),
+        *("--publish", "web=80", "--publish", "db=node03:5432"),
     )
     cluster = json.loads(done.stdout)
     assert cluster["control_plane"] == {"vcpus": 3, "memory_mib": 600, "disk_gib": 9}
@@ -50,6 +51,22 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
     assert cluster["readiness"] == "nodes"
     assert (cluster["owner"], cluster["heartbeat_interval_seconds"], cluster["restart"]) == ("ci", 60, "never")
     assert (cluster["hold"]["reason"], cluster["hold"]["vms"]) == ("a look", "stopped")
+    assert [tuple(port.values()) for port in cluster["ports"]] == [("web", "node01", 80), ("db", "node03", 5432)]
+
+
+@pytest.mark.parametrize("given", ["web", "80", "web=", "web=x", "web=0", "web=node01", "WEB=80", "web=first:80"])
+def test_a_port_that_is_none(dayfly: Dayfly, given: str) -> None:
+    done = dayfly("cluster", "create", "none", "--image", "bare", "--publish", given)
+    assert done.exit_code == 2
+    assert "write NAME=PORT or NAME=NODE:PORT" in re.sub(r"[\s│]+", " ", done.stderr)
+
+
+def test_published_ports_are_shown(dayfly: Dayfly) -> None:
+    publish = ("--publish", "web=30080", "--publish", "again=node01:30080")
+    dayfly("cluster", "create", "published", "--image", "bare", *publish, "--wait")
+    shown = dayfly("cluster", "show", "published").stdout
+    assert re.search(r"^ports +web=node01:30080, again=node01:30080$", shown, re.MULTILINE)
+    assert re.search(r"^ports/web +127\.0\.0\.1:\d+$", shown, re.MULTILINE)
 
 
 def test_a_cluster_that_fails(dayfly: Dayfly) -> None:

@@ -77,4 +77,6 @@ def test_a_ready_cluster_says_what_it_was_made_from(cluster: Cluster) -> None:
     assert cluster_output.sentence(ready) == "slow-sentences is ready (5.0 s)"
     assert cluster_output.sentence(fork) == "slow-sentences is ready (5.0 s, a fork of template 0123456789ab)"
     assert cluster_output.sentence(booted) == "slow-sentences is ready (5.0 s, from its image: its isolation is strict)"
-    assert "\nno template its isolation is strict\n" in cluster_output.description(booted)
+    assert "\nfrom image  its isolation is strict\n" in cluster_output.description(booted)
+    reset = changed(fork, not_forked_because="its fork failed: no")
+    assert cluster_output.sentence(reset) == "slow-sentences is ready (5.0 s, from its image: its fork failed: no)"

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from rich.console import Console
 
 from dayfly.cli.formatting import printable
 from dayfly.cli.progress.cluster import format_event
-from dayfly.cli.progress.live import draws
+from dayfly.cli.progress.live import Console, draws
 from dayfly.client import Event
 
 
@@ -40,7 +39,7 @@ def assert_one_error(code: int, errors: bytes, expected: str) -> None:
 
 def test_a_socks_proxy_without_its_package() -> None:
     code, errors = run("http://dayfly.example:8700", "cluster", "list", ALL_PROXY="socks5://127.0.0.1:9")
-    assert_one_error(code, errors, "error [")
+    assert_one_error(code, errors, "error [bad_proxy]: a SOCKS proxy needs the package socksio\n  hint: pip install ")
 
 
 def test_missing_certificates() -> None:
@@ -50,7 +49,7 @@ def test_missing_certificates() -> None:
 
 def test_an_argument_that_is_not_utf8(url: str) -> None:
     code, errors = run(url, "cluster", "create", os.fsdecode(b"\xff"), "--image", "bare")
-    assert_one_error(code, errors, "error [")
+    assert (code, errors.decode()) == (2, "error [invalid_request]: an argument is not valid UTF-8\n")
 
 
 def test_a_full_disk() -> None:
@@ -61,7 +60,7 @@ def test_a_full_disk() -> None:
 
 def test_a_latin_1_terminal(url: str) -> None:
     code, errors = run(url, "cluster", "list", "--owner", "\u2620", PYTHONIOENCODING="latin-1")
-    assert_one_error(code, errors, "error [")
+    assert_one_error(code, errors, "error [invalid_request]: owner: String should match pattern ")
 
 
 def test_force_color_does_not_draw(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from dayfly.cli import image
 from dayfly.cli.main import app
+from dayfly.errors import ImageBroken
 from dayfly.images.container_bake import CAPABILITIES
 from dayfly.images.host import Missing
 from dayfly.settings import Settings
@@ -91,6 +93,29 @@ def test_either_can_be_asked_for(bakes: Bakes) -> None:
     bakes.missing = (NO_ROOT,)
     bakes.run("--on-host")
     assert bakes.where == ["container", "host"]
+
+
+def test_an_interruption_says_what_stays(bakes: Bakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_: object, **__: object) -> str:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(image, "bake_image", interrupted)
+    monkeypatch.setattr(image, "list_images", interrupted)
+    baked = CliRunner().invoke(app, ["image", "bake", "bare"])
+    assert baked.exit_code == 130
+    assert baked.stderr == (
+        "interrupted: unfinished phases were removed; the next bake continues after the finished ones\n"
+    )
+    assert CliRunner().invoke(app, ["image", "list"]).stderr == "interrupted\n"
+
+
+def test_the_evidence_of_a_guest_does_not_command_the_terminal(bakes: Bakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*_: object, **__: object) -> str:
+        raise ImageBroken("it does not boot", evidence={"node01/console": "login:\n\x1b[2J"})
+
+    monkeypatch.setattr(image, "bake_image", failing)
+    failed = CliRunner().invoke(app, ["image", "bake", "bare"])
+    assert failed.stderr == ("--- node01/console\nlogin:\n\\x1b[2J\nerror [image_broken]: it does not boot\n")
 
 
 def test_the_help_says_what_the_container_may_do_and_why() -> None:

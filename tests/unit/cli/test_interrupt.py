@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
 
-from dayfly.client import Client
+from dayfly.client import Client, Cluster
 
 Dayfly = Callable[..., Result]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the command waits for events."""
 
@@ -22,6 +24,55 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "events", interrupted)
 
 
+@pytest.fixture
+def interrupt_post(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after the server has created the cluster, and before the command knows."""
+    create, interrupted = Client.create, list[bool]()
+
+    def late(client: Client, *arguments: Any, **options: Any) -> Cluster:
+        created = create(client, *arguments, **options)
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return created
+
+    monkeypatch.setattr(Client, "create", late)
+
+
+@pytest.mark.usefixtures("interrupt_post")
+def test_an_interrupted_request_says_how_to_find_its_cluster(dayfly: Dayfly) -> None:
+    arguments = ("cluster", "create", "slow-perhaps", "--image", "bare")
+    done = dayfly(*arguments)
+    assert done.exit_code == 130
+    assert done.stderr.startswith("error [interrupted]: the cluster may have been created\n  hint: ")
+    key = done.stderr.partition("--idempotency-key ")[2].split()[0]
+    again = dayfly(*arguments, "--idempotency-key", key, "--output", "name")
+    assert (again.exit_code, again.stdout) == (0, "slow-perhaps\n")
+
+
+@pytest.mark.usefixtures("interrupt_post")
+def test_an_interrupted_request_deletes_its_cluster(dayfly: Dayfly) -> None:
+    done = dayfly("cluster", "create", "slow-withdrawn", "--image", "bare", "--wait", "--delete-on-interrupt")
+    assert (done.exit_code, done.stderr) == (130, "error [interrupted]: cluster slow-withdrawn is being deleted\n")
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_interrupt_while_the_kubeconfig_is_fetched(
+    dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deleted: bool
+) -> None:
+    def interrupted(client: Client, cluster: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "kubeconfig", interrupted)
+    name = f"fetched-{deleted}".lower()
+    wanted = ("--image", "bare", "--kubeconfig", str(tmp_path / "config"))
+    done = dayfly("cluster", "create", name, *wanted, *(["--delete-on-interrupt"] if deleted else []))
+    assert done.exit_code == 130, done.output
+    assert f"cluster {name} {'is being deleted' if deleted else 'goes on'}" in done.stderr
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.usefixtures("interrupt")
 def test_a_create_says_that_the_cluster_goes_on(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "slow-interrupted", "--image", "bare", "--ttl", "2h", "--wait")
     assert done.exit_code == 130, done.output
@@ -30,11 +81,13 @@ def test_a_create_says_that_the_cluster_goes_on(dayfly: Dayfly) -> None:
     assert dayfly("cluster", "show", "slow-interrupted").exit_code == 0
 
 
+@pytest.mark.usefixtures("interrupt")
 def test_delete_on_interrupt(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "slow-dropped", "--image", "bare", "--wait", "--delete-on-interrupt")
     assert (done.exit_code, done.stderr) == (130, "error [interrupted]: cluster slow-dropped is being deleted\n")
 
 
+@pytest.mark.usefixtures("interrupt")
 def test_a_command_that_follows_ends_without_a_traceback(dayfly: Dayfly) -> None:
     dayfly("cluster", "create", "slow-followed", "--image", "bare")
     done = dayfly("cluster", "events", "slow-followed", "--follow")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import typer
 from typer.testing import Result
 
+from dayfly import __version__ as dayfly_version
 from dayfly import errors
 from dayfly.cli import formatting
 from dayfly.cli.errors import explain
@@ -123,6 +126,29 @@ def test_a_shell_completes_commands(dayfly: Dayfly, monkeypatch: pytest.MonkeyPa
     assert "--install-completion" in dayfly("--help").stdout
 
 
+def test_hints_name_the_machine_where_the_command_helps(dayfly: Dayfly) -> None:
+    hints = {
+        error: explanation.hint
+        for error in (errors.EngineUnavailable("x"), errors.NotFound("x"), ApiError("engine_unavailable", 503, "x", {}))
+        if (explanation := explain(error)) is not None
+    }
+    assert list(hints.values()) == ["dayfly doctor", None, "run `dayfly doctor` on the server"]
+    asked = dayfly("cluster", "create", "demo", "--image", "nothing")
+    assert "hint" not in asked.stderr, "the server's sentence has it"
+
+
+def test_the_version_of_a_server_that_is_not_dayfly(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        monkeypatch.setenv("DAYFLY_URL", f"http://127.0.0.1:{other.server_port}")
+        shown = dayfly("version")
+        other.shutdown()
+    assert shown.exit_code == 0
+    client, server = shown.stdout.splitlines()
+    assert client == f"client  {dayfly_version}"
+    assert server.startswith("server  not known (http://127.0.0.1:")
+
+
 def test_version(dayfly: Dayfly) -> None:
     found = json.loads(dayfly("version", "--json").stdout)
     assert found["client"] == found["server"]
@@ -179,3 +205,9 @@ def test_what_is_no_duration(text: str) -> None:
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert formatting.format_duration(seconds) == text
+
+
+def test_evidence_without_trials_is_refused(dayfly: Dayfly) -> None:
+    refused = dayfly("doctor", "--keep-evidence", "somewhere")
+    assert refused.exit_code == 2
+    assert "only --full makes evidence" in refused.stderr

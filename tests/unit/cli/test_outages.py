@@ -11,7 +11,7 @@ from typer.testing import Result
 
 from dayfly.cli.errors import explain
 from dayfly.cli.progress.cluster import watch
-from dayfly.client import Client, Cluster, ClusterFailed, retries
+from dayfly.client import Client, Cluster, ClusterFailed, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 from tests.unit.client.test_lifetime import CLUSTER
 
@@ -48,7 +48,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "sync_pause", lambda _: None)
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda _: None)
 
 
 def watched(server: Server) -> Cluster:
@@ -79,3 +79,25 @@ def test_a_create_that_is_repeated_with_its_key(dayfly: Dayfly) -> None:
     assert json.loads(first.stdout)["id"] == json.loads(second.stdout)["id"]
     other = dayfly("cluster", "create", "other", "--image", "bare", "--idempotency-key", "ci-4711")
     assert other.stderr.startswith("error [idempotency_key_reused]: ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pool", "create", "keyed-pool", "--image", "bare", "--size", "0"),
+        ("template", "create", "--image", "bare"),
+        ("cluster", "checkpoint", "create", "to-keep", "saved"),
+        ("cluster", "reset", "to-reset"),
+    ],
+)
+def test_a_command_with_a_key_is_carried_out_once(dayfly: Dayfly, command: tuple[str, ...]) -> None:
+    if command[0] == "cluster":
+        # A name of its own: the cluster of the test before may still be on its way out.
+        name = next(word for word in command if word.startswith("to-"))
+        made = dayfly("cluster", "create", name, "--image", "bare", "--wait")
+        assert made.exit_code == 0, made.output
+    keyed = (*command, "--idempotency-key", f"key-{command[1]}-{len(command)}", "--json")
+    first, second = dayfly(*keyed), dayfly(*keyed)
+    assert (first.exit_code, second.exit_code) == (0, 0), second.output
+    for name in ("id", "name", "created_at", "generation"):
+        assert json.loads(first.stdout).get(name) == json.loads(second.stdout).get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,27 @@ def test_a_second_service_on_the_file_ends_at_once_and_the_first_serves_on(servi
     wait_until_it_answers(service)
 
 
+def test_a_taken_port_ends_the_service_before_anything_begins(service: Service) -> None:
+    port = service.environment["DAYFLY_LISTEN_PORT"]
+    with socket.create_server(("127.0.0.1", int(port))):
+        ended = service.cli("serve", timeout=REFUSED_SECONDS)
+    sentence = f"the API cannot listen on port {port} at 127.0.0.1 (DAYFLY_LISTEN_PORT, DAYFLY_LISTEN_ADDRESS)"
+    assert ended.stderr == f"error [ports_exhausted]: {sentence}: Address already in use\n"
+    assert (ended.returncode, ended.stdout) == (5, "")
+
+
+def test_the_log_says_where_the_api_listens_and_what_ends_it(service: Service) -> None:
+    first = service.start("serve")
+    wait_until_it_answers(service)
+    assert f"listens=127.0.0.1:{service.environment['DAYFLY_LISTEN_PORT']}" in first.log.read_text()
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    log = first.log.read_text()
+    assert log.index("stopping") < log.index("stopped")
+    assert "CTRL+C" not in log
+    assert "Shutting down" not in log, "uvicorn's lines know nothing of the worker"
+
+
 def test_a_killed_services_lock_is_no_hindrance(service: Service) -> None:
     first = service.start("serve")
     wait_until_it_answers(service)
@@ -80,7 +102,7 @@ def test_commands_of_the_operator_work_while_it_serves(service: Service) -> None
     told = service.cli("gc", "--dry-run")
     assert (told.returncode, told.stderr.splitlines()[0].split(":")[0]) == (8, "error [engine_unavailable]")
     examined = service.cli("doctor", "--json", timeout=120)
-    assert '"found": "SQLite: ' in examined.stdout, examined.stderr
+    assert '"found": "SQLite at ' in examined.stdout, examined.stderr
     assert "another process" in examined.stdout
 
 

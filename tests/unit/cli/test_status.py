@@ -21,6 +21,7 @@ def test_it_shows_who_uses_what(dayfly: Dayfly) -> None:
         assert words in shown.stdout
     found = json.loads(dayfly("status", "--output", "json").stdout)
     assert found["engine"]["error"] is None
+    assert dayfly("status", "--output", "name").stdout.strip() == found["instance"]
     assert "me" in {one["owner"] for one in found["owners"]}
 
 

@@ -9,33 +9,20 @@ import pytest
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.progress.resource import wait_for
-from dayfly.client import ApiError, Unreachable
+from dayfly.client import ApiError, Unreachable, sync_connection
 
 
-class Time:
-    """A clock that advances while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The present time, which advances by what is slept."""
+    now = [0.0]
+    monkeypatch.setattr("dayfly.client.retries.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
 
 
 def wait(look: Callable[[], str], timeout_seconds: float = 60.0) -> str:
-    time = Time()
-    return wait_for(
-        look,
-        lambda seen: seen == "ready",
-        str,
-        "template x",
-        timeout_seconds,
-        monotonic=time.monotonic,
-        sleep=time.sleep,
-    )
+    return wait_for(look, lambda seen: seen == "ready", str, "template x", timeout_seconds)
 
 
 def answers(*given: str | Exception) -> Callable[[], str]:
@@ -57,7 +44,15 @@ def test_each_change_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_outages_are_waited_out() -> None:
-    assert wait(answers(Unreachable("http://x", "gone"), ApiError("x", 503, "later", {}), "ready")) == "ready"
+    foreign = [ApiError("unexpected_answer", status, "no", {}) for status in (401, 403, 404, 429, 502)]
+    busy = ApiError("too_many_waits", 429, "later", {})
+    assert wait(answers(Unreachable("http://x", "gone"), *foreign, busy, "building", *foreign, "ready")) == "ready"
+
+
+def test_the_pauses_grow_and_are_what_the_server_asks_for(time: list[float]) -> None:
+    asked = ApiError("x", 503, "later", {}, retry_after_seconds=20)
+    assert wait(answers(Unreachable("x", "y"), Unreachable("x", "y"), Unreachable("x", "y"), asked, "ready")) == "ready"
+    assert time == [0.5 + 1 + 2 + 20]
 
 
 def test_a_refusal_is_raised() -> None:

@@ -33,7 +33,7 @@ async def async_client(url: str) -> AsyncIterator[AsyncClient]:
         yield opened
 
 
-def test_from_a_wish_to_nothing_left(client: Client) -> None:
+def test_from_a_request_to_nothing_left(client: Client) -> None:
     made = client.create("whole-life", image="k8s", workers=1, worker=SizeRequest(memory_mib=300), labels={"a": "b"})
     assert (made.workers.count, made.workers.memory_mib, made.labels) == (1, 300, {"a": "b"})
     ready = client.wait_ready("whole-life")

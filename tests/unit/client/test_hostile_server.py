@@ -10,7 +10,10 @@ import httpx
 import pytest
 import yaml
 
-from dayfly.client import ApiError, AsyncClient, Client, InvalidArgument
+from dayfly.cli.errors import explain
+from dayfly.client import ApiError, AsyncClient, Client, Cluster, ClusterFailed, InvalidArgument
+from dayfly.schemas.base import FROM_SERVER
+from tests.unit.client.test_lifetime import CLUSTER as ANSWER
 
 DATA = base64.b64encode(b"x" * 40).decode()
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -154,3 +157,29 @@ def test_a_token_never_travels_in_the_clear(url: str, monkeypatch: pytest.Monkey
 )
 def test_a_token_may_go_over_tls_and_loopback(url: str) -> None:
     Client(url, token="secret").close()
+
+
+@pytest.mark.parametrize("field", ["id", "name", "template", "pool"])
+@pytest.mark.parametrize(
+    "given", ["--help", "a b", "x; reboot", "$(id)", "`id`", "a\nb", "..", "", "\x1b[2J", "a" * 129]
+)
+def test_a_name_that_hints_would_print_as_a_command_is_refused(field: str, given: str) -> None:
+    answer = httpx.Response(200, json={"clusters": [{**ANSWER, field: given}]})
+    transport = httpx.MockTransport(lambda _: answer)
+    with Client(transport=transport) as client, pytest.raises(ApiError, match="not as Dayfly does"):
+        client.list()
+
+
+@pytest.mark.parametrize("given", ["--help", "Boot failed", "x]: all is well\n", ""])
+def test_a_code_is_a_code(given: str) -> None:
+    fault = {"code": given, "message": "x", "evidence": []}
+    answer = httpx.Response(200, json={"clusters": [{**ANSWER, "error": fault}]})
+    transport = httpx.MockTransport(lambda _: answer)
+    with Client(transport=transport) as client, pytest.raises(ApiError, match="not as Dayfly does"):
+        client.list()
+
+
+def test_the_name_of_a_text_is_one_argument_of_the_hint() -> None:
+    fault = {"code": "boot", "message": "x", "step": "boot", "evidence": ["boot/a; reboot"]}
+    failed = Cluster.model_validate({**ANSWER, "phase": "failed", "error": fault}, context=FROM_SERVER)
+    assert str(explain(ClusterFailed(failed))).endswith("hint: dayfly cluster evidence demo 'boot/a; reboot'")

@@ -112,6 +112,7 @@ def test_clusters_of_older_and_newer_servers() -> None:
     with Client(transport=transport) as client:
         old, new = client.get("demo"), client.get("demo")
     assert (old.purpose, old.generation, old.isolation, old.idle_seconds) == ("cluster", 1, "shared", None)
+    assert old.ports == ()
     assert (old.phase, new.phase, new.workers.count) == ("ready", "melting", 0)
 
 

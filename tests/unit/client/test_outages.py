@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx
 import pytest
 
-from dayfly.client import ApiError, AsyncClient, Client, ClusterFailed, Unreachable, retries
+from dayfly.client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    ClusterFailed,
+    Unreachable,
+    async_connection,
+    sync_connection,
+)
 from dayfly.client.waiting import unseen
 from tests.unit.client.test_lifetime import CLUSTER
 
@@ -63,8 +71,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def pause(seconds: float) -> None:
         made.append(seconds)
 
-    monkeypatch.setattr(retries, "sync_pause", made.append)
-    monkeypatch.setattr(retries, "async_pause", pause)
+    monkeypatch.setattr(sync_connection, "sync_pause", made.append)
+    monkeypatch.setattr(async_connection, "async_pause", pause)
     return made
 
 
@@ -91,7 +99,7 @@ async def test_an_asynchronous_wait_goes_on_too() -> None:
 def test_a_wait_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("dayfly.client.retries.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(retries, "sync_pause", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda seconds: now.__setitem__(0, now[0] + seconds))
 
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -112,6 +120,8 @@ def test_following_goes_on_over_outages() -> None:
     event = {"id": 1, "at": "2026-01-01T00:00:00Z", "type": "phase", "message": "ready", "cluster": CLUSTER["id"]}
     last = {"events": [], "next_after": 1, "phase": "deleted"}
     script = Script(
+        *outages(),
+        cluster(),
         httpx.Response(200, json={"events": [event], "next_after": 1, "phase": "ready"}),
         *outages(),
         httpx.Response(200, json=last),
@@ -137,6 +147,7 @@ class Breaking(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 def console_script() -> Script:
     return Script(
+        cluster(),
         httpx.Response(200, stream=Breaking(b"login: ", b"one\n")),
         *outages(),
         httpx.Response(200, text="boot\nlogin: one\ntwo\n"),
@@ -163,7 +174,7 @@ async def test_the_async_client_follows_a_console_over_outages() -> None:
 def test_following_a_console_ends_with_the_first_failure_and_dayflys_own_no(pauses: list[float]) -> None:
     with Client(transport=Script(httpx.ConnectError("refused")).transport) as client, pytest.raises(Unreachable):
         list(client.follow_console("demo", "node01"))
-    script = Script(httpx.Response(200, stream=Breaking(b"x")), problem(404, "not_found"))
+    script = Script(cluster(), httpx.Response(200, stream=Breaking(b"x")), problem(404, "not_found"))
     with Client(transport=script.transport) as client, pytest.raises(ApiError, match="not_found"):
         list(client.follow_console("demo", "node01"))
     assert len(pauses) == 1
@@ -233,25 +244,40 @@ async def test_the_async_client_repeats_a_create_with_the_callers_key() -> None:
     assert (len(script.requests), keys(script)) == (3, {"mine"})
 
 
-@pytest.mark.parametrize(
-    "last", [httpx.ReadTimeout("x"), problem(503, "shutting_down"), httpx.Response(502, html="<html>x</html>")]
-)
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda client: client.create_pool("p", image="bare", size=1),
-        lambda client: client.create_checkpoint("demo", "c"),
-        lambda client: client.reset("demo"),
-        lambda client: client.delete("demo"),
-    ],
-)
-def test_what_may_have_been_carried_out_is_not_repeated(
-    call: Callable[[Client], object], last: httpx.Response | httpx.TransportError
+LOST = [httpx.ReadTimeout("x"), problem(503, "shutting_down"), httpx.Response(502, html="<html>x</html>")]
+
+
+@pytest.mark.parametrize("last", LOST)
+def test_a_deletion_that_may_have_been_carried_out_is_not_repeated(
+    last: httpx.Response | httpx.TransportError,
 ) -> None:
+    """It names a cluster, and another one may have the name by then."""
     script = Script(problem(503, "engine_unavailable"), httpx.ConnectError("no"), last)
     with Client(transport=script.transport) as client, pytest.raises((Unreachable, ApiError)):
-        call(client)
+        client.delete("demo")
     assert not script.answers
+
+
+CALLS: dict[str, Callable[[Client, str | None], object]] = {
+    "pools": lambda client, key: client.create_pool("demo", image="bare", size=1, idempotency_key=key),
+    "templates": lambda client, key: client.create_template(image="bare", idempotency_key=key),
+    "checkpoints": lambda client, key: client.create_checkpoint("demo", "demo", idempotency_key=key),
+    "reset": lambda client, key: client.reset("demo", idempotency_key=key),
+}
+
+
+@pytest.mark.parametrize("last", LOST)
+@pytest.mark.parametrize("what", CALLS)
+def test_a_post_whose_answer_is_lost_is_repeated_with_its_key(
+    what: str, last: httpx.Response | httpx.TransportError
+) -> None:
+    for key in (None, "mine"):
+        script = Script(last, problem(409, "conflict"))
+        with Client(transport=script.transport) as client, pytest.raises(ApiError, match="conflict"):
+            CALLS[what](client, key)
+        assert {request.url.path.rpartition("/")[2] for request in script.requests} == {what}
+        assert (len(script.requests), len(keys(script))) == (2, 1)
+        assert key is None or keys(script) == {key}
 
 
 def test_every_post_has_a_key() -> None:

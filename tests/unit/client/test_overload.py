@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from dayfly.client import Client, retries
+from dayfly.client import Client, sync_connection
 from tests.unit.client.test_outages import Script, cluster, problem
 
 
@@ -14,7 +14,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which pauses advance."""
     time = [0.0]
     monkeypatch.setattr("dayfly.client.retries.time.monotonic", lambda: time[0])
-    monkeypatch.setattr(retries, "sync_pause", lambda seconds: time.__setitem__(0, time[0] + seconds))
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda seconds: time.__setitem__(0, time[0] + seconds))
     return time
 
 

@@ -98,7 +98,7 @@ def test_pools(client: Client) -> None:
     assert "kept-warm" in {one.name for one in client.pools()}
     assert [one.pool for one in client.list(owner="pools", purposes=["pool_member"])] == [made.id]
     taken = client.create("taken", image="bare", workers=1, worker=SIZE, owner="pools")
-    assert taken.phase == "ready"
+    assert client.wait_ready(taken.id).id == taken.id
     changed = client.change_pool("kept-warm", size=0, schedule=schedule, max_age_seconds=600)
     assert (changed.size, changed.schedule, changed.max_age_seconds) == (0, tuple(schedule), 600)
     assert client.delete_pool("kept-warm").id == made.id

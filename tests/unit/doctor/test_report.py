@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
+from dayfly.cli.progress.live import Console
 from dayfly.doctor import Check, Host
 from dayfly.doctor.full.evidence import Evidence
 from dayfly.doctor.full.examination import host_facts

@@ -11,7 +11,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Fault, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import INSUFFICIENT_CAPACITY, Period, Pool, pool_condition, surplus_members
-from dayfly.domain.template import template_key, without_wishes
+from dayfly.domain.template import template_key, without_caller_options
 from tests.support.specs import make_cluster, make_spec
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -112,11 +112,11 @@ def test_one_that_is_to_go_already_counts_no_more() -> None:
     assert going(pool(1), member(1, desired=Desired.ABSENT), member(2)) == []
 
 
-def test_a_shape_follows_the_image_and_no_wish_changes_the_key() -> None:
+def test_a_shape_follows_the_image_and_no_caller_option_changes_the_key() -> None:
     other = SPEC.model_copy(update={"image_id": "sha256:other"})
     assert other.shape != SPEC.shape
     asked = SPEC.model_copy(update={"labels": {"job": "1"}, "ttl_seconds": 60, "idle_seconds": 60, "restart": "never"})
-    assert without_wishes(asked) == SPEC
+    assert without_caller_options(asked) == SPEC
     assert template_key(asked, "me", "tcg", "a") == template_key(SPEC, "me", "tcg", "b")
     assert template_key(SPEC, "me", "kvm", "a") != template_key(SPEC, "me", "kvm", "b")
     assert template_key(SPEC, "me", "tcg", "") != template_key(SPEC, "you", "tcg", "")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.cluster.spec import ClusterSpec, PublishedPort
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.image import NodeSize
 from dayfly.domain.template import (
@@ -55,6 +55,7 @@ def test_what_shapes_a_cluster_makes_it_another_template(update: dict[str, objec
         {"idle_seconds": 60},
         {"restart": "never"},
         {"isolation": "strict"},
+        {"ports": (PublishedPort(name="web", node="node01", port=80),)},
         {"image": "another-tag-of-the-same"},
     ],
     ids=lambda update: next(iter(update)),

@@ -38,6 +38,8 @@ class Kitchen:
         self.fail: dict[str, BaseException] = {}
         self.hang = ""
         self.hanging = asyncio.Event()
+        self.waiting = asyncio.Event()
+        """A phase waits for another bake."""
 
     async def bake(self) -> str:
         return await module.bake(
@@ -45,10 +47,15 @@ class Kitchen:
             images=self.images,
             builder=self.images,
             cache_dir=self.cache,
-            report=self.progress.append,
+            report=self.report,
             verify=self.verify,
             clock=FakeClock(),
         )
+
+    def report(self, progress: Progress) -> None:
+        self.progress.append(progress)
+        if progress.state == "waiting":
+            self.waiting.set()
 
     async def verify(self, image_id: str, manifest: ImageManifest, progress: OnLine) -> None:
         await self.step("verify")
@@ -119,6 +126,22 @@ async def test_a_verified_image_gets_its_names_and_its_manifest(kitchen: Kitchen
     assert kitchen.states("verify") == ["running", "done"]
 
 
+async def test_a_bake_that_waited_for_another_says_what_runs_then(kitchen: Kitchen) -> None:
+    kitchen.hang = "disk"
+    first = asyncio.create_task(kitchen.bake())
+    await kitchen.hanging.wait()
+    kitchen.progress.clear()
+    second = asyncio.create_task(kitchen.bake())
+    await kitchen.waiting.wait()
+    kitchen.hang = ""
+    first.cancel()
+    await asyncio.wait({first})
+    await second
+    messages = [progress.message for progress in kitchen.progress if progress.phase == "image"]
+    assert messages[:2] == ["another bake of this recipe runs", "the phases before it run"]
+    assert kitchen.states("image") == ["waiting", "waiting", "running", "done"]
+
+
 async def test_the_second_bake_makes_nothing(kitchen: Kitchen) -> None:
     image_id = await kitchen.bake()
     kitchen.made.clear()
@@ -165,6 +188,12 @@ async def test_a_failing_phase_is_named_with_its_evidence_and_the_next_bake_goes
     assert kitchen.references() == set()
     await kitchen.bake()
     assert kitchen.references() == {FINAL, LATEST}
+
+
+async def test_a_call_that_took_too_long_is_a_sentence(kitchen: Kitchen) -> None:
+    kitchen.fail["base"] = TimeoutError()
+    with pytest.raises(BakeFailed, match=r"^phase base: a call within it took longer than its limit$"):
+        await kitchen.bake()
 
 
 async def test_a_bake_whose_verification_fails_leaves_the_former_image_in_its_place(kitchen: Kitchen) -> None:

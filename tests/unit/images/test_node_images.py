@@ -6,7 +6,7 @@ import pytest
 
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.drivers.interfaces import TransferProgress
-from dayfly.errors import BadName, DayflyError, EngineRefused, ImageMissing, NotANodeImage
+from dayfly.errors import BadName, EngineRefused, ImageMissing, NotANodeImage
 from dayfly.images.node_images import list_images, pull_image, push_image, resolve_image
 from dayfly.testing.fakes import FakeImages
 from tests.support.specs import make_manifest
@@ -106,19 +106,6 @@ async def test_a_reference_that_was_there_stays(images: FakeImages) -> None:
     await images.tag("dayfly/bare:latest", TARGET)
     await pull_image(images, TARGET, ignore)
     assert TARGET in (await images.inspect("dayfly/bare:latest")).references
-
-
-@pytest.mark.parametrize(
-    ("refusal", "kind"),
-    [(ImageMissing("dial tcp 10.0.0.5:22"), ImageMissing), (EngineRefused("10.0.0.5"), EngineRefused)],
-)
-async def test_the_engines_words_are_not_repeated(
-    images: FakeImages, refusal: DayflyError, kind: type[DayflyError]
-) -> None:
-    images.fail_next("inspect", refusal)
-    with pytest.raises(kind) as refused:
-        await resolve_image(images, "dayfly/bare:latest")
-    assert "10.0.0.5" not in refused.value.message
 
 
 async def test_a_push_that_fails_leaves_no_tag(images: FakeImages) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
+import pytest
 
 from dayfly.cli.progress.bake import BakeView
+from dayfly.cli.progress.live import Console
 from dayfly.cli.progress.transfer import TransferView
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.images.progress import Progress
@@ -39,6 +40,54 @@ def test_on_a_terminal_every_phase_has_one_line_with_what_it_said_last() -> None
             console.print(view.render())
     assert [line.split()[1] for line in capture.get().splitlines()] == ["base", "toolbox"]
     assert "exit code 25" in capture.get()
+
+
+def test_a_phase_that_waits_shows_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=100)
+    view = BakeView(console)
+    view.show(Progress("image", "waiting", 0.0, "another bake of this recipe runs"))
+    view.show(Progress("base", "done", 2.0))
+    now = 161.0
+    with console.capture() as capture:
+        console.print(view.render())
+    first, second = capture.get().splitlines()
+    assert "61.0 s  another bake of this recipe runs" in first
+    assert "2.0 s" in second
+
+
+@pytest.mark.parametrize("view", [BakeView, TransferView])
+def test_what_others_print_does_not_command_the_terminal(view: type[BakeView] | type[TransferView]) -> None:
+    output = io.StringIO()
+    shown = view(Console(file=output, width=100))
+    if isinstance(shown, BakeView):
+        shown.show(Progress("base", "running", 0.0, "\x1b[2J"))
+    else:
+        shown.show(TransferProgress("abc", "\x1b[2J"))
+    shown.console.print(shown.render())
+    assert output.getvalue().count("\\x1b[2J") == 2
+    assert "\x1b" not in output.getvalue()
+
+
+PULL = [
+    TransferProgress("latest", "Pulling from dayfly/bare"),
+    TransferProgress("a", "Downloading", 1_000_000, 4_000_000),
+    TransferProgress("b", "Downloading", 2_000_000, 6_000_000),
+    TransferProgress("a", "Download complete"),
+    TransferProgress("a", "Extracting", 1_000_000, 4_000_000),
+    TransferProgress("a", "Pull complete"),
+    TransferProgress("b", "Pull complete"),
+]
+
+
+def test_a_transfer_counts_the_bytes_that_are_here() -> None:
+    view = TransferView(Console(file=io.StringIO(), width=100))
+    seen = []
+    for progress in PULL:
+        view.show(progress)
+        seen.append(view.render().plain.partition(" MB")[0])
+    assert seen == ["Pulling from dayfly/bare", "1 of 4", "3 of 10", "6 of 10", "6 of 10", "6 of 10", "10 of 10"]
 
 
 def test_a_transfer_prints_each_layers_states_once() -> None:

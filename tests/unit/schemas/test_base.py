@@ -104,5 +104,11 @@ def test_the_contract_lists_known_values() -> None:
 
 
 def test_what_0_2_0_did_not_send_of_a_cluster() -> None:
-    assert ClusterSummary.absent_means == {"isolation": "shared", "purpose": "cluster", "generation": 1}
-    assert DryRun.absent_means == {"isolation": "shared"}
+    assert ClusterSummary.absent_means == {
+        "isolation": "shared",
+        "ports": (),
+        "purpose": "cluster",
+        "generation": 1,
+        "paused": False,
+    }
+    assert DryRun.absent_means == {"isolation": "shared", "ports": ()}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.domain.cluster.model import Purpose
-from dayfly.domain.cluster.network import ssh_forward_port
+from dayfly.domain.cluster.network import REGISTRY_PORT, ssh_forward_port
 from dayfly.domain.cluster.spec import Readiness
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
@@ -20,6 +22,7 @@ from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.interfaces import CommandResult, Drivers
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout, VmExited
 from dayfly.steps.guest.guest_seed import seed_file
+from dayfly.steps.guest.registry_names import RULE, RULES_DIR, registry_rules
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
@@ -99,6 +102,50 @@ async def test_a_fork_becomes_what_a_boot_of_its_cluster_would_be(lab: Lab) -> N
     assert lab.ssh.forgotten == [lab.ssh_port], "a connection to what was there before would only stay silent"
 
 
+async def test_a_fork_with_kubernetes_knows_its_registry_under_the_hosts_names(lab: Lab) -> None:
+    cluster = replace(lab.context.cluster, spec=make_spec(kubernetes=True))
+    context = replace(lab.context, cluster=cluster, advertised="lab.example")
+    await Personalize().apply(context)
+    await Personalize().apply(replace(context, cluster=replace(cluster, purpose=Purpose.TEMPLATE)))
+    (of_fork, of_template) = lab.given
+    port = lab.engine.containers[lab.context.topology.net.name].ports[REGISTRY_PORT]
+    rules = {path: text for path, text in unpacked(of_fork).items() if "containerd" in path}
+    assert set(rules) == {
+        f"etc/containerd/certs.d/{host}:{port}/hosts.toml" for host in ("localhost", "127.0.0.1", "lab.example")
+    }
+    assert {tomllib.loads(text.decode())["server"] for text in rules.values()} == {"http://registry:5000"}
+    with tarfile.open(fileobj=io.BytesIO(of_fork)) as opened:
+        members = opened.getmembers()
+    # The program in the guest makes no folder that is not named, and none after its file.
+    made = {"etc"}
+    for member in members:
+        parent = member.name.rpartition("/")[0]
+        assert parent in {"", "root", "root/.ssh", "etc/ssh"} | made
+        if member.isdir():
+            made.add(member.name)
+    assert "containerd" not in str(unpacked(of_template).keys())
+
+
+async def test_a_host_name_that_is_too_long_for_the_guests_program_has_no_rule(lab: Lab) -> None:
+    cluster = replace(lab.context.cluster, spec=make_spec(kubernetes=True))
+    for letters, rules in ((55, 3), (56, 2)):
+        context = replace(lab.context, cluster=cluster, advertised=f"{'a' * letters}.lab")
+        assert len(await registry_rules(context)) == rules
+        await Personalize().apply(context)
+        names = list(unpacked(lab.given.pop()))
+        assert all(len(name) < 100 for name in names), names
+
+
+def test_the_image_reaches_the_registry_as_the_rules_do() -> None:
+    role = Path(__file__).parents[3] / "provisioning" / "ansible" / "roles" / "containerd"
+    for text in ((role / "files" / "registry.toml").read_text(), RULE):
+        # containerd 1.6 refuses a file without the table.
+        assert tomllib.loads(text) == {"server": "http://registry:5000", "host": {}}
+    configured = tomllib.loads((role / "templates" / "config.toml.j2").read_text())
+    registry = configured["plugins"]["io.containerd.grpc.v1.cri"]["registry"]
+    assert registry == {"config_path": RULES_DIR}, "containerd refuses mirrors beside it"
+
+
 async def test_random_numbers_differ_each_time(lab: Lab) -> None:
     await Personalize().apply(lab.context)
     await Personalize().apply(lab.context)
@@ -107,7 +154,7 @@ async def test_random_numbers_differ_each_time(lab: Lab) -> None:
 
 
 async def test_what_another_cluster_left_in_its_memory_is_no_identity(lab: Lab) -> None:
-    lab.mark = "anothercluster\n"
+    lab.mark = "ssh-ed25519 of-another-cluster\n"
     assert not await Personalize().check(lab.context)
 
 
@@ -165,7 +212,7 @@ async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its
             await Personalize().apply(context)
     else:
         await Personalize().apply(context)
-    assert lab.mark == f"{context.cluster.id}\n"
+    assert lab.mark == f"{SECRETS.host_key.public}\n"
     assert await Personalize().check(context) is not is_logged_in_to
 
 

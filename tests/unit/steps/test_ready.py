@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster.boot_source import TEMPLATE
-from dayfly.drivers.interfaces import KubeNode
+from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
+from dayfly.domain.cluster.model import Purpose
+from dayfly.drivers.interfaces import ConfigMap, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.ready import Ready
+from dayfly.steps.step import StepContext
+from tests.support.clock import FakeClock
 from tests.support.kube_world import STARTED, World, context_of, said
+
+
+@dataclass(frozen=True)
+class SetClock:
+    """A clock whose wall time was set by `jump`; its monotonic time was not."""
+
+    of: FakeClock
+    jump: timedelta
+
+    def now(self) -> datetime:
+        return self.of.now() + self.jump
+
+    def monotonic(self) -> float:
+        return self.of.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.of.sleep(seconds)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +107,38 @@ async def test_a_node_that_flaps_is_waited_for_until_it_stays() -> None:
     assert not world.looks
 
 
+async def test_what_a_pool_member_reported_before_its_claim_does_not_count() -> None:
+    """Its container started 30 s ago; it was paused until the claim, 20 s ago."""
+    context, progress = context_of(World(nodes_now=(said("node01", renewed=25), said("node02", renewed=1))))
+    assert await Ready().check(context)
+    claimed = replace(context.cluster, created_at=context.clock.now() - timedelta(seconds=20))
+    context = replace(context, cluster=claimed)
+    assert not await Ready().check(context)
+    await Ready().apply(context)
+    assert "node01 has not reported since its start 20 s ago; it last reported 25 s ago: waiting again" in progress
+
+
+async def test_what_was_reported_before_the_pass_does_not_count() -> None:
+    """Its machines started 30 s ago, were paused, and went on 20 s ago, when the pass began."""
+    context, progress = context_of(World(nodes_now=(said("node01", renewed=25), said("node02", renewed=1))))
+    context = replace(context, began=context.clock.monotonic() - 20)
+    assert not await Ready().check(context)
+    await Ready().apply(context)
+    assert "node01 has not reported since its start 20 s ago; it last reported 25 s ago: waiting again" in progress
+
+
+@pytest.mark.parametrize("jump_hours", [2, -2])
+async def test_a_clock_that_is_set_makes_no_old_report_new_and_no_new_one_old(jump_hours: float) -> None:
+    def jumped(world: World) -> StepContext:
+        context, _ = context_of(world)
+        clock = SetClock(world.clock, timedelta(hours=jump_hours))
+        return replace(context, clock=clock, began=context.clock.monotonic() - STARTED)
+
+    assert await Ready().check(jumped(World()))
+    old = (said("node01", renewed=STARTED + 60), said("node02"))
+    assert not await Ready().check(jumped(World(nodes_now=old)))
+
+
 async def test_a_machine_that_was_never_started_is_not_ready() -> None:
     context, _ = context_of(World(never_started=True))
     assert not await Ready().check(context)
@@ -113,6 +166,14 @@ async def test_a_cluster_without_tokens_or_pods_is_not_ready(refused: str) -> No
         await Ready().apply(context)
 
 
+async def test_a_cluster_without_what_its_image_deploys_is_not_ready() -> None:
+    context, _ = context_of(World(path_not_ready=NotUsable("/dns/ready not ready")))
+    assert not await Ready().check(context)
+    with pytest.raises(NotUsable, match="/dns/ready not ready") as caught:
+        await Ready().apply(context)
+    assert {"kubelet/node01", "kubelet/node02"} <= caught.value.evidence.keys()
+
+
 async def test_ready_says_which_node_is() -> None:
     world = World()
     context, words = context_of(world)
@@ -125,8 +186,8 @@ async def test_the_agents_of_a_fork_say_its_boots() -> None:
     world = World(ssh_error=SshTimeout("nobody logs in to it yet"))
     context, _ = context_of(world)
     forked = replace(context, cluster=replace(context.cluster, origin=TEMPLATE))
-    assert await Ready().check(forked)
     await Ready().apply(forked)
+    assert await Ready().check(forked)
     assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
     assert world.ran == []
 
@@ -136,3 +197,43 @@ async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
     assert not await Ready().check(context)
     with pytest.raises(SshTimeout):
         await Ready().apply(context)
+
+
+@pytest.mark.parametrize("origin", [IMAGE, TEMPLATE])
+async def test_a_new_cluster_shows_its_registry_to_tools(origin: BootSource) -> None:
+    world = World(config_map=ConfigMap("kube-public", "local-registry-hosting", {"of": "its template"}))
+    context, _ = context_of(world)
+    context = replace(context, cluster=replace(context.cluster, origin=origin), advertised="lab.example")
+    assert not await Ready().check(context)
+    await Ready().apply(context)
+    assert await Ready().check(context)
+    assert world.config_map == ConfigMap(
+        "kube-public",
+        "local-registry-hosting",
+        {
+            "localRegistryHosting.v1": 'host: "lab.example:45000"\n'
+            'hostFromClusterNetwork: "registry:5000"\nhostFromContainerRuntime: "registry:5000"\n'
+        },
+    )
+
+    context, _ = context_of(World(config_map_refused=NotUsable("quota")))
+    with pytest.raises(NotUsable, match="quota"):
+        await Ready().apply(replace(context, cluster=replace(context.cluster, origin=origin)))
+
+
+@pytest.mark.parametrize("origin", [None, HIBERNATION, BootSource("checkpoint", "c")])
+async def test_a_cluster_that_goes_on_keeps_what_it_shows(origin: BootSource | None) -> None:
+    world = World()
+    context, _ = context_of(world)
+    context = replace(context, cluster=replace(context.cluster, origin=origin))
+    assert await Ready().check(context)
+    await Ready().apply(context)
+    assert world.config_map is None
+
+
+async def test_a_template_shows_no_registry_because_its_forks_have_other_ports() -> None:
+    world = World()
+    context, _ = context_of(world)
+    cluster = replace(context.cluster, origin=IMAGE, purpose=Purpose.TEMPLATE)
+    await Ready().apply(replace(context, cluster=cluster))
+    assert world.config_map is None

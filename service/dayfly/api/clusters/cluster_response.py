@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fastapi import Request
+
 from dayfly.api.clusters.presenter import show_cluster
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.long_poll import wait_for_cluster
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
 from dayfly.schemas.clusters import Cluster
+from dayfly.vocabulary import WaitFor
 
 
 async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
@@ -16,3 +20,12 @@ async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
     evidence = await services.store.clusters.evidence(cluster.id) if cluster.fault else {}
     place = (await queue_positions([cluster], services)).get(cluster.id, NOT_QUEUED)
     return show_cluster(cluster, steps, evidence.keys(), services.clock.now(), place)
+
+
+async def show_after(
+    request: Request, services: ApiServices, cluster: domain.Cluster, wait: WaitFor | None, timeout_seconds: float
+) -> Cluster:
+    """As show(), but with a `wait`, once it is met, can no longer be met, or timed out."""
+    if wait is not None:
+        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
+    return await show(cluster, services)

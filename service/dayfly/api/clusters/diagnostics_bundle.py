@@ -16,7 +16,6 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from dayfly.api.clusters.presenter import show_event
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster import model as domain
 from dayfly.schemas.clusters import Cluster, Event, Step
@@ -42,7 +41,7 @@ def records(cluster: Cluster, events: Sequence[domain.Event]) -> Mapping[str, by
     return {
         "cluster.json": cluster.model_dump_json(indent=2, exclude={"steps"}).encode(),
         "steps.json": TypeAdapter(tuple[Step, ...]).dump_json(cluster.steps, indent=2),
-        "events.json": TypeAdapter(list[Event]).dump_json([show_event(one) for one in events], indent=2),
+        "events.json": TypeAdapter(list[Event]).dump_json(list(map(Event.of, events)), indent=2),
     }
 
 

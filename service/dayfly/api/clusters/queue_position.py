@@ -15,7 +15,6 @@ from dayfly.api.queue_cache import QueuePosition
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.scheduling.fair_queue import admissible, outlook
-from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ async def queue_positions(clusters: Sequence[Cluster], services: ApiServices) ->
 
 async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
     try:
-        host = await services.lookups.bounded(_host(services))
+        host = await services.lookups.bounded(services.host_capacity())
     except EngineUnavailable as error:
         # Without the host's size admission waits, too. Clusters are still shown, without positions.
-        _log.warning("queue positions are unknown", code=error.code, reason=error.message)
+        _log.warning("queue positions are unknown", code=error.code, reason=error.for_operator)
         return {}
     store, offered = services.store, services.rules.offered(host)
     queue, past = await store.admission.queue(), await store.admission.past()
@@ -60,10 +59,6 @@ async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
         waiting.id: QueuePosition(position, start, start + making if start is not None and making is not None else None)
         for position, (waiting, start) in enumerate(served, start=1)
     }
-
-
-async def _host(services: ApiServices) -> Resources:
-    return await services.host_capacity()
 
 
 def _waits(cluster: Cluster) -> bool:

@@ -5,20 +5,17 @@ Not here: updates of an existing cluster (routes_update.py).
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.caller import require_caller
-from dayfly.api.clusters.cluster_response import show
-from dayfly.api.clusters.presenter import show_hold, show_spec, show_summary
+from dayfly.api.clusters.cluster_response import show, show_after
+from dayfly.api.clusters.presenter import show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
-from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import wait_for_cluster
+from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
 from dayfly.api.parameters import IdOrName, TheCluster, Timeout
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
@@ -28,13 +25,10 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.errors import InvalidRequest, NameTaken, NotFound
 from dayfly.schemas.cluster_requests import MAX_LABELS, MAX_OWNER, OWNER, ClusterRequest
 from dayfly.schemas.clusters import Cluster, ClusterList, DryRun
-from dayfly.store import IdempotencyKey, NewCluster
+from dayfly.store import NewCluster
 from dayfly.vocabulary import WaitFor
 
 router: Final = APIRouter(prefix="/v1/clusters", tags=["clusters"])
-
-_ADDED_FIELDS: Final = ("isolation", "idle_seconds")
-"""Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
 
 Wait = Annotated[
     WaitFor | None,
@@ -54,13 +48,12 @@ Wait = Annotated[
     responses={
         200: {"description": "With `dry_run`: the cluster that the request would create.", "model": DryRun},
         201: {
-            "description": "The cluster is ready: a claimed pool member, or the cluster of an earlier request with the "
-            "same key.",
+            "description": "The cluster of an earlier request with the same key, and it is ready.",
             "model": Cluster,
             "headers": {"Location": {"description": "The cluster's path.", "schema": {"type": "string"}}},
         },
         202: {
-            "description": "Accepted. The cluster waits in the queue, and is then provisioned.",
+            "description": "Accepted. The cluster waits in the queue, or was a pool member; it is then provisioned.",
             "headers": {"Location": {"description": "The cluster's path.", "schema": {"type": "string"}}},
         },
     },
@@ -71,19 +64,10 @@ async def create_cluster(
     response: Response,
     services: Services,
     dry_run: Annotated[bool, Query(description="Check the request without creating a cluster.")] = False,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[\x21-\x7e]+$",
-            description="A repeated request with the same key, owner and body returns the cluster of the first "
-            "request; with another body it is rejected (idempotency_key_reused).",
-        ),
-    ] = None,
+    idempotency_key: KeyHeader = None,
 ) -> Cluster | Response:
     """Create a cluster. The response does not wait for it: wait with `GET /v1/clusters/{cluster}?wait=ready`."""
-    key = IdempotencyKey(idempotency_key, _fingerprint(wanted), wanted.owner) if idempotency_key else None
+    key = key_of(idempotency_key, wanted, wanted.owner)
     if (
         key is not None
         and not dry_run
@@ -95,7 +79,7 @@ async def create_cluster(
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
     if dry_run:
         await _check_name_is_free(wanted.name, services)
-        shown = DryRun(name=wanted.name, owner=wanted.owner, hold=show_hold(hold), **dict(show_spec(spec)))
+        shown = DryRun.of(show_spec(spec), name=wanted.name, owner=wanted.owner, hold=hold)
         return Response(shown.model_dump_json(), media_type="application/json")
     factor = await services.lookups.bounded(_memory_factor(spec, wanted.owner, services))
     new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)
@@ -117,7 +101,7 @@ async def _accepted(cluster: domain.Cluster, response: Response, services: ApiSe
     if cluster.phase is Phase.READY and cluster.desired is Desired.PRESENT:
         response.status_code = 201
     if not created:
-        response.headers["Idempotency-Replayed"] = "true"
+        response.headers[REPLAYED] = "true"
     return await show(cluster, services)
 
 
@@ -180,9 +164,7 @@ async def get_cluster(
     request: Request, services: Services, cluster: TheCluster, wait: Wait = None, timeout_seconds: Timeout = 300.0
 ) -> Cluster:
     """Get a cluster, at once or when the `wait` condition is met."""
-    if wait is not None:
-        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
-    return await show(cluster, services)
+    return await show_after(request, services, cluster, wait, timeout_seconds)
 
 
 @router.delete("/{cluster}", operation_id="deleteCluster", status_code=202)
@@ -199,9 +181,7 @@ async def delete_cluster(
     if wait not in {None, "deleted"}:
         raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
     deleting = await services.store.updates.delete(cluster)
-    if wait is not None:
-        deleting = await wait_for_cluster(request, services, deleting, wait, timeout_seconds)
-    return await show(deleting, services)
+    return await show_after(request, services, deleting, wait, timeout_seconds)
 
 
 async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
@@ -212,13 +192,6 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
     except NotFound:
         return
     raise NameTaken(f"a cluster named {name} exists")
-
-
-def _fingerprint(wanted: ClusterRequest) -> str:
-    """A hash of the canonical request: independent of notation, equal to that of releases without _ADDED_FIELDS."""
-    added = {name for name in _ADDED_FIELDS if getattr(wanted, name) == ClusterRequest.model_fields[name].default}
-    canonical = json.dumps(wanted.model_dump(mode="json", exclude=added), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _parse_labels(pairs: list[str]) -> dict[str, str]:

@@ -6,13 +6,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 
-from dayfly.api.clusters.presenter import show_event
 from dayfly.api.dependencies import Services
 from dayfly.api.long_poll import MAX_SECONDS, hold
 from dayfly.api.parameters import TheCluster
+from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, Event
-from dayfly.schemas.clusters import EventList
+from dayfly.schemas.clusters import Event, EventList
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}/events", tags=["events"])
 
@@ -33,17 +32,17 @@ async def list_events(
 ) -> EventList:
     """List events of a cluster, oldest first. To follow, repeat with `after` = `next_after` and a `wait`."""
 
-    async def look() -> tuple[Cluster, tuple[Event, ...]]:
+    async def look() -> tuple[domain.Cluster, tuple[domain.Event, ...]]:
         # The cluster first: if the cluster is deleted, the second read includes its last event.
         current = await services.store.clusters.get(cluster.id)
         return current, await services.store.clusters.events(cluster.id, after=after, limit=limit)
 
-    def enough(seen: tuple[Cluster, tuple[Event, ...]]) -> bool:
+    def enough(seen: tuple[domain.Cluster, tuple[domain.Event, ...]]) -> bool:
         return bool(seen[1]) or seen[0].phase is Phase.DELETED
 
     current, events = await hold(request, services, cluster.id, look, enough, wait)
     return EventList(
-        events=tuple(show_event(event) for event in events),
+        events=tuple(map(Event.of, events)),
         next_after=events[-1].id if events else after,
         phase=current.phase,
     )

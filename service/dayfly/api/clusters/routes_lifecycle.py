@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.clusters.cluster_response import show
-from dayfly.api.dependencies import ApiServices, Services
-from dayfly.api.long_poll import wait_for_cluster
+from dayfly.api.clusters.cluster_response import show_after
+from dayfly.api.dependencies import Services
+from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.parameters import IdOrName, Timeout
-from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.checkpoints import ResetRequest
 from dayfly.schemas.clusters import Cluster
+from dayfly.store import CarriedOut
 from dayfly.vocabulary import WaitFor
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
@@ -37,11 +37,13 @@ _UntilHibernated = Annotated[
 @router.post("/reset", operation_id="resetCluster", status_code=202)
 async def reset_cluster(
     request: Request,
+    response: Response,
     services: Services,
     cluster: IdOrName,
     wanted: ResetRequest | None = None,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
+    idempotency_key: KeyHeader = None,
 ) -> Cluster:
     """Reset a ready cluster to its first ready state, or to one of its checkpoints. The body is optional.
 
@@ -51,10 +53,14 @@ async def reset_cluster(
     checkpoint cannot be restored, the cluster fails with `checkpoint_not_loaded`.
     """
     _check_wait(wait, "ready")
-    to = (wanted or ResetRequest()).to
+    wanted = wanted or ResetRequest()
+    to = wanted.to
     boot_source = IMAGE if to == "pristine" else BootSource("checkpoint", to.checkpoint)
-    resetting = await services.store.lifecycle.reset(cluster, boot_source)
-    return await _answer(request, services, resetting, wait, timeout_seconds)
+    try:
+        resetting = await services.store.lifecycle.reset(cluster, boot_source, key_of(idempotency_key, wanted))
+    except CarriedOut as first:
+        resetting = await replayed(response, services.store.clusters.get(str(first.use.cluster_id)))
+    return await show_after(request, services, resetting, wait, timeout_seconds)
 
 
 @router.post("/hibernate", operation_id="hibernateCluster", status_code=202)
@@ -71,7 +77,7 @@ async def hibernate_cluster(
     """
     _check_wait(wait, "hibernated")
     hibernating = await services.store.lifecycle.hibernate(cluster)
-    return await _answer(request, services, hibernating, wait, timeout_seconds)
+    return await show_after(request, services, hibernating, wait, timeout_seconds)
 
 
 @router.post("/resume", operation_id="resumeCluster", status_code=202)
@@ -89,17 +95,9 @@ async def resume_cluster(
     """
     _check_wait(wait, "ready")
     resuming = await services.store.lifecycle.resume(cluster)
-    return await _answer(request, services, resuming, wait, timeout_seconds)
+    return await show_after(request, services, resuming, wait, timeout_seconds)
 
 
 def _check_wait(wait: WaitFor | None, possible: WaitFor) -> None:
     if wait not in {None, possible}:
         raise InvalidRequest(f"wait: this request can be waited for with {possible!r} only")
-
-
-async def _answer(
-    request: Request, services: ApiServices, cluster: domain.Cluster, wait: WaitFor | None, timeout_seconds: float
-) -> Cluster:
-    if wait is not None:
-        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
-    return await show(cluster, services)

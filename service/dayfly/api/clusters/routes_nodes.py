@@ -111,7 +111,7 @@ async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, Machi
         except Internal:
             raise
         except (Failure, InfrastructureError) as error:
-            _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.message)
+            _log.info("a machine's memory is not known", cluster=cluster.id, node=node, reason=error.for_operator)
 
     try:
         async with asyncio.timeout(_MEMORY_SECONDS), asyncio.TaskGroup() as group:

@@ -5,6 +5,7 @@ Not here: whether the host can run it (capacity_check.py), and how long it may l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from dayfly.api.clusters.capacity_check import check_room
@@ -12,10 +13,10 @@ from dayfly.api.clusters.ttl import allowed_ttl
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster import naming
 from dayfly.domain.cluster.network import MAX_NODES
-from dayfly.domain.cluster.spec import ClusterSpec, Readiness
+from dayfly.domain.cluster.spec import ClusterSpec, PublishedPort, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
-from dayfly.schemas.cluster_requests import ClusterRequest, ShapeRequest, SizeRequest
+from dayfly.schemas.cluster_requests import ClusterRequest, PortRequest, ShapeRequest, SizeRequest
 from dayfly.vocabulary import CLUSTER_NAME
 
 MAX_DISK_GIB: Final = 16 * 1024
@@ -39,6 +40,7 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
             "restart": request.restart,
             "isolation": request.isolation,
             "idle_seconds": request.idle_seconds,
+            "ports": _ports(request.ports, shape),
         }
     )
 
@@ -68,6 +70,15 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
     )
     check_room(spec, await services.host_capacity(), services.rules)
     return spec
+
+
+def _ports(wanted: Sequence[PortRequest], shape: ClusterSpec) -> tuple[PublishedPort, ...]:
+    """Raises InvalidRequest where a node does not exist."""
+    for index, one in enumerate(wanted):
+        if shape.node(one.node) is None:
+            last = shape.nodes()[-1].name
+            raise InvalidRequest(f"ports.{index}.node: the cluster has no {one.node}: its nodes are node01 to {last}")
+    return tuple(PublishedPort(name=one.name, node=one.node, port=one.port) for one in wanted)
 
 
 def check_name(name: str, whose: Literal["cluster", "pool"]) -> None:

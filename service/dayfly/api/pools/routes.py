@@ -7,14 +7,14 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from dayfly.api.caller import require_caller
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
-from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.pools.presenter import read_schedule, show_pool
 from dayfly.domain import pool as domain
 from dayfly.errors import NotFound
 from dayfly.schemas.pools import Pool, PoolChangeRequest, PoolList, PoolRequest
-from dayfly.store import UNSET, NewPool, PoolChange
+from dayfly.store import UNSET, CarriedOut, NewPool, PoolChange
 
 router: Final = APIRouter(prefix="/v1/pools", tags=["pools"])
 
@@ -38,17 +38,26 @@ ThePool = Annotated[str, Depends(_id_or_name)]
         201: {"headers": {"Location": {"description": "The pool's path.", "schema": {"type": "string"}}}},
     },
 )
-async def create_pool(request: Request, wanted: PoolRequest, response: Response, services: Services) -> Pool:
+async def create_pool(
+    request: Request,
+    wanted: PoolRequest,
+    response: Response,
+    services: Services,
+    idempotency_key: KeyHeader = None,
+) -> Pool:
     """Create a pool. A missing template is built first; members follow as the host's resources allow.
 
-    A `POST /v1/clusters` of the pool's shape and owner claims a member and returns 201, unless the request has
-    `isolation: strict`. A member takes resources of the host like any cluster.
+    A `POST /v1/clusters` of the pool's shape and owner claims a member, unless the request has `isolation: strict`
+    or `ports`: the member gets new keys, goes on, and is ready when that was observed. A member takes resources of the
+    host like any cluster.
     """
-    check_name(wanted.name, "pool")
-    spec = await services.lookups.bounded(resolve_shape(wanted, services))
-    await require_caller(request)
-    made = await services.store.pools.create(
-        NewPool(
+    key = key_of(idempotency_key, wanted, wanted.owner)
+    try:
+        await services.store.idempotency_keys.require_new(key)
+        check_name(wanted.name, "pool")
+        spec = await services.lookups.bounded(resolve_shape(wanted, services))
+        await require_caller(request)
+        new = NewPool(
             name=wanted.name,
             owner=wanted.owner,
             spec=spec,
@@ -57,7 +66,9 @@ async def create_pool(request: Request, wanted: PoolRequest, response: Response,
             schedule=read_schedule(wanted.schedule),
             max_age_seconds=wanted.max_age_seconds,
         )
-    )
+        made = await services.store.pools.create(new, key)
+    except CarriedOut as first:
+        made = await replayed(response, services.store.pools.get(str(first.use.resource_id)))
     response.headers["Location"] = f"/v1/pools/{made.id}"
     return await _show(made, services)
 
@@ -65,7 +76,8 @@ async def create_pool(request: Request, wanted: PoolRequest, response: Response,
 @router.get("", operation_id="listPools")
 async def list_pools(services: Services) -> PoolList:
     """List all pools, by name."""
-    return PoolList(pools=tuple([await _show(pool, services) for pool in await services.store.pools.list()]))
+    members, now = await services.store.statistics.count_members(), services.clock.now()
+    return PoolList(pools=tuple(show_pool(pool, members, now) for pool in await services.store.pools.list()))
 
 
 @router.get("/{pool}", operation_id="getPool")
@@ -97,4 +109,4 @@ async def delete_pool(services: Services, pool: ThePool) -> Pool:
 
 
 async def _show(pool: domain.Pool, services: ApiServices) -> Pool:
-    return show_pool(pool, await services.store.pools.members(pool.id), services.clock.now())
+    return show_pool(pool, await services.store.statistics.count_members(), services.clock.now())

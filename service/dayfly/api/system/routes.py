@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from dayfly import __version__
 from dayfly.api.dependencies import ReadinessCheck, Services
-from dayfly.api.problems import RETRY_AFTER_SECONDS, FieldError, problem_response
+from dayfly.api.problems import FieldError, log_outage, problem_response
 from dayfly.errors import DayflyError
 from dayfly.schemas.system import Health, Readiness, Version
 
@@ -39,7 +39,6 @@ async def get_readiness(request: Request, services: Services) -> Readiness | Res
         "A dependency of the service does not work",
         "; ".join(f"{name}: {reason}" for name, reason in failures.items()),
         field_errors=[FieldError(location="check", path=name, detail=reason) for name, reason in failures.items()],
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
@@ -54,6 +53,7 @@ async def _failure(check: ReadinessCheck) -> str | None:
         async with asyncio.timeout(_CHECK_SECONDS):
             await check()
     except DayflyError as error:
+        log_outage(error)
         return error.message
     except TimeoutError:
         return f"no response within {_CHECK_SECONDS:.0f} s"

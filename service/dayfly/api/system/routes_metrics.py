@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Final, TypeVar
 
 from fastapi import APIRouter
@@ -22,9 +23,10 @@ from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.scheduling.fair_queue import Queue
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import DayflyError
-from dayfly.store import DEFAULT_OWNER, Usage
+from dayfly.store import DEFAULT_OWNER, MEMBER_STATES, Usage
 
 T = TypeVar("T")
+NewGauge = Callable[..., Gauge]
 
 router: Final = APIRouter(tags=["system"])
 
@@ -41,28 +43,22 @@ async def get_metrics(services: Services) -> PlainTextResponse:
     histograms are those of this process: scrape each process.
     """
     registry = CollectorRegistry()
+    gauge = partial(Gauge, registry=registry)
     statistics, admission = services.store.statistics, services.store.admission
     usage, held = await statistics.usage(), await admission.held()
-    _add_clusters(registry, usage, held)
-    _add_queue(registry, usage)
-    await _add_capacity(registry, services)
+    _add_clusters(gauge, usage, held)
+    _add_queue(gauge, usage)
+    await _add_capacity(gauge, services)
     valid, expired = await statistics.count_leases()
-    leases = Gauge("dayfly_leases", "Leases of workers on clusters, valid or expired.", ["state"], registry=registry)
+    leases = gauge("dayfly_leases", "Leases of workers on clusters, valid or expired.", ["state"])
     leases.labels("valid").set(valid)
     leases.labels("expired").set(expired)
-    members = Gauge(
-        "dayfly_pool_members",
-        "Members of a pool: ready, provisioning, failed, or deleting.",
-        ["pool", "state"],
-        registry=registry,
-    )
-    for labels, count in sorted((await statistics.count_members()).items()):
-        members.labels(*labels).set(count)
-    Gauge("dayfly_pools", "Pools.", registry=registry).set(len(await services.store.pools.list()))
-    templates = Gauge("dayfly_templates", "Templates, by phase.", ["phase"], registry=registry)
+    _add_pools(gauge, await statistics.count_members())
+    gauge("dayfly_pools", "Pools.").set(len(await services.store.pools.list()))
+    templates = gauge("dayfly_templates", "Templates, by phase.", ["phase"])
     for phase, number in (await statistics.count_templates()).items():
         templates.labels(phase.value).set(number)
-    Gauge("dayfly_forks", "Living forks of templates.", registry=registry).set(await statistics.count_forks())
+    gauge("dayfly_forks", "Living forks of templates.").set(await statistics.count_forks())
     text = generate_latest(registry) + generate_latest(metrics.REGISTRY)
     return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
@@ -74,17 +70,12 @@ async def _or_none(lookup: Awaitable[T]) -> T | None:
         return None
 
 
-def _add_clusters(registry: CollectorRegistry, usage: Sequence[Usage], held: Queue) -> None:
-    clusters = Gauge(
-        "dayfly_clusters",
-        "Living clusters, by owner and phase.",
-        ["owner", "phase"],
-        registry=registry,
-    )
+def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue) -> None:
+    clusters = gauge("dayfly_clusters", "Living clusters, by owner and phase.", ["owner", "phase"])
     reserved = {
-        "vcpus": Gauge("dayfly_reserved_vcpus", "Reserved vCPUs.", ["owner"], registry=registry),
-        "memory": Gauge("dayfly_reserved_memory_bytes", "Reserved memory.", ["owner"], registry=registry),
-        "disk": Gauge("dayfly_reserved_disk_bytes", "Reserved disk, without snapshots.", ["owner"], registry=registry),
+        "vcpus": gauge("dayfly_reserved_vcpus", "Reserved vCPUs.", ["owner"]),
+        "memory": gauge("dayfly_reserved_memory_bytes", "Reserved memory.", ["owner"]),
+        "disk": gauge("dayfly_reserved_disk_bytes", "Reserved disk, without snapshots.", ["owner"]),
     }
     totals: Counter[str] = Counter()
     for one in usage:
@@ -103,7 +94,7 @@ def _add_clusters(registry: CollectorRegistry, usage: Sequence[Usage], held: Que
         reserved["vcpus"].labels(owner).set(shares[owner].vcpus)
         reserved["memory"].labels(owner).set(shares[owner].memory_mib * 2**20)
         reserved["disk"].labels(owner).set(shares[owner].disk_gib * 2**30)
-    snapshots = Gauge("dayfly_snapshots_disk_bytes", "Disk of templates and checkpoints.", registry=registry)
+    snapshots = gauge("dayfly_snapshots_disk_bytes", "Disk of templates and checkpoints.")
     snapshots.set(held.saved_gib * 2**30)
 
 
@@ -113,20 +104,34 @@ def _shown_owners(totals: Mapping[str, int], held: Mapping[str, Resources]) -> S
     return {DEFAULT_OWNER, *ranked[: MAX_OWNERS - 1]}
 
 
-def _add_queue(registry: CollectorRegistry, usage: Sequence[Usage]) -> None:
-    queued = Gauge("dayfly_queue_clusters", "Clusters in the admission queue.", registry=registry)
+def _add_queue(gauge: NewGauge, usage: Sequence[Usage]) -> None:
+    queued = gauge("dayfly_queue_clusters", "Clusters in the admission queue.")
     queued.set(sum(one.waiting for one in usage))
-    oldest = Gauge(
+    oldest = gauge(
         "dayfly_queue_oldest_timestamp_seconds",
         "Unix time at which the first cluster of the queue was created; 0: the queue is empty.",
-        registry=registry,
     )
     first = min((one.waiting_since for one in usage if one.waiting_since is not None), default=None)
     oldest.set(0 if first is None else first.timestamp())
 
 
-async def _add_capacity(registry: CollectorRegistry, services: ApiServices) -> None:
-    up = Gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.", registry=registry)
+def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int]) -> None:
+    totals = Counter(dict.fromkeys(MEMBER_STATES, 0))
+    for (_, state), count in counts.items():
+        totals[state] += count
+    # The sum has samples without any pool, so that a rule on it never looks at nothing.
+    sums = gauge("dayfly_members", "Members of all pools: ready, provisioning, failed, or deleting.", ["state"])
+    for state, total in sorted(totals.items()):
+        sums.labels(state).set(total)
+    if not counts:
+        return  # the names of pools are not known in advance, and a metric without samples is not shown
+    members = gauge("dayfly_pool_members", "Members of a pool, as dayfly_members.", ["pool", "state"])
+    for labels, count in sorted(counts.items()):
+        members.labels(*labels).set(count)
+
+
+async def _add_capacity(gauge: NewGauge, services: ApiServices) -> None:
+    up = gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.")
     # In parallel: of an engine that hangs, each look-up takes half of the time that Prometheus waits.
     versions, capacity = await asyncio.gather(
         _or_none(services.lookups.bounded(services.engine_versions())),
@@ -141,9 +146,9 @@ async def _add_capacity(registry: CollectorRegistry, services: ApiServices) -> N
     for name, (vcpus, memory, disk) in amounts.items():
         unknown = "NaN while the host's size is unknown."
         cpus = "cpus" if name == "host" else "vcpus"
-        Gauge(f"dayfly_{name}_{cpus}", f"CPUs {texts[name]}; {unknown}", registry=registry).set(vcpus)
-        Gauge(f"dayfly_{name}_memory_bytes", f"Memory {texts[name]}; {unknown}", registry=registry).set(memory)
-        Gauge(f"dayfly_{name}_disk_bytes", f"Disk {texts[name]}; {unknown}", registry=registry).set(disk)
+        gauge(f"dayfly_{name}_{cpus}", f"CPUs {texts[name]}; {unknown}").set(vcpus)
+        gauge(f"dayfly_{name}_memory_bytes", f"Memory {texts[name]}; {unknown}").set(memory)
+        gauge(f"dayfly_{name}_disk_bytes", f"Disk {texts[name]}; {unknown}").set(disk)
 
 
 def _amounts(resources: Resources) -> tuple[float, float, float]:

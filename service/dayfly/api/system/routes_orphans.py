@@ -61,13 +61,12 @@ def _show(found: Sequence[domain.Orphan], following: str | None) -> OrphanList:
     return OrphanList(
         next_cursor=following,
         orphans=tuple(
-            Orphan(
+            Orphan.of(
+                one,
                 kind=one.resource.kind,
                 name=one.resource.name,
                 cluster=one.resource.cluster_id or None,
                 template=one.resource.template_id or None,
-                why=one.why,
-                error=one.error,
             )
             for one in found
         ),

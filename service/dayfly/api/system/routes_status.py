@@ -64,9 +64,11 @@ async def _host(services: ApiServices, reserved: Resources) -> HostStatus:
     try:
         capacity = await services.lookups.bounded(services.host_capacity())
     except DayflyError:
-        return HostStatus(capacity=None, offered=None, reserved=_show(reserved))
+        return HostStatus(capacity=None, offered=None, reserved=Capacity.of(reserved))
     return HostStatus(
-        capacity=_show(capacity), offered=_show(services.rules.offered(capacity)), reserved=_show(reserved)
+        capacity=Capacity.of(capacity),
+        offered=Capacity.of(services.rules.offered(capacity)),
+        reserved=Capacity.of(reserved),
     )
 
 
@@ -76,16 +78,15 @@ def _owner(name: str, callers: Sequence[Usage], reserved: Resources) -> OwnerSta
         owner=name,
         clusters=sum(one.clusters for one in own),
         waiting=sum(one.waiting for one in own),
-        reserved=_show(reserved),
+        reserved=Capacity.of(reserved),
     )
 
 
 async def _pools(services: ApiServices) -> tuple[PoolStatus, ...]:
     counted, now = await services.store.statistics.count_members(), services.clock.now()
     return tuple(
-        PoolStatus(
-            name=pool.name,
-            owner=pool.owner,
+        PoolStatus.of(
+            pool,
             desired_size=pool.desired_size(now),
             ready=counted.get((pool.name, "ready"), 0),
             provisioning=counted.get((pool.name, "provisioning"), 0),
@@ -99,11 +100,7 @@ async def _engine(services: ApiServices) -> EngineStatus:
     try:
         found = await services.lookups.bounded(services.engine_versions())
     except DayflyError as error:
-        _log.info("the engine is not known for a status", code=error.code, reason=error.message)
+        _log.info("the engine is not known for a status", code=error.code, reason=error.for_operator)
         # The engine's own words are in the log: this answer is for anybody.
         return EngineStatus(**{**_UNKNOWN, "error": f"the engine did not answer ({error.code})"})
     return EngineStatus(**found, error=None)
-
-
-def _show(resources: Resources) -> Capacity:
-    return Capacity(vcpus=resources.vcpus, memory_mib=resources.memory_mib, disk_gib=resources.disk_gib)

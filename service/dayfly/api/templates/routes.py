@@ -7,16 +7,16 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from dayfly.api.caller import require_caller
 from dayfly.api.clusters.spec_resolver import resolve_shape
-from dayfly.api.dependencies import ApiServices, Services
+from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.templates.presenter import show_template
 from dayfly.domain import template as domain
-from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
 from dayfly.schemas.templates import Template, TemplateList, TemplateRequest
+from dayfly.store import CarriedOut
 
 router: Final = APIRouter(prefix="/v1/templates", tags=["templates"])
 
@@ -47,7 +47,11 @@ TheTemplate = Annotated[domain.Template, Depends(_template)]
     },
 )
 async def create_template(
-    request: Request, wanted: TemplateRequest, response: Response, services: Services
+    request: Request,
+    wanted: TemplateRequest,
+    response: Response,
+    services: Services,
+    idempotency_key: KeyHeader = None,
 ) -> Template:
     """Create a template. When the template is ready, new clusters of its shape and owner are forks, ready in seconds.
 
@@ -55,10 +59,16 @@ async def create_template(
     ids. Each fork has its own SSH keys, machine ids and administrator's certificate. A cluster with `isolation: strict`
     is never a fork.
     """
-    spec = await services.lookups.bounded(resolve_shape(wanted, services))
-    key = await services.lookups.bounded(_key(spec, wanted.owner, services))
-    await require_caller(request)
-    template, created = await services.store.templates.create(spec, wanted.owner, key)
+    request_key = key_of(idempotency_key, wanted, wanted.owner)
+    try:
+        await services.store.idempotency_keys.require_new(request_key)
+        spec = await services.lookups.bounded(resolve_shape(wanted, services))
+        key = await services.lookups.bounded(services.template_key_of(spec, wanted.owner))
+        await require_caller(request)
+        template, created = await services.store.templates.create(spec, wanted.owner, key, request_key)
+    except CarriedOut as first:
+        template = await replayed(response, services.store.templates.get(str(first.use.resource_id)))
+        created = template.created_at == first.use.at
     if not created:
         response.status_code = 200
     response.headers["Location"] = f"/v1/templates/{template.id}"
@@ -94,10 +104,6 @@ async def delete_template(services: Services, response: Response, template: TheT
     if template_now.phase is TemplatePhase.RETIRED:
         response.status_code = 200
     return await _show(template_now, services)
-
-
-async def _key(spec: ClusterSpec, owner: str, services: ApiServices) -> str:
-    return await services.template_key_of(spec, owner)
 
 
 async def _show(template: domain.Template, services: ApiServices) -> Template:

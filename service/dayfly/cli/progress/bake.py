@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from dayfly.cli.progress.live import LiveView, draws
+from dayfly.cli.formatting import printable
+from dayfly.cli.progress.live import Console, LiveView, draws
 from dayfly.images.progress import PhaseState, Progress
 
 _MARKS: Final[dict[PhaseState, tuple[str, str]]] = {
@@ -48,9 +49,9 @@ class BakeView(LiveView):
 
 
 def _elapsed(seen: _Seen) -> float:
-    """A phase's seconds so far: the reported seconds, and of a running phase the time since the report."""
-    running = seen.progress.state == "running"
-    return seen.progress.seconds + (time.monotonic() - seen.at if running else 0.0)
+    """A phase's seconds so far: the reported seconds, and of a phase that is not over the time since the report."""
+    over = seen.progress.state not in {"running", "waiting"}
+    return seen.progress.seconds + (0.0 if over else time.monotonic() - seen.at)
 
 
 def _line(progress: Progress, seconds: float) -> Text:
@@ -58,5 +59,5 @@ def _line(progress: Progress, seconds: float) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{mark} {progress.phase:<24}", style)
     line.append(f"{seconds:7.1f} s  " if progress.state != "cached" else " " * 11)
-    line.append(progress.message or progress.state, "dim" if progress.state != "failed" else style)
+    line.append(printable(progress.message) or progress.state, "dim" if progress.state != "failed" else style)
     return line

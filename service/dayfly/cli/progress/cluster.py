@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -19,10 +19,11 @@ from dayfly.cli.cluster_output import lifetime, phase
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration, printable
-from dayfly.cli.progress.live import draws
+from dayfly.cli.progress.live import Console, draws
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
-from dayfly.client.retries import Backoff, sync_retry
-from dayfly.client.waiting import is_over, longest_hold
+from dayfly.client.retries import Backoff
+from dayfly.client.sync_connection import sync_retry
+from dayfly.client.waiting import is_over, is_paused, longest_hold
 from dayfly.vocabulary import WaitFor
 
 _ASK_AGAIN_SECONDS: Final = 20.0
@@ -61,12 +62,6 @@ def interrupted(cluster: Cluster) -> CommandError:
 def _watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
     if not is_over(cluster, wanted):
         cluster = _follow(client, cluster, wanted, timeout_seconds)
-    elif cluster.phase == "ready":
-        # A claimed pool member is `ready` before its VMs are resumed: the server waits for the resume.
-        hold_seconds = min(timeout_seconds, longest_hold(cluster))
-        cluster = sync_retry(
-            Backoff(timeout_seconds), partial(client.get, cluster.id, wait=wanted, timeout_seconds=hold_seconds)
-        )
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
     if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
@@ -92,14 +87,18 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
             if not over and remaining <= 0:
                 raise WaitTimeout(cluster, wanted, timeout_seconds)
             hold_seconds = 0.0 if over else min(remaining, _ASK_AGAIN_SECONDS, longest_hold(cluster))
-            news = sync_retry(backoff, partial(client.events, cluster.id, after=last, wait_seconds=hold_seconds))
+            # The end of a pause is no event: the server holds the look instead.
+            paused = is_paused(cluster)
+            news_seconds = 0.0 if paused else hold_seconds
+            news = sync_retry(backoff, partial(client.events, cluster.id, after=last, wait_seconds=news_seconds))
             for event in news.events:
                 display.event(event)
             if over:
                 return cluster
             last = news.next_after
             client.heartbeat_while_waiting(cluster)
-            cluster = sync_retry(backoff, look)
+            held = partial(client.get, cluster.id, wait=wanted, timeout_seconds=hold_seconds)
+            cluster = sync_retry(backoff, held if paused else look)
 
 
 def format_event(event: Event, since: datetime) -> str:

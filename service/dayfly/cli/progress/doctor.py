@@ -9,11 +9,11 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.progress.live import LiveView, draws
+from dayfly.cli.formatting import printable
+from dayfly.cli.progress.live import Console, LiveView, draws
 from dayfly.doctor.full.report import Report, TrialResult
 
 _STYLES: Final = {"ok": "green", "failed": "bold red", "not run": "yellow"}
@@ -46,7 +46,7 @@ class TrialView(LiveView):
         self._trial = ""
         code = f"[{result.code}] " if result.code and result.verdict == "failed" else ""
         line = Text(f"{result.verdict:<8}", _STYLES[result.verdict])
-        line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{result.detail}", "default")
+        line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{printable(result.detail)}", "default")
         self.tell(line)
 
     def tell(self, text: Text) -> None:
@@ -59,7 +59,7 @@ class TrialView(LiveView):
             return Text("")
         elapsed = time.monotonic() - self._began
         line = Text(f"•       {self._trial:<22}{elapsed:7.1f} s  ", "cyan", no_wrap=True, overflow="ellipsis")
-        return line.append(self._message, "dim")
+        return line.append(printable(self._message), "dim")
 
 
 def render_report(report: Report, console: Console) -> None:
@@ -74,7 +74,7 @@ def render_report(report: Report, console: Console) -> None:
     for trial in report.trials:
         code = f"[{trial.code}] " if trial.code and trial.verdict == "failed" else ""
         seconds = f"{trial.seconds:.1f}" if trial.verdict != "not run" else "-"
-        detail = Text(f"{code}{trial.detail}")
+        detail = Text(f"{code}{printable(trial.detail)}")
         table.add_row(trial.name, Text(trial.verdict, _STYLES[trial.verdict]), Text(seconds, justify="right"), detail)
     console.print(table)
     passed = sum(trial.verdict == "ok" for trial in report.trials)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console, RenderableType
+import rich.console
+from rich.console import RenderableType
 from rich.live import Live
+from rich.segment import Segment
+
+from dayfly.cli.formatting import printable
+
+
+class Console(rich.console.Console):
+    """Draws text as it is: no markup, no emoji, no control characters in it."""
+
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def draws(console: Console) -> bool:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from rich.console import Console
 from rich.text import Text
 
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration
-from dayfly.cli.progress.live import LiveView, draws
-from dayfly.client import ApiError, Unreachable
+from dayfly.cli.progress.live import Console, LiveView, draws
+from dayfly.client import sync_connection
+from dayfly.client.retries import Backoff
 
 T = TypeVar("T")
 
@@ -26,16 +26,13 @@ def wait_for(
     state: Callable[[T], str],
     what: str,
     timeout_seconds: float,
-    *,
-    monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Look until `is_over`, and show `state` on standard error. Outages of the server are waited out.
+    """Look until `is_over`, and show `state` on standard error. Outages and foreign answers are waited out.
 
     Raises CommandError after `timeout_seconds`, and on Ctrl-C.
     """
     try:
-        return _wait_for(look, is_over, state, what, timeout_seconds, monotonic, sleep)
+        return _wait_for(look, is_over, state, what, timeout_seconds)
     except KeyboardInterrupt as error:
         raise CommandError("interrupted", f"{what} goes on", exit_code=ExitCode.INTERRUPTED) from error
 
@@ -46,28 +43,18 @@ def _wait_for(
     state: Callable[[T], str],
     what: str,
     timeout_seconds: float,
-    monotonic: Callable[[], float],
-    sleep: Callable[[float], None],
 ) -> T:
-    began = monotonic()
+    backoff = Backoff(timeout_seconds)
     with _StateView(Console(stderr=True), what) as view:
         while True:
-            try:
-                seen = look()
-            except (Unreachable, ApiError) as error:
-                if isinstance(error, ApiError) and error.status < 500:
-                    raise
-                if monotonic() - began >= timeout_seconds:
-                    raise
-                view.show(str(error))
-            else:
-                view.show(state(seen))
-                if is_over(seen):
-                    return seen
-                if monotonic() - began >= timeout_seconds:
-                    detail = f"{what} is {state(seen)}, after {timeout_seconds:.0f} s"
-                    raise CommandError("wait_timeout", detail, "the server continues", exit_code=ExitCode.TIMEOUT)
-            sleep(min(_PAUSE_SECONDS, max(0.0, timeout_seconds - (monotonic() - began))))
+            seen = sync_connection.sync_retry(backoff, look)
+            view.show(state(seen))
+            if is_over(seen):
+                return seen
+            if backoff.remaining <= 0:
+                detail = f"{what} is {state(seen)}, after {timeout_seconds:.0f} s"
+                raise CommandError("wait_timeout", detail, "the server continues", exit_code=ExitCode.TIMEOUT)
+            sync_connection.sync_pause(min(_PAUSE_SECONDS, backoff.remaining))
 
 
 class _StateView(LiveView):

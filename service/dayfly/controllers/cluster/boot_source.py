@@ -32,7 +32,8 @@ class BootSources:
     async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
         """Begin an admitted cluster: from its hibernation, as a fork, or from its image.
 
-        With its secrets, where they are new. Raises LeaseLost, EngineUnavailable.
+        A claimed pool member is a fork whose machines wait, paused. With its secrets, where they are new. Raises
+        LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
@@ -46,7 +47,11 @@ class BootSources:
             if not isinstance(forked, str):
                 return forked
             why = forked
+            # Proves the lease before anything is removed.
             await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {why}"))
+            if cluster.template_id is not None:
+                # Its machines waited in a pool, and cannot go on without a template.
+                await remove_everything(self.context.drivers.engine, cluster.id)
         # Only now: a fork has other secrets, and these take a while to make.
         secrets = self.context.new_secrets(cluster)
         begun = await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own, not_forked=why)
@@ -57,15 +62,15 @@ class BootSources:
         cluster, store = claim.cluster, self.context.store
         words = "its pristine state" if to == IMAGE else f"checkpoint {to.name}"
         await store.status.append_event(claim, NewEvent("cluster.reset", f"goes back to {words}"))
-        if to == IMAGE and cluster.template_id is not None and cluster.purpose is not Purpose.TEMPLATE:
+        own, why = cluster.template_id, None
+        if to == IMAGE and own is not None and cluster.purpose is not Purpose.TEMPLATE:
             try:
-                fresh = await store.provisioning.begin(claim, TEMPLATE, template_id=cluster.template_id, reset=True)
+                return _of(claim, await store.provisioning.begin(claim, TEMPLATE, template_id=own, reset=True))
             except Conflict as conflict:
-                _log.info("reset from the image", cluster=cluster.id, reason=conflict.message)
-            else:
-                return _of(claim, fresh)
+                why = conflict.message
+                await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {why}"))
         # It keeps its template: the disks of its checkpoints are overlays of the template's.
-        return _of(claim, await store.provisioning.begin(claim, to, template_id=cluster.template_id, reset=True))
+        return _of(claim, await store.provisioning.begin(claim, to, template_id=own, not_forked=why, reset=True))
 
     async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
         """Provision from another boot source after `error` in `step`; where there is none, the error of the cluster.
@@ -92,20 +97,20 @@ class BootSources:
         await store.status.save_evidence(
             claim, {f"{origin.kind}/{name}": text for name, text in error.evidence.items()}
         )
+        own, why = cluster.template_id, f"its fork failed: {error.message}"
         if cluster.ready_at is not None:
-            return _of(claim, await store.provisioning.begin(claim, IMAGE, template_id=cluster.template_id, reset=True))
+            fresh = await store.provisioning.begin(claim, IMAGE, template_id=own, not_forked=why, reset=True)
+            return _of(claim, fresh)
         await remove_everything(self.context.drivers.engine, cluster.id)
-        secrets, why = self.context.new_secrets(cluster), f"its fork failed: {error.message}"
+        secrets = self.context.new_secrets(cluster)
         return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, not_forked=why))
 
     async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | str:
         """A string says why it cannot be a fork."""
-        cluster, store = claim.cluster, self.context.store
-        if cluster.purpose is Purpose.VERIFICATION:
-            template_id = cluster.template_id
-        elif cluster.spec.isolation == "strict":
-            return "its isolation is strict"
-        else:
+        cluster, store, template_id = claim.cluster, self.context.store, claim.cluster.template_id
+        if template_id is None:
+            if cluster.spec.isolation == "strict":
+                return "its isolation is strict"
             try:
                 key = await self.context.template_key(cluster.spec, cluster.owner)
             except (Failure, InvalidRequest) as error:
@@ -115,8 +120,8 @@ class BootSources:
             if found is None:
                 return why_not_forked(cluster.spec, cluster.owner, key, await store.templates.list())
             template_id = found.id
-        secrets = None if template_id is None else await store.templates.secrets(template_id)
-        if template_id is None or secrets is None:
+        secrets = await store.templates.secrets(template_id)
+        if secrets is None:
             return f"template {template_id} was retired"
         own = fork_secrets(secrets, self.context.clock.now())
         try:
@@ -125,7 +130,9 @@ class BootSources:
             if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is retiring, and this cluster with it
             return conflict.message
-        await store.status.append_event(claim, NewEvent("cluster.forked", f"becomes a fork of template {template_id}"))
+        if cluster.template_id is None or cluster.purpose is Purpose.VERIFICATION:
+            words = f"becomes a fork of template {template_id}"
+            await store.status.append_event(claim, NewEvent("cluster.forked", words))
         return _of(claim, fresh), own
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:

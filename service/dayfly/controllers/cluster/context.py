@@ -85,7 +85,8 @@ class ClusterContext:
         return {port: Endpoint(self.installation.advertised, where.port) for port, where in bound.items()}
 
     def step_contexts(self, cluster: Cluster, secrets: ClusterSecrets) -> ContextFactory:
-        """A factory of contexts for this cluster's steps."""
+        """A factory of contexts for one pass over this cluster's steps, which begins now."""
+        began = self.clock.monotonic()
 
         async def context(planned: PlannedStep, progress: Callable[[str], None]) -> StepContext:
             accelerator = await self.accelerator(cluster.spec.image_id)
@@ -98,7 +99,9 @@ class ClusterContext:
                 accelerator=accelerator,
                 clock=self.clock,
                 progress=progress,
+                advertised=self.installation.advertised,
                 node=None if planned.node is None else cluster.spec.nodes()[planned.node - 1],
+                began=began,
             )
 
         return context

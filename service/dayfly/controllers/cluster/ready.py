@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.finalize import Finalizer
 from dayfly.controllers.cluster.outcome import Done, Outcome, Provision, RequeueAfter
@@ -44,6 +45,7 @@ class ReadyController:
     context: ClusterContext
     finalizer: Finalizer
     recovery: Recovery
+    boot_sources: BootSources
     snapshots: Snapshots
     retry_policy: RetryPolicy
 
@@ -65,8 +67,6 @@ class ReadyController:
         # First: paused machines do not answer, and would count as damaged.
         if claim.cluster.purpose is not Purpose.POOL_MEMBER and await self._is_paused(claim.cluster):
             claim = await self.snapshots.resume(claim)
-            if claim.cluster.phase is not Phase.READY:
-                return Provision(claim)
         cluster = claim.cluster
         if must_stop(cluster, claim.at) and (end := expiry(cluster)) is not None:
             return await self.finalizer.fail(claim, Expired(f"{end.story}; a hold keeps its machines, stopped"))
@@ -111,7 +111,7 @@ class ReadyController:
             await self.snapshots.checkpoint(claim, due[0])
             return RequeueAfter(0.0)
         if cluster.reset_to is not None:
-            return Provision(await self.snapshots.boot_sources.reset(claim, cluster.reset_to))
+            return Provision(await self.boot_sources.reset(claim, cluster.reset_to))
         match cluster.purpose:
             case Purpose.TEMPLATE:
                 return await self._template(claim)
@@ -197,7 +197,7 @@ class ReadyController:
             packets = await packets_from_outside(self.context.drivers.engine, self.context.topology(cluster))
         except CommandFailed as error:
             # Unknown until the next look.
-            _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.message)
+            _log.warning("traffic cannot be counted", cluster=cluster.id, reason=error.for_operator)
             return RequeueAfter(idle / IDLE_LOOKS)
         if packets is None:
             _log.warning("traffic cannot be counted: the cluster never counts as idle", cluster=cluster.id)

@@ -97,7 +97,9 @@ class Reconciler:
                     raise DependencyLost(
                         StepFailed(done, ContainerExited("the network's container ended: no port is published"))
                     )
-                await store.status.set_endpoints(claim, endpoints)
+                if endpoints != cluster.endpoints:
+                    # A claimed member keeps the ports that it had in the pool.
+                    await store.status.set_endpoints(claim, endpoints)
 
         try:
             if new is None:

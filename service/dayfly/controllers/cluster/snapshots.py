@@ -1,28 +1,31 @@
 """Takes snapshots of ready clusters: as a template, as a checkpoint, or for hibernation. Machines are paused meanwhile.
 
-The record says `paused` before the first machine is paused, until all run again with correct clocks. So a worker may
-die at any instruction, and setting a clock may fail: the next pass finds a paused cluster, resumes it, and starts
-again.
+The record says `paused` before the first machine is paused, until all run again with correct clocks, and the Kubernetes
+of a caller's cluster was seen to be ready since. So a worker may die at any instruction, and setting a clock may fail:
+the next pass finds a paused cluster, resumes it, and starts again.
 Not here: when a snapshot is taken (ready.py), and how it is restored (steps/restore.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import structlog
 
-from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
-from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
-from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, NewEvent
-from dayfly.errors import DayflyError, Failure, InvalidRequest
+from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE, BootSource
+from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
+from dayfly.domain.cluster.provisioning_plan import PlannedStep, wants_kubernetes
+from dayfly.errors import DayflyError, Failure, InvalidRequest, StepTimeout
+from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.guest.quiesce import quiesce
 from dayfly.steps.guest.wait_idle import wait_idle
+from dayfly.steps.ready import Ready
 from dayfly.steps.vm import snapshot_files
 from dayfly.steps.vm.pause_resume import ResumeResult, pause_all, resume_all, stop_paused
 from dayfly.store import Claim
@@ -34,7 +37,7 @@ _LEASE_SECONDS: Final = 11.0
 """Longer than the pause between two renewals of a node's lease: a fork's kubelets renew theirs at once, and the fork is
 ready as soon as they have (steps/ready.py)."""
 _MIB: Final = 1 << 20
-_CLOCK_EVENTS: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "cluster.claimed", "phase"})
+_CLOCK_EVENTS: Final = frozenset({"cluster.resumed", "cluster.checkpoint", "phase"})
 """Events after which late clocks have another cause than before."""
 _SOONEST_SECONDS: Final = 5.0
 _LATEST_SECONDS: Final = 300.0
@@ -46,14 +49,13 @@ class Snapshots:
     """Every method may raise LeaseLost and InfrastructureError."""
 
     context: ClusterContext
-    boot_sources: BootSources
 
     async def resume(self, claim: Claim) -> Claim:
-        """Resume paused machines, and set their clocks.
+        """Resume paused machines, set their clocks, and wait until their Kubernetes is ready.
 
-        Machines that cannot be resumed are stopped, and recovery.py boots them from their disks; a cluster from a pool
-        that was never resumed is reset instead. The record says `paused` until all machines run with correct clocks;
-        the cluster is due again in seconds_until_clocks().
+        Machines that cannot be resumed are stopped, and recovery.py boots them from their disks. The record says
+        `paused` until all machines run with correct clocks and are ready; otherwise the cluster is due again in
+        seconds_until_clocks().
         """
         context = self.context
         began = context.clock.monotonic()
@@ -61,7 +63,10 @@ class Snapshots:
         if resumed.stuck is not None:
             return await self._stuck(claim, resumed.stuck)
         if resumed.late is not None:
-            return await self._late(claim, resumed.late)
+            return await self._late(claim, resumed.late, "a clock cannot be set yet")
+        if (problem := await self._not_ready(claim)) is not None:
+            await context.store.status.save_evidence(claim, problem.evidence)
+            return await self._late(claim, problem, "the cluster is not ready again")
         seconds = round(context.clock.monotonic() - began, 3)
         await context.store.status.append_event(
             claim, NewEvent("cluster.resumed", "its machines are resumed", seconds=seconds)
@@ -69,7 +74,7 @@ class Snapshots:
         return replace(claim, cluster=await context.store.provisioning.set_paused(claim, paused=False))
 
     async def seconds_until_clocks(self, claim: Claim) -> float:
-        """The back-off before late clocks are set again: the time since the first attempt, within bounds."""
+        """The back-off before a resumed cluster is completed: the time since the first attempt, within bounds."""
         since = await self._late_since(claim.cluster)
         late = 0.0 if since is None else (claim.at - since).total_seconds()
         return min(max(late, _SOONEST_SECONDS), _LATEST_SECONDS)
@@ -103,7 +108,7 @@ class Snapshots:
     async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
         """Take it, or (phase deleting) remove it. One that fails leaves no record; the events give the reason.
 
-        Afterwards machines may be paused, or clocks late: then the record says `paused`.
+        Afterwards machines may be paused, clocks late, or nodes not seen since: then the record says `paused`.
         """
         origin = BootSource("checkpoint", checkpoint.name)
         if checkpoint.phase is CheckpointPhase.DELETING:
@@ -118,7 +123,7 @@ class Snapshots:
             await self._try_discard(claim.cluster, origin)
             await self.context.store.checkpoints.gone(claim, checkpoint.name)
             return
-        if await self._resume_all(claim.cluster) == ResumeResult():
+        if await self._resume_all(claim.cluster) == ResumeResult() and not _must_be_seen(claim.cluster):
             await self.context.store.provisioning.set_paused(claim, paused=False)
         seconds = round(self.context.clock.monotonic() - began, 3)
         words = f"checkpoint {checkpoint.name} is ready, {size / _MIB:.0f} MiB"
@@ -175,35 +180,50 @@ class Snapshots:
             context.drivers.machines, context.topology(cluster), context.clock, timeout=limits.command
         )
 
-    async def _late(self, claim: Claim, error: DayflyError) -> Claim:
-        """All machines run, and a caller may use them; only clocks are to be set."""
+    async def _not_ready(self, claim: Claim) -> DayflyError | None:
+        """Why the Kubernetes of resumed machines is not ready. Only what it reports from now on counts.
+
+        A cluster that does not become ready is not failed: its caller may have broken a node on purpose.
+        """
+        if not _must_be_seen(claim.cluster):
+            return None
+        # Without a boot source, as after a recovery: what the caller changed in the cluster stays.
+        cluster, step = replace(claim.cluster, origin=None), Ready()
+        secrets = await self.context.secrets(claim)
+        make = self.context.step_contexts(cluster, secrets)
+        try:
+            context = await make(PlannedStep("ready"), lambda _: None)
+            limit = step.limit(context.limits)
+            async with asyncio.timeout(limit):
+                await step.apply(context)
+        except TimeoutError:
+            return StepTimeout(f"not ready after {limit:.0f} s, the limit")
+        except Failure as error:
+            return error
+        finally:
+            if cluster.spec.idle_seconds is not None:
+                # Kept connections would count as traffic.
+                await close_ssh(self.context.drivers, cluster, secrets)
+        return None
+
+    async def _late(self, claim: Claim, error: DayflyError, why: str) -> Claim:
+        """All machines run, and a caller may use them; only clocks are to be set, or nodes to be seen."""
         if await self._late_since(claim.cluster) is None:
-            words = "its machines are resumed, but a clock cannot be set yet"
-            await self._record(claim, "cluster.resumed", words, error)
+            await self._record(claim, "cluster.resumed", f"its machines are resumed, but {why}", error)
         # Also where the record did not say `paused` before.
         return replace(claim, cluster=await self.context.store.provisioning.set_paused(claim, paused=True))
 
     async def _late_since(self, cluster: Cluster) -> datetime | None:
-        """When the event of a late clock was recorded; None: not since the machines were last paused."""
+        """When the event of a late clock or node was recorded; None: not since the machines were last paused."""
         event = await self.context.store.clusters.last_event(cluster.id, _CLOCK_EVENTS)
         return None if event is None or event.code is None or event.type != "cluster.resumed" else event.at
 
     async def _stuck(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context
-        if await self._unused(cluster):
-            await self._record(claim, "cluster.fallback", "it was never used, and cannot be resumed", error)
-            fresh = await self.boot_sources.reset(claim, IMAGE)
-            await context.store.provisioning.set_paused(claim, paused=False)
-            return replace(fresh, cluster=replace(fresh.cluster, paused=False))
         await self._record(claim, "cluster.fallback", "machines that cannot be resumed boot from their disks", error)
         await stop_paused(context.drivers, context.topology(cluster), cluster.id)
         # Still `paused`: once all run again, their clocks are checked.
         return replace(claim, cluster=await context.store.provisioning.set_paused(claim, paused=True))
-
-    async def _unused(self, cluster: Cluster) -> bool:
-        """Whether the cluster was claimed from a pool, and never resumed since."""
-        types = [event.type for event in await self.context.store.clusters.events(cluster.id)]
-        return "cluster.claimed" in types and "cluster.resumed" not in types[types.index("cluster.claimed") :]
 
     async def _discard(self, cluster: Cluster, origin: BootSource) -> None:
         context = self.context
@@ -217,7 +237,16 @@ class Snapshots:
             _log.warning("an incomplete snapshot is left", cluster=cluster.id, folder=origin.folder, code=error.code)
 
     async def _record(self, claim: Claim, type_: str, words: str, error: DayflyError) -> None:
-        _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.message)
+        _log.warning(words, cluster=claim.cluster.id, code=error.code, reason=error.for_operator)
         await self.context.store.status.append_event(
             claim, NewEvent(type_, f"{words}: {error.message}", code=error.code)
         )
+
+
+def _must_be_seen(cluster: Cluster) -> bool:
+    """Whether what was known of the cluster's Kubernetes before a pause must be seen anew.
+
+    Not where a reset or a hibernation is due: it is not ready until then, and does not wait for its nodes.
+    """
+    goes_on = cluster.desired is Desired.PRESENT and cluster.reset_to is None
+    return goes_on and cluster.purpose is Purpose.CLUSTER and wants_kubernetes(cluster.spec)

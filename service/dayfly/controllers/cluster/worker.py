@@ -75,7 +75,7 @@ class Worker:
                 until_due = await self._store.leases.seconds_until_due()
                 pause = pause if until_due is None else min(pause, until_due)
             except DayflyError as error:
-                _log.warning("cannot claim work", code=error.code, reason=error.message)
+                _log.warning("cannot claim work", code=error.code, reason=error.for_operator)
             await watch.wait(pause)
 
     async def _claim(self) -> Claim | None:
@@ -107,7 +107,9 @@ class Worker:
             await self._requeue(claim)
             return
         except DayflyError as error:
-            _log.warning("a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.message)
+            _log.warning(
+                "a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.for_operator
+            )
             outcome = RequeueAfter(self._options.defect_pause_seconds)
         except Exception:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
@@ -126,7 +128,7 @@ class Worker:
         try:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
-            _log.warning("a cluster waits", cluster=claim.cluster.id, code=error.code, reason=error.message)
+            _log.warning("a cluster waits", cluster=claim.cluster.id, code=error.code, reason=error.for_operator)
             return await self._outages.requeue(claim, error), "waiting"
         self._outages.end(claim.cluster.id)
         return outcome, "finished"

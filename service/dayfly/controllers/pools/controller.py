@@ -43,7 +43,7 @@ class PoolController:
                 try:
                     await self.look()
                 except DayflyError as error:
-                    _log.warning("cannot reconcile pools", code=error.code, reason=error.message)
+                    _log.warning("cannot reconcile pools", code=error.code, reason=error.for_operator)
                 await self._clock.sleep(_BATCH_SECONDS)
                 await watch.wait(self._settings.poll_seconds)
 

@@ -29,8 +29,10 @@ INTERRUPTED: Final = Fault("interrupted", "the examination was interrupted")
 def fault_of(error: BaseException) -> Fault:
     """The fault for a trial's error. An unexpected error is a defect, with its traceback as evidence."""
     match error:
-        case TrialFailed() | DayflyError():
+        case TrialFailed():
             return Fault(error.code, error.message, error.evidence)
+        case DayflyError():
+            return Fault(error.code, error.for_operator, error.evidence)
         case ApiError():
             return Fault(error.code, error.detail, {"problem": str(dict(error.problem))})
         case ClusterFailed():

@@ -4,7 +4,7 @@
      "interrupted": bool,
      "host": {"system", "kernel", "python", "cores", "memory_mib"},
      "engine": {"version", "storage_driver", …},   the fields of EngineInfo; {} where no engine answered
-     "accelerator": {"accelerator", "reason", "seconds"},   {} where there was no node image for a test
+     "accelerator": {"accelerator", "reason", "seconds", "remembered"},   {} where there was no node image for a test
      "checks": [{"name", "status", "found", "advice"}],
      "trials": [{"name", "verdict", "seconds", "detail", "code"}],
      "seconds": float}

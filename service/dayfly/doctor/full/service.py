@@ -16,6 +16,7 @@ from typing import Final
 
 from dayfly.doctor.full.faults import Fault
 from dayfly.doctor.full.report import TrialFailed
+from dayfly.domain.cluster.model import Endpoint
 from dayfly.settings import Settings
 
 _END_SECONDS: Final = 30.0
@@ -55,7 +56,7 @@ class TrialService:
 
     @property
     def url(self) -> str:
-        return f"http://{self._settings.listen_address}:{self._settings.listen_port}"
+        return f"http://{Endpoint(self._settings.listen_address, self._settings.listen_port)}"
 
     @property
     def running(self) -> bool:

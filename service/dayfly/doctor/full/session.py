@@ -30,6 +30,7 @@ T = TypeVar("T")
 _HOLD_SECONDS: Final = 2.0
 """How long one request waits: the interval of progress reports."""
 _POLL_SECONDS: Final = 0.5
+_BOOTED: Final = {"cluster.fallback", "cluster.not_forked"}
 WORKERS: Final = 1
 PURPOSES: Final = ("cluster", "template", "verification", "pool_member")
 
@@ -162,7 +163,7 @@ class Session:
     async def require_no_fallback(self, cluster_id: str, *, after: int = 0) -> None:
         """Raises TrialFailed when the cluster's machines were booted instead of restored."""
         for event in await self.api.all_events(cluster_id):
-            if event.id > after and event.type == "cluster.fallback":
+            if event.id > after and event.type in _BOOTED:
                 raise TrialFailed(event.code or "fallback", f"the cluster is ready, but {event.message}")
 
     async def note_volumes(self) -> None:

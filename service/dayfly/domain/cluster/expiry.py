@@ -30,7 +30,6 @@ class Expiry:
 
     @property
     def story(self) -> str:
-        """The reason as a sentence."""
         return "its time to live is over" if self.reason == "ttl" else "its caller sent no heartbeat in time"
 
 
@@ -78,7 +77,6 @@ def next_look(cluster: Cluster, now: datetime) -> datetime | None:
 
 
 def _is_due(cluster: Cluster, now: datetime) -> bool:
-    """Whether an action is due now."""
     end = expiry(cluster)
     if end is not None and cluster.warned_at is None and end.warn_at <= now:
         return True
@@ -88,8 +86,8 @@ def _is_due(cluster: Cluster, now: datetime) -> bool:
         case Phase.FAILED:
             return cluster.reserved and not cluster.held(now)
         case Phase.READY:
-            wished = cluster.reset_to is not None or cluster.desired is Desired.HIBERNATED
-            return wished or _is_unfinished(cluster) or must_stop(cluster, now) or must_hibernate(cluster, now)
+            requested = cluster.reset_to is not None or cluster.desired is Desired.HIBERNATED
+            return requested or _is_unfinished(cluster) or must_stop(cluster, now) or must_hibernate(cluster, now)
         case Phase.HIBERNATED:
             return cluster.desired is Desired.PRESENT and not must_hibernate(cluster, now)
         case _:
@@ -100,7 +98,7 @@ def _is_unfinished(cluster: Cluster) -> bool:
     """Whether a ready cluster still lacks an action that its purpose requires."""
     match cluster.purpose:
         case Purpose.CLUSTER:
-            return cluster.paused  # just claimed: resume its machines, or set their clocks
+            return cluster.paused  # resume its machines, or set their clocks
         case Purpose.POOL_MEMBER:
             return not cluster.paused
         case Purpose.TEMPLATE | Purpose.VERIFICATION:

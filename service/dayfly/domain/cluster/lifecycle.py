@@ -7,7 +7,7 @@ from typing import Final
 from dayfly.errors import Internal
 from dayfly.vocabulary import Desired, Phase
 
-__all__ = ["LIVING", "SETTLED", "TRANSITIONS", "Desired", "Phase", "check_transition"]
+__all__ = ["LIVING", "TRANSITIONS", "Desired", "Phase", "check_transition"]
 
 
 TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
@@ -32,9 +32,6 @@ TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
 
 LIVING: Final = frozenset(Phase) - {Phase.DELETED}
 """Phases in which a cluster's name is taken."""
-
-SETTLED: Final = frozenset({Phase.READY, Phase.HIBERNATED, Phase.FAILED, Phase.DELETED})
-"""Phases in which no change is under way."""
 
 
 def check_transition(old: Phase, new: Phase) -> None:

@@ -107,7 +107,8 @@ class Cluster:
     """Packets from outside at the last measurement; `active_at`: when the count last grew."""
     active_at: datetime | None = None
     not_forked: str | None = None
-    """Why the cluster is made from its image although it could have been a fork of a template."""
+    """Why the machines booted from the image although they could have been forks of a template's: at creation, or at a
+    fork's last reset."""
 
     @property
     def keeps_disks(self) -> bool:
@@ -134,22 +135,8 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Event:
-    """An event of a cluster. `seconds`: its duration, where it has one; `id` grows."""
-
-    id: int
-    at: datetime
-    type: str
-    message: str
-    step: str | None = None
-    node: str | None = None
-    seconds: float | None = None
-    code: str | None = None
-
-
-@dataclass(frozen=True)
 class NewEvent:
-    """An event that is not stored yet: the store sets its id and its time.
+    """An event that is not stored yet: the store sets its id and its time. `seconds`: its duration, where it has one.
 
     Types: `phase`; `step.started`, `.progress`, `.waiting`, `.retry`, `.done`, `.failed`; `cluster.admitted`,
     `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`, `.forked`, `.fallback`, `.reset`,
@@ -162,3 +149,11 @@ class NewEvent:
     node: str | None = None
     seconds: float | None = None
     code: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(NewEvent):
+    """An event of a cluster. `id` grows."""
+
+    id: int
+    at: datetime

@@ -35,7 +35,6 @@ def saved_volume(cluster_id: str) -> str:
 
 
 def template_volume(template_id: str) -> str:
-    """The volume of a template's snapshot."""
     return f"dayfly-template-{template_id}"
 
 

@@ -43,6 +43,11 @@ def ssh_forward_port(index: int) -> int:
     return 2200 + index
 
 
+def port_forward_port(number: int) -> int:
+    """The port of the namespace's outer address for a caller's published port: 7001 for number 1."""
+    return 7000 + number
+
+
 def dnsmasq(nodes: int) -> tuple[str, ...]:
     """dnsmasq's argv for `nodes` nodes: DHCP by MAC, DNS for the nodes and the registry, in the foreground."""
     hosts = (

@@ -60,13 +60,16 @@ def _made(spec: ClusterSpec, origin: BootSource | None, generation: int) -> tupl
 
 
 def _booted(spec: ClusterSpec, sandbox: PlannedStep) -> tuple[PlannedStep, ...]:
-    """All nodes boot at once. A join waits for the control plane and its own node's boot, not for other nodes."""
+    """All nodes boot at once. A join waits for its own node's boot only.
+
+    A worker's kubelet starts while the API server does, and registers when that answers.
+    """
     boots = tuple(PlannedStep("boot", node.index, frozenset({sandbox.key})) for node in spec.nodes())
     if not wants_kubernetes(spec):
         return boots
     first, *others = boots
     control_plane = PlannedStep("control_plane", 1, frozenset({first.key}))
-    joins = tuple(PlannedStep("join", boot.node, frozenset({control_plane.key, boot.key})) for boot in others)
+    joins = tuple(PlannedStep("join", boot.node, frozenset({boot.key})) for boot in others)
     if spec.readiness == "nodes":
         return (*boots, control_plane, *joins)
     return (*boots, control_plane, *joins, PlannedStep("smoke_test", None, frozenset({control_plane.key})))

@@ -73,7 +73,6 @@ class Start:
 
 
 def boot(machine: Machine) -> Start:
-    """Boot from the machine's own disk."""
     return Start("keep", _command_line(machine, _own_memory(machine), seed=f"file={SEED_FILE}"))
 
 

@@ -12,7 +12,7 @@ from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
 
-__all__ = ["ClusterSpec", "Isolation", "Node", "Readiness", "Restart", "VmsUnderHold"]
+__all__ = ["ClusterSpec", "Isolation", "Node", "PublishedPort", "Readiness", "Restart", "VmsUnderHold"]
 
 
 class Node(BaseModel):
@@ -27,6 +27,16 @@ class Node(BaseModel):
     @property
     def name(self) -> str:
         return node_name(self.index)
+
+
+class PublishedPort(BaseModel):
+    """A TCP port of a node that a caller wants published on the host; a NodePort is a port of every node."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    node: str
+    port: int
 
 
 class ClusterSpec(BaseModel):
@@ -53,6 +63,8 @@ class ClusterSpec(BaseModel):
     isolation: Isolation = "shared"
     idle_seconds: int | None = None
     """The cluster hibernates after so long without traffic from outside."""
+    ports: tuple[PublishedPort, ...] = ()
+    """Beside those that every cluster publishes; fixed when the network's container is created."""
 
     @property  # not cached: model_copy() would copy the old value
     def shape(self) -> str:

@@ -17,40 +17,26 @@ TEARDOWN_SECONDS: Final = 120.0
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """Upper bounds, in seconds: for failures, not for pacing."""
+    """Upper bounds, in seconds: for failures, not for pacing. The defaults are for machines on KVM."""
 
-    sandbox: float
-    boot: float
-    command: float
-    control_plane: float
-    join: float
-    nodes_ready: float
-    pod: float
-    api_request: float
-    save: float
+    sandbox: float = 60
+    boot: float = 90
+    command: float = 60
+    control_plane: float = 240
+    join: float = 120
+    nodes_ready: float = 180
+    pod: float = 120
+    api_request: float = 15
+    save: float = 300
     """To write the machines' memory, and perhaps their disks, to stable storage."""
-    load: float
-    settle: float
+    load: float = 120
+    settle: float = 60
     """The longest wait for guests to settle; `settle_least` the shortest for those with Kubernetes."""
-    settle_least: float
-    emulated: bool
+    settle_least: float = 15
+    emulated: bool = False
 
 
-ACCELERATED: Final = TimeLimits(
-    sandbox=60,
-    boot=90,
-    command=60,
-    control_plane=240,
-    join=120,
-    nodes_ready=180,
-    pod=120,
-    api_request=15,
-    save=300,
-    load=120,
-    settle=60,
-    settle_least=15,
-    emulated=False,
-)
+ACCELERATED: Final = TimeLimits()
 EMULATED: Final = TimeLimits(
     sandbox=120,
     boot=300,
@@ -60,7 +46,6 @@ EMULATED: Final = TimeLimits(
     nodes_ready=600,
     pod=480,
     api_request=60,
-    save=300,
     load=180,
     settle=180,
     settle_least=60,

@@ -153,11 +153,13 @@ def compute_topology(
 
 
 def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
-    """Every published port of the namespace's outer address → its target: `registry`, `api`, `ssh/node01`."""
+    """Every published port of the namespace's outer address → its target: `registry`, `ssh/node01`, `ports/web`, …"""
     ports = {network.REGISTRY_PORT: "registry"}
     if spec.manifest.kubernetes is not None:
         ports[network.API_PORT] = "api"
-    return ports | {network.ssh_forward_port(node.index): f"ssh/{node.name}" for node in spec.nodes()}
+    ports |= {network.ssh_forward_port(node.index): f"ssh/{node.name}" for node in spec.nodes()}
+    own = enumerate(spec.ports, start=1)
+    return ports | {network.port_forward_port(number): f"ports/{wanted.name}" for number, wanted in own}
 
 
 def _net_environment(spec: ClusterSpec) -> dict[str, str]:
@@ -167,6 +169,9 @@ def _net_environment(spec: ClusterSpec) -> dict[str, str]:
     }
     if spec.manifest.kubernetes is not None:
         forwards[network.API_PORT] = f"{network.node_address(1)}:{network.API_PORT}"
+    addresses = {node.name: network.node_address(node.index) for node in spec.nodes()}
+    for number, wanted in enumerate(spec.ports, start=1):
+        forwards[network.port_forward_port(number)] = f"{addresses[wanted.node]}:{wanted.port}"
     return {
         "BRIDGE": network.BRIDGE,
         "BRIDGE_MAC": network.BRIDGE_MAC,
@@ -199,7 +204,6 @@ def _template_volume(template_id: str, instance: str, *, read_only: bool) -> Vol
 
 
 def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_cmdline.Machine:
-    """The virtual machine of one node."""
     return qemu_cmdline.Machine(
         name=node.name,
         accelerator=accelerator,

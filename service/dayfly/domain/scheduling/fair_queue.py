@@ -18,8 +18,6 @@ from dayfly.domain.scheduling.resources import Resources
 
 @dataclass(frozen=True)
 class Waiting:
-    """A cluster in the queue."""
-
     id: str
     owner: str
     needs: Resources

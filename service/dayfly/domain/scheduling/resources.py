@@ -60,7 +60,6 @@ class CapacityRules:
     reserve_disk_gib: int
 
     def offered(self, host: Resources) -> Resources:
-        """The total resources for clusters on a host with these logical CPUs, memory and disk."""
         return Resources(
             vcpus=int(host.vcpus * self.cpu_overcommit),
             memory_mib=int(max(0, host.memory_mib - self.reserve_memory_mib) * self.memory_overcommit),

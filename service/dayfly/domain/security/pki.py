@@ -48,8 +48,6 @@ _ADMINISTRATORS: Final = "system:masters"
 
 @dataclass(frozen=True)
 class _Signer:
-    """A CA: its certificate and its key."""
-
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
@@ -60,8 +58,6 @@ class _Signer:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A certificate's subject, usages and server names."""
-
     common_name: str
     usages: tuple[x509.ObjectIdentifier, ...]
     organization: str | None = None

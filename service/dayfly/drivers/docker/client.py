@@ -71,7 +71,8 @@ class DockerClient:
             try:
                 await self.ping()
             except EngineUnavailable as error:
-                raise EngineUnavailable(f"{refused.message} (then the engine stopped answering)") from error
+                sentence = f"{doing}: the engine stopped answering after it had refused"
+                raise EngineUnavailable(sentence, operator_detail=refused.operator_detail) from error
             raise
 
     async def ping(self) -> None:
@@ -81,7 +82,7 @@ class DockerClient:
         """
         fresh = DockerClient(self._docker_host)
         try:
-            with engine_errors("ping"):
+            with engine_errors("connecting to the engine"):
                 async with asyncio.timeout(_PING_SECONDS), fresh.get()._query("_ping", versioned_api=False):  # noqa: SLF001
                     pass
         finally:

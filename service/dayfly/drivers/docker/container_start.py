@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
@@ -16,8 +16,8 @@ from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.cluster.topology import ContainerSpec, Volume
 from dayfly.drivers.docker import host_ports as docker_ports
 from dayfly.drivers.docker.container_config import container_config
-from dayfly.drivers.docker.errors import is_name_taken, is_port_taken, is_status
-from dayfly.drivers.docker.objects import State, delete, has_our_labels, labels_of, state_of
+from dayfly.drivers.docker.errors import is_name_taken, is_port_taken, is_status, logged
+from dayfly.drivers.docker.objects import State, delete, has_our_labels, labels_of, or_none, state_of
 from dayfly.drivers.interfaces import File
 from dayfly.drivers.tar import archive
 from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
@@ -84,12 +84,9 @@ def _removed(name: str) -> ContainerRemoved:
 
 
 async def _existing(docker: Docker, container: ContainerSpec) -> _Found | None:
-    try:
-        shown: Mapping[str, Any] = await docker.containers.container(container.name).show()
-    except DockerError as error:
-        if is_status(error, 404):
-            return None
-        raise
+    shown = await or_none(docker.containers.container(container.name).show())
+    if shown is None:
+        return None
     labels = shown["Config"]["Labels"] or {}
     for label in (LABEL_CLUSTER, LABEL_INSTANCE):
         if labels.get(label) != container.labels.get(label):
@@ -141,6 +138,5 @@ async def _start_again(found: _Found, name: str, files: Sequence[File], *, again
         if not (found.host_ports and is_port_taken(error)):
             raise
         taken = ", ".join(map(str, sorted(docker_ports.named_in(error.message, found.host_ports))))
-        raise PortsExhausted(
-            f"container {name} cannot start again: its host port {taken} is taken", evidence={"engine": error.message}
-        ) from error
+        message = f"container {name} cannot start again: its host port {taken} is taken"
+        raise logged(PortsExhausted(message, operator_detail=error.message)) from error

@@ -28,6 +28,7 @@ from dayfly.drivers.docker.objects import (
     label_of,
     look,
     name_of,
+    or_none,
     still_there,
 )
 from dayfly.drivers.interfaces import (
@@ -70,13 +71,13 @@ class DockerEngine:
             await container_start.ensure(docker, container, files, again=again)
 
     async def list_containers(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
-        with engine_errors(f"containers of {cluster_id}"):
+        with engine_errors(f"listing the containers of {cluster_id}"):
             async with asyncio.timeout(_LOOK_SECONDS), asyncio.TaskGroup() as group:
                 looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
         return tuple(status for look in looks if (status := look.result()) is not None)
 
     async def list_resources(self) -> tuple[EngineResource, ...]:
-        with engine_errors("list resources"):
+        with engine_errors("listing the engine's resources"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 unlabelled = await self._client.is_podman()
                 return await resources.list_resources(self._client.get(), self._instance, unlabelled=unlabelled)
@@ -103,14 +104,10 @@ class DockerEngine:
         A stopping engine ends all containers and reports their exits: such an exit must not count as a container's own.
         """
         with engine_errors(f"waiting for {name}"):
-            try:
-                ended = await self._client.get().containers.container(name).wait()
-            except DockerError as error:
-                if is_status(error, 404):
-                    return None
-                raise
-            await self._client.ping()
-        return int(ended["StatusCode"])
+            ended = await or_none(self._client.get().containers.container(name).wait())
+            if ended is not None:
+                await self._client.ping()
+        return None if ended is None else int(ended["StatusCode"])
 
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         async with self._client.changing(f"removing {cluster_id}") as docker:
@@ -129,17 +126,12 @@ class DockerEngine:
 
     async def logs(self, name: str, *, tail_lines: int = 200) -> str:
         """Empty when there is no such container."""
-        with engine_errors(f"logs of {name}"):
+        with engine_errors(f"reading the log of {name}"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                try:
-                    return await container_output.log_end(self._client.get(), name, lines=tail_lines)
-                except DockerError as error:
-                    if is_status(error, 404):
-                        return ""
-                    raise
+                return await or_none(container_output.log_end(self._client.get(), name, lines=tail_lines)) or ""
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
-        with engine_errors(f"{path} of {name}"):
+        with engine_errors(f"reading {path} of {name}"):
             try:
                 # `tail` first: the archive call sends the whole file.
                 tail = ("tail", "-c", str(tail_bytes), path)
@@ -150,15 +142,11 @@ class DockerEngine:
                 # Usual when evidence is collected: the file outlives its process.
                 pass
             async with asyncio.timeout(_LOOK_SECONDS):
-                try:
-                    return await container_output.file_end(self._client.get(), name, path, tail_bytes=tail_bytes)
-                except DockerError as error:
-                    if is_status(error, 404):
-                        return b""
-                    raise
+                read = container_output.file_end(self._client.get(), name, path, tail_bytes=tail_bytes)
+                return await or_none(read) or b""
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
-        with engine_errors(f"ports of {cluster_id}"):
+        with engine_errors(f"listing the ports of {cluster_id}"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 found = await self._list(cluster_id, role="net")
         published: dict[int, Endpoint] = {}
@@ -179,7 +167,7 @@ class DockerEngine:
         return docker_events.follow(self._client.get(), self._labels(cluster_id), self._clock.now())
 
     async def info(self) -> EngineInfo:
-        with engine_errors("engine info"):
+        with engine_errors("reading the engine's version"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 docker = self._client.get()
                 return engine_info.engine_info(await docker.version(), await docker.system.info())

@@ -93,9 +93,10 @@ def _of_context(folder: Path, name: str, source: str) -> EngineAddress:
     meta = folder / "contexts" / "meta" / digest / "meta.json"
     if not meta.exists():
         raise EngineUnavailable(f"there is no docker context {name}, which {source} names")
-    endpoint = _json(meta).get("Endpoints", {}).get("docker", {})
-    url = endpoint.get("Host")
-    if not isinstance(url, str):
+    endpoints = _json(meta).get("Endpoints")
+    endpoint = endpoints.get("docker") if isinstance(endpoints, dict) else None
+    url = endpoint.get("Host") if isinstance(endpoint, dict) else None
+    if not isinstance(endpoint, dict) or not isinstance(url, str):
         raise EngineUnavailable(f"docker context {name} names no engine")
     certificates = folder / "contexts" / "tls" / digest / "docker"
     skips = endpoint.get("SkipTLSVerify") is True

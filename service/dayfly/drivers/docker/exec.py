@@ -33,7 +33,7 @@ async def run(
     """
     try:
         async with asyncio.timeout(timeout):
-            with engine_errors(f"exec in {name}"):
+            with engine_errors(f"running a command in {name}"):
                 return await _run(docker, name, argv, stdin, clock)
     except TimeoutError as error:
         raise CommandFailed(f"{argv[0]} in {name} did not end within {timeout:g} s") from error
@@ -42,7 +42,7 @@ async def run(
 @asynccontextmanager
 async def duplex(docker: Docker, name: str, argv: Sequence[str], *, timeout: float) -> AsyncIterator[ByteStream]:
     """A running `argv` in container `name`, started within `timeout` seconds; its stdin ends with the block."""
-    with engine_errors(f"exec in {name}"):
+    with engine_errors(f"running a command in {name}"):
         async with asyncio.timeout(timeout):
             created = await _create(docker, name, argv, stdin=True)
             stream = created.start(detach=False)
@@ -104,7 +104,7 @@ async def _exit_code(created: Exec, name: str, clock: Clock) -> int:
             break
         await clock.sleep(_POLL_SECONDS)
     if state["ExitCode"] is None:
-        raise EngineRefused(f"exec in {name}: the command did not start")
+        raise EngineRefused(f"running a command in {name}: the command did not start")
     return int(state["ExitCode"])
 
 
@@ -113,7 +113,7 @@ class _Duplex:
 
     def __init__(self, stream: Stream, name: str) -> None:
         self._stream = stream
-        self._doing = f"exec in {name}"
+        self._doing = f"running a command in {name}"
 
     async def read(self) -> bytes:
         with engine_errors(self._doing):

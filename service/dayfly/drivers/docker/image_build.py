@@ -23,7 +23,7 @@ from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
-from dayfly.drivers.docker.objects import delete, unless
+from dayfly.drivers.docker.objects import delete, or_none, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
@@ -165,7 +165,8 @@ async def _lines(response: ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
 
 def _failure(message: str, doing: str) -> DayflyError:
     error = refusal(message, doing)
-    return error if isinstance(error, DiskFull) else BakeFailed(error.message)
+    # A bake is a command on the server: its user may read the engine's text.
+    return error if isinstance(error, DiskFull) else BakeFailed(f"{doing}: {error.operator_detail}")
 
 
 async def _file(path: Path) -> AsyncIterator[bytes]:
@@ -212,12 +213,8 @@ async def _folder(path: Path) -> AsyncIterator[bytes]:
 
 async def _id_of(docker: Docker, reference: str) -> str | None:
     async with asyncio.timeout(_LOOK_SECONDS):
-        try:
-            return str((await docker.images.inspect(reference))["Id"])
-        except DockerError as error:
-            if is_status(error, 404):
-                return None
-            raise
+        image = await or_none(docker.images.inspect(reference))
+    return None if image is None else str(image["Id"])
 
 
 async def _drop_unfinished(docker: Docker, reference: str, replaced: str | None) -> None:

@@ -17,7 +17,7 @@ from dayfly.drivers.docker import image_build, push_pull
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, shown_or_none, still_there, unless
+from dayfly.drivers.docker.objects import delete, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
@@ -59,7 +59,7 @@ class DockerImages:
         )
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
-        with engine_errors("images"):
+        with engine_errors("listing images"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 found = await self._client.get().images.list(filters={"label": [label]})
                 podman = await self._client.is_podman()
@@ -90,7 +90,7 @@ class DockerImages:
             async with asyncio.timeout(_CHANGE_SECONDS):
                 images = self._client.get().images
                 await unless(images.delete(reference), 404)
-                if await shown_or_none(images.inspect(reference)) is not None:
+                if await or_none(images.inspect(reference)) is not None:
                     raise still_there(f"image {reference}")
 
     async def run(

@@ -24,7 +24,7 @@ class EngineNames:
 
     async def all_names(self) -> frozenset[str]:
         """`container NAME`, `volume NAME` and `network NAME` for each object on the engine."""
-        with engine_errors("names"):
+        with engine_errors("listing the engine's objects"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 docker = self._client.get()
                 containers = await docker.containers.list(all=True)
@@ -40,7 +40,7 @@ class EngineNames:
 
     async def volumes_in_use(self, instance: str) -> frozenset[str]:
         """The names of all volumes that containers of `instance` use, anonymous volumes included."""
-        with engine_errors("volumes in use"):
+        with engine_errors("listing the volumes in use"):
             async with asyncio.timeout(_LOOK_SECONDS):
                 filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
                 containers = await self._client.get().containers.list(all=True, filters=filters)

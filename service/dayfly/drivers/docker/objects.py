@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
@@ -15,10 +15,11 @@ from aiodocker.volumes import DockerVolume
 
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE, LABEL_TEMPLATE
 from dayfly.domain.cluster.topology import Role
-from dayfly.drivers.docker.errors import is_status
+from dayfly.drivers.docker.errors import is_status, logged
 from dayfly.drivers.interfaces import ContainerStatus
 from dayfly.errors import EngineRefused, NotRemoved
 
+T = TypeVar("T")
 State = Literal["created", "running", "paused", "exited"]
 
 _STATES: Final[Mapping[str, State]] = {
@@ -38,12 +39,9 @@ _STATES: Final[Mapping[str, State]] = {
 
 async def look(container: DockerContainer) -> ContainerStatus | None:
     """The container's status; None when it was removed after the list."""
-    try:
-        shown: dict[str, Any] = await container.show()
-    except DockerError as error:
-        if is_status(error, 404):
-            return None
-        raise
+    shown = await or_none(container.show())
+    if shown is None:
+        return None
     labels, state = shown["Config"]["Labels"], state_of(shown)
     return ContainerStatus(
         name=shown["Name"].lstrip("/"),
@@ -64,7 +62,9 @@ def state_of(shown: Mapping[str, Any]) -> State:
     try:
         return _STATES[status]
     except KeyError as error:
-        raise EngineRefused(f"container {shown['Name']} is in a state that Dayfly does not know: {status}") from error
+        name = str(shown["Name"]).lstrip("/")
+        refused = EngineRefused(f"container {name} is in a state that Dayfly does not know", operator_detail=status)
+        raise logged(refused) from error
 
 
 def _moment(text: str) -> datetime | None:
@@ -109,7 +109,7 @@ async def delete_networks_and_volumes(docker: Docker, labels: Mapping[str, str],
         if carries(found, labels):
             await delete_volume(docker, found["Name"])
     for name in unlabelled:
-        shown = await shown_or_none(DockerVolume(docker, name).show())  # type: ignore[no-untyped-call]
+        shown = await or_none(DockerVolume(docker, name).show())  # type: ignore[no-untyped-call]
         if shown is not None and not has_our_labels(labels_of(shown)):
             await delete_volume(docker, name)
 
@@ -118,7 +118,7 @@ async def delete_volume(docker: Docker, name: str) -> None:
     """Raises NotRemoved when it still exists afterwards."""
     volume = DockerVolume(docker, name)  # type: ignore[no-untyped-call]
     await unless(volume.delete(), 404)  # type: ignore[no-untyped-call]
-    if await shown_or_none(volume.show()) is not None:  # type: ignore[no-untyped-call]
+    if await or_none(volume.show()) is not None:  # type: ignore[no-untyped-call]
         raise still_there(f"volume {name}")
 
 
@@ -126,10 +126,10 @@ async def delete_network(docker: Docker, network_id: str, name: str) -> None:
     """Raises EngineRefused when a container uses it, NotRemoved when it still exists afterwards."""
     network = DockerNetwork(docker, network_id)  # type: ignore[no-untyped-call]
     # Podman would remove a network that a running container uses.
-    if ((await shown_or_none(network.show())) or {}).get("Containers"):
+    if ((await or_none(network.show())) or {}).get("Containers"):
         raise EngineRefused(f"network {name} is in use by a container")
     await unless(network.delete(), 404)
-    if await shown_or_none(network.show()) is not None:
+    if await or_none(network.show()) is not None:
         raise still_there(f"network {name}")
 
 
@@ -137,10 +137,10 @@ def still_there(what: str) -> NotRemoved:
     return NotRemoved(f"{what} still exists after its removal: check what uses it, and the engine's own log")
 
 
-async def shown_or_none(look: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The result of the inspection `look`; None when the object does not exist."""
+async def or_none(call: Awaitable[T]) -> T | None:
+    """The result of the engine's `call`; None when its object does not exist."""
     try:
-        return await look
+        return await call
     except DockerError as error:
         if is_status(error, 404):
             return None

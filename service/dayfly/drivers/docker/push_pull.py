@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiodocker import Docker
-from aiodocker.exceptions import DockerError
+from aiodocker.exceptions import DockerStreamError
 from aiohttp import ClientTimeout
 
 from dayfly.domain.cluster.naming import split_tag
@@ -88,13 +88,13 @@ async def _run(docker: Docker, transfer: _Transfer, logins: Path | None) -> Asyn
                     if line.strip():
                         yield _progress(json.loads(line))
     except (EngineRefused, ImageMissing) as error:
-        raise _explained(error, registry, podman=podman) from error
+        raise _explained(error, transfer, registry) from error
 
 
 def _progress(line: Mapping[str, Any]) -> TransferProgress:
-    """Raises DockerError for a line that reports a failure: the HTTP status was sent before."""
+    """Raises DockerStreamError for a line that reports a failure."""
     if error := line.get("error"):
-        raise DockerError(500, str(error))
+        raise DockerStreamError(str(error))
     detail = line.get("progressDetail") or {}
     # Podman's own pull reports its progress in `stream`.
     return TransferProgress(
@@ -129,22 +129,28 @@ def is_loopback(registry: str) -> bool:
         return False
 
 
-def _explained(error: EngineRefused | ImageMissing, registry: str, *, podman: bool) -> DayflyError:
+def _explained(error: EngineRefused | ImageMissing, transfer: _Transfer, registry: str) -> DayflyError:
     """`error` with advice, where the registry refused."""
-    if _NO_TLS in error.message:
+    doing = f"{transfer.verb} {transfer.reference}"
+    if _NO_TLS in error.operator_detail:
         where = (
             f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf'
-            if podman
+            if transfer.podman
             else f'`"insecure-registries": ["{registry}"]` in /etc/docker/daemon.json, and restart the engine'
         )
-        return RegistryRefused(
-            f"{error.message}. The registry {registry} has no TLS: allow it on the engine's host by {where}"
-        )
+        message = f"{doing}: the registry {registry} has no TLS: allow it on the engine's host by {where}"
+        return RegistryRefused(message, operator_detail=error.operator_detail)
+    missing = isinstance(error, ImageMissing)
     # containerd's message for a missing image contains the other phrases, too.
-    no_login = _NO_LOGIN[:1] if isinstance(error, ImageMissing) else _NO_LOGIN
-    if any(words in error.message.lower() for words in no_login):
-        return RegistryRefused(
-            f"{error.message}. The registry {registry} requires a login, or rejects the stored login: "
+    no_login = _NO_LOGIN[:1] if missing else _NO_LOGIN
+    if any(words in error.operator_detail.lower() for words in no_login):
+        message = (
+            f"{doing}: the registry {registry} requires a login, or rejects the stored login: "
             f"run `docker login {registry}` as the user who runs this command"
+        )
+        return RegistryRefused(message, operator_detail=error.operator_detail)
+    if missing and transfer.verb == "pulling":
+        return ImageMissing(
+            f"{doing}: the registry {registry} has no such image", operator_detail=error.operator_detail
         )
     return error

@@ -23,7 +23,7 @@ from dayfly.drivers.docker.objects import (
     has_our_labels,
     labels_of,
     name_of,
-    shown_or_none,
+    or_none,
     still_there,
 )
 from dayfly.errors import EngineRefused
@@ -57,18 +57,18 @@ async def discard(docker: Docker, instance: str, resource: EngineResource) -> No
     match resource.kind:
         case "container":
             container = docker.containers.container(resource.id)
-            if (shown := await shown_or_none(container.show())) is not None:
+            if (shown := await or_none(container.show())) is not None:
                 _check(resource, instance, labels_of(shown["Config"]))
                 await delete(container)
                 await _until_gone(container, resource.name)
         case "volume":
             volume = DockerVolume(docker, resource.id)  # type: ignore[no-untyped-call]
-            if (shown := await shown_or_none(volume.show())) is not None:  # type: ignore[no-untyped-call]
+            if (shown := await or_none(volume.show())) is not None:  # type: ignore[no-untyped-call]
                 _check(resource, instance, labels_of(shown))
                 await delete_volume(docker, resource.id)
         case "network":
             network = DockerNetwork(docker, resource.id)  # type: ignore[no-untyped-call]
-            if (shown := await shown_or_none(network.show())) is not None:
+            if (shown := await or_none(network.show())) is not None:
                 _check(resource, instance, labels_of(shown))
                 await delete_network(docker, resource.id, resource.name)
 
@@ -76,7 +76,7 @@ async def discard(docker: Docker, instance: str, resource: EngineResource) -> No
 async def _until_gone(container: DockerContainer, name: str) -> None:
     """A container that another caller removes at the same time stays visible for a while."""
     for _ in range(_GONE_LOOKS):
-        if await shown_or_none(container.show()) is None:
+        if await or_none(container.show()) is None:
             return
         await asyncio.sleep(_GONE_POLL_SECONDS)
     raise still_there(f"container {name}")

@@ -11,15 +11,14 @@ from typing import Final
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_ROLE, split_tag
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import tool_config
-from dayfly.drivers.docker.errors import engine_errors, is_status
-from dayfly.drivers.docker.objects import delete, unless
+from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.objects import delete, or_none, unless
 from dayfly.drivers.interfaces import OutputLine, ToolContainer
 from dayfly.drivers.tar import archive
 from dayfly.errors import BakeFailed
@@ -41,7 +40,7 @@ class DockerTools:
     @asynccontextmanager
     async def run(self, tool: ToolContainer) -> AsyncIterator[DockerToolRun]:
         docker = self._client.get()
-        with engine_errors("a container for a bake"):
+        with engine_errors("preparing a container for a bake"):
             socket = await self._check_engine(docker)
         # Named before its creation, so that a cancelled call can remove it.
         container = docker.containers.container(f"dayfly-bake-{secrets.token_hex(6)}")
@@ -86,7 +85,7 @@ class DockerToolRun:
 
     async def lines(self) -> AsyncIterator[OutputLine]:
         rest = {"stdout": b"", "stderr": b""}
-        with engine_errors(f"output of {self._container.id}"):
+        with engine_errors(f"reading the output of {self._container.id}"):
             while (message := await self._stream.read_out()) is not None:
                 name = "stdout" if message.stream == _STDOUT else "stderr"
                 *whole_lines, rest[name] = (rest[name] + message.data).split(b"\n")
@@ -98,12 +97,8 @@ class DockerToolRun:
 
     async def exit_code(self) -> int | None:
         with engine_errors(f"waiting for {self._container.id}"):
-            try:
-                return int((await self._container.wait())["StatusCode"])
-            except DockerError as error:
-                if is_status(error, 404):
-                    return None
-                raise
+            ended = await or_none(self._container.wait())
+        return None if ended is None else int(ended["StatusCode"])
 
     @uncancellable
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:

@@ -19,13 +19,14 @@ from dayfly.drivers.interfaces.container_engine import (
 )
 from dayfly.drivers.interfaces.host import Pressure, PressureGauge
 from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, TransferProgress
-from dayfly.drivers.interfaces.kubernetes import KubeAccess, KubeApi, KubeNode, KubePod
+from dayfly.drivers.interfaces.kubernetes import ConfigMap, KubeAccess, KubeApi, KubeNode, KubePod
 from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Ram, Ssh, SshTarget
 from dayfly.drivers.interfaces.tool_containers import OutputLine, ToolContainer, ToolRun, ToolRunner
 
 __all__ = [
     "ByteStream",
     "CommandResult",
+    "ConfigMap",
     "ContainerEngine",
     "ContainerStatus",
     "Drivers",

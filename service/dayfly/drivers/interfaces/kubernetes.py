@@ -61,6 +61,15 @@ class KubePod:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class ConfigMap:
+    """A ConfigMap of which Dayfly writes all data."""
+
+    namespace: str
+    name: str
+    data: Mapping[str, str]
+
+
 class KubeApi(Protocol):
     """The few calls that steps make to a cluster's API server."""
 
@@ -118,6 +127,18 @@ class KubeApi(Protocol):
 
         A refusal by a policy of the cluster's user counts as an answer. Raises NotUsable.
         """
+        ...
+
+    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
+        """Wait until a GET of each of `paths` of the API server succeeds. Raises NotUsable with each last answer."""
+        ...
+
+    async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        """Raises NotUsable where the ConfigMap does not exist, differs, or the API server does not answer."""
+        ...
+
+    async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        """Create or update the ConfigMap, in one request; wait until the API server accepts it. Raises NotUsable."""
         ...
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:

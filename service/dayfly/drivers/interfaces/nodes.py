@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster.fencing import Fence
-from dayfly.domain.cluster.model import MachineMemory
+from dayfly.domain.cluster.model import Endpoint, MachineMemory
 from dayfly.drivers.interfaces.container_engine import File
 
 
@@ -110,6 +110,9 @@ class SshTarget:
     private_key: str = field(repr=False)
     host_public_key: str
     username: str = "root"
+
+    def __str__(self) -> str:
+        return f"{self.username}@{Endpoint(self.host, self.port)}"
 
 
 class Ssh(Protocol):

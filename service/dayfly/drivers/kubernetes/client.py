@@ -11,7 +11,7 @@ import httpx
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.drivers.bounds import MalformedAnswer
-from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod
 from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import KubeHttp, watched
 from dayfly.drivers.kubernetes.pod_run import PODS, PodRun
@@ -71,10 +71,12 @@ class KubeClient:
         try:
             async with asyncio.timeout(timeout), watched(access, self._clock, _NODES) as changes:
                 async for change in changes:
-                    node = objects.node(change.object)
-                    if change.kind == "gone":
-                        seen.pop(node.name, None)
+                    if change.name not in boot_ids:
                         continue
+                    if change.kind == "gone":
+                        seen.pop(change.name, None)
+                        continue
+                    node = objects.node(change.object)
                     if seen.get(node.name) != node and on_change is not None:
                         on_change(node)
                     seen[node.name] = node
@@ -91,7 +93,7 @@ class KubeClient:
         try:
             async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
                 for name in nodes:
-                    group.create_task(self._wait_kubelet(access, name, last))
+                    group.create_task(self._wait_path(access, f"{_NODES}/{name}/proxy/healthz", last, name))
         except TimeoutError as error:
             raise NodeNotReady(
                 f"the kubelets of {', '.join(last)} do not answer the API server within {timeout:g} s", evidence=last
@@ -106,7 +108,9 @@ class KubeClient:
                 aclosing(http.watch(_LEASES)) as changes,
             ):
                 async for change in changes:
-                    name = change.object["metadata"]["name"]
+                    if change.kind == "gone":
+                        continue
+                    name = change.name
                     passed = self._clock.monotonic() - began
                     age = objects.renewal_age(change.object, http.now())
                     lease = KubeNode(name, ready=False, renewal_age=age)
@@ -153,6 +157,43 @@ class KubeClient:
             return f"a service account's token is refused: {answer.text[:_MESSAGE_CHARACTERS]}"
         return None
 
+    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
+        last = dict.fromkeys(paths, "not asked yet")
+        try:
+            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+                for path in paths:
+                    group.create_task(self._wait_path(access, path, last, path))
+        except TimeoutError as error:
+            raise NotUsable(f"{', '.join(last)} not ready within {timeout:g} s", evidence=last) from error
+
+    async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
+                answer = await http.request("GET", objects.config_map_path(wanted))
+        except (TimeoutError, httpx.HTTPError) as error:
+            raise NotUsable(f"the ConfigMap {wanted.name} cannot be read: {error or 'no answer'}") from error
+        if not answer.is_success or objects.data_of(answer.content) != wanted.data:
+            raise NotUsable(f"the ConfigMap {wanted.name} is not as wanted")
+
+    async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        problem = "no answer"
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        async with KubeHttp(access, self._clock) as http:
+                            answer = await http.apply(
+                                objects.config_map_path(wanted), objects.config_map_manifest(wanted)
+                            )
+                        if answer.is_success:
+                            return
+                        problem = answer.text[:_MESSAGE_CHARACTERS]
+                    except httpx.HTTPError as error:
+                        problem = str(error) or type(error).__name__
+                    await self._clock.sleep(_RETRY_SECONDS)
+        except TimeoutError as error:
+            raise NotUsable(f"the ConfigMap {wanted.name} was not accepted within {timeout:g} s: {problem}") from error
+
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout), watched(access, self._clock, _ACCOUNTS, "default") as changes:
@@ -177,18 +218,18 @@ class KubeClient:
         run = PodRun(access, self._clock, objects.pod_manifest(name, image, argv), on_change)
         await run.to_its_end(timeout)
 
-    async def _wait_kubelet(self, access: KubeAccess, node: str, last: dict[str, str]) -> None:
-        """Wait until the kubelet of `node` answers, then delete `node` from `last`."""
+    async def _wait_path(self, access: KubeAccess, path: str, last: dict[str, str], key: str) -> None:
+        """Wait until a GET of `path` succeeds, then delete `key` from `last`; until then, it has the last answer."""
         while True:
             try:
                 async with KubeHttp(access, self._clock) as http:
-                    answer = await http.request("GET", f"{_NODES}/{node}/proxy/healthz")
+                    answer = await http.request("GET", path)
                 if answer.is_success:
-                    del last[node]
+                    del last[key]
                     return
-                last[node] = answer.text[:_MESSAGE_CHARACTERS]
+                last[key] = answer.text[:_MESSAGE_CHARACTERS]
             except httpx.HTTPError as error:
-                last[node] = str(error) or type(error).__name__
+                last[key] = str(error) or type(error).__name__
             await self._clock.sleep(_RETRY_SECONDS)
 
 

@@ -25,6 +25,10 @@ _RETRY_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 30
 """The length of a watch. The list that begins the next watch makes up for lost events."""
 _SILENCE_SECONDS: Final = 60.0
+MAX_OBJECTS: Final = 10_000
+"""How many objects a watch remembers: what runs in a guest may make them as fast as it can."""
+_APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
+"""JSON is YAML."""
 
 Object = Mapping[str, Any]
 
@@ -35,6 +39,11 @@ class Change:
 
     kind: Literal["present", "gone"]
     object: Object
+
+    @property
+    def name(self) -> str:
+        found: str = self.object["metadata"]["name"]
+        return found
 
 
 class KubeHttp:
@@ -74,17 +83,24 @@ class KubeHttp:
         *,
         params: Mapping[str, str] | None = None,
         body: Object | None = None,
+        headers: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> httpx.Response:
         """The answer, whatever its status. Raises httpx.TransportError; so do more than `limit` bytes."""
         content, most = bytearray(), limit or ANSWER_BYTES
-        async with self._client.stream(method, path, params=params, json=body, extensions=self._extensions) as answer:
+        sent = self._client.stream(method, path, params=params, json=body, headers=headers, extensions=self._extensions)
+        async with sent as answer:
             self._note_date(answer)
             async for piece in answer.aiter_raw():
                 content += piece
                 if len(content) > most:
                     raise httpx.RemoteProtocolError(f"the answer to {method} {path} is longer than {most} bytes")
         return httpx.Response(answer.status_code, content=bytes(content), request=answer.request)
+
+    async def apply(self, path: str, manifest: Object) -> httpx.Response:
+        """The answer to a server-side apply, which creates or updates the object at `path`."""
+        params = {"fieldManager": "dayfly", "force": "true"}
+        return await self.request("PATCH", path, params=params, body=manifest, headers=_APPLY)
 
     def now(self) -> datetime:
         """The API server's time, at most a second ahead: its last answer's date, and what has passed since.
@@ -113,24 +129,25 @@ class KubeHttp:
     async def watch(self, path: str, params: Mapping[str, str] | None = None) -> AsyncGenerator[Change, None]:
         """Every existing object, then each change, without end: the caller sets the limit. Reconnects after errors.
 
-        The list after a reconnect reports the objects that were deleted meanwhile as gone.
+        The list after a reconnect reports the objects that were deleted meanwhile as gone, by their names only.
         """
-        known: dict[str, Object] = {}
+        known: set[str] = set()
         while True:
             try:
                 listed, version = await self.items(path, params)
-                now = {item["metadata"]["name"]: item for item in listed}
-                for name in known.keys() - now.keys():
-                    yield Change("gone", known[name])
+                now = {item["metadata"]["name"] for item in listed}
+                for name in known - now:
+                    yield Change("gone", {"metadata": {"name": name}})
                 known = now
                 for item in listed:
                     yield Change("present", item)
                 async for change in self._follow(path, {**(params or {}), "resourceVersion": version}):
-                    name = change.object["metadata"]["name"]
                     if change.kind == "gone":
-                        known.pop(name, None)
-                    else:
-                        known[name] = change.object
+                        known.discard(change.name)
+                    elif len(known) < MAX_OBJECTS:
+                        known.add(change.name)
+                    elif change.name not in known:
+                        raise MalformedAnswer(f"the API server has more than {MAX_OBJECTS} objects under {path}")
                     yield change
             except (httpx.HTTPError, ValueError):
                 # The API server starts, restarts, or broke off its answer: the caller's limit ends the retries.

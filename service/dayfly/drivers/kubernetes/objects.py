@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from dayfly.drivers.bounds import MalformedAnswer, parse_json
-from dayfly.drivers.interfaces import KubeNode, KubePod
+from dayfly.drivers.interfaces import ConfigMap, KubeNode, KubePod
 from dayfly.drivers.kubernetes.http import Object
 from dayfly.errors import NodeNotReady, NotUsable
 
@@ -130,3 +130,20 @@ def pod_manifest(name: str, image: str, argv: Sequence[str], *, token: bool = Fa
             "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": list(argv)}],
         },
     }
+
+
+def config_map_path(wanted: ConfigMap) -> str:
+    return f"/api/v1/namespaces/{wanted.namespace}/configmaps/{wanted.name}"
+
+
+def config_map_manifest(wanted: ConfigMap) -> Object:
+    metadata = {"namespace": wanted.namespace, "name": wanted.name}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
+
+
+def data_of(content: bytes) -> object:
+    """The data of the ConfigMap in an answer; None: it is none."""
+    try:
+        return parse_json(content)["data"]  # type: ignore[index]
+    except _OTHER_FORM:
+        return None

@@ -9,8 +9,10 @@ from typing import Final
 import httpx
 
 from dayfly.clock import Clock
+from dayfly.drivers.bounds import parse_json
 from dayfly.drivers.interfaces import KubeAccess, KubePod
 from dayfly.drivers.kubernetes import objects
+from dayfly.drivers.kubernetes.fields import clean
 from dayfly.drivers.kubernetes.http import KubeHttp, Object, watched
 from dayfly.errors import NotUsable
 
@@ -60,7 +62,9 @@ class PodRun:
                     answer = await http.request("POST", PODS, body=self._manifest)
                 if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
                     return
-                reason = str(answer.json().get("message", answer.text))
+                said = parse_json(answer.content)
+                message = said.get("message", answer.text) if isinstance(said, dict) else answer.text
+                reason = clean(str(message))
                 if answer.status_code not in _NOT_YET:
                     raise NotUsable(f"pod {self._name} was refused: {reason}")
             except (httpx.HTTPError, ValueError) as error:

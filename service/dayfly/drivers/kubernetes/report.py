@@ -54,8 +54,6 @@ async def report(access: KubeAccess, clock: Clock, *, timeout: float) -> Mapping
 
 
 class _Report:
-    """One collection: fills `texts`."""
-
     def __init__(self, http: KubeHttp, texts: dict[str, str]) -> None:
         self._http, self._texts = http, texts
 

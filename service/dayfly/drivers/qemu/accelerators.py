@@ -44,6 +44,10 @@ class Accelerators:
         """The answer with its reason; any node image will do."""
         return await probe_kvm(self._images, image_id, setting=self._setting, cache_file=self._cache_file)
 
+    async def test_kvm(self, image_id: str) -> AcceleratorAnswer:
+        """What a test of KVM finds, whatever the setting is."""
+        return await probe_kvm(self._images, image_id, cache_file=self._cache_file)
+
     async def template_key(self, spec: ClusterSpec, owner: str) -> str:
         """domain.template.template_key on this host. Raises ImageMissing, EngineUnavailable."""
         return template_key(spec, owner, await self.accelerator(spec.image_id), host_processor())
@@ -51,7 +55,6 @@ class Accelerators:
 
 @cache
 def host_processor() -> str:
-    """processor_of() this host."""
     return processor_of(Path("/proc/cpuinfo").read_text(), platform.release())
 
 

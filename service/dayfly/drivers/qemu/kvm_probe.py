@@ -13,35 +13,42 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from dayfly.clock import Clock, SystemClock
+from dayfly.clock import Clock, SystemClock, boot_time
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.interfaces import ExecResult, ImageStore
 from dayfly.errors import EngineRefused, ImageMissing
 
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _DEVICE: Final = Path("/dev/kvm")
+_LIMIT_SECONDS: Final = 10.0
+_MACHINE: Final = (
+    *("qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"),
+    *("-kernel", "/dayfly/vmlinuz", "-append", "panic=-1 console=ttyS0"),
+    *("-no-reboot", "-display", "none", "-nodefaults", "-serial", "stdio"),
+)
+"""A machine without a disk: its kernel panics within seconds, which ends QEMU."""
 _ALIVE: Final = b"Linux version"
 """A kernel's first output. QEMU may exit with 0 without having run a kernel."""
 
 
 @dataclass(frozen=True)
 class AcceleratorAnswer:
-    """The accelerator of machines, the reason, and the seconds that the probe took (0: no probe ran)."""
+    """The accelerator of machines, the reason, and the seconds that the probe took (0: no probe ran).
+
+    `remembered`: the file with the answer of an earlier probe; "" where the answer is new.
+    """
 
     accelerator: Accelerator
     reason: str
     seconds: float
+    remembered: str = ""
 
 
 async def probe_kvm(
     images: ImageStore,
     image: str,
-    kernel: str = "/dayfly/vmlinuz",
     *,
-    initrd: str | None = None,
     setting: Literal["auto", "kvm", "tcg"] = "auto",
     cache_file: Path,
-    timeout_seconds: float = 10.0,
     device: Path = _DEVICE,
     clock: Clock | None = None,
 ) -> AcceleratorAnswer:
@@ -51,41 +58,27 @@ async def probe_kvm(
     """
     if setting != "auto":
         return AcceleratorAnswer(setting, f"set to {setting} by the operator", 0.0)
-    boot_id = _boot_id()
+    boot_id = boot_time().boot_id
     if (known := _recall(cache_file, boot_id)) is not None:
         return known
     clock = clock or SystemClock()
     began = clock.monotonic()
     try:
-        result = await images.run(image, _boot(kernel, initrd), devices=(str(device),), timeout=timeout_seconds)
+        result = await images.run(image, _MACHINE, devices=(str(device),), timeout=_LIMIT_SECONDS)
     except ImageMissing:
         return AcceleratorAnswer("tcg", f"KVM is not tested yet: there is no image {image} to boot", 0.0)
     except EngineRefused as error:
-        return AcceleratorAnswer("tcg", f"the engine does not provide {device}: {error.message}", 0.0)
+        return AcceleratorAnswer("tcg", f"the engine does not provide {device}: {error.for_operator}", 0.0)
     seconds = round(clock.monotonic() - began, 2)
-    accelerator, reason = _judge(result, timeout_seconds)
+    accelerator, reason = _judge(result)
     answer = AcceleratorAnswer(accelerator, reason, seconds)
     _remember(cache_file, boot_id, answer)
     return answer
 
 
-def _boot_id() -> str:
-    return _BOOT_ID.read_text().strip()
-
-
-def _boot(kernel: str, initrd: str | None) -> tuple[str, ...]:
-    """A machine without a disk: its kernel panics within seconds, which ends QEMU."""
-    return (
-        *("qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"),
-        *("-kernel", kernel, *(("-initrd", initrd) if initrd else ())),
-        *("-append", "panic=-1 console=ttyS0"),
-        *("-no-reboot", "-display", "none", "-nodefaults", "-serial", "stdio"),
-    )
-
-
-def _judge(result: ExecResult | None, timeout_seconds: float) -> tuple[Accelerator, str]:
+def _judge(result: ExecResult | None) -> tuple[Accelerator, str]:
     if result is None:
-        return "tcg", f"/dev/kvm exists, but a kernel that should end at once still ran after {timeout_seconds:g} s"
+        return "tcg", f"/dev/kvm exists, but a kernel that should end at once still ran after {_LIMIT_SECONDS:g} s"
     if result.exit_code != 0:
         lines = result.stderr.decode(errors="replace").strip().splitlines()
         return "tcg", f"QEMU failed on KVM: {lines[-1] if lines else f'exit code {result.exit_code}'}"
@@ -99,7 +92,7 @@ def _recall(cache_file: Path, boot_id: str) -> AcceleratorAnswer | None:
         cached = json.loads(cache_file.read_text())
         if cached["boot_id"] != boot_id or cached["accelerator"] not in {"kvm", "tcg"}:
             return None
-        return AcceleratorAnswer(cached["accelerator"], str(cached["reason"]), 0.0)
+        return AcceleratorAnswer(cached["accelerator"], str(cached["reason"]), 0.0, str(cache_file))
     except (OSError, ValueError, KeyError, TypeError):
         # The cache is missing or unreadable: probe.
         return None

@@ -278,7 +278,6 @@ class QemuMachines:
         return ended.stdout.decode()
 
     async def _clear(self, container: str, draft: str) -> None:
-        """Remove the draft of a failed save."""
         with suppress(DayflyError):
             # The container may be gone; otherwise the next save removes the draft.
             await self._shell(container, 'rm -rf "$1"', draft, timeout=_SHORT_SECONDS)

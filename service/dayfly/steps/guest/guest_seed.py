@@ -6,7 +6,7 @@ It holds keys, so it is a file in the node's container, and never part of an ima
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.spec import Node
@@ -16,12 +16,17 @@ from dayfly.drivers.tar import archive
 
 
 def seed_file(cluster_id: str, node: Node, secrets: ClusterSecrets) -> File:
-    """The seed of one node, ready to be put into its container."""
     return File(qemu_cmdline.SEED_FILE, identity(cluster_id, node, secrets))
 
 
-def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequence[File] = ()) -> bytes:
-    """The identity of a node, as a tar, with `more` files."""
+def identity(
+    cluster_id: str,
+    node: Node,
+    secrets: ClusterSecrets,
+    more: Sequence[File] = (),
+    folders: Mapping[str, int] | None = None,
+) -> bytes:
+    """The identity of a node, as a tar, with `more` files and `folders` (path to mode)."""
     files = (
         File("/root/.ssh/authorized_keys", f"{secrets.user_key.public}\n".encode()),
         File("/etc/ssh/ssh_host_ed25519_key", secrets.host_key.private.encode()),
@@ -30,7 +35,7 @@ def identity(cluster_id: str, node: Node, secrets: ClusterSecrets, more: Sequenc
         File("/etc/hostname", f"{node.name}\n".encode(), 0o644),
     )
     # sshd refuses keys in a folder that other users can write to.
-    return archive((*files, *more), {"/root/.ssh": 0o700})
+    return archive((*files, *more), {"/root/.ssh": 0o700, **(folders or {})})
 
 
 def _machine_id(cluster_id: str, node: Node) -> str:

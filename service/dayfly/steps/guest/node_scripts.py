@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.domain.cluster.spec import Node
 from dayfly.domain.image import KubernetesNode
 from dayfly.errors import CommandFailed, Failure, ImageBroken, InfrastructureError, SshTimeout
@@ -98,9 +97,8 @@ async def boot_ids(context: StepContext) -> dict[str, str]:
             raise CommandFailed(f"the boot id of {node.name} cannot be read", evidence={"stderr": result.stderr})
         return result.stdout.strip()
 
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        asked = {node.name: group.create_task(ask(node)) for node in context.spec.nodes()}
-    return {name: task.result() for name, task in asked.items()}
+    nodes = context.spec.nodes()
+    return {node.name: boot_id for node, boot_id in zip(nodes, await in_parallel(map(ask, nodes)), strict=True)}
 
 
 async def remember(context: StepContext, mark: str, node: Node) -> None:

@@ -6,11 +6,10 @@ continued: quiesce.pl, personalize.pl.
 
 from __future__ import annotations
 
-import asyncio
 from importlib.resources import files
 from typing import Final
 
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.interfaces import Machines
 from dayfly.errors import CommandFailed
@@ -29,6 +28,4 @@ async def quiesce(machines: Machines, topology: Topology, *, timeout: float) -> 
         if ended.exit_code != 0:
             raise CommandFailed(f"{container} cannot be quiesced", evidence={"stderr": ended.stderr})
 
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        for container in topology.nodes:
-            group.create_task(one(container.name))
+    await in_parallel(one(container.name) for container in topology.nodes)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.domain.cluster.topology import Topology
@@ -51,11 +50,8 @@ def _is_busy(node: Node, load: float, before: float | None) -> bool:
 
 async def _loads(machines: Machines, topology: Topology, spec: ClusterSpec, timeout: float) -> Mapping[str, float]:
     nodes = spec.nodes()
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        found = {
-            node.name: group.create_task(_load(machines, topology.node(node.index).name, timeout)) for node in nodes
-        }
-    return {name: task.result() for name, task in found.items()}
+    loads = await in_parallel(_load(machines, topology.node(node.index).name, timeout) for node in nodes)
+    return {node.name: load for node, load in zip(nodes, loads, strict=True)}
 
 
 async def _load(machines: Machines, container: str, timeout: float) -> float:

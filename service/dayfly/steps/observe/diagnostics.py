@@ -17,7 +17,7 @@ import structlog
 
 from dayfly.clock import Clock
 from dayfly.domain.cluster import naming, network, qemu_cmdline
-from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.cluster.model import Cluster, Endpoint
 from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.interfaces import Drivers, PressureGauge, SshTarget
@@ -25,6 +25,8 @@ from dayfly.drivers.qemu.qmp import qmp
 from dayfly.drivers.ssh import SshConnections
 from dayfly.errors import ContainerExited, DayflyError
 from dayfly.steps.kubernetes_access import kube_access
+from dayfly.steps.observe.exit_guard import is_running
+from dayfly.steps.step import ssh_target
 
 _log = structlog.get_logger(__name__)
 
@@ -185,10 +187,8 @@ class _Collector:
 
     def _api_server(self, secrets: ClusterSecrets) -> Look:
         async def look() -> Mapping[str, str]:
-            endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.API_PORT)
-            if endpoint is None:
-                raise ContainerExited(f"{self.topology.net.name} publishes no API server: it is not running")
-            return await self.drivers.kube.report(kube_access(secrets, endpoint), timeout=_KUBERNETES_SECONDS)
+            access = kube_access(secrets, await self._endpoint(network.API_PORT))
+            return await self.drivers.kube.report(access, timeout=_KUBERNETES_SECONDS)
 
         return look
 
@@ -210,17 +210,15 @@ class _Collector:
 
     async def _ssh_target(self, index: int, node: ContainerSpec, secrets: ClusterSecrets) -> SshTarget:
         # A machine that is down is reported at once, not after a time-out.
-        if not any(
-            s.name == node.name and s.state == "running"
-            for s in await self.drivers.engine.list_containers(self._cluster_id)
-        ):
+        if not await is_running(self.drivers.engine, self._cluster_id, node):
             raise ContainerExited(f"{node.name} is not running")
-        endpoint = (await self.drivers.engine.endpoints(self._cluster_id)).get(network.ssh_forward_port(index))
-        if endpoint is None:
-            raise ContainerExited(f"{self.topology.net.name} publishes no port of {node.node}: it is not running")
-        return SshTarget(
-            endpoint.host, endpoint.port, private_key=secrets.user_key.private, host_public_key=secrets.host_key.public
-        )
+        return ssh_target(secrets, await self._endpoint(network.ssh_forward_port(index)))
+
+    async def _endpoint(self, port: int) -> Endpoint:
+        found = (await self.drivers.engine.endpoints(self._cluster_id)).get(port)
+        if found is None:
+            raise ContainerExited(f"{self.topology.net.name} publishes no port {port}: it is not running")
+        return found
 
 
 def _json(value: object) -> str:

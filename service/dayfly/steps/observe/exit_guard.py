@@ -40,7 +40,6 @@ async def while_running(
 
 
 async def is_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> bool:
-    """Whether the engine shows `container`, running."""
     return any(
         seen.name == container.name and seen.state == "running" for seen in await engine.list_containers(cluster_id)
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dayfly.clock import Clock
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.domain.cluster.topology import Topology
 from dayfly.drivers.interfaces import Drivers, Machines
 from dayfly.errors import ContainerExited, DayflyError, EngineUnavailable, VmExited
@@ -49,16 +49,13 @@ async def vm_states(drivers: Drivers, topology: Topology, cluster_id: str) -> Ma
         except VmExited:
             return SILENT
 
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        looks = {container.name: group.create_task(look(container.name)) for container in topology.nodes}
-    return {name: task.result() for name, task in looks.items()}
+    names = _names(topology)
+    return dict(zip(names, await in_parallel(map(look, names)), strict=True))
 
 
 async def pause_all(machines: Machines, topology: Topology) -> None:
     """Pause all machines. Raises as Machines.pause; then some may be paused."""
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        for container in topology.nodes:
-            group.create_task(machines.pause(container.name))
+    await in_parallel(machines.pause(name) for name in _names(topology))
 
 
 async def resume(machines: Machines, containers: Iterable[str]) -> None:

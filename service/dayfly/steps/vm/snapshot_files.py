@@ -7,11 +7,10 @@ Not here: when snapshots are taken, and what for (controllers/).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.fencing import PASS, REFUSED
 from dayfly.domain.cluster.topology import ContainerSpec, Topology
@@ -39,7 +38,6 @@ cp -a "$2/." "$1/"
 
 
 def folder_of(origin: BootSource, container: ContainerSpec) -> str:
-    """The folder of a node's machine in a snapshot."""
     return f"{origin.folder}/{container.node}"
 
 
@@ -51,16 +49,12 @@ async def save(
     Raises as Machines.save; then some may be saved, and any may be paused.
     """
     machines, around = drivers.machines, origin.fence(fence)
-    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-        saving = [
-            group.create_task(
-                machines.save(
-                    container.name, folder_of(origin, container), ram=ram, disk=disk, fence=around, timeout=timeout
-                )
-            )
-            for container in topology.nodes
-        ]
-    return sum(task.result() for task in saving)
+    return sum(
+        await in_parallel(
+            machines.save(node.name, folder_of(origin, node), ram=ram, disk=disk, fence=around, timeout=timeout)
+            for node in topology.nodes
+        )
+    )
 
 
 async def discard(machines: Machines, topology: Topology, origin: BootSource, *, fence: int) -> None:

@@ -13,7 +13,7 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.domain.template import without_wishes
+from dayfly.domain.template import without_caller_options
 from dayfly.store.clusters import schedule
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
@@ -51,14 +51,13 @@ def own_cluster(
     pool_id: str | None = None,
 ) -> Cluster:
     """A cluster for a template or a pool: the shape of `spec`, without labels, TTL and other options of callers."""
-    made = new_cluster(without_wishes(spec), now, owner=owner)
+    made = new_cluster(without_caller_options(spec), now, owner=owner)
     # The random id keeps the name free.
     name = f"{purpose.replace('_', '-')}-{made.id}"
     return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
 
 
 def with_end(cluster: Cluster) -> Cluster:
-    """The cluster with `expires_at` computed."""
     end = expiry(cluster)
     return replace(cluster, expires_at=end.at if end else None)
 
@@ -76,11 +75,11 @@ async def insert_cluster(
     """
     values = _columns(cluster, needs or demand(cluster.spec))
     if unless is None:
-        await transaction.connection.execute(insert(clusters).values(values))
+        await transaction.execute(insert(clusters).values(values))
     else:
         # One statement: `unless` rarely holds, and a query of its own would cost each request a round trip.
         row = select(*(literal(value, clusters.c[name].type) for name, value in values.items())).where(not_(unless))
-        result = await transaction.connection.execute(insert(clusters).from_select(list(values), row))
+        result = await transaction.execute(insert(clusters).from_select(list(values), row))
         if result.rowcount == 0:
             return False
     await _insert_labels(transaction, cluster)
@@ -90,19 +89,17 @@ async def insert_cluster(
 
 
 async def replace_labels(transaction: Transaction, cluster: Cluster) -> None:
-    """Replace the label rows of a cluster."""
-    await transaction.connection.execute(delete(tables.labels).where(tables.labels.c.cluster_id == cluster.id))
+    await transaction.execute(delete(tables.labels).where(tables.labels.c.cluster_id == cluster.id))
     await _insert_labels(transaction, cluster)
 
 
 async def _insert_labels(transaction: Transaction, cluster: Cluster) -> None:
     if cluster.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
-        await transaction.connection.execute(insert(tables.labels), pairs)
+        await transaction.execute(insert(tables.labels), pairs)
 
 
 def _columns(cluster: Cluster, needs: Resources) -> dict[str, Any]:
-    """A new cluster's row."""
     return {
         "id": cluster.id,
         "name": cluster.name,

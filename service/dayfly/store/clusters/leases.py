@@ -13,9 +13,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Integer, Row, and_, bindparam, case, func, or_, select, update
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import LeaseLost
@@ -34,12 +33,61 @@ NO_LEASE: Final[Mapping[str, None]] = {"lease_owner": None, "lease_token": None,
 _LONGEST: Final = 2
 """A lease of another worker may be longer by this factor, as while the workers' setting is changed."""
 
+# The statements below are built once: each claim loop executes them over and over.
+
+_NOW: Final = bindparam("now", type_=UtcDateTime())
+_UNTIL: Final = bindparam("until", type_=UtcDateTime())
+
+_DESIRED: Final = case((expired_without_hold(_NOW), Desired.ABSENT.value), else_=clusters.c.desired)
+
+_OVERDUE: Final = (
+    select(clusters.c.id)
+    .where(clusters.c.due_at <= _NOW, or_(clusters.c.lease_expires_at.is_(None), clusters.c.lease_expires_at <= _NOW))
+    .order_by(clusters.c.due_at)
+    .limit(bindparam("limit", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte("overdue")
+    # The planner may run an inlined query once per row, and so claim more than `limit`.
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+
+_CLAIM: Final = (
+    update(clusters)
+    .where(clusters.c.id.in_(select(_OVERDUE.c.id)))
+    .values(
+        lease_owner=bindparam("owner_of_lease"),
+        lease_token=bindparam("token"),
+        lease_expires_at=_UNTIL,
+        desired=_DESIRED,
+        fence=clusters.c.fence + 1,
+    )
+    .returning(clusters)
+)
+
+_RENEW: Final = (
+    update(clusters)
+    .where(clusters.c.id == bindparam("cluster"), clusters.c.lease_token == bindparam("token"))
+    .values(lease_expires_at=_UNTIL, desired=_DESIRED)
+    .returning(clusters)
+)
+
+_FIRST_FREE: Final = (
+    select(clusters.c.due_at).where(tables.PLANNED, tables.UNLEASED).order_by(clusters.c.due_at).limit(1)
+)
+_LATER: Final = case(
+    (clusters.c.lease_expires_at > clusters.c.due_at, clusters.c.lease_expires_at), else_=clusters.c.due_at
+)
+_FIRST_HELD: Final = select(func.min(_LATER, type_=UtcDateTime())).where(tables.LEASED)
+
+# Two subqueries, each on its own index: the few leased clusters, and the first due cluster.
+_NEXT_DUE: Final = select(DatabaseNow(), _FIRST_FREE.scalar_subquery(), _FIRST_HELD.scalar_subquery())
+
 _LOCK: Final = (
     select(clusters)
     .where(clusters.c.id == bindparam("id"), clusters.c.lease_token == bindparam("token"))
     .with_for_update()
 )
-"""Built once, because nearly every transaction of a worker begins with it."""
+"""Nearly every transaction of a worker begins with it."""
 
 
 class Leases(StorePart):
@@ -50,7 +98,6 @@ class Leases(StorePart):
         self._service_clock = service_clock
         self._has_claimed = False
 
-    @uncancellable
     async def claim(self, owner: str, *, lease_seconds: float, limit: int) -> tuple[Claim, ...]:
         """Claim up to `limit` due clusters without a lease, the longest overdue first.
 
@@ -62,62 +109,32 @@ class Leases(StorePart):
             if not self._has_claimed:
                 await _end_impossible(transaction, now, now + _LONGEST * timedelta(seconds=lease_seconds))
                 self._has_claimed = True
-            free = or_(clusters.c.lease_expires_at.is_(None), clusters.c.lease_expires_at <= now)
-            overdue = (
-                select(clusters.c.id)
-                .where(clusters.c.due_at <= now, free)
-                .order_by(clusters.c.due_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-                .cte("overdue")
-                # The planner may run an inlined query once per row, and so claim more than `limit`.
-                .prefix_with("MATERIALIZED", dialect="postgresql")
-            )
-            statement = (
-                update(clusters)
-                .where(clusters.c.id.in_(select(overdue.c.id)))
-                .values(
-                    lease_owner=owner,
-                    lease_token=token,
-                    lease_expires_at=now + timedelta(seconds=lease_seconds),
-                    desired=_desired(now),
-                    fence=clusters.c.fence + 1,
-                )
-                .returning(clusters)
-            )
-            rows = (await transaction.connection.execute(statement)).all()
+            until = now + timedelta(seconds=lease_seconds)
+            values = {"now": now, "limit": limit, "owner_of_lease": owner, "token": token, "until": until}
+            rows = (await transaction.execute(_CLAIM, values)).all()
         # RETURNING promises no order.
         return tuple(
             Claim(cluster_from(row), token, owner, now, row.due_at) for row in sorted(rows, key=lambda row: row.due_at)
         )
 
-    @uncancellable
     async def seconds_until_due(self) -> float | None:
         """Seconds until a cluster can be claimed, by the database's clock; 0: now; None: no cluster has a due time."""
-        columns = clusters.c
-        free = select(columns.due_at).where(tables.PLANNED, tables.UNLEASED).order_by(columns.due_at).limit(1)
-        later = case((columns.lease_expires_at > columns.due_at, columns.lease_expires_at), else_=columns.due_at)
-        held = select(func.min(later, type_=UtcDateTime())).where(tables.LEASED)
-        # Two subqueries, each on its own index: the few leased clusters, and the first due cluster.
-        query = select(DatabaseNow(), free.scalar_subquery(), held.scalar_subquery())
         async with self._database.read() as connection:
-            now, *times = (await connection.execute(query)).one()
+            now, *times = (await connection.execute(_NEXT_DUE)).one()
         first = schedule.sooner(*times)
         return None if first is None else max(0.0, (first - now).total_seconds())
 
-    @uncancellable
     async def renew(self, claim: Claim, *, lease_seconds: float) -> Cluster:
         """Extend the lease by `lease_seconds` from now; the current cluster, for changes of its desired state."""
         async with self._database.write() as transaction:
             now = (await self._service_clock.catch_up(transaction)).now
-            values = {"lease_expires_at": now + timedelta(seconds=lease_seconds), "desired": _desired(now)}
-            statement = update(clusters).where(_held(claim)).values(values).returning(clusters)
-            row = (await transaction.connection.execute(statement)).one_or_none()
+            until = now + timedelta(seconds=lease_seconds)
+            values = {"cluster": claim.cluster.id, "token": claim.token, "now": now, "until": until}
+            row = (await transaction.execute(_RENEW, values)).one_or_none()
             if row is None:
                 raise _lost(claim)
             return cluster_from(row)
 
-    @uncancellable
     async def release(self, claim: Claim, *, due_in_seconds: float | None) -> None:
         """End the lease. The cluster is due again after `due_in_seconds`; None: at the next time that its spec sets.
 
@@ -127,7 +144,7 @@ class Leases(StorePart):
             row = await _lock(transaction, claim)
             if row is None:
                 query = select(clusters.c.phase).where(clusters.c.id == claim.cluster.id)
-                if (await transaction.connection.execute(query)).scalar_one_or_none() in {Phase.DELETED, None}:
+                if (await transaction.execute(query)).scalar_one_or_none() in {Phase.DELETED, None}:
                     return
                 raise _lost(claim)
             now = transaction.now
@@ -156,15 +173,7 @@ async def _end_impossible(transaction: Transaction, now: datetime, latest: datet
     impossible = and_(tables.LEASED, clusters.c.lease_expires_at > latest)
     # A leased cluster was due: its `due_at` is in the future for the same reason.
     values = {"due_at": now, **NO_LEASE}
-    await transaction.connection.execute(update(clusters).where(impossible).values(values))
-
-
-def _held(claim: Claim) -> ColumnElement[bool]:
-    return and_(clusters.c.id == claim.cluster.id, clusters.c.lease_token == claim.token)
-
-
-def _desired(now: datetime) -> ColumnElement[str]:
-    return case((expired_without_hold(now), Desired.ABSENT.value), else_=clusters.c.desired)
+    await transaction.execute(update(clusters).where(impossible).values(values))
 
 
 def _lost(claim: Claim) -> LeaseLost:
@@ -174,4 +183,4 @@ def _lost(claim: Claim) -> LeaseLost:
 async def _lock(transaction: Transaction, claim: Claim) -> Row[Any] | None:
     # SQLAlchemy omits FOR UPDATE on SQLite, where the transaction already holds the only write lock.
     same = {"id": claim.cluster.id, "token": claim.token}
-    return (await transaction.connection.execute(_LOCK, same)).one_or_none()
+    return (await transaction.execute(_LOCK, same)).one_or_none()

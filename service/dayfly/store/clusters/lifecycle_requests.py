@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.expiry import must_hibernate
@@ -20,24 +19,30 @@ from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.updates import describe_hold
+from dayfly.store.commands import IdempotencyKey
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
+from dayfly.store.idempotency_keys import use_on_cluster
 from dayfly.store.notify.commit_notifier import WORK, request_topic
 
 
 class LifecycleRequests(StorePart):
-    """Reset, hibernate, resume. A pending request may be repeated."""
+    """Reset, hibernate, resume. A pending request may be repeated.
 
-    @uncancellable
-    async def reset(self, id_or_name: str, to: BootSource) -> Cluster:
+    Hibernate and resume need no idempotency key: repeated after their end, they find the cluster as they left it.
+    """
+
+    async def reset(self, id_or_name: str, to: BootSource, key: IdempotencyKey | None = None) -> Cluster:
         """Request a reset, due at once, to a checkpoint or to the pristine state (IMAGE).
 
         Raises NotFound (of the cluster or the checkpoint), NotReady, and Conflict if another request is pending.
+        Raises CarriedOut, IdempotencyKeyReused.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
+            await use_on_cluster(transaction, key, row)
             cluster = require_ready(row, besides=to)
             if cluster.reset_to == to:
                 return cluster
@@ -45,13 +50,12 @@ class LifecycleRequests(StorePart):
                 await _find_checkpoint(transaction, cluster, to.name)
             return await _request(transaction, row, {"reset_to": str(to)})
 
-    @uncancellable
     async def hibernate(self, id_or_name: str) -> Cluster:
         """Request hibernation, due at once: a worker saves and stops the VMs.
 
         Raises NotFound, NotReady, and Conflict if another request is pending.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_active(row)
             if cluster.desired is Desired.HIBERNATED and cluster.phase is not Phase.FAILED:
@@ -59,14 +63,13 @@ class LifecycleRequests(StorePart):
             require_ready(row)
             return await _request(transaction, row, {"desired": Desired.HIBERNATED})
 
-    @uncancellable
     async def resume(self, id_or_name: str) -> Cluster:
         """Request that the cluster run again, due at once.
 
         If the cluster has expired and a hold keeps it hibernated, the hold keeps it running from now on: otherwise a
         worker would hibernate it again. Raises NotFound, and Conflict if the cluster failed or is being deleted.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_active(row)
             if cluster.phase is Phase.FAILED:
@@ -97,7 +100,7 @@ async def _find_checkpoint(transaction: Transaction, cluster: Cluster, name: str
     """Raises NotFound, Conflict."""
     table = tables.checkpoints
     query = select(table.c.phase).where(table.c.cluster_id == cluster.id, table.c.name == name)
-    phase = (await transaction.connection.execute(query)).scalar_one_or_none()
+    phase = (await transaction.execute(query)).scalar_one_or_none()
     if phase is None:
         raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
     if phase != CheckpointPhase.READY:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, exists, select
 
-from dayfly.domain.cluster.lifecycle import Desired
+from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.store.clusters.create import replace_labels, with_end
@@ -21,6 +21,8 @@ from dayfly.store.db.shared_queries import append_events, write_cluster
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
+CLAIMED: Final = "cluster.claimed"
+"""The type of a claim's event."""
 WAIT_SECONDS: Final = 5.0
 """How long a request waits while every matching member is locked or leased; then a new cluster is provisioned.
 
@@ -50,8 +52,8 @@ def members_left(spec: ClusterSpec, owner: str) -> ColumnElement[bool]:
 async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | None:
     """Turn a matching member, ready and paused, into the caller's cluster; None: no such member can be locked.
 
-    The TTL begins now. The cluster is due at once, because a worker must resume its VMs. Raises IntegrityError if the
-    name is taken.
+    It is pending and due at once: a worker gives it new keys, resumes its VMs, and looks whether it is ready. Raises
+    IntegrityError if the name is taken.
     """
     # A leased member is under repair or removal.
     free = and_(_fits(new.spec, new.owner), tables.UNLEASED)
@@ -66,7 +68,7 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
             name=new.name or ids.new_name(),
             spec=new.spec,
             created_at=now,
-            ready_at=now,
+            ready_at=None,
             heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
             hold=new.hold,
         )
@@ -76,9 +78,11 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
         "spec": taken.spec.model_dump(mode="json"),
         "purpose": Purpose.CLUSTER,
         "pool_id": None,
+        "phase": Phase.PENDING,
+        "paused": False,
         "created_at": now,
         "admitted_at": now,
-        "ready_at": now,
+        "ready_at": None,
         "updated_at": now,
         "active_at": now,
         "due_at": now,
@@ -91,9 +95,7 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
     # An older Dayfly let callers label a member.
     await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
-    await append_events(
-        transaction, claimed.id, NewEvent("cluster.claimed", f"taken from pool {member.pool_id}", seconds=waited)
-    )
+    await append_events(transaction, claimed.id, NewEvent(CLAIMED, f"taken from pool {member.pool_id}", seconds=waited))
     transaction.notify_cluster(claimed.id)
     # QUEUE: the pool needs a new member.
     transaction.wake(WORK, QUEUE, request_topic(claimed.id))

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sqlalchemy import delete, update
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.boot_source import TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, NewEvent
@@ -29,9 +28,6 @@ _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 
 
 class ProvisioningStatus(StorePart):
-    """The begin of provisioning, pause and resume of the VMs, traffic."""
-
-    @uncancellable
     async def begin(
         self,
         claim: Claim,
@@ -44,10 +40,10 @@ class ProvisioningStatus(StorePart):
     ) -> Cluster:
         """Start provisioning from `origin` (None: its own disks), or restart it from another origin.
 
-        `template_id`: the template of a fork; None: not a fork, and `not_forked` says why. With any origin but
-        TEMPLATE, all the cluster's memory is reserved. A template that is new to the cluster counts one more use.
-        `secrets`, if given, are saved. `reset`: completes the reset request and begins a new generation. Clears
-        `paused`. Adds a `phase` event if the phase changes.
+        `template_id`: the template of a fork. `not_forked`: why it boots from its image, as a fork's reset may, too.
+        With any origin but TEMPLATE, all the cluster's memory is reserved. A template that is new to the cluster counts
+        one more use. `secrets`, if given, are saved. `reset`: completes the reset request and begins a new generation.
+        Clears `paused`. Adds a `phase` event if the phase changes.
         Raises Conflict if a new template accepts no forks, or the cluster's own template is failed or gone.
         """
         async with guarded(self._database, claim) as (transaction, row):
@@ -60,9 +56,8 @@ class ProvisioningStatus(StorePart):
                 await _use_template(transaction, template_id, new=template_id != old.template_id)
             if secrets is not None:
                 await put_secrets(transaction, old.id, secrets)
-            if old.phase is not Phase.PENDING or old.ready_at is not None:
-                # These reports are of earlier provisioning, which may have failed.
-                await transaction.connection.execute(delete(tables.steps).where(tables.steps.c.cluster_id == old.id))
+            # Reports of earlier provisioning, which may have failed.
+            await transaction.execute(delete(tables.steps).where(tables.steps.c.cluster_id == old.id))
             values: dict[str, Any] = {
                 "phase": Phase.PROVISIONING,
                 "origin": None if origin is None else str(origin),
@@ -79,14 +74,11 @@ class ProvisioningStatus(StorePart):
                 values |= {"generation": old.generation + 1, "reset_to": None}
             return cluster_from(await write_cluster(transaction, old.id, values))
 
-    @uncancellable
     async def set_paused(self, claim: Claim, paused: bool) -> Cluster:
-        """Record that the VMs were paused or resumed."""
         async with guarded(self._database, claim) as (transaction, row):
             values = {"paused": paused, "updated_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
-    @uncancellable
     async def saw_traffic(self, claim: Claim, packets: int, *, active: bool) -> Cluster:
         """Record the number of packets from outside; `active`: the cluster is in use now."""
         async with guarded(self._database, claim) as (transaction, row):
@@ -103,5 +95,5 @@ async def _use_template(transaction: Transaction, template_id: str, *, new: bool
     serving = _FOR_NEW_FORKS if new else (*_FOR_NEW_FORKS, TemplatePhase.RETIRING)
     used = {"uses": table.c.uses + 1, "last_used_at": transaction.now} if new else {"last_used_at": transaction.now}
     there = update(table).where(table.c.id == template_id, table.c.phase.in_(serving)).values(used)
-    if (await transaction.connection.execute(there)).rowcount == 0:
+    if (await transaction.execute(there)).rowcount == 0:
         raise Conflict(f"template {template_id} accepts no forks any more")

@@ -10,25 +10,25 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import LIVING, Phase
 from dayfly.domain.cluster.model import Cluster, Event, Purpose, StepReport
 from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.errors import BadName, IdempotencyKeyReused, Internal, InvalidRequest, NameTaken
+from dayfly.errors import BadName, Internal, InvalidRequest, NameTaken
 from dayfly.store.clusters.create import insert_cluster, new_cluster
-from dayfly.store.clusters.create_locks import lock_key_and_name
 from dayfly.store.clusters.pool_claims import member_pauses, members_left, take_member
 from dayfly.store.commands import IdempotencyKey, NewCluster, Page
+from dayfly.store.create_locks import lock_key_and_name
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
 from dayfly.store.db.shared_queries import named, not_found
 from dayfly.store.db.tables import clusters
+from dayfly.store.idempotency_keys import find_use, record_use
 from dayfly.vocabulary import CLUSTER_NAME
 
 _ATTEMPTS: Final = 5
@@ -36,9 +36,6 @@ _ATTEMPTS: Final = 5
 
 
 class ClusterQueries(StorePart):
-    """Creation and reads of clusters."""
-
-    @uncancellable
     async def create(self, new: NewCluster, key: IdempotencyKey | None = None) -> tuple[Cluster, bool]:
         """Create a cluster in the queue, or claim a matching pool member, which is ready: (cluster, whether it is new).
 
@@ -62,7 +59,7 @@ class ClusterQueries(StorePart):
         """As create_cluster. Raises IntegrityError where another transaction took the key, name or id first."""
         while True:
             pause = next(pauses)
-            async with self._database.write() as transaction:
+            async with self._database.write(caller_waits=True) as transaction:
                 await lock_key_and_name(transaction, key, new.name)
                 if key is not None and (old := await _find_by_idempotency_key(transaction.connection, key)):
                     return old, False
@@ -71,22 +68,17 @@ class ClusterQueries(StorePart):
             # Outside of the transaction, so that no lock is held while waiting.
             await asyncio.sleep(pause or 0.0)
 
-    @uncancellable
     async def find_by_idempotency_key(self, key: IdempotencyKey) -> Cluster | None:
         """The cluster that an earlier request with this key created. Raises IdempotencyKeyReused."""
         async with self._database.read() as connection:
             return await _find_by_idempotency_key(connection, key)
 
-    @uncancellable
     async def get(self, id_or_name: str) -> Cluster:
         """A name finds living clusters only, an id also deleted clusters. Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(clusters).where(named(id_or_name)))).one_or_none()
-        if row is None:
+        if (row := await self._row(select(clusters).where(named(id_or_name)))) is None:
             raise not_found(id_or_name)
         return cluster_from(row)
 
-    @uncancellable
     async def list(
         self,
         *,
@@ -114,69 +106,52 @@ class ClusterQueries(StorePart):
             query = query.where(_after(cursor))
         # Ids first: sorting thousands of whole rows for a page is slow.
         whole_rows = select(clusters).where(clusters.c.id.in_(query)).order_by(*newest_first)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(whole_rows)).all()
+        rows = await self._rows(whole_rows)
         page = rows[:limit]
         more = len(rows) > limit
         return Page(tuple(map(cluster_from, page)), _cursor(page[-1]) if more and page else None)
 
-    @uncancellable
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
         """The latest report of each step, in the order of their begins."""
         query = select(tables.steps).where(tables.steps.c.cluster_id == cluster_id).order_by(tables.steps.c.id)
-        async with self._database.read() as connection:
-            return tuple(map(step_from, await connection.execute(query)))
+        return tuple(map(step_from, await self._rows(query)))
 
-    @uncancellable
     async def events(self, cluster_id: str, *, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
         """Events with an id greater than `after`, oldest first. Events of a cluster become visible in id order."""
         table = tables.events
         query = (
             select(table).where(table.c.cluster_id == cluster_id, table.c.id > after).order_by(table.c.id).limit(limit)
         )
-        async with self._database.read() as connection:
-            return tuple(map(event_from, await connection.execute(query)))
+        return tuple(map(event_from, await self._rows(query)))
 
-    @uncancellable
     async def last_event(self, cluster_id: str, types: Collection[str] = ()) -> Event | None:
         """The latest event of these types (empty: of any type)."""
         table = tables.events
         query = select(table).where(table.c.cluster_id == cluster_id)
         if types:
             query = query.where(table.c.type.in_(sorted(types)))
-        async with self._database.read() as connection:
-            row = (await connection.execute(query.order_by(table.c.id.desc()).limit(1))).one_or_none()
+        row = await self._row(query.order_by(table.c.id.desc()).limit(1))
         return None if row is None else event_from(row)
 
-    @uncancellable
     async def secrets(self, cluster_id: str) -> ClusterSecrets | None:
         """The cluster's secrets; None before their creation and after the cluster's deletion."""
         query = select(tables.secrets.c.content).where(tables.secrets.c.cluster_id == cluster_id)
-        async with self._database.read() as connection:
-            content = (await connection.execute(query)).scalar_one_or_none()
-        return None if content is None else ClusterSecrets.model_validate(content)
+        row = await self._row(query)
+        return None if row is None else ClusterSecrets.model_validate(row.content)
 
-    @uncancellable
     async def evidence(self, cluster_id: str) -> Mapping[str, str]:
         """Evidence of a failure: short name → text."""
         table = tables.evidence
         query = select(table.c.name, table.c.content).where(table.c.cluster_id == cluster_id).order_by(table.c.name)
-        async with self._database.read() as connection:
-            return {row.name: row.content for row in await connection.execute(query)}
+        return {row.name: row.content for row in await self._rows(query)}
 
 
 async def _find_by_idempotency_key(connection: AsyncConnection, key: IdempotencyKey) -> Cluster | None:
     """Raises IdempotencyKeyReused."""
-    keys = tables.idempotency_keys
-    # Older releases stored the key alone, whoever's it was.
-    known = keys.c.key.in_({key.stored, key.key})
-    query = select(keys.c.fingerprint, clusters).join_from(keys, clusters).where(known, clusters.c.owner == key.owner)
-    row = (await connection.execute(query)).first()
-    if row is None:
+    if (use := await find_use(connection, key)) is None:
         return None
-    if row.fingerprint != key.fingerprint:
-        raise IdempotencyKeyReused("this idempotency key was used for a request with another body: use a new key")
-    return cluster_from(row)
+    row = (await connection.execute(select(clusters).where(clusters.c.id == use.cluster_id))).one_or_none()
+    return None if row is None else cluster_from(row)
 
 
 async def _record(
@@ -187,14 +162,8 @@ async def _record(
     if new.name is not None and (await connection.execute(select(clusters.c.id).where(named(new.name)))).first():
         raise NameTaken(f"a cluster named {new.name} exists")
     cluster = await _insert_or_take(transaction, new, may_wait=may_wait)
-    if cluster is not None and key is not None:
-        used = {
-            "key": key.stored,
-            "fingerprint": key.fingerprint,
-            "cluster_id": cluster.id,
-            "created_at": transaction.now,
-        }
-        await connection.execute(insert(tables.idempotency_keys).values(used))
+    if cluster is not None:
+        await record_use(transaction, key, cluster_id=cluster.id)
     return cluster
 
 
@@ -208,6 +177,10 @@ async def _insert_or_take(transaction: Transaction, new: NewCluster, *, may_wait
         await insert_cluster(transaction, cluster)
         return cluster
     needs = demand(new.spec, memory_factor=new.memory_factor)
+    if new.spec.ports:
+        # A member's container for the network exists, and no port can be published on it any more.
+        await insert_cluster(transaction, cluster, needs=needs)
+        return cluster
     left = members_left(new.spec, new.owner)
     if await insert_cluster(transaction, cluster, needs=needs, unless=left):
         return cluster

@@ -35,7 +35,6 @@ def due_at_once(due_at: datetime | None, now: datetime) -> datetime:
 
 
 def sooner(*times: datetime | None) -> datetime | None:
-    """The earliest of the times that are set."""
     return min((time for time in times if time is not None), default=None)
 
 

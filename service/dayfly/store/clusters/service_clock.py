@@ -24,7 +24,7 @@ from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.store.clusters import schedule
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, StorePart, Transaction
+from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.mapping import cluster_from
 from dayfly.store.db.shared_queries import write_cluster
 from dayfly.store.db.tables import clusters, service_clock
@@ -34,8 +34,12 @@ _log = structlog.get_logger(__name__)
 
 JUMP: Final = timedelta(seconds=2)
 """A smaller change of the clock is not corrected."""
-GAP: Final = timedelta(seconds=6)
-"""After so long without a record of an API process, callers could not send heartbeats."""
+GAP: Final = timedelta(seconds=2.5)
+"""After so long without a record of an API process, callers could not send heartbeats.
+
+With the time between two records, less than the shortest heartbeat interval: a stop that is too short to be noticed
+ends no cluster whose caller sends heartbeats in time.
+"""
 PAUSE_SECONDS: Final = 15.0
 """Processes look at least every 5 to 10 s: one that did not look for so long was stopped, and measured no traffic."""
 
@@ -67,11 +71,11 @@ class _Look:
     jumped: timedelta
 
 
-class ServiceClock(StorePart):
+class ServiceClock:
     """The clock of one process; `boot_clock` counts the seconds since the boot of its host."""
 
     def __init__(self, database: Database, boot_clock: BootClock) -> None:
-        super().__init__(database)
+        self._database = database
         self._boot_clock = boot_clock
         self._last: _Look | None = None
 
@@ -81,8 +85,8 @@ class ServiceClock(StorePart):
         async with self._database.write() as transaction:
             look = await self.catch_up(transaction, starting=starting)
             values = {"served_at": look.now, **self._moment(look)}
-            await transaction.connection.execute(_INSERT)
-            await transaction.connection.execute(update(service_clock).values(values))
+            await transaction.execute(_INSERT)
+            await transaction.execute(update(service_clock).values(values))
 
     async def catch_up(self, transaction: Transaction, *, starting: bool = False) -> _Look:
         """Correct what a set clock, or a time without an API process, would end or prolong.
@@ -100,8 +104,8 @@ class ServiceClock(StorePart):
 
     async def _correct(self, transaction: Transaction, *, starting: bool, paused: bool) -> _Look:
         """Under the lock of the clock's row, because another process may have corrected the same meanwhile."""
-        await transaction.connection.execute(_INSERT)
-        await transaction.connection.execute(select(service_clock.c.id).with_for_update())
+        await transaction.execute(_INSERT)
+        await transaction.execute(select(service_clock.c.id).with_for_update())
         look, row = await self._look(transaction)
         jump = self._jump(look, row)
         served_at = row.served_at
@@ -113,7 +117,7 @@ class ServiceClock(StorePart):
             if served_at is not None:
                 served_at += jump
                 values["served_at"] = served_at
-            await transaction.connection.execute(update(service_clock).values(values))
+            await transaction.execute(update(service_clock).values(values))
         if starting or (served_at is not None and look.now - served_at > GAP):
             # A worker grants the interval again and again while no API process serves.
             await _grant_heartbeats(transaction, look.now, older_than=_ZERO if starting else GAP / 2)
@@ -123,7 +127,7 @@ class ServiceClock(StorePart):
 
     async def _look(self, transaction: Transaction) -> tuple[_Look, Row[Any]]:
         before = self._boot_clock().seconds
-        row = (await transaction.connection.execute(_LOOK)).one()
+        row = (await transaction.execute(_LOOK)).one()
         jumped = timedelta(seconds=row.jumped_seconds or 0.0)
         return _Look(row.now, before, self._boot_clock().seconds, jumped), row
 
@@ -160,7 +164,7 @@ async def _move(transaction: Transaction, jump: timedelta, look: _Look, window: 
         return time if time is None or written_since else min(time + jump, look.now)
 
     query = select(clusters).where(tables.LIVING).order_by(clusters.c.id).with_for_update()
-    for row in (await transaction.connection.execute(query)).all():
+    for row in (await transaction.execute(query)).all():
         columns = row._asdict()
         past = {name: moved(columns[name]) for name in PAST}
         future = {name: columns[name] + jump for name in FUTURE if columns[name] is not None}
@@ -178,7 +182,7 @@ async def _grant_heartbeats(transaction: Transaction, now: datetime, *, older_th
     """Begin the heartbeat interval of every cluster again whose last heartbeat is older."""
     silent = clusters.c.heartbeat_at < now - older_than
     query = select(clusters).where(tables.LIVING, clusters.c.desired != Desired.ABSENT, silent)
-    rows = (await transaction.connection.execute(query.order_by(clusters.c.id).with_for_update())).all()
+    rows = (await transaction.execute(query.order_by(clusters.c.id).with_for_update())).all()
     for row in rows:
         old = cluster_from(row)
         new = replace(old, heartbeat_at=now, warned_at=None)
@@ -199,5 +203,5 @@ async def _grant_heartbeats(transaction: Transaction, now: datetime, *, older_th
 async def _grant_idleness(transaction: Transaction, now: datetime) -> None:
     """Begin the idle time of every cluster again: nothing measured its traffic, or its machines were stopped."""
     query = select(clusters.c.id).where(tables.LIVING, clusters.c.active_at < now).order_by(clusters.c.id)
-    for cluster_id in (await transaction.connection.execute(query.with_for_update())).scalars().all():
+    for cluster_id in (await transaction.execute(query.with_for_update())).scalars().all():
         await write_cluster(transaction, cluster_id, {"active_at": now})

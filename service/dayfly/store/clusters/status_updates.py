@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, func, select
+from sqlalchemy import Executable, and_, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
@@ -29,10 +29,23 @@ EVIDENCE_BYTES: Final = 64 * 1024
 """Stored size of an evidence text. The end is stored: the reason is there."""
 
 
+def _put_steps(inserted: postgresql.Insert | sqlite.Insert) -> Executable:
+    """A step that has a row keeps its id: the order of the steps' begins."""
+    key = ("cluster_id", "name", "node")
+    replaced = {column.name: column for column in inserted.excluded if column.name not in {"id", *key}}
+    return inserted.on_conflict_do_update(index_elements=key, set_=replaced)
+
+
+_PUT_STEPS: Final[Mapping[str, Executable]] = {
+    "postgresql": _put_steps(postgresql.insert(tables.steps)),
+    "sqlite": _put_steps(sqlite.insert(tables.steps)),
+}
+"""Built once, because most transactions of a pass report steps. Takes the rows of all reported steps."""
+
+
 class StatusUpdates(StorePart):
     """Phases, steps, events and other status. Every method raises LeaseLost."""
 
-    @uncancellable
     async def set_phase(
         self,
         claim: Claim,
@@ -99,44 +112,37 @@ class StatusUpdates(StorePart):
             await append_events(transaction, old.id, *filter(None, (event, moved)))
             return cluster_from(await write_cluster(transaction, old.id, values))
 
-    @uncancellable
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
-        """Replace the endpoints of the cluster's published ports."""
         values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
         async with guarded(self._database, claim) as (transaction, _):
             written = {"endpoints": values, "updated_at": transaction.now}
             await write_cluster(transaction, claim.cluster.id, written)
 
-    @uncancellable
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
-        """Replace the cluster's secrets."""
         async with guarded(self._database, claim) as (transaction, _):
             await put_secrets(transaction, claim.cluster.id, secrets)
 
-    @uncancellable
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
         """Add the events at the database's time, and replace the reports of these steps (and nodes)."""
         # The last report of a step wins; the dict keeps the order of the first reports.
         reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
         async with guarded(self._database, claim) as (transaction, _):
-            for (name, node), report in reports.items():
-                key = {"cluster_id": claim.cluster.id, "name": name, "node": node}
-                await put(transaction, tables.steps, key, step_columns(report))
+            if reports:
+                same = {"cluster_id": claim.cluster.id}
+                rows = [{**same, "name": n, "node": at, **step_columns(one)} for (n, at), one in reports.items()]
+                await transaction.execute(_PUT_STEPS[transaction.connection.dialect.name], rows)
             if events:
                 await append_events(transaction, claim.cluster.id, *events)
 
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
-        """Add an event at the database's time."""
         await self.record(claim, [event])
 
-    @uncancellable
     async def save_evidence(self, claim: Claim, evidence: Mapping[str, str]) -> None:
         """Store the last 64 KiB of each text. Evidence under other names stays."""
         async with guarded(self._database, claim) as (transaction, _):
             await _save_evidence(transaction, claim, evidence)
 
-    @uncancellable
     async def free(self, claim: Claim) -> None:
         """Release the cluster's reservation: no object of the cluster is left on the engine, no checkpoint either."""
         async with guarded(self._database, claim) as (transaction, row):
@@ -144,14 +150,12 @@ class StatusUpdates(StorePart):
                 values = await _give_back(transaction, claim)
                 await write_cluster(transaction, row.id, {**values, "updated_at": transaction.now})
 
-    @uncancellable
     async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
         """Record the number of restarts in a row; the updated cluster."""
         async with guarded(self._database, claim) as (transaction, row):
             values = {"restarts": restarts, "restarted_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
-    @uncancellable
     async def warned(self, claim: Claim, event: NewEvent) -> None:
         """Add the event that warns of the expiry. `warned_at` prevents a second warning until the expiry moves."""
         async with guarded(self._database, claim) as (transaction, row):
@@ -166,7 +170,7 @@ async def _began(transaction: Transaction, cluster: Cluster) -> datetime:
     table = tables.events
     same = and_(table.c.cluster_id == cluster.id, table.c.type == "phase")
     query = select(func.max(table.c.at, type_=UtcDateTime())).where(same)
-    changed: datetime | None = (await transaction.connection.execute(query)).scalar_one()
+    changed: datetime | None = (await transaction.execute(query)).scalar_one()
     return changed or cluster.updated_at
 
 
@@ -184,7 +188,7 @@ def _beginning(cluster: Cluster) -> dict[str, datetime | None]:
 async def _give_back(transaction: Transaction, claim: Claim) -> dict[str, Any]:
     """Delete the records of the checkpoints, whose volume is removed; the columns of a released reservation."""
     table = tables.checkpoints
-    await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
+    await transaction.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     transaction.wake(QUEUE)
     return {"reserved": False}
 
@@ -192,7 +196,7 @@ async def _give_back(transaction: Transaction, claim: Claim) -> dict[str, Any]:
 async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
     """Delete secrets and checkpoints; the columns of a deleted cluster."""
     table = tables.secrets
-    await transaction.connection.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
+    await transaction.execute(delete(table).where(table.c.cluster_id == claim.cluster.id))
     share = await _give_back(transaction, claim)
     return {"deleted_at": transaction.now, "endpoints": {}, "due_at": None, **share, **NO_LEASE}
 

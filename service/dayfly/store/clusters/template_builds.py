@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import Row, and_, insert, select, update
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.model import Fault, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.template import TemplatePhase
@@ -30,9 +29,6 @@ _TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
 
 
 class TemplateBuilds(StorePart):
-    """Progress of a template: saved, verified, failed."""
-
-    @uncancellable
     async def saved(self, claim: Claim, size_bytes: int) -> None:
         """The snapshot of the builder is there: remove the builder, and queue the fork that verifies the template."""
         async with guarded(self._database, claim) as (transaction, row):
@@ -46,7 +42,6 @@ class TemplateBuilds(StorePart):
                 )
                 await insert_cluster(transaction, verification)
 
-    @uncancellable
     async def verified(self, claim: Claim) -> None:
         """The verification is ready: remove it; the template is ready."""
         async with guarded(self._database, claim) as (transaction, row):
@@ -74,17 +69,16 @@ async def _move(transaction: Transaction, row: Row[Any], old: TemplatePhase, val
     """Whether the template was `old`, and now has `values`."""
     moved = update(templates).where(templates.c.id == row.template_id, templates.c.phase == old).values(values)
     transaction.wake(QUEUE)
-    return bool((await transaction.connection.execute(moved)).rowcount)
+    return bool((await transaction.execute(moved)).rowcount)
 
 
 async def _keep_secrets(transaction: Transaction, row: Row[Any]) -> None:
     """Copy the builder's secrets to the template: forks begin with them, and the builder is removed."""
     own, kept = tables.secrets, tables.template_secrets
-    content = (await transaction.connection.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
-    await transaction.connection.execute(insert(kept).values(template_id=row.template_id, content=content))
+    content = (await transaction.execute(select(own.c.content).where(own.c.cluster_id == row.id))).scalar()
+    await transaction.execute(insert(kept).values(template_id=row.template_id, content=content))
 
 
 async def remove_builders(transaction: Transaction, template_id: str) -> None:
-    """Remove the builder and the verification of a template."""
     builders = clusters.c.purpose.in_([Purpose.TEMPLATE, Purpose.VERIFICATION])
     await remove_clusters(transaction, and_(tables.OF_TEMPLATES, clusters.c.template_id == template_id, builders))

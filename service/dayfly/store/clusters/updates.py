@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
@@ -26,9 +25,6 @@ from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 
 class ClusterUpdates(StorePart):
-    """Changes of a cluster's fields, heartbeats, deletion requests."""
-
-    @uncancellable
     async def change(
         self, id_or_name: str, change: Change, allow: Callable[[Cluster], None] = lambda _: None
     ) -> Cluster:
@@ -37,7 +33,7 @@ class ClusterUpdates(StorePart):
         `allow` gets the updated cluster and raises an error to reject the update.
         Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             old = require_active(row)
             new = _changed(old, change)
@@ -61,14 +57,13 @@ class ClusterUpdates(StorePart):
             transaction.notify_cluster(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 
-    @uncancellable
     async def heartbeat(self, id_or_name: str) -> Cluster:
         """Extend the expiry by a heartbeat. No event, no notification.
 
         Raises NotFound, and Conflict if the cluster has no heartbeat interval, is deleted, is being deleted, or is not
         a caller's.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             old, now = require_active(row), transaction.now
             if old.spec.heartbeat_interval_seconds is None:
@@ -82,10 +77,9 @@ class ClusterUpdates(StorePart):
             }
             return cluster_from(await write_cluster(transaction, new.id, values))
 
-    @uncancellable
     async def delete(self, id_or_name: str) -> Cluster:
         """Request a deletion, due at once. May be repeated. Raises NotFound."""
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
                 return cluster_from(row)
@@ -144,7 +138,6 @@ def _seconds(span: int | None) -> str:
 
 
 def describe_hold(hold: Hold | None) -> str:
-    """The hold as a sentence."""
     if hold is None:
         return "hold released"
     return f"hold until {hold.until:%Y-%m-%d %H:%M:%S} UTC, VMs {hold.vms}: {hold.reason}"

@@ -2,15 +2,15 @@
 
 `read` only reads. `write` is a transaction: the database gives it the time, and its commit notifies the watchers of
 the topics that it names. On SQLite a transaction takes the write lock at its beginning (BEGIN IMMEDIATE), so that it
-never fails half-way for having read first; writers queue in order within the process that has the file
-(sqlite_file.py). Errors never show a statement's parameters, because some are secrets.
+never fails half-way for having read first; writers queue within the process that has the file (sqlite_file.py), those
+of callers first (write_turn.py). Errors never show a statement's parameters, because some are secrets.
 """
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
-from sqlalchemy import URL, Connection, event, make_url, select
+from sqlalchemy import URL, Connection, CursorResult, Executable, Row, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from dayfly.concurrency import uncancellable
 from dayfly.errors import InvalidRequest
-from dayfly.store.db.migrate import migrate
+from dayfly.store.db.migrate import current_revisions, migrate
 from dayfly.store.db.sqlite_file import open_sqlite_file
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.db.write_turn import WriteTurn
 from dayfly.store.driver_errors import translated
 from dayfly.store.notify.commit_notifier import CommitNotifier
 from dayfly.store.notify.postgresql_listen import PostgresqlListener
@@ -57,6 +59,9 @@ class Transaction:
     topics: set[str] = field(default_factory=set)
     own_topics: set[str] = field(default_factory=set)
 
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return await self.connection.execute(statement, parameters)
+
     def wake(self, *topics: str) -> None:
         """On commit, wake the watches of `topics`."""
         self.topics.update(topics)
@@ -66,13 +71,10 @@ class Transaction:
         self.own_topics.update(topics)
 
     def notify_cluster(self, cluster_id: str) -> None:
-        """On commit, wake the watches of the cluster."""
         self.topics.add(cluster_id)
 
 
 class Database:
-    """One database and the watches on it."""
-
     def __init__(
         self,
         engine: AsyncEngine,
@@ -89,10 +91,10 @@ class Database:
         # On PostgreSQL, begin and commit take longer than most reads.
         self._reading = engine if sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
         # SQLite's own writers poll for the write lock, with pauses of up to a tenth of a second.
-        self._write_turn: AbstractAsyncContextManager[None] = asyncio.Lock() if sqlite else nullcontext()
+        self._write_turn = WriteTurn() if sqlite else None
 
     @classmethod
-    async def open(cls, url: str) -> Database:
+    async def open(cls, url: str, *, migrating: bool = True) -> Database:
         """See Store.open."""
         address, notifier = _parse(url), CommitNotifier()
         async with translated(TRANSACTION_SECONDS):
@@ -104,7 +106,7 @@ class Database:
                 notifier.heard = listener.heard
                 database = cls(_postgresql_engine(address), notifier, listener=listener)
         try:
-            await database._prepare()
+            await (database._prepare() if migrating else database._read_revisions())
         except BaseException:
             await database.close()
             raise
@@ -126,14 +128,19 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write(self, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator[Transaction]:
-        """A transaction: commits at the end of the block, rolls back if the block raises."""
+    async def write(
+        self, seconds: float = TRANSACTION_SECONDS, *, caller_waits: bool = False
+    ) -> AsyncIterator[Transaction]:
+        """A transaction: commits at the end of the block, rolls back if the block raises.
+
+        `caller_waits`: a request waits for it; on SQLite it goes before the transactions of workers.
+        """
         topics: set[str] = set()
         own_topics: set[str] = set()
         try:
             async with (
                 translated(seconds),
-                self._write_turn,
+                self._turn(caller_waits=caller_waits),
                 self._engine.connect() as plain,
             ):
                 connection = await plain.execution_options(**{_WRITE: True})
@@ -147,6 +154,9 @@ class Database:
             # On errors, too: the commit may have succeeded although its response was lost.
             for topic in topics | own_topics:
                 self.notifier.wake(topic)
+
+    def _turn(self, *, caller_waits: bool) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._write_turn is None else self._write_turn.turn(caller_waits=caller_waits)
 
     async def _prepare(self) -> None:
         async with translated(MIGRATION_SECONDS):
@@ -162,12 +172,34 @@ class Database:
         if self._listener is not None:
             await self._listener.connect()
 
+    async def _read_revisions(self) -> None:
+        """Fails where the database cannot be read."""
+        async with self.read() as connection:
+            await connection.run_sync(current_revisions)
+
 
 class StorePart:
-    """A part of the store, with queries of its own. Every public method may raise DatabaseUnavailable."""
+    """A part of the store, with queries of its own. Every public method may raise DatabaseUnavailable.
+
+    Every public coroutine is uncancellable: a cancelled statement leaves its connection in an unknown state.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def __init_subclass__(cls) -> None:
+        for name, method in tuple(vars(cls).items()):
+            if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+                setattr(cls, name, uncancellable(method))
+
+    async def _rows(self, query: Executable) -> Sequence[Row[Any]]:
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).all()
+
+    async def _row(self, query: Executable, parameters: Any = None) -> Row[Any] | None:
+        """The only row of a query in a read of its own; None: it has no row."""
+        async with self._database.read() as connection:
+            return (await connection.execute(query, parameters)).one_or_none()
 
 
 def _parse(url: str) -> URL:

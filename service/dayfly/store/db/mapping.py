@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import time
+from dataclasses import fields
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row
 
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
@@ -20,48 +21,27 @@ from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All but tabulator and newline."""
+_SCHEDULE: Final = TypeAdapter(tuple[Period, ...])
+_CLUSTER_FIELDS: Final = tuple(field.name for field in fields(Cluster))
 
 
 def cluster_from(row: Row[Any]) -> Cluster:
     """A row of `clusters`. The fault has no evidence: evidence has its own table."""
-    return Cluster(
-        id=row.id,
-        name=row.name,
-        spec=ClusterSpec.model_validate(row.spec),
-        desired=Desired(row.desired),
-        phase=Phase(row.phase),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        ready_at=row.ready_at,
-        deleted_at=row.deleted_at,
-        expires_at=row.expires_at,
-        endpoints={int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
-        fault=_fault_from(row.fault),
-        generation=row.generation,
-        owner=row.owner,
-        admitted_at=row.admitted_at,
-        reserved=row.reserved,
-        failed_at=row.failed_at,
-        heartbeat_at=row.heartbeat_at,
-        hold=None if row.hold_until is None else Hold(row.hold_until, row.hold_reason, row.hold_vms),
-        warned_at=row.warned_at,
-        restarts=row.restarts,
-        restarted_at=row.restarted_at,
-        purpose=Purpose(row.purpose),
-        template_id=row.template_id,
-        pool_id=row.pool_id,
-        origin=BootSource.parse(row.origin) if row.origin else None,
-        reset_to=BootSource.parse(row.reset_to) if row.reset_to else None,
-        paused=row.paused,
-        traffic=row.traffic,
-        active_at=row.active_at,
-        fence=row.fence,
-        not_forked=row.not_forked,
-    )
+    columns = row._asdict() | {
+        "spec": ClusterSpec.model_validate(row.spec),
+        "desired": Desired(row.desired),
+        "phase": Phase(row.phase),
+        "endpoints": {int(inside): Endpoint(**outside) for inside, outside in row.endpoints.items()},
+        "fault": _fault_from(row.fault),
+        "hold": None if row.hold_until is None else Hold(row.hold_until, row.hold_reason, row.hold_vms),
+        "purpose": Purpose(row.purpose),
+        "origin": BootSource.parse(row.origin) if row.origin else None,
+        "reset_to": BootSource.parse(row.reset_to) if row.reset_to else None,
+    }
+    return Cluster(**{name: columns[name] for name in _CLUSTER_FIELDS})
 
 
 def hold_columns(hold: Hold | None) -> dict[str, object]:
-    """The columns of a hold; None: no hold."""
     if hold is None:
         return {"hold_until": None, "hold_reason": None, "hold_vms": None}
     return {"hold_until": hold.until, "hold_reason": storable(hold.reason), "hold_vms": hold.vms}
@@ -77,46 +57,41 @@ def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
 
 
 def needs_columns(needs: Resources) -> dict[str, int]:
-    """The columns of a cluster's resources."""
     return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
 
 
 def step_from(row: Row[Any]) -> StepReport:
-    """A row of `steps`."""
-    fields = row._asdict()
-    del fields["id"], fields["cluster_id"]
-    return StepReport(**{**fields, "node": row.node or None, "state": StepState(row.state)})
+    columns = row._asdict()
+    del columns["id"], columns["cluster_id"]
+    return StepReport(**{**columns, "node": row.node or None, "state": StepState(row.state)})
 
 
 def event_from(row: Row[Any]) -> Event:
-    """A row of `events`."""
-    fields = row._asdict()
-    del fields["cluster_id"]
-    return Event(**fields)
+    columns = row._asdict()
+    del columns["cluster_id"]
+    return Event(**columns)
 
 
 def template_from(row: Row[Any]) -> Template:
     """A row of `templates`, with the count `forks`."""
-    fields = row._asdict()
-    del fields["gone_at"]
-    fields["spec"] = ClusterSpec.model_validate(row.spec)
-    fields["phase"] = TemplatePhase(row.phase)
-    fields["fault"] = _fault_from(row.fault)
-    return Template(**fields)
+    columns = row._asdict()
+    del columns["gone_at"]
+    columns["spec"] = ClusterSpec.model_validate(row.spec)
+    columns["phase"] = TemplatePhase(row.phase)
+    columns["fault"] = _fault_from(row.fault)
+    return Template(**columns)
 
 
 def checkpoint_from(row: Row[Any]) -> Checkpoint:
-    """A row of `checkpoints`."""
     return Checkpoint(row.cluster_id, row.name, CheckpointPhase(row.phase), row.created_at, row.size_bytes)
 
 
 def pool_from(row: Row[Any]) -> Pool:
-    """A row of `pools`."""
-    fields = row._asdict()
-    fields["spec"] = ClusterSpec.model_validate(row.spec)
-    fields["schedule"] = tuple(map(_period_from, row.schedule))
-    fields["condition"] = _condition_from(fields.pop("waiting"))
-    return Pool(**fields)
+    columns = row._asdict()
+    columns["spec"] = ClusterSpec.model_validate(row.spec)
+    columns["schedule"] = _SCHEDULE.validate_python(row.schedule)
+    columns["condition"] = _condition_from(columns.pop("waiting"))
+    return Pool(**columns)
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
@@ -129,22 +104,9 @@ def pool_columns(pool: Pool) -> dict[str, object]:
         "size": pool.size,
         "maximum": pool.maximum,
         "created_at": pool.created_at,
-        "schedule": [
-            {
-                "days": sorted(period.days),
-                "since": period.since.isoformat(),
-                "until": period.until.isoformat(),
-                "size": period.size,
-            }
-            for period in pool.schedule
-        ],
+        "schedule": _SCHEDULE.dump_python(pool.schedule, mode="json"),
         "max_age_seconds": pool.max_age_seconds,
     }
-
-
-def _period_from(kept: dict[str, Any]) -> Period:
-    since, until = time.fromisoformat(kept["since"]), time.fromisoformat(kept["until"])
-    return Period(frozenset(kept["days"]), since, until, kept["size"])
 
 
 def condition_columns(condition: PoolCondition) -> dict[str, str]:

@@ -6,6 +6,7 @@ migrations run in one transaction, so that no database is left half-migrated.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from alembic import command
@@ -42,14 +43,27 @@ def configuration(connection: Connection | None = None) -> Config:
     return config
 
 
+def current_revisions(connection: Connection) -> set[str]:
+    """The revisions of the database's schema; none: it has no schema yet."""
+    return set(MigrationContext.configure(connection).get_current_heads())
+
+
 def _upgrade(connection: Connection) -> None:
     config = configuration(connection)
-    scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    present = set(MigrationContext.configure(connection).get_current_heads())
-    if present == set(scripts.get_heads()):
+    known, newest = _revisions(str(config.get_main_option("script_location")))
+    present = current_revisions(connection)
+    if present == newest:
         return
     if present - known:
         # A newer Dayfly migrated: migrations only add, so this older replica can continue.
         return
     command.upgrade(config, "head")
+
+
+@cache
+def _revisions(folder: str) -> tuple[frozenset[str], frozenset[str]]:
+    """All revisions and the newest. Read once in a process: alembic executes every script to find out, before a store
+    of an up-to-date database opens.
+    """
+    scripts = ScriptDirectory(folder)
+    return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads())

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Label, Row, Table, and_, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Insert,
+    Label,
+    Row,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
@@ -20,6 +37,8 @@ from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 _NEW_EVENT: Final = insert(tables.events)
+_WRITE: Final = update(clusters).where(clusters.c.id == bindparam("row_id")).returning(clusters)
+"""Built once, as all that workers execute often: to build a statement takes longer than SQLite needs to execute it."""
 _OWNERS: Final = {
     Purpose.TEMPLATE: "builds a template",
     Purpose.VERIFICATION: "verifies a template",
@@ -40,7 +59,7 @@ def not_found(id_or_name: str) -> NotFound:
     return NotFound(f"no cluster {id_or_name}")
 
 
-def expired_without_hold(now: datetime | DatabaseNow) -> ColumnElement[bool]:
+def expired_without_hold(now: BindParameter[datetime] | DatabaseNow) -> ColumnElement[bool]:
     """Whether the cluster has expired without a hold: domain/cluster/expiry.is_over in SQL."""
     lapsed = or_(clusters.c.hold_until.is_(None), clusters.c.hold_until <= now)
     return and_(clusters.c.expires_at.is_not(None), clusters.c.expires_at <= now, lapsed)
@@ -61,7 +80,7 @@ async def lock_named(transaction: Transaction, id_or_name: str) -> Row[Any]:
     """The row of a cluster, locked until the transaction ends. Raises NotFound."""
     # SQLAlchemy omits FOR UPDATE on SQLite, where the transaction already holds the only write lock.
     query = select(clusters).where(named(id_or_name)).with_for_update()
-    row: Row[Any] | None = (await transaction.connection.execute(query)).one_or_none()
+    row: Row[Any] | None = (await transaction.execute(query)).one_or_none()
     if row is None:
         raise not_found(id_or_name)
     return row
@@ -81,8 +100,7 @@ def require_active(row: Row[Any]) -> Cluster:
 
 async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:
     """Update the row of one cluster; the updated row."""
-    statement = update(clusters).where(clusters.c.id == cluster_id).values(values).returning(clusters)
-    row: Row[Any] = (await transaction.connection.execute(statement)).one()
+    row: Row[Any] = (await transaction.execute(_WRITE, {"row_id": cluster_id, **values})).one()
     return row
 
 
@@ -90,10 +108,10 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
     """Request the deletion of clusters of templates and pools, due at once, and notify their workers; how many."""
     # Locks in id order, so that two such transactions cannot deadlock.
     query = select(clusters.c.id).where(which, clusters.c.desired != Desired.ABSENT).order_by(clusters.c.id)
-    ids = (await transaction.connection.execute(query.with_for_update())).scalars().all()
+    ids = (await transaction.execute(query.with_for_update())).scalars().all()
     changes = {"desired": Desired.ABSENT, "due_at": transaction.now, "updated_at": transaction.now}
     for some in batches(ids):
-        await transaction.connection.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
+        await transaction.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
     for cluster_id in ids:
         transaction.notify_cluster(cluster_id)
         transaction.wake(WORK, QUEUE, request_topic(cluster_id))
@@ -103,12 +121,18 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
 async def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
     """Add events at the transaction's time. The caller has locked the cluster's row, which keeps events in order."""
     rows = [{"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events]
-    await transaction.connection.execute(_NEW_EVENT, rows)
+    await transaction.execute(_NEW_EVENT, rows)
 
 
 async def put(transaction: Transaction, table: Table, key: Mapping[str, str], values: Mapping[str, object]) -> None:
     """Update or insert the row with `key`. The caller has locked the cluster's row, so no concurrent insert occurs."""
-    same = and_(*(table.c[name] == value for name, value in key.items()))
-    result = await transaction.connection.execute(update(table).where(same).values(**values))
+    changed, new = _statements_of(table, tuple(key))
+    same = {f"key_{name}": value for name, value in key.items()}
+    result = await transaction.execute(changed, {**same, **values})
     if result.rowcount == 0:
-        await transaction.connection.execute(insert(table).values(**key, **values))
+        await transaction.execute(new, {**key, **values})
+
+
+@cache
+def _statements_of(table: Table, key: tuple[str, ...]) -> tuple[Update, Insert]:
+    return update(table).where(*(table.c[name] == bindparam(f"key_{name}") for name in key)), insert(table)

@@ -177,8 +177,10 @@ idempotency_keys = Table(
     metadata,
     Column("key", String(255), primary_key=True),
     Column("fingerprint", String(64), nullable=False),
-    cluster_id(),
+    # The created cluster, or that of the request's path. NULL: `resource_id` is the created pool or template.
+    cluster_id(nullable=True),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("resource_id", String(12)),
     Index("ix_idempotency_keys_cluster_id", "cluster_id"),
 )
 

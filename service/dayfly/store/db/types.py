@@ -72,10 +72,10 @@ BIG: Final = SERIAL
 PLAIN_JSON: Final = JSON(none_as_null=True)
 
 
-def cluster_id(*, primary_key: bool = False) -> Column[str]:
+def cluster_id(*, primary_key: bool = False, nullable: bool = False) -> Column[str]:
     """The reference to a cluster. The row is deleted with the cluster's row."""
     owner = ForeignKey("clusters.id", ondelete="CASCADE")
-    return Column("cluster_id", String(12), owner, primary_key=primary_key, nullable=False)
+    return Column("cluster_id", String(12), owner, primary_key=primary_key, nullable=nullable)
 
 
 def condition(sql: str) -> ColumnElement[bool]:
@@ -85,6 +85,5 @@ def condition(sql: str) -> ColumnElement[bool]:
 
 
 def partial(name: str, *columns: str, where: ColumnElement[bool], unique: bool = False) -> Index:
-    """A partial index."""
     words = text(str(where))
     return Index(name, *columns, unique=unique, sqlite_where=words, postgresql_where=words)

@@ -66,8 +66,6 @@ class Watch:
 
 
 class CommitNotifier:
-    """The watches of one store."""
-
     def __init__(self) -> None:
         self.heard: Heard | None = None
         self.origin = secrets.token_hex(8)
@@ -87,7 +85,6 @@ class CommitNotifier:
                 del self._watches[topic]
 
     def wake(self, topic: str) -> None:
-        """Wake all watches of `topic`."""
         for watch in self._watches.get(topic, ()):
             watch.wake()
 

@@ -25,8 +25,6 @@ _CONNECT_SECONDS: Final = 10.0
 
 
 class PostgresqlListener:
-    """One listening connection, with reconnect."""
-
     def __init__(self, address: URL, notifier: CommitNotifier) -> None:
         # No pool: the connection is never shared, and a broken connection cannot be reused.
         self._engine = create_async_engine(

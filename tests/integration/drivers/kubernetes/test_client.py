@@ -16,7 +16,8 @@ import pytest
 from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.kubeconfig import client_identity
 from dayfly.domain.security.pki import issue_pki
-from dayfly.drivers.interfaces import KubeAccess, KubeNode, KubePod
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod
+from dayfly.drivers.kubernetes import http
 from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.errors import NodeNotReady, NotUsable
 from tests.support.kube_server import KubeServer
@@ -78,6 +79,21 @@ async def test_kubelets_that_do_not_answer_are_named(kube: KubeClient, server: K
     with pytest.raises(NodeNotReady, match="kubelets of node02, node03 do not answer") as caught:
         await kube.wait_kubelets(access, ["node01", "node02", "node03"], timeout=1.5)
     assert caught.value.evidence == {"node02": "[-]syncloop failed", "node03": "no such node"}
+
+
+async def test_paths_are_asked_until_they_succeed(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    await kube.wait_paths(access, (), timeout=10)
+    paths = [f"/api/v1/namespaces/kube-system/services/{name}/proxy/ready" for name in ("kube-dns:status", "other")]
+    server.services = {"other": "ok"}
+    with pytest.raises(NotUsable, match=r"kube-dns:status/proxy/ready not ready within 1\.5 s") as caught:
+        await kube.wait_paths(access, paths, timeout=1.5)
+    assert caught.value.evidence == {paths[0]: "no endpoints available for service"}
+    server.service_asked.clear()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(kube.wait_paths(access, paths, timeout=20))
+        await asyncio.wait_for(server.service_asked.wait(), 10)
+        assert not waiting.done()
+        server.services["kube-dns:status"] = "ok"
 
 
 async def test_an_answer_without_end_is_given_up(
@@ -193,6 +209,31 @@ async def test_leases_are_watched_until_all_are_renewed_since_the_start(
     server.put("leases", lease("node02", timedelta(0)))
     await waiting
     assert server.watches_opened == 1
+
+
+async def test_a_lease_that_is_deleted_is_no_report(kube: KubeClient, server: KubeServer, access: KubeAccess) -> None:
+    waiting = asyncio.create_task(kube.wait_renewed(access, {"node01": 30.0}, timeout=1))
+    await server.watching.wait()
+    server.objects["leases"]["node01"] = lease("node01", timedelta(0))
+    server.drop("leases", "node01")
+    with pytest.raises(NodeNotReady, match="it has no lease"):
+        await waiting
+
+
+async def test_a_watch_remembers_a_bounded_number_of_objects(
+    kube: KubeClient, server: KubeServer, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MAX_OBJECTS", 3)
+    waiting = asyncio.create_task(kube.wait_nodes_ready(access, {"node01": "b1"}, timeout=20))
+    await server.watching.wait()
+    server.watching.clear()
+    for number in range(2, 6):
+        server.put("nodes", node(f"node{number:02}", ready=True))
+    # The watch begins anew with a list, which is bounded by its bytes.
+    await server.watching.wait()
+    assert not waiting.done()
+    server.put("nodes", node("node01", ready=True))
+    await waiting
 
 
 async def test_nodes_that_have_not_reported_since_the_start_are_told(
@@ -334,3 +375,25 @@ async def test_the_default_service_account(kube: KubeClient, server: KubeServer,
     await server.watching.wait()
     server.put("serviceaccounts", {"metadata": {"name": "default"}})
     await waiting
+
+
+async def test_a_config_map_is_applied_until_it_is_accepted(
+    kube: KubeClient, server: KubeServer, access: KubeAccess
+) -> None:
+    wanted = ConfigMap("kube-public", "hosting", {"v1": 'host: "127.0.0.1:1"\n'})
+    with pytest.raises(NotUsable, match="hosting is not as wanted"):
+        await kube.check_config_map(access, wanted, timeout=10)
+
+    server.refusals = [(404, "namespaces kube-public not found")]
+    await kube.put_config_map(access, wanted, timeout=20)
+    await kube.check_config_map(access, wanted, timeout=10)
+    assert not server.refusals
+    applied = server.config_maps["kube-public/hosting"]
+    assert (applied["kind"], applied["apiVersion"], applied["data"]) == ("ConfigMap", "v1", dict(wanted.data))
+
+    other = replace(wanted, data={"v1": 'host: "127.0.0.1:2"\n'})
+    with pytest.raises(NotUsable):
+        await kube.check_config_map(access, other, timeout=10)
+    server.refusals = [(403, "not by you")] * 3
+    with pytest.raises(NotUsable, match=r"hosting was not accepted within 0[.]5 s: .*not by you"):
+        await kube.put_config_map(access, other, timeout=0.5)

@@ -30,7 +30,7 @@ async def cluster(
     engine: DockerEngine, images: DockerImages, instance: str, tmp_path: Path
 ) -> AsyncIterator[RealMachines]:
     spec = await real_spec(images, BARE)
-    answer = await probe_kvm(images, BARE, spec.manifest.kernel, cache_file=tmp_path / "kvm.json")
+    answer = await probe_kvm(images, BARE, cache_file=tmp_path / "kvm.json")
     ssh = SshConnections()
     yield RealMachines(engine, ssh, spec, cluster_id(instance), instance, answer.accelerator)
     await ssh.close()

@@ -97,7 +97,7 @@ def test_what_is_to_be_gone_is_due_and_what_is_gone_never() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "look"),
+    ("requested", "look"),
     [
         ({}, None),
         ({"reset_to": IMAGE}, NOW),
@@ -113,8 +113,8 @@ def test_what_is_to_be_gone_is_due_and_what_is_gone_never() -> None:
     ],
     ids=str,
 )
-def test_what_is_wished_for_is_due_at_once(wish: dict[str, object], look: datetime | None) -> None:
-    assert next_look(replace(cluster(), **wish), NOW) == look  # type: ignore[arg-type]
+def test_what_is_requested_is_due_at_once(requested: dict[str, object], look: datetime | None) -> None:
+    assert next_look(replace(cluster(), **requested), NOW) == look  # type: ignore[arg-type]
 
 
 def test_who_is_kept_hibernated_sleeps_until_the_hold_ends() -> None:

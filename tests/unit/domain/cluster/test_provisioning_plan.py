@@ -39,10 +39,10 @@ def test_ready_looks_after_everything_else(readiness: Readiness, origin: BootSou
     assert last == PlannedStep("ready", None, frozenset(step.key for step in others))
 
 
-def test_nodes_boot_at_once_and_a_join_waits_for_no_other_nodes_boot() -> None:
+def test_nodes_boot_at_once_and_a_join_waits_for_no_other_node() -> None:
     steps = by_key(make_spec(workers=2, kubernetes=True))
     assert {steps["boot", i].after for i in (1, 2, 3)} == {frozenset({("sandbox", None)})}
-    assert steps["join", 3].after == {("control_plane", 1), ("boot", 3)}
+    assert steps["join", 3].after == {("boot", 3)}
 
 
 def test_readiness_decides_what_is_done() -> None:

@@ -7,7 +7,9 @@ from typing import Literal
 import pytest
 
 from dayfly.domain.cluster import naming, network
+from dayfly.domain.cluster.spec import PublishedPort
 from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
+from dayfly.vocabulary import MAX_PORTS
 from tests.support.specs import IMAGE_ID, make_spec
 
 
@@ -77,6 +79,32 @@ def test_every_published_port_but_the_registrys_is_forwarded_to_a_node() -> None
     assert {int(p) for p in forwards} == set(value.net.ports) - {network.REGISTRY_PORT}
     assert forwards["2203"] == "192.168.66.103:22"
     assert forwards["6443"] == "192.168.66.101:6443"
+
+
+def test_a_callers_ports_are_forwarded_to_the_nodes_that_have_them() -> None:
+    ports = (
+        PublishedPort(name="web", node="node02", port=30080),
+        PublishedPort(name="again", node="node02", port=30080),
+        PublishedPort(name="db", node="node01", port=5432),
+    )
+    plain = make_spec(workers=1, kubernetes=True)
+    spec = plain.model_copy(update={"ports": ports})
+    net = compute_topology("0" * 12, spec, instance="lab", accelerator="tcg", publication=Publication()).net
+    forwards = dict(pair.split("=") for pair in net.environment["FORWARDS"].split())
+    targets = {name: forwards[str(port)] for port, name in published_ports(spec).items() if str(port) in forwards}
+    assert {name: target for name, target in targets.items() if name.startswith("ports/")} == {
+        "ports/web": "192.168.66.102:30080",
+        "ports/again": "192.168.66.102:30080",
+        "ports/db": "192.168.66.101:5432",
+    }
+    assert set(net.ports) == set(published_ports(spec))
+    assert spec.shape == plain.shape, "it is no other template"
+
+
+def test_no_two_published_ports_are_one() -> None:
+    ports = tuple(PublishedPort(name=f"p{number}", node="node01", port=number) for number in range(1, MAX_PORTS + 1))
+    spec = make_spec(workers=network.MAX_NODES - 1, kubernetes=True).model_copy(update={"ports": ports})
+    assert len(published_ports(spec)) == MAX_PORTS + network.MAX_NODES + len(("api", "registry"))
 
 
 def test_without_kubernetes_no_api_port_is_published() -> None:

@@ -91,6 +91,15 @@ def test_what_names_no_engine_is_one_sentence(folder: Path, variables: dict[str,
         found(folder, **variables)
 
 
+@pytest.mark.parametrize("endpoints", ["[]", '{"docker": []}', '{"docker": {"Host": 1}}'])
+def test_a_context_of_another_shape_is_one_sentence(folder: Path, endpoints: str) -> None:
+    add_context(folder, "odd", {})
+    (meta,) = folder.glob("contexts/meta/*/meta.json")
+    meta.write_text(f'{{"Name": "odd", "Endpoints": {endpoints}}}')
+    with pytest.raises(EngineUnavailable, match=r"^docker context odd names no engine$"):
+        found(folder, DOCKER_CONTEXT="odd")
+
+
 def test_a_config_that_is_no_json_is_one_sentence(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(EngineUnavailable, match=r"config\.json cannot be read: "):

@@ -109,8 +109,9 @@ async def test_a_state_of_no_engine_so_far_is_named(podman: RecordedEngine, engi
     shown = {"Name": "dayfly-c1-net", "Config": {"Labels": LABELS}, "State": {"Status": "odd"}, "Image": "sha256:1"}
     podman.answers["GET", "containers/0f/json"] = (200, shown)
 
-    with pytest.raises(EngineRefused, match="dayfly-c1-net is in a state that Dayfly does not know: odd"):
+    with pytest.raises(EngineRefused, match="dayfly-c1-net is in a state that Dayfly does not know") as refused:
         await engine.list_containers("c1")
+    assert refused.value.operator_detail == "odd"
 
 
 async def test_a_command_in_what_does_not_run(podman: RecordedEngine, engine: DockerEngine) -> None:

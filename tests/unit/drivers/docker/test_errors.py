@@ -7,6 +7,7 @@ import json
 
 import aiohttp
 import pytest
+import structlog
 from aiodocker.exceptions import DockerError, DockerStreamError
 
 from dayfly.drivers.docker.errors import engine_errors, is_port_taken, translate
@@ -69,8 +70,44 @@ def test_what_the_engine_says_has_one_meaning(error: Exception, kind: type[Dayfl
     assert ours.message.startswith("container dayfly-x-net: ")
 
 
-def test_the_engines_own_message_is_kept() -> None:
-    assert "cannot join network" in translate(DockerError(409, "cannot join network of x"), "here").message
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DockerError(400, "x"), "here: the engine rejected the request, HTTP 400"),
+        (DockerError(403, "x"), "here: the engine denied access, HTTP 403"),
+        (DockerError(404, "No such container: x"), "here: the engine has no such object, HTTP 404"),
+        (DockerError(404, "No such image: x"), "here: the image does not exist"),
+        (DockerError(409, "x"), "here: the engine reported a conflict with the object's present state, HTTP 409"),
+        (DockerError(409, 'The container name "/x" is already in use by container y'), "here: the name is in use"),
+        (DockerError(409, "remove v: volume is in use - [0de6c526]"), "here: the volume is in use"),
+        (
+            DockerError(409, "volume v is being used by the following container(s): 0de6c526: volume is being used"),
+            "here: the volume is in use",
+        ),
+        (DockerError(500, "x"), "here: the engine reported an error, HTTP 500"),
+        (DockerStreamError("x"), "here: the engine reported an error"),
+        (DockerError(500, "port is already allocated"), "here: a host port is in use"),
+        (DockerError(500, "no space left on device"), "here: no space is left on the engine's disk"),
+        (DockerError(503, "x"), "here: the engine is not available, HTTP 503"),
+        (DockerError(900, "x"), "here: the engine cannot be reached"),
+        (ConnectionResetError(errno.ECONNRESET, "x"), "here: the connection to the engine broke"),
+    ],
+    ids=str,
+)
+def test_the_message_is_our_own_sentence(error: Exception, sentence: str) -> None:
+    assert translate(error, "here").message == sentence
+
+
+def test_the_engines_text_is_logged_as_one_bounded_line_and_shown_to_operators() -> None:
+    with structlog.testing.capture_logs() as lines:
+        ours = translate(DockerError(500, "no route\nto \x1b[31m10.0.0.5" + "x" * 10_000), "here")
+
+    (line,) = lines
+    assert line["event"] == "here: the engine reported an error, HTTP 500"
+    assert line["details"] == ours.operator_detail
+    assert ours.operator_detail.startswith("no route to \\x1b[31m10.0.0.5xxx")
+    assert len(ours.operator_detail) == 2000
+    assert ours.for_operator == f"{ours.message} (details: {ours.operator_detail})"
 
 
 def test_a_task_groups_first_failure_is_what_is_raised() -> None:

@@ -127,7 +127,8 @@ async def test_a_registry_without_tls_on_podman(podman: RecordedEngine) -> None:
     for verb in ("push", "pull"):
         with pytest.raises(RegistryRefused, match=r"insecure = true` in /etc/containers/registries\.conf") as refused:
             await transfer(podman, verb, FAR)
-        assert "errorDetail" not in refused.value.message
+        assert told not in refused.value.message
+        assert refused.value.operator_detail == told
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,9 @@ async def test_what_is_missing_and_what_is_refused(docker: RecordedEngine, podma
         await transfer(docker, "pull", FAR)
     with pytest.raises(ImageMissing):
         await transfer(podman_sock, "push", LOCAL)
-    with pytest.raises(EngineRefused, match="x:1: connection refused"):
+    with pytest.raises(EngineRefused, match="x:1: the engine reported an error, HTTP 500") as refused:
         await transfer(podman_sock, "pull", LOCAL)
+    assert refused.value.for_operator.endswith("(details: connection refused)")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.drivers.interfaces import ExecResult
+from dayfly.drivers.qemu.accelerators import Accelerators
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer, probe_kvm
 from dayfly.errors import EngineRefused, EngineUnavailable
 from dayfly.testing.fakes import FakeImages
@@ -63,6 +64,14 @@ async def test_anything_else_means_emulation_and_says_why(
     assert said in answer.reason
 
 
+async def test_what_is_configured_is_not_taken_for_a_test(images: FakeImages, tmp_path: Path) -> None:
+    images.run_result = ExecResult(1, b"", b"qemu: no KVM\n")
+    accelerators = Accelerators(images, "kvm", tmp_path / "kvm.json")
+
+    assert (await accelerators.probe(IMAGE)).accelerator == "kvm"
+    assert (await accelerators.test_kvm(IMAGE)).accelerator == "tcg"
+
+
 async def test_it_is_tried_once_per_boot_of_the_host(images: FakeImages, device: Path) -> None:
     images.run_result = None
     first = await _probe(images, device)
@@ -73,6 +82,7 @@ async def test_it_is_tried_once_per_boot_of_the_host(images: FakeImages, device:
     assert (second.accelerator, second.reason) == (first.accelerator, first.reason)
     assert images.calls["run"] == 1
     cache = device.parent / "state" / "kvm.json"
+    assert (first.remembered, second.remembered) == ("", str(cache))
     assert cache.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in cache.parent.iterdir()] == ["kvm.json"]
 

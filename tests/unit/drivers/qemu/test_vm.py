@@ -158,9 +158,9 @@ async def test_loaded_it_goes_on_when_all_else_is_done_however_long_that_takes(l
         await others.wait()
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(lab.machines.load(NODE, str(lab.folder), ram="whole", timeout=0.2, then=then))
+        group.create_task(lab.machines.load(NODE, str(lab.folder), ram="whole", timeout=1, then=then))
         await loaded.wait()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.1)
         assert lab.qemu.status == "paused"
         others.set()
     assert lab.qemu.status == "running"

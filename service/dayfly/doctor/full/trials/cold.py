@@ -56,7 +56,7 @@ async def kubernetes(session: Session, cluster_id: str) -> str:
             boot_ids[node] = await shell.boot_id()
     access = access_of(await session.api.kubeconfig(cluster_id))
     await KubeClient(clock=session.clock).wait_nodes_ready(access, boot_ids, timeout=session.limits.nodes_ready)
-    return f"; all Ready by the API at {access.endpoint.host}:{access.endpoint.port}"
+    return f"; all Ready by the API at {access.endpoint}"
 
 
 def access_of(kubeconfig: str) -> KubeAccess:

@@ -94,7 +94,7 @@ async def _discard(session: Session, resources: tuple[EngineResource, ...]) -> i
             await session.infrastructure.engine.discard(resource)
             removed += 1
         except DayflyError as error:
-            refused.append(f"{resource.kind} {resource.name}: {error.message}")
+            refused.append(f"{resource.kind} {resource.name}: {error.for_operator}")
     if not removed:
         raise TrialFailed("not_cleaned_up", f"the engine keeps {'; '.join(refused)}")
     return removed

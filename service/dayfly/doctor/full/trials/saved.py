@@ -138,8 +138,10 @@ async def _nothing_runs(session: Session) -> bool | None:
     """True when no container of the fork runs, else None."""
     found = await session.infrastructure.engine.list_containers(session.fork)
     running = sorted(one.name for one in found if one.state == "running")
+    if not running:
+        return True
     session.show_progress(f"the end of {', '.join(running)}")
-    return None if running else True
+    return None
 
 
 async def _identities(session: Session, cluster_id: str) -> tuple[set[str], set[str], set[str]]:

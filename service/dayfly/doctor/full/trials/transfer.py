@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from dayfly.doctor.full.registry_api import RegistryApi
@@ -21,7 +21,8 @@ async def require_images(session: Session, when: str, *, besides: Collection[str
     """Raises TrialFailed when the engine's images of this bake differ from before, apart from the names `besides`."""
     now = await images_of_bake(session.infrastructure.images, session.image.manifest_text, besides=besides)
     if now != session.image.before:
-        raise TrialFailed("images_differ", f"{when} the engine has the images {now}, before {session.image.before}")
+        found = f"{when} the engine has of this bake {_listed(now)}; before it had {_listed(session.image.before)}"
+        raise TrialFailed("images_differ", found)
 
 
 async def transfer_image(session: Session) -> str:
@@ -57,6 +58,11 @@ async def transfer_image(session: Session) -> str:
 async def _require_names(session: Session, done: str) -> None:
     """Raises TrialFailed when the image has other names than before, or the engine has another image of the bake."""
     await require_images(session, f"after it was {done}", besides=session.references)
+
+
+def _listed(images: Mapping[str, tuple[str, ...]]) -> str:
+    listed = [f"{image_id} ({', '.join(names) or 'no name'})" for image_id, names in sorted(images.items())]
+    return ", ".join(listed) or "no image"
 
 
 def _words(what: str, progress: TransferProgress) -> str:

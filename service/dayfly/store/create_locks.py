@@ -1,8 +1,8 @@
 """Locks on an idempotency key and on a cluster name, taken before any row is locked or written.
 
 Two requests with the same key or name are decided here: the later request waits for the earlier transaction to end.
-Without these locks the later request locks a pool member, waits at the unique index, and is rolled back; meanwhile
-other requests find that member locked and get a cluster that has to be provisioned.
+Without these locks the later creation of a cluster locks a pool member, waits at the unique index, and is rolled
+back; meanwhile other requests find that member locked and get a cluster that has to be provisioned.
 The unique indices remain the guarantee: an older Dayfly on the same database does not take these locks.
 Not here: SQLite, where a transaction holds the only write lock from its beginning.
 """
@@ -28,12 +28,13 @@ async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None
     """Lock both until the transaction ends. The next statement sees all commits of the previous holder.
 
     The key comes first: a transaction that holds a name never waits for a key, so two transactions cannot deadlock.
+    A request about a cluster holds the cluster's row before: no other holder of its key waits for that row.
     """
     locks = [(_KEYS, key.stored)] if key is not None else []
     locks += [(_NAMES, name)] if name is not None else []
     if transaction.connection.dialect.name == "postgresql":
         for kind, text in locks:
-            await transaction.connection.execute(select(func.pg_advisory_xact_lock(kind, _number(text))))
+            await transaction.execute(select(func.pg_advisory_xact_lock(kind, _number(text))))
 
 
 def _number(text: str) -> int:

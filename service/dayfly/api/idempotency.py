@@ -1,0 +1,64 @@
+"""Idempotency keys of POSTs: the header, the fingerprint of a body, and the answer to a repeated request.
+
+Not here: records of keys (store/idempotency_keys.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable
+from typing import Annotated, Final, TypeVar
+
+from fastapi import Header, Response
+
+from dayfly.errors import NotFound
+from dayfly.schemas.base import RequestModel
+from dayfly.store import DEFAULT_OWNER, IdempotencyKey
+
+T = TypeVar("T")
+
+REPLAYED: Final = "Idempotency-Replayed"
+"""The header of the response to a repeated request."""
+
+ADDED_FIELDS: Final[tuple[str, ...]] = ("isolation", "idle_seconds", "ports")
+"""Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A repeated request with the same key, owner and body is not carried out again: the response shows "
+        "the present state of what the first created or changed, and has the header `Idempotency-Replayed`. The same "
+        "key and owner with another body or path is rejected (idempotency_key_reused). The owner is that of the body, "
+        "or of the path's cluster.",
+    ),
+]
+
+
+def key_of(header: str | None, body: RequestModel, owner: str = DEFAULT_OWNER) -> IdempotencyKey | None:
+    """The key of a request. The store knows the owner of a request about a cluster."""
+    return IdempotencyKey(header, _fingerprint(body), owner) if header else None
+
+
+async def replayed(response: Response, resource: Awaitable[T]) -> T:
+    """What an earlier request created or changed, and the header that says so. Raises NotFound if it is deleted."""
+    response.headers[REPLAYED] = "true"
+    try:
+        return await resource
+    except NotFound as error:
+        sentence = "the first request with this idempotency key was carried out, and what it created is deleted"
+        raise NotFound(f"{sentence}: use a new key") from error
+
+
+def _fingerprint(body: RequestModel) -> str:
+    """A hash of the canonical request: independent of notation, equal to that of releases without ADDED_FIELDS.
+
+    Requests of two kinds have different fields, so their hashes differ.
+    """
+    fields = type(body).model_fields
+    added = {name for name in ADDED_FIELDS if name in fields and getattr(body, name) == fields[name].default}
+    canonical = json.dumps(body.model_dump(mode="json", exclude=added), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,66 @@
+"""The turn to write on SQLite: callers' transactions go before workers', and workers' are not starved."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dayfly.store.db.write_turn import MOST_OVERTAKING, WriteTurn
+
+
+class Writers:
+    """Tasks that queue behind one that has the turn; `had`: who had the turn, in order."""
+
+    def __init__(self) -> None:
+        self.turn, self.leave, self.had = WriteTurn(), asyncio.Event(), list[str]()
+
+    async def write(self, name: str) -> None:
+        """`c…` is a caller's transaction, `w…` a worker's."""
+        async with self.turn.turn(caller_waits=name.startswith("c")):
+            self.had.append(name)
+            await self.leave.wait()
+
+    async def queue(self, *names: str) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(self.write(name)) for name in names]
+        await asyncio.sleep(0)
+        return tasks
+
+
+@pytest.fixture
+def writers() -> Writers:
+    return Writers()
+
+
+async def test_a_caller_goes_before_the_workers_that_wait(writers: Writers) -> None:
+    tasks = await writers.queue("w1", "w2", "w3", "c1", "c2")
+    assert writers.had == ["w1"], "one at a time"
+    writers.leave.set()
+    await asyncio.gather(*tasks)
+    assert writers.had == ["w1", "c1", "c2", "w2", "w3"]
+
+
+async def test_a_worker_has_its_turn_after_some_callers_although_more_wait(writers: Writers) -> None:
+    callers = [f"c{number}" for number in range(2 * MOST_OVERTAKING)]
+    tasks = await writers.queue("w1", "w2", *callers, "w3")
+    writers.leave.set()
+    await asyncio.gather(*tasks)
+    half = MOST_OVERTAKING
+    assert writers.had == ["w1", *callers[:half], "w2", *callers[half:], "w3"]
+
+
+@pytest.mark.parametrize("when", ["while it waits", "as its turn comes"])
+async def test_a_cancelled_writer_passes_the_turn_on(writers: Writers, when: str) -> None:
+    writers.leave.set()
+    async with writers.turn.turn(caller_waits=False):
+        cancelled, last = await writers.queue("w1", "w2")
+        if when == "while it waits":
+            cancelled.cancel()
+    # The turn has been given; the task that has it did not run yet.
+    cancelled.cancel()
+    await last
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    (after,) = await writers.queue("c1")
+    await after
+    assert writers.had == ["w2", "c1"]
