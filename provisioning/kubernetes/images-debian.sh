@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes the container images of a control plane, as docker-archive tars in $OUT, of the programs in $ARTIFACTS/binaries and
+# Makes the container images of a control plane, as docker-archive tars in $OUT, of the programs in $ARTIFACTS and
 # of Debian's etcd and netfilter tools: nothing is pulled. Each image is one layer with what its program needs and no more.
 set -eu
 
-: "${OUT:?where the archives go}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}" "${SMOKE_IMAGE:?}"
+: "${OUT:?where the archives go}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
+: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -22,12 +23,25 @@ main() {
     archive "$registry/kube-proxy:$KUBERNETES_VERSION" "$root"
 
     root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-policies" "$root/dayfly-policies"
+    add_program "$root" /usr/sbin/nft
+    archive "$POLICIES_IMAGE" "$root" /dayfly-policies
+
+    root=$(new_root)
     add_program "$root" /usr/bin/etcd
     archive "$registry/etcd:$ETCD_TAG" "$root"
 
     root=$(new_root)
     install -D "$binaries/pause" "$root/pause"
     archive "$registry/pause:$PAUSE_TAG" "$root" /pause
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-dns" "$root/dayfly-dns"
+    archive "$DNS_IMAGE" "$root" /dayfly-dns
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-volumes" "$root/dayfly-volumes"
+    archive "$VOLUMES_IMAGE" "$root" /dayfly-volumes
 
     root=$(new_root)
     add_shell "$root"

@@ -6,12 +6,12 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from dayfly.client import Client, Cluster, Template
+from dayfly.client import Client, Cluster, PortRequest, Template
 from tests.support.guest import on_guest
 from tests.support.service import Service, docker
 from tests.support.steps import pack_busybox
@@ -19,9 +19,12 @@ from tests.support.steps import pack_busybox
 PATIENCE_SECONDS: Final = 1200
 """For a cold cluster of two nodes without KVM. How long it takes is for tests/bench to say."""
 NODES: Final = ("node01", "node02")
+NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
+"""Published on the host."""
 PROCESSES: Final = ("api", "worker", "worker")
 """What the service consists of."""
 REQUEST_TIMEOUT: Final = "--request-timeout=60s"
+_UNNAMED: Final = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: name-}\n" * 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Lab:
     client: Client
     cluster: Cluster
     kubeconfig: Path
+    first_names: frozenset[str] = frozenset()
+    """The first names that its API server made after it was ready."""
 
     def kubectl_argv(self, *arguments: str) -> list[str]:
         return ["kubectl", f"--kubeconfig={self.kubeconfig}", REQUEST_TIMEOUT, *arguments]
@@ -53,6 +58,12 @@ class Lab:
         result = self.try_kubectl(*arguments, manifests=manifests)
         assert result.returncode == 0, result.stderr
         return result.stdout
+
+    def generated_names(self) -> frozenset[str]:
+        """Names that the API server makes; nothing is created."""
+        made = self.kubectl_with(_UNNAMED, "create", "--dry-run=server", "-o", "name", "-f", "-").split()
+        assert len(set(made)) == 5, made
+        return frozenset(made)
 
     def applies(self, manifests: str) -> bool:
         """Whether all of it was accepted."""
@@ -123,13 +134,14 @@ class Lab:
 def living(service: Service, name: str) -> Iterator[Lab]:
     """A ready cluster of two nodes, a fork where there is a template. At the end nothing of it is left."""
     with Client(service.url) as client:
-        asked = client.create(name, image="k8s-debian", workers=1)
+        asked = client.create(name, image="k8s-debian", workers=1, ports=[NODE_PORT])
         try:
             cluster = client.wait_ready(asked.id, timeout_seconds=PATIENCE_SECONDS)
             kubeconfig = service.folder / f"{name}.kubeconfig"
             kubeconfig.touch(mode=0o600)
             kubeconfig.write_text(client.kubeconfig(cluster.id))
-            yield Lab(service, client, cluster, kubeconfig)
+            lab = Lab(service, client, cluster, kubeconfig)
+            yield replace(lab, first_names=lab.generated_names())
         finally:
             client.delete(asked.id)
             client.wait_deleted(asked.id)

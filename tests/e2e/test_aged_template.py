@@ -14,7 +14,7 @@ from dayfly.client import Template
 from tests.e2e.lab import NODES, PROCESSES, assert_forked, assert_undisturbed, living
 from tests.support.service import Service
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
 
 DAYS = 30
 
@@ -25,16 +25,18 @@ def test_a_template_of_thirty_days_serves(
     for process in service.processes[1:]:
         process.end()
     later = service.start_module("tests.support.later_worker", f"--days={DAYS}", name="later")
-    with living(service, "later") as lab:
-        assert_forked(lab, template)
-        for node in NODES:
-            guest = float(lab.on_node(node, "date +%s"))
-            assert abs(guest - time.time() - timedelta(days=DAYS).total_seconds()) < 60
-        began = time.monotonic()
-        web = lab.deploy_web(tmp_path_factory.mktemp("later"))
-        print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")
-        for here, there in (NODES, NODES[::-1]):
-            assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
-        assert_undisturbed(lab)
-    later.kill()
-    service.restart(*PROCESSES)
+    try:
+        with living(service, "later") as lab:
+            assert_forked(lab, template)
+            for node in NODES:
+                guest = float(lab.on_node(node, "date +%s"))
+                assert abs(guest - time.time() - timedelta(days=DAYS).total_seconds()) < 60
+            began = time.monotonic()
+            web = lab.deploy_web(tmp_path_factory.mktemp("later"))
+            print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")
+            for here, there in (NODES, NODES[::-1]):
+                assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
+            assert_undisturbed(lab)
+    finally:
+        later.kill()
+        service.restart(*PROCESSES)

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from dayfly.client import Client, Template
-from tests.e2e.lab import NODES, PATIENCE_SECONDS, PROCESSES, Lab, assert_forked, assert_undisturbed
+from tests.e2e.lab import NODES, PATIENCE_SECONDS, PROCESSES, Lab, assert_forked, assert_undisturbed, living
+from tests.e2e.lookups import assert_followed
 from tests.support.service import Service
 
 pytestmark = pytest.mark.kubernetes
@@ -32,14 +33,20 @@ def test_its_kubernetes_is_undisturbed(lab: Lab, web: dict[str, str]) -> None:
 
 
 def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
-    service: Service, lab: Lab, web: dict[str, str]
+    service: Service, template: Template, lab: Lab, web: dict[str, str]
 ) -> None:
+    """Another fork is made while it is hibernated: two clusters at once are too much for a small emulating machine."""
     before = containers_of(lab, "default")
     began = time.monotonic()
     lab.client.hibernate(lab.cluster.id)
     lab.client.wait_hibernated(lab.cluster.id)
     print(f"hibernated after {time.monotonic() - began:.0f} s")
     service.restart(*PROCESSES)
+    with living(service, "twin") as twin:
+        assert_forked(twin, template)
+        # The API servers of both went on from the same memory.
+        assert len(twin.first_names) == len(lab.first_names) == 5
+        assert not twin.first_names & lab.first_names
     began = time.monotonic()
     lab.client.resume(lab.cluster.id)
     lab.client.wait_ready(lab.cluster.id, timeout_seconds=PATIENCE_SECONDS)
@@ -48,6 +55,7 @@ def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
         assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
     assert containers_of(lab, "default") == before, "the same, and none was started again"
     assert_undisturbed(lab)
+    assert_followed(lab)
 
 
 def containers_of(lab: Lab, namespace: str) -> set[tuple[str, str, int]]:

@@ -1,4 +1,8 @@
-"""A Kubernetes cluster whose engine is killed comes back, with what ran in it."""
+"""A Kubernetes cluster whose engine is killed comes back, with what ran in it and what its volumes held.
+
+With `--long`: its nodes boot again, some five minutes on emulated processors. In each run, clusters without
+Kubernetes do (tests/integration/test_engine_restarts.py).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ import time
 
 import pytest
 
+from tests.e2e.claims import POD_SECONDS, REPLICAS, apply, in_pod, nodes_of_replicas, started, volume_of
 from tests.e2e.lab import NODES, PATIENCE_SECONDS, Lab
+from tests.e2e.lookups import assert_followed
+from tests.support.guest import until
 from tests.support.host import Host
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
 
 PODS_SECONDS = 300
 
@@ -18,6 +25,10 @@ PODS_SECONDS = 300
 def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(
     host: Host, lab: Lab, web: dict[str, str]
 ) -> None:
+    apply(lab, "keeper")
+    until("the StatefulSet's replicas have started", lambda: started(lab, 1), seconds=3 * POD_SECONDS, pause=2)
+    volumes = {claim: volume_of(lab, claim)["metadata"]["name"] for claim in REPLICAS.values()}
+    places = nodes_of_replicas(lab)
     created = lab.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.uid}")
     boots = boot_ids(lab)
 
@@ -38,7 +49,15 @@ def test_a_cluster_comes_back_with_its_deployment_when_its_engine_was_killed(
     assert back_again.keys() == web.keys() == set(NODES)
     for here, there in (NODES, NODES[::-1]):
         assert lab.fetch(here, f"{back_again[there]}:8080") == f"served on {there}"
-    print(f"its Deployment serves again {time.monotonic() - began:.0f} s after the engine was killed")
+    assert_followed(lab)
+    until("the replicas have started again", lambda: started(lab, 2), seconds=3 * POD_SECONDS, pause=2)
+    assert nodes_of_replicas(lab) == places
+    for pod, claim in REPLICAS.items():
+        assert in_pod(lab, pod, "cat /data/name").strip() == pod
+        assert volume_of(lab, claim)["metadata"]["name"] == volumes[claim]
+    print(
+        f"its Deployment and its StatefulSet serve again {time.monotonic() - began:.0f} s after the engine was killed"
+    )
 
 
 def after_recovery(lab: Lab) -> None:

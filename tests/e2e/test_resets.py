@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.e2e.claims import apply, folders, in_pod, start_writer
 from tests.e2e.lab import NODES, Lab, assert_undisturbed
 from tests.support.guest import FINGERPRINT, JUNK, until
 
@@ -43,14 +44,17 @@ metadata: {name: junk}
 spec:
   containers: [{name: junk, image: "dayfly.local/smoke:1", command: [/bin/sh, -c, ":"]}]
 """
-_UNNAMED = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: name-}\n" * 5
 
 
 def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
-    objects, looks, names = lab.service.objects(), set[str](), generated_names(lab)
+    objects, looks, names = lab.service.objects(), set[str](), set(lab.generated_names())
     for number in range(1, RESETS[long] + 1):
         # The second time where the API server does not serve the new kind at once.
         until("there is junk", lambda: lab.applies(_CRD + _OBJECTS) or None, seconds=120)
+        apply(lab, "one")
+        start_writer(lab)
+        in_pod(lab, "writer", "echo junk > /data/junk")
+        assert folders(lab, "node02")
         for node in NODES:
             assert "not full" not in lab.on_node(node, JUNK)
         began = time.monotonic()
@@ -58,23 +62,18 @@ def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
         print(f"reset {number}: ready again {time.monotonic() - began:.0f} s after it was asked for")
         # By the kubeconfig of before, which is that of now.
         assert lab.client.kubeconfig(lab.cluster.id) == lab.kubeconfig.read_text()
-        for kind in ("crds", "pods", "deployments"):
+        for kind in ("crds", "pods", "deployments", "pvc", "pv"):
             assert lab.kubectl("get", kind, "-o", "name") == "", kind
+        assert not folders(lab, "node02")
+        assert "standard" in lab.kubectl("get", "storageclasses", "-o", "name")
         found = "".join(lab.on_node(node, FINGERPRINT) for node in NODES)
         found += lab.kubectl("get", "namespaces,serviceaccounts,configmaps,services", "-A", "-o", "name")
         assert "junk" not in found
         looks.add(found)
         assert_undisturbed(lab)
         # All go on from the same memory, that of the API server included.
-        again = generated_names(lab)
+        again = lab.generated_names()
         assert not names & again
         names |= again
     assert len(looks) == 1, looks
     assert lab.service.objects() == objects
-
-
-def generated_names(lab: Lab) -> set[str]:
-    """Names that the API server makes; nothing is created."""
-    made = lab.kubectl_with(_UNNAMED, "create", "--dry-run=server", "-o", "name", "-f", "-").split()
-    assert len(set(made)) == 5, made
-    return set(made)

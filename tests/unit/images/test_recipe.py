@@ -61,5 +61,6 @@ def test_what_no_recipe_can_say_is_refused_with_the_reason(provisioning: Path, c
     path = provisioning / "recipes" / "bare.yaml"
     kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{field}:")]
     path.write_text("\n".join([*kept, change]))
-    with pytest.raises((InvalidRequest, NotFound), match=reason.replace("[", r"\[")):
+    with pytest.raises((InvalidRequest, NotFound), match=reason.replace("[", r"\[")) as refused:
         make_plan("bare", provisioning)
+    assert "\n" not in refused.value.message

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	storage "k8s.io/api/storage/v1"
+)
+
+const (
+	// driver is the provisioner's name in StorageClasses, and its finalizer's.
+	driver = "dayfly.local/disk"
+
+	annotationProvisioner   = "volume.beta.kubernetes.io/storage-provisioner"
+	annotationSelectedNode  = "volume.kubernetes.io/selected-node"
+	annotationClass         = "volume.beta.kubernetes.io/storage-class"
+	annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
+)
+
+// isWaiting is whether the claim waits for a volume on this node.
+func isWaiting(claim *v1.PersistentVolumeClaim, node string) bool {
+	return claim.Annotations[annotationProvisioner] == driver && claim.Annotations[annotationSelectedNode] == node &&
+		claim.Spec.VolumeName == "" && claim.DeletionTimestamp == nil
+}
+
+func classOf(claim *v1.PersistentVolumeClaim) string {
+	if name, exists := claim.Annotations[annotationClass]; exists {
+		return name
+	}
+	if claim.Spec.StorageClassName != nil {
+		return *claim.Spec.StorageClassName
+	}
+	return ""
+}
+
+// refusal says why there is no volume for the claim, and what to do; empty where there is one.
+func refusal(claim *v1.PersistentVolumeClaim, class *storage.StorageClass) string {
+	var unsupported []string
+	for _, mode := range claim.Spec.AccessModes {
+		if mode != v1.ReadWriteOnce {
+			unsupported = append(unsupported, string(mode))
+		}
+	}
+	switch {
+	case len(unsupported) > 0:
+		return fmt.Sprintf("access mode %s is not supported: a volume is a directory on one node; use ReadWriteOnce", strings.Join(unsupported, ", "))
+	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode != v1.PersistentVolumeFilesystem:
+		return fmt.Sprintf("volume mode %s is not supported: a volume is a directory; use Filesystem", *claim.Spec.VolumeMode)
+	case claim.Spec.Selector != nil:
+		return "a selector is not supported: volumes are made for their claims; remove the selector"
+	case claim.Spec.DataSource != nil:
+		return "a data source is not supported: volumes begin empty; remove the dataSource"
+	case len(class.Parameters) > 0:
+		return fmt.Sprintf("the parameters of StorageClass %s are not supported: %s has none", class.Name, driver)
+	}
+	return ""
+}

@@ -1,0 +1,59 @@
+// Command dayfly-volumes provisions the volumes of a cluster: a claim gets a directory on the disk of its first pod's node. It
+// runs on every node and handles the volumes of its own. Sizes are not enforced.
+package main
+
+import (
+	"context"
+	"flag"
+	"log"
+	"net/http"
+	"os/signal"
+	"syscall"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	storagev1 "k8s.io/client-go/kubernetes/typed/storage/v1"
+	"k8s.io/kubernetes/cmd/dayfly/shared"
+)
+
+func main() {
+	node := flag.String("node", "", "name of this node")
+	root := flag.String("root", "/var/lib/dayfly/volumes", "folder of the volumes, the same on the node and in this container")
+	status := flag.String("status", ":8182", "address of /ready and /health")
+	flag.Parse()
+	if *node == "" {
+		log.Fatal("-node is missing")
+	}
+
+	config, err := shared.Config("dayfly-volumes")
+	fatal(err)
+	config.ContentType = runtime.ContentTypeProtobuf
+	// Three requests make a volume. client-go's own limit is 5 a second.
+	config.QPS, config.Burst = 20, 40
+	core, err := corev1.NewForConfig(config)
+	fatal(err)
+	storage, err := storagev1.NewForConfig(config)
+	fatal(err)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	provisioner := newProvisioner(*node, &Folders{root: *root, disk: localDisk{}}, core, storage.StorageClasses())
+	go func() { fatal(http.ListenAndServe(*status, shared.StatusHandler(ctx, provisioner.ready))) }()
+
+	// A pod that an update replaces may still run: two would undo each other's work. The kernel frees the lock of a process that ended.
+	fatal(provisioner.folders.lock())
+	client := core.RESTClient()
+	go shared.Follow(ctx, "claims", shared.ListWatch(client, "persistentvolumeclaims", func() runtime.Object { return &v1.PersistentVolumeClaimList{} }),
+		&v1.PersistentVolumeClaim{}, provisioner.claims)
+	go shared.Follow(ctx, "volumes", shared.ListWatch(client, "persistentvolumes", func() runtime.Object { return &v1.PersistentVolumeList{} }),
+		&v1.PersistentVolume{}, provisioner.volumes)
+	log.Printf("provisioning volumes of %s in %s", *node, *root)
+	provisioner.run(ctx)
+}
+
+func fatal(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"log"
+	"sync/atomic"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	storagev1 "k8s.io/client-go/kubernetes/typed/storage/v1"
+	"k8s.io/kubernetes/cmd/dayfly/shared"
+)
+
+const requestTimeout = 30 * time.Second
+
+// Provisioner makes and deletes the volumes of one node. It keeps no state: each pass compares claims, PersistentVolumes and directories,
+// and does what is missing. So it may end anywhere, and its successor does the rest.
+type Provisioner struct {
+	node            string
+	folders         *Folders
+	core            corev1.CoreV1Interface
+	classes         storagev1.StorageClassInterface
+	claims, volumes *shared.Mirror
+	reports         *Reports
+	changed, trash  chan struct{}
+	passed          int32
+}
+
+func newProvisioner(node string, folders *Folders, core corev1.CoreV1Interface, classes storagev1.StorageClassInterface) *Provisioner {
+	changed := make(chan struct{}, 1)
+	tell := func() { wake(changed) }
+	return &Provisioner{
+		node: node, folders: folders, core: core, classes: classes,
+		claims: shared.NewMirror(nil, nil, tell), volumes: shared.NewMirror(nil, nil, tell),
+		reports: newReports(node, core),
+		changed: changed, trash: make(chan struct{}, 1),
+	}
+}
+
+// ready is whether a pass has been made over everything.
+func (p *Provisioner) ready() bool { return atomic.LoadInt32(&p.passed) == 1 }
+
+// run ends with ctx. Trees are removed beside the passes: a new claim does not wait until a large one is gone.
+func (p *Provisioner) run(ctx context.Context) {
+	wake(p.trash)
+	go repeat(ctx, p.trash, "removal", func() error {
+		removed, err := p.folders.emptyTrash()
+		// Not after a failure alone: the pass would ask for the removal at once.
+		if removed > 0 {
+			wake(p.changed)
+		}
+		return err
+	})
+	repeat(ctx, p.changed, "pass", func() error { return p.pass(ctx) })
+}
+
+// repeat calls `act` after each wake-up, and again after a pause where it failed.
+func repeat(ctx context.Context, woken <-chan struct{}, name string, act func() error) {
+	var again <-chan time.Time
+	backOff := shared.FirstBackOff
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-woken:
+		case <-again:
+		}
+		if err := act(); err != nil {
+			log.Printf("%s: %v", name, err)
+			again, backOff = time.After(backOff), shared.NextBackOff(backOff)
+		} else {
+			again, backOff = nil, shared.FirstBackOff
+		}
+	}
+}
+
+// pass does for every object what is to be done; a failure with one does not keep the others. Returns the last failure.
+func (p *Provisioner) pass(ctx context.Context) (err error) {
+	if !p.claims.Synced() || !p.volumes.Synced() {
+		return nil
+	}
+	note := func(failed error) {
+		if failed != nil {
+			err = failed
+		}
+	}
+	waiting := map[string]bool{}
+	for _, one := range p.claims.List() {
+		if claim := one.(*v1.PersistentVolumeClaim); isWaiting(claim, p.node) {
+			waiting[volumeName(claim)] = true
+			note(p.provision(ctx, claim))
+		}
+	}
+	for _, one := range p.volumes.List() {
+		switch volume := one.(*v1.PersistentVolume); {
+		case !isOurs(volume, p.node):
+		case isToBeDeleted(volume):
+			note(p.delete(ctx, volume.Name))
+		case isToBeForgotten(volume):
+			note(p.forget(ctx, volume.Name))
+		}
+	}
+	note(p.removeOrphans(ctx, waiting))
+	atomic.StoreInt32(&p.passed, 1)
+	return err
+}
+
+// provision makes the directory, then the object: who sees the object may use the directory.
+func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeClaim) error {
+	name := volumeName(known)
+	if _, exists, _ := p.volumes.GetByKey(name); exists {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, requestTimeout)
+	defer stop()
+	claim, err := p.core.PersistentVolumeClaims(known.Namespace).Get(ctx, known.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if claim.UID != known.UID || !isWaiting(claim, p.node) {
+		return nil
+	}
+	class, err := p.classes.Get(ctx, classOf(claim), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if class.Provisioner != driver {
+		return nil
+	}
+	if why := refusal(claim, class); why != "" {
+		return p.reports.failure(ctx, claim, why)
+	}
+	if err := p.folders.make(name); err != nil {
+		if failed := p.reports.failure(ctx, claim, err.Error()); failed != nil {
+			log.Printf("%s/%s: its event: %v", claim.Namespace, claim.Name, failed)
+		}
+		return err
+	}
+	_, err = p.core.PersistentVolumes().Create(ctx, newVolume(claim, class, p.node, p.folders.root), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	log.Printf("%s/%s: made %s", claim.Namespace, claim.Name, name)
+	return nil
+}
+
+// delete removes the directory, then the object: as long as the directory is there, the object says whose it is.
+func (p *Provisioner) delete(ctx context.Context, name string) error {
+	ctx, stop := context.WithTimeout(ctx, requestTimeout)
+	defer stop()
+	// As it is now: a policy may have become Retain.
+	volume, err := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || !isOurs(volume, p.node) || !isToBeDeleted(volume) {
+		return err
+	}
+	gone, err := p.folders.discard(name)
+	if err != nil {
+		return err
+	}
+	if !gone {
+		wake(p.trash)
+		return nil
+	}
+	only := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &volume.UID}}
+	if err := p.core.PersistentVolumes().Delete(ctx, name, only); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	log.Printf("%s: deleted", name)
+	return p.forget(ctx, name)
+}
+
+// forget takes our finalizer from a PersistentVolume that is being deleted.
+func (p *Provisioner) forget(ctx context.Context, name string) error {
+	ctx, stop := context.WithTimeout(ctx, requestTimeout)
+	defer stop()
+	volume, err := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+	if err == nil && volume.DeletionTimestamp != nil && hasFinalizer(volume) {
+		volume.Finalizers = otherFinalizers(volume)
+		_, err = p.core.PersistentVolumes().Update(ctx, volume, metav1.UpdateOptions{})
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// removeOrphans removes directories whose object was never made: they are empty. One that holds something and has no object was retained.
+func (p *Provisioner) removeOrphans(ctx context.Context, waiting map[string]bool) error {
+	ctx, stop := context.WithTimeout(ctx, requestTimeout)
+	defer stop()
+	names, err := p.folders.empty()
+	for _, name := range names {
+		known, exists, _ := p.volumes.GetByKey(name)
+		if waiting[name] || exists && nodeOf(known.(*v1.PersistentVolume)) == p.node {
+			continue
+		}
+		// The mirror may be behind.
+		volume, failed := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+		if failed == nil && nodeOf(volume) == p.node {
+			continue
+		}
+		if failed == nil || apierrors.IsNotFound(failed) {
+			failed = p.folders.removeEmpty(name)
+		}
+		if failed != nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+func wake(channel chan<- struct{}) {
+	select {
+	case channel <- struct{}{}:
+	default:
+	}
+}

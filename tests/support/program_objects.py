@@ -1,0 +1,42 @@
+"""The Kubernetes objects of our programs in a cluster, as the image has them. Not here: what a test asserts of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from dayfly import assets
+from dayfly.images.recipe import load_recipe
+
+PROVISIONING: Final = assets.provisioning()
+ROLE: Final = PROVISIONING / "ansible/roles/kubernetes"
+PROGRAMS: Final = PROVISIONING / "kubernetes/programs"
+FOLDERS: Final = ("dns", "policies", "volumes")
+COLLECTIONS: Final = {
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "DaemonSet": "/apis/apps/v1/namespaces/kube-system/daemonsets",
+    "Deployment": "/apis/apps/v1/namespaces/kube-system/deployments",
+    "Service": "/api/v1/namespaces/kube-system/services",
+    "ServiceAccount": "/api/v1/namespaces/kube-system/serviceaccounts",
+    "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
+}
+
+
+def templates(folder: str) -> list[Path]:
+    return sorted((ROLE / "templates" / folder).iterdir())
+
+
+def render(path: Path) -> str:
+    variables = load_recipe("k8s-debian").vars
+    return re.sub(r"{{ (\w+) }}", lambda name: str(variables[name[1]]), path.read_text())
+
+
+def objects_of(folder: str) -> dict[str, Any]:
+    """The objects of a program by kind."""
+    found = [yaml.safe_load(render(path)) for path in templates(folder)]
+    assert len(found) == len({one["kind"] for one in found})
+    return {one["kind"]: one for one in found}
