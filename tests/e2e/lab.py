@@ -18,6 +18,7 @@ from tests.support.steps import pack_busybox
 
 PATIENCE_SECONDS: Final = 1200
 """For a cold cluster of two nodes without KVM. How long it takes is for tests/bench to say."""
+MANIFESTS: Final = Path(__file__).parent
 NODES: Final = ("node01", "node02")
 NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
 """Published on the host."""
@@ -98,12 +99,10 @@ class Lab:
         self.client.reset(self.cluster.id)
         self.client.wait_ready(self.cluster.id, timeout_seconds=PATIENCE_SECONDS)
 
-    def deploy_web(self, folder: Path) -> dict[str, str]:
-        """A Deployment of an image that the host pushes to the cluster, a pod on each node: node → pod's address."""
+    def deploy_web(self, folder: Path) -> None:
+        """A Deployment of an image that the host pushes to the cluster, a pod on each node: see `web_pods`."""
         self._push_web_image(folder)
-        manifest = (Path(__file__).parent / "web.yaml").read_bytes()
-        subprocess.run(self.kubectl_argv("apply", "-f", "-"), input=manifest, check=True, timeout=120)
-        return self.web_pods()
+        self.kubectl("apply", "-f", str(MANIFESTS / "web.yaml"))
 
     def web_pods(self) -> dict[str, str]:
         """Where the pods of the Deployment are, once all are there: node → pod's address."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -24,13 +23,10 @@ from tests.support.guest import until
 
 pytestmark = pytest.mark.kubernetes
 
-MANIFESTS = Path(__file__).parent / "names.yaml"
-
 
 @pytest.fixture
 def names(lab: Lab, web: dict[str, str]) -> dict[str, str]:
-    """The objects of names.yaml, made where they are not there yet: node → address of its pod of `web`."""
-    lab.kubectl("apply", "-f", str(MANIFESTS))
+    """The objects of names.yaml: node → address of its pod of `web`."""
     lab.kubectl("rollout", "status", "statefulset/db", "--timeout=400s", timeout=420)
     return web
 

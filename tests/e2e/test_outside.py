@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import httpx
 import pytest
@@ -47,20 +48,21 @@ def test_tools_find_the_registry(lab: Lab) -> None:
 def test_an_image_is_named_inside_as_it_was_pushed(lab: Lab, web: dict[str, str]) -> None:
     pushed = lab.client.registry(lab.cluster.id).push
     names = (pushed, f"localhost:{pushed.rpartition(':')[2]}")
-    for node, host in zip(NODES, names, strict=True):
-        pod = f"pulled-on-{node}"
-        lab.kubectl_with(_POD.format(name=pod, node=node, image=f"{host}/web:1"), "apply", "-f", "-")
-        try:
-            until(f"{pod} has run", lambda pod=pod: has_run(lab, pod), seconds=PATIENCE_SECONDS)  # type: ignore[misc]
-        finally:
-            # At once: other tests compare the pods that they find.
-            lab.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    pods = {f"pulled-on-{node}": (node, f"{host}/web:1") for node, host in zip(NODES, names, strict=True)}
+    manifests = [_POD.format(name=pod, node=node, image=image) for pod, (node, image) in pods.items()]
+    lab.kubectl_with("---\n".join(manifests), "apply", "-f", "-")
+    try:
+        until("both pods have run", lambda: have_run(lab, pods), seconds=PATIENCE_SECONDS)
+    finally:
+        # At once: other tests compare the pods that they find.
+        lab.kubectl("delete", "pod", *pods, "--grace-period=0", "--force")
 
 
-def has_run(lab: Lab, pod: str) -> bool | None:
-    status = json.loads(lab.kubectl("get", "pod", pod, "-o", "json"))["status"]
-    assert status["phase"] != "Failed", status
-    return True if status["phase"] == "Succeeded" else None
+def have_run(lab: Lab, pods: Iterable[str]) -> bool | None:
+    found = json.loads(lab.kubectl("get", "pods", *pods, "-o", "json"))["items"]
+    phases = {pod["metadata"]["name"]: pod["status"]["phase"] for pod in found}
+    assert "Failed" not in phases.values(), [pod["status"] for pod in found]
+    return True if set(phases.values()) == {"Succeeded"} else None
 
 
 def test_a_node_port_is_reached_from_the_host(lab: Lab, web: dict[str, str]) -> None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.e2e.lab import NODES, Lab
+from tests.e2e.lab import MANIFESTS, NODES, Lab
 from tests.e2e.lookups import ZONE, read_answers, script_of
 from tests.support.guest import until
 
 pytestmark = pytest.mark.kubernetes
 
-MANIFESTS: Final = Path(__file__).parent / "guarded.yaml"
 GUARDED: Final = ("-n", "guarded")
 ENFORCED_SECONDS: Final = 120
 """The most that the rules of an emulated node are behind the API server's objects."""
@@ -48,15 +47,19 @@ class Guarded:
         return self.lab.kubectl(*GUARDED, "exec", client, "--", "/bin/sh", "-c", command, timeout=180)
 
     def assert_reached_by(self, *clients: str) -> None:
-        for client in clients:
-            self._await(client, f"{client} reaches the server", reached=True)
+        self._await(clients, "reaches the server", reached=True)
 
     def assert_refuses(self, *clients: str) -> None:
-        for client in clients:
-            self._await(client, f"the server refuses {client}", reached=False)
+        self._await(clients, "is refused", reached=False)
 
-    def _await(self, client: str, what: str, *, reached: bool) -> None:
-        until(what, lambda: self.reaches(client) is reached or None, seconds=ENFORCED_SECONDS)
+    def _await(self, clients: tuple[str, ...], what: str, *, reached: bool) -> None:
+        """Until it is so for each of them. All ask at once, because a refusal is nothing but waiting."""
+
+        def look(client: str) -> None:
+            until(f"{client} {what}", lambda: self.reaches(client) is reached or None, seconds=ENFORCED_SECONDS)
+
+        with ThreadPoolExecutor(len(clients)) as pool:
+            list(pool.map(look, clients))
 
     def policy(self, name: str, app: str, **spec: Any) -> None:
         """Create a policy, or change it, for the pods whose label is `app`."""
@@ -74,11 +77,9 @@ class Guarded:
 
 @pytest.fixture
 def guarded(lab: Lab, web: dict[str, str]) -> Iterator[Guarded]:
-    """The objects of guarded.yaml, made where they are not there yet; its policy is the only one."""
+    """The objects of guarded.yaml; its policy, made again after each test, is the only one."""
     assert set(web) == set(NODES)
-    manifests = MANIFESTS.read_text()
-    # A namespace takes pods when it has a service account.
-    until("the namespace takes pods", lambda: lab.applies(manifests) or None, seconds=ENFORCED_SECONDS)
+    lab.kubectl("apply", "-f", str(MANIFESTS / "guarded.yaml"))
     ready = ("--for=condition=Ready", "pod/server", "pod/friend", "--timeout=300s")
     lab.kubectl(*GUARDED, "wait", *ready, timeout=320)
     address = lab.kubectl(*GUARDED, "get", "pod", "server", "-o", "jsonpath={.status.podIP}")
