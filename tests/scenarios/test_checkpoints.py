@@ -115,6 +115,18 @@ async def test_a_fork_has_checkpoints_too(world: World) -> None:
     assert world.node(cluster, "node01").identity == await world.host_key(cluster)
 
 
+async def test_a_checkpoint_of_a_fork_ends_what_a_reset_from_the_image_said(world: World) -> None:
+    async with world.working():
+        await world.template(SPEC)
+        cluster = await ready(world)
+        await checkpoint(world, cluster)
+        world.machines.fail_next("load", CommandFailed("no"))
+        booted = await reset(world, cluster, IMAGE)
+        after = await reset(world, cluster, BEFORE)
+    assert booted.not_forked == "its fork failed: no"
+    assert after.not_forked is None
+
+
 @pytest.mark.parametrize("method", ["resume", "set_clock"])
 async def test_one_is_made_though_its_cluster_goes_on_at_the_second_try(world: World, method: str) -> None:
     async with world.working():

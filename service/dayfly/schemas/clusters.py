@@ -148,7 +148,7 @@ class ClusterSummary(Spec):
     template: Id | None = Field(description="The id of the template that it is a fork of, or is to become.")
     not_forked_because: str | None = Field(
         description="Why it was made from its image and not from a template; of a fork, why its last reset was. null: "
-        "it was made from its template, or has not begun, or a release before this wrote it.",
+        "it was made from its template or a fork's checkpoint, or has not begun, or a release before this wrote it.",
     )
     pool: Id | None = Field(description="The id of the pool that it waits in, as a member.")
     generation: int = Field(description="Counts from 1 how often it was made: a reset that was asked for is counted.")

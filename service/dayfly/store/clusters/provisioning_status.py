@@ -68,7 +68,8 @@ class ProvisioningStatus(StorePart):
             if origin != TEMPLATE:
                 # VMs share memory only if they map it from a template, not after a boot or a restore.
                 values |= needs_columns(demand(old.spec))
-            if origin == TEMPLATE or not_forked is not None:
+            # A reset of a fork to a checkpoint ends what an earlier reset left here.
+            if origin == TEMPLATE or not_forked is not None or (reset and template_id is not None):
                 values["not_forked"] = None if not_forked is None else storable(not_forked)
             if reset:
                 values |= {"generation": old.generation + 1, "reset_to": None}
