@@ -61,7 +61,7 @@ def test_a_command_of_the_server_says_what_is_missing(
     client_environment: Environment, command: tuple[str, ...]
 ) -> None:
     done = client_environment.run("dayfly", *command, ok=False)
-    assert "dayfly[server]" in done.stderr + done.stdout
+    assert "'.[server]'" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout
 
 

@@ -40,7 +40,7 @@ class ServerExtraMissing(CommandError):
         super().__init__(
             "not_installed",
             f"`dayfly {command}` needs the server's packages ({module} is missing)",
-            "pip install 'dayfly[server]'",
+            "in a clone of Dayfly: pip install '.[server]'",
         )
 
 

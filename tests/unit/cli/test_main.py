@@ -178,7 +178,7 @@ def test_a_servers_command_without_the_server_says_what_to_install(command: list
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("error [not_installed]: ")
-    assert "pip install 'dayfly[server]'" in done.stderr
+    assert "pip install '.[server]'" in done.stderr
 
 
 def test_the_clients_commands_load_nothing_of_the_server() -> None:
