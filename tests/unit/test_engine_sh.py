@@ -103,13 +103,13 @@ def test_a_user_who_may_not_open_the_socket(shell: Shell) -> None:
     [
         (
             "unable to configure the Docker daemon with file /etc/docker/daemon.json: x",
-            "refuses its configuration: mend",
+            "refuses its configuration: correct",
         ),
         (
             "failed to start daemon: mkdir /var/lib/docker/tmp: no space left on device",
             "the disk is full: free some space",
         ),
-        ("failed to start daemon: something new", "dockerd ended at once (exit code 3); its last words are above"),
+        ("failed to start daemon: something new", "dockerd ended at once (exit code 3); its output is above"),
     ],
 )
 def test_an_engine_that_ends_at_once_is_heard(shell: Shell, words: str, sentence: str) -> None:
