@@ -1,4 +1,4 @@
-"""Creates on an engine that hangs, and for callers that have left: nothing is recorded."""
+"""Creates on an engine that hangs, and for callers that have left: no cluster is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are held: they come with the commit they wait for, not with a clock."""
+"""Held responses: they are sent with the awaited commit, not by a timer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the store say often; time passes in the database, not in the test."""
+"""Common helpers for tests of the store. Time passes in the database, not in the test."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def move(store: Store, claim: Claim, *phases: Phase) -> None:
 
 
 async def provision(store: Store, claim: Claim) -> None:
-    """As a cluster begins: with secrets of its own."""
+    """A new cluster, with its own secrets."""
     await store.status.save_secrets(claim, new_secrets(claim.cluster.spec, claim.at))
     await store.status.set_phase(claim, Phase.PROVISIONING)
 
@@ -100,7 +100,7 @@ async def set_back(store: Store, cluster_id: str, column: Column[object], second
 
 
 async def make_ready(store: Store, name: str | None = None, **fields: object) -> Cluster:
-    """A caller's cluster, ready, that nobody has claimed."""
+    """A caller's ready cluster without a lease."""
     claim = await claim_new(store, name, **fields)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
     await store.leases.release(claim, due_in_seconds=None)

@@ -1,4 +1,4 @@
-"""The queue: who waits, who is let in, once, and never more than there is room for."""
+"""The queue: order, single admission, and the host's capacity as the bound."""
 
 from __future__ import annotations
 

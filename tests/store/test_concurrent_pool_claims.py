@@ -1,4 +1,4 @@
-"""Requests that meet another transaction half-way: none holds or misses a pool member because of it."""
+"""Requests concurrent with other transactions: none holds or misses a pool member because of them."""
 
 from __future__ import annotations
 

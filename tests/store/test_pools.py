@@ -1,4 +1,4 @@
-"""Pools: members come and go, and each is had by one caller at most."""
+"""Pools: members come and go, and at most one caller claims a member."""
 
 from __future__ import annotations
 

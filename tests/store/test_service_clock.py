@@ -1,4 +1,4 @@
-"""Set clocks, suspended hosts and stopped services neither end nor prolong what is not due."""
+"""Changes of the clock, suspended hosts and stopped services neither end nor prolong a cluster."""
 
 from __future__ import annotations
 

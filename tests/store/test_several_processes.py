@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database: every cluster is finished exactly once, those of a dead worker too."""
+"""Several processes on one PostgreSQL database: every cluster is finished exactly once, also after a worker's death."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that were renamed: rows keep the older value, which a worker of the version before reads and writes as well."""
+"""Renamed values: rows keep the old value, which workers of the previous version read and write."""
 
 from __future__ import annotations
 

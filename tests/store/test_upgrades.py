@@ -1,6 +1,6 @@
-"""A database of every released revision, with the rows that its release wrote, becomes one of today.
+"""Databases of every released revision, with rows that its release wrote, migrate to the present schema.
 
-`released/<revision>.json` holds each table's rows; it is made once, by the code of that release, and never edited.
+`released/<revision>.json` holds each table's rows; the code of that release wrote it once, and it is never edited.
 """
 
 from __future__ import annotations

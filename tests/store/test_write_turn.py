@@ -1,4 +1,4 @@
-"""The turn to write on SQLite: callers' transactions go before workers', and workers' are not starved."""
+"""The turn to write on SQLite: callers' transactions precede workers', and workers' do not starve."""
 
 from __future__ import annotations
 

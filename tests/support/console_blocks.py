@@ -1,4 +1,4 @@
-"""The console blocks of a Markdown document: their commands, each with the output that the document shows."""
+"""Reads the console blocks of a Markdown document: commands, each with the expected output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes as their users meet them, by OpenSSH's own client; and templates and pools that are waited for."""
+"""Accesses nodes with OpenSSH's client, as users do; waits for templates and pools."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def filled_pool(client: Client, name: str, members: int, *, seconds: float) -> N
         lambda: client.pool(name).ready >= members or None,
         seconds=seconds,
     )
-    # A worker is still at what has just become ready, and nobody is given that.
+    # A worker still holds a member that has just become ready, so no request can claim the member.
     time.sleep(_LET_GO_SECONDS)

@@ -1,7 +1,7 @@
-"""A store on SQLite in memory, in virtual time, for thousands of lives: all of its SQL, and none of its connections.
+"""A store on SQLite in memory, in virtual time, for thousands of clusters: its SQL without its connections.
 
-One connection, without threads, pools and locks, so each transaction happens at one instant, as it does for everybody
-else on a real database. How connections are kept stands in dayfly.store.db.database, and its own tests try it.
+One connection, without threads, pools and locks: each transaction happens at one instant, as it appears to others on a
+real database. Not here: connections (dayfly.store.db.database and its own tests).
 """
 
 from __future__ import annotations
@@ -91,6 +91,6 @@ def _now() -> datetime:
 
 
 def _strftime(format_: str, moment: str) -> str:
-    """SQLite's own, where the store asks for the time."""
+    """Virtual time in place of SQLite's clock."""
     assert (format_, moment) == ("%Y-%m-%d %H:%M:%f", "now")
     return _now().replace(tzinfo=None).isoformat(" ", "milliseconds")

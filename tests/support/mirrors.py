@@ -1,4 +1,4 @@
-"""Stands in for apt, mmdebstrap and the mirrors that they ask. The texts are apt's own."""
+"""Fakes of apt, mmdebstrap and mirrors, with apt's own texts."""
 
 from __future__ import annotations
 

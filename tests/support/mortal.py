@@ -1,7 +1,7 @@
-"""Processes that can be killed as by SIGKILL, stopped for a while, or cut off from what they talk to, at any call.
+"""Processes that can be killed as by SIGKILL, stopped, or disconnected at any call.
 
-A process reaches the store and the outside world through stand-ins only. Killed, nothing of it runs on: no `finally`
-has an effect, no answer arrives. Not here: what the calls do (dayfly.testing.fakes, dayfly.store).
+A process reaches the store and the outside world only through proxies. After a kill none of its code has an effect: no
+`finally`, no answer. Not here: what the calls do (dayfly.testing.fakes, dayfly.store).
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Process:
             await asyncio.gather(*tasks, death, return_exceptions=True)
 
     def line(self, part: str, real: Any) -> Any:
-        """A stand-in for `real`."""
+        """A proxy for `real`."""
         return _Line(self, part, real)
 
     def engine(self, real: FakeEngine) -> Any:

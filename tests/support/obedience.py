@@ -1,4 +1,4 @@
-"""An obedient worker: writes to the store what a worker would, at once, and looks at nothing."""
+"""A stand-in worker that writes a worker's results to the store at once, without engine and machines."""
 
 from __future__ import annotations
 

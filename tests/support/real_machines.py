@@ -1,4 +1,4 @@
-"""Clusters of real machines without a service: as the engine's steps make them, one call each."""
+"""Clusters of real machines without a service: direct calls of the steps."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RealMachines:
         return self.topology.node(1).name
 
     async def start(self, how: How) -> None:
-        """All machines, as `how` says; the sandbox first where it is not there."""
+        """Run `how` for all machines, after the sandbox if it is missing."""
         await self.engine.ensure(self.topology.net)
         await self.engine.ensure(self.topology.registry)
         async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""An engine that gives recorded answers on a unix socket, and keeps what it was asked: for the driver's unit tests."""
+"""A fake engine with recorded answers on a unix socket, which records requests: for unit tests of the driver."""
 
 from __future__ import annotations
 

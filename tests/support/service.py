@@ -1,4 +1,4 @@
-"""A real Dayfly in processes of its own, one or several: on a port, a database and an instance of its own."""
+"""A real Dayfly as one or several processes, with its own port, database and instance."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.kill()
         if self.popen.stdin is not None:
-            self.popen.stdin.close()  # left open, it would be told as a failure of whatever test comes later
+            self.popen.stdin.close()  # left open, a later test would fail with its ResourceWarning
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Service:
         return "".join(process.log.read_text() for process in self.processes)
 
     def start(self, command: str, **settings: str) -> Process:
-        """One more process: `dayfly COMMAND`, with `settings` of its own beside the service's."""
+        """Start another process: `dayfly COMMAND`, with `settings` in addition to the service's."""
         return self.start_module("dayfly.cli.main", command, name=command, stdin=None, **settings)
 
     def start_module(

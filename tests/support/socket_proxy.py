@@ -1,4 +1,4 @@
-"""An engine that can go away: a real one behind a socket that can be cut off and given back."""
+"""A real engine behind a socket that tests can disconnect and reconnect."""
 
 from __future__ import annotations
 

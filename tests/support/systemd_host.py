@@ -1,6 +1,6 @@
-"""A Debian whose first process is systemd, in a container, with Dayfly in /opt/dayfly as a host would have it.
+"""A Debian container whose first process is systemd, with Dayfly in /opt/dayfly as on a host.
 
-It gets the one capability that systemd needs to set up its services' sandboxes, and no network. Not here: the unit.
+The container has the one capability that systemd needs for services' sandboxes, and no network. Not here: the unit.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SystemdHost:
     container: str
 
     def run(self, *argv: str) -> str:
-        """What a command in it prints; raises RuntimeError with what it says where it fails."""
+        """The output of a command in the container; raises RuntimeError with the output on a failure."""
         return docker("exec", self.container, *argv)
 
     def show(self, unit: str, name: str) -> str:
@@ -111,6 +111,6 @@ def _wait_until_booted(host: SystemdHost) -> None:
         try:
             if host.run("systemctl", "is-active", "multi-user.target").strip() == "active":
                 return
-        except RuntimeError:  # Not yet: systemctl says so by its exit code.
+        except RuntimeError:  # systemctl fails while the boot continues.
             time.sleep(0.2)
     raise RuntimeError(f"systemd did not come up:\n{docker('logs', host.container)}")

@@ -1,4 +1,4 @@
-"""A whole service in memory: a real store, a real worker, and the outside world as fakes."""
+"""A whole service in memory: a real store and a real worker, with fakes for the outside world."""
 
 from __future__ import annotations
 
