@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("dayfly")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="all that takes long: every host, rare endings, repetitions")
+    parser.addoption("--long", action="store_true", help="include long tests: every host, rare failures, repetitions")
 
 
 @pytest.fixture(scope="session")

@@ -95,8 +95,7 @@ class Host:
 
     def start_engine(self) -> None:
         """Start the engine and wait for it. Containers of a killed engine are stopped by then."""
-        # A file of its own, or it would read the machine's. To the registries of clusters it speaks plainly, as every
-        # engine does to those on a loopback address.
+        # Its own file: the default is the machine's. Plain HTTP to clusters' registries, as for loopback addresses.
         (self.folder / "daemon.json").write_text(json.dumps({"insecure-registries": [_NETWORK]}))
         argv = [
             "dockerd",

@@ -1,4 +1,4 @@
-"""deploy/engine.sh: an engine is found, installed, started, waited for; what fails says why and what to do."""
+"""deploy/engine.sh: finds, installs, starts and awaits an engine; failures have a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def installed(shell: Shell) -> list[str]:
-    """The packages that apt-get was told to install, not only to fetch."""
+    """The packages that apt-get had to install, not only to download."""
     for call in shell.calls("apt-get install"):
         if "--download-only" not in call:
             return call.partition("Use-Pty=0 ")[2].split()

@@ -1,4 +1,4 @@
-"""The error tree: its codes are a promise to callers, so they are unique, stable in form, and written down."""
+"""The error tree: codes are unique, well-formed and documented, because callers rely on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""deploy/lib.sh and deploy/python.sh: packages, Python, signals; what fails says why and what to do."""
+"""deploy/lib.sh and deploy/python.sh: packages, Python, signals; failures have a reason and a remedy."""
 
 from __future__ import annotations
 

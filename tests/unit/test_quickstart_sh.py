@@ -1,4 +1,4 @@
-"""deploy/quickstart.sh: its order, what it does without root, and what a signal leaves."""
+"""deploy/quickstart.sh: its order, its behaviour without root, and after a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tests/run.sh itself: a signal ends the stage that runs and lets it clean up; what is left is not overlooked."""
+"""tests/run.sh: a signal ends the running stage after its clean-up; leftovers are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever waits for a cluster, or follows it, sends its heartbeats: client and command line."""
+"""Waiting for or following a cluster sends its heartbeats: client and command line."""
 
 from __future__ import annotations
 

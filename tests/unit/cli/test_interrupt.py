@@ -1,4 +1,4 @@
-"""Ctrl-C during a wait: the cluster goes on, and the command says so."""
+"""Ctrl-C during a wait: the cluster keeps running, and the command prints that."""
 
 from __future__ import annotations
 

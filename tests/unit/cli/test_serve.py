@@ -25,7 +25,7 @@ REFUSED_SECONDS = 60
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A state of its own, an engine that does not answer, and no process yet."""
+    """A new state folder, an engine that does not answer, and no process yet."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {

@@ -1,4 +1,4 @@
-"""Whatever a server sends, no control character of it reaches the terminal: by any command, in any format."""
+"""No control character from a server reaches the terminal: any command, any format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both clients while the server is away or a proxy answers for it: waits go on, requests are repeated."""
+"""Both clients while the server is away or a proxy answers: waits continue, requests are repeated."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were asked for; none is made."""
+    """Records the requested pauses; takes no time."""
     made: list[float] = []
 
     async def pause(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What trials work with: a registry's API, a guest's clock, a kubeconfig, the settings of the service under trial."""
+"""Tools of trials: a registry's API, a guest's clock, a kubeconfig, the service's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At which mirrors a suite is looked for: the same suite on every host, from the mirrors that the host has."""
+"""The mirrors for a suite: the same suite on every host, from the host's mirrors."""
 
 from __future__ import annotations
 

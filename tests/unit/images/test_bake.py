@@ -1,4 +1,4 @@
-"""A bake as a whole, its phases replaced by ones that take no time: what waits for what, names, failures."""
+"""A bake as a whole, with instant phases: order, names, failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content hashes: of what files are, not of who looks at them."""
+"""Content hashes depend on files' content only, not on their owner or reader."""
 
 from __future__ import annotations
 

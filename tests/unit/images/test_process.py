@@ -1,4 +1,4 @@
-"""Host commands: their evidence, their end with ours."""
+"""Host commands: their evidence, and their end when Dayfly is cancelled."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A zombie that nobody has waited for yet does nothing any more.
+    # A zombie does not run.
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

@@ -1,4 +1,4 @@
-"""QEMU's command line, read back as options and values: what the guest would get."""
+"""QEMU's command line, parsed back to options and values: the guest's hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fits, and who is next."""
+"""The fair queue: which request fits, and which is next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QMP sessions, with a machine that is played by FakeEngine."""
+"""QMP sessions with FakeEngine's machine."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _open_files() -> set[str]:
 
 
 class _Ends:
-    """A stream that ends at once, as socat's when nobody listens on the socket."""
+    """A stream that ends at once, like socat's without a listener on the socket."""
 
     async def read(self) -> bytes:
         return b""
