@@ -1,6 +1,6 @@
-"""Claims that come all at once, as many as the pool has members: each is to get one.
+"""Simultaneous claims, as many as the pool has members: each must get a member.
 
-Not here: claims one after the other (claims.py).
+Not here: claims in turn (claims.py).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def bursts(fleet: Fleet, rounds: int, members: int, copies: int) -> Figure
 async def _burst(fleet: Fleet, key: str, requests: int, copies: int) -> Burst:
     """`requests` requests at once, `copies` of each with one key, each over its own connection; then all deleted."""
     async with AsyncExitStack() as stack:
-        # Opened anew for each burst: the API closes those that are idle for some seconds.
+        # New connections for each burst: the API closes connections that are idle for some seconds.
         opened = [await stack.enter_async_context(connected(fleet.port)) for _ in range(requests * copies)]
         posts = [_post(http, f"{key}-{number // copies}") for number, http in enumerate(opened)]
         answers = await asyncio.gather(*posts)

@@ -1,4 +1,4 @@
-"""How soon a POST is answered that finds its cluster waiting in a pool, while the pool refills itself."""
+"""The response time of a POST that claims a pool member, while the pool refills itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
         await until_ready(http, "bench", members)
         for turn in range(_WARM_UP + rounds):
-            # Not only one: a worker is still at what has just become ready, and nobody is given that.
+            # Several members: a worker still holds a member that has just become ready.
             await until_ready(http, "bench", max(1, members // 2))
             answer = await http.request("POST", "/v1/clusters", REQUEST, expect=202)
             if not is_claimed(answer.json()):

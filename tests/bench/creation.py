@@ -1,4 +1,4 @@
-"""How long creation takes: one cluster after the other on an idle service, and very many at once; and their end."""
+"""The duration of creation: one cluster at a time on an idle service, and many at once; and of deletion."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A whole service for benchmarks: its processes, one database, one fake engine that all share.
+"""A whole service for benchmarks: its processes, one database, and one fake engine for all processes.
 
-On PostgreSQL one API and some workers; SQLite serves one process, which is both.
+On PostgreSQL, one API and some workers; on SQLite, one process.
 
-Not here: what a process consists of (process.py), and what is measured.
+Not here: the parts of a process (process.py), and the measurements.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a service costs while nobody wants anything: the CPU of each process, with however many clusters are ready."""
+"""The cost of an idle service: the CPU time of each process, by the number of ready clusters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What each kind of pass costs with ever more clusters about: milliseconds, statements and rows; and how that grows.
+"""The cost of each kind of pass by the number of clusters: milliseconds, statements and rows, and their growth.
 
-In one process, with an engine in memory: what is measured is ours and the database's work, not the way there.
+In one process, with an engine in memory: only Dayfly and the database are measured.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Clusters written straight into the tables, thousands in a moment: what a benchmark reads was not made for it.
+"""Clusters written directly into the tables, thousands in a moment, for benchmarks of queries.
 
-Not here: clusters that a worker makes (creation.py).
+Not here: clusters that a worker creates (creation.py).
 """
 
 from __future__ import annotations

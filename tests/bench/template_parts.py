@@ -1,6 +1,6 @@
-"""What is measured of templates: each part makes real clusters through a service, and leaves none.
+"""Measurements of templates: each part creates real clusters by a service, and deletes them.
 
-Not here: in which order, and what is made of the figures (template.py).
+Not here: their order, and the use of the figures (template.py).
 """
 
 from __future__ import annotations
@@ -226,9 +226,9 @@ def _running(ground: Ground, cluster: Cluster) -> float:
 
 
 def _is_there(event: Event) -> bool:
-    """Whether its machine has a network from now on, or soon.
+    """Whether its machine has a network now, or soon.
 
-    A connection that is begun sooner hangs: TCP tries it again after whole seconds only.
+    A connection attempt before that hangs: TCP retries only after whole seconds.
     """
     return (event.type, event.step) == ("step.started", "boot") or event.message == "node01 is loaded"
 
@@ -251,7 +251,7 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
         now = ground.client.get(cluster.id)
         # A machine that boots is silent for long, one that was loaded only until it runs.
         patience = httpx.Timeout(5, connect=1 if now.template is None else 5)
-        # Unverified: it is only asked whether it answers.
+        # Unverified: only the fact of an answer counts.
         with httpx.Client(verify=False, trust_env=False, timeout=patience) as http:  # noqa: S501
             while not found and not over.is_set():
                 if _answers(http, f"https://{now.endpoints['api']}/readyz"):

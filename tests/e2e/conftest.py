@@ -1,6 +1,6 @@
-"""One template of a Kubernetes cluster for all end-to-end tests: a cold cluster takes minutes to make under emulation.
+"""One template of a Kubernetes cluster for all end-to-end tests: under emulation, a cold boot takes minutes.
 
-Its builder is the cold cluster; every other cluster is a fork. All of them live on a host of the tests' own, because
+The template's builder is the cold cluster; every other cluster is a fork. All of them are on a host for tests, because
 test_recovery.py kills the engine.
 """
 

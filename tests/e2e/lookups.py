@@ -35,7 +35,7 @@ def look_up(lab: Lab, node: str, questions: Iterable[tuple[str, str]]) -> list[s
 
 
 def script_of(questions: Iterable[tuple[str, str]]) -> str:
-    """A shell script that asks all questions: each exec takes an emulated node a second."""
+    """A shell script with all queries: each exec takes an emulated node a second."""
     return "\n".join(f"echo '@@@'; /bin/busybox nslookup -type={kind} {name} 2>&1 || true" for kind, name in questions)
 
 
@@ -45,7 +45,7 @@ def read_answers(output: str) -> list[set[str]]:
 
 
 def _records(said: str) -> Iterable[str]:
-    # The first two lines name the server. Of NODATA, busybox has nothing to say.
+    # The first two lines name the server. For NODATA, busybox prints nothing.
     server, *lines = said.strip().splitlines()
     assert server.startswith("Server:"), said
     if not "".join(lines[1:]):

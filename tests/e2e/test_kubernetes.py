@@ -1,4 +1,4 @@
-"""What a caller of Dayfly is promised of a Kubernetes cluster, on a fork."""
+"""Features of a Kubernetes cluster, on a fork."""
 
 from __future__ import annotations
 

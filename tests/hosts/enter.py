@@ -1,4 +1,4 @@
-"""Runs a command on a fresh host of another Debian, in a fresh clone of what is committed here. For a person.
+"""Runs a command on a new host of another Debian, in a new clone of the committed state. For developers.
 
 python -m tests.hosts.enter debian13-bare -- deploy/quickstart.sh
 """

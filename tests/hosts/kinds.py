@@ -1,4 +1,4 @@
-"""The hosts that Dayfly is tried on: a suite of Debian, an engine, and how the engine is set up."""
+"""The tested hosts: a suite of Debian, an engine, and the engine's setup."""
 
 from __future__ import annotations
 

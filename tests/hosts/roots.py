@@ -1,4 +1,4 @@
-"""Root file systems of the tried hosts and Dayfly on them, made once and cached by content. Not here: running them."""
+"""Root file systems of the tested hosts with Dayfly, built once and cached by content. Not here: running them."""
 
 from __future__ import annotations
 

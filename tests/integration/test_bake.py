@@ -1,4 +1,4 @@
-"""Bakes on a real host and a real engine: what they leave, interrupted or out of space, and what an image holds."""
+"""Bakes on a real host and a real engine: images, and leftovers of interrupted bakes and full disks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def images() -> AsyncIterator[DockerImages]:
 
 
 class Bake:
-    """One bake in a cache of its own, with everything it reported."""
+    """A bake with its own cache, and all its reports."""
 
     def __init__(self, images: DockerImages, recipe: tuple[str, Path], cache: Path) -> None:
         self.images, self.cache = images, cache

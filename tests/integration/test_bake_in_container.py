@@ -1,4 +1,4 @@
-"""Bakes of a user who is not root: in a container of the engine, from a base that somebody imported."""
+"""Bakes by an ordinary user: in a container of the engine, from an imported base."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def baker_images() -> set[str]:
 
 @pytest.fixture
 async def base(clean: None, tmp_path: Path) -> str:
-    """A Debian as somebody imports one, without apt sources of its own; its root file system is cached."""
+    """An imported Debian without apt sources; its root file system is cached."""
 
     async def make(folder: Path) -> None:
         await make_rootfs(WHAT, folder / "rootfs.tar")

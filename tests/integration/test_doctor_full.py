@@ -1,4 +1,4 @@
-"""`dayfly doctor --full` where a promise is broken, and interrupted. Not here: where all holds (tests/hosts)."""
+"""`dayfly doctor --full` with a broken feature, and interrupted. Not here: a full success (tests/hosts)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = [
 
 @contextmanager
 def started(folder: Path, instance: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """An examination, which is told to end where the test does not see its end."""
+    """An examination as a process, which gets SIGTERM if the test does not await its end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dayfly.cli.main", "doctor", "--full", "--json", *arguments],
         env={**os.environ, "DAYFLY_STATE_DIR": str(folder), "DAYFLY_INSTANCE": instance},

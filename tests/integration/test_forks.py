@@ -1,4 +1,4 @@
-"""Clusters that start from saved machines, on real ones: forks, resets, checkpoints, hibernation, pools."""
+"""Clusters from saved machines, on real machines: forks, resets, checkpoints, hibernation, pools."""
 
 from __future__ import annotations
 

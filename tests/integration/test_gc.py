@@ -1,4 +1,4 @@
-"""What nobody owns any more is removed, exactly that, and never anything of somebody else: on a real engine."""
+"""Garbage collection on a real engine removes exactly the orphans, and no foreign object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab stack as an operator runs it: docker-compose.yml, the images of deploy/docker, a cluster made through it."""
+"""The lab stack as an operator runs it: docker-compose.yml, the images of deploy/docker, and a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database: an API and workers, of which any may be told to stop, or die."""
+"""Several processes on one PostgreSQL database: an API and workers, any of which may stop or die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The net container's program: what it tells the host's side of its network."""
+"""The net container's program: its packets to the host."""
 
 from __future__ import annotations
 

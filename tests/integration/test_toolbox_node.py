@@ -1,4 +1,4 @@
-"""The node container's program: what becomes of the overlay before it is the command of its start file."""
+"""The node container's program: the overlay before QEMU starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONSOLE = "/disks/console.log"
 
 @dataclass
 class Node:
-    """A folder as /disks, in a container per start; it stands in for the tap with a device that is always there."""
+    """A folder as /disks, with a new container for each start; an existing device replaces the tap."""
 
     folder: Path
     tap: str = "lo"

@@ -1,4 +1,4 @@
-"""Every code that a failed cluster can have is reached here, with its evidence; a new one must be reached, too."""
+"""Every code of a failed cluster is produced here, with its evidence; a new code needs a test."""
 
 from __future__ import annotations
 

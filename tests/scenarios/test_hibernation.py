@@ -1,4 +1,4 @@
-"""Hibernation: by request, by idleness, at expiry under a hold. What wakes up goes on where it was, or says why not."""
+"""Hibernation: by request, by idleness, at expiry under a hold. A resumed cluster continues, or states why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools are filled, refilled, renewed and shrunk, whoever else looks after them at the same time."""
+"""Pools are filled, refilled, renewed and shrunk, also by several controllers at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def fill(company: Company, **settings: object) -> None:
 
 
 async def why(company: Company, name: str = "ci") -> PoolCondition | None:
-    """What the pool is told to wait for."""
+    """The pool's condition."""
     return (await company.store.pools.get(name)).condition
 
 

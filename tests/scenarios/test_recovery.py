@@ -1,4 +1,4 @@
-"""Clusters that were ready and went down: they come back with their disks, or fail by name; nothing is made anew."""
+"""Recovery of ready clusters that went down: they return with their disks, or fail with a code; none is recreated."""
 
 from __future__ import annotations
 

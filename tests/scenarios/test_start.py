@@ -1,4 +1,4 @@
-"""How a process begins: a database server that is not there yet is waited for, a file that cannot be opened is not."""
+"""The start of a process: it waits for a missing database server, and fails for a file that cannot be opened."""
 
 from __future__ import annotations
 

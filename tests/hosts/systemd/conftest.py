@@ -1,4 +1,4 @@
-"""A Debian 13 host where systemd is the first process and control groups are version 2."""
+"""A Debian 13 host with systemd as the first process and control groups of version 2."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Runs on the host: Dayfly's systemd unit and the lab stack, step by step, a line of JSON for each on a serial port.
 
-Nothing but the standard library. A step that fails ends the trial, with evidence. Not here: what has to come out of it
+Standard library only. A failed step ends the trial, with evidence. Not here: the expected results
 (test_debian13_host.py).
 """
 
@@ -88,7 +88,7 @@ def cluster(name: str) -> dict[str, Any]:
 
 
 def node_kernel() -> str:
-    """What the node itself says, over SSH."""
+    """The node's own answer, over SSH."""
     return dayfly("cluster", "ssh", "trial", "node01", "--", "uname", "-r").strip()
 
 
@@ -120,7 +120,7 @@ def host() -> dict[str, Any]:
 
 
 def service() -> dict[str, Any]:
-    """Install the unit as its first lines say, and start it."""
+    """Install the unit by the commands in its header, and start it."""
     run("install", "-m", "0644", f"{SOURCE}/deploy/systemd/dayfly.service", "/etc/systemd/system/")
     verified = run("systemd-analyze", "verify", "/etc/systemd/system/dayfly.service")
     run("systemctl", "enable", "--now", "dayfly")
@@ -133,7 +133,7 @@ def service() -> dict[str, Any]:
 
 
 def doctor() -> dict[str, Any]:
-    """Ends with 1 where a check failed, which the report says, too."""
+    """Exit code 1 after a failed check, which the report has, too."""
     report = run("/opt/dayfly/bin/dayfly", "doctor", "--json", ok=(0, 1), DAYFLY_ACCELERATOR="tcg")
     return {"report": json.loads(report)}
 

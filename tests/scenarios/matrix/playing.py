@@ -1,5 +1,6 @@
-"""Plays many schedules one after the other, in one process and on one store. Not here: what a schedule is, and how
-one is played (schedule.py, stage.py)."""
+"""Plays many schedules in turn, in one process and on one store. Not here: schedules and playing one of them
+(schedule.py, stage.py).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from tests.support.virtual_time import VirtualLoop
 
 _ERROR: Final = 40
 
-# A failure in CI is to be told within the stage's time limit, even if it could be shorter.
+# Report a failure within the stage's time limit, even if it could be shrunk further.
 hypothesis_engine.MAX_SHRINKING_SECONDS = 60
 
 THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
@@ -79,7 +80,7 @@ def play_on(runner: asyncio.Runner, store: Store, theme: str, count: int, seed_:
 
     try:
         every_schedule()
-    except Exception as error:  # the process that asked is to be told, whatever it is
+    except Exception as error:  # the calling process reports any failure
         return Played(theme, played, f"{theme}, seed {seed_}:\n" + "".join(traceback.format_exception(error)))
     return Played(theme, played)
 

@@ -1,4 +1,4 @@
-"""Deeds about what is saved of clusters: templates, pools, resets, checkpoints, hibernation; as in schedule.py."""
+"""Deeds on saved state: templates, pools, resets, checkpoints, hibernation; as in schedule.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the deeds of saved_deeds.py are done on a stage."""
+"""Performs the deeds of saved_deeds.py on a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container prints and writes is read within bounds, however much it is."""
+"""A container's output and files are read within bounds, whatever their size."""
 
 from __future__ import annotations
 
