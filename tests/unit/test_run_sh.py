@@ -102,7 +102,7 @@ def test_a_signal_ends_the_bakes(shell: Shell) -> None:
         process.terminate()
         said, _ = process.communicate(timeout=10)
     assert process.returncode == 143
-    assert "=== SIGTERM during what runs in the background" in said
+    assert "=== SIGTERM during the background jobs" in said
     assert (shell.folder / "mended").exists()
     assert not is_alive(pid)
 
