@@ -16,7 +16,7 @@ _WARM_UP = 3
 
 
 async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
-    """`rounds` claims, one after the other, from a pool of so many; each is answered with a member."""
+    """`rounds` claims in turn from a pool of `members`; each must get a member."""
     taken = []
     async with connected(fleet.port) as http:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
@@ -34,7 +34,7 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
 
 
 def is_claimed(created: Mapping[str, object]) -> bool:
-    """Whether the cluster of a POST's answer was a pool's member: only such a one is a fork before it begins."""
+    """Whether the POST's cluster was a pool member: only members are forks before they start."""
     return created["template"] is not None
 
 

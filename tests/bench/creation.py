@@ -162,5 +162,5 @@ def _time(told: str) -> datetime:
 
 
 def _cpu(name: str, before: Mapping[str, float], after: Mapping[str, float], clusters: int) -> Figures:
-    """What one cluster cost each process, in milliseconds of a core."""
+    """The CPU time of each process for one cluster, in milliseconds."""
     return {f"{name}_cpu_{who}_ms_each": 1000 * (after[who] - before[who]) / clusters for who in after}

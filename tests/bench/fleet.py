@@ -33,7 +33,7 @@ class Fleet:
     processes: Mapping[str, subprocess.Popen[bytes]]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """What each process has used so far, all its threads together."""
+        """The CPU time of each process so far, of all threads."""
         return {name: cpu_seconds(process.pid) for name, process in self.processes.items()}
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
         yield running
         running.check()
     except Exception as error:
-        # What failed is seldom the process that is to blame.
+        # Print all logs: the failing process is seldom the cause.
         for name, process in processes.items():
             error.add_note(f"{name} ({'runs' if process.poll() is None else 'ended'}):\n{running.last_words(name)}")
         raise

@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """`seconds` from the first byte sent to the last one received."""
+    """`seconds` from the first byte sent to the last byte received."""
 
     status: int
     body: bytes

@@ -34,7 +34,7 @@ Pass = Callable[[], Awaitable[None]]
 
 @dataclass
 class Cost:
-    """Of one pass: milliseconds (a median), and the statements and rows of its last run."""
+    """The cost of one pass: median milliseconds, and the statements and rows of its last run."""
 
     milliseconds: float = 0.0
     statements: int = 0
@@ -112,7 +112,7 @@ def _passes(world: World) -> dict[str, Pass]:
 
 
 async def _serve(store: Store, reconciler: Reconciler) -> None:
-    """The one cluster that is due, as a worker would."""
+    """Claim the only due cluster, as a worker does."""
     claim: Claim
     (claim,) = await store.leases.claim("bench", lease_seconds=LEASE_SECONDS, limit=1)
     outcome = await reconciler.reconcile(claim)

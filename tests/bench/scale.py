@@ -96,7 +96,7 @@ def sqlite_database(folder: Path) -> Iterator[str]:
 
 
 async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Figures:
-    """All parts on one kind of database, each on an empty one."""
+    """All parts on one kind of database, each on an empty database."""
     parts: dict[str, Callable[[argparse.Namespace, Path, str], Awaitable[Figures]]] = {
         "lives": lives,
         "claims": claimed,

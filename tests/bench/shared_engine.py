@@ -67,7 +67,7 @@ class _Peer:
             self._writer.close()
 
     def _begin(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # Called here, not in the task: who subscribes and then looks misses nothing.
+        # Called here, not in the task: a subscriber that then lists the containers misses no event.
         if method.startswith(_MACHINES):
             return getattr(self._machines, method.removeprefix(_MACHINES))(*args, **kwargs)
         return getattr(self._engine, method)(*args, **kwargs)

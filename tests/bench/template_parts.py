@@ -80,7 +80,7 @@ def template(ground: Ground) -> Figures:
     asked = ground.client.create_template(image=ground.image, workers=ground.workers)
     found = ready_template(ground.client, asked.id, seconds=LIMIT_SECONDS)
     seconds = time.monotonic() - began
-    # What comes next is not measured beside the removal of the fork that has verified it.
+    # Wait for the removal of the verifying fork: the removal must not disturb the next measurement.
     until(
         "its first fork is gone",
         lambda: not ground.client.list(purposes=["verification"]) or None,
@@ -128,7 +128,7 @@ def claim(ground: Ground) -> Figures:
 
 
 def memory(ground: Ground, cluster: Cluster) -> float:
-    """What its machines have of the host's memory, in MiB: proportional, so that shared pages count once."""
+    """The memory of its machines on the host, in MiB: proportional, so that shared pages count once."""
     nodes = [node.memory for node in ground.client.nodes(cluster.id)]
     if not all(nodes):
         raise RuntimeError(f"no telling what memory the machines of {cluster.id} have")
@@ -150,7 +150,7 @@ def _pod(ground: Ground, cluster: Cluster) -> float:
         what = [f"--image={_POD_IMAGE}", "--restart=Never", pull, "--command", "--", "/bin/sh", "-c", ":"]
         run = [*kubectl, "--request-timeout=60s", "run", "bench", *what]
         until("a pod is accepted", lambda: _says(run), seconds=LIMIT_SECONDS)
-        # One watch: every further question would take an emulated API server what the pod needs.
+        # One watch: each further request would take as much of an emulated API server as the pod needs.
         watch = [*kubectl, "get", "pod", "bench", "--watch", "--output=jsonpath={.status.phase}{'\\n'}"]
         _wait_for_line(watch, {"Running", "Succeeded"})
     return time.monotonic() - began
@@ -239,7 +239,7 @@ def _is_going_on(event: Event) -> bool:
 
 @contextmanager
 def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[list[float]]:
-    """What it gives has one figure at the end: when /readyz was answered first. Without Kubernetes none."""
+    """The result ends with the time of the first answer of /readyz; without Kubernetes there is none."""
     found: list[float] = []
     over = threading.Event()
 

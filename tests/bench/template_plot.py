@@ -46,7 +46,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Bars on one scale: label, value, whether it is the slow way."""
+    """Bars on one scale: label, value, whether it is the slow variant."""
 
     title: str
     unit: str

@@ -84,8 +84,8 @@ def lab(shared_lab: Lab) -> Lab:
 def web(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A Deployment with a pod on each node: node → pod's address.
 
-    Where it is not there yet it is made, and the objects of names.yaml and guarded.yaml with it: five pods that start
-    at once are there sooner than five that start one after the other.
+    Creates a missing Deployment together with the objects of names.yaml and guarded.yaml: five pods that start at once
+    are ready sooner than five that start in turn.
     """
     if "web" in lab.kubectl("get", "deployments", "-o", "name"):
         return lab.web_pods()

@@ -23,7 +23,7 @@ NODES: Final = ("node01", "node02")
 NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
 """Published on the host."""
 PROCESSES: Final = ("api", "worker", "worker")
-"""What the service consists of."""
+"""The processes of the service."""
 REQUEST_TIMEOUT: Final = "--request-timeout=60s"
 _UNNAMED: Final = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: name-}\n" * 5
 
@@ -71,13 +71,13 @@ class Lab:
         return self.try_kubectl("apply", "-f", "-", manifests=manifests).returncode == 0
 
     def in_pod_on(self, node: str, command: str) -> str:
-        """What `command` prints in the pod of `web` on `node`."""
+        """The output of `command` in the pod of `web` on `node`."""
         selector = ("-l", "app=web", f"--field-selector=spec.nodeName={node}")
         pod = self.kubectl("get", "pods", *selector, "-o", "jsonpath={.items[0].metadata.name}")
         return self.kubectl("exec", pod, "--", "/bin/sh", "-c", command, timeout=180)
 
     def on_node(self, node: str, command: str) -> str:
-        """What `command` prints on `node`, over SSH."""
+        """The output of `command` on `node`, over SSH."""
         return self.service.on_node(self.cluster.name, node, command, timeout=120)
 
     def container(self, part: str) -> str:

@@ -30,7 +30,7 @@ _ANSWERS: Final = (
 
 
 def look_up(lab: Lab, node: str, questions: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """What the pod of `web` on `node` is answered to each question: type and full name → records, or why none."""
+    """The answers that the pod of `web` on `node` gets: type and full name → records, or the error."""
     return read_answers(lab.in_pod_on(node, script_of(questions)))
 
 
@@ -72,7 +72,7 @@ def resolve(lab: Lab, node: str, names: Sequence[str], *, ndots: int) -> Mapping
 
 
 def assert_followed(lab: Lab) -> None:
-    """A new Service has a name soon, and a deleted one has none."""
+    """A new Service soon has a name, a deleted Service has none."""
     question = ("a", f"followed.{HERE}")
 
     def answer(*, gone: bool) -> set[str] | None:

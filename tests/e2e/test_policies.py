@@ -77,7 +77,7 @@ class Guarded:
 
 @pytest.fixture
 def guarded(lab: Lab, web: dict[str, str]) -> Iterator[Guarded]:
-    """The objects of guarded.yaml; its policy, made again after each test, is the only one."""
+    """The objects of guarded.yaml; its policy, recreated after each test, is the only one."""
     assert set(web) == set(NODES)
     lab.kubectl("apply", "-f", str(MANIFESTS / "guarded.yaml"))
     ready = ("--for=condition=Ready", "pod/server", "pod/friend", "--timeout=300s")

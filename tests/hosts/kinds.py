@@ -54,4 +54,4 @@ KINDS: Final[Mapping[str, HostKind]] = {
     )
 }
 SHORT: Final = "debian13-docker"
-"""The one that every run of the suite tries; the others take `--long`."""
+"""The kind that every run of the suite tests; the others need `--long`."""

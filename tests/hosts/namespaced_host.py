@@ -63,7 +63,7 @@ class NamespacedHost:
         return [*enter, "env", "-i", *(f"{name}={value}" for name, value in variables.items()), *argv]
 
     def run(self, *argv: str, timeout: float, **environment: str) -> str:
-        """What `argv` prints on the host. Raises RuntimeError with both streams where it fails."""
+        """The output of `argv` on the host. Raises RuntimeError with both streams on a failure."""
         done = subprocess.run(
             self.command(*argv, **environment), capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -165,7 +165,7 @@ def _linked(host: NamespacedHost, name: str) -> Iterator[None]:
             _run("nsenter", "--target", str(host.pid), "--net", "ip", *argv)
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for _, table, chain, *rule in (masquerade, *forward):
-            # In front: an engine on this machine drops what it does not know.
+            # First in the chain: an engine on this machine drops unknown packets.
             _run("iptables", "--wait", "-t", table, "-I", chain, *rule)
             stack.callback(_run, "iptables", "--wait", "-t", table, "-D", chain, *rule)
         yield
@@ -179,7 +179,7 @@ def _free_subnet() -> str:
 
 
 def _configure(host: NamespacedHost) -> None:
-    """What a person would have set up: names, certificates of this machine's registries, the engine's settings."""
+    """Write an administrator's files: names, certificates of this machine's registries, the engine's settings."""
     etc = host.files / "etc"
     (etc / "resolv.conf").unlink(missing_ok=True)
     shutil.copyfile("/etc/resolv.conf", etc / "resolv.conf")

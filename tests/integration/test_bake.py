@@ -189,7 +189,7 @@ def test_an_image_goes_through_a_clusters_own_registry(client: Client) -> None:
         with variant("dayfly/bare:latest", recipe=name, digest=secrets.token_hex(32)) as reference:
             pushed = docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
             image_command("push", reference, target)
-        # The variant is gone from the engine, its names with it: what comes now comes from the registry.
+        # The engine no longer has the variant and its names: the next pull comes from the registry.
         assert name not in docker("images", "--format", "{{.Repository}}:{{.Tag}}")
         image_command("pull", target)
         try:

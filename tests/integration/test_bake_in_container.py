@@ -40,7 +40,7 @@ WHAT = RootFileSystem(suite="bookworm", packages=("debian-archive-keyring",))
 
 @pytest.fixture(scope="module")
 def clean() -> Iterator[None]:
-    """What bakes in containers keep for the next one goes, unless it was there before."""
+    """Remove the images that bakes in containers keep for the next bake, except older ones."""
     images, volumes = baker_images(), docker("volume", "ls", "--quiet").split()
     yield
     for reference in baker_images() - images:
@@ -150,7 +150,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User, long: bool) -
     made = docker("image", "inspect", "--format", "{{.Id}}", f"dayfly/{user.recipe}:latest").strip()
     assert made in done.stdout
     user.assert_nothing_half_made()
-    # What is there is found without a container.
+    # An image on the engine is found without a container.
     again = user.bake(300)
     assert again.returncode == 0, again.stderr
     assert made in again.stdout
@@ -160,7 +160,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User, long: bool) -
 
 
 def assert_cached(user: User) -> None:
-    """What is cached, but not on the engine, is found in a container."""
+    """A cached image that the engine lacks is found in a container."""
     remove_images(user.recipe)
     cached = user.bake()
     assert cached.returncode == 0, cached.stderr

@@ -39,7 +39,7 @@ class Life:
     deletion: tuple[str, ...]
 
 
-# Each point must still lie ahead after the deaths at those before it: what was begun is finished behind the dead.
+# Each point must still be ahead after the earlier deaths: requests that were sent complete after a death.
 ALL_STEPS: Final = Life(
     nodes=2,
     creation=(
@@ -307,13 +307,13 @@ def running(service: Service, cluster_id: str) -> list[str]:
 
 
 def die_at(service: Service, cluster_id: str | None, points: Sequence[str]) -> None:
-    """Workers one after the other, each dead at its point, with the cluster in hand if one is named."""
+    """Workers in turn, each killed at its point, with the cluster that it holds if one is named."""
     following = waiting_worker(service, points[0])
     for index, point in enumerate(points):
         worker = following
         begin(worker)
         if index + 1 < len(points):
-            # Made while this one works: the time that a process needs to start is not what is tested.
+            # Start the next process while this one works: its start is not part of the test.
             following = waiting_worker(service, points[index + 1])
         try:
             code = worker.wait(KILL_SECONDS)

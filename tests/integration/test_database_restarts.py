@@ -22,7 +22,7 @@ CLUSTERS = 20
 KILLED_AFTER = 6
 AWAY_SECONDS = 1.0
 LEASE_SECONDS = "3"
-"""What it costs: a worker cannot give its leases back while the database is away."""
+"""The delay: a worker cannot release its leases without the database."""
 GIVE_UP_SECONDS = 60.0
 
 

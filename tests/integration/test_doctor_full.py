@@ -62,7 +62,7 @@ def verdicts(report: dict[str, Any]) -> dict[str, str]:
 
 
 def present(instance: str) -> set[str]:
-    """What the engine has of examinations made for `instance`, by label."""
+    """The engine's objects of examinations of `instance`, by label."""
     form = '{{.Label "dayfly.instance"}}'
     listed = [docker(*argv, "--format", form) for argv in (("ps", "-a"), ("volume", "ls"), ("network", "ls"))]
     return {name for name in "\n".join(listed).split() if name.startswith(f"{instance}.doctor-")}

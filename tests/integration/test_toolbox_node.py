@@ -74,7 +74,7 @@ def test_without_a_start_file_its_environment_says_how(node: Node) -> None:
     said = node.run("--env", f"{name}={value}")
     assert (said.returncode, said.stdout) == (0, "a  b|$HOME|\\n|'|\"|"), said.stderr
     assert node.image(OVERLAY)["backing-filename"] == BASE
-    # A file is of a later start than what its container was made with.
+    # A start file is newer than the variable, which the container got at its creation.
     (node.folder / "start").write_bytes(qemu_cmdline.start_file(qemu_cmdline.Start("keep", ("echo", "later"))))
     assert node.run("--env", f"{name}={value}").stdout == "later\n"
 

@@ -91,14 +91,14 @@ TRIGGERS: dict[str, Callable[[World], object]] = {
     "node_not_ready": lambda world: world.kube.not_ready("node02"),
     "not_usable": no_pod_runs,
 }
-"""What makes a new cluster fail so."""
+"""The causes of a new cluster's failures."""
 
 AFTERWARDS: dict[str, Callable[[FakeEngine, str], None]] = {
     "container_removed": lambda engine, cluster_id: engine.remove_by_hand(f"dayfly-{cluster_id}-node01"),
     "engine_restarted": lambda engine, _: engine.restart_engine(),
     "expired": lambda engine, _: None,
 }
-"""What makes a ready cluster fail so: one that is not to be restarted, expires at once, and is held."""
+"""The causes of a ready cluster's failures, for a held cluster that must not restart and expires at once."""
 
 
 @pytest.fixture

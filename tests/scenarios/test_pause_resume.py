@@ -84,7 +84,7 @@ async def test_whoever_gets_one_has_other_keys_than_those_it_waited_with(world: 
 
 
 async def test_what_it_reported_before_the_claim_is_not_believed(world: World) -> None:
-    """Its kubelets were well when it was paused; one is silent since."""
+    """Its kubelets were healthy when it was paused; one does not answer since."""
     spec = make_spec(workers=1, kubernetes=True)
     async with world.working():
         await member(world, spec)

@@ -170,7 +170,7 @@ async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
     await curator.look()
     leaving = Counter(member.desired for member in await company.store.pools.members(pool.id))
     assert leaving[Desired.ABSENT] == 1, "the others wait on"
-    company.clock.ahead = timedelta(minutes=59)  # what is made now is young
+    company.clock.ahead = timedelta(minutes=59)  # new members are young
     await fill(company)
     assert len(old & {member.id for member in await waiting(company, pool)}) == 2
 

@@ -29,7 +29,7 @@ def spec_with(**fields: object) -> ClusterSpec:
 
 @asynccontextmanager
 async def several_stores(url: str, count: int) -> AsyncIterator[tuple[Store, ...]]:
-    """Stores on one database: of several processes on PostgreSQL, all of one process on SQLite."""
+    """Stores on one database: several processes on PostgreSQL, one process on SQLite."""
     databases = [await Database.open(url) for _ in range(1 if url.startswith("sqlite") else count)]
     try:
         yield tuple(Store(databases[index % len(databases)]) for index in range(count))
@@ -70,7 +70,7 @@ async def claim_one(store: Store, owner: str = "worker") -> Claim:
 
 
 async def claim_new(store: Store, name: str | None = None, **fields: object) -> Claim:
-    """A new cluster, claimed: the only one that is due."""
+    """A new, claimed cluster: the only one that is due."""
     await create_due(store, name, **fields)
     return await claim_one(store)
 
@@ -92,7 +92,7 @@ async def provision(store: Store, claim: Claim) -> None:
 
 
 async def set_back(store: Store, cluster_id: str, column: Column[object], seconds: float = 3600.0) -> None:
-    """As if `seconds` had passed for one time of one cluster."""
+    """Move one time of one cluster back by `seconds`."""
     async with store._database.write() as transaction:
         past = transaction.now - timedelta(seconds=seconds)
         statement = update(clusters).where(clusters.c.id == cluster_id).values({column.name: past})

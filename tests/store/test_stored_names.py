@@ -30,7 +30,7 @@ STORED_CODE = "docker_unavailable"
 
 
 async def raw(store: Store, query: str) -> list[object]:
-    """The one column of `query`, as the rows have it."""
+    """The values of `query`'s only column, as stored."""
     async with store._database.read() as connection:
         return list((await connection.execute(text(query))).scalars())
 

@@ -68,7 +68,7 @@ class Host:
 
 @dataclass
 class Diagnostics:
-    """What is found in every cluster. `broken` is raised instead."""
+    """The diagnostics of every cluster, or the exception `broken`."""
 
     found: Mapping[str, str] = field(default_factory=lambda: {"node01/console": "login: ", "engine": "answers"})
     broken: Exception | None = None
@@ -81,7 +81,7 @@ class Diagnostics:
 
 @dataclass
 class Consoles:
-    """What consoles printed, and will print."""
+    """The past and future output of consoles."""
 
     printed: bytes = b"booting\xff\nlogin: "
     following: tuple[bytes, ...] = (b"caf\xc3", b"\xa9\n")
@@ -113,7 +113,7 @@ class Memory:
 
 @dataclass
 class Orphans:
-    """A volume that is removed, and one that is `used` and cannot be. `broken` is raised instead."""
+    """A volume that can be removed, and a `used` volume that cannot; or the exception `broken`."""
 
     broken: Exception | None = None
 

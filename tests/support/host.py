@@ -27,7 +27,7 @@ from tests.support.service import docker
 START_SECONDS: Final = 60
 _NETWORK: Final = "198.18.0.0/15"
 """The range for network tests (RFC 2544), which no network uses."""
-# Adopts what its children leave behind, as an init does.
+# Adopts orphaned processes of its children, like an init.
 _INIT: Final = "echo up; sleep infinity & wait"
 # An engine of this name would be taken for our own; others' namespaces would be kept alive by our copies.
 _PREPARE: Final = "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && umount --all --types nsfs"

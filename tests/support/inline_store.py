@@ -23,7 +23,7 @@ from dayfly.store.notify.commit_notifier import CommitNotifier
 from tests.support.virtual_time import running_loop, virtual_boot_time
 
 _TRANSACTION_SECONDS: Final = 0.001
-"""What a transaction takes: no two of them see the same millisecond, which is as fine as SQLite's clock is."""
+"""The duration of a transaction: each has its own millisecond, the resolution of SQLite's clock."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def inline_store() -> Iterator[Store]:
 
 
 class _InlineDatabase:
-    """What the store uses of its Database."""
+    """The parts of Database that the store uses."""
 
     def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
         self.notifier = CommitNotifier()

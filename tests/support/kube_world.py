@@ -47,7 +47,7 @@ class World:
     silent: bool = False
     clock: FakeClock = field(default_factory=FakeClock)
     looks: list[tuple[KubeNode, ...]] = field(default_factory=list)
-    """What the next looks at the nodes find; after them, `nodes_now`."""
+    """The results of the next queries of the nodes; then `nodes_now`."""
     unusable: NotUsable | None = None
     path_not_ready: NotUsable | None = None
     config_map: ConfigMap | None = None

@@ -77,7 +77,7 @@ class LabStack:
 
 
 def build_images(*names: str) -> None:
-    """What deploy/docker/build.sh does once it has its tools. Does nothing where the images are there."""
+    """Build the images as deploy/docker/build.sh does, unless they exist."""
     done = subprocess.run(
         [sys.executable, REPO / "deploy/docker/build.py", *names],
         capture_output=True,
@@ -92,7 +92,7 @@ def build_images(*names: str) -> None:
 def lab_stack(*, workers: int) -> Iterator[LabStack]:
     """A stack whose API is ready; removed completely afterwards."""
     name, port = f"test-{secrets.token_hex(4)}", free_port()
-    # Only what a shell would have: nothing of a caller's own stack may reach this one.
+    # A shell's variables only: the caller's settings must not reach the stack.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DAYFLY_", "COMPOSE_"))} | {
         "DAYFLY_ENGINE_GID": str(SOCKET.stat().st_gid),
         "DAYFLY_INSTANCE": name,

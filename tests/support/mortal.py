@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass
 class Traffic:
-    """The calls of all processes of one world, and what is to befall them."""
+    """The calls of all processes of a world, and their faults."""
 
     faults: list[Fault] = field(default_factory=list)
     fired: list[Fault] = field(default_factory=list)
@@ -191,7 +191,7 @@ class Process:
 
 
 class _Line:
-    """Everything awaited goes through the process; all else is the real one's own."""
+    """Awaited calls go through the process; all others go to the real object."""
 
     def __init__(self, process: Process, part: str, real: Any) -> None:
         self._process, self._part, self._real = process, part, real
@@ -211,7 +211,7 @@ class _Line:
         return call
 
     def _half(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None] | None:
-        """What does half of a call, where there is such a thing."""
+        """Performs half of a call, if a call can be half done."""
         return None
 
 

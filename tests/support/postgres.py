@@ -154,7 +154,7 @@ def _wait_until_ready(programs: Path, folder: Path, server: subprocess.Popen[byt
 
 
 def _wait_for_state(pid: int, states: str) -> None:
-    """Until a process is in one of `states` (proc(5)), or is no more."""
+    """Wait until a process is in one of `states` (proc(5)), or has ended."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -110,7 +110,7 @@ class RealMachines:
         await asyncio.gather(*(self.machines.set_clock(name, clock, timeout=ANSWER_SECONDS) for name in nodes))
 
     async def shell(self, command: str, node: int = 1) -> str:
-        """What `command` prints on a node, over SSH."""
+        """The output of `command` on a node, over SSH."""
         result = await self.ssh.run(await self.target(node), command, timeout=ANSWER_SECONDS)
         assert result.exit_code == 0, result.stderr
         return result.stdout.strip()

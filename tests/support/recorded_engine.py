@@ -45,7 +45,7 @@ Answer = tuple[int, Any]
 
 @dataclass
 class RecordedEngine:
-    """`answers`: (method, path) → an answer, or what gives one. Everything else gets `fallback`, or is not found."""
+    """`answers`: (method, path) → an answer, or a function that returns one. Others get `fallback`, or 404."""
 
     url: str
     answers: dict[tuple[str, str], Answer | Callable[[Asked], Answer]] = field(default_factory=dict)

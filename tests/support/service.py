@@ -74,7 +74,7 @@ class Service:
         return self.processes[0].log
 
     def logs(self) -> str:
-        """What all processes logged."""
+        """The logs of all processes."""
         return "".join(process.log.read_text() for process in self.processes)
 
     def start(self, command: str, **settings: str) -> Process:
@@ -110,7 +110,7 @@ class Service:
         )
 
     def on_node(self, cluster: str, node: str, command: str, *, timeout: float = 90) -> str:
-        """What `command` prints on a node, over SSH."""
+        """The output of `command` on a node, over SSH."""
         result = self.cli("cluster", "ssh", cluster, node, "--", command, timeout=timeout)
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()
@@ -133,7 +133,7 @@ class Service:
         self.processes[0].kill()
 
     def restart(self, *commands: str) -> None:
-        """SIGKILL to all processes; then one for each of `commands`, answering."""
+        """Send SIGKILL to all processes; then start one for each of `commands`, and wait for its answer."""
         for process in self.processes:
             if process.popen.poll() is None:
                 process.kill()

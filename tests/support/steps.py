@@ -64,7 +64,7 @@ async def engine(instance: str) -> AsyncIterator[DockerEngine]:
 
 
 def cluster_id(instance: str) -> str:
-    """The one cluster of a test."""
+    """The only cluster of a test."""
     return f"c{instance.removeprefix('test-')}"
 
 

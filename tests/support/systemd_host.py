@@ -42,7 +42,7 @@ _SUITE: str = yaml.safe_load((REPO / "deploy/docker/base.yaml").read_text())["su
 
 @dataclass(frozen=True)
 class SystemdHost:
-    """A running one. `container` is its name."""
+    """A running container. `container` is its name."""
 
     container: str
 
@@ -95,7 +95,7 @@ def systemd_host(image: str, unit: Path) -> Iterator[SystemdHost]:
 
 
 def _install_dayfly(container: str) -> None:
-    """What lies in /opt/dayfly of dayfly/service: a virtual environment for the same Debian's Python."""
+    """/opt/dayfly of dayfly/service: a virtual environment for the same Debian's Python."""
     source = docker("create", "dayfly/service:latest").strip()
     try:
         with subprocess.Popen(["docker", "cp", f"{source}:/opt/dayfly", "-"], stdout=subprocess.PIPE) as reading:

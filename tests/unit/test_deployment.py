@@ -31,7 +31,7 @@ def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str
         f"DAYFLY_{name}"
         for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
     }
-    # What was renamed is handed on as well, so that the service refuses it.
+    # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 
 

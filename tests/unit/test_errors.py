@@ -21,7 +21,7 @@ def tree(root: type[DayflyError] = DayflyError) -> Iterator[type[DayflyError]]:
 
 CLASSES = list(tree())
 BRANCHES = (DayflyError, errors.InfrastructureError, errors.Failure)
-"""Classes for catching. Without a code of their own they have that of a defect, and no error is raised as one."""
+"""Base classes for `except`. Without their own code, they have that of a defect, and are never raised."""
 
 
 def drawn() -> dict[str, str]:

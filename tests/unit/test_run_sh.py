@@ -81,7 +81,7 @@ def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     stage.mkdir(parents=True)
     shutil.copy(REPO / "tests" / "conftest.py", stage.parent)
     (stage / "test_slow.py").write_text(BLOCKS)
-    # Hardly any plugin: most of what this takes is to load them, once a process.
+    # Without plugins: loading them, once a process, takes most of the time.
     alone = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin"
     script = f"export {alone} PLACE=$PWD; {SETUP} main --only unit"
     shell.stand_in("python", f'exec {sys.executable} "$@"')

@@ -23,7 +23,7 @@ MEMORY_MIB: Final = 3072
 
 @dataclass(frozen=True)
 class Trial:
-    """What the host reported: the facts of each step, and how long it took."""
+    """The host's report: the facts of each step, and the steps' durations."""
 
     facts: dict[str, dict[str, Any]]
     seconds: dict[str, float]

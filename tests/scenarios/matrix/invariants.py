@@ -125,7 +125,7 @@ async def _check_story(stage: Stage, cluster: Cluster) -> None:
     """The phases in the events form a chain from the first phase to the present one."""
     events = await stage.store.clusters.events(cluster.id, limit=10_000)
     assert [event.id for event in events] == sorted(event.id for event in events)
-    # Who waits for a row's lock has read the clock before it got it.
+    # A transaction that waits for a row's lock has read the clock before.
     assert all(a.at <= b.at + _LOCK_WAIT for a, b in pairwise(events))
     phase = Phase.PENDING
     for event in events:

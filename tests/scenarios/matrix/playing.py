@@ -53,7 +53,7 @@ class Played:
 def play_many(theme: str, count: int, seed_: int) -> Played:
     """`count` schedules in virtual time, on SQLite in memory."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, inline_store() as store:
-        # What is there by now stays: no need to look through it again and again.
+        # Freeze the present objects, so that garbage collection skips them.
         gc.collect()
         gc.freeze()
         return play_on(runner, store, theme, count, seed_)
@@ -99,7 +99,7 @@ async def _play(store: Store, schedule: Schedule) -> None:
 
 @contextmanager
 def _defects() -> Iterator[list[object]]:
-    """What the service logs as an error; all other lines are dropped unwritten."""
+    """Errors in the service's log; all other lines are dropped."""
     found: list[object] = []
 
     def collect(logger: object, method: str, entry: MutableMapping[str, object]) -> NoReturn:

@@ -14,7 +14,7 @@ from tests.scenarios.matrix.stage import Stage
 from tests.support.specs import make_spec
 
 _ALREADY_OTHERWISE = (Conflict, NotFound, NotReady)
-"""What a caller hears whose request does not fit any more: nothing has happened then."""
+"""The errors of requests that no longer apply: they change nothing."""
 
 
 @do.register

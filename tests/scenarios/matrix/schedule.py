@@ -15,7 +15,7 @@ from dayfly.domain.cluster.spec import Restart, VmsUnderHold
 from tests.support.mortal import Moment
 
 Part = Literal["store", "engine", "ssh", "kube", "machines"]
-"""What of the outside a process calls."""
+"""The kinds of a process's calls to the outside."""
 PARTS: Final = ("net", "registry", "node01", "node02")
 
 

@@ -60,7 +60,7 @@ def settings() -> Settings:
         restart_limit=3,
         poll_seconds=RARELY_SECONDS,
         survey_seconds=RARELY_SECONDS,
-        # One that failed is looked at by what must hold afterwards; it is not to come and go meanwhile.
+        # The invariants check failed objects: no retry may replace them meanwhile.
         template_retry_seconds=_NEVER,
         pool_retry_seconds=_NEVER,
         orphan_grace_seconds=_NEVER,
@@ -69,7 +69,7 @@ def settings() -> Settings:
 
 
 class RememberingEngine(FakeEngine):
-    """Knows when each container was made, and how often one was stopped whose machine still waited to be loaded."""
+    """Records the creation of each container, and how often it was stopped while its machine waited for a restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class Stage:
         self.add_process()
         began = self.clock.monotonic()
         quiet = 0
-        # Twice: those who look after templates and pools take a breath before they look at what has changed.
+        # Twice: the controllers of templates and pools pause before they check changes.
         while quiet < 2:
             assert self.clock.monotonic() - began < AFTERMATH_SECONDS, "the service does not come to rest"
             await asyncio.sleep(5)

@@ -34,7 +34,7 @@ CLUSTER = {
     "endpoints": {},
     "steps": [],
 }
-"""What 0.2.0 sends, without what is null."""
+"""The fields of 0.2.0, without null values."""
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ async def test_interrupted_it_ends_the_whole_group(tmp_path: Path) -> None:
         task = group.create_task(run(["sh", "-c", script], on_line=lambda _: heard.set()))
         await heard.wait()
         task.cancel()
-    # SIGKILL was sent before run() came back; the kernel may need a moment for what we did not start ourselves.
+    # run() sent SIGKILL before it returned; the kernel may take a moment to end a grandchild.
     for _ in range(1000):
         if not any(_runs(int(pid)) for pid in pids.read_text().split()):
             break

@@ -55,7 +55,7 @@ class Lab:
         return self.engine.containers[self.context.topology.net.name].ports[ssh_forward_port(2)]
 
     def was_ready(self) -> None:
-        """From now on the cluster is one that was ready before."""
+        """Mark the cluster as one that was ready before."""
         self.context = replace(self.context, cluster=replace(self.context.cluster, ready_at=NOW))
 
     async def sandbox(self, leases: str = "") -> None:

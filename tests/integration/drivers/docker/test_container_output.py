@@ -16,7 +16,7 @@ __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]
 
 MEMORY_BYTES = 8 << 20
-"""What reading may take of this process. The files and logs are longer."""
+"""The memory that reading may take in this process. The files and logs are longer."""
 FILL = "yes 'a line of the guest' | head -c 60000000"
 
 

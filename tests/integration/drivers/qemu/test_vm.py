@@ -44,7 +44,7 @@ COUNTER = "setsid sh -c 'n=0; while :; do n=$((n+1)); echo $$ $n > /run/counter;
 
 @dataclass
 class Lab:
-    """What the tests of this module share. `booted`: what a machine has of the host's memory that was booted."""
+    """Data that the tests of this module share. `booted`: the host's memory of a booted machine."""
 
     engine: DockerEngine
     ssh: SshConnections
@@ -63,7 +63,7 @@ class Lab:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    """With a template of one `bare` machine."""
+    """Start with a template of one `bare` machine."""
     images = DockerImages()
     spec = await real_spec(images, BARE)
     cache: Path = tmp_path_factory.mktemp("kvm") / "kvm.json"
@@ -270,7 +270,7 @@ async def test_a_busy_agent_leaves_others_their_turn(fork: RealMachines) -> None
 
 
 async def test_quiesced_processes_continue_when_a_fork_is_personalized(fork: RealMachines) -> None:
-    # What a `bare` node has of Kubernetes: a name.
+    # A `bare` node has only a process of that name.
     kubelet = 'open my $file, ">", "/run/kubelet" or die; $0 = "kubelet"; print $file $$; close $file; sleep 600'
     await fork.shell(f"setsid perl -e '{kubelet}' </dev/null >&0 2>&0 & until [ -s /run/kubelet ]; do sleep 0.1; done")
     state = "awk '/^State/ { print $2 }' /proc/$(cat /run/kubelet)/status"

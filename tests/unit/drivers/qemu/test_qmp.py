@@ -74,7 +74,7 @@ async def test_a_session_that_is_given_up_leaves_no_socket_open(engine: FakeEngi
         task.cancel()
         await asyncio.wait([task])
         await asyncio.sleep(0)  # transports close their sockets a turn later
-        # The task is kept: its traceback has what was open, and no collection closes it behind our back.
+        # Keep the task: its traceback holds open objects, which garbage collection would close.
         given_up.append(task)
         assert _open_files() == before, f"given up after {turns} turns"
     await task
