@@ -1,16 +1,16 @@
-# The container engine as the shell scripts need it: found, installed, started, waited for. To be sourced after lib.sh.
-# Not here: what Dayfly does with an engine, and whether it will do (`dayfly doctor`).
+# Finds, installs and starts the container engine, and waits for it. To be sourced after lib.sh.
+# Not here: whether Dayfly can use the engine (`dayfly doctor`).
 # shellcheck shell=bash disable=SC2034
 
-# Dayfly's own setting holds for Docker's command, too.
+# Docker's command uses Dayfly's setting, too.
 if [[ -n ${DAYFLY_DOCKER_HOST:-} ]]; then export DOCKER_HOST=$DAYFLY_DOCKER_HOST; fi
 
-STARTED_ENGINE=     # the pid of an engine that we started ourselves and may stop; empty otherwise
-ENGINE_IS_UP=       # whether that one has answered
-ENGINE_SAYS=        # the last words of Docker's command when the engine did not answer
+STARTED_ENGINE=     # the pid of the engine that this script started and may stop; empty otherwise
+ENGINE_IS_UP=       # whether the started engine has answered
+ENGINE_SAYS=        # the output of Docker's command when the engine did not answer
 ENGINE_PATIENCE=60  # seconds from the engine's start to its first answer
 
-# Asks for the version of the server: unlike `docker info`, which ends with 0 although the server did not answer.
+# Requests the server's version: `docker info` exits with 0 although the server did not answer.
 engine_answers() {
     local said status=0
     said=$(mktemp) || return
@@ -36,20 +36,20 @@ engine_address() {
     fi
 }
 
-# Whether an engine is named that is not the default one.
+# Whether the environment or the context names an engine other than the default.
 names_engine() { [[ $(engine_address) != "$DEFAULT_ENGINE" ]]; }
 
-# The path of the socket that Docker's command uses; empty where it is no file (tcp://, ssh://).
+# The path of the socket that Docker's command uses; empty for tcp:// and ssh://.
 engine_socket() { engine_address | sed -n 's,^unix://,,p'; }
 
-# The package that has Docker's command: up to Debian 12 it is a part of the engine's. An engine without it comes from a
-# later Debian, whatever apt has been told so far.
+# The package with Docker's command: up to Debian 12 the engine's package. An installed engine without the command is from a
+# later Debian, even if apt does not know docker-cli yet.
 client_package() { if apt_knows docker-cli || is_installed docker.io; then say docker-cli; else say docker.io; fi; }
 
-# Whether an engine is on this machine, or named: whatever its state, no other one is installed beside it.
+# Whether an engine is installed or named, running or not: the scripts then install no other engine.
 has_engine() { names_engine || [[ -S $(engine_socket) ]] || command -v dockerd >/dev/null; }
 
-# What apt-get has to install so that there is an engine and its command, one package a line.
+# The missing packages of an engine and its command, one a line.
 engine_packages() {
     {
         has_engine || say docker.io
@@ -57,13 +57,13 @@ engine_packages() {
     } | sort -u
 }
 
-# ensure_engine LOG: an engine that answers. Debian's where there is none; started by systemd where systemd runs, else by
-# hand, with its output in LOG.
+# ensure_engine LOG: ensures an engine that answers; without an engine, installs Debian's. Starts it by systemd, or without
+# systemd as a process with its output in LOG.
 ensure_engine() {
     local log=$1 packages
     if command -v docker >/dev/null && engine_answers; then return; fi
     if ! has_engine || ! command -v docker >/dev/null; then
-        update_apt || return   # apt has to know whether the client is a package of its own
+        update_apt || return   # the package lists show whether docker-cli exists
         mapfile -t packages < <(engine_packages)
         install_packages "${packages[@]}" || return
         hash -r
@@ -73,7 +73,7 @@ ensure_engine() {
         explain_engine
         return 1
     fi
-    # Where the kernel enforces AppArmor, the engine needs the parser to load its profile; its package only recommends it.
+    # Under AppArmor, the engine needs the parser to load its profile; the engine's package only recommends the parser.
     if has_apparmor; then install_packages apparmor || return; fi
     start_engine "$log" && await_engine "$log"
 }
@@ -95,12 +95,12 @@ await_engine() {
     say "    waiting until the engine answers"
     for ((tries = 1; tries <= ENGINE_PATIENCE; tries++)); do
         if engine_answers; then ENGINE_IS_UP=yes; return; fi
-        # Hidden is only "no such process": its exit code is asked for next.
+        # Hides only "no such process": `wait` then returns the exit code.
         if [[ -n $STARTED_ENGINE ]] && ! kill -0 "$STARTED_ENGINE" 2>/dev/null; then
             wait "$STARTED_ENGINE" || status=$?
             STARTED_ENGINE=
             show_engine_log "$1"
-            say "dockerd ended at once (exit code $status); its last words are above" >&2
+            say "dockerd ended at once (exit code $status); its output is above" >&2
             return 1
         fi
         if ((tries % 10 == 0)); then say "    still waiting after $tries s: ${ENGINE_SAYS##*$'\n'}"; fi
@@ -111,7 +111,7 @@ await_engine() {
     return 1
 }
 
-# The engine's own last words, and what to do about them in one sentence.
+# Prints the end of the engine's log, and a sentence with the remedy.
 show_engine_log() {
     local words
     if has_systemd; then
@@ -124,11 +124,11 @@ show_engine_log() {
         *"no space left on device"*)
             say "the disk is full: free some space ($(free_space /var/lib/docker)), then start again" ;;
         *"configur"*"/daemon.json"* | *"/daemon.json"*"configur"*)
-            say "the engine refuses its configuration: mend /etc/docker/daemon.json as it says, then start again" ;;
+            say "the engine refuses its configuration: correct /etc/docker/daemon.json, then start again" ;;
     esac >&2
 }
 
-# Why the engine does not answer, in one sentence with what to do.
+# Prints why the engine does not answer, with the remedy.
 explain_engine() {
     local socket
     socket=$(engine_socket)
@@ -154,7 +154,7 @@ socket_group() {
     if [[ -S $socket ]]; then stat --dereference --format=%G "$socket"; else say docker; fi
 }
 
-# The command that lets this user open the engine's socket, which belongs to GROUP.
+# The command that gives this user access to the engine's socket of group GROUP.
 group_command() { # GROUP
     if [[ $1 == root ]]; then
         say "sudo groupadd --force docker && sudo usermod -aG docker $(id -un)      # then restart the engine and log in again"
@@ -163,7 +163,7 @@ group_command() { # GROUP
     fi
 }
 
-# Stops the engine if, and only if, ensure_engine started it by hand.
+# Stops the engine only if ensure_engine started it as a process.
 stop_own_engine() {
     [[ -n $STARTED_ENGINE ]] || return 0
     end_process "$STARTED_ENGINE" 30

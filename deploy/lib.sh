@@ -1,17 +1,17 @@
-# Shared by deploy/quickstart.sh, deploy/docker/build.sh and tests/run.sh: what a bare Debian 12 or 13 needs before Python
-# can take over. To be sourced. Every function may be called again: it looks first, and acts only on what is missing.
-# Not here: Python (python.sh), the container engine (engine.sh), and anything that Dayfly's own commands do (images, the service, clusters).
+# Shared by deploy/quickstart.sh, deploy/docker/build.sh and tests/run.sh: time limits, signals, Debian packages. To be
+# sourced. Functions are idempotent: they check first, and install only what is missing.
+# Not here: Python (python.sh), the container engine (engine.sh), images, the service and clusters (Dayfly's commands).
 # shellcheck shell=bash disable=SC2034
 
 HOME=${HOME:-~}
-PATH=$PATH:/usr/sbin:/sbin   # an ordinary user's path lacks them, and dockerd is there
+PATH=$PATH:/usr/sbin:/sbin   # dockerd's folders, which an ordinary user's PATH lacks
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$REPO/.venv
 CACHE_DIR=${DAYFLY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/dayfly}
 STATE_DIR=${DAYFLY_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/dayfly}
 
-# What runs clusters; what bakes images (compilers live in build roots, not here); what builds and runs the lab stack;
-# what the tests need besides. docker-compose is version 1 on Debian 12 and version 2 later, with the same command.
+# Packages to run clusters, to bake images (compilers are in build roots), to build and run the lab stack, and for the
+# tests. docker-compose is version 1 on Debian 12 and version 2 later, with the same command.
 RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
 BAKE_PACKAGES=(mmdebstrap debian-archive-keyring qemu-utils e2fsprogs cpio lz4)
 LAB_PACKAGES=(ca-certificates debian-archive-keyring docker-compose mmdebstrap python3 python3-venv)
@@ -23,24 +23,24 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 is_root() { [[ $EUID -eq 0 ]]; }
 
 need_root() {
-    is_root || die "run this as root: it installs packages and makes root file systems"
+    is_root || die "run this as root: it installs packages and builds root file systems"
     command -v apt-get >/dev/null || die "this needs Debian 12 or 13 (or a relative with apt)"
 }
 
-# clock: seconds since the epoch, with a fraction, for since.
+# clock: seconds since the epoch, with a fraction; the argument of `since`.
 clock() { printf '%s' "$EPOCHREALTIME"; }
-# since START: seconds passed since a clock, one decimal.
+# since START: seconds since START, with one decimal.
 since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
 
-# --- parts, and what a signal does to them
+# --- parts and signals
 
-GRACE=60   # seconds from SIGTERM to SIGKILL: what is interrupted may clean up
+GRACE=60   # seconds from SIGTERM to SIGKILL, for the clean-up of an interrupted command
 CHILD=     # the pid that `limited` waits for
 SIGNAL=    # the signal that ends this script; empty otherwise
 PARTS=()
 PART=
 
-# part NAME COMMAND…: run a part, say how long it took; a failing part ends the script with its name.
+# part NAME COMMAND…: runs a part and prints its duration; the failure of a part ends the script with the part's name.
 part() {
     local name=$1 began status=0; shift
     began=$(clock)
@@ -53,8 +53,8 @@ part() {
     PARTS+=("$(printf '%-42s %8s s' "$name" "$(since "$began")")")
 }
 
-# limited SECONDS COMMAND…: an external command with a time limit, which a signal to this script interrupts: bash runs a
-# trap only when its foreground command has ended, but at once while it waits for a background one.
+# limited SECONDS COMMAND…: runs an external command with a time limit, in the background: bash runs a trap after the end of
+# a foreground command, but at once while it waits for a background command.
 limited() {
     local seconds=$1 status=0; shift
     timeout --kill-after="$GRACE" "$seconds" "$@" &
@@ -63,40 +63,40 @@ limited() {
     CHILD=
     case $status in
         124) say "$* did not end within $seconds s" >&2 ;;
-        137) say "$* was killed: it did not end within $seconds s, or memory ran out (dmesg says)" >&2 ;;
+        137) say "$* was killed: it did not end within $seconds s, or memory ran out (see dmesg)" >&2 ;;
     esac
     return "$status"
 }
 
-# From here on SIGINT, SIGTERM and SIGHUP end the script through its EXIT trap, with the exit code of that signal.
+# Makes SIGINT, SIGTERM and SIGHUP end the script through its EXIT trap, with the signal's exit code.
 exit_on_signals() {
     trap 'SIGNAL=SIGINT; exit 130' INT
     trap 'SIGNAL=SIGTERM; exit 143' TERM
     trap 'SIGNAL=SIGHUP; exit 129' HUP
 }
 
-# For EXIT traps: ends what `limited` waits for. timeout hands SIGTERM on, and sends SIGKILL after GRACE seconds. Its process
-# group has what the command started; whatever of that outlives the command is killed.
+# For EXIT traps: ends the command of `limited`. timeout forwards SIGTERM, and sends SIGKILL after GRACE seconds. Then the
+# remaining processes of timeout's process group are killed.
 end_child() {
     [[ -n $CHILD ]] || return 0
-    # Hidden is only that it has ended by itself meanwhile. How it ends is of no interest: we ended it.
+    # Hides only "no such process". The exit code does not matter: this script ended the command.
     kill "$CHILD" 2>/dev/null || true
     wait "$CHILD" || true
-    # Hidden is only that nothing is left of the group.
+    # Hides only an empty group.
     kill -KILL -- "-$CHILD" 2>/dev/null || true
     CHILD=
 }
 
-# end_process PID SECONDS: SIGTERM, and SIGKILL where that does not end it in time. PID is a child of this shell.
+# end_process PID SECONDS: sends SIGTERM, and SIGKILL after SECONDS. PID is a child of this shell.
 end_process() {
     local pid=$1 tries
-    # Hidden is only that there is no such process: it has ended.
+    # Hides only "no such process": it has ended.
     kill "$pid" 2>/dev/null || return 0
     for ((tries = 0; tries < $2 * 10; tries++)); do
         kill -0 "$pid" 2>/dev/null || return 0
         sleep 0.1
     done
-    say "process $pid does not end within $2 s of SIGTERM: killed" >&2
+    say "process $pid did not end within $2 s of SIGTERM: killed" >&2
     kill -KILL "$pid" 2>/dev/null
     return 1
 }
@@ -104,21 +104,21 @@ end_process() {
 # --- Debian packages
 
 is_installed() {
-    # dpkg-query complains about a package that it has never heard of; that is the answer "no".
+    # dpkg-query prints an error for an unknown package, which is not installed.
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# Sets MISSING to those of the packages that are not installed.
+# Sets MISSING to the packages that are not installed.
 find_missing() {
     local package
     MISSING=()
     for package; do is_installed "$package" || MISSING+=("$package"); done
 }
 
-APT_LOG=   # the file of what apt-get update said in this run; empty before
+APT_LOG=   # the file with the output of apt-get update; empty before its first run
 
-# An archive that cannot be reached is only a warning of apt-get update, and other sources may do: what it said is kept, and
-# shown if a package is then missing.
+# For an unreachable archive, apt-get update only warns, because other sources may suffice: keep its output, and show it if a
+# package is missing.
 update_apt() {
     local log
     [[ -z $APT_LOG ]] || return 0
@@ -130,7 +130,7 @@ update_apt() {
     APT_LOG=$log
 }
 
-# Whether apt's sources have a package of that name.
+# Whether apt's sources have a package with this name.
 apt_knows() { command -v apt-cache >/dev/null && [[ -n $(apt-cache madison "$1") ]]; }
 
 install_packages() {
@@ -140,7 +140,7 @@ install_packages() {
     say "    installing: ${MISSING[*]}"
     update_apt || return
     log=$(mktemp) || return
-    # --no-remove: an engine of another vendor is not to be replaced by Debian's.
+    # --no-remove: Debian's engine must not replace another vendor's.
     options=(install --yes -q --no-install-recommends --no-remove -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
         -o Dpkg::Use-Pty=0)
     if limited 1800 apt-get "${options[@]}" --download-only "${MISSING[@]}" >"$log" 2>&1 \
@@ -152,17 +152,17 @@ install_packages() {
     return 1
 }
 
-# In the foreground, in a process group of its own (timeout's): a signal to this script waits for it, because packages that
-# are half configured would be in the way of every later apt-get.
+# In the foreground, in timeout's process group: a signal to this script waits for apt-get, because partly configured
+# packages block every later apt-get.
 install_downloaded() { DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get "$@" </dev/null; }
 
-# explain_apt LOG: apt's own words, and what to do about them in one sentence.
+# explain_apt LOG: prints the end of apt's output, and a sentence with the remedy.
 explain_apt() {
     local words
     words=$(tail -n 30 "$1")
     case $words in
         *"nable to locate"* | *"no installation candidate"* | *"Failed to fetch"*)
-            # Where apt-get update had nothing to complain about, grep finds nothing.
+            # grep fails if apt-get update printed no warning.
             if [[ -n $APT_LOG ]]; then words+=$'\n'$(grep -E '^(W|E|Err)[:0-9]' "$APT_LOG" | tail -n 20); fi ;;
     esac
     say "$words" "(apt-get's whole output: $1)" >&2
@@ -180,18 +180,18 @@ explain_apt() {
         *"nable to locate package"* | *"no installation candidate"*)
             say "apt's sources lack a package: they need the section main of Debian 12 or 13 (see /etc/apt)" ;;
         *"dpkg was interrupted"*)
-            say "an earlier installation was cut off: run dpkg --configure -a, then start again" ;;
+            say "an earlier installation was interrupted: run dpkg --configure -a, then start again" ;;
     esac >&2
 }
 
-# free_space FOLDER: "1.2G free at FOLDER", of its nearest parent where it does not exist.
+# free_space FOLDER: "1.2G free at FOLDER", measured at the nearest existing parent.
 free_space() {
     local folder=$1
     while [[ ! -e $folder ]]; do folder=$(dirname "$folder"); done
     printf '%s free at %s' "$(df -h --output=avail "$folder" | tail -n 1 | tr -d ' ')" "$1"
 }
 
-# Some machines have a kubectl of another package at the same path; Debian's would then break dpkg half-way.
+# Another package may own the path of kubectl; dpkg would fail on Debian's package then.
 install_kubectl() { command -v kubectl >/dev/null || install_packages kubernetes-client; }
 
 install_postgresql() {
@@ -199,7 +199,7 @@ install_postgresql() {
     local clusters=
     if command -v pg_lsclusters >/dev/null; then clusters=$(pg_lsclusters --no-header) || return; fi
     install_packages postgresql || return
-    # The package makes and starts a cluster of its own. We need the programs only.
+    # Drop the database cluster that the package creates and starts: only the programs are needed.
     if [[ -z $clusters ]]; then
         clusters=$(pg_lsclusters --no-header) || return
         while read -r version name _; do

@@ -1,13 +1,13 @@
-# Python as the shell scripts need it: an interpreter, and .venv with Dayfly in it. To be sourced after lib.sh.
-# Not here: what is installed into it (pyproject.toml).
+# Finds or installs Python, and creates .venv with Dayfly. To be sourced after lib.sh.
+# Not here: the list of dependencies (pyproject.toml).
 # shellcheck shell=bash
 
-# Whether a Python will do. Nothing is hidden that find_python does not say.
+# Whether a Python is new enough and has the modules; find_python prints the reason.
 _python_fits() { "$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
-PYTHONS=(python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11)   # which Pythons are tried, in this order
+PYTHONS=(python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11)   # in order of preference
 
-# Sets PYTHON to a Python 3.11 or newer that can make virtual environments; fails silently where there is none.
+# Sets PYTHON to a Python 3.11 or newer that can create virtual environments; fails silently without such a Python.
 look_for_python() {
     for PYTHON in "${PYTHONS[@]}"; do
         if _python_fits "$PYTHON"; then return; fi
@@ -22,13 +22,13 @@ find_python() {
     install_packages python3 python3-venv || return
     hash -r
     if look_for_python; then return; fi
-    found=$(python3 --version 2>&1) || true   # what it says is shown, a failure as well
+    found=$(python3 --version 2>&1) || true   # the output is shown, an error as well
     say "no Python 3.11 or newer with the modules venv and ensurepip is here (python3: $found):" \
         "install one, and put the folder of its python3 first in PATH" >&2
     return 1
 }
 
-# ensure_venv [--group dev]: .venv with Dayfly itself (editable), its server and its bake tools; pip's options are added.
+# ensure_venv [--group dev]: ensures .venv with Dayfly (editable), its server and bake tools; pip gets the arguments, too.
 ensure_venv() {
     local stamp wanted
     stamp=$VENV/.dayfly-${2:-server}
@@ -38,15 +38,15 @@ ensure_venv() {
         find_python || return
         limited 300 "$PYTHON" -m venv --clear "$VENV" || return
     fi
-    say "    installing Dayfly and what it needs into $VENV"
-    # Debian's pip knows no dependency groups.
+    say "    installing Dayfly and its dependencies into $VENV"
+    # Debian's pip does not support dependency groups.
     pip_install --upgrade 'pip>=25.1' || return
     pip_install --editable "${REPO}[server,bake]" "$@" || return
     printf '%s' "$wanted" >"$stamp"
 }
 
-# pip with -qq would hide its warnings, and only they say why a registry cannot be reached. Dependency groups are read from
-# the pyproject.toml of the current folder.
+# Not -qq: pip's warnings have the reason for an unreachable registry. pip reads dependency groups from pyproject.toml in the
+# current folder.
 pip_install() {
     local log status=0
     log=$(mktemp) || return
@@ -69,8 +69,8 @@ explain_pip() {
             say "the registry of Python packages cannot be reached: see the address (pip config list; PIP_INDEX_URL names" \
                 "another) and this machine's network; where a proxy is needed, set https_proxy" ;;
         *CERTIFICATE_VERIFY_FAILED* | *SSLError*)
-            say "the registry's certificate is not trusted here: PIP_CERT names a file of the authorities that are" ;;
+            say "this machine does not trust the registry's certificate: set PIP_CERT to a file of trusted authorities" ;;
         *"No matching distribution"*)
-            say "the registry of Python packages has no version that fits: see its address (pip config list)" ;;
+            say "the registry of Python packages has no suitable version: see its address (pip config list)" ;;
     esac
 }

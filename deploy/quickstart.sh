@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 or 13 (root; apt and PyPI are enough) to a running service and a Ready cluster.
+# From a bare Debian 12 or 13, with root, apt and PyPI, to a running service and a ready cluster.
 #
 #   deploy/quickstart.sh                a Kubernetes cluster called `demo`: one control plane, one worker
 #   deploy/quickstart.sh --image bare   the quick path: two plain virtual machines, `demo-bare`, no Kubernetes
 #   deploy/quickstart.sh --image bare --pull REGISTRY/REFERENCE    the image from a registry instead of a bake
 #
-# An ordinary user may run it, too, and so may root where there is no apt: nothing is installed then. What is missing is
-# listed with the commands that install it, before anything else is done (exit code 3).
-# Exit codes: 0, the cluster is ready; 1, a part failed; 3, something has to be installed first; 129, 130, 143, a signal.
-# May be run again at any time: what is there is kept, what is missing is made.
+# For an ordinary user, and for root without apt, it installs no system packages: it first lists missing ones with the
+# commands that install them (exit code 3).
+# Exit codes: 0, the cluster is ready; 1, a part failed; 3, system packages are missing; 129, 130, 143, a signal.
+# A repeated run keeps existing parts and creates missing ones.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -20,7 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 
 IMAGE=k8s-debian
 PULL=
-STARTING=   # the pid of a service that was started and has not answered yet
+STARTING=   # the pid of a started service that has not answered yet
 
 parse() {
     while [[ $# -gt 0 ]]; do
@@ -60,12 +60,12 @@ main() {
 
 on_exit() {
     local status=$1
-    set +e   # a step of the clean-up that fails says so, and the next one is taken
+    set +e   # a failed step of the clean-up prints its error, and the clean-up continues
     trap - EXIT
-    trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
+    trap '' INT TERM HUP   # ignore further signals: the clean-up is bounded
     if [[ -n $SIGNAL ]]; then say "error: interrupted by $SIGNAL${PART:+ during: $PART}" >&2; fi
     end_child
-    # What has not answered yet is of no use to anybody; what has answered keeps running.
+    # Stop a service or an engine that has not answered; those that have answered keep running.
     if [[ -n $STARTING ]]; then end_process "$STARTING" 20; rm -f "$PID_FILE"; fi
     if [[ -z $ENGINE_IS_UP ]]; then stop_own_engine; fi
     exit "$status"
@@ -75,7 +75,7 @@ on_exit() {
 
 can_install() { is_root && command -v apt-get >/dev/null; }
 
-# Lists what only root can install, in one command; ends the script where it cannot do without.
+# Lists missing system packages with one command that installs them; ends the script if a required one is missing.
 check_what_is_there() {
     local missing=() needed=() wanted=() packages=() commands=()
     if ! look_for_python; then missing+=("Python 3.11 or newer with venv"); needed+=(python3 python3-venv); fi
@@ -99,15 +99,15 @@ check_what_is_there() {
     if [[ ${#missing[@]} -gt 0 ]]; then
         {
             say "error: missing:" "${missing[@]/#/  - }"
-            if [[ ${#commands[@]} -gt 0 ]]; then say "nothing was done yet; this helps:" "${commands[@]/#/  }"; fi
-            say "then start this again"
+            if [[ ${#commands[@]} -gt 0 ]]; then say "nothing is changed yet; to install:" "${commands[@]/#/  }"; fi
+            say "then start the quickstart again"
         } >&2
         exit 3
     fi
-    if [[ ${#wanted[@]} -gt 0 ]]; then say "    not needed, but useful afterwards: ${commands[*]}"; fi
+    if [[ ${#wanted[@]} -gt 0 ]]; then say "    optional, to use the cluster: ${commands[*]}"; fi
 }
 
-# Adds to `missing` and `commands` what keeps this user from an engine that does not answer.
+# Adds to `missing` and `commands` why the engine does not answer this user, and the remedy.
 check_access() {
     local socket
     socket=$(engine_socket)
@@ -115,7 +115,7 @@ check_access() {
         missing+=("the right to open the engine's socket $socket")
         commands+=("$(group_command "$(socket_group)")")
     elif ! has_engine; then
-        # The engine's package lets the members of this group open its socket.
+        # The engine's package gives this group access to the engine's socket.
         is_root || [[ " $(id -nG) " == *" docker "* ]] || commands+=("$(group_command docker)")
     elif command -v docker >/dev/null; then
         missing+=("an engine that answers")
@@ -130,7 +130,7 @@ install_command() {
     if command -v apt-get >/dev/null; then
         say "sudo apt-get install $*"
     else
-        say "install, as this system calls them: $*"
+        say "install (package names may differ on this system): $*"
     fi
 }
 
@@ -147,9 +147,9 @@ ask_doctor() {
     local status=0
     limited 300 dayfly doctor || status=$?
     if [[ $status -ne 0 ]]; then
-        say "this machine cannot run clusters yet: see the lines that begin with fail" >&2
+        say "this machine cannot run clusters yet: see the lines that begin with \"fail\"" >&2
     elif [[ -n $PULL ]] || { ! can_install && image_is_here; }; then
-        say "    (no image is baked now: what is said about bakes matters later)"
+        say "    (this run bakes no image: the checks of bakes do not matter now)"
     fi
     return "$status"
 }
@@ -160,21 +160,21 @@ get_image() {
     if [[ -n $PULL ]]; then
         limited 3600 dayfly image pull "$PULL" || return
         if image_is_here; then return; fi
-        say "$PULL is no image of the recipe $IMAGE: --image takes the name of its recipe" >&2
+        say "$PULL is not an image of the recipe $IMAGE: set --image to the image's recipe" >&2
         return 1
     fi
     if ! can_install && image_is_here; then
-        say "    dayfly/$IMAGE:latest is on the engine and is used as it is; dayfly image bake $IMAGE would renew it"
+        say "    using dayfly/$IMAGE:latest of the engine; to renew the image, run dayfly image bake $IMAGE"
         return
     fi
     if [[ $IMAGE == k8s-debian ]]; then
-        say "    Kubernetes is compiled from Debian's source the first time, which takes some 10 minutes on two cores;" \
-            "    after that it comes from $CACHE_DIR."
+        say "    The first bake compiles Kubernetes from Debian's source, some 10 minutes on two cores;" \
+            "    later bakes use $CACHE_DIR."
     fi
     limited 5400 dayfly image bake "$IMAGE"
 }
 
-# What it prints is the reason why the service does not answer.
+# Prints the reason if the service does not answer.
 ask_service() {
     "$VENV/bin/python" - "$DAYFLY_URL/healthz" 2>&1 <<'PYTHON'
 import sys, urllib.request
@@ -187,24 +187,24 @@ PYTHON
 
 start_service() {
     local tries reason
-    if ask_service >/dev/null; then say "    one answers already at $DAYFLY_URL"; return; fi
+    if ask_service >/dev/null; then say "    a service answers already at $DAYFLY_URL"; return; fi
     setsid dayfly serve >>"$LOG" 2>&1 </dev/null &
     STARTING=$!
     echo "$STARTING" >"$PID_FILE" || return
     say "    waiting until the service answers (log: $LOG)"
     for ((tries = 0; tries < 120; tries++)); do
         if reason=$(ask_service); then STARTING=; return; fi
-        # Hidden is only "no such process": the log says why it ended.
+        # Hides only "no such process": the log has the reason of its end.
         kill -0 "$STARTING" 2>/dev/null || break
         sleep 0.5
     done
     tail -n 20 "$LOG" >&2
-    say "the service does not answer at $DAYFLY_URL ($reason); its last words are above" >&2
+    say "the service does not answer at $DAYFLY_URL ($reason); its output is above" >&2
     return 1
 }
 
 create_cluster() {
-    # Whatever the reason why there is nothing to show: creation says it, too.
+    # Hides why no cluster is shown: `create` prints the same reason.
     if dayfly cluster show "$NAME" >/dev/null 2>&1; then
         limited 1800 dayfly cluster show "$NAME" --wait ready
     else
@@ -214,12 +214,12 @@ create_cluster() {
 
 show_access() {
     if [[ $IMAGE == bare ]]; then
-        if ! command -v ssh >/dev/null; then say "    there is no ssh here to try the cluster with"; return; fi
+        if ! command -v ssh >/dev/null; then say "    ssh is not installed: the cluster is not tried"; return; fi
         limited 300 dayfly cluster ssh "$NAME" node01 -- uname -a
         return
     fi
     limited 60 dayfly cluster kubeconfig "$NAME" --output "$KUBECONFIG_FILE" || return
-    if ! command -v kubectl >/dev/null; then say "    there is no kubectl here to try the cluster with"; return; fi
+    if ! command -v kubectl >/dev/null; then say "    kubectl is not installed: the cluster is not tried"; return; fi
     limited 90 kubectl --kubeconfig "$KUBECONFIG_FILE" --request-timeout 60s get nodes -o wide
 }
 
@@ -228,8 +228,8 @@ summary() {
     if [[ $IMAGE != bare ]]; then say "  kubectl --kubeconfig $KUBECONFIG_FILE get pods -A"; fi
     say "  dayfly cluster show $NAME       dayfly cluster ssh $NAME node01       dayfly cluster create another --image $IMAGE --wait" \
         "" "To remove it:" "  dayfly cluster delete $NAME --wait"
-    if [[ -f $PID_FILE ]]; then say "  kill \$(cat $PID_FILE)      # the service; it keeps running until then, log: $LOG"; fi
-    if [[ -n $STARTED_ENGINE ]]; then say "  kill $STARTED_ENGINE      # the container engine that this run started; it keeps running, too"; fi
+    if [[ -f $PID_FILE ]]; then say "  kill \$(cat $PID_FILE)      # stops the service, log: $LOG"; fi
+    if [[ -n $STARTED_ENGINE ]]; then say "  kill $STARTED_ENGINE      # stops the container engine that this run started"; fi
     say "  docker image rm dayfly/$IMAGE" "  rm -rf $CACHE_DIR $STATE_DIR $VENV $KUBECONFIG_FILE"
 }
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs everything that can be checked, from a bare Debian 12 or 13 (root, apt, PyPI) to real Kubernetes clusters.
+# Runs all checks and tests, from a bare Debian 12 or 13 (root, apt, PyPI) to real Kubernetes clusters.
 #
 #   tests/run.sh                     all stages; the first run bakes the images (Kubernetes is compiled: some 20 minutes)
 #   tests/run.sh --fast              no Kubernetes
-#   tests/run.sh --long              and what takes long: hosts of other Debians, rare endings; before a release
-#   tests/run.sh --only unit -k qemu one stage (may be repeated), and anything else goes to pytest
+#   tests/run.sh --long              also long tests: hosts of other Debians, rare failures; before a release
+#   tests/run.sh --only unit -k qemu one stage (repeatable); pytest gets all other arguments
 #
-# Bakes, and then the stage serial, run beside the stages that boot no machine. Nothing that the tests make may stay.
-# SIGINT, SIGTERM and SIGHUP end what runs: it has two minutes to clean up.
+# Bakes, then the stage serial, run beside the stages that boot no machine. The run fails if tests leave objects behind.
+# SIGINT, SIGTERM and SIGHUP end the running stage, which has two minutes to clean up.
 set -uo pipefail
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 # shellcheck source-path=SCRIPTDIR source=../deploy/lib.sh
@@ -18,14 +18,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/engine.sh"
 
 QUIET_STAGES=(lint unit store api scenarios packaging)   # these boot nothing
-# Their tests are shared among processes, one a core. Those of the stage serial look at all that an engine has: they run
-# one after the other, and leave half of the processors idle.
+# These stages share their tests among processes, one a core. Tests of the stage serial inspect all objects of the engine:
+# they run one at a time, and leave half of the processors idle.
 SHARED_STAGES=(unit store api scenarios integration)
 VM_STAGES=(doctor integration hosts e2e)
 SERIAL_TESTS=(tests/integration/drivers tests/integration/test_bake_in_container.py)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
     [packaging]=1200 [serial]=1800 [integration]=2400 [hosts]=1200 [e2e]=3600 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
-# Seconds of one test with its fixtures, where pyproject.toml's are too few: of real Kubernetes, hosts and pip.
+# The time limit of one test with its fixtures, in seconds, if longer than pyproject.toml's.
 declare -A TEST_LIMIT=([packaging]=1000 [hosts]=1100 [e2e]=1800)
 
 main() {
@@ -36,7 +36,7 @@ main() {
     trap 'on_exit $?' EXIT
     exit_on_signals
     setup
-    list_docker_objects >"$WORK/before" || die "the engine does not list what is there"
+    list_docker_objects >"$WORK/before" || die "the engine does not list its objects"
     local stage
     start_beside
     for stage in "${QUIET_STAGES[@]}"; do run_stage "$stage"; done
@@ -83,7 +83,7 @@ setup() {
 
 NAMES=() SECONDS_TAKEN=() RESULTS=() FAILED=
 STAGE='' BEGAN=''   # the stage that runs, and since when
-CLEANUP=120     # seconds that what is interrupted, or takes too long, has to clean up
+CLEANUP=120     # seconds for the clean-up of an interrupted or late stage
 
 record() { # name, seconds, exit code
     local result=ok
@@ -106,18 +106,18 @@ run_stage() {
     STAGE=$stage BEGAN=$(clock)
     set_command "$stage"
     follow "$stage" "${COMMAND[@]}" || status=$?
-    # pytest's 5: the caller's own filter left no test of this stage.
+    # pytest's 5: the caller's filter selects no test of this stage.
     if [[ $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
     STAGE=
     record "$stage" "$(since "$BEGAN")" "$status"
-    if [[ $stage == lint && $status -ne 0 ]]; then die "lint failed: mend it first"; fi
+    if [[ $stage == lint && $status -ne 0 ]]; then die "lint failed: correct the errors first"; fi
 }
 
-# set_command STAGE: COMMAND is what runs it.
+# set_command STAGE: sets COMMAND to the stage's command.
 set_command() {
     local stage=$1 sharing=() tests=("tests/$1")
     if [[ " ${SHARED_STAGES[*]} " == *" $stage "* ]]; then
-        # Each process starts servers of its own: many cores would make more of them than they save.
+        # At most 4: each process starts its own servers, which would cost more than further processes gain.
         sharing=(-n "$(nproc)" --maxprocesses 4 --dist worksteal)
     fi
     case $stage in
@@ -126,14 +126,14 @@ set_command() {
         serial) tests=("${SERIAL_TESTS[@]}") ;;
         integration)
             tests+=("${SERIAL_TESTS[@]/#/--ignore=}")
-            # A file's tests share machines, which take long to boot: they stay together.
+            # loadfile: the tests of a file share machines, which take long to boot.
             sharing+=(--dist loadfile) ;;
     esac
     COMMAND=(python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
         ${TEST_LIMIT[$stage]:+--timeout="${TEST_LIMIT[$stage]}"} ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}")
 }
 
-# All of them, so that one run shows all there is to mend.
+# Runs all checks, so that one run shows all errors.
 lint() {
     local check status=0
     for check in "ruff check" "ruff format --check" mypy lint-imports \
@@ -146,29 +146,29 @@ lint() {
     return "$status"
 }
 
-# follow STAGE COMMAND…: run it within the stage's limit, shown while it runs and kept in the stage's log.
+# follow STAGE COMMAND…: runs the command within the stage's limit, prints its output and keeps it in the stage's log.
 follow() {
     local log=$WORK/$1.log status=0
     local limit=${LIMIT[$1]}; shift
     : >"$log"
-    # A process group of its own, of which only the command gets our signals: pytest ends the servers that it needs to clean up.
+    # In a new process group, of which only the command gets signals: pytest's clean-up needs its servers, and ends them.
     set -m
     timeout --foreground --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
     CHILD=$!
     set +m
     tail -n +1 -f -s 0.2 --pid="$CHILD" "$log" &
     TAIL=$!
-    # In the background, because a signal to us interrupts only a `wait`.
+    # In the background: a signal to this script interrupts only `wait`.
     wait "$CHILD" || status=$?
     CHILD=
-    wait "$TAIL"   # ends with the command; its own exit code says nothing about that
+    wait "$TAIL"   # ends with the command; its exit code does not matter
     TAIL=
     return "$status"
 }
 TAIL=
 
-# --- beside the quiet stages: bakes, one after the other, and then the stage serial. Nothing is baked where an image of the
-# same content is there; `lab` is the service's own (deploy/docker)
+# --- beside the quiet stages: bakes in turn, then the stage serial. A bake keeps an image of the same content; `lab` is the
+# lab's images (deploy/docker)
 
 BESIDE=() BESIDE_GROUP=
 
@@ -181,7 +181,7 @@ start_beside() {
     say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
     : >"$WORK/bake.log"
     : >"$WORK/serial.log"
-    set -m   # a process group of its own, which end_beside ends
+    set -m   # a new process group, which end_beside ends
     run_beside >>"$WORK/bake.log" 2>&1 </dev/null &
     BESIDE_GROUP=$!
     set +m
@@ -189,11 +189,11 @@ start_beside() {
 
 run_beside() {
     local job began status command listed=
-    # Only the job gets the signal: pytest ends the servers that it needs to clean up.
+    # Only the job gets the signal: pytest's clean-up needs its servers, and ends them.
     trap '[[ -z $JOB ]] || { kill "$JOB"; wait "$JOB"; }; exit 143' TERM
     for job in "${BESIDE[@]}"; do
         began=$(clock) status=0
-        # Nice: the tests beside them measure time.
+        # nice: the concurrent tests measure time.
         case $job in
             serial) list_images >"$WORK/images-before"; listed=yes; set_command serial; command=("${COMMAND[@]}") ;;
             lab) command=(nice -n 10 python deploy/docker/build.py) ;;
@@ -215,16 +215,16 @@ beside_log() { if [[ $1 == serial ]]; then echo serial.log; else echo bake.log; 
 finish_beside() {
     local job seconds status name
     [[ -n $BESIDE_GROUP ]] || return 0
-    say "" "=== what ran in the background"
+    say "" "=== results of the background jobs"
     tail -n +1 -f -s 0.5 --pid="$BESIDE_GROUP" "$WORK/bake.log" "$WORK/serial.log" &
     TAIL=$!
-    wait "$BESIDE_GROUP"; wait "$TAIL"   # each job's own exit code lies in a file
+    wait "$BESIDE_GROUP"; wait "$TAIL"   # each job's exit code is in a file
     BESIDE_GROUP='' TAIL=''
     for job in "${BESIDE[@]}"; do
         if [[ -s $WORK/beside-$job ]]; then
             read -r seconds status <"$WORK/beside-$job"
         else
-            say "$job was cut off: see $WORK/bake.log"
+            say "$job was interrupted: see $WORK/bake.log"
             seconds=0 status=1
         fi
         name="image $job"
@@ -233,9 +233,9 @@ finish_beside() {
     done
 }
 
-# --- what must not stay
+# --- leftovers
 
-# Fails where the engine does not answer: a list that is empty for that reason would say that nothing is left.
+# Fails if the engine does not answer: an empty list would hide leftovers.
 list_docker_objects() {
     local containers volumes networks
     containers=$(docker ps --all --quiet --no-trunc) || return
@@ -247,7 +247,7 @@ list_docker_objects() {
     sort "$WORK/objects"
 }
 
-# Without the few tiny images that tests keep for the next run.
+# All images but the few tiny images that tests keep for the next run.
 list_images() {
     local all kept
     all=$(docker images --quiet --no-trunc) || return
@@ -260,7 +260,7 @@ check_nothing_is_left() {
     began=$(clock)
     say "" "=== nothing is left"
     { list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"; } || status=1
-    # A run that was interrupted before its bakes had ended does not know which images are the tests'; one without bakes makes none.
+    # Without the list of images after the bakes, the run was interrupted before, or had no bakes: skip images.
     if [[ -e $WORK/images-before ]]; then
         { list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"; } || status=1
     fi
@@ -272,7 +272,7 @@ check_nothing_is_left() {
             *) format='{{.Name}} {{.Labels}}' ;;
         esac
         say "left behind: $kind $id $(docker inspect --type "$kind" --format "$format" "$id")"
-        # Only what carries our label is removed: others may use this engine, too.
+        # Remove only containers with Dayfly's label: other programs may use this engine.
         if [[ $kind == container && -n $(docker inspect --format '{{index .Config.Labels "dayfly.instance"}}' "$id") ]]; then
             docker rm --force --volumes "$id" >/dev/null || say "container $id stays: the reason is above"
         fi
@@ -283,13 +283,13 @@ check_nothing_is_left() {
 on_exit() {
     local status=$1 i
     trap - EXIT
-    trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
-    if [[ -n $SIGNAL ]]; then say "" "=== $SIGNAL during ${STAGE:-${PART:-what runs in the background}}: it has $CLEANUP s to clean up"; fi
+    trap '' INT TERM HUP   # ignore further signals: the clean-up is bounded
+    if [[ -n $SIGNAL ]]; then say "" "=== $SIGNAL during ${STAGE:-${PART:-the background jobs}}: $CLEANUP s for its clean-up"; fi
     end_child
     end_beside
     if [[ -n $TAIL ]]; then wait "$TAIL"; fi
     if [[ -n $STAGE ]]; then record "$STAGE" "$(since "$BEGAN")" "$status"; fi
-    # An engine that did not answer was listed nowhere.
+    # The list is empty if the engine did not answer.
     if [[ -n $SIGNAL && -s $WORK/before ]]; then check_nothing_is_left; fi
     stop_own_engine || status=1
     if [[ ${#NAMES[@]} -gt 0 ]]; then
@@ -304,7 +304,7 @@ on_exit() {
     exit "$status"
 }
 
-# The twenty tests, fixtures included, that took longest, of all stages.
+# The twenty slowest tests of all stages, fixtures included.
 list_slowest() {
     grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 20
 }
@@ -312,13 +312,13 @@ list_slowest() {
 end_beside() {
     local i
     [[ -n $BESIDE_GROUP ]] || return 0
-    # Hidden is only that it has ended.
+    # Hides only "no such process".
     kill "$BESIDE_GROUP" 2>/dev/null
     for ((i = 0; i < CLEANUP * 10; i++)); do
         kill -0 "$BESIDE_GROUP" 2>/dev/null || break
         sleep 0.1
     done
-    # Hidden is only that nothing is left of the group.
+    # Hides only an empty group.
     kill -KILL -- "-$BESIDE_GROUP" 2>/dev/null
     BESIDE_GROUP=
 }

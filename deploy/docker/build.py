@@ -1,8 +1,8 @@
-"""Builds the lab's images, `dayfly/service` and `dayfly/postgres`, on Debian bases of our own: nothing is pulled.
+"""Builds the lab's images, `dayfly/service` and `dayfly/postgres`, on Debian bases by mmdebstrap, without a registry.
 
-Run by build.sh, which sees to what it needs: root, mmdebstrap, an engine. What is built is the same on every host
-(base.yaml says of what), and named by the content that it was made of, so a second run does nothing. With `--base` an
-image is built on that base instead, which must be the same Debian.
+build.sh runs this script after it has installed mmdebstrap and an engine; both need root. The images are the same on
+every host (base.yaml has the parts), and tagged with a fingerprint of their sources, so a second run builds nothing.
+`--base` names another base, which must be the same Debian.
 Not here: node images (`dayfly image bake`).
 """
 
@@ -44,12 +44,12 @@ LABEL: Final = "dayfly.lab"
 BASE: Final = yaml.safe_load((Path(__file__).parent / "base.yaml").read_text())
 PACKAGES: Final[Mapping[str, Sequence[str]]] = BASE["packages"]
 DISTRIBUTION: Final = ("pyproject.toml", "README.md", "LICENSE", "service", "migrations", "provisioning")
-"""What a wheel of ours is made of."""
+"""The sources of Dayfly's wheel."""
 
 
 @dataclass(frozen=True)
 class Lab:
-    """What the parts of a build share. `base` is an image given by the caller, or None."""
+    """The context of a build. `base` is the caller's base image, or None."""
 
     images: DockerImages
     cache: Cache
@@ -58,7 +58,7 @@ class Lab:
     mirrors: Mirrors
 
     async def build(self, name: str) -> None:
-        """Make dayfly/`name`:latest what the checkout says."""
+        """Build dayfly/`name`:latest from the checkout, unless it is up to date."""
         repository = f"dayfly/{name}"
         rootfs = RootFileSystem(suite=BASE["suite"], packages=tuple(PACKAGES[name]))
         ours = (f"{HERE}/pip_for.py", f"{HERE}/base.yaml", *DISTRIBUTION) if name == "service" else ()
@@ -77,7 +77,7 @@ class Lab:
             await remove_former(self.images, repository, label=LABEL, current=image_id)
 
     async def _base(self, name: str, rootfs: RootFileSystem) -> str:
-        """The reference of an image that is Debian with the packages, and no more."""
+        """The reference of a base image: Debian with the packages."""
         key = fingerprint(REPO, rootfs, files=(f"{HERE}/trim", "service/dayfly/images/rootfs.py"))
         reference = f"dayfly/{name}-base:{key[:TAG_LENGTH]}"
         if await self._find(reference) is not None:
@@ -115,9 +115,9 @@ class Lab:
 
 
 async def _make_wheels(context: Path, on_line: OnLine) -> None:
-    """Through the machine's own pip configuration: Dayfly itself into dist/, what the server needs into wheels/.
+    """Write Dayfly's wheel to dist/ and its dependencies' to wheels/, with the machine's pip configuration.
 
-    Whatever Python this machine has, the wheels are for the base's, and for its C library or an older one.
+    The wheels are for the base's Python and C library, not for this machine's.
     """
     wheels, dist = context / "wheels", context / "dist"
     quiet = ("--disable-pip-version-check", "--no-input")
@@ -140,9 +140,9 @@ async def _make_wheels(context: Path, on_line: OnLine) -> None:
 
 
 async def build(base: str | None, names: tuple[str, ...]) -> None:
-    """All at once; a failure of one ends the others. Told to end, it leaves nothing half-made."""
+    """Build all images concurrently; a failure ends the others. SIGTERM removes unfinished files."""
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - we are in one
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     settings, clock = Settings(), SystemClock()
     images = DockerImages(settings.docker_host)
@@ -163,7 +163,7 @@ async def build(base: str | None, names: tuple[str, ...]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the images of the lab stack (docker-compose.yml).")
-    parser.add_argument("--base", help="build on this image, a Debian, instead of one made by mmdebstrap")
+    parser.add_argument("--base", help="build on this Debian image instead of a base by mmdebstrap")
     parser.add_argument("names", nargs="*", default=list(PACKAGES), metavar="NAME", help=" or ".join(PACKAGES))
     given = parser.parse_args()
     if unknown := set(given.names) - set(PACKAGES):
@@ -174,7 +174,7 @@ def main() -> int:
         print(f"error: {error.message}", *error.evidence.values(), sep="\n", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("interrupted; nothing half-made was left", file=sys.stderr)
+        print("interrupted; unfinished files are removed", file=sys.stderr)
         return 130
     return 0
 

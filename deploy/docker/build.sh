@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the images of the lab stack (docker-compose.yml) on a bare Debian 12 or 13: root, apt and PyPI are enough, nothing is pulled.
+# Builds the images of the lab stack (docker-compose.yml) on a bare Debian 12 or 13, with root, apt and PyPI, without a registry.
 #
-#   deploy/docker/build.sh                                dayfly/service and dayfly/postgres; the first time some two minutes
-#   deploy/docker/build.sh --base debian:12-slim service  one of them, on a base that can be pulled
+#   deploy/docker/build.sh                                dayfly/service and dayfly/postgres; the first build takes two minutes
+#   deploy/docker/build.sh --base debian:12-slim service  one image, on a base from a registry
 #
-# May be run again at any time: what is there is kept. Notes the group of the engine's socket in .env, for docker-compose.
+# A repeated run keeps existing images. Writes the group of the engine's socket to .env, for docker-compose.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
@@ -33,9 +33,9 @@ main() {
 
 on_exit() {
     local status=$1
-    set +e   # a step of the clean-up that fails says so, and the next one is taken
+    set +e   # a failed step of the clean-up prints its error, and the clean-up continues
     trap - EXIT
-    trap '' INT TERM HUP   # one signal is enough: what follows ends by itself
+    trap '' INT TERM HUP   # ignore further signals: the clean-up is bounded
     if [[ -n $SIGNAL ]]; then say "error: interrupted by $SIGNAL${PART:+ during: $PART}" >&2; fi
     end_child
     if [[ -z $ENGINE_IS_UP ]]; then stop_own_engine; fi
@@ -45,7 +45,7 @@ on_exit() {
 note_engine_group() {
     local file=$REPO/.env line
     line=DAYFLY_ENGINE_GID=$(stat --dereference --format=%g "${DAYFLY_ENGINE_SOCKET:-/var/run/docker.sock}")
-    # Without such a file (-s) the line is new, too.
+    # -s: the file may be missing.
     if grep -qs '^DAYFLY_ENGINE_GID=' "$file"; then
         sed -i "s/^DAYFLY_ENGINE_GID=.*/$line/" "$file"
     else

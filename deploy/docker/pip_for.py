@@ -1,7 +1,7 @@
-"""Runs pip for another Python than the one that runs it: `python pip_for.py VERSION pip's-arguments…`.
+"""Runs pip for another Python version: `python pip_for.py VERSION pip's-arguments…`.
 
-`pip download --python-version` chooses wheels by VERSION, but decides by the Python that runs it which dependencies
-there are (`; python_version < "3.13"`). Here both are VERSION.
+`pip download --python-version` selects wheels for VERSION, but evaluates markers of dependencies
+(`; python_version < "3.13"`) for the running Python. This script evaluates markers for VERSION, too.
 """
 
 from __future__ import annotations

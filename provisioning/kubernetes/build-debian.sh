@@ -1,29 +1,29 @@
 #!/bin/sh
-# Builds Kubernetes from Debian's own source package, into $OUT. recipes/k8s-debian.yaml names the packages of its build root.
+# Builds Kubernetes from Debian's source package, into $OUT. recipes/k8s-debian.yaml lists the packages of the build root.
 set -eu
 
-: "${OUT:?where the programs go}" "${KUBERNETES_VERSION:?v1.20.2, as the programs shall call themselves}"
+: "${OUT:?the folder for the programs}" "${KUBERNETES_VERSION:?the version that the programs report, such as v1.20.2}"
 # shellcheck source-path=SCRIPTDIR source=source.sh
 . "$INPUTS/kubernetes/source.sh"
 enter_source
 
-# The names of objects come from the kernel's random numbers: kernel_source.go says why.
+# Generate names of objects from the kernel's random numbers; reason: kernel_source.go.
 names=staging/src/k8s.io/apimachinery/pkg/util/rand
 cp "$INPUTS/kubernetes/kernel_source.go" "$names/"
 sed -i -e 's/rand\.NewSource(time\.Now()\.UnixNano())/kernelSource{}/' -e '/^\t"time"$/d' "$names/rand.go"
 test "$(grep -c 'rand\.New(kernelSource{})' "$names/rand.go")" = 1
 
-# The API server samples each of its queues every millisecond, for a metric: half of what it costs where it is idle, and
-# most of a processor that is emulated. Once a second is enough.
+# For a metric, the API server samples each of its queues every millisecond: half of the processor time of an idle API
+# server, and most of an emulated processor. Sample every second instead.
 metrics=staging/src/k8s.io/apiserver/pkg/util/flowcontrol/metrics/metrics.go
 sed -i 's/(clock\.RealClock{}, time\.Millisecond,/(clock.RealClock{}, time.Second,/' "$metrics"
 test "$(grep -c '(clock\.RealClock{}, time\.Second,' "$metrics")" = 2
 
-# The start of the API server costs a third less of the processor: start.patch says how.
+# A third less processor time for the start of the API server; start.patch explains the changes.
 cp "$INPUTS/kubernetes/late_openapi.go" staging/src/k8s.io/kube-aggregator/pkg/apiserver/
 patch --quiet --strip=1 < "$INPUTS/kubernetes/start.patch"
 
-# An idle cluster costs a third less of the processor: idle.patch says how.
+# A third less processor time for an idle cluster; idle.patch explains the changes.
 cp "$INPUTS/kubernetes/built_in_discovery.go" cmd/kube-controller-manager/app/
 patch --quiet --strip=1 < "$INPUTS/kubernetes/idle.patch"
 

@@ -1,16 +1,15 @@
 #!/bin/sh
-# Builds Dayfly's own programs that run in a cluster, into $OUT, and runs their tests: only here is what the tests need. Apart from
-# build-debian.sh, because a change of these compiles in two minutes, and Kubernetes in ten. They need nothing but what Kubernetes
-# vendors.
+# Builds and tests the cluster's Dayfly programs, into $OUT. The programs and their tests import only what Kubernetes vendors.
+# Separate from build-debian.sh: the programs compile in two minutes, Kubernetes in ten.
 set -eu
 
-: "${OUT:?where the programs go}"
+: "${OUT:?the folder for the programs}"
 # shellcheck source-path=SCRIPTDIR source=source.sh
 . "$INPUTS/kubernetes/source.sh"
 enter_source
 cp -r "$INPUTS/kubernetes/programs" cmd/dayfly
 cd "$GOPATH/src/k8s.io/kubernetes"
-# For the tests, too: what is compiled with other flags is compiled twice.
+# The same flags for tests and programs: different flags would compile each package twice.
 export GOFLAGS=-trimpath
 go vet ./cmd/dayfly/...
 go test ./cmd/dayfly/...

@@ -9,12 +9,12 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// builtInResources has the resources of each group version that is part of Kubernetes: *metav1.APIResourceList by the
-// group version's name. They are the same as long as the API server is.
+// builtInResources caches the resources of each built-in group version: name of the group version → *metav1.APIResourceList.
+// They change only with the API server's version.
 var builtInResources sync.Map
 
-// builtInDiscovery asks the API server once for what does not change. The list of groups, and the resources of groups
-// that a CustomResourceDefinition or an APIService brought, are asked for each time.
+// builtInDiscovery requests built-in resources once. It requests the list of groups, and the resources of groups of
+// CustomResourceDefinitions and APIServices, each time.
 type builtInDiscovery struct{ discovery.DiscoveryInterface }
 
 func rememberBuiltIn(client discovery.DiscoveryInterface) discovery.DiscoveryInterface {

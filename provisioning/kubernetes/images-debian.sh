@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the container images of a control plane, as docker-archive tars in $OUT, of the programs in $ARTIFACTS and
-# of Debian's etcd and netfilter tools: nothing is pulled. Each image is one layer with what its program needs and no more.
+# Builds the control plane's container images, as docker-archive tars in $OUT, from the programs in $ARTIFACTS and Debian's
+# etcd and netfilter tools, without a registry. Each image has one layer: the program and its libraries.
 set -eu
 
-: "${OUT:?where the archives go}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
+: "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
@@ -48,7 +48,7 @@ main() {
     archive "$SMOKE_IMAGE" "$root" /bin/sh
 }
 
-# An empty root file system with the folders every program expects; Debian's merged /usr.
+# A root file system with the standard folders and Debian's merged /usr.
 new_root() {
     root=$(mktemp -d "$PWD/root.XXXXXX")
     chmod 0755 "$root"
@@ -61,7 +61,7 @@ new_root() {
     echo "$root"
 }
 
-# add_program ROOT FILE…: with the libraries each needs. ldd fails for a static program, which needs none.
+# add_program ROOT FILE…: copies programs with their libraries. ldd fails for static programs, which have no libraries.
 add_program() {
     root=$1
     shift
@@ -72,7 +72,7 @@ add_program() {
             *) die "$libraries" ;;
         esac
         case $libraries in *"not found"*) die "$file: $libraries" ;; esac
-        # Where a shared object needs nothing, grep finds nothing.
+        # grep fails for a shared object without libraries.
         for library in $(echo "$libraries" | grep -o '/[^ ]*'); do
             [ -e "$root$(usr "$library")" ] || install -D "$(readlink -f "$library")" "$root$(usr "$library")"
         done
@@ -100,7 +100,7 @@ add_shell() {
     done
 }
 
-# iptables as nf_tables, as the node itself: rules of two back ends don't see each other.
+# The nf_tables back end of iptables, as on the node: the back ends do not see each other's rules.
 add_netfilter() {
     root=$1
     rm -f "$root"/usr/bin/modprobe "$root"/usr/bin/ipset
@@ -113,7 +113,7 @@ add_netfilter() {
     add_program "$root" /usr/lib/x86_64-linux-gnu/xtables/*.so
 }
 
-# archive NAME:TAG ROOT [ENTRYPOINT]: one docker-archive of one gzipped layer. The same files give the same bytes.
+# archive NAME:TAG ROOT [ENTRYPOINT]: writes a docker-archive with one gzipped layer, reproducibly.
 archive() {
     name=$1 root=$2 entrypoint=${3:-}
     folder=$(mktemp -d "$PWD/archive.XXXXXX")
@@ -127,7 +127,7 @@ archive() {
     printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" > "$folder/manifest.json"
     tar --create --file "$OUT/$(echo "$name" | tr '/:' '__').tar" --directory "$folder" manifest.json config.json layer.tar
     rm -r "$folder" "$root"
-    echo "made $name"
+    echo "built $name"
 }
 
 main

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 )
 
-// kernelSource draws random numbers from the kernel. Kubernetes makes the names of objects, generateName's among them,
-// by a generator that each process seeds once, at its start. That state is in the memory from which a fork goes on: all
-// forks of a cluster would make the same names. The kernel of a fork has seeded its own numbers anew.
+// kernelSource draws random numbers from the kernel. Kubernetes generates names of objects (generateName) with a
+// generator that each process seeds once, at its start. The generator's state is part of a template's memory, so all
+// forks would generate the same names. The kernel of each fork is reseeded.
 type kernelSource struct{}
 
 func (kernelSource) Uint64() uint64 {

@@ -6,17 +6,17 @@ import (
 	v1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
-// lateOpenAPI serves the OpenAPI document, which is merged and encoded while the server already serves everything else:
-// that takes most of the processor time of a start. A request for the document waits until it is there.
+// lateOpenAPI serves the OpenAPI document. The API server merges and encodes the document after its start, because that
+// takes most of the processor time of a start. Requests for the document wait until it is built.
 type lateOpenAPI struct {
 	handler http.Handler
 	built   chan struct{}
 }
 
-// Handle is called before built is closed.
+// Handle registers the handler of the document. The aggregator calls it before it closes built.
 func (late *lateOpenAPI) Handle(_ string, handler http.Handler) { late.handler = handler }
 
-// encode makes the form of the document that kubectl asks for, so that not each fork of a cluster has to.
+// encode requests the document in kubectl's encoding, which the server caches: forks need not encode it again.
 func (late *lateOpenAPI) encode() {
 	request, err := http.NewRequest(http.MethodGet, "/openapi/v2", nil)
 	if err != nil {
@@ -41,8 +41,8 @@ func (late *lateOpenAPI) ServeHTTP(writer http.ResponseWriter, request *http.Req
 	}
 }
 
-// aggregates tells whether the document of apiService (nil: of any) is to be merged, and waits until it can be. That of
-// the server itself is part of what is built.
+// aggregates reports whether the document of apiService (nil: any service) must be merged, and waits until the server's
+// own document is built. Local API services are part of that document.
 func (s *APIAggregator) aggregates(apiService *v1.APIService) bool {
 	if s.openAPIConfig == nil || apiService != nil && apiService.Spec.Service == nil {
 		return false

@@ -96,7 +96,7 @@ HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], .
 
 
 class Settings(BaseSettings):
-    """The settings of this installation. An empty variable is as an unset one."""
+    """The settings of this installation. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="DAYFLY_", env_ignore_empty=True, frozen=True)
 

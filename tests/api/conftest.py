@@ -1,4 +1,4 @@
-"""An API over a store of its own, for each test."""
+"""An API with its own store for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem with a code: never a traceback, never a row."""
+"""Any bad input is answered by a problem with a code: no traceback, no row."""
 
 from __future__ import annotations
 

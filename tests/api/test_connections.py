@@ -1,4 +1,4 @@
-"""The real server under half-sent requests: nobody is locked out, and the log stays small."""
+"""The real server under half-sent requests: callers still get in, and the log stays small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tarball with everything about a cluster: its content, its bounds, and what is missing from it."""
+"""The archive of diagnostics: content, bounds, and omissions."""
 
 from __future__ import annotations
 

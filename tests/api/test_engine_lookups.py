@@ -1,4 +1,4 @@
-"""Creates on an engine that hangs, and for callers that have left: nothing is recorded."""
+"""Creates on an engine that hangs, and for callers that have left: no cluster is recorded."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_lookups_do_not_pile_up() -> None:
 
 
 async def left(services: ApiServices, path: str, body: bytes) -> list[object]:
-    """What a caller gets that sends a request and leaves."""
+    """The answer to a caller that sends a request and leaves."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Bodies that nobody thought of: whatever is sent, the answer is a problem with a code, and no defect of ours."""
+"""Generated bodies: each is answered by a problem with a code, never by an internal error."""
 
 from __future__ import annotations
 

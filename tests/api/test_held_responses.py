@@ -1,4 +1,4 @@
-"""The bound of held responses: what is beyond it, and that clients go on over it."""
+"""The bound of held responses: requests beyond it, and clients that keep waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
 
 
 class Watched(HeldResponses):
-    """Says when the first response is held."""
+    """Signals when the first response is held."""
 
     begun: asyncio.Event
 
@@ -88,7 +88,7 @@ async def test_a_followed_console_is_a_held_response(
     assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
     assert (await http.get(url)).status_code == 200
     services.closing.set()
-    with pytest.raises(AssertionError):  # httpx's: the response has no end, for its reader is to ask again
+    with pytest.raises(AssertionError):  # httpx's: the response has no end, because the client must repeat the request
         await first
     assert services.held.number == 0
 

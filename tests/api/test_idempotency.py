@@ -184,7 +184,7 @@ async def test_a_pool_that_is_deleted_is_not_created_again(http: httpx.AsyncClie
 
 
 async def test_a_template_of_another_request_keeps_its_status(http: httpx.AsyncClient) -> None:
-    """200: one of this shape and owner existed."""
+    """200: a template of this shape and owner existed."""
     await http.post("/v1/templates", json={"image": "bare"})
     answers = [await http.post("/v1/templates", json={"image": "bare"}, headers=KEY) for _ in range(2)]
     assert [(one.status_code, REPLAYED in one.headers) for one in answers] == [(200, False), (200, True)]

@@ -1,4 +1,4 @@
-"""POST …/reset, …/hibernate, …/resume; and what waiting means of clusters that are to be, or are, in such a state."""
+"""POST …/reset, …/hibernate, …/resume; and waits for clusters in those states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are held: they come with the commit they wait for, not with a clock."""
+"""Held responses: they are sent with the awaited commit, not by a timer."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_a_process_holds_so_many_answers_and_no_more(
                 refused = await http.get(waiting)
                 assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
                 assert int(refused.headers["Retry-After"]) > 0
-            # Who does not wait, is answered; and so is who changed something.
+            # Requests without `wait` and updates are answered at once.
             assert (await http.get("/v1/clusters/demo?wait=ready&timeout=0")).json()["phase"] == "pending"
             assert (await http.delete("/v1/clusters/demo?wait=deleted&timeout=60")).json()["desired"] == "absent"
 

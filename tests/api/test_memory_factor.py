@@ -1,4 +1,4 @@
-"""Memory is counted honestly: where forks are promised more than there is, only what will be a fork counts as one."""
+"""Memory accounting: with overcommit, only clusters that will be forks count as forks."""
 
 from __future__ import annotations
 

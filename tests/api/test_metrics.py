@@ -1,4 +1,4 @@
-"""What a monitoring system reads."""
+"""The metrics that a monitoring system reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""openapi.json is the contract: it changes on purpose or not at all."""
+"""openapi.json is the contract: it changes only on purpose."""
 
 from __future__ import annotations
 

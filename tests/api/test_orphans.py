@@ -1,4 +1,4 @@
-"""/v1/orphans: what nothing owns is listed and removed. Which that is: tests/scenarios/test_gc.py."""
+"""/v1/orphans: orphans are listed and removed. Not here: which objects are orphans (tests/scenarios/test_gc.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/pools, and clusters that come from one."""
+"""/v1/pools, and clusters that are claimed from a pool."""
 
 from __future__ import annotations
 

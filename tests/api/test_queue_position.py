@@ -1,4 +1,4 @@
-"""What the host has room for: refusals that say what would fit, and places in the queue."""
+"""Capacity checks: refusals that name a shape that fits, and positions in the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at clusters: one, many, nodes, ports, events, and the ways in."""
+"""Reading clusters: one, many, nodes, ports, events, and access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers get when the service stops: the present state, the end of a stream, or a problem with Retry-After."""
+"""Responses when the service stops: the present state, the end of a stream, or a problem with Retry-After."""
 
 from __future__ import annotations
 

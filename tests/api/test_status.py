@@ -1,4 +1,4 @@
-"""The installation at a glance, with the engine asked now."""
+"""The status of the installation, with a fresh request to the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/templates, and what becomes of clusters where there is one."""
+"""/v1/templates, and clusters that a template serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PATCH: time to live, labels, hold. Heartbeats."""
+"""PATCH: TTL, labels, hold. Heartbeats."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Claims that come all at once, as many as the pool has members: each is to get one.
+"""Simultaneous claims, as many as the pool has members: each must get a member.
 
-Not here: claims one after the other (claims.py).
+Not here: claims in turn (claims.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _POOL = {"name": "burst", "image": REQUEST["image"], "workers": REQUEST["workers
 
 @dataclass(frozen=True)
 class Burst:
-    """`without_member`: requests whose copies were not all answered with one cluster out of the pool."""
+    """`without_member`: requests whose copies did not all get the same pool member."""
 
     seconds: list[float]
     without_member: int
 
 
 async def bursts(fleet: Fleet, rounds: int, members: int, copies: int) -> Figures:
-    """`rounds` bursts of `members` requests; then as many in which each is sent `copies` times with one key."""
+    """`rounds` bursts of `members` requests; then as many bursts with `copies` of each request under one key."""
     figures: Figures = {}
     async with connected(fleet.port) as http:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
@@ -45,9 +45,9 @@ async def bursts(fleet: Fleet, rounds: int, members: int, copies: int) -> Figure
 
 
 async def _burst(fleet: Fleet, key: str, requests: int, copies: int) -> Burst:
-    """`requests` requests at once, `copies` of each with one key, each over its own connection; then all deleted."""
+    """Send `requests` requests at once, `copies` of each with one key, each on its own connection; delete clusters."""
     async with AsyncExitStack() as stack:
-        # Opened anew for each burst: the API closes those that are idle for some seconds.
+        # New connections for each burst: the API closes connections that are idle for some seconds.
         opened = [await stack.enter_async_context(connected(fleet.port)) for _ in range(requests * copies)]
         posts = [_post(http, f"{key}-{number // copies}") for number, http in enumerate(opened)]
         answers = await asyncio.gather(*posts)

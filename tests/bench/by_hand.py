@@ -1,7 +1,7 @@
-"""A cluster made by a bare script: docker's and ssh's own commands, in the straight order, and nothing of the service.
+"""A cluster made by a bare script: docker's and ssh's commands, in a simple order, without the service.
 
-The containers, the image, the flags and the keys are those that the service would use, so that only the orchestration
-differs. Not here: what is measured against it (orchestration.py).
+Containers, image, flags and keys are the service's, so that only the orchestration differs. Not here: the comparison
+(orchestration.py).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _spec(image: str, workers: int) -> ClusterSpec:
 
 
 def _flags(container: ContainerSpec) -> list[str]:
-    """What `docker run` and `docker create` take; as drivers/docker/container_config.py tells Docker's API."""
+    """Arguments of `docker run` and `docker create`, the same as drivers/docker/container_config.py gives Docker."""
     words = ["--name", container.name, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     words += ["--entrypoint", "", "--log-opt", "max-size=10m", "--log-opt", "max-file=1"]
     words += ["--cpu-shares", str(container.cpu_shares)]

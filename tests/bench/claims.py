@@ -1,4 +1,4 @@
-"""How soon a POST is answered that finds its cluster waiting in a pool, while the pool refills itself."""
+"""The response time of a POST that claims a pool member, while the pool refills itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WARM_UP = 3
 
 
 async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
-    """`rounds` claims, one after the other, from a pool of so many; each is answered with a member."""
+    """`rounds` claims in turn from a pool of `members`; each must get a member."""
     taken = []
     async with connected(fleet.port) as http:
         await http.request("POST", "/v1/pools", {**_POOL, "size": members}, expect=201)
         await until_ready(http, "bench", members)
         for turn in range(_WARM_UP + rounds):
-            # Not only one: a worker is still at what has just become ready, and nobody is given that.
+            # Several members: a worker still holds a member that has just become ready.
             await until_ready(http, "bench", max(1, members // 2))
             answer = await http.request("POST", "/v1/clusters", REQUEST, expect=202)
             if not is_claimed(answer.json()):
@@ -34,7 +34,7 @@ async def claims(fleet: Fleet, rounds: int, members: int) -> Figures:
 
 
 def is_claimed(created: Mapping[str, object]) -> bool:
-    """Whether the cluster of a POST's answer was a pool's member: only such a one is a fork before it begins."""
+    """Whether the POST's cluster was a pool member: only members are forks before they start."""
     return created["template"] is not None
 
 

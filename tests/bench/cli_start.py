@@ -1,8 +1,8 @@
-"""What a call of the command line costs before its first request, as a ratio to an import of httpx.
+"""The cost of a command's start before its first request, as a ratio to an import of httpx.
 
     python -m tests.bench.cli_start
 
-Prints JSON. CPU seconds, the least of some rounds; both are measured in turn, so that a busy host disturbs both.
+Prints JSON: CPU seconds, the minimum of some rounds. The rounds alternate, so that a busy host disturbs both.
 """
 
 from __future__ import annotations

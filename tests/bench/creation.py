@@ -1,4 +1,4 @@
-"""How long creation takes: one cluster after the other on an idle service, and very many at once; and their end."""
+"""The duration of creation: one cluster at a time on an idle service, and many at once; and of deletion."""
 
 from __future__ import annotations
 
@@ -162,5 +162,5 @@ def _time(told: str) -> datetime:
 
 
 def _cpu(name: str, before: Mapping[str, float], after: Mapping[str, float], clusters: int) -> Figures:
-    """What one cluster cost each process, in milliseconds of a core."""
+    """The CPU time of each process for one cluster, in milliseconds."""
     return {f"{name}_cpu_{who}_ms_each": 1000 * (after[who] - before[who]) / clusters for who in after}

@@ -1,4 +1,4 @@
-"""What benchmarks do with numbers: quantiles, growth, and a table with one column for each database."""
+"""Statistics of benchmarks: quantiles, growth, and a table with one column for each database."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A whole service for benchmarks: its processes, one database, one fake engine that all share.
+"""A whole service for benchmarks: its processes, one database, and one fake engine for all processes.
 
-On PostgreSQL one API and some workers; SQLite serves one process, which is both.
+On PostgreSQL, one API and some workers; on SQLite, one process.
 
-Not here: what a process consists of (process.py), and what is measured.
+Not here: the parts of a process (process.py), and the measurements.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Fleet:
     processes: Mapping[str, subprocess.Popen[bytes]]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """What each process has used so far, all its threads together."""
+        """The CPU time of each process so far, of all threads."""
         return {name: cpu_seconds(process.pid) for name, process in self.processes.items()}
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ def fleet(folder: Path, database_url: str, *, workers: int = 2, **settings: str)
         yield running
         running.check()
     except Exception as error:
-        # What failed is seldom the process that is to blame.
+        # Print all logs: the failing process is seldom the cause.
         for name, process in processes.items():
             error.add_note(f"{name} ({'runs' if process.poll() is None else 'ended'}):\n{running.last_words(name)}")
         raise

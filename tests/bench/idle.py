@@ -1,4 +1,4 @@
-"""What a service costs while nobody wants anything: the CPU of each process, with however many clusters are ready."""
+"""The cost of an idle service: the CPU time of each process, by the number of ready clusters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.bench.figures import Figures
 from tests.bench.fleet import Fleet
 
 SETTLE_SECONDS = 3.0
-"""What the last creation leaves to be done is done by then."""
+"""Time for the remaining work of the last creation."""
 
 
 async def at_rest(fleet: Fleet, seconds: float) -> Figures:
-    """Percent of one core for each process, over `seconds`: a window of a survey's interval holds one survey."""
+    """Percent of a core for each process, over `seconds`: a window of a survey's interval holds one survey."""
     await asyncio.sleep(min(seconds, SETTLE_SECONDS))
     before, began = fleet.cpu_seconds(), time.monotonic()
     await asyncio.sleep(seconds)

@@ -1,6 +1,6 @@
-"""As little HTTP/1.1 as a benchmark needs: on two cores a client's own work must not be what is measured.
+"""A minimal HTTP/1.1 client for benchmarks: on two cores the client's own work must not distort the results.
 
-One connection, kept open, one request after the other. Not for anything but our own API on loopback.
+One open connection, one request at a time. Only for Dayfly's API on loopback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """`seconds` from the first byte sent to the last one received."""
+    """`seconds` from the first byte sent to the last byte received."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""How long a page of very many clusters takes over HTTP: plain, filtered, and far from the first."""
+"""The response time of a page of very many clusters: plain, filtered, and far from the first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGES = {
     "owner_and_phase": "&owner=owner-3&phase=ready&label=env%3Dci",
     "deep_page": "{deep}",
 }
-"""Name → what is asked for; `deep` asks for the page in the middle of all."""
+"""Name → query; `deep` is the page in the middle."""
 
 
 async def write(store: Store, number: int) -> None:

@@ -1,9 +1,9 @@
-"""What orchestration costs: the same cluster by a bare script and through the service, turn by turn, in one run.
+"""The cost of orchestration: the same cluster by a bare script and by the service, in turn, in one run.
 
     .venv/bin/python -m tests.bench.orchestration --image bare --rounds 5 --json result.json
 
-`bare`: to the first SSH command on every node. With Kubernetes: to all nodes Ready, and pods can be made. Prints the
-ratio of the medians and ends with 1 where the service is more than 10 % slower. It removes all that it makes.
+`bare`: until the first SSH command on every node. With Kubernetes: until all nodes are Ready and pods can be created.
+Prints the ratio of the medians; exit code 1 if the service is more than 10 % slower. Removes everything it creates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="dayfly-bench-") as folder,
         running_service(Path(folder), accelerator=options.accelerator) as service,
     ):
-        # Whoever goes second finds warmer caches: they take turns.
+        # The second contender finds warmer caches: the contenders alternate.
         contenders: list[tuple[str, list[float], Callable[[], float]]] = [
             ("by hand", hand, lambda: by_hand(options, Path(folder))),
             ("service", served, lambda: by_service(options, service.url)),

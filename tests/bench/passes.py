@@ -1,6 +1,6 @@
-"""What each kind of pass costs with ever more clusters about: milliseconds, statements and rows; and how that grows.
+"""The cost of each kind of pass by the number of clusters: milliseconds, statements and rows, and their growth.
 
-In one process, with an engine in memory: what is measured is ours and the database's work, not the way there.
+In one process, with an engine in memory: only Dayfly and the database are measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Pass = Callable[[], Awaitable[None]]
 
 @dataclass
 class Cost:
-    """Of one pass: milliseconds (a median), and the statements and rows of its last run."""
+    """The cost of one pass: median milliseconds, and the statements and rows of its last run."""
 
     milliseconds: float = 0.0
     statements: int = 0
@@ -112,7 +112,7 @@ def _passes(world: World) -> dict[str, Pass]:
 
 
 async def _serve(store: Store, reconciler: Reconciler) -> None:
-    """The one cluster that is due, as a worker would."""
+    """Claim the only due cluster, as a worker does."""
     claim: Claim
     (claim,) = await store.leases.claim("bench", lease_seconds=LEASE_SECONDS, limit=1)
     outcome = await reconciler.reconcile(claim)

@@ -1,9 +1,9 @@
-"""How long POST /v1/clusters takes to say 202, at a real `dayfly serve`: p50 and p99.
+"""The response time of POST /v1/clusters at a real `dayfly serve`: p50 and p99.
 
     .venv/bin/python -m tests.bench.post_latency --rounds 100 --json result.json
 
-Each cluster is deleted at once, before the next is asked for, so no machine boots for long; what is measured is the
-request alone. Ends with 1 where p50 is above 50 ms.
+Each cluster is deleted before the next request, so no machine boots for long; only the request is measured. Exit code 1
+if p50 is above 50 ms.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
     python -m tests.bench.process engine|serve|api|worker SOCKET
 
-All else is the service's own: settings from DAYFLY_…, signals (dayfly/process.py), wiring (dayfly/app.py). Run by
-fleet.py.
+Settings (DAYFLY_…), signals (dayfly/process.py) and wiring (dayfly/app.py) are the service's. Run by fleet.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Clusters written straight into the tables, thousands in a moment: what a benchmark reads was not made for it.
+"""Clusters written directly into the tables, thousands in a moment, for benchmarks of queries.
 
-Not here: clusters that a worker makes (creation.py).
+Not here: clusters that a worker creates (creation.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STAGES = {
 
 
 def cluster(number: int, phase: Phase = Phase.READY) -> Cluster:
-    """The cluster `number`, a second younger than the one before; every second one has the label `env=ci`."""
+    """The cluster `number`, a second younger than the cluster before; every second cluster has the label `env=ci`."""
     labels = {"team": f"t{number % TEAMS}", "env": "ci" if number % 2 else "dev"}
     spec = make_spec(workers=1, readiness="booted").model_copy(update={"labels": labels, "ttl_seconds": _TTL_SECONDS})
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6) + timedelta(seconds=number)

@@ -1,11 +1,11 @@
-"""What the service costs at scale, with a fake engine: one process on SQLite; an API and two workers on PostgreSQL.
+"""The cost of the service at scale, with a fake engine: one process on SQLite; an API and two workers on PostgreSQL.
 
     .venv/bin/python -m tests.bench.scale --json result.json [--database sqlite|postgresql|both]
 
-Creation one by one and all at once, rest, deletion; claims from a pool, one by one and as many at once as it has
-members; pages of very many records; the cost of each kind of pass against the number of clusters. Prints a table with
-the databases side by side, and ends with 1 where an aim is missed (--no-check: never). PostgreSQL is a server of our
-own that does not wait for its disk, as SQLite does not in its mode.
+Creation one by one and all at once, idleness, deletion; claims from a pool, one by one and as many at once as the pool
+has members; pages of very many records; the cost of each kind of pass by the number of clusters. Prints a table with a
+column for each database; exit code 1 if a target is missed (--no-check: never). PostgreSQL runs without fsync, like
+SQLite in its mode.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def sqlite_database(folder: Path) -> Iterator[str]:
 
 
 async def measure(options: argparse.Namespace, new_database: NewDatabase) -> Figures:
-    """All parts on one kind of database, each on an empty one."""
+    """All parts on one kind of database, each on an empty database."""
     parts: dict[str, Callable[[argparse.Namespace, Path, str], Awaitable[Figures]]] = {
         "lives": lives,
         "claims": claimed,

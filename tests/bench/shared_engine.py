@@ -1,7 +1,7 @@
-"""One fake engine for several processes: one of them has it, the others call it over a unix socket.
+"""One fake engine for several processes: one process has the engine, the others call it over a unix socket.
 
-Workers of a benchmark so see the same containers, as on a real host. Messages are pickles with their length ahead:
-both ends are ours, and the socket lies in a folder that only we can enter. Not here: who runs where (processes.py).
+All workers of a benchmark see the same containers, as on a real host. Messages are pickles after their length: both
+ends are trusted, and the socket is in a private folder. Not here: the processes (fleet.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MACHINES = "machines."
 _LENGTH = struct.Struct("!I")
 _DONE, _RAISED, _ITEM = "done", "raised", "item"
 VAST = EngineInfo("20.10.0", "6.1.0", 10**6, 1 << 50, "overlay2", 2, "systemd", "/var/lib/docker", True)
-"""A host on which nobody ever waits for room."""
+"""A host on which no request waits for capacity."""
 
 
 async def serve_engine(path: Path, instance: str) -> None:
@@ -67,7 +67,7 @@ class _Peer:
             self._writer.close()
 
     def _begin(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # Called here, not in the task: who subscribes and then looks misses nothing.
+        # Called here, not in the task: a subscriber that then lists the containers misses no event.
         if method.startswith(_MACHINES):
             return getattr(self._machines, method.removeprefix(_MACHINES))(*args, **kwargs)
         return getattr(self._engine, method)(*args, **kwargs)
@@ -86,7 +86,7 @@ class _Peer:
 
 
 class RemoteEngine:
-    """A ContainerEngine that asks the process which has the engine. `open` is the one call it lacks."""
+    """A ContainerEngine that forwards calls to the engine's process. It lacks `open`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer

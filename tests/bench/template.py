@@ -1,11 +1,11 @@
-"""What templates are worth: forks, resets, resumes and claims beside creation from nothing, on real machines.
+"""The gain of templates: forks, resets, resumes and claims, compared with creation from the image, on real machines.
 
     .venv/bin/python -m tests.bench.template --json --plot figures.svg
     .venv/bin/python -m tests.bench.template --image k8s-debian --json kubernetes.json
 
-Through a service of its own, an API and a worker as processes. `bare`: until a command has run on each node by SSH.
-Kubernetes: until ready, and until the API answers, all nodes are Ready, and a new pod runs. Prints every figure beside
-its aim and ends with 1 where one is missed. It removes all that it makes. What is measured, is in template_parts.py.
+With its own service, an API and a worker as processes. `bare`: until a command has run on each node by SSH. Kubernetes:
+until ready, and until the API answers, all nodes are Ready, and a new pod runs. Prints every figure with its target;
+exit code 1 if a target is missed. Removes everything it creates. Not here: the measurements (template_parts.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is measured of templates: each part makes real clusters through a service, and leaves none.
+"""Measurements of templates: each part creates real clusters by a service, and deletes them.
 
-Not here: in which order, and what is made of the figures (template.py).
+Not here: their order, and the use of the figures (template.py).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def template(ground: Ground) -> Figures:
     asked = ground.client.create_template(image=ground.image, workers=ground.workers)
     found = ready_template(ground.client, asked.id, seconds=LIMIT_SECONDS)
     seconds = time.monotonic() - began
-    # What comes next is not measured beside the removal of the fork that has verified it.
+    # Wait for the removal of the verifying fork: the removal must not disturb the next measurement.
     until(
         "its first fork is gone",
         lambda: not ground.client.list(purposes=["verification"]) or None,
@@ -128,7 +128,7 @@ def claim(ground: Ground) -> Figures:
 
 
 def memory(ground: Ground, cluster: Cluster) -> float:
-    """What its machines have of the host's memory, in MiB: proportional, so that shared pages count once."""
+    """The memory of its machines on the host, in MiB: proportional, so that shared pages count once."""
     nodes = [node.memory for node in ground.client.nodes(cluster.id)]
     if not all(nodes):
         raise RuntimeError(f"no telling what memory the machines of {cluster.id} have")
@@ -150,7 +150,7 @@ def _pod(ground: Ground, cluster: Cluster) -> float:
         what = [f"--image={_POD_IMAGE}", "--restart=Never", pull, "--command", "--", "/bin/sh", "-c", ":"]
         run = [*kubectl, "--request-timeout=60s", "run", "bench", *what]
         until("a pod is accepted", lambda: _says(run), seconds=LIMIT_SECONDS)
-        # One watch: every further question would take an emulated API server what the pod needs.
+        # One watch: each further request would take as much of an emulated API server as the pod needs.
         watch = [*kubectl, "get", "pod", "bench", "--watch", "--output=jsonpath={.status.phase}{'\\n'}"]
         _wait_for_line(watch, {"Running", "Succeeded"})
     return time.monotonic() - began
@@ -226,9 +226,9 @@ def _running(ground: Ground, cluster: Cluster) -> float:
 
 
 def _is_there(event: Event) -> bool:
-    """Whether its machine has a network from now on, or soon.
+    """Whether its machine has a network now, or soon.
 
-    A connection that is begun sooner hangs: TCP tries it again after whole seconds only.
+    A connection attempt before that hangs: TCP retries only after whole seconds.
     """
     return (event.type, event.step) == ("step.started", "boot") or event.message == "node01 is loaded"
 
@@ -239,7 +239,7 @@ def _is_going_on(event: Event) -> bool:
 
 @contextmanager
 def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[list[float]]:
-    """What it gives has one figure at the end: when /readyz was answered first. Without Kubernetes none."""
+    """The result ends with the time of the first answer of /readyz; without Kubernetes there is none."""
     found: list[float] = []
     over = threading.Event()
 
@@ -251,7 +251,7 @@ def _api_watched(ground: Ground, cluster: Cluster, began: float) -> Iterator[lis
         now = ground.client.get(cluster.id)
         # A machine that boots is silent for long, one that was loaded only until it runs.
         patience = httpx.Timeout(5, connect=1 if now.template is None else 5)
-        # Unverified: it is only asked whether it answers.
+        # Unverified: only the fact of an answer counts.
         with httpx.Client(verify=False, trust_env=False, timeout=patience) as http:  # noqa: S501
             while not found and not over.is_set():
                 if _answers(http, f"https://{now.endpoints['api']}/readyz"):

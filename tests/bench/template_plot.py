@@ -1,4 +1,4 @@
-"""Figures of tests.bench.template as a picture: an SVG of plain bars, a panel for each run.
+"""Plots figures of tests.bench.template: an SVG of plain bars, a panel for each run.
 
 .venv/bin/python -m tests.bench.template_plot bare.json kubernetes.json >figures.svg
 """
@@ -46,7 +46,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Bars on one scale: label, value, whether it is the slow way."""
+    """Bars on one scale: label, value, whether it is the slow variant."""
 
     title: str
     unit: str
@@ -58,7 +58,7 @@ class _Panel:
 
 
 def plot(reports: Sequence[Report]) -> str:
-    """The SVG's text. Each panel has a scale of its own."""
+    """The SVG's text. Each panel has its own scale."""
     panels = [panel for report in reports for panel in _panels(report)]
     height = sum(panel.height for panel in panels) + _MARGIN
     drawn, top = [], _MARGIN

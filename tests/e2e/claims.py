@@ -1,4 +1,4 @@
-"""Claims of claims.yaml, and the pods that use them. Not here: what a test asserts of them."""
+"""Claims of claims.yaml, and pods with them. Not here: assertions about them."""
 
 from __future__ import annotations
 

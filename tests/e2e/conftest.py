@@ -1,6 +1,6 @@
-"""One template of a Kubernetes cluster for all end-to-end tests: a cold cluster takes minutes to make under emulation.
+"""One template of a Kubernetes cluster for all end-to-end tests: under emulation, a cold boot takes minutes.
 
-Its builder is the cold cluster; every other cluster is a fork. All of them live on a host of the tests' own, because
+The template's builder is the cold cluster; every other cluster is a fork. All of them are on a host for tests, because
 test_recovery.py kills the engine.
 """
 
@@ -84,8 +84,8 @@ def lab(shared_lab: Lab) -> Lab:
 def web(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A Deployment with a pod on each node: node → pod's address.
 
-    Where it is not there yet it is made, and the objects of names.yaml and guarded.yaml with it: five pods that start
-    at once are there sooner than five that start one after the other.
+    Creates a missing Deployment together with the objects of names.yaml and guarded.yaml: five pods that start at once
+    are ready sooner than five that start in turn.
     """
     if "web" in lab.kubectl("get", "deployments", "-o", "name"):
         return lab.web_pods()

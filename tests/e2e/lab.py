@@ -1,4 +1,4 @@
-"""What the end-to-end tests work with: a ready cluster, and an ordinary kubectl."""
+"""The subject of end-to-end tests: a ready cluster, and an ordinary kubectl."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.service import Service, docker
 from tests.support.steps import pack_busybox
 
 PATIENCE_SECONDS: Final = 1200
-"""For a cold cluster of two nodes without KVM. How long it takes is for tests/bench to say."""
+"""For a cold cluster of two nodes without KVM. Not here: its duration (tests/bench)."""
 MANIFESTS: Final = Path(__file__).parent
 NODES: Final = ("node01", "node02")
 NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
 """Published on the host."""
 PROCESSES: Final = ("api", "worker", "worker")
-"""What the service consists of."""
+"""The processes of the service."""
 REQUEST_TIMEOUT: Final = "--request-timeout=60s"
 _UNNAMED: Final = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: name-}\n" * 5
 
@@ -71,13 +71,13 @@ class Lab:
         return self.try_kubectl("apply", "-f", "-", manifests=manifests).returncode == 0
 
     def in_pod_on(self, node: str, command: str) -> str:
-        """What `command` prints in the pod of `web` on `node`."""
+        """The output of `command` in the pod of `web` on `node`."""
         selector = ("-l", "app=web", f"--field-selector=spec.nodeName={node}")
         pod = self.kubectl("get", "pods", *selector, "-o", "jsonpath={.items[0].metadata.name}")
         return self.kubectl("exec", pod, "--", "/bin/sh", "-c", command, timeout=180)
 
     def on_node(self, node: str, command: str) -> str:
-        """What `command` prints on `node`, over SSH."""
+        """The output of `command` on `node`, over SSH."""
         return self.service.on_node(self.cluster.name, node, command, timeout=120)
 
     def container(self, part: str) -> str:
@@ -112,7 +112,7 @@ class Lab:
         return dict(line.split() for line in lines.splitlines())
 
     def fetch(self, node: str, address: str) -> str:
-        """What a web server at `address` says to the pod on `node`."""
+        """The answer of a web server at `address` to the pod on `node`."""
         host, port = address.split(":")
         request = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 60 {host} {port}"
         return self.in_pod_on(node, request).strip().splitlines()[-1]
@@ -148,11 +148,11 @@ def living(service: Service, name: str) -> Iterator[Lab]:
 
 
 def engine_lists(engine: str) -> dict[str, set[str]]:
-    """All there is on the engine: containers, volumes and networks, whoever owns them."""
+    """All objects of the engine: containers, volumes and networks of any owner."""
     return {
         "containers": set(docker("ps", "--all", "--quiet", "--no-trunc", engine=engine).split()),
         "volumes": set(docker("volume", "ls", "--quiet", engine=engine).split()),
-        # By name: an engine that starts again makes its default networks anew.
+        # By name: a restarted engine recreates its default networks.
         "networks": set(docker("network", "ls", "--format", "{{.Name}}", engine=engine).split()),
     }
 
@@ -164,9 +164,9 @@ def assert_forked(lab: Lab, template: Template) -> None:
 
 
 def assert_undisturbed(lab: Lab) -> None:
-    """All nodes are Ready, and the pods of the template are those that run: none was evicted, none made anew.
+    """All nodes are Ready, and the template's pods run: none was evicted or recreated.
 
-    What stood still as it was saved goes on.
+    Processes that were stopped for the save run again.
     """
     nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
     conditions = {

@@ -30,12 +30,12 @@ _ANSWERS: Final = (
 
 
 def look_up(lab: Lab, node: str, questions: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """What the pod of `web` on `node` is answered to each question: type and full name → records, or why none."""
+    """The answers that the pod of `web` on `node` gets: type and full name → records, or the error."""
     return read_answers(lab.in_pod_on(node, script_of(questions)))
 
 
 def script_of(questions: Iterable[tuple[str, str]]) -> str:
-    """A shell script that asks all questions: each exec takes an emulated node a second."""
+    """A shell script with all queries: each exec takes an emulated node a second."""
     return "\n".join(f"echo '@@@'; /bin/busybox nslookup -type={kind} {name} 2>&1 || true" for kind, name in questions)
 
 
@@ -45,7 +45,7 @@ def read_answers(output: str) -> list[set[str]]:
 
 
 def _records(said: str) -> Iterable[str]:
-    # The first two lines name the server. Of NODATA, busybox has nothing to say.
+    # The first two lines name the server. For NODATA, busybox prints nothing.
     server, *lines = said.strip().splitlines()
     assert server.startswith("Server:"), said
     if not "".join(lines[1:]):
@@ -72,7 +72,7 @@ def resolve(lab: Lab, node: str, names: Sequence[str], *, ndots: int) -> Mapping
 
 
 def assert_followed(lab: Lab) -> None:
-    """A new Service has a name soon, and a deleted one has none."""
+    """A new Service soon has a name, a deleted Service has none."""
     question = ("a", f"followed.{HERE}")
 
     def answer(*, gone: bool) -> set[str] | None:

@@ -1,6 +1,6 @@
-"""A template that was saved thirty days ago still serves. The worker of the test is ahead by so much.
+"""A template that was saved thirty days ago still serves; the test's worker has a clock thirty days ahead.
 
-A module of its own: two Kubernetes clusters at once are too much for a small machine that emulates.
+A separate module: two Kubernetes clusters at once are too much for a small machine without KVM.
 """
 
 from __future__ import annotations

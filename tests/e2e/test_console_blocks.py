@@ -1,4 +1,4 @@
-"""README's console blocks do what they say, with real clusters."""
+"""README's console blocks produce the shown output, with real clusters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ URL: Final = "http://127.0.0.1:8700"
 
 @dataclass(frozen=True)
 class Reader:
-    """Somebody who types what README says, in a folder of their own."""
+    """A shell that runs README's commands in a new folder."""
 
     service: Service
     folder: Path

@@ -1,4 +1,4 @@
-"""Names in a cluster, after the Kubernetes DNS specification. Not here: the server's own tests (programs/dns)."""
+"""Names in a cluster, by the Kubernetes DNS specification. Not here: the server's own tests (programs/dns)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kubectl drain` ends although a pod ignores SIGTERM. Not here: how long that takes, which README explains."""
+"""`kubectl drain` ends although a pod ignores SIGTERM. Not here: its duration, which README explains."""
 
 from __future__ import annotations
 

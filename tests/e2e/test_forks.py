@@ -15,7 +15,7 @@ from tests.support.service import Service
 pytestmark = pytest.mark.kubernetes
 
 SOONER = 3.0
-"""At least; how much sooner in fact is for tests/bench/template.py to say."""
+"""A lower bound. Not here: the actual factor (tests/bench/template.py)."""
 
 
 def test_it_is_ready_much_sooner(lab: Lab, template: Template) -> None:
@@ -44,7 +44,7 @@ def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
     service.restart(*PROCESSES)
     with living(service, "twin") as twin:
         assert_forked(twin, template)
-        # The API servers of both went on from the same memory.
+        # Both API servers continued from the same memory.
         assert len(twin.first_names) == len(lab.first_names) == 5
         assert not twin.first_names & lab.first_names
     began = time.monotonic()

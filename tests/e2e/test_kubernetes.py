@@ -1,4 +1,4 @@
-"""What a caller of Dayfly is promised of a Kubernetes cluster, on a fork."""
+"""Features of a Kubernetes cluster, on a fork."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ events.k8s.io/v1 events.k8s.io/v1beta1 extensions/v1beta1 flowcontrol.apiserver.
 networking.k8s.io/v1 networking.k8s.io/v1beta1 node.k8s.io/v1 node.k8s.io/v1beta1 policy/v1beta1
 rbac.authorization.k8s.io/v1 rbac.authorization.k8s.io/v1beta1 scheduling.k8s.io/v1 scheduling.k8s.io/v1beta1
 storage.k8s.io/v1 storage.k8s.io/v1beta1 v1"""
-"""What Kubernetes 1.20 serves by default."""
+"""The API groups that Kubernetes 1.20 serves by default."""
 CRON_JOB = """\
 apiVersion: batch/v1beta1
 kind: CronJob

@@ -1,4 +1,4 @@
-"""What leads into a Kubernetes cluster from the host: images by the names that the host gave them, and a NodePort."""
+"""Access from the host to a Kubernetes cluster: images by the host's names, and a NodePort."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""NetworkPolicies of a cluster are enforced. Not here: what each field means (kubernetes/programs/policies).
+"""NetworkPolicies of a cluster are enforced. Not here: the fields' meaning (kubernetes/programs/policies).
 
-Each refusal takes an emulated client its whole patience: what the program's own tests know of namespaces and blocks is
-seen in a cluster with `--long` alone.
+Each refusal takes an emulated client's whole timeout: the tests of namespaces and blocks, which the program's own tests
+cover, run with `--long` only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Guarded:
         self._await(clients, "is refused", reached=False)
 
     def _await(self, clients: tuple[str, ...], what: str, *, reached: bool) -> None:
-        """Until it is so for each of them. All ask at once, because a refusal is nothing but waiting."""
+        """Wait until each of them has that result. All run at once, because a refusal is only a timeout."""
 
         def look(client: str) -> None:
             until(f"{client} {what}", lambda: self.reaches(client) is reached or None, seconds=ENFORCED_SECONDS)
@@ -77,7 +77,7 @@ class Guarded:
 
 @pytest.fixture
 def guarded(lab: Lab, web: dict[str, str]) -> Iterator[Guarded]:
-    """The objects of guarded.yaml; its policy, made again after each test, is the only one."""
+    """The objects of guarded.yaml; its policy, recreated after each test, is the only one."""
     assert set(web) == set(NODES)
     lab.kubectl("apply", "-f", str(MANIFESTS / "guarded.yaml"))
     ready = ("--for=condition=Ready", "pod/server", "pod/friend", "--timeout=300s")

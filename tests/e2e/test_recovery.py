@@ -1,7 +1,7 @@
-"""A Kubernetes cluster whose engine is killed comes back, with what ran in it and what its volumes held.
+"""A Kubernetes cluster recovers after a kill of its engine, with its workloads and its volumes' content.
 
-With `--long`: its nodes boot again, some five minutes on emulated processors. In each run, clusters without
-Kubernetes do (tests/integration/test_engine_restarts.py).
+Only with `--long`: its nodes boot again, some five minutes under emulation. tests/integration/test_engine_restarts.py
+tests clusters without Kubernetes in each run.
 """
 
 from __future__ import annotations

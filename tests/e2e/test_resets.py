@@ -1,4 +1,4 @@
-"""A Kubernetes cluster is pristine after each reset, whatever was done to it."""
+"""A Kubernetes cluster is pristine after each reset, after any change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
         assert "junk" not in found
         looks.add(found)
         assert_undisturbed(lab)
-        # All go on from the same memory, that of the API server included.
+        # All clusters continue from the same memory, the API server's included.
         again = lab.generated_names()
         assert not names & again
         names |= again

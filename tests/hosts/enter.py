@@ -1,4 +1,4 @@
-"""Runs a command on a fresh host of another Debian, in a fresh clone of what is committed here. For a person.
+"""Runs a command on a new host of another Debian, in a new clone of the committed state. For developers.
 
 python -m tests.hosts.enter debian13-bare -- deploy/quickstart.sh
 """
@@ -19,7 +19,7 @@ from tests.hosts.roots import REPO, host_folders
 async def enter(name: str, command: list[str], *, keep_cache: Path | None) -> int:
     """Run `command` on a host of that kind to its end; its exit code. `keep_cache` becomes the host's ~/.cache."""
     async with host_folders(KINDS[name]) as (root, scratch):
-        # Into what becomes the host's changes: git refuses a path that leads through another root.
+        # Copy into the host's changes: git refuses a path through another root.
         clone = ["git", "clone", "--quiet", str(REPO), str(scratch / "upper/root/dayfly")]
         await asyncio.to_thread(subprocess.run, clone, check=True)
         with namespaced_host(KINDS[name], root, scratch, log=scratch / "host.log", cache=keep_cache) as host:

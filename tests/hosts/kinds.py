@@ -1,4 +1,4 @@
-"""The hosts that Dayfly is tried on: a suite of Debian, an engine, and how the engine is set up."""
+"""The tested hosts: a suite of Debian, an engine, and the engine's setup."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ KINDS: Final[Mapping[str, HostKind]] = {
     )
 }
 SHORT: Final = "debian13-docker"
-"""The one that every run of the suite tries; the others take `--long`."""
+"""The kind that every run of the suite tests; the others need `--long`."""

@@ -1,7 +1,7 @@
-"""A host of another Debian on this machine: namespaces, a root file system and a container engine of its own.
+"""A host of another Debian on this machine: namespaces, a root file system, and its own container engine.
 
-Everything of it is gone when it is closed: processes with the process namespace, mounts with the mount namespace, the
-link with the network namespace. Not here: which hosts are tried (kinds.py), and what runs on them (test_engines.py).
+Closing it removes everything: processes with the process namespace, mounts with the mount namespace, the link with the
+network namespace. Not here: the tested hosts (kinds.py), and the tests on them (test_engines.py).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class NamespacedHost:
         return [*enter, "env", "-i", *(f"{name}={value}" for name, value in variables.items()), *argv]
 
     def run(self, *argv: str, timeout: float, **environment: str) -> str:
-        """What `argv` prints on the host. Raises RuntimeError with both streams where it fails."""
+        """The output of `argv` on the host. Raises RuntimeError with both streams on a failure."""
         done = subprocess.run(
             self.command(*argv, **environment), capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -106,10 +106,10 @@ class NamespacedHost:
 def namespaced_host(
     kind: HostKind, root: Path, scratch: Path, *, log: Path, cache: Path | None = None
 ) -> Iterator[NamespacedHost]:
-    """A host whose root file system begins as `root`, which stays as it is; changes go to `scratch`, an empty folder.
+    """A host whose root file system is `root`, which does not change; `scratch`, an empty folder, gets the changes.
 
-    The engine of `kind` runs on it, if `kind` has one. `log` takes what the host's own processes say. `cache`, a folder
-    of this machine, is root's ~/.cache there, and stays.
+    The engine of `kind` runs on it, if `kind` has an engine. `log` gets the output of the host's processes. `cache`, a
+    folder of this machine, is root's ~/.cache there, and is kept.
     Raises RuntimeError with the last lines of the log.
     """
     name = f"dfhost{secrets.token_hex(3)}"
@@ -147,7 +147,7 @@ def _first_process(unshare: int) -> int:
 
 @contextmanager
 def _linked(host: NamespacedHost, name: str) -> Iterator[None]:
-    """A link of its own to this machine, which hands on what it sends to registries."""
+    """A link to this machine, which forwards packets to registries."""
     subnet = _free_subnet()
     outer, inner = f"{subnet}.1", f"{subnet}.2"
     masquerade = ("-t", "nat", "POSTROUTING", "-s", f"{subnet}.0/30", "-j", "MASQUERADE")
@@ -165,7 +165,7 @@ def _linked(host: NamespacedHost, name: str) -> Iterator[None]:
             _run("nsenter", "--target", str(host.pid), "--net", "ip", *argv)
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for _, table, chain, *rule in (masquerade, *forward):
-            # In front: an engine on this machine drops what it does not know.
+            # First in the chain: an engine on this machine drops unknown packets.
             _run("iptables", "--wait", "-t", table, "-I", chain, *rule)
             stack.callback(_run, "iptables", "--wait", "-t", table, "-D", chain, *rule)
         yield
@@ -179,7 +179,7 @@ def _free_subnet() -> str:
 
 
 def _configure(host: NamespacedHost) -> None:
-    """What a person would have set up: names, certificates of this machine's registries, the engine's settings."""
+    """Write an administrator's files: names, certificates of this machine's registries, the engine's settings."""
     etc = host.files / "etc"
     (etc / "resolv.conf").unlink(missing_ok=True)
     shutil.copyfile("/etc/resolv.conf", etc / "resolv.conf")
@@ -223,7 +223,7 @@ def _wait_for_engine(host: NamespacedHost, process: subprocess.Popen[bytes], log
 
 
 def _accepts(path: Path) -> bool:
-    """Whether somebody listens; httpx would leave a socket open where nobody does."""
+    """Whether the address has a listener; without a listener, httpx would leave a socket open."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

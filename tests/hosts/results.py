@@ -1,6 +1,6 @@
-"""What ran on which host: results.json beside this file, and the README's table that is made of it.
+"""The results of each host: results.json beside this file, and the README's table.
 
-python -m tests.hosts.results      take what the last runs of the stage recorded into results.json and the README
+python -m tests.hosts.results      copies the results of the stage's last runs to results.json and the README
 """
 
 from __future__ import annotations

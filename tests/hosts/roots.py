@@ -1,4 +1,4 @@
-"""Root file systems of the tried hosts and Dayfly on them, made once and cached by content. Not here: running them."""
+"""Root file systems of the tested hosts with Dayfly, built once and cached by content. Not here: running them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.hosts.kinds import HostKind
 
 REPO: Final = Path(__file__).parents[2]
 SOURCES: Final = ("pyproject.toml", "README.md", "LICENSE", "service", "migrations", "provisioning")
-"""What Dayfly is installed from."""
+"""The sources of Dayfly's installation."""
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def host_folders(kind: HostKind) -> AsyncIterator[tuple[Path, Path]]:
 
 
 def copy_sources(target: Path) -> None:
-    """What Dayfly is installed from, as it is in this checkout now; nothing that git ignores."""
+    """The sources of Dayfly in this checkout, without files that git ignores."""
     target.mkdir(parents=True)
     listed = subprocess.run(
         ["git", "-C", REPO, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *SOURCES],

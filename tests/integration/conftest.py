@@ -12,7 +12,7 @@ from tests.support.service import Service, running_service
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all tests that do not need one of their own."""
+    """The service that tests share unless they need their own."""
     with running_service(tmp_path_factory.mktemp("service")) as service:
         yield service
 

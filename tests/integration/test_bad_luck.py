@@ -1,4 +1,4 @@
-"""What goes wrong in the world ends in a named state with its evidence: never in a traceback or a wait for ever."""
+"""Faults of the environment end in a named state with evidence: no traceback, no endless wait."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_qemu_that_exits_at_once(impatient: Service) -> None:
 def test_guests_that_never_answer(tmp_path: Path) -> None:
     with (
         running_service(tmp_path, boot_limit_seconds="20", step_attempts="1") as service,
-        # The initrd of the first asks for its address; the second has none.
+        # The first image's initrd requests an address; the second image has no initrd program.
         variant("dayfly/bare:latest", kernel_arguments=["systemd.mask=ssh.service"]) as silent,
         variant("dayfly/bare:latest", kernel_arguments=["rdinit=/bin/none"]) as dead,
         ThreadPoolExecutor() as both,

@@ -1,4 +1,4 @@
-"""Bakes on a real host and a real engine: what they leave, interrupted or out of space, and what an image holds."""
+"""Bakes on a real host and a real engine: images, and leftovers of interrupted bakes and full disks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def images() -> AsyncIterator[DockerImages]:
 
 
 class Bake:
-    """One bake in a cache of its own, with everything it reported."""
+    """A bake with its own cache, and all its reports."""
 
     def __init__(self, images: DockerImages, recipe: tuple[str, Path], cache: Path) -> None:
         self.images, self.cache = images, cache
@@ -189,7 +189,7 @@ def test_an_image_goes_through_a_clusters_own_registry(client: Client) -> None:
         with variant("dayfly/bare:latest", recipe=name, digest=secrets.token_hex(32)) as reference:
             pushed = docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
             image_command("push", reference, target)
-        # The variant is gone from the engine, its names with it: what comes now comes from the registry.
+        # The engine no longer has the variant and its names: the next pull comes from the registry.
         assert name not in docker("images", "--format", "{{.Repository}}:{{.Tag}}")
         image_command("pull", target)
         try:

@@ -1,4 +1,4 @@
-"""Bakes of a user who is not root: in a container of the engine, from a base that somebody imported."""
+"""Bakes by an ordinary user: in a container of the engine, from an imported base."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHAT = RootFileSystem(suite="bookworm", packages=("debian-archive-keyring",))
 
 @pytest.fixture(scope="module")
 def clean() -> Iterator[None]:
-    """What bakes in containers keep for the next one goes, unless it was there before."""
+    """Remove the images that bakes in containers keep for the next bake, except older ones."""
     images, volumes = baker_images(), docker("volume", "ls", "--quiet").split()
     yield
     for reference in baker_images() - images:
@@ -55,7 +55,7 @@ def baker_images() -> set[str]:
 
 @pytest.fixture
 async def base(clean: None, tmp_path: Path) -> str:
-    """A Debian as somebody imports one, without apt sources of its own; its root file system is cached."""
+    """An imported Debian without apt sources; its root file system is cached."""
 
     async def make(folder: Path) -> None:
         await make_rootfs(WHAT, folder / "rootfs.tar")
@@ -150,7 +150,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User, long: bool) -
     made = docker("image", "inspect", "--format", "{{.Id}}", f"dayfly/{user.recipe}:latest").strip()
     assert made in done.stdout
     user.assert_nothing_half_made()
-    # What is there is found without a container.
+    # An image on the engine is found without a container.
     again = user.bake(300)
     assert again.returncode == 0, again.stderr
     assert made in again.stdout
@@ -160,7 +160,7 @@ def test_a_user_bakes_and_the_second_bake_finds_it_all(user: User, long: bool) -
 
 
 def assert_cached(user: User) -> None:
-    """What is cached, but not on the engine, is found in a container."""
+    """A cached image that the engine lacks is found in a container."""
     remove_images(user.recipe)
     cached = user.bake()
     assert cached.returncode == 0, cached.stderr

@@ -1,4 +1,4 @@
-"""Clusters of plain virtual machines: made, used side by side, and gone without a trace."""
+"""Clusters of plain virtual machines: created, used side by side, and deleted completely."""
 
 from __future__ import annotations
 

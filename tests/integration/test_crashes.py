@@ -1,8 +1,8 @@
-"""Workers are SIGKILLed at the steps of a cluster's life, each time another one goes on; and a service is, on SQLite.
+"""Workers are SIGKILLed at the steps of a cluster's life, and another continues; on SQLite, the service is.
 
-Real machines, real processes, PostgreSQL. At how many more moments a kill leaves no trace is for the matrix on fakes
-(tests/scenarios/matrix), which kills before, within and after every call; here it is shown that an engine, machines
-and a database behave as the fakes do: mostly within a request or a command. `--long`: at all moments there are.
+Real machines, real processes, PostgreSQL. The matrix on fakes (tests/scenarios/matrix) kills before, within and after
+every call; these tests show that an engine, machines and a database behave as the fakes do, mostly within a request or
+a command. `--long`: at all points.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 LEASE_SECONDS = "2"
 KILL_SECONDS = 120
-"""For one kill: the lease of the last worker, and at most a whole boot."""
+"""The time limit after a kill: the last worker's lease, and at most a whole boot."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Life:
     deletion: tuple[str, ...]
 
 
-# Each point must still lie ahead after the deaths at those before it: what was begun is finished behind the dead.
+# Each point must still be ahead after the earlier deaths: requests that were sent complete after a death.
 ALL_STEPS: Final = Life(
     nodes=2,
     creation=(
@@ -95,7 +95,7 @@ ALL_REQUESTS: Final = Life(
         "delete:net:within",
     ),
 )
-# The registry's container is made beside the machine's: which of their requests come first is nobody's to say.
+# The registry's container is created concurrently with the machine's: the order of their requests is not fixed.
 ALL_REQUESTS_OF_THE_REGISTRY: Final = Life(
     nodes=1,
     creation=("create:registry:before", "create:registry:after", "start:registry:after"),
@@ -287,7 +287,7 @@ def test_a_service_on_sqlite_that_is_killed_goes_on_after_its_start(tmp_path: Pa
 
 
 def over_the_dead(service: Service, wait: Callable[[], T]) -> T:
-    """What `wait` gives, while a worker that nobody kills works."""
+    """The result of `wait`, while a further worker runs that is not killed."""
     last = service.start("worker")
     try:
         return wait()
@@ -307,13 +307,13 @@ def running(service: Service, cluster_id: str) -> list[str]:
 
 
 def die_at(service: Service, cluster_id: str | None, points: Sequence[str]) -> None:
-    """Workers one after the other, each dead at its point, with the cluster in hand if one is named."""
+    """Workers in turn, each killed at its point, with the cluster that it holds if one is named."""
     following = waiting_worker(service, points[0])
     for index, point in enumerate(points):
         worker = following
         begin(worker)
         if index + 1 < len(points):
-            # Made while this one works: the time that a process needs to start is not what is tested.
+            # Start the next process while this one works: its start is not part of the test.
             following = waiting_worker(service, points[index + 1])
         try:
             code = worker.wait(KILL_SECONDS)

@@ -1,6 +1,7 @@
-"""A database server that is killed while clusters are being made: none is lost, none is made twice.
+"""A database server is killed while clusters are created: none is lost, none is created twice.
 
-Real processes (an API, two workers) on a real PostgreSQL; their engine is a fake, so that twenty can be made at once.
+Real processes (an API, two workers) on a real PostgreSQL with a fake engine, so that twenty clusters can be created at
+once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CLUSTERS = 20
 KILLED_AFTER = 6
 AWAY_SECONDS = 1.0
 LEASE_SECONDS = "3"
-"""What it costs: a worker cannot give its leases back while the database is away."""
+"""The delay: a worker cannot release its leases without the database."""
 GIVE_UP_SECONDS = 60.0
 
 
@@ -56,7 +57,7 @@ def test_a_database_is_killed_while_twenty_clusters_are_made(tmp_path: Path) -> 
 
 
 def create(service: Fleet, number: int, accepted: threading.Semaphore) -> str:
-    """The id of one cluster, asked for as a caller does who wants exactly one: until told yes, with one key."""
+    """Request one cluster with one key, repeatedly until an answer; the cluster's id."""
     deadline = time.monotonic() + GIVE_UP_SECONDS
     with Client(f"http://127.0.0.1:{service.port}") as client:
         while True:

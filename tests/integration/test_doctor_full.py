@@ -1,4 +1,4 @@
-"""`dayfly doctor --full` where a promise is broken, and interrupted. Not here: where all holds (tests/hosts)."""
+"""`dayfly doctor --full` with a broken feature, and interrupted. Not here: a full success (tests/hosts)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = [
 
 @contextmanager
 def started(folder: Path, instance: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """An examination, which is told to end where the test does not see its end."""
+    """An examination as a process, which gets SIGTERM if the test does not await its end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dayfly.cli.main", "doctor", "--full", "--json", *arguments],
         env={**os.environ, "DAYFLY_STATE_DIR": str(folder), "DAYFLY_INSTANCE": instance},
@@ -62,7 +62,7 @@ def verdicts(report: dict[str, Any]) -> dict[str, str]:
 
 
 def present(instance: str) -> set[str]:
-    """What the engine has of examinations made for `instance`, by label."""
+    """The engine's objects of examinations of `instance`, by label."""
     form = '{{.Label "dayfly.instance"}}'
     listed = [docker(*argv, "--format", form) for argv in (("ps", "-a"), ("volume", "ls"), ("network", "ls"))]
     return {name for name in "\n".join(listed).split() if name.startswith(f"{instance}.doctor-")}

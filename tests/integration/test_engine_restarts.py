@@ -1,6 +1,6 @@
-"""An engine that is killed, and a host whose plug is pulled: clusters come back with their disks where they were.
+"""An engine is killed, or its host loses power: clusters return with their disks, at their ports.
 
-All on a host of the tests' own (tests/support/host.py).
+All on a host for tests (tests/support/host.py).
 """
 
 from __future__ import annotations
@@ -149,10 +149,11 @@ def until(client: Client, cluster: Cluster, wanted: Callable[[Event], bool]) -> 
 
 
 def until_all_is_started(client: Client, cluster: Cluster) -> None:
-    """Until its last container runs.
+    """Wait until its last container runs.
 
-    What an engine was starting as it was killed, and is then told to remove, it forgets, but does not end. The network
-    namespace stays, with an address that the engine gives away again: one of the two that have it cannot be reached.
+    A container that the engine was starting when it was killed, and must remove after its restart, is forgotten but not
+    ended. The container's network namespace keeps its address, which the engine gives to another container: one of the
+    two cannot be reached.
     """
     started = {("step.progress", "boot"), ("step.done", "registry")}
     seen: set[tuple[str, str | None]] = set()

@@ -1,4 +1,4 @@
-"""Machines that end by themselves are started again, a bounded number of times; containers taken away are named."""
+"""Machines that exit are restarted, a bounded number of times; removed containers are named."""
 
 from __future__ import annotations
 

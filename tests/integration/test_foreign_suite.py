@@ -1,6 +1,6 @@
-"""A root file system of a Debian suite that the machine's apt sources do not have, from the machine's own mirror.
+"""A root file system of a Debian suite that the machine's apt sources lack, from the machine's mirror.
 
-apt is given a configuration of its own, so that Debian 12 and Debian 13 both have one suite and lack the other.
+apt gets its own configuration, so that Debian 12 and Debian 13 both have one suite and lack the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUITES: Final = ("bookworm", "trixie")
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """apt fetches as a user of its own, who may not enter the folders of pytest."""
+    """apt fetches as its own user, which cannot read pytest's folders."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -114,7 +114,7 @@ async def test_a_mirror_that_nobody_listens_at_is_said_to_be_out_of_reach(own: O
 async def test_without_any_debian_mmdebstraps_own_sources_serve(
     own: OwnApt, mirror: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they are is asked of mmdebstrap itself; whether they can be reached from here does not matter."""
+    """mmdebstrap prints its default mirrors; the test does not need to reach them."""
     own.has()
     assert await machine_entries() == ()
     entries = await default_entries(SUITES[0])

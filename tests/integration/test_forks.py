@@ -1,4 +1,4 @@
-"""Clusters that start from saved machines, on real ones: forks, resets, checkpoints, hibernation, pools."""
+"""Clusters from saved machines, on real machines: forks, resets, checkpoints, hibernation, pools."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_five_forks_at_once_are_five_clusters(client: Client, template: Template
 
 
 def assert_strangers(client: Client, forks: Sequence[Cluster]) -> None:
-    """What is written in one is not seen in another; and who may enter one is refused by another."""
+    """A file in one fork does not appear in another, and one fork's key does not open another."""
     on_guest(client, forks[0].id, "echo mark >/root/mark")
     assert on_guest(client, forks[1].id, "ls /root") == ""
     mine, theirs = client.ssh(forks[0].id), client.ssh(forks[1].id)
@@ -158,7 +158,7 @@ def test_a_published_port_leads_to_its_node_from_nothing_and_in_a_fork(
 
 
 def served(client: Client, cluster: Cluster, text: str) -> str:
-    """What the host reads at the published port of a web server on the node that serves `text`."""
+    """The host's answer from the published port of a web server that serves `text` on the node."""
     serve = "/bin/busybox httpd -p 8080 -h /srv/www </dev/null >/dev/null 2>&1"
     on_guest(client, cluster.id, f"mkdir -p /srv/www; echo {text} >/srv/www/index.html; {serve}")
     answer = httpx.get(f"http://{cluster.endpoints['ports/web']}/index.html", trust_env=False, timeout=30)
@@ -261,7 +261,7 @@ def machine_processes(cluster_id: str) -> list[tuple[int, int]]:
 
 
 def machine_ticks(cluster_id: str) -> list[int]:
-    """What its machines' processes have had of the processors, in the kernel's ticks."""
+    """The CPU time of its machines' processes, in the kernel's ticks."""
     return [int(fields[11]) + int(fields[12]) for _, fields in machine_stats(cluster_id)]
 
 

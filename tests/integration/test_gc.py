@@ -1,4 +1,4 @@
-"""What nobody owns any more is removed, exactly that, and never anything of somebody else: on a real engine."""
+"""Garbage collection on a real engine removes exactly the orphans, and no foreign object."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def things(service: Service) -> Iterator[Things]:
 
 @pytest.fixture
 def decoys(things: Things, service: Service) -> set[str]:
-    """What looks like ours and is not."""
+    """Decoys: objects that resemble Dayfly's and belong to others."""
     mine = service.instance
     return (
         things.one_of_each("dayfly-0123456789ab-node01")
@@ -117,7 +117,7 @@ async def a_cluster(service: Service, phase: Phase) -> str:
 
 
 async def a_template(service: Service, *, retired: bool) -> str:
-    """The id of a template on record: one that is being built, or one that is retired."""
+    """The id of a recorded template: one that is being built, or one that is retired."""
     store = await Store.open(service.environment["DAYFLY_DATABASE_URL"])
     try:
         template, _ = await store.templates.create(make_spec(), "default", f"retired={retired}")

@@ -1,4 +1,4 @@
-"""The lab stack as an operator runs it: docker-compose.yml, the images of deploy/docker, a cluster made through it."""
+"""The lab stack as an operator runs it: docker-compose.yml, the images of deploy/docker, and a cluster."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_cluster_is_made_through_it_outlives_its_restart_and_is_gone(stack: La
 
 
 def hostname(stack: LabStack) -> str:
-    """What the first node of the cluster `lab` calls itself, over SSH."""
+    """The host name of the first node of the cluster `lab`, over SSH."""
     done = subprocess.run(
         [sys.executable, "-m", "dayfly.cli.main", "cluster", "ssh", "lab", "node01", "--", "hostname"],
         env={**stack.environment, "DAYFLY_URL": stack.url},

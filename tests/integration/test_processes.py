@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database: an API and workers, of which any may be told to stop, or die."""
+"""Several processes on one PostgreSQL database: an API and workers, any of which may stop or die."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Onlooker:
     store: Store
 
     async def holder(self, workers: list[Process]) -> tuple[Process, datetime]:
-        """Who has it, and the end of its lease."""
+        """The holder of the lease, and its end."""
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while (lease := await self._lease()) is None:
             assert time.monotonic() < deadline
@@ -99,9 +99,9 @@ class Onlooker:
         return holder, lease.lease_expires_at
 
     async def next_holder(self, before: Process, end: datetime, workers: list[Process]) -> tuple[Process, float]:
-        """Who has it after `before`, and how many seconds before the end of the lease of `before` it was taken.
+        """The next holder of the lease after `before`, and how many seconds before the end of that lease it claimed.
 
-        By the database's times; `end` is a lease of `before`, which may be renewed.
+        By the database's clock; `end` is the end of `before`'s lease, which may be renewed.
         """
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while True:

@@ -1,4 +1,4 @@
-"""The systemd unit, run by a real systemd: it starts the service, locked up as it says, and ends it in order."""
+"""The systemd unit under a real systemd: it starts the service in its sandbox, and stops it in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def host(image: str) -> Iterator[SystemdHost]:
 
 def test_the_service_runs_as_the_unit_says_and_ends_in_order(host: SystemdHost) -> None:
     assert host.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT.name}") == ""
-    # An instance of its own: it talks to the real engine, and what is no cluster of its own it must not touch.
+    # Its own instance: on the real engine, the service must not touch foreign objects.
     settings = f"DAYFLY_LISTEN_PORT=8711\\nDAYFLY_INSTANCE={host.container}\\n"
     host.run("sh", "-c", f"mkdir /etc/dayfly && printf '{settings}' > /etc/dayfly/dayfly.env")
 
@@ -53,7 +53,7 @@ def test_the_service_runs_as_the_unit_says_and_ends_in_order(host: SystemdHost) 
 
 
 def _answer(host: SystemdHost) -> str:
-    """What /readyz says, once it answers."""
+    """The answer of /readyz, once there is one."""
     deadline = time.monotonic() + 60
     while True:
         try:

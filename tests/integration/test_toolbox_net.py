@@ -1,4 +1,4 @@
-"""The net container's program: what it tells the host's side of its network."""
+"""The net container's program: its packets to the host."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BARE = "dayfly/bare:latest"
 ETHERTYPE_ARP = 0x0806
 REQUEST = (1).to_bytes(2)
 SEVERAL = 20
-# What a cluster's own has: with more, the program could do here what it cannot do there.
+# The capabilities of a cluster's container: with more, the test could pass where a cluster fails.
 NET = compute_topology("c1", make_spec(workers=1), instance="test", accelerator="tcg", publication=Publication()).net
 
 
 @pytest.fixture
 def network() -> Iterator[str]:
-    """The name of an empty one, and of its device: only what a test starts there is heard there."""
+    """The name of a new network, and of its device: only packets of the test arrive there."""
     name = f"dayfly-{secrets.token_hex(4)}"  # no device's name may be longer
     docker("network", "create", "--opt", f"com.docker.network.bridge.name={name}", name)
     yield name
@@ -69,7 +69,7 @@ def test_a_network_without_a_gateway_is_none_of_its_troubles() -> None:
 
 
 def test_its_dnsmasq_takes_no_inotify_instance(network: str) -> None:
-    """All containers of a host share 128 of them. dnsmasq takes one for its resolv.conf, if it has one."""
+    """All containers of a host share 128 inotify instances. dnsmasq takes one if it has a resolv.conf."""
     with started(network, ["dnsmasq", "--keep-in-foreground", "--user=root"]) as name:
         serving = until("dnsmasq serves", lambda: dnsmasq_of(name), seconds=20)
         assert "anon_inode:inotify" not in open_files(serving)
@@ -86,7 +86,7 @@ def dnsmasq_of(container: str, besides: int = 0) -> int | None:
 
 
 def open_files(pid: int) -> list[str]:
-    """What the descriptors of a process lead to."""
+    """The targets of a process's file descriptors."""
     return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 

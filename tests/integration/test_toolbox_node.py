@@ -1,4 +1,4 @@
-"""The node container's program: what becomes of the overlay before it is the command of its start file."""
+"""The node container's program: the overlay before QEMU starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONSOLE = "/disks/console.log"
 
 @dataclass
 class Node:
-    """A folder as /disks, in a container per start; it stands in for the tap with a device that is always there."""
+    """A folder as /disks, with a new container for each start; an existing device replaces the tap."""
 
     folder: Path
     tap: str = "lo"
@@ -74,7 +74,7 @@ def test_without_a_start_file_its_environment_says_how(node: Node) -> None:
     said = node.run("--env", f"{name}={value}")
     assert (said.returncode, said.stdout) == (0, "a  b|$HOME|\\n|'|\"|"), said.stderr
     assert node.image(OVERLAY)["backing-filename"] == BASE
-    # A file is of a later start than what its container was made with.
+    # A start file is newer than the variable, which the container got at its creation.
     (node.folder / "start").write_bytes(qemu_cmdline.start_file(qemu_cmdline.Start("keep", ("echo", "later"))))
     assert node.run("--env", f"{name}={value}").stdout == "later\n"
 

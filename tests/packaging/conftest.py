@@ -1,4 +1,4 @@
-"""One wheel, built as a release would be, and environments that hold nothing but it."""
+"""A wheel, built as for a release, and environments with that wheel only."""
 
 from __future__ import annotations
 

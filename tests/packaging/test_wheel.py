@@ -1,4 +1,4 @@
-"""What somebody gets who installs the wheel, and has no checkout."""
+"""The installed wheel, without a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store of one's own, and a claim on a cluster in it."""
+"""A new store, and a claim on a cluster in it."""
 
 from __future__ import annotations
 

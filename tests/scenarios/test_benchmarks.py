@@ -1,4 +1,4 @@
-"""The benchmark of scale runs to its end, with few of everything. Its figures are for a quiet machine."""
+"""The benchmark of scale runs to its end with small numbers. Not here: its figures, which need a quiet machine."""
 
 from __future__ import annotations
 

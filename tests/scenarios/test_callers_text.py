@@ -1,4 +1,4 @@
-"""What an engine that fails a cluster wrote is in no answer of the API about that cluster."""
+"""No answer of the API about a failed cluster contains text of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a caller's own saved states, made while the cluster stands still for a moment, to be reset to."""
+"""Checkpoints: saved states for resets, made while the cluster is paused for a moment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def ready(world: World) -> Cluster:
 
 
 async def settled(world: World, cluster: Cluster) -> list[tuple[str, CheckpointPhase]]:
-    """The cluster's checkpoints, once none is being made or removed and nothing stands still."""
+    """The cluster's checkpoints, once none is being created or deleted and no machine is paused."""
     async with asyncio.timeout(GIVE_UP_SECONDS):
         with world.store.watch(cluster.id) as watch:
             while await world.store.checkpoints.due(cluster.id) or (await world.store.clusters.get(cluster.id)).paused:

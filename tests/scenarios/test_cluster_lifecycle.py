@@ -1,4 +1,4 @@
-"""Lives of clusters, from the request to the end, with what can happen in between."""
+"""Lifecycles of clusters, from the request to the end, with faults in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code that a failed cluster can have is reached here, with its evidence; a new one must be reached, too."""
+"""Every code of a failed cluster is produced here, with its evidence; a new code needs a test."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ TRIGGERS: dict[str, Callable[[World], object]] = {
     "node_not_ready": lambda world: world.kube.not_ready("node02"),
     "not_usable": no_pod_runs,
 }
-"""What makes a new cluster fail so."""
+"""The causes of a new cluster's failures."""
 
 AFTERWARDS: dict[str, Callable[[FakeEngine, str], None]] = {
     "container_removed": lambda engine, cluster_id: engine.remove_by_hand(f"dayfly-{cluster_id}-node01"),
     "engine_restarted": lambda engine, _: engine.restart_engine(),
     "expired": lambda engine, _: None,
 }
-"""What makes a ready cluster fail so: one that is not to be restarted, expires at once, and is held."""
+"""The causes of a ready cluster's failures, for a held cluster that must not restart and expires at once."""
 
 
 @pytest.fixture

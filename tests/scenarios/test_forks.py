@@ -1,4 +1,4 @@
-"""Clusters that are forks of a template: what they share with it, what is their own, and what happens if it fails."""
+"""Forks of a template: shared state, own state, and failures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         assert (container.quiesced, saved.quiesced) == (False, True)  # type: ignore[attr-defined]
         assert (container.identity, container.clock) == (await world.host_key(fork), world.clock)
     assert (fork.template_id, fork.origin, fork.not_forked) == (template.id, None, None)
-    # Its kubelets stood still until their next report was due.
+    # Its kubelets were stopped until their next report was due.
     assert 11.0 in world.clock.slept
     assert await steps_of(world, fork) == {
         *[

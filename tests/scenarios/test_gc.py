@@ -1,4 +1,4 @@
-"""Garbage collection removes exactly what nobody owns: decoys of every kind stay untouched."""
+"""Garbage collection removes exactly the orphans: decoys of every kind stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hibernation: by request, by idleness, at expiry under a hold. What wakes up goes on where it was, or says why not."""
+"""Hibernation: by request, by idleness, at expiry under a hold. A resumed cluster continues, or states why not."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ async def test_what_cannot_hibernate_at_its_end_is_kept_stopped(world: World) ->
 
 
 class Traffic:
-    """What the network's container counts."""
+    """The packet count of the net container."""
 
     def __init__(self, world: World) -> None:
         self.packets = 12

@@ -1,4 +1,4 @@
-"""Clusters whose pass meets an engine that is away: requeued with back-off, woken when it answers, told of once."""
+"""Passes during an engine outage: requeued with back-off, woken by its answer, one event an outage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines that stand still: a pool's members until somebody gets one, and what an interrupted save left behind."""
+"""Paused machines: pool members until a claim, and machines of an interrupted save."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def member(world: World, spec: ClusterSpec = SPEC) -> tuple[Pool, Cluster]
 
 
 async def goes_on(world: World, cluster: Cluster) -> Cluster:
-    """The cluster, once nothing of it stands still."""
+    """The cluster, once no machine of it is paused."""
     now = await world.until_so(cluster, lambda now: now.phase is Phase.READY and not now.paused)
     for name in NODES:
         found = world.node(cluster, name)
@@ -84,7 +84,7 @@ async def test_whoever_gets_one_has_other_keys_than_those_it_waited_with(world: 
 
 
 async def test_what_it_reported_before_the_claim_is_not_believed(world: World) -> None:
-    """Its kubelets were well when it was paused; one is silent since."""
+    """Its kubelets were healthy when it was paused; one does not answer since."""
     spec = make_spec(workers=1, kubernetes=True)
     async with world.working():
         await member(world, spec)
@@ -146,7 +146,7 @@ def names_of(cluster: Cluster) -> list[str]:
 
 
 async def until_late(world: World, cluster: Cluster) -> None:
-    """Until it is told that a clock cannot be set, and somebody is to look again soon."""
+    """Run until an event reports that a clock cannot be set, and a check is due soon."""
     await world.until_event(cluster, lambda event: (event.type, event.code) == ("cluster.resumed", "ssh_timeout"))
     async with asyncio.timeout(GIVE_UP_SECONDS):
         while not 0 < (await world.store.leases.seconds_until_due() or 0) <= 5:  # noqa: ASYNC110 - nothing tells of a lease

@@ -1,4 +1,4 @@
-"""A run of a plan, with scripted steps: order, attempts, back-off, and what is recorded."""
+"""A run of a plan, with scripted steps: order, attempts, back-off, and records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools are filled, refilled, renewed and shrunk, whoever else looks after them at the same time."""
+"""Pools are filled, refilled, renewed and shrunk, also by several controllers at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def fill(company: Company, **settings: object) -> None:
 
 
 async def why(company: Company, name: str = "ci") -> PoolCondition | None:
-    """What the pool is told to wait for."""
+    """The pool's condition."""
     return (await company.store.pools.get(name)).condition
 
 
@@ -170,7 +170,7 @@ async def test_old_members_are_replaced_one_by_one(company: Company) -> None:
     await curator.look()
     leaving = Counter(member.desired for member in await company.store.pools.members(pool.id))
     assert leaving[Desired.ABSENT] == 1, "the others wait on"
-    company.clock.ahead = timedelta(minutes=59)  # what is made now is young
+    company.clock.ahead = timedelta(minutes=59)  # new members are young
     await fill(company)
     assert len(old & {member.id for member in await waiting(company, pool)}) == 2
 

@@ -1,4 +1,4 @@
-"""Pools on real workers: members are forked, paused, woken up when they are taken, and replaced, whoever dies."""
+"""Pools on real workers: members are forked, paused, resumed at a claim, and replaced, also after a worker's death."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_member_whose_machine_ends_is_no_use_to_anybody_until_it_is_whol
             (member,) = await waiting(company, pool)
             if seen:
                 world.engine.exit(f"dayfly-{member.id}-node01")
-        if not seen:  # by the engine's events; the next comparison tells
+        if not seen:  # by the engine's events; the next comparison sees the exit
             world.engine.exit(f"dayfly-{member.id}-node01")
         async with world.working():
             async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Admission: what fits begins, what doesn't waits for its turn, and room is free only when a teardown has finished."""
+"""Admission: fitting requests start, others wait, and a deleted cluster's share is free after its removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters that were ready and went down: they come back with their disks, or fail by name; nothing is made anew."""
+"""Recovery of ready clusters that went down: they return with their disks, or fail with a code; none is recreated."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_a_machine_that_does_not_come_back_fails_the_cluster_but_is_never_
 async def test_a_container_removed_while_its_cluster_comes_back_is_not_replaced(
     world: World, part: str, node: str | None
 ) -> None:
-    """Not even one that goes at the last moment, after everybody has looked."""
+    """Even if a container is removed at the last moment, after all checks."""
     async with world.working():
         cluster = await ready(world)
         made = list(world.engine.created)

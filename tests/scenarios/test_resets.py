@@ -1,4 +1,4 @@
-"""Resets: the same cluster, ports and keys, with machines as they were at the beginning, or at a checkpoint."""
+"""Resets: the same cluster, ports and keys, with machines in the initial state or at a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heartbeats over stops of the service and set clocks, in virtual time: a whole worker, a whole store."""
+"""Heartbeats over stops of the service and changes of the clock, in virtual time: a real worker, a real store."""
 
 from __future__ import annotations
 

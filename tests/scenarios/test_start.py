@@ -1,4 +1,4 @@
-"""How a process begins: a database server that is not there yet is waited for, a file that cannot be opened is not."""
+"""The start of a process: it waits for a missing database server, and fails for a file that cannot be opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER = Settings(database_url="postgresql+asyncpg://nobody@nowhere/dayfly")
 
 @pytest.fixture
 def refusals(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[DatabaseUnavailable]:
-    """Every opening meets one of these, and then `store`."""
+    """Each opening fails with one of these errors; the last returns `store`."""
     left = [DatabaseUnavailable("nobody there") for _ in range(3)]
 
     async def open_(url: str, **_: Any) -> Store:

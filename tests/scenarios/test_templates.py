@@ -1,4 +1,4 @@
-"""The life of templates: retired when worn or outdated, made anew while needed, closed when nothing uses them."""
+"""The life of templates: retired when worn or outdated, rebuilt while needed, removed when no cluster uses them."""
 
 from __future__ import annotations
 

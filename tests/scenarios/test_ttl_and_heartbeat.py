@@ -1,4 +1,4 @@
-"""Time to live, heartbeats and holds: one truth about the end of a cluster."""
+"""TTL, heartbeats and holds: one rule for a cluster's expiry."""
 
 from __future__ import annotations
 

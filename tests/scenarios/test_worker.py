@@ -1,4 +1,4 @@
-"""The claim loop where its database misbehaves."""
+"""The claim loop under database errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONS = WorkerOptions("worker", concurrency=1, lease_seconds=0.6, poll_seconds
 
 
 async def never(claim: Claim) -> Outcome:
-    """Is never asked to reconcile."""
+    """Must not be called."""
     raise AssertionError("nothing was to be reconciled")
 
 

@@ -1,4 +1,4 @@
-"""A process that admits one cluster at a time until there is no room: run by test_admission.py.
+"""A process that admits one cluster at a time until the host is full: run by test_admission.py.
 
 `admitter.py URL COUNT`: the host has room for COUNT clusters; prints the id of each that it admitted.
 """

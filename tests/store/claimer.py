@@ -1,4 +1,4 @@
-"""A process that takes clusters from pending to ready until nothing is left to do: run by test_several_processes.py.
+"""A process that moves clusters from pending to ready until none is left: run by test_several_processes.py.
 
 `claimer.py URL OWNER`: prints the id of each cluster it finished.
 """

@@ -1,4 +1,4 @@
-"""Every test of the store runs on SQLite and on a real PostgreSQL: what holds on one must hold on the other."""
+"""Runs every test of the store on SQLite and on a real PostgreSQL."""
 
 from __future__ import annotations
 

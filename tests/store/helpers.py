@@ -1,4 +1,4 @@
-"""What tests of the store say often; time passes in the database, not in the test."""
+"""Common helpers for tests of the store. Time passes in the database, not in the test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spec_with(**fields: object) -> ClusterSpec:
 
 @asynccontextmanager
 async def several_stores(url: str, count: int) -> AsyncIterator[tuple[Store, ...]]:
-    """Stores on one database: of several processes on PostgreSQL, all of one process on SQLite."""
+    """Stores on one database: several processes on PostgreSQL, one process on SQLite."""
     databases = [await Database.open(url) for _ in range(1 if url.startswith("sqlite") else count)]
     try:
         yield tuple(Store(databases[index % len(databases)]) for index in range(count))
@@ -70,7 +70,7 @@ async def claim_one(store: Store, owner: str = "worker") -> Claim:
 
 
 async def claim_new(store: Store, name: str | None = None, **fields: object) -> Claim:
-    """A new cluster, claimed: the only one that is due."""
+    """A new, claimed cluster: the only one that is due."""
     await create_due(store, name, **fields)
     return await claim_one(store)
 
@@ -86,13 +86,13 @@ async def move(store: Store, claim: Claim, *phases: Phase) -> None:
 
 
 async def provision(store: Store, claim: Claim) -> None:
-    """As a cluster begins: with secrets of its own."""
+    """A new cluster, with its own secrets."""
     await store.status.save_secrets(claim, new_secrets(claim.cluster.spec, claim.at))
     await store.status.set_phase(claim, Phase.PROVISIONING)
 
 
 async def set_back(store: Store, cluster_id: str, column: Column[object], seconds: float = 3600.0) -> None:
-    """As if `seconds` had passed for one time of one cluster."""
+    """Move one time of one cluster back by `seconds`."""
     async with store._database.write() as transaction:
         past = transaction.now - timedelta(seconds=seconds)
         statement = update(clusters).where(clusters.c.id == cluster_id).values({column.name: past})
@@ -100,7 +100,7 @@ async def set_back(store: Store, cluster_id: str, column: Column[object], second
 
 
 async def make_ready(store: Store, name: str | None = None, **fields: object) -> Cluster:
-    """A caller's cluster, ready, that nobody has claimed."""
+    """A caller's ready cluster without a lease."""
     claim = await claim_new(store, name, **fields)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
     await store.leases.release(claim, due_in_seconds=None)

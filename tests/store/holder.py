@@ -1,6 +1,6 @@
-"""A process that has a database open, until its input ends or it is killed: run by test_sqlite_file.py.
+"""A process that keeps a database open until its input ends or it is killed: run by test_sqlite_file.py.
 
-`holder.py URL`: opens the store and says so.
+`holder.py URL`: opens the store and prints a line.
 """
 
 from __future__ import annotations

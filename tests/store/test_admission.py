@@ -1,4 +1,4 @@
-"""The queue: who waits, who is let in, once, and never more than there is room for."""
+"""The queue: order, single admission, and the host's capacity as the bound."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_more_than_a_statement_takes_at_once(store: Store) -> None:
 
 
 async def _admitter(url: str) -> list[str]:
-    """The ids that one process admitted until the queue was empty or the room full."""
+    """The ids that one process admitted until the queue was empty or the host full."""
     arguments = [url, str(ROOM_FOR)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, ADMITTER, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""A caller that is cancelled in the middle of a write tears nothing: the next write does not wait for a lost lock."""
+"""Cancellation in the middle of a write: the next write does not wait for a leaked lock."""
 
 from __future__ import annotations
 

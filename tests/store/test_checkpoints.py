@@ -1,4 +1,4 @@
-"""Checkpoints: requested, made, reset to, discarded; each request is seen, and none is in another's way."""
+"""Checkpoints: requested, created, restored, deleted; workers see each request, and requests do not collide."""
 
 from __future__ import annotations
 

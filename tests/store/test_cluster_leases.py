@@ -1,4 +1,4 @@
-"""Who may write to a cluster, and until when."""
+"""Leases of clusters: which worker may write, and until when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers request of a cluster as a whole, when it is accepted and when not, and who hears of it."""
+"""Lifecycle requests: when they are accepted, and which workers are notified."""
 
 from __future__ import annotations
 

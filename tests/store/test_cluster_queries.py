@@ -1,4 +1,4 @@
-"""The API's half: requests recorded, found again, listed, withdrawn."""
+"""Requests for clusters: recorded, found, listed, withdrawn."""
 
 from __future__ import annotations
 

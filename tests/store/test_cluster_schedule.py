@@ -1,4 +1,4 @@
-"""When a cluster is looked at next, when it is changed while a worker has it or has plans for it."""
+"""The time of a cluster's next pass, also after changes while a worker holds or has scheduled the cluster."""
 
 from __future__ import annotations
 

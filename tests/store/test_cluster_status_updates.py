@@ -1,4 +1,4 @@
-"""What the worker reports: phases, steps, events, endpoints, secrets, evidence."""
+"""Workers' status updates: phases, steps, events, endpoints, secrets, evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests changed and renewed: time to live, labels, holds, heartbeats; and what that does to when a cluster ends."""
+"""Updates of clusters: TTL, labels, holds, heartbeats; and the resulting time of expiry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that meet another transaction half-way: none holds or misses a pool member because of it."""
+"""Requests concurrent with other transactions: none holds or misses a pool member because of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def on_sqlite(store: Store) -> bool:
 
 
 async def until_blocked(store: Store, count: int) -> None:
-    """Until so many transactions wait for a lock. On SQLite there is one write lock, for which all wait anyway."""
+    """Wait until so many transactions wait for a lock. On SQLite all wait for the only write lock."""
     if on_sqlite(store):
         return
     async with asyncio.timeout(20), store._database.read() as connection:
@@ -108,7 +108,7 @@ async def unfinished(store: Store, new: NewCluster, key: IdempotencyKey | None =
 
 
 async def in_the_meantime(store: Store, request: Awaitable[Any], database: Unfinished) -> Any:
-    """What the request gives: before `database` ends its transaction, but on SQLite, where it has to wait for it."""
+    """The request's result, before `database` ends its transaction; on SQLite, after it."""
     if on_sqlite(store):
         database.end.set()
     async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Opening a store: files and their modes, URLs that lead nowhere, databases that go away."""
+"""Opening a store: files and their modes, unusable URLs, lost databases."""
 
 from __future__ import annotations
 

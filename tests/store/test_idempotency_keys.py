@@ -1,4 +1,4 @@
-"""Idempotency keys of requests that create no cluster. Not here: those that do (test_cluster_queries.py)."""
+"""Idempotency keys of requests that create no cluster. Not here: POST /v1/clusters (test_cluster_queries.py)."""
 
 from __future__ import annotations
 

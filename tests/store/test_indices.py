@@ -1,6 +1,6 @@
-"""What is asked often is found by an index, so that it costs the same beside ten thousand clusters.
+"""Frequent queries use an index, so that they cost the same with ten thousand clusters.
 
-On SQLite, which says how it will look something up; PostgreSQL looks into parameters, and has the same indices.
+On SQLite, whose query plans do not depend on parameters; PostgreSQL has the same indices.
 """
 
 from __future__ import annotations

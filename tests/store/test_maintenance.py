@@ -1,4 +1,4 @@
-"""What the sweeper and the engine's events need of many clusters at once, and how the deleted are forgotten."""
+"""Queries of gc and engine events over many clusters, and the purge of deleted clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema: made from nothing, left alone when it is there, and the same as the code believes."""
+"""The schema: created from nothing, unchanged if present, and equal to the tables in the code."""
 
 from __future__ import annotations
 

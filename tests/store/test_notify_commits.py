@@ -1,4 +1,4 @@
-"""Who is told of a commit: nobody polls, and no wake-up is lost."""
+"""Notifications of commits: no polling, and no lost wake-up."""
 
 from __future__ import annotations
 

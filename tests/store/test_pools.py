@@ -1,4 +1,4 @@
-"""Pools: members come and go, and each is had by one caller at most."""
+"""Pools: members come and go, and at most one caller claims a member."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ async def test_a_name_that_is_taken_takes_no_member(store: Store) -> None:
 
 
 async def _fill_after(store: Store) -> tuple[Pool, tuple[Cluster, ...]]:
-    """A pool with one member, beside a cluster that a worker is at."""
+    """A pool with one member, beside a cluster that a worker holds."""
     await admit_all(store)
     await claim_one(store)
     return await _fill(store, 1)

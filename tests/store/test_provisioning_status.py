@@ -1,4 +1,4 @@
-"""Where a cluster's machines come from, as recorded by who has the claim."""
+"""The boot source of a cluster's machines, as recorded by the worker with the lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Set clocks, suspended hosts and stopped services neither end nor prolong what is not due."""
+"""Changes of the clock, suspended hosts and stopped services neither end nor prolong a cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIMES: dict[Table, list[str]] = {
 
 @dataclass
 class Host:
-    """Processes on one database whose clock no test can set: instead, all that was stored and remembered gets older."""
+    """Processes on one database, whose clock no test can set: instead, all stored and cached times are moved back."""
 
     store: Store
     passed: float = 0.0
@@ -193,7 +193,7 @@ async def test_a_short_stop_grants_a_full_interval_too(host: Host) -> None:
 
 @pytest.mark.parametrize("seconds", [3, 4, 5])
 async def test_a_loop_that_was_held_up_grants_the_shortest_interval(host: Host, seconds: float) -> None:
-    """A heartbeat came 2 s before the stop; the next one waits in the socket."""
+    """A heartbeat came 2 s before the stop; the next heartbeat waits in the socket."""
     process = host.process()
     cluster = await make_ready(process, heartbeat_interval_seconds=MIN_HEARTBEAT_SECONDS)
     await host.pass_time(2)

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL database: every cluster is finished exactly once, those of a dead worker too."""
+"""Several processes on one PostgreSQL database: every cluster is finished exactly once, also after a worker's death."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIMER = Path(__file__).with_name("claimer.py")
 
 
 async def _run(url: str, owner: str) -> list[str]:
-    """The ids that one process finished."""
+    """The ids of the clusters that one process finished."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, CLAIMER, url, owner, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""SQLite serves one process: the lock on its file, and the queue of writers within the process."""
+"""SQLite serves one process: the lock on its file, and the queue of writers in the process."""
 
 from __future__ import annotations
 

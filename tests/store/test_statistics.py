@@ -1,4 +1,4 @@
-"""Figures of the whole, and what was made from nothing of late."""
+"""Totals over all clusters, and recent creations from images."""
 
 from __future__ import annotations
 

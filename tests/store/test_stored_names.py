@@ -1,4 +1,4 @@
-"""Names that were renamed: rows keep the older value, which a worker of the version before reads and writes as well."""
+"""Renamed values: rows keep the old value, which workers of the previous version read and write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STORED_CODE = "docker_unavailable"
 
 
 async def raw(store: Store, query: str) -> list[object]:
-    """The one column of `query`, as the rows have it."""
+    """The values of `query`'s only column, as stored."""
     async with store._database.read() as connection:
         return list((await connection.execute(text(query))).scalars())
 

@@ -1,4 +1,4 @@
-"""Texts of guests in events: no control characters."""
+"""Guests' texts in events have no control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates: one a key, made and tried by clusters of their own, in use until the last fork is gone."""
+"""Templates: one a key, built and verified by their own clusters, in use until the last fork is deleted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A database of every released revision, with the rows that its release wrote, becomes one of today.
+"""Databases of every released revision, with rows that its release wrote, migrate to the present schema.
 
-`released/<revision>.json` holds each table's rows; it is made once, by the code of that release, and never edited.
+`released/<revision>.json` holds each table's rows; the code of that release wrote it once, and it is never edited.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _stored(value: object, *, sqlite: bool) -> object:
 
 
 def test_every_released_revision_has_its_rows() -> None:
-    """The newest may be unreleased; when it is released, its rows come here with the next one."""
+    """The newest revision may be unreleased; its release adds its rows here."""
     assert released() == revisions()[: len(released())]
     assert len(revisions()) - len(released()) <= 1
 
@@ -143,7 +143,7 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
 
 
 def share(cluster: Cluster) -> Resources:
-    """What it has of its host: one that hibernates only its disk."""
+    """The host resources of a cluster; a hibernated cluster has only its disk."""
     whole = demand(cluster.spec)
     return Resources(disk_gib=whole.disk_gib) if cluster.phase is Phase.HIBERNATED else whole
 
@@ -165,7 +165,7 @@ async def test_what_runs_has_its_share_and_what_waits_is_admitted(old_url: str, 
 
 
 async def test_the_living_are_finished(old_url: str) -> None:
-    """Each is claimed, changed, removed and forgotten as one of today's."""
+    """Each can be claimed, updated, deleted and purged like a new cluster."""
     store = await Store.open(old_url)
     try:
         await admit_all(store)
@@ -188,7 +188,7 @@ async def test_the_living_are_finished(old_url: str) -> None:
 
 
 async def test_a_replica_of_the_release_keeps_working(old_url: str, rows: Rows) -> None:
-    """What it inserts has only the columns that it knows."""
+    """Inserts of the older version have only the columns that it knows."""
     store = await Store.open(old_url)
     try:
         [waiting] = [row for row in rows["clusters"] if row["phase"] == Phase.PENDING]

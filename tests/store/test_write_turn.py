@@ -1,4 +1,4 @@
-"""The turn to write on SQLite: callers' transactions go before workers', and workers' are not starved."""
+"""The turn to write on SQLite: callers' transactions precede workers', and workers' do not starve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dayfly.store.db.write_turn import MOST_OVERTAKING, WriteTurn
 
 
 class Writers:
-    """Tasks that queue behind one that has the turn; `had`: who had the turn, in order."""
+    """Tasks that queue behind a task with the turn; `had`: the order of turns."""
 
     def __init__(self) -> None:
         self.turn, self.leave, self.had = WriteTurn(), asyncio.Event(), list[str]()

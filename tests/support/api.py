@@ -1,4 +1,4 @@
-"""A real API over a real SQLite store, with small stand-ins for what lies outside, and a worker (obedience.py)."""
+"""An API on a real SQLite store, with fakes for engine, images and SSH, and a stand-in worker (obedience.py)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Host:
 
 @dataclass
 class Diagnostics:
-    """What is found in every cluster. `broken` is raised instead."""
+    """The diagnostics of every cluster, or the exception `broken`."""
 
     found: Mapping[str, str] = field(default_factory=lambda: {"node01/console": "login: ", "engine": "answers"})
     broken: Exception | None = None
@@ -81,7 +81,7 @@ class Diagnostics:
 
 @dataclass
 class Consoles:
-    """What consoles printed, and will print."""
+    """The past and future output of consoles."""
 
     printed: bytes = b"booting\xff\nlogin: "
     following: tuple[bytes, ...] = (b"caf\xc3", b"\xa9\n")
@@ -96,7 +96,7 @@ class Consoles:
 
 @dataclass
 class Memory:
-    """What every machine has; nodes that are `silent` do not tell, and `slow` ones only in an hour."""
+    """Fake node status; `silent` nodes do not answer, `slow` nodes answer after an hour."""
 
     silent: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
@@ -113,7 +113,7 @@ class Memory:
 
 @dataclass
 class Orphans:
-    """A volume that is removed, and one that is `used` and cannot be. `broken` is raised instead."""
+    """A volume that can be removed, and a `used` volume that cannot; or the exception `broken`."""
 
     broken: Exception | None = None
 
@@ -140,7 +140,7 @@ class Orphans:
 
 @dataclass
 class Checks:
-    """An engine's readiness check and versions, which can be told to fail."""
+    """A fake engine's readiness check and versions; tests can make them fail."""
 
     error: DayflyError | None = None
 
@@ -155,7 +155,7 @@ class Checks:
 
 @dataclass
 class Outside:
-    """All stand-ins of one API."""
+    """All fakes of one API."""
 
     images: Images = field(default_factory=Images)
     consoles: Consoles = field(default_factory=Consoles)
@@ -202,8 +202,10 @@ async def http_client(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]
 
 @contextmanager
 def served(folder: Path, infrastructure: Outside) -> Iterator[str]:
-    """The API on a port of 127.0.0.1, in a thread with an event loop of its own, and a worker that makes what is
-    asked for: clusters whose name starts with `bad` fail, those that start with `slow` stay pending. → its URL."""
+    """Run the API on a port of 127.0.0.1, in a thread with its own event loop and a stand-in worker. → its URL.
+
+    Clusters whose name starts with `bad` fail; those that start with `slow` stay pending.
+    """
     started = threading.Event()
     found: list[uvicorn.Server] = []
     thread = threading.Thread(target=_serve, args=(folder, infrastructure, started, found), daemon=True)
@@ -222,7 +224,7 @@ def served(folder: Path, infrastructure: Outside) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens."""
+    """A server that signals when it listens."""
 
     def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""A clock that tests own: sleeping takes no real time, and is remembered."""
+"""A clock under the tests' control: sleeping takes no real time, and is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console blocks of a Markdown document: their commands, each with the output that the document shows."""
+"""Reads the console blocks of a Markdown document: commands, each with the expected output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT: Final = "$ "
-# What differs from run to run. The order matters: the first alternative that matches is taken.
+# Values that differ between runs. The order matters: the first matching alternative is used.
 _VARYING: Final = (
     (re.compile(r"\s*…\s*"), r".*"),
     (re.compile(r"\b[0-9a-f]{12}\b"), r"[0-9a-f]{12}"),

@@ -1,6 +1,6 @@
-"""New databases with today's schema, migrated once and used often: migrations take longer than most tests.
+"""New databases with the present schema, migrated once and copied: migrations take longer than most tests.
 
-Not here: what tests of the migrations themselves begin with, which is empty (tests/store/conftest.py).
+Not here: the empty databases of the migrations' own tests (tests/store/conftest.py).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def migrated_postgresql(server: PostgresServer) -> Iterator[str]:
 
 
 def empty_again(server: PostgresServer, url: str) -> None:
-    """Nobody is connected, and no table has a row. Numbers go on where they were, as after a deletion."""
+    """Empty all tables. No session may be open. Sequences keep their values, as after a deletion."""
     # TRUNCATE makes new files for everything, and takes ten times as long.
     emptied = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))  # noqa: S608 - our names
     server.execute(url, _END_SESSIONS, emptied)
@@ -59,7 +59,7 @@ def _sqlite_url(file: Path) -> str:
 
 
 def _migrate(url: str) -> None:
-    """As the service does it; in a thread, for who asks may be in an event loop of their own."""
+    """Migrate as the service does, in a thread: the caller may run in an event loop."""
 
     async def open_and_close() -> None:
         store = await Store.open(url)

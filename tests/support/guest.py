@@ -1,4 +1,4 @@
-"""Nodes as their users meet them, by OpenSSH's own client; and templates and pools that are waited for."""
+"""Accesses nodes with OpenSSH's client, as users do; waits for templates and pools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ while [ $size -ge 64 ]; do
     if fallocate -l ${size}k /root/filler$number 2>/dev/null; then number=$((number+1)); else size=$((size/2)); fi
 done
 if dd if=/dev/zero of=/root/more bs=1M count=1 2>/dev/null; then echo not full; fi"""
-"""What a reset has to undo: new, changed and removed files, and a full disk. Prints `not full` if it is not."""
+"""Changes that a reset must undo: new, changed and removed files, and a full disk. Prints `not full` otherwise."""
 FINGERPRINT = "ls -A /root /opt; cat /etc/hostname /etc/issue /etc/machine-id"
 """Prints the same of a pristine node each time."""
 
@@ -38,7 +38,7 @@ def try_on_guest(access: SshAccess, command: str, *, timeout: float = 90) -> sub
 
 
 def on_guest(client: Client, cluster: str, command: str, *, node: str = "node01", timeout: float = 90) -> str:
-    """What `command` prints on a node."""
+    """The output of `command` on a node."""
     done = try_on_guest(client.ssh(cluster, node), command, timeout=timeout)
     assert done.returncode == 0, f"{command}: exit code {done.returncode}: {done.stderr}"
     return done.stdout.strip()
@@ -71,5 +71,5 @@ def filled_pool(client: Client, name: str, members: int, *, seconds: float) -> N
         lambda: client.pool(name).ready >= members or None,
         seconds=seconds,
     )
-    # A worker is still at what has just become ready, and nobody is given that.
+    # A worker still holds a member that has just become ready, so no request can claim the member.
     time.sleep(_LET_GO_SECONDS)

@@ -1,8 +1,8 @@
-"""A host of the tests' own, with an engine of its own, that may crash: the machine's engine is not theirs to kill.
+"""A host for tests, with its own engine, that may crash: tests must not kill the machine's engine.
 
-The host is a process, mount and network namespace. Whatever runs in it, machines included, ends with its first
-process, as when a plug is pulled; what the engine wrote to disk is there when it is switched on again. Clusters'
-ports are bound to `address`, which the tests' side of a cable (a veth pair) reaches.
+The host is a process, mount and network namespace. Its processes, VMs included, end with its first process, as after a
+power cut; the engine's files stay for the next start. Clusters' ports are bound to `address`, at the host's end of a
+veth pair.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tests.support.service import docker
 
 START_SECONDS: Final = 60
 _NETWORK: Final = "198.18.0.0/15"
-"""For tests of networks (RFC 2544): on no cable of anybody's."""
-# Adopts what its children leave behind, as an init does.
+"""The range for network tests (RFC 2544), which no network uses."""
+# Adopts orphaned processes of its children, like an init.
 _INIT: Final = "echo up; sleep infinity & wait"
 # An engine of this name would be taken for our own; others' namespaces would be kept alive by our copies.
 _PREPARE: Final = "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && umount --all --types nsfs"
@@ -54,7 +54,7 @@ class Host:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a service on this host is told."""
+        """The environment of a service on this host."""
         return {"engine": self.engine, "publish_address": self.address}
 
     def switch_on(self) -> None:
@@ -94,9 +94,8 @@ class Host:
             left.unlink(missing_ok=True)
 
     def start_engine(self) -> None:
-        """Returns when it answers. Containers of one that was killed are stopped by then."""
-        # A file of its own, or it would read the machine's. To the registries of clusters it speaks plainly, as every
-        # engine does to those on a loopback address.
+        """Start the engine and wait for it. Containers of a killed engine are stopped by then."""
+        # Its own file: the default is the machine's. Plain HTTP to clusters' registries, as for loopback addresses.
         (self.folder / "daemon.json").write_text(json.dumps({"insecure-registries": [_NETWORK]}))
         argv = [
             "dockerd",
@@ -128,7 +127,7 @@ class Host:
             self.start_engine()
 
     def kill_engine(self) -> None:
-        """SIGKILL, as a crash would be. Containers go on running."""
+        """Send SIGKILL, as in a crash. Containers keep running."""
         assert self._engine is not None
         # nsenter waits for the engine, its only child, which is in another process namespace.
         os.kill(_only_child(self._engine.pid), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Node images that are broken on purpose: real ones, with another manifest on top."""
+"""Broken node images: real images with another manifest on top."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A store on SQLite in memory, in virtual time, for thousands of lives: all of its SQL, and none of its connections.
+"""A store on SQLite in memory, in virtual time, for thousands of clusters: its SQL without its connections.
 
-One connection, without threads, pools and locks, so each transaction happens at one instant, as it does for everybody
-else on a real database. How connections are kept stands in dayfly.store.db.database, and its own tests try it.
+One connection, without threads, pools and locks: each transaction happens at one instant, as it appears to others on a
+real database. Not here: connections (dayfly.store.db.database and its own tests).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dayfly.store.notify.commit_notifier import CommitNotifier
 from tests.support.virtual_time import running_loop, virtual_boot_time
 
 _TRANSACTION_SECONDS: Final = 0.001
-"""What a transaction takes: no two of them see the same millisecond, which is as fine as SQLite's clock is."""
+"""The duration of a transaction: each has its own millisecond, the resolution of SQLite's clock."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def inline_store() -> Iterator[Store]:
 
 
 class _InlineDatabase:
-    """What the store uses of its Database."""
+    """The parts of Database that the store uses."""
 
     def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
         self.notifier = CommitNotifier()
@@ -91,6 +91,6 @@ def _now() -> datetime:
 
 
 def _strftime(format_: str, moment: str) -> str:
-    """SQLite's own, where the store asks for the time."""
+    """Virtual time in place of SQLite's clock."""
     assert (format_, moment) == ("%Y-%m-%d %H:%M:%f", "now")
     return _now().replace(tzinfo=None).isoformat(" ", "milliseconds")

@@ -1,4 +1,4 @@
-"""The few endpoints of an API server that Dayfly calls, over mutual TLS, with watches that can be cut."""
+"""A fake API server with the endpoints that Dayfly calls, over mutual TLS, with watches that tests can cut."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class KubeServer:
         self.watches_opened = 0
         self.watching = asyncio.Event()
         self.expired_watches = 0
-        """How many of the next watches are told that their version is too old."""
+        """The number of next watches that are refused because their version is too old."""
         self.unavailable = False
         self.kubelets: dict[str, str] = {}
-        """What each says of its health."""
+        """The health answer of each kubelet."""
         self.kubelet_asked = asyncio.Event()
         self.services: dict[str, str] = {}
-        """What each says of its readiness."""
+        """The readiness answer of each service."""
         self.service_asked = asyncio.Event()
         self.token_status = 201
         self.accepts_tokens = True

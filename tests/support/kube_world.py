@@ -1,4 +1,4 @@
-"""A world for the steps that make a Kubernetes cluster: it does as each test says."""
+"""A scripted world for the steps that create a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STARTED = 30.0
 
 @dataclass
 class World:
-    """An engine, two nodes and an API server, as far as these steps can tell."""
+    """The engine, two nodes and the API server that these steps use."""
 
     lines: Sequence[str] = ()
     result: CommandResult = OK
@@ -47,7 +47,7 @@ class World:
     silent: bool = False
     clock: FakeClock = field(default_factory=FakeClock)
     looks: list[tuple[KubeNode, ...]] = field(default_factory=list)
-    """What the next looks at the nodes find; after them, `nodes_now`."""
+    """The results of the next queries of the nodes; then `nodes_now`."""
     unusable: NotUsable | None = None
     path_not_ready: NotUsable | None = None
     config_map: ConfigMap | None = None
@@ -202,7 +202,7 @@ class World:
 def said(
     node: str, *, ready: bool = True, boot: str = "", steady: float = 60, renewed: float | None = STARTED - 1
 ) -> KubeNode:
-    """What a node's kubelet reported, in the boot that the node is in now unless `boot` says otherwise."""
+    """A node's status as its kubelet reported it, in the node's present boot unless `boot` names another."""
     reason = "" if ready else "NodeStatusUnknown"
     return KubeNode(node, ready, reason, boot or f"boot-of-{node}", steady, renewed)
 

@@ -1,4 +1,4 @@
-"""A lab stack of a test's own: docker-compose.yml as it stands, under a project, an instance and a port of its own."""
+"""A lab stack for one test: docker-compose.yml with its own project, instance and port."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LabStack:
         return self.compose("ps", "--quiet", "--all", service).split()
 
     def wait_until_ready(self) -> None:
-        """Raises RuntimeError, with everything that was logged, when the API does not say so in time."""
+        """Wait for the API. Raises RuntimeError, with all logs, at the timeout."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -77,7 +77,7 @@ class LabStack:
 
 
 def build_images(*names: str) -> None:
-    """What deploy/docker/build.sh does once it has its tools. Does nothing where the images are there."""
+    """Build the images as deploy/docker/build.sh does, unless they exist."""
     done = subprocess.run(
         [sys.executable, REPO / "deploy/docker/build.py", *names],
         capture_output=True,
@@ -90,9 +90,9 @@ def build_images(*names: str) -> None:
 
 @contextmanager
 def lab_stack(*, workers: int) -> Iterator[LabStack]:
-    """A stack whose API says that it is ready. Nothing of it is left afterwards."""
+    """A stack whose API is ready; removed completely afterwards."""
     name, port = f"test-{secrets.token_hex(4)}", free_port()
-    # Only what a shell would have: nothing of a caller's own stack may reach this one.
+    # A shell's variables only: the caller's settings must not reach the stack.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DAYFLY_", "COMPOSE_"))} | {
         "DAYFLY_ENGINE_GID": str(SOCKET.stat().st_gid),
         "DAYFLY_INSTANCE": name,

@@ -1,8 +1,8 @@
-"""A worker that lives some days later: what it tells guests of the time, and nothing else, is ahead by so much.
+"""A worker whose guests get a clock that is some days ahead; otherwise the worker of dayfly/app.py.
 
     python -m tests.support.later_worker --days 30
 
-A fork that it makes finds itself so much later than its template was saved. Otherwise the worker of dayfly/app.py.
+Its forks behave as if that time had passed since the save of their template.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stands in for apt, mmdebstrap and the mirrors that they ask. The texts are apt's own."""
+"""Fakes of apt, mmdebstrap and mirrors, with apt's own texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ E: Failed to fetch http://mirror.invalid/dists/x/InRelease  The following signat
 
 
 class StandInApt:
-    """`run` takes the place of dayfly.images.process.run. What is served nowhere is absent."""
+    """`run` replaces dayfly.images.process.run. Unserved files are absent."""
 
     def __init__(self) -> None:
         self.known: tuple[tuple[str, str, str | None], ...] = ()

@@ -1,7 +1,7 @@
-"""Processes that can be killed as by SIGKILL, stopped for a while, or cut off from what they talk to, at any call.
+"""Processes that can be killed as by SIGKILL, stopped, or disconnected at any call.
 
-A process reaches the store and the outside world through stand-ins only. Killed, nothing of it runs on: no `finally`
-has an effect, no answer arrives. Not here: what the calls do (dayfly.testing.fakes, dayfly.store).
+A process reaches the store and the outside world only through proxies. After a kill none of its code has an effect: no
+`finally`, no answer. Not here: what the calls do (dayfly.testing.fakes, dayfly.store).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass
 class Traffic:
-    """The calls of all processes of one world, and what is to befall them."""
+    """The calls of all processes of a world, and their faults."""
 
     faults: list[Fault] = field(default_factory=list)
     fired: list[Fault] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Process:
             await asyncio.gather(*tasks, death, return_exceptions=True)
 
     def line(self, part: str, real: Any) -> Any:
-        """A stand-in for `real`."""
+        """A proxy for `real`."""
         return _Line(self, part, real)
 
     def engine(self, real: FakeEngine) -> Any:
@@ -191,7 +191,7 @@ class Process:
 
 
 class _Line:
-    """Everything awaited goes through the process; all else is the real one's own."""
+    """Awaited calls go through the process; all others go to the real object."""
 
     def __init__(self, process: Process, part: str, real: Any) -> None:
         self._process, self._part, self._real = process, part, real
@@ -211,7 +211,7 @@ class _Line:
         return call
 
     def _half(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], None] | None:
-        """What does half of a call, where there is such a thing."""
+        """Performs half of a call, if a call can be half done."""
         return None
 
 

@@ -1,18 +1,18 @@
-"""A worker that kills itself once, at a point of its work that the test names; otherwise the worker of dayfly/app.py.
+"""A worker that kills itself once, at a point that the test names; otherwise the worker of dayfly/app.py.
 
     python -m tests.support.mortal_worker --kill POINT:WHEN
 
-prints `waiting` and begins with the first line on standard input. WHEN is `before`, `within` or `after`. POINT is
+prints `waiting` and starts after the first line on standard input. WHEN is `before`, `within` or `after`. POINT is
 
     claim, phase:<phase>, endpoints, release, begin,       a write to the database
     paused, template_saved, template_verified, checkpoint_made
     sandbox, registry, boot:<node>, restore, personalize:<node>, …   a step, its check included
-    pause:<node>, resume:<node>, save:<node>, load:<node>   what is done to a machine
-    oneshot                                                a look at the host by a container of its own
+    pause:<node>, resume:<node>, save:<node>, load:<node>   a command to a machine
+    oneshot                                                a probe of the host in its own container
     create:<part>, put:<part>, start:<part>, delete:<part> a request to the engine; the part is net, registry or a node
-    remove                                                 the removal of all that a cluster has
+    remove                                                 the removal of all of a cluster's objects
 
-The next worker begins where this one died: that is what tests/integration/test_crashes.py is about.
+tests/integration/test_crashes.py starts the next worker after this worker's death.
 """
 
 from __future__ import annotations
@@ -193,13 +193,13 @@ def _tap(method: str, verb: str, part: Callable[[DockerContainer], str], fuse: F
 
 
 def tap_driver(infrastructure: Infrastructure, fuse: Fuse) -> None:
-    """Points around what is more than one request."""
+    """Points around operations of several requests."""
     _tap_method(infrastructure.engine, "remove", "remove", STEP_SECONDS, fuse)
     _tap_method(infrastructure.images, "run", "oneshot", STEP_SECONDS, fuse)
 
 
 def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
-    """Points around what is done to machines."""
+    """Points around commands to machines."""
     machines = infrastructure.drivers.machines
     for method in ("pause", "resume", "save"):
         original = getattr(machines, method)
@@ -214,7 +214,7 @@ def tap_machines(infrastructure: Infrastructure, fuse: Fuse) -> None:
     load = machines.load
 
     async def mortal_load(container: str, *rest: Any, then: Callable[[], Awaitable[None]], **more: Any) -> None:
-        """What is loaded goes on in the same call, so `within` is no later than its being loaded."""
+        """Restored VMs continue within the same call, so `within` is no later than the end of the restore."""
         node = container.rpartition("-")[2]
 
         async def mortal_then() -> None:

@@ -1,4 +1,4 @@
-"""An obedient worker: writes to the store what a worker would, at once, and looks at nothing."""
+"""A stand-in worker that writes a worker's results to the store at once, without engine and machines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Worker:
         return await self.store.admission.admit(lambda queue: admissible(queue, OFFERED))
 
     async def claim(self) -> Claim:
-        """The one cluster that is due, once it is admitted."""
+        """The only due cluster, once it is admitted."""
         await self.admit()
         (claim,) = await self.store.leases.claim("worker", lease_seconds=60, limit=1)
         return claim
@@ -96,7 +96,7 @@ class Worker:
             await self.admit()
 
     async def obey(self, claim: Claim) -> None:
-        """All that is wanted of one cluster; one whose name starts with `bad` fails."""
+        """Do all requested work of one cluster; a cluster whose name starts with `bad` fails."""
         cluster = claim.cluster
         if cluster.desired is Desired.ABSENT:
             if cluster.phase is not Phase.DELETING:
@@ -116,7 +116,7 @@ class Worker:
         await self.store.leases.release(claim, due_in_seconds=None)
 
     async def _attend(self, claim: Claim, cluster: Cluster) -> None:
-        """What is wanted of a ready one."""
+        """Do the requested work of a ready cluster."""
         store = self.store
         for checkpoint in await store.checkpoints.due(cluster.id):
             if checkpoint.phase is CheckpointPhase.DELETING:
@@ -162,7 +162,7 @@ class Worker:
 
 
 def obedience(store: Store) -> Sequence[Coroutine[Any, Any, None]]:
-    """What a worker's process does: clusters whose name starts with `slow` stay pending."""
+    """The work of a worker process: clusters whose name starts with `slow` stay pending."""
     return (_admit(store), _work(store))
 
 

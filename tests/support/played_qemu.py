@@ -1,4 +1,4 @@
-"""QEMU as tests/unit/drivers play it: its end of QMP is ours, the shell and the files are real."""
+"""A fake QEMU for tests/unit/drivers: QMP is faked; shell and files are real."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Private_Dirty:     53 kB
 
 @dataclass
 class Qemu:
-    """QEMU's end of QMP sessions. `fate`: what becomes of a migration, as query-migrate tells it in the end."""
+    """A fake QMP server. `fate`: the last answer of query-migrate."""
 
     ram_file: Path
     status: str = "running"
@@ -44,7 +44,7 @@ class Qemu:
     when_saved: Callable[[], object] = lambda: None
     kvm: bool = False
     under_way: int = 0
-    """So many more looks find a migration still under way that somebody else began."""
+    """The number of further queries that find another session's migration still running."""
 
     def answer(self, command: str, arguments: dict[str, Any]) -> Any:
         self.asked.append(command)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of the tests' own: on a unix socket in a temporary folder, run by an ordinary user."""
+"""A real PostgreSQL server for tests: on a unix socket in a temporary folder, as an ordinary user."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PostgresServer:
             return
         pid = self._process.pid
         self._process.send_signal(signal.SIGSTOP)  # no more sessions while we count them
-        # Until it really stands it may be in the midst of making one, which would keep the next server from starting.
+        # Wait until the server is stopped: until then it may fork a session, which would block the next server's start.
         _wait_for_state(pid, "TZ")
         sessions = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         for one in (pid, *sessions):
@@ -69,7 +69,7 @@ class PostgresServer:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """An empty database; its URL. Dropped afterwards, whoever is still connected."""
+        """An empty database; its URL. Dropped afterwards, with any open sessions."""
         name = f"test_{secrets.token_hex(6)}"
         self._run("createdb", name)
         try:
@@ -78,7 +78,7 @@ class PostgresServer:
             self._run("dropdb", "--force", name)
 
     def execute(self, url: str, *statements: str) -> None:
-        """SQL in the database that has the URL, each statement in a transaction of its own."""
+        """Run SQL in the database at the URL, each statement in its own transaction."""
         name = url.partition("?")[0].rpartition("/")[2]
         commands = [f"--command={statement}" for statement in statements]
         self._run(
@@ -154,7 +154,7 @@ def _wait_until_ready(programs: Path, folder: Path, server: subprocess.Popen[byt
 
 
 def _wait_for_state(pid: int, states: str) -> None:
-    """Until a process is in one of `states` (proc(5)), or is no more."""
+    """Wait until a process is in one of `states` (proc(5)), or has ended."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The Kubernetes objects of our programs in a cluster, as the image has them. Not here: what a test asserts of them."""
+"""The Kubernetes objects of Dayfly's programs in a cluster, as the image has them. Not here: assertions about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters of real machines without a service: as the engine's steps make them, one call each."""
+"""Clusters of real machines without a service: direct calls of the steps."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RealMachines:
         return self.topology.node(1).name
 
     async def start(self, how: How) -> None:
-        """All machines, as `how` says; the sandbox first where it is not there."""
+        """Run `how` for all machines, after the sandbox if it is missing."""
         await self.engine.ensure(self.topology.net)
         await self.engine.ensure(self.topology.registry)
         async with asyncio.TaskGroup() as group:
@@ -110,7 +110,7 @@ class RealMachines:
         await asyncio.gather(*(self.machines.set_clock(name, clock, timeout=ANSWER_SECONDS) for name in nodes))
 
     async def shell(self, command: str, node: int = 1) -> str:
-        """What `command` prints on a node, over SSH."""
+        """The output of `command` on a node, over SSH."""
         result = await self.ssh.run(await self.target(node), command, timeout=ANSWER_SECONDS)
         assert result.exit_code == 0, result.stderr
         return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""An engine that gives recorded answers on a unix socket, and keeps what it was asked: for the driver's unit tests."""
+"""A fake engine with recorded answers on a unix socket, which records requests: for unit tests of the driver."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Answer = tuple[int, Any]
 
 @dataclass
 class RecordedEngine:
-    """`answers`: (method, path) → an answer, or what gives one. Everything else gets `fallback`, or is not found."""
+    """`answers`: (method, path) → an answer, or a function that returns one. Others get `fallback`, or 404."""
 
     url: str
     answers: dict[tuple[str, str], Answer | Callable[[Asked], Answer]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A real Dayfly in processes of its own, one or several: on a port, a database and an instance of its own."""
+"""A real Dayfly as one or several processes, with its own port, database and instance."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.kill()
         if self.popen.stdin is not None:
-            self.popen.stdin.close()  # left open, it would be told as a failure of whatever test comes later
+            self.popen.stdin.close()  # left open, a later test would fail with its ResourceWarning
 
 
 @dataclass
@@ -74,11 +74,11 @@ class Service:
         return self.processes[0].log
 
     def logs(self) -> str:
-        """What all processes logged."""
+        """The logs of all processes."""
         return "".join(process.log.read_text() for process in self.processes)
 
     def start(self, command: str, **settings: str) -> Process:
-        """One more process: `dayfly COMMAND`, with `settings` of its own beside the service's."""
+        """Start another process: `dayfly COMMAND`, with `settings` in addition to the service's."""
         return self.start_module("dayfly.cli.main", command, name=command, stdin=None, **settings)
 
     def start_module(
@@ -110,7 +110,7 @@ class Service:
         )
 
     def on_node(self, cluster: str, node: str, command: str, *, timeout: float = 90) -> str:
-        """What `command` prints on a node, over SSH."""
+        """The output of `command` on a node, over SSH."""
         result = self.cli("cluster", "ssh", cluster, node, "--", command, timeout=timeout)
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()
@@ -133,7 +133,7 @@ class Service:
         self.processes[0].kill()
 
     def restart(self, *commands: str) -> None:
-        """SIGKILL to all processes; then one for each of `commands`, answering."""
+        """Send SIGKILL to all processes; then start one for each of `commands`, and wait for its answer."""
         for process in self.processes:
             if process.popen.poll() is None:
                 process.kill()

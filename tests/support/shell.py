@@ -1,7 +1,7 @@
-"""A shell whose world is a folder: functions of deploy/*.sh and tests/run.sh, run by real bash among stand-ins.
+"""A shell in a folder: runs functions of deploy/*.sh and tests/run.sh in real bash with stand-in programs.
 
-Only the stand-ins and the small programs named here are on PATH, so that nothing of this machine is installed, started
-or asked. Not here: what a stand-in says; each test gives it its few lines.
+PATH has only the stand-ins and the small programs named here: no test installs or starts a program of the machine. Not
+here: the stand-ins' scripts; each test writes its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ cd {folder}
 
 @dataclass(frozen=True)
 class Result:
-    """How a script ended; `said` is both streams."""
+    """The result of a script; `said` is both streams."""
 
     code: int
     said: str
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Shell:
-    """`folder` holds bin/ (the whole PATH), state/, tmp/ and whatever stand-ins write."""
+    """`folder` holds bin/ (the whole PATH), state/, tmp/ and the stand-ins' files."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class Shell:
         path.chmod(0o755)
 
     def calls(self, name: str = "") -> list[str]:
-        """What stand-ins were called with, in order; `name` only that one's."""
+        """The stand-ins' calls, in order; with `name`, only those of that stand-in."""
         log = self.folder / "calls"
         lines = log.read_text().splitlines() if log.exists() else []
         return [line for line in lines if line.startswith(name)]
@@ -74,7 +74,7 @@ class Shell:
 
     @contextmanager
     def start(self, script: str, *, sources: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
-        """The script as a process, in a group of its own, killed at the end."""
+        """The script as a process in its own process group, killed at the end."""
         files = [name if "/" in name else f"deploy/{name}.sh" for name in sources]
         prologue = _PROLOGUE.format(
             sources="\n".join(f"source {REPO / file}" for file in files),
@@ -99,7 +99,7 @@ class Shell:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def pid(self, name: str) -> int:
-        """The pid that a stand-in wrote to the file `name`; waits for it."""
+        """Wait for the file `name`; the pid that a stand-in wrote to it."""
         file = self.folder / name
         wait_until(lambda: file.exists() and file.read_text().strip() != "", f"{file} is written")
         return int(file.read_text())
@@ -123,7 +123,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs: what has ended, and waits for its parent to ask, does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

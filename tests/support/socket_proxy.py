@@ -1,4 +1,4 @@
-"""An engine that can go away: a real one behind a socket that can be cut off and given back."""
+"""A real engine behind a socket that tests can disconnect and reconnect."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class CuttableSocket:
         self._run(self._open())
 
     def cut(self) -> None:
-        """Every connection ends, and no new one is accepted: as when the engine is stopped."""
+        """End all connections and accept no new one, like a stopped engine."""
         self._run(self._close())
 
     def take_no_more(self) -> None:
-        """What is connected is served on, and no new connection is accepted: as when the engine is going down."""
+        """Serve open connections and accept no new one, like a stopping engine."""
         self._run(self._close_door())
 
     def __enter__(self) -> CuttableSocket:

@@ -1,4 +1,4 @@
-"""Specs and clusters as tests need them; the numbers mean nothing unless a test says so."""
+"""Specs and clusters for tests; their numbers are arbitrary unless a test names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real SSH server in this process, that runs what it is told in this machine's own shell."""
+"""A real SSH server in this process; it runs commands in this machine's shell."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Server:
 
 
 async def _feed(reader: asyncssh.SSHReader[bytes], child: asyncio.subprocess.Process) -> None:
-    """Standard input, and signals: they are for the whole process group, as sshd has it."""
+    """Forward standard input and signals to the whole process group, as sshd does."""
     assert child.stdin is not None
     try:
         while data := await reader.read(65536):

@@ -1,4 +1,4 @@
-"""A real engine for tests: a driver with an instance name of its own, and a tiny image that needs no pull."""
+"""A real engine for tests: a driver with its own instance name, and a tiny image that needs no pull."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def engine(instance: str) -> AsyncIterator[DockerEngine]:
 
 
 def cluster_id(instance: str) -> str:
-    """The one cluster of a test."""
+    """The only cluster of a test."""
     return f"c{instance.removeprefix('test-')}"
 
 
@@ -113,7 +113,7 @@ def pack_busybox(tar: Path) -> None:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody has right now."""
+    """The first of `count` adjacent ports that are free now."""
     for first in range(30000, 31000):
         held = []
         try:

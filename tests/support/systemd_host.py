@@ -1,6 +1,6 @@
-"""A Debian whose first process is systemd, in a container, with Dayfly in /opt/dayfly as a host would have it.
+"""A Debian container whose first process is systemd, with Dayfly in /opt/dayfly as on a host.
 
-It gets the one capability that systemd needs to set up its services' sandboxes, and no network. Not here: the unit.
+The container has the one capability that systemd needs for services' sandboxes, and no network. Not here: the unit.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _SUITE: str = yaml.safe_load((REPO / "deploy/docker/base.yaml").read_text())["su
 
 @dataclass(frozen=True)
 class SystemdHost:
-    """A running one. `container` is its name."""
+    """A running container. `container` is its name."""
 
     container: str
 
     def run(self, *argv: str) -> str:
-        """What a command in it prints; raises RuntimeError with what it says where it fails."""
+        """The output of a command in the container; raises RuntimeError with the output on a failure."""
         return docker("exec", self.container, *argv)
 
     def show(self, unit: str, name: str) -> str:
@@ -95,7 +95,7 @@ def systemd_host(image: str, unit: Path) -> Iterator[SystemdHost]:
 
 
 def _install_dayfly(container: str) -> None:
-    """What lies in /opt/dayfly of dayfly/service: a virtual environment for the same Debian's Python."""
+    """/opt/dayfly of dayfly/service: a virtual environment for the same Debian's Python."""
     source = docker("create", "dayfly/service:latest").strip()
     try:
         with subprocess.Popen(["docker", "cp", f"{source}:/opt/dayfly", "-"], stdout=subprocess.PIPE) as reading:
@@ -111,6 +111,6 @@ def _wait_until_booted(host: SystemdHost) -> None:
         try:
             if host.run("systemctl", "is-active", "multi-user.target").strip() == "active":
                 return
-        except RuntimeError:  # Not yet: systemctl says so by its exit code.
+        except RuntimeError:  # systemctl fails while the boot continues.
             time.sleep(0.2)
     raise RuntimeError(f"systemd did not come up:\n{docker('logs', host.container)}")

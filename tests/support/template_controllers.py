@@ -1,4 +1,4 @@
-"""The curators of templates and pools on a real store, and who does a worker's part in it without any machine."""
+"""The controllers of templates and pools on a real store, with a stand-in for the worker and without machines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LateClock(SystemClock):
 
 @dataclass
 class Company:
-    """A store, its curators, and a worker's stand-in. `images`: reference → content id, as the engine has it now."""
+    """A store, its controllers, and a stand-in worker. `images`: reference → the engine's present content id."""
 
     store: Store
     clock: LateClock = field(default_factory=LateClock)

@@ -1,4 +1,4 @@
-"""A ToolRunner in memory: programs that print what they are told to."""
+"""A ToolRunner in memory, with scripted output."""
 
 from __future__ import annotations
 

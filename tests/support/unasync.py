@@ -1,4 +1,4 @@
-"""Makes the synchronous client from the asynchronous one: `python -m tests.support.unasync`; a test compares them."""
+"""Generates the synchronous client from the asynchronous client: `python -m tests.support.unasync`."""
 
 from __future__ import annotations
 

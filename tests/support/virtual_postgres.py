@@ -1,4 +1,4 @@
-"""A store on a real PostgreSQL server, in virtual time: where the loop skips an hour, the server's clock does too."""
+"""A store on a real PostgreSQL server, in virtual time: the server's clock follows the event loop's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def virtual_postgres(server: PostgresServer) -> Iterator[tuple[asyncio.Runner, S
 
 
 class _Counted:
-    """A database that says while somebody waits for it."""
+    """A database that reports whether a task waits for it."""
 
     def __init__(self, database: Database, waiting: list[int]) -> None:
         self.notifier = database.notifier

@@ -1,7 +1,7 @@
-"""Time that passes only while nobody has anything to do: hours of leases, pauses and limits, in no time at all.
+"""Virtual time: hours of leases, pauses and limits pass as soon as all tasks wait.
 
-An event loop whose clock jumps to the next timer instead of waiting for it. What talks to nothing outside its process
-runs the same each time it runs: what failed once fails again.
+The event loop's clock jumps to the next timer instead of waiting. Code without calls outside its process runs the same
+way each time, so failures are reproducible.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _BUSY_SECONDS: Final = 1.0
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time.
 
-    While `busy` says so, somebody outside is at work for us (a database server), and no time is skipped.
-    With `real`, real time passes as well; `on_skip` is told how many seconds were skipped so far.
+    While `busy` is true, an outside process (a database server) works for a test, and no time is skipped.
+    With `real`, real time passes as well; `on_skip` gets the total of skipped seconds.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._real, self._start = real, super().time()
 
     def time(self) -> float:
-        # Asked for in the base class's constructor, too.
+        # The base class's constructor calls this method, too.
         passed = super().time() - self._start if getattr(self, "_real", False) else 0.0
         return getattr(self, "skipped", 0.0) + passed
 

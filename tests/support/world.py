@@ -1,4 +1,4 @@
-"""A whole service in memory: a real store, a real worker, and the outside world as fakes."""
+"""A whole service in memory: a real store and a real worker, with fakes for the outside world."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachin
 from tests.support.clock import FakeClock
 
 GIVE_UP_SECONDS = 60
-"""Longer than a lease: who was cut off just as it claimed something has it until then."""
+"""Longer than a lease: a worker that is disconnected during a claim holds it until its lease ends."""
 PLENTY = Resources(10**6, 10**9, 10**9)
 NEVER_SECONDS = 3600.0
 
@@ -41,7 +41,7 @@ _LOOK_SECONDS = 0.01
 
 
 class _HeardCalls(Counter[str]):
-    """Counts the calls of a fake, and lets it be heard when one begins."""
+    """Counts the calls of a fake, and signals the start of a call."""
 
     def __init__(self, called: asyncio.Event) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _HeardCalls(Counter[str]):
 
 @dataclass
 class World:
-    """What a test sees and touches. `offered` is what clusters may have of the host in all."""
+    """The parts of the world that tests use. `offered`: the host's resources for clusters."""
 
     store: Store
     clock: FakeClock = field(default_factory=FakeClock)
@@ -138,7 +138,7 @@ class World:
         return cluster
 
     async def until(self, cluster: Cluster, *phases: Phase) -> Cluster:
-        """The cluster, once it is in one of `phases`."""
+        """The cluster, once it is in one of these phases."""
         return await self.until_so(cluster, lambda now: now.phase in phases)
 
     async def until_so(self, cluster: Cluster, wanted: Callable[[Cluster], bool]) -> Cluster:
@@ -157,7 +157,7 @@ class World:
         return await self.store.templates.get(template.id)
 
     def key(self, spec: ClusterSpec, owner: str = "default") -> str:
-        """What a template must have been made with to serve `spec` here."""
+        """The key of a template that can serve `spec` here."""
         return template_key(spec, owner, "kvm", "")
 
     async def template_is(self, template_id: str, phase: TemplatePhase) -> bool:
@@ -198,7 +198,7 @@ class World:
             try:
                 await asyncio.wait_for(self._called.wait(), _LOOK_SECONDS)
             except TimeoutError:
-                # Only now: a look at the database keeps those who work from it.
+                # Only now: reading the database would delay the workers.
                 if await done():
                     return
 
@@ -206,7 +206,7 @@ class World:
         return sum(fake.calls.total() for fake in (self.engine, self.ssh, self.kube, self.machines))
 
     async def until_event(self, cluster: Cluster, wanted: Callable[[Event], bool]) -> Event:
-        """The first event of the cluster that is `wanted`, once there is one."""
+        """The cluster's first event `wanted`, once there is one."""
         async with asyncio.timeout(GIVE_UP_SECONDS):
             with self.store.watch(cluster.id) as watch:
                 while True:

@@ -1,4 +1,4 @@
-"""Parallel calls: their results in order, and one failure that ends the others."""
+"""Parallel calls: results in order, and one failure ends the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reader of console blocks, which tests/e2e/test_console_blocks.py runs."""
+"""The reader of console blocks. Not here: running them (tests/e2e/test_console_blocks.py)."""
 
 from __future__ import annotations
 

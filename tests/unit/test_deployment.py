@@ -1,4 +1,4 @@
-"""docker-compose.yml and the systemd unit, held against what Dayfly knows. That they work is tried in integration."""
+"""docker-compose.yml and the systemd unit match Dayfly's settings. Not here: running them (tests/integration)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def services() -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", ["api", "worker"])
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
-    # The stack bakes, pushes and pulls no image: it has no cache, and asks no mirror and no registry.
+    # The stack does not bake, push or pull images: it needs no cache, mirror or registry.
     images = {
         f"DAYFLY_{name}"
         for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
     }
-    # What was renamed is handed on as well, so that the service refuses it.
+    # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 
 

@@ -1,4 +1,4 @@
-"""Each check of the doctor, on hosts made of a folder and two or three lambdas."""
+"""Each check of the doctor, on hosts made of a folder and a few lambdas."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ async def test_what_nobody_reports_is_not_claimed(healthy: Subject) -> None:
 
 @pytest.mark.parametrize("root", ["/elsewhere/docker", f"/var/lib/docker/{'x' * 300}"])
 async def test_the_disk_of_an_engine_elsewhere_is_not_measured(healthy: Subject, root: str) -> None:
-    """A name that is too long stands for a folder that this user must not look into."""
+    """A name that is too long, in place of a folder that this user cannot read."""
     check = (await report(replace(healthy, engine_info=answers(replace(INFO, root=root)))))["engine disk"]
     assert check.status == "warn"
     assert check.found.startswith(f"the free space at {root} is not known")

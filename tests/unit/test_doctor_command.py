@@ -1,4 +1,4 @@
-"""What a person reads of the doctor's report."""
+"""The output of `dayfly doctor`."""
 
 from __future__ import annotations
 

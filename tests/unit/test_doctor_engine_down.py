@@ -1,4 +1,4 @@
-"""Why an engine does not answer: each cause is told apart by its socket, and has an advice of its own."""
+"""Why an engine does not answer: each cause has its own socket state and advice."""
 
 from __future__ import annotations
 

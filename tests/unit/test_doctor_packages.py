@@ -1,4 +1,4 @@
-"""What the doctor says of the Debian packages that bakes take."""
+"""The doctor's check of the Debian packages for bakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents name files that exist."""
+"""Files that the documents name exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH = re.compile(r"[A-Za-z_.][\w.-]*(/[\w.-]*)+|[\w-]+\.(?:py|md|sh|toml|yml|j
 
 
 def paths_in(text: str) -> set[str]:
-    """Each path that is quoted, or is the argument of a quoted command. Capitals stand for the reader's own."""
+    """Each path in quotes or as an argument of a quoted command. Capitals are the reader's placeholders."""
     words = (word for quoted in _QUOTED.findall(text) for word in quoted.split())
     return {word for word in words if _PATH.fullmatch(word) and not word.isupper()}
 

@@ -1,4 +1,4 @@
-"""deploy/engine.sh: an engine is found, installed, started, waited for; what fails says why and what to do."""
+"""deploy/engine.sh: finds, installs, starts and awaits an engine; failures have a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def installed(shell: Shell) -> list[str]:
-    """The packages that apt-get was told to install, not only to fetch."""
+    """The packages that apt-get had to install, not only to download."""
     for call in shell.calls("apt-get install"):
         if "--download-only" not in call:
             return call.partition("Use-Pty=0 ")[2].split()
@@ -103,13 +103,13 @@ def test_a_user_who_may_not_open_the_socket(shell: Shell) -> None:
     [
         (
             "unable to configure the Docker daemon with file /etc/docker/daemon.json: x",
-            "refuses its configuration: mend",
+            "refuses its configuration: correct",
         ),
         (
             "failed to start daemon: mkdir /var/lib/docker/tmp: no space left on device",
             "the disk is full: free some space",
         ),
-        ("failed to start daemon: something new", "dockerd ended at once (exit code 3); its last words are above"),
+        ("failed to start daemon: something new", "dockerd ended at once (exit code 3); its output is above"),
     ],
 )
 def test_an_engine_that_ends_at_once_is_heard(shell: Shell, words: str, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""The error tree: its codes are a promise to callers, so they are unique, stable in form, and written down."""
+"""The error tree: codes are unique, well-formed and documented, because callers rely on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tree(root: type[DayflyError] = DayflyError) -> Iterator[type[DayflyError]]:
 
 CLASSES = list(tree())
 BRANCHES = (DayflyError, errors.InfrastructureError, errors.Failure)
-"""Classes for catching. Without a code of their own they have that of a defect, and no error is raised as one."""
+"""Base classes for `except`. Without their own code, they have that of a defect, and are never raised."""
 
 
 def drawn() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every command, down to the last, explains itself."""
+"""Every command has a help text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's table of hosts is what the stage `hosts` recorded."""
+"""The README's table of hosts matches the recorded results of the stage `hosts`."""
 
 from __future__ import annotations
 

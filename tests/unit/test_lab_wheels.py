@@ -1,4 +1,4 @@
-"""deploy/docker/pip_for.py: what is fetched for the lab's Python does not depend on the Python that fetches it."""
+"""deploy/docker/pip_for.py: the wheels for the lab's Python do not depend on the running Python."""
 
 from __future__ import annotations
 

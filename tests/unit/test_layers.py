@@ -1,4 +1,4 @@
-"""The layers of the house, as pyproject.toml draws them, hold."""
+"""The import contracts of pyproject.toml hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_every_contract_is_kept() -> None:
 
 
 def test_every_module_has_its_layer() -> None:
-    """A new one that nobody put into a layer would escape the contracts."""
+    """A new package outside all layers would escape the contracts."""
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layered = {
         name.strip()

@@ -1,4 +1,4 @@
-"""deploy/lib.sh and deploy/python.sh: packages, Python, signals; what fails says why and what to do."""
+"""deploy/lib.sh and deploy/python.sh: packages, Python, signals; failures have a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def pip(shell: Shell, words: str) -> None:
         ("Temporary failure in name resolution", "where a proxy is needed, set https_proxy"),
         ("ProxyError('Cannot connect to proxy.')", "pip cannot use its proxy"),
         ("OSError: [Errno 28] No space left on device", "the disk is full: free some space"),
-        ("SSLError: CERTIFICATE_VERIFY_FAILED", "PIP_CERT names a file"),
-        ("ERROR: No matching distribution found for pip", "has no version that fits"),
+        ("SSLError: CERTIFICATE_VERIFY_FAILED", "set PIP_CERT to a file"),
+        ("ERROR: No matching distribution found for pip", "has no suitable version"),
     ],
 )
 def test_what_pip_cannot_do_is_told_with_its_own_words_and_what_to_do(shell: Shell, words: str, sentence: str) -> None:

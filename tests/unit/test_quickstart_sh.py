@@ -1,4 +1,4 @@
-"""deploy/quickstart.sh: its order, what it does without root, and what a signal leaves."""
+"""deploy/quickstart.sh: its order, its behaviour without root, and after a signal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_the_doctor_finds_ends_it(shell: Shell) -> None:
     result = start(shell, "--image", "bare")
     assert result.code == 1
     assert "fail  tun  there is no /dev/net/tun" in result.said
-    assert "see the lines that begin with fail" in result.said
+    assert 'see the lines that begin with "fail"' in result.said
     assert shell.calls("dayfly") == ["dayfly doctor"]
 
 
@@ -102,15 +102,15 @@ def test_where_there_is_no_apt_the_names_are_given_without_a_command(shell: Shel
     remove(shell, "apt-get", "apt-cache", "dpkg-query", "docker")
     result = start(shell)
     assert result.code == 3
-    assert "install, as this system calls them: docker.io\n" in result.said
+    assert "install (package names may differ on this system): docker.io\n" in result.said
 
 
 def test_an_ordinary_user_without_kubectl_gets_a_cluster_and_the_command_to_install_it(shell: Shell) -> None:
     remove(shell, "kubectl")
     result = start(shell, before=AS_USER)
     assert result.code == 0, result.said
-    assert "not needed, but useful afterwards: sudo apt-get install kubernetes-client" in result.said
-    assert "there is no kubectl here" in result.said
+    assert "optional, to use the cluster: sudo apt-get install kubernetes-client" in result.said
+    assert "kubectl is not installed" in result.said
     assert shell.calls("apt-get") == []
 
 
@@ -121,7 +121,7 @@ def test_an_ordinary_user_uses_an_image_that_is_there_and_bakes_one_that_is_not(
     (shell.folder / "image").write_text("9dabaa231998\n")
     result = start(shell, "--image", "bare", before=AS_USER)
     assert result.code == 0
-    assert "dayfly/bare:latest is on the engine and is used as it is" in result.said
+    assert "using dayfly/bare:latest of the engine" in result.said
     assert "dayfly image bake bare" not in shell.calls()
 
 
@@ -138,7 +138,7 @@ def test_an_image_is_pulled_instead_of_baked_and_bake_tools_are_not_installed(sh
 def test_a_pulled_image_of_another_recipe_is_refused(shell: Shell) -> None:
     result = start(shell, "--image", "bare", "--pull", "lab:5000/other:1")
     assert result.code == 1
-    assert "lab:5000/other:1 is no image of the recipe bare" in result.said
+    assert "lab:5000/other:1 is not an image of the recipe bare" in result.said
 
 
 def test_a_service_that_ends_at_once_is_heard(shell: Shell) -> None:
@@ -146,7 +146,7 @@ def test_a_service_that_ends_at_once_is_heard(shell: Shell) -> None:
     result = start(shell, "--image", "bare", before="ask_service() { echo Connection refused; return 1; };")
     assert result.code == 1
     assert "error: port 8700 is taken" in result.said
-    assert "(Connection refused); its last words are above" in result.said
+    assert "(Connection refused); its output is above" in result.said
     assert not (shell.folder / "state" / "serve.pid").exists()
 
 

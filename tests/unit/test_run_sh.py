@@ -1,4 +1,4 @@
-"""tests/run.sh itself: a signal ends the stage that runs and lets it clean up; what is left is not overlooked."""
+"""tests/run.sh: a signal ends the running stage after its clean-up; leftovers are reported."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     stage.mkdir(parents=True)
     shutil.copy(REPO / "tests" / "conftest.py", stage.parent)
     (stage / "test_slow.py").write_text(BLOCKS)
-    # Hardly any plugin: most of what this takes is to load them, once a process.
+    # Without plugins: loading them, once a process, takes most of the time.
     alone = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin"
     script = f"export {alone} PLACE=$PWD; {SETUP} main --only unit"
     shell.stand_in("python", f'exec {sys.executable} "$@"')
@@ -102,7 +102,7 @@ def test_a_signal_ends_the_bakes(shell: Shell) -> None:
         process.terminate()
         said, _ = process.communicate(timeout=10)
     assert process.returncode == 143
-    assert "=== SIGTERM during what runs in the background" in said
+    assert "=== SIGTERM during the background jobs" in said
     assert (shell.folder / "mended").exists()
     assert not is_alive(pid)
 

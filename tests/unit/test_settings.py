@@ -1,4 +1,4 @@
-"""The settings: variables that no longer count are refused."""
+"""Settings: former variables are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs: what callers can cause in any number does not fill a disk."""
+"""Logs: events that callers can repeat do not fill a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a benchmark's figures: every figure has its bar, as long as it is slow."""
+"""The plot of benchmark figures: each figure has a bar, as long as its duration."""
 
 from __future__ import annotations
 

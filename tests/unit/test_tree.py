@@ -1,4 +1,4 @@
-"""Rules that hold for every file of the project, whoever writes it."""
+"""Rules for every file of the project."""
 
 from __future__ import annotations
 

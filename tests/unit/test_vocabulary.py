@@ -1,4 +1,4 @@
-"""Patterns that the API, the domain and the client share."""
+"""Patterns that API, domain and client share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's health check in a container: ends with 0 if /readyz says yes. It runs often: only the standard library."""
+"""The API's health check in a container: exit code 0 if /readyz answers 200. Standard library only: it runs often."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> int:
     host = _ANY.get(address, address)
     url = f"http://{f'[{host}]' if ':' in host else host}:{os.environ.get('DAYFLY_LISTEN_PORT', '8700')}/readyz"
     try:
-        # A proxy of the operator's has nothing to do with it.
+        # Ignore the operator's proxy settings.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=5) as answer:
             return 0 if answer.status == 200 else 1

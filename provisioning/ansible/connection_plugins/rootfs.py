@@ -1,7 +1,7 @@
 """An Ansible connection to an unpacked root file system: commands run in a chroot, files are copied.
 
-Whoever runs the play has mounted /proc, /sys and /dev there, in a mount namespace that ends with it (base/enter's way).
-A booted machine is reached by Ansible's own `ssh` connection instead; roles cannot tell the difference.
+The play's caller has mounted /proc, /sys and /dev there, in a mount namespace that ends with the play (see base/enter).
+For a booted machine use Ansible's `ssh` connection; roles do not depend on the connection.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         shutil.copyfile(self._inside(in_path), out_path)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Mark the connection as closed; it holds no resources."""
         self._connected = False
 
     @property

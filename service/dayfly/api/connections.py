@@ -58,8 +58,8 @@ class Connections:
 class BoundedProtocol(H11Protocol):
     """One connection.
 
-    Where more than `maximum` are open, the connection that has waited longest is closed: new callers get in although
-    half-sent requests hold all others. If all others are being answered, the request is told so (OVER_LIMIT).
+    Above `maximum`, the connection that has waited longest for its caller is closed: half-sent requests cannot exclude
+    new callers. If the others are all being answered, the request gets 503 `too_many_connections` (OVER_LIMIT).
     """
 
     limits: ClassVar[Connections]

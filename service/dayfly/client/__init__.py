@@ -1,4 +1,4 @@
-"""What a caller installs: a synchronous and an asynchronous client of Dayfly's HTTP API, with the values of schemas/.
+"""Dayfly's HTTP client, synchronous and asynchronous. It returns the models of schemas/.
 
 from dayfly.client import Client
 

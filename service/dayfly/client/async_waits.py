@@ -117,7 +117,7 @@ class AsyncWaits(AsyncClusters):
             await async_connection.async_pause(pause)
 
     async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""
+        """Wait until the cluster has the state or cannot reach it. Raises WaitTimeout, or a longer outage's error."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
         seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))

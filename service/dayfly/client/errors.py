@@ -57,7 +57,7 @@ class Unreachable(ClientError):
 
 
 class ClusterFailed(ClientError):
-    """A cluster that was waited for can no more become as wanted; `cluster.error` says why, where it failed.
+    """The cluster cannot reach the awaited state; `cluster.error` has the reason.
 
     `code`: the cluster's error, else `deleted`, `not_hibernated` or `not_ready`.
     """
@@ -69,7 +69,7 @@ class ClusterFailed(ClientError):
 
 
 class WaitTimeout(ClientError):
-    """What was waited for took longer than allowed; `cluster` is how it stood last."""
+    """The wait timed out; `cluster` is the last response."""
 
     def __init__(self, cluster: Cluster, wanted: str, seconds: float) -> None:
         now = "paused" if cluster.phase == "ready" and cluster.paused else cluster.phase

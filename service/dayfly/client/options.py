@@ -16,7 +16,7 @@ from dayfly.schemas.pools import Period
 
 
 class ShapeOptions(TypedDict, total=False):
-    """What machines are made of, and whose they are. `workers` of size `worker`; sizes left out come from the image."""
+    """Shape and owner of a cluster. `workers` of size `worker`; the image has the default sizes."""
 
     image: Required[str]
     workers: int
@@ -38,7 +38,7 @@ class ClusterOptions(ShapeOptions, total=False):
 
 
 class PoolOptions(ShapeOptions, total=False):
-    """A pool: `size` clusters wait, `maximum` at most whatever the schedule says."""
+    """A pool of `size` paused forks; `maximum` also bounds the schedule's sizes."""
 
     size: Required[int]
     maximum: int | None
@@ -47,7 +47,7 @@ class PoolOptions(ShapeOptions, total=False):
 
 
 class ClusterChanges(TypedDict, total=False):
-    """What is to be different. `labels` replace all; None takes away what was."""
+    """Fields to update. `labels` replaces all labels; None removes a value."""
 
     ttl_seconds: int | None
     labels: Mapping[str, str]
@@ -56,7 +56,7 @@ class ClusterChanges(TypedDict, total=False):
 
 
 class PoolChanges(TypedDict, total=False):
-    """What of a pool is to be different. None: it stays."""
+    """Fields to update; None keeps the value."""
 
     size: int | None
     maximum: int | None
@@ -65,14 +65,14 @@ class PoolChanges(TypedDict, total=False):
 
 
 def shape_body(options: Mapping[str, object]) -> dict[str, Any]:
-    """The JSON of something that has a shape: over HTTP, the number of workers and their size are one object."""
+    """The JSON of options with a shape: in HTTP requests, the number of workers and their size are one object."""
     body = given(options)
     body["workers"] = {"count": body.get("workers", 0), **body.pop("worker", {})}
     return body
 
 
 def given(options: Mapping[str, object]) -> dict[str, Any]:
-    """The JSON of what is not None."""
+    """The JSON of the options that are not None."""
     return as_json({name: value for name, value in options.items() if value is not None})
 
 

@@ -48,12 +48,12 @@ class Clusters(Connection):
         return self._read(Cluster, "POST", "/v1/clusters", json=body, key=idempotency_key, of=name)
 
     def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
-        """What create() would make, checked in every way, and not made."""
+        """Check a create request; the cluster it would create."""
         body = shape_body({"name": name, **options})
         return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
 
     def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
-        """One cluster; with `wait`, as soon as it is so or the time is over."""
+        """Get a cluster; with `wait`, once it has that state, or at the timeout."""
         path = path_of("clusters", cluster)
         if wait is None:
             return self._read(Cluster, "GET", path, of=cluster)

@@ -118,7 +118,7 @@ class Waits(Clusters):
             sync_connection.sync_pause(pause)
 
     def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Until it is so, or can no more become so. Raises WaitTimeout, or the error of a longer outage."""
+        """Wait until the cluster has the state or cannot reach it. Raises WaitTimeout, or a longer outage's error."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
         seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))

@@ -37,6 +37,6 @@ def is_paused(cluster: ClusterSummary) -> bool:
 
 
 def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:
-    """Whether the cluster is as wanted, or can no more become so."""
+    """Whether the cluster has the awaited state or cannot reach it."""
     ready = cluster.phase == "ready" and cluster.reset_to is None and not is_paused(cluster)
     return wait_is_over(wanted, cluster.phase, cluster.desired, ready=ready)

@@ -82,7 +82,7 @@ class WorkersRequest(SizeRequest):
 
 
 class HoldRequest(RequestModel):
-    """Keeps a cluster that failed, or whose time is over, for somebody to look at. Give either `until` or `seconds`."""
+    """Keeps a failed or expired cluster for inspection. Give either `until` or `seconds`."""
 
     until: Annotated[AwareDatetime, BeforeValidator(_no_number), Field(strict=False)] | None = Field(
         default=None, description="When the hold ends; the server limits how far ahead that may be."
@@ -107,7 +107,7 @@ class HoldRequest(RequestModel):
 
 
 class ShapeRequest(RequestModel):
-    """What machines are made of, and whose they are. Templates serve clusters of the same shape and owner."""
+    """Shape and owner of a cluster, template or pool. Templates serve clusters of the same shape and owner."""
 
     image: str = Field(
         min_length=1,
@@ -132,9 +132,9 @@ class ShapeRequest(RequestModel):
         default="default",
         max_length=MAX_OWNER,
         pattern=OWNER,
-        description="Whose it is: clusters that wait for room are served fairly between owners, and first come, first "
-        "served within one; templates and pools serve their owner's clusters only. Any caller may name any owner, so "
-        "this keeps nobody out: it is no security boundary.",
+        description="The owner: the queue for capacity is fair between owners, and first come, first served for one "
+        "owner; templates and pools serve their owner's clusters only. Any caller may name any owner; this is no "
+        "security boundary.",
         examples=["team-storage"],
     )
 
@@ -218,7 +218,7 @@ class ClusterRequest(ShapeRequest):
 
 
 class ChangeRequest(RequestModel):
-    """What is to change of a cluster; what is left out stays as it is."""
+    """Update of a cluster; omitted fields keep their values."""
 
     ttl_seconds: int | None = Field(
         default=None,

@@ -119,7 +119,7 @@ class ErrorReport(ResponseModel):
 
 
 class Step(ResponseModel):
-    """How one step of making the cluster stands. `seconds` is how long it took, or has been running."""
+    """State of one provisioning step. `seconds` is the step's duration so far, or in all."""
 
     name: Id
     node: Id | None
@@ -220,7 +220,7 @@ class ClusterList(ResponseModel):
 
 
 class DryRun(Spec):
-    """What a cluster would be."""
+    """The cluster that a request would create."""
 
     name: str | None
     owner: str
@@ -279,7 +279,7 @@ class Shape(ResponseModel):
 
 
 def wait_is_over(wanted: WaitFor, phase: str, desired: str, *, ready: bool) -> bool:
-    """Whether a cluster is as wanted, or can no more become so: for the server's waits and the client's."""
+    """Whether the cluster has the awaited state or cannot reach it. Server and client use this function."""
     if wanted == "deleted" or phase == "deleted":
         return phase == "deleted"
     if desired == "absent":

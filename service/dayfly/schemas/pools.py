@@ -76,7 +76,7 @@ class PoolRequest(ShapeRequest):
 
 
 class PoolChangeRequest(RequestModel):
-    """What is to change of a pool; what is left out stays as it is. Its shape cannot: make another pool."""
+    """Update of a pool; omitted fields keep their values. The shape cannot change: create another pool."""
 
     size: Size = 0
     maximum: Maximum = 0
@@ -111,7 +111,7 @@ class PoolCondition(ResponseModel):
 
 
 class Pool(Shape):
-    """Forks of one template, kept warm and paused for whoever asks for such a cluster next."""
+    """Paused forks of one template, ready to be claimed."""
 
     id: Id
     name: Id

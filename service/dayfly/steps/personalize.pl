@@ -1,14 +1,14 @@
-# Run in a fork's guest, as root, by its agent: it becomes itself. One process, without any library: each costs an emulated
-# guest that has just been loaded some tenths of a second. Only what Debian's perl-base has.
-# Arguments: who stands still since its template was saved (quiesce.pl), the mark and its content, by how many seconds its clock
-# is late. Standard input: what is its own, as a tar of folders and small files; `entropy` among them is no file.
-# Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
+# Personalises a fork, run as root by its guest agent. One process without libraries, with perl-base alone: a further process or
+# library costs tenths of a second in an emulated guest after its restore.
+# Arguments: the list of stopped processes (quiesce.pl), the mark file, the mark's content, the seconds that the clock is late.
+# Standard input: a tar of folders and small files to write; its member `entropy` seeds the kernel's random numbers.
+# sshd needs no restart: each connection starts a new sshd, which reads the host key.
 use strict;
 
 my ($hushed, $mark, $identity, $late) = @ARGV;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
-# What has a name in libraries only.
+# Constants that only libraries name.
 my $O_WRONLY_CREAT_TRUNC = 01 | 0100 | 01000;
 my ($CLOCK_REALTIME, $SYS_CLOCK_SETTIME, $SYS_CLOCK_GETTIME) = (0, 227, 228);
 
@@ -39,10 +39,10 @@ sub reseed {
     my ($entropy) = @_;
     open my $pool, '+<', '/dev/urandom' or die "/dev/urandom: $!\n";
     syswrite($pool, $entropy) or die "/dev/urandom: $!\n";
-    ioctl($pool, $RNDRESEEDCRNG, 0) or die "/dev/urandom: it is not seeded anew: $!\n";
+    ioctl($pool, $RNDRESEEDCRNG, 0) or die "/dev/urandom: cannot be reseeded: $!\n";
 }
 
-# Renamed when whole: whoever reads it meanwhile has the old one or the new one.
+# Rename the complete file: readers get the old or the new content.
 sub put {
     my ($path, $mode, $content) = @_;
     sysopen my $file, "$path.new", $O_WRONLY_CREAT_TRUNC, $mode or die "$path: $!\n";
@@ -50,7 +50,7 @@ sub put {
     (print {$file} $content and close $file and rename "$path.new", $path) or die "$path: $!\n";
 }
 
-# Ahead of all that goes on at full load in a fork: it takes a moment, and is waited for.
+# Run ahead of the fork's other processes: the fork is ready only after this script.
 setpriority 0, 0, -20;
 set_clock($late);
 
@@ -68,7 +68,7 @@ while ((read(STDIN, my $header, 512) // 0) == 512) {
     else { put("/$name", $mode, $content) }
 }
 
-# Its journal begins anew, under its own machine-id. systemd starts it again, at once.
+# Start an empty journal under the fork's machine-id: systemd restarts journald at once.
 for my $group ('', '/systemd', '/unified') {
     my $journald = first_word("/sys/fs/cgroup$group/system.slice/systemd-journald.service/cgroup.procs") or next;
     for my $folder (inside('/run/log/journal')) { unlink inside($folder); rmdir $folder }
@@ -76,7 +76,7 @@ for my $group ('', '/systemd', '/unified') {
     last;
 }
 
-# They go on in a guest that is on time and has its own name.
+# Continue the stopped processes: clock and identity are correct now.
 if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
 
 put($mark, 0644, "$identity\n");

@@ -14,7 +14,7 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
 
 DEFAULT_OWNER: Final = "default"
-"""The owner of whoever names none."""
+"""The owner of requests without an owner."""
 MEMBER_STATES: Final = ("ready", "provisioning", "failed", "deleting")
 """Of a pool's members; a ready one can be claimed."""
 

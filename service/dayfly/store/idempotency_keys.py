@@ -36,7 +36,7 @@ async def require_new(transaction: Transaction, key: IdempotencyKey | None) -> N
 async def find_use(connection: AsyncConnection, key: IdempotencyKey) -> KeyUse | None:
     """The earlier request with this key. Raises IdempotencyKeyReused."""
     keys = idempotency_keys.c
-    # Older releases stored the key alone, whoever's it was.
+    # Older releases stored the key without its owner.
     known = (keys.key.in_({key.stored, key.key}), or_(keys.key == key.stored, clusters.c.owner == key.owner))
     query = select(idempotency_keys).outerjoin_from(idempotency_keys, clusters).where(*known)
     row = (await connection.execute(query)).first()

@@ -51,7 +51,7 @@ class Store:
 
     @classmethod
     async def open(cls, url: str, *, migrating: bool = True) -> Store:
-        """Connect and migrate the schema; who only looks at a database does not migrate.
+        """Connect and migrate the schema. `migrating=False` opens without migrating.
 
         `sqlite+aiosqlite:///path` (folder and file are created, modes 0700 and 0600) or `postgresql+asyncpg://…`.
         Raises InvalidRequest for any other URL, DatabaseInUse for a SQLite file that is open already. The event loop

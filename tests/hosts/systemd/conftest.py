@@ -1,4 +1,4 @@
-"""A Debian 13 host where systemd is the first process and control groups are version 2."""
+"""A Debian 13 host with systemd as the first process and control groups of version 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.hosts.systemd.machine import Trial, run_trial
 
 @pytest.fixture(scope="session")
 def trial(bare_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    """What happened on the host between its first boot and its end."""
+    """The host's report, from its first boot to its end."""
     return asyncio.run(_trial(bare_archive, tmp_path_factory.mktemp("systemd")))
 
 

@@ -1,6 +1,6 @@
 """The disk of a Debian 13 host: systemd, Docker with Dayfly's images, Dayfly in /opt/dayfly, and the trial.
 
-It is made on a host in namespaces, and needs no loop device. Not here: booting it (machine.py).
+A host in namespaces builds it, without a loop device. Not here: booting it (machine.py).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IMAGES_SECONDS: Final = 900
 _DISK_GIB: Final = 24
 _FILES: Final = {
     "etc/hostname": f"{KIND.name}\n",
-    # systemd makes one of its own at the first boot.
+    # systemd creates an id at the first boot.
     "etc/machine-id": "uninitialized\n",
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/fstab": "/dev/ubda / ext4 defaults 0 1\n",
@@ -85,7 +85,7 @@ def make_disk(host: NamespacedHost, bare: Path) -> None:
 
 
 def _install(host: NamespacedHost) -> None:
-    """As the unit and deploy/docker/build.sh say, from this checkout in /opt/source."""
+    """Install Dayfly as the unit and deploy/docker/build.sh describe, from this checkout in /opt/source."""
     source = host.files / "opt/source"
     copy_sources(source)
     shutil.copyfile(REPO / "docker-compose.yml", source / "docker-compose.yml")

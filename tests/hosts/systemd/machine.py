@@ -1,7 +1,7 @@
-"""Boots the disk with Debian 13's user-mode Linux, without any network outside, and reads what its trial reports.
+"""Boots the disk with Debian 13's user-mode Linux, without an external network, and reads the trial's report.
 
-A kernel that is an ordinary process: what runs on it is emulated once, as on any host without KVM, and not twice. It
-has one core. Not here: what is on the disk (disk.py), and what runs on the host (trial.py).
+The kernel is an ordinary process: its guests are emulated once, as on any host without KVM, not twice. It has one core.
+Not here: the disk's content (disk.py), and the trial on the host (trial.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEMORY_MIB: Final = 3072
 
 @dataclass(frozen=True)
 class Trial:
-    """What the host reported: the facts of each step, and how long it took."""
+    """The host's report: the facts of each step, and the steps' durations."""
 
     facts: dict[str, dict[str, Any]]
     seconds: dict[str, float]

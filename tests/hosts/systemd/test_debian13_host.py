@@ -1,4 +1,4 @@
-"""Dayfly's systemd unit and lab stack on a Debian 13 host, where systemd comes first and control groups are version 2.
+"""Dayfly's systemd unit and lab stack on a Debian 13 host with systemd and control groups of version 2.
 
 Its kernel is Debian 13's user-mode Linux, its nodes are emulated as on any host without KVM.
 """

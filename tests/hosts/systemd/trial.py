@@ -1,6 +1,6 @@
 """Runs on the host: Dayfly's systemd unit and the lab stack, step by step, a line of JSON for each on a serial port.
 
-Nothing but the standard library. A step that fails ends the trial, with evidence. Not here: what has to come out of it
+Standard library only. A failed step ends the trial, with evidence. Not here: the expected results
 (test_debian13_host.py).
 """
 
@@ -26,7 +26,7 @@ SOURCE = "/opt/source"
 
 
 def run(*argv: str, timeout: float = COMMAND_SECONDS, ok: tuple[int, ...] = (0,), **environment: str) -> str:
-    """What a command prints. Raises RuntimeError with both streams where it ends otherwise than with `ok`."""
+    """The output of a command. Raises RuntimeError with both streams if the exit code is not `ok`."""
     done = subprocess.run(
         argv,
         env={**os.environ, **environment},
@@ -75,7 +75,7 @@ def show(unit: str, *names: str) -> dict[str, str]:
 
 
 def engine_objects() -> list[str]:
-    """What Dayfly and the lab stack have on the engine, with volumes and networks."""
+    """All objects of Dayfly and the lab stack on the engine, with volumes and networks."""
     containers = run("docker", "ps", "--all", "--format", "container {{.Names}}")
     volumes = run("docker", "volume", "ls", "--format", "volume {{.Name}}")
     networks = run("docker", "network", "ls", "--filter", "type=custom", "--format", "network {{.Name}}")
@@ -88,12 +88,12 @@ def cluster(name: str) -> dict[str, Any]:
 
 
 def node_kernel() -> str:
-    """What the node itself says, over SSH."""
+    """The node's own answer, over SSH."""
     return dayfly("cluster", "ssh", "trial", "node01", "--", "uname", "-r").strip()
 
 
 def node_container() -> dict[str, str]:
-    """The container of the one node: when it started, and its control group as the host sees it."""
+    """The node's container: its start, and its control group as the host sees it."""
     (name,) = run("docker", "ps", "--filter", "label=dayfly.role=node", "--format", "{{.Names}}").split()
     pid, started = run("docker", "inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", name).split()
     return {"name": name, "started": started, "cgroup": Path(f"/proc/{pid}/cgroup").read_text().strip()}
@@ -103,7 +103,7 @@ def node_container() -> dict[str, str]:
 
 
 def host() -> dict[str, Any]:
-    """What this host is."""
+    """The properties of this host."""
     return {
         "uptime": float(Path("/proc/uptime").read_text().split()[0]),
         "kernel": platform.release(),
@@ -120,7 +120,7 @@ def host() -> dict[str, Any]:
 
 
 def service() -> dict[str, Any]:
-    """Install the unit as its first lines say, and start it."""
+    """Install the unit by the commands in its header, and start it."""
     run("install", "-m", "0644", f"{SOURCE}/deploy/systemd/dayfly.service", "/etc/systemd/system/")
     verified = run("systemd-analyze", "verify", "/etc/systemd/system/dayfly.service")
     run("systemctl", "enable", "--now", "dayfly")
@@ -133,7 +133,7 @@ def service() -> dict[str, Any]:
 
 
 def doctor() -> dict[str, Any]:
-    """Ends with 1 where a check failed, which the report says, too."""
+    """Exit code 1 after a failed check, which the report has, too."""
     report = run("/opt/dayfly/bin/dayfly", "doctor", "--json", ok=(0, 1), DAYFLY_ACCELERATOR="tcg")
     return {"report": json.loads(report)}
 
@@ -176,7 +176,7 @@ def compose_up() -> dict[str, Any]:
 
 
 def compose_cluster() -> dict[str, Any]:
-    """A worker in a container makes one, and removes it."""
+    """A worker in a container creates a cluster, and deletes it."""
     return {"made": create(), "deleted": dayfly("cluster", "delete", "trial", "--wait", "--timeout", "5m")}
 
 
@@ -189,7 +189,7 @@ STEPS = (host, doctor, service, create, restart, hibernate, delete, stop, compos
 
 
 def evidence() -> dict[str, str]:
-    """What a person would look at; none of it may fail."""
+    """Collect diagnostics; none of them may fail the trial."""
     asked = {
         "journal": "journalctl --no-pager --lines=150 --unit=dayfly --unit=docker --unit=containerd",
         "kernel": "journalctl --no-pager --lines=30 --dmesg",

@@ -1,4 +1,4 @@
-"""What every ContainerEngine does, shown on the real one and on the fake that other tests trust in its place."""
+"""The contract of ContainerEngine, tested on the real engine and on the fake that other tests use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def engine(request: pytest.FixtureRequest, instance: str, busybox: str) ->
 
 
 async def _run_here(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:
-    """The fake's containers have no programs: the host's stand in for busybox's."""
+    """The fake's containers have no programs: the host's programs replace busybox's."""
     if argv[0] == "cat" and len(argv) > 1:
         return ExecResult(0, container.files[argv[1]], b"")
     child = await asyncio.create_subprocess_exec(

@@ -288,7 +288,7 @@ async def test_who_is_forgotten_while_it_logs_in_does_not_stay(server: Server, s
 
 
 class Proxy:
-    """As docker-proxy: it accepts whether or not anybody is behind it."""
+    """As docker-proxy: it accepts connections without a listener behind it."""
 
     def __init__(self, to_port: int, *, hang_ups: int = 0, lost: int = 0, delay_seconds: float = 0) -> None:
         self.to_port = to_port

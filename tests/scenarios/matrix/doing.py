@@ -1,4 +1,4 @@
-"""How each deed of a schedule is done on a stage. Not here: when (stage.py), and how processes die (tests/support)."""
+"""Performs each deed of a schedule on a stage. Not here: when (stage.py), and processes' deaths (tests/support)."""
 
 from __future__ import annotations
 

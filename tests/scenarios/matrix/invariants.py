@@ -1,4 +1,4 @@
-"""What must hold when a schedule has been played, everything is healed, and the service has come to rest."""
+"""Invariants after a schedule: everything is repaired, and the service is idle."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def _has_ended(cluster: Cluster) -> bool:
 
 
 async def _check_story(stage: Stage, cluster: Cluster) -> None:
-    """The phases as told by events follow one another, from the first to where the cluster is."""
+    """The phases in the events form a chain from the first phase to the present one."""
     events = await stage.store.clusters.events(cluster.id, limit=10_000)
     assert [event.id for event in events] == sorted(event.id for event in events)
-    # Who waits for a row's lock has read the clock before it got it.
+    # A transaction that waits for a row's lock has read the clock before.
     assert all(a.at <= b.at + _LOCK_WAIT for a, b in pairwise(events))
     phase = Phase.PENDING
     for event in events:
@@ -178,7 +178,7 @@ def _check_births(stage: Stage, cluster: Cluster) -> None:
     assert not again or stage.ghosts, f"made twice: {again}"
     if cluster.id in stage.slept:
         return
-    # One that still waits to be loaded when its process dies is stopped by the next: nobody knows how far it came.
+    # If its process dies before the restore, the next process stops the container: its progress is unknown.
     idle = stage.engine.never_ran
     often = [c.spec.name for c in _containers(stage, cluster.id) if c.starts - idle[c.spec.name] > 1]
     assert not often, f"started again for nothing: {often}"

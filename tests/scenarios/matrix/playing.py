@@ -1,5 +1,6 @@
-"""Plays many schedules one after the other, in one process and on one store. Not here: what a schedule is, and how
-one is played (schedule.py, stage.py)."""
+"""Plays many schedules in turn, in one process and on one store. Not here: schedules and playing one of them
+(schedule.py, stage.py).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from tests.support.virtual_time import VirtualLoop
 
 _ERROR: Final = 40
 
-# A failure in CI is to be told within the stage's time limit, even if it could be shorter.
+# Report a failure within the stage's time limit, even if it could be shrunk further.
 hypothesis_engine.MAX_SHRINKING_SECONDS = 60
 
 THEMES: Final[dict[str, SearchStrategy[Schedule]]] = {
@@ -52,7 +53,7 @@ class Played:
 def play_many(theme: str, count: int, seed_: int) -> Played:
     """`count` schedules in virtual time, on SQLite in memory."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, inline_store() as store:
-        # What is there by now stays: no need to look through it again and again.
+        # Freeze the present objects, so that garbage collection skips them.
         gc.collect()
         gc.freeze()
         return play_on(runner, store, theme, count, seed_)
@@ -79,7 +80,7 @@ def play_on(runner: asyncio.Runner, store: Store, theme: str, count: int, seed_:
 
     try:
         every_schedule()
-    except Exception as error:  # the process that asked is to be told, whatever it is
+    except Exception as error:  # the calling process reports any failure
         return Played(theme, played, f"{theme}, seed {seed_}:\n" + "".join(traceback.format_exception(error)))
     return Played(theme, played)
 
@@ -98,7 +99,7 @@ async def _play(store: Store, schedule: Schedule) -> None:
 
 @contextmanager
 def _defects() -> Iterator[list[object]]:
-    """What the service logs as an error; all other lines are dropped unwritten."""
+    """Errors in the service's log; all other lines are dropped."""
     found: list[object] = []
 
     def collect(logger: object, method: str, entry: MutableMapping[str, object]) -> NoReturn:

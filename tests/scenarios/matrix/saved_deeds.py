@@ -1,4 +1,4 @@
-"""Deeds about what is saved of clusters: templates, pools, resets, checkpoints, hibernation; as in schedule.py."""
+"""Deeds on saved state: templates, pools, resets, checkpoints, hibernation; as in schedule.py."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RetireTemplate(Deed):
 
 @dataclass(frozen=True)
 class SizePool(Deed):
-    """The owner's one pool, made where there is none, has so many members from now on."""
+    """Set the size of the owner's only pool, or create the pool."""
 
     size: int = 1
     owner: str = "ann"

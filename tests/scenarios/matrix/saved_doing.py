@@ -1,4 +1,4 @@
-"""How the deeds of saved_deeds.py are done on a stage."""
+"""Performs the deeds of saved_deeds.py on a stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.scenarios.matrix.stage import Stage
 from tests.support.specs import make_spec
 
 _ALREADY_OTHERWISE = (Conflict, NotFound, NotReady)
-"""What a caller hears whose request does not fit any more: nothing has happened then."""
+"""The errors of requests that no longer apply: they change nothing."""
 
 
 @do.register

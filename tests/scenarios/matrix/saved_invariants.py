@@ -1,4 +1,4 @@
-"""What must hold of all that is saved of clusters, and of the clusters that nobody asked for, when all is at rest."""
+"""Invariants of saved state, and of the service's own clusters, when the service is idle."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_hibernated(stage: Stage, cluster: Cluster) -> None:
 
 
 def check_machines(stage: Stage, cluster: Cluster) -> None:
-    """Those of a ready cluster run; those of one that waits in a pool stand still."""
+    """Machines of a ready cluster run; machines of a waiting pool member are paused."""
     wanted = "paused" if cluster.purpose is Purpose.POOL_MEMBER else "running"
     found = {node.spec.name: node.vm_status for node in _nodes(stage, cluster)}
     assert set(found.values()) == {wanted}, f"{cluster.id}, ready: {found}"

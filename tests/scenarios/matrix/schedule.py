@@ -1,7 +1,7 @@
-"""What can befall clusters, their engine, and the processes that work on them; and schedules of it, made up at random.
+"""Faults and requests (deeds) for clusters, their engine and their processes, and random schedules of them.
 
-Pure values with a readable form: a schedule that fails is printed as a list, shrunk to what it takes. Not here: how
-any of it is done (stage.py), and what must hold afterwards (invariants.py).
+Pure values with a readable form: a failing schedule is printed as a list, shrunk to the deeds that it needs. Not here:
+performing deeds (stage.py), and invariants (invariants.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dayfly.domain.cluster.spec import Restart, VmsUnderHold
 from tests.support.mortal import Moment
 
 Part = Literal["store", "engine", "ssh", "kube", "machines"]
-"""What of the outside a process calls."""
+"""The kinds of a process's calls to the outside."""
 PARTS: Final = ("net", "registry", "node01", "node02")
 
 
@@ -98,7 +98,7 @@ class EngineRestart(Deed):
 
 @dataclass(frozen=True)
 class EngineDown(Deed):
-    """Nobody answers; with `kill`, its containers have ended as well."""
+    """The engine does not answer; with `kill`, its containers have ended as well."""
 
     kill: bool = False
 
@@ -154,7 +154,7 @@ class SuspendProcess(Deed):
 
 @dataclass(frozen=True)
 class ResumeProcess(Deed):
-    """Stopped processes go on where they were, beside those that took their place."""
+    """Stopped processes continue beside the processes that replaced them."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""Plays a schedule: real store, real reconciling, the outside world as fakes, mortal processes between them.
+"""Plays a schedule: real store, real controllers, the outside world as fakes, mortal processes between them.
 
-Not here: what a schedule is made of (schedule.py), how its deeds are done (doing.py), and what must hold when it has
-been played (invariants.py).
+Not here: schedules (schedule.py), performing deeds (doing.py), and invariants (invariants.py).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def settings() -> Settings:
         restart_limit=3,
         poll_seconds=RARELY_SECONDS,
         survey_seconds=RARELY_SECONDS,
-        # One that failed is looked at by what must hold afterwards; it is not to come and go meanwhile.
+        # The invariants check failed objects: no retry may replace them meanwhile.
         template_retry_seconds=_NEVER,
         pool_retry_seconds=_NEVER,
         orphan_grace_seconds=_NEVER,
@@ -70,7 +69,7 @@ def settings() -> Settings:
 
 
 class RememberingEngine(FakeEngine):
-    """Knows when each container was made, and how often one was stopped whose machine still waited to be loaded."""
+    """Records the creation of each container, and how often it was stopped while its machine waited for a restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,18 +99,18 @@ class Stage:
         self.unwanted: set[str] = set()
         self.exits: Counter[str] = Counter()
         self.bereft: set[str] = set()
-        """Clusters of which somebody removed a container by hand."""
+        """Clusters that lost a container by hand."""
         self.went_down: set[str] = set()
         """Clusters whose containers all ended with the engine."""
         self.reset: set[str] = set()
         """Clusters for which a reset was requested."""
         self.fell_back: set[str] = set()
-        """Clusters whose events say that they were made otherwise than was tried first."""
+        """Clusters whose events record a fallback."""
         self.slept: set[str] = set()
-        """Clusters whose events say that they hibernated: their containers were stopped, and started again."""
+        """Clusters whose events record a hibernation: their containers were stopped and started again."""
         self.decoys: dict[tuple[str, str], object] = {}
         self.ghosts = 0
-        """How many processes went on after their leases were another's."""
+        """The number of processes that continued after they had lost their leases."""
         self.crashes: list[BaseException] = []
         self.processes: list[Process] = []
         self._slots: set[asyncio.Task[None]] = set()
@@ -120,7 +119,7 @@ class Stage:
 
     @asynccontextmanager
     async def played(self, do: Callable[[Deed, Stage], Awaitable[None]]) -> AsyncIterator[None]:
-        """After the schedule: everything is healed, all work is done that was left to do, and nobody works."""
+        """After the schedule: repair everything, finish all work, and wait until all processes are idle."""
         try:
             self.add_process()
             for deed in self.schedule.deeds:
@@ -140,7 +139,7 @@ class Stage:
         return GarbageCollector(settings(), store or self.store, engine or self.engine, self.clock)
 
     async def is_quiet(self) -> bool:
-        """Whether nobody works, and nothing is to be done soon."""
+        """Whether all processes are idle, and no work is due soon."""
         query = select(table.c.due_at, table.c.lease_token)
         async with self.store._database.read() as connection:
             rows = (await connection.execute(query)).all()
@@ -149,7 +148,7 @@ class Stage:
             return False
         if admissible(await self.store.admission.queue(), self.offered):
             return False
-        # A template's volume goes with the next comparison: nobody waits for the room that it takes.
+        # The next comparison removes a template's volume: no request waits for its disk.
         return not any(orphan.resource.template_id for orphan in await self.collector().orphans())
 
     # -- processes
@@ -206,7 +205,7 @@ class Stage:
         self._slots.clear()
 
     async def _heal(self) -> None:
-        """No more trouble; those who were stopped go on, and then all die."""
+        """End all faults; stopped processes continue, and then all processes are killed."""
         self.engine.engine_up()
         self.traffic.faults.clear()
         for process in self.processes:
@@ -221,7 +220,7 @@ class Stage:
         self.add_process()
         began = self.clock.monotonic()
         quiet = 0
-        # Twice: those who look after templates and pools take a breath before they look at what has changed.
+        # Twice: the controllers of templates and pools pause before they check changes.
         while quiet < 2:
             assert self.clock.monotonic() - began < AFTERMATH_SECONDS, "the service does not come to rest"
             await asyncio.sleep(5)

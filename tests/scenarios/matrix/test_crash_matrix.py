@@ -1,10 +1,10 @@
-"""The crash matrix: whatever befalls clusters, their engine and the processes that work on them, all ends well.
+"""The crash matrix: after any faults of clusters, engine and processes, all clusters reach their desired state.
 
-Thousands of schedules, made up at random: kills at any call to the outside, stopped processes that come back as
-ghosts, errors of the engine and the database, machines that end, requests that change, time that runs out. Afterwards
-everything is as somebody wanted it, nothing is lost, and nothing is left behind.
+Thousands of random schedules: kills at any call to the outside, stopped processes that continue as ghosts, errors of
+the engine and the database, machines that end, updates, timeouts. Afterwards all clusters are in their desired state,
+nothing is lost, and no orphan remains.
 
-A failure is printed with its schedule, as short as it can be, and its seed: `--hypothesis-seed` plays the same again.
+A failure is printed with its shrunk schedule and its seed: `--hypothesis-seed` repeats it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PARTS: Final = 5
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """The test's own, unless one was asked for."""
+    """The test's own seed, unless the caller gave one."""
     asked = pytestconfig.getoption("--hypothesis-seed")
     return int(asked) if asked is not None and str(asked).isdigit() else secrets.randbits(32)
 

@@ -1,4 +1,4 @@
-"""Deadlines and the bound of the server's connections, on a transport in memory and in virtual time."""
+"""The server's connections: deadlines and bound, on a transport in memory and in virtual time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def in_virtual_time(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 class Transport(asyncio.Transport):
-    """Keeps what is written. `protocol` is told of the end, as by a real transport."""
+    """Records what is written, and reports the end to `protocol`, as a real transport does."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The bake in the container: what it prints, and that it ends with its input."""
+"""The command in a bake's container: its output, and its end at the end of its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dayfly cluster …`, end to end but for the machines."""
+"""`dayfly cluster …` against a real API without machines."""
 
 from __future__ import annotations
 

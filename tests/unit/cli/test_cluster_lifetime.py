@@ -1,4 +1,4 @@
-"""`dayfly cluster extend`, `hold`, `unhold`, `heartbeat`, `diagnostics`; the queue as `list` and `show` tell of it."""
+"""`dayfly cluster extend`, `hold`, `unhold`, `heartbeat`, `diagnostics`; the queue in `list` and `show`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell, a terminal and a proxy do to the command: one line, no traceback."""
+"""Shell, terminal and proxy errors: one line, no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dayfly gc`: orphans are shown, and removed by the service."""
+"""`dayfly gc`: lists orphans, and removes them by the service."""
 
 from __future__ import annotations
 

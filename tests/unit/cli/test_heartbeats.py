@@ -1,4 +1,4 @@
-"""Whoever waits for a cluster, or follows it, sends its heartbeats: client and command line."""
+"""Waiting for or following a cluster sends its heartbeats: client and command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENOUGH = 4
 
 
 class Server:
-    """What is waited for comes when enough heartbeats have come; the second heartbeat meets a proxy's page."""
+    """The wait ends after enough heartbeats; the second heartbeat gets a proxy's page."""
 
     def __init__(self) -> None:
         self.beats = 0

@@ -1,4 +1,4 @@
-"""Where `dayfly image bake` bakes, and what it says of that."""
+"""Where `dayfly image bake` bakes, and the line that it prints about that."""
 
 from __future__ import annotations
 

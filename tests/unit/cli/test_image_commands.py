@@ -24,7 +24,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[RecordedEngine]:
 
 
 async def run(engine: RecordedEngine, folder: Path, *arguments: str) -> tuple[int | None, str, str]:
-    """Exit code, standard output and standard error of `dayfly image ARGUMENTS`, in a process of its own."""
+    """Exit code, standard output and standard error of `dayfly image ARGUMENTS` in its own process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dayfly.cli.main", "image", *arguments),
         env={**os.environ, "DAYFLY_DOCKER_HOST": engine.url, "DAYFLY_STATE_DIR": str(folder)},

@@ -1,4 +1,4 @@
-"""Ctrl-C during a wait: the cluster goes on, and the command says so."""
+"""Ctrl-C during a wait: the cluster keeps running, and the command prints that."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_interrupt_while_the_kubeconfig_is_fetched(
     wanted = ("--image", "bare", "--kubeconfig", str(tmp_path / "config"))
     done = dayfly("cluster", "create", name, *wanted, *(["--delete-on-interrupt"] if deleted else []))
     assert done.exit_code == 130, done.output
-    assert f"cluster {name} {'is being deleted' if deleted else 'goes on'}" in done.stderr
+    assert f"cluster {name} {'is being deleted' if deleted else 'keeps running'}" in done.stderr
     assert not (tmp_path / "config").exists()
 
 
@@ -76,7 +76,7 @@ def test_an_interrupt_while_the_kubeconfig_is_fetched(
 def test_a_create_says_that_the_cluster_goes_on(dayfly: Dayfly) -> None:
     done = dayfly("cluster", "create", "slow-interrupted", "--image", "bare", "--ttl", "2h", "--wait")
     assert done.exit_code == 130, done.output
-    expected = "error [interrupted]: cluster slow-interrupted goes on and expires 2 h 00 min after it is ready"
+    expected = "error [interrupted]: cluster slow-interrupted keeps running and expires 2 h 00 min after it is ready"
     assert done.stderr.splitlines() == [expected, "  hint: dayfly cluster delete slow-interrupted"]
     assert dayfly("cluster", "show", "slow-interrupted").exit_code == 0
 

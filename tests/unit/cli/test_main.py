@@ -1,4 +1,4 @@
-"""The command as a whole: help, errors, exit codes, what works without the server's packages."""
+"""The command as a whole: help, errors, exit codes, and what works without the server's packages."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_create_that_is_repeated_with_its_key(dayfly: Dayfly) -> None:
 )
 def test_a_command_with_a_key_is_carried_out_once(dayfly: Dayfly, command: tuple[str, ...]) -> None:
     if command[0] == "cluster":
-        # A name of its own: the cluster of the test before may still be on its way out.
+        # A new name: the cluster of the previous test may still be deleting.
         name = next(word for word in command if word.startswith("to-"))
         made = dayfly("cluster", "create", name, "--image", "bare", "--wait")
         assert made.exit_code == 0, made.output

@@ -1,4 +1,4 @@
-"""Output files: what is replaced, what is written through, and who owns the result."""
+"""Output files: replaced or written through, and the owner of the result."""
 
 from __future__ import annotations
 

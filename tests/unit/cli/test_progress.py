@@ -1,4 +1,4 @@
-"""What a terminal shows while a cluster is being made."""
+"""The progress on a terminal while a cluster is created."""
 
 from __future__ import annotations
 

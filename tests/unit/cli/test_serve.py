@@ -25,7 +25,7 @@ REFUSED_SECONDS = 60
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A state of its own, an engine that does not answer, and no process yet."""
+    """A new state folder, an engine that does not answer, and no process yet."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
@@ -42,7 +42,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def refusal(service: Service, command: str) -> str:
-    """The one line with which `dayfly COMMAND` ends at once."""
+    """The only line of `dayfly COMMAND`, which ends at once."""
     ended = service.cli(command, timeout=REFUSED_SECONDS)
     assert (ended.returncode, ended.stdout) == (4 if "database_in_use" in ended.stderr else 1, "")
     [line] = ended.stderr.splitlines()

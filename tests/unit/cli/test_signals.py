@@ -1,4 +1,4 @@
-"""A command that is told to end cleans up first."""
+"""A command cleans up after SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM during a wait on a terminal: the cursor that the progress hid is shown again."""
+"""SIGTERM during a wait on a terminal: the hidden cursor is shown again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a server sends, no control character of it reaches the terminal: by any command, in any format."""
+"""No control character from a server reaches the terminal: any command, any format."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _of_type(schema: dict[str, Any], field: str) -> Any:
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """What the description of the API promises, hostile; a heartbeat is refused."""
+    """Hostile answers of the shapes in the API's description; heartbeats are refused."""
     if request.url.path.endswith("/heartbeat"):
         problem = {"code": "invalid_request", "detail": HOSTILE, "instance": HOSTILE}
         return httpx.Response(422, json=problem, headers={"content-type": "application/problem+json"})

@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 for the whole module's tests; each test makes clusters of its own names."""
+"""A server on 127.0.0.1 for all tests of a module; each test uses its own names of clusters."""
 
 from __future__ import annotations
 

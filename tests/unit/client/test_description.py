@@ -1,4 +1,4 @@
-"""The client is derived: its values from the schemas, the synchronous half from the asynchronous one."""
+"""The client is generated: its models from the schemas, the synchronous half from the asynchronous half."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def test_the_synchronous_client_is_what_the_asynchronous_one_makes() -> None:
     ],
 )
 def test_every_field_of_a_request_is_an_argument(arguments: Any, request_model: type[RequestModel]) -> None:
-    """`worker` is the size of the workers, whose number is `workers`; a name is an argument of its own."""
+    """`worker` is the size of the workers, `workers` their number; a name is a separate argument."""
     assert set(arguments.__annotations__) - {"worker"} == set(request_model.model_fields) - {"name"}

@@ -1,4 +1,4 @@
-"""Answers that no server of Dayfly sends end neither a wait nor the heartbeats, and raise nothing but ClientError."""
+"""Answers that no Dayfly server sends end neither waits nor heartbeats, and raise only ClientError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that wants its code to run on the caller's machine, or the caller's token on the network."""
+"""A malicious server: neither code on the caller's machine, nor the caller's token on the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both clients do to keep a cluster, and to learn what became of one."""
+"""Both clients: extending a cluster's life, and reading its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLUSTER = {
     "endpoints": {},
     "steps": [],
 }
-"""What 0.2.0 sends, without what is null."""
+"""The fields of 0.2.0, without null values."""
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ FOREIGN = frozenset({401, 403, 404, 429})
 
 
 class Server:
-    """A cluster that is asked about once, then answers each heartbeat with the next status; the last one for ever."""
+    """A cluster that answers one GET, then each heartbeat with the next status; the last status repeats."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)

@@ -1,4 +1,4 @@
-"""Names that are paths are refused before they are sent; an answer must be of the resource that was asked for."""
+"""Names with paths are refused before they are sent; an answer must match the requested resource."""
 
 from __future__ import annotations
 

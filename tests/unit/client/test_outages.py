@@ -1,4 +1,4 @@
-"""Both clients while the server is away or a proxy answers for it: waits go on, requests are repeated."""
+"""Both clients while the server is away or a proxy answers: waits continue, requests are repeated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problem(status: int, code: str) -> httpx.Response:
 
 
 def outages() -> list[httpx.Response | httpx.TransportError]:
-    """What a caller meets while the service restarts behind a proxy."""
+    """Answers that a caller gets while the service restarts behind a proxy."""
     return [
         problem(503, "shutting_down"),
         httpx.RemoteProtocolError("Server disconnected without sending a response."),
@@ -41,7 +41,7 @@ def outages() -> list[httpx.Response | httpx.TransportError]:
 
 
 class Script:
-    """Answers with one response after the other, and keeps the requests; heartbeats are answered beside."""
+    """Sends responses in turn, and records requests; heartbeats are answered separately."""
 
     def __init__(self, *answers: httpx.Response | httpx.TransportError) -> None:
         self.answers = list(answers)
@@ -65,7 +65,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were asked for; none is made."""
+    """Records the requested pauses; takes no time."""
     made: list[float] = []
 
     async def pause(seconds: float) -> None:
@@ -251,7 +251,7 @@ LOST = [httpx.ReadTimeout("x"), problem(503, "shutting_down"), httpx.Response(50
 def test_a_deletion_that_may_have_been_carried_out_is_not_repeated(
     last: httpx.Response | httpx.TransportError,
 ) -> None:
-    """It names a cluster, and another one may have the name by then."""
+    """The request names a cluster, whose name another cluster may have by then."""
     script = Script(problem(503, "engine_unavailable"), httpx.ConnectError("no"), last)
     with Client(transport=script.transport) as client, pytest.raises((Unreachable, ApiError)):
         client.delete("demo")

@@ -1,4 +1,4 @@
-"""The client while the server holds as many responses as it may: waits and heartbeats go on."""
+"""The client while the server holds its maximum of responses: waits and heartbeats continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster that is `ready` while its machines are paused is not called ready: by both clients and by `--wait`."""
+"""A `ready` cluster with paused machines does not count as ready: for both clients and for `--wait`."""
 
 from __future__ import annotations
 

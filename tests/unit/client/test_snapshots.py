@@ -1,4 +1,4 @@
-"""What both clients do to reset, hibernate and resume clusters; checkpoints, templates and pools."""
+"""Both clients: reset, hibernate and resume; checkpoints, templates and pools."""
 
 from __future__ import annotations
 

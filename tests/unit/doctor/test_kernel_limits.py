@@ -1,4 +1,4 @@
-"""Limits of the kernel that clusters share, on hosts made of a folder."""
+"""Kernel limits that clusters share, on hosts that are folders."""
 
 from __future__ import annotations
 

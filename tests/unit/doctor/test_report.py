@@ -1,4 +1,4 @@
-"""The report's JSON, its exit code, and what is shown of it."""
+"""The report's JSON, its exit code, and its display."""
 
 from __future__ import annotations
 

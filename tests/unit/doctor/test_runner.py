@@ -1,4 +1,4 @@
-"""How trials are run, with trials that are stand-ins."""
+"""The runner of trials, with fake trials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEAD = Fault("service_exited", "the service ended by itself with exit code 1: bo
 
 @dataclass
 class Bench:
-    """A runner, and all that it told."""
+    """A runner, and all its reports."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -157,7 +157,7 @@ async def test_cancelled_it_cleans_up_to_the_end_and_is_cancelled_then(bench: Be
     await bench.waiting.wait()
     running.cancel()
     await bench.cleaning.wait()
-    running.cancel()  # somebody is impatient
+    running.cancel()  # a second Ctrl-C
     with pytest.raises(asyncio.CancelledError):
         await running
     assert bench.begun == ["one", "clean-up"]

@@ -1,4 +1,4 @@
-"""What trials ask of their session."""
+"""The session's operations for trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trials work with: a registry's API, a guest's clock, a kubeconfig, the settings of the service under trial."""
+"""Tools of trials: a registry's API, a guest's clock, a kubeconfig, the service's settings."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_layer_that_did_not_arrive_is_missed(registry: Registry) -> None
 
 
 class LateSsh(FakeSsh):
-    """A guest whose clock is ahead by so many seconds; each command takes it one."""
+    """A guest whose clock is ahead by `ahead` seconds; each command takes a second."""
 
     def __init__(self, clock: FakeClock, ahead: float, exit_code: int = 0) -> None:
         super().__init__()

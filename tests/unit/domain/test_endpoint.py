@@ -1,4 +1,4 @@
-"""An endpoint as text."""
+"""Endpoints as text."""
 
 from __future__ import annotations
 

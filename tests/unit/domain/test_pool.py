@@ -1,4 +1,4 @@
-"""How large a pool is at which hour, and which of its members are to go."""
+"""A pool's size by the hour, and its surplus members."""
 
 from __future__ import annotations
 

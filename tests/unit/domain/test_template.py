@@ -1,4 +1,4 @@
-"""What makes one template another, and when it has had its day."""
+"""Template keys, and the expiry of templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a stream that somebody else fills."""
+"""Bounded reading of streams that others write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel's files say of pressure, and what is said where they say nothing."""
+"""Host pressure from the kernel's files, and hosts without these files."""
 
 from __future__ import annotations
 

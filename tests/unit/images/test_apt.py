@@ -1,4 +1,4 @@
-"""Which mirrors are asked for a suite, and what comes of their answers. apt itself is asked in tests/integration."""
+"""Mirrors for a suite, and the handling of their answers. Not here: real apt (tests/integration)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_the_setting_is_the_only_mirror_that_is_asked(host: StandInApt) ->
 
 
 async def test_what_debians_keys_have_not_signed_is_not_taken(host: StandInApt) -> None:
-    """An archive of somebody else's that calls its suite as Debian does, before its lists were fetched."""
+    """A foreign archive that names its suite as Debian does, before its lists are fetched."""
     host.has(("https://tools.invalid/apt", "bookworm", None), (DEBIAN, "trixie", None))
     host.answers["https://tools.invalid/apt", "bookworm"] = UNTRUSTED
     host.serves(DEBIAN, "bookworm")
@@ -129,7 +129,7 @@ async def test_apt_reaches_mirrors_as_the_machines_own_does(host: StandInApt, tm
     sources = await find_sources("trixie")
     assert sources.options == ('Acquire::http::Proxy "http://proxy.invalid"', f'Dir::Etc::netrc "{tmp_path}"')
     assert all('Acquire::http::Proxy "http://proxy.invalid";' in text for text in host.configurations)
-    # The clock is believed and release files may expire, unless this machine says otherwise.
+    # apt's defaults for clock and expiry of release files apply, unless this machine sets others.
     assert not any("Check-" in text for text in host.configurations)
 
 

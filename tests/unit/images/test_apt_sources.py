@@ -1,4 +1,4 @@
-"""At which mirrors a suite is looked for: the same suite on every host, from the mirrors that the host has."""
+"""The mirrors for a suite: the same suite on every host, from the host's mirrors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = "https://tools.invalid/apt"
 
 
 def entries(*lines: str) -> tuple[Entry, ...]:
-    """What apt knows of `URI release [origin codename]`; None for what it has not fetched."""
+    """apt's knowledge of `URI release [origin codename]`; None if apt has not fetched it."""
     words = [line.split() for line in lines]
     return tuple(Entry(word[0], word[1], *([w if w != "-" else None for w in word[2:]])) for word in words)
 
@@ -100,7 +100,7 @@ def test_the_entry_that_names_the_suite_comes_before_those_that_may_have_it() ->
     )
     assert candidates("bookworm", "bookworm", known)[0] == "http://old.invalid/debian"
     assert candidates("bookworm-backports", "bookworm", known)[0] == "http://backports.invalid/debian"
-    # What is named nowhere is most likely where the suite itself is.
+    # An unlisted suite is looked up at the mirror of the known suite.
     assert candidates("bookworm-updates", "bookworm", known)[0] == "http://old.invalid/debian"
 
 

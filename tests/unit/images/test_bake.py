@@ -1,4 +1,4 @@
-"""A bake as a whole, its phases replaced by ones that take no time: what waits for what, names, failures."""
+"""A bake as a whole, with instant phases: order, names, failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATEST = "dayfly/bare:latest"
 
 
 class Kitchen:
-    """Phases that only write marks; `fail` maps a phase to what it raises, `hang` names one that never ends."""
+    """Phases that only write marks; `fail`: phase → exception, `hang`: a phase that never ends."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache

@@ -1,4 +1,4 @@
-"""The image that bakes in a container run from: what it is made of, when it is made, and what it must not keep."""
+"""The image of bake containers: its content, when it is built, and what it must not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: whole or not there, made once, never taken from under a bake."""
+"""The cache: complete entries only, made once, never removed during a bake."""
 
 from __future__ import annotations
 

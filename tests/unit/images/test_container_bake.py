@@ -1,4 +1,4 @@
-"""A bake in a container: what the container may do, what it is given, and what its lines are taken for."""
+"""A bake in a container: privileges, input, and the parsing of its lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kernel modules the initrd takes, and in which order."""
+"""The initrd's kernel modules, and their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects of k8s-debian's DNS server fit each other, the recipe, and the server's own program."""
+"""The objects of k8s-debian's DNS server match each other, the recipe, and the server's program."""
 
 from __future__ import annotations
 

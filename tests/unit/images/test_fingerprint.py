@@ -1,4 +1,4 @@
-"""Content hashes: of what files are, not of who looks at them."""
+"""Content hashes depend on files' content only, not on their owner or reader."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def test_who_may_execute_a_file_does_not_count_but_that_somebody_may(
     mine = with_mode(0o700)
     assert with_mode(0o755) == mine
     assert with_mode(0o644) != mine
-    # As for a user who may not execute it.
+    # As for a user who cannot execute it.
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert with_mode(0o700) == mine

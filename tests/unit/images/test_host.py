@@ -1,4 +1,4 @@
-"""What a bake says of a machine that cannot bake, and where it bakes then."""
+"""Hosts that cannot bake: the reason, and where the bake runs instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bake in a container learns of how its host reaches packages."""
+"""The host's access to packages, as passed to a bake's container."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_pips_configuration_comes_along_and_the_environment_holds(home: Path) ->
     access = look(home, PIP_INDEX_URL="https://two.example/simple", PIP_NO_INDEX="", PIP_USER="1")
     assert access.pip_options["index-url"] == "https://two.example/simple"
     assert access.pip_options["extra-index-url"] == f"file://{wheels} https://b.example"
-    # What says how packages are installed is the container's own affair.
+    # The container has its own settings for the installation of packages.
     assert not {"require-virtualenv", "user"} & access.pip_options.keys()
     assert set(access.folders) >= {wheels, constraints}
 

@@ -1,4 +1,4 @@
-"""Node images between engines and registries."""
+"""Transfer of node images between engines and registries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase is made anew when, and only when, something that goes into it has changed."""
+"""A phase is repeated only if one of its inputs has changed."""
 
 from __future__ import annotations
 

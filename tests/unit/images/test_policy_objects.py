@@ -1,4 +1,4 @@
-"""The objects that enforce k8s-debian's NetworkPolicies fit each other, the recipe, and the controller's program."""
+"""The objects of k8s-debian's NetworkPolicies match each other, the recipe, and the controller's program."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_image_and_the_flags_are_known(objects: dict[str, Any]) -> None:
 
 
 def test_what_is_bridged_meets_the_rules() -> None:
-    """Two pods of a node speak over its bridge: their packets are forwarded by netfilter only where it is told to."""
+    """Pods of a node communicate over its bridge; netfilter sees these packets only if configured."""
     network = (PROVISIONING / "ansible/roles/cni/tasks/main.yml").read_text()
     assert "br_netfilter" in network
     assert "net.bridge.bridge-nf-call-iptables = 1" in network

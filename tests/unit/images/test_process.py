@@ -1,4 +1,4 @@
-"""Host commands: their evidence, their end with ours."""
+"""Host commands: their evidence, and their end when Dayfly is cancelled."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_interrupted_it_ends_the_whole_group(tmp_path: Path) -> None:
         task = group.create_task(run(["sh", "-c", script], on_line=lambda _: heard.set()))
         await heard.wait()
         task.cancel()
-    # SIGKILL was sent before run() came back; the kernel may need a moment for what we did not start ourselves.
+    # run() sent SIGKILL before it returned; the kernel may take a moment to end a grandchild.
     for _ in range(1000):
         if not any(_runs(int(pid)) for pid in pids.read_text().split()):
             break
@@ -66,5 +66,5 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A zombie that nobody has waited for yet does nothing any more.
+    # A zombie does not run.
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

@@ -1,4 +1,4 @@
-"""The objects of every program of ours in a cluster are installed and applied, each at its path."""
+"""The objects of every Dayfly program in a cluster are installed and applied, each at its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes are data: what ships is sound, and what is not is refused with the reason."""
+"""Recipes: shipped recipes are valid, and invalid recipes are refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mmdebstrap is asked for, and that nothing of a mirror stays in what is shipped."""
+"""mmdebstrap's arguments; the result contains nothing of a mirror."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ URI = "http://mirror.invalid/debian"
 
 
 class Commands:
-    """Stands for the host: remembers what mmdebstrap was asked."""
+    """A fake host that records mmdebstrap's arguments."""
 
     def __init__(self) -> None:
         self.argv: list[str] = []

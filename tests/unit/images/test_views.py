@@ -1,4 +1,4 @@
-"""What a bake and a transfer print: lines where nobody looks on, live ones on a terminal."""
+"""Output of bakes and transfers: plain lines, or live lines on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects of k8s-debian's volumes fit each other, the recipe, and the provisioner's own program."""
+"""The objects of k8s-debian's volumes match each other, the recipe, and the provisioner's program."""
 
 from __future__ import annotations
 

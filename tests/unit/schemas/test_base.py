@@ -1,4 +1,4 @@
-"""Responses are open to newer and older servers; requests are closed."""
+"""Responses accept fields of newer and older servers; requests refuse unknown fields."""
 
 from __future__ import annotations
 

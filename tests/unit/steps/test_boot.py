@@ -1,4 +1,4 @@
-"""The step `boot`, on a fake engine: a node that answers, stays silent, or was running before."""
+"""The step `boot`, on a fake engine: a node that answers, one that does not, one that already runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Lab:
-    """A cluster whose sandbox stands, and the step of its second node."""
+    """A cluster whose sandbox runs, and the step of its second node."""
 
     def __init__(self) -> None:
         self.engine, self.ssh = FakeEngine(), FakeSsh()
@@ -55,7 +55,7 @@ class Lab:
         return self.engine.containers[self.context.topology.net.name].ports[ssh_forward_port(2)]
 
     def was_ready(self) -> None:
-        """From now on the cluster is one that was ready before."""
+        """Mark the cluster as one that was ready before."""
         self.context = replace(self.context, cluster=replace(self.context.cluster, ready_at=NOW))
 
     async def sandbox(self, leases: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The steps that make a Kubernetes cluster, against a world that does as each test says."""
+"""The steps that create a Kubernetes cluster, in a scripted world."""
 
 from __future__ import annotations
 

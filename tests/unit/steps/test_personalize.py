@@ -1,4 +1,4 @@
-"""The step `personalize`: a fork that becomes itself, one that is already, and one whose guest will not."""
+"""The step `personalize`: a new fork, a personalised fork, and a guest that fails."""
 
 from __future__ import annotations
 
@@ -219,6 +219,6 @@ async def test_a_fork_whose_kubernetes_is_waited_for_is_not_logged_in_to_but_its
 async def test_a_machine_that_ends_meanwhile(lab: Lab) -> None:
     lab.ssh.never_answers()
     lab.engine.exit(lab.context.container.name, 1)
-    # Its agent cannot be asked any more, and the exit says more.
+    # The agent is gone; the exit code is the better error.
     with pytest.raises(VmExited):
         await Personalize().apply(replace(lab.context))

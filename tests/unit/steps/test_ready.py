@@ -1,4 +1,4 @@
-"""The step `ready`: what it waits for, and that it looks at everything last."""
+"""The step `ready`: what it waits for, and that its last checks cover everything."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_what_a_pool_member_reported_before_its_claim_does_not_count() -> 
 
 
 async def test_what_was_reported_before_the_pass_does_not_count() -> None:
-    """Its machines started 30 s ago, were paused, and went on 20 s ago, when the pass began."""
+    """Its machines started 30 s ago, were paused, and resumed 20 s ago, at the start of the pass."""
     context, progress = context_of(World(nodes_now=(said("node01", renewed=25), said("node02", renewed=1))))
     context = replace(context, began=context.clock.monotonic() - 20)
     assert not await Ready().check(context)

@@ -1,4 +1,4 @@
-"""The steps `remove_stale` and `restore` on fakes, in whatever state they find the machines; what snapshots hold."""
+"""The steps `remove_stale` and `restore` on fakes, for machines in any state; the content of snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fakes' own levers: other tests lean on them."""
+"""The fakes' own controls, on which other tests rely."""
 
 from __future__ import annotations
 

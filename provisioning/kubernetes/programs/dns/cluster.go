@@ -9,7 +9,7 @@ import (
 
 const addressIndex = "address"
 
-// Cluster is what the API server has of Services, Endpoints and Namespaces, as far as records need it.
+// Cluster mirrors the fields of Services, Endpoints and Namespaces that records need.
 type Cluster struct {
 	services, endpoints, namespaces *shared.Mirror
 }
@@ -22,7 +22,7 @@ func newCluster() *Cluster {
 	}
 }
 
-// synced is whether each kind of object has been listed: before that, a name that is not here may exist.
+// synced reports whether each kind of object has been listed. Before, a name that is missing here may exist.
 func (c *Cluster) synced() bool {
 	return c.services.Synced() && c.endpoints.Synced() && c.namespaces.Synced()
 }
@@ -126,7 +126,7 @@ func addressesOfEndpoints(object interface{}) ([]string, error) {
 	return addresses, nil
 }
 
-// clusterIPs are the addresses of a Service; a headless one and an ExternalName have none.
+// clusterIPs returns the addresses of a Service. Headless Services and ExternalNames have none.
 func clusterIPs(service *v1.Service) []string {
 	if isHeadless(service) || service.Spec.Type == v1.ServiceTypeExternalName {
 		return nil

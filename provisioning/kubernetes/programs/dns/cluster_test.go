@@ -20,7 +20,7 @@ func TestChangesOfObjectsAreFollowed(t *testing.T) {
 	defer stop()
 	client := fake.NewSimpleClientset(namespace("prod"))
 	from := sourcesOf(client)
-	// The fake API server has no versions of objects: what changes between a list and its watch is lost.
+	// The fake API server has no resource versions: changes between a list and its watch are lost.
 	announced := &announcing{ListerWatcher: from.services, watched: make(chan struct{})}
 	from.services = announced
 	cluster := newCluster()
@@ -69,7 +69,7 @@ func TestOnlyWhatRecordsNeedIsKept(t *testing.T) {
 	}
 }
 
-// unreliable refuses its first lists.
+// unreliable fails its first lists.
 type unreliable struct {
 	cache.ListerWatcher
 	failures int
@@ -83,7 +83,7 @@ func (u *unreliable) List(options metav1.ListOptions) (runtime.Object, error) {
 	return u.ListerWatcher.List(options)
 }
 
-// announcing says when it is watched first.
+// announcing signals the first watch.
 type announcing struct {
 	cache.ListerWatcher
 	watched chan struct{}
@@ -114,7 +114,7 @@ func sourcesOf(client kubernetes.Interface) sources {
 	}
 }
 
-// clusterOf is a cluster of these objects, synced.
+// clusterOf returns a synced cluster with these objects.
 func clusterOf(t *testing.T, objects ...runtime.Object) *Cluster {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)

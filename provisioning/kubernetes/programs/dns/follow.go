@@ -10,12 +10,12 @@ import (
 	"k8s.io/kubernetes/cmd/dayfly/shared"
 )
 
-// sources says where each kind of object is listed and watched.
+// sources returns where each kind of object is listed and watched.
 type sources struct {
 	services, endpoints, namespaces cache.ListerWatcher
 }
 
-// follow fills the stores in the background, until ctx ends.
+// follow keeps the stores up to date in the background, until ctx ends.
 func (c *Cluster) follow(ctx context.Context, from sources) {
 	go shared.Follow(ctx, "services", from.services, &v1.Service{}, c.services)
 	go shared.Follow(ctx, "endpoints", from.endpoints, &v1.Endpoints{}, c.endpoints)

@@ -14,7 +14,7 @@ import (
 
 const hostsInterval = 5 * time.Second
 
-// Hosts are the names of a hosts file: those of nodes, and of the registry.
+// Hosts are the names of a hosts file: nodes and the registry.
 type Hosts struct {
 	path string
 
@@ -27,7 +27,7 @@ type Hosts struct {
 
 func newHosts(path string) *Hosts { return &Hosts{path: path} }
 
-// addressesOf are the addresses of a name in lower case, none where the file has no such name.
+// addressesOf returns the addresses of a name in lower case; none for an unknown name.
 func (h *Hosts) addressesOf(name string) []net.IP {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -35,7 +35,7 @@ func (h *Hosts) addressesOf(name string) []net.IP {
 	return h.addresses[name]
 }
 
-// namesOf are the names of an address: the first of each line.
+// namesOf returns the names of an address: the first name of each line.
 func (h *Hosts) namesOf(address net.IP) []string {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -43,7 +43,7 @@ func (h *Hosts) namesOf(address net.IP) []string {
 	return h.names[address.String()]
 }
 
-// refresh reads the file where it has changed: the kubelet renews the files of a ConfigMap.
+// refresh reads a changed file: the kubelet updates the files of a ConfigMap.
 func (h *Hosts) refresh(now time.Time) {
 	if h.path == "" || !h.looked.IsZero() && now.Sub(h.looked) < hostsInterval {
 		return
@@ -57,7 +57,7 @@ func (h *Hosts) refresh(now time.Time) {
 		err = h.read()
 	}
 	if err != nil {
-		log.Printf("hosts: %v: the names of before stay", err)
+		log.Printf("hosts: %v: the previous names are kept", err)
 		return
 	}
 	h.modified = status.ModTime()
@@ -78,7 +78,7 @@ func (h *Hosts) read() error {
 		}
 		address := net.ParseIP(fields[0])
 		if address == nil {
-			log.Printf("hosts: %q is no address", fields[0])
+			log.Printf("hosts: %q is not an address", fields[0])
 			continue
 		}
 		names[address.String()] = append(names[address.String()], dns.Fqdn(strings.ToLower(fields[1])))

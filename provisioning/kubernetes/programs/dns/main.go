@@ -1,5 +1,5 @@
-// Command dayfly-dns is the DNS server of a cluster: it answers after the Kubernetes DNS specification (schema 1.1.0),
-// and forwards the rest. It is compiled in Kubernetes' source tree, from what that vendors (build-programs.sh).
+// Command dayfly-dns is the DNS server of a cluster. It implements the Kubernetes DNS specification (schema 1.1.0), and
+// forwards other names. It is compiled in Kubernetes' source tree, with the modules vendored there (build-programs.sh).
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"k8s.io/kubernetes/cmd/dayfly/shared"
 )
 
-// A Service sends queries here until kube-proxy on every node knows that the pod ends.
+// The Service sends queries to this pod until kube-proxy on every node has learnt that the pod ends.
 const drainTime = 5 * time.Second
 
 func main() {
@@ -31,7 +31,7 @@ func main() {
 	resolvConf := flag.String("resolv-conf", "/etc/resolv.conf", "its name servers are asked for all other names")
 	flag.Parse()
 
-	// A small heap that is collected often, instead of twice its size: queries leave little garbage.
+	// Collect often and keep the heap small: queries leave little garbage.
 	debug.SetGCPercent(50)
 	networks, err := parseRanges(*ranges)
 	fatal(err)
@@ -59,7 +59,7 @@ func main() {
 	time.Sleep(drainTime)
 }
 
-// serve answers in the background; the process ends where it cannot.
+// serve answers queries in the background, and ends the process on a failure.
 func serve(address string, handler dns.Handler) {
 	for _, network := range []string{"udp", "tcp"} {
 		server := &dns.Server{Addr: address, Net: network, Handler: handler, UDPSize: maxUDPSize}

@@ -9,11 +9,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// member is an address at which a Service is served: a cluster IP, or an endpoint.
+// member is an address of a Service: a cluster IP or an endpoint.
 type member struct {
 	address net.IP
 	label   string // of an endpoint, below the Service's name
-	name    string // whose address this is
+	name    string // the name with this address
 	ports   []port
 }
 
@@ -22,19 +22,19 @@ type port struct {
 	number         uint16
 }
 
-// portFilter is whether a port has an SRV record at the name that was asked for.
+// portFilter reports whether a port has an SRV record at the queried name.
 type portFilter func(port) bool
 
 func anyPort(port) bool { return true }
 
-// named selects named ports of a protocol; with `name`, only those that are called so.
+// named selects named ports of a protocol; with `name`, only ports of that name.
 func named(name, protocol string) portFilter {
 	return func(p port) bool {
 		return p.name != "" && (name == "" || p.name == name) && strings.EqualFold(p.protocol, protocol)
 	}
 }
 
-// members are a Service's cluster IPs, or the endpoints of a headless one.
+// members returns a Service's cluster IPs, or the endpoints of a headless Service.
 func (z *Zone) members(service *v1.Service) []member {
 	if isHeadless(service) {
 		return z.endpointMembers(service)
@@ -50,7 +50,7 @@ func (z *Zone) members(service *v1.Service) []member {
 	return members
 }
 
-// endpointMembers are a Service's ready endpoints; with publishNotReadyAddresses, all of them.
+// endpointMembers returns a Service's ready endpoints; with publishNotReadyAddresses, all endpoints.
 func (z *Zone) endpointMembers(service *v1.Service) []member {
 	var members []member
 	for _, subset := range z.cluster.endpointsOf(service).Subsets {
@@ -77,7 +77,7 @@ func published(service *v1.Service, subset v1.EndpointSubset) []v1.EndpointAddre
 	return append(append(all, subset.Addresses...), subset.NotReadyAddresses...)
 }
 
-// endpointLabel is the pod's hostname, or its address with dashes.
+// endpointLabel returns the pod's hostname, or its address with dashes.
 func endpointLabel(address v1.EndpointAddress) string {
 	if address.Hostname != "" {
 		return address.Hostname
@@ -95,7 +95,7 @@ func labelled(members []member, label string) []member {
 	return found
 }
 
-// declares is whether the Service itself has such a port, with endpoints or without.
+// declares reports whether the Service has such a port, with or without endpoints.
 func declares(service *v1.Service, wanted portFilter) bool {
 	for _, one := range portsOf(service) {
 		if wanted(one) {
@@ -113,7 +113,7 @@ func portsOf(service *v1.Service) []port {
 	return ports
 }
 
-// addressRecords are in random order: many clients take the first.
+// addressRecords returns the records in random order: many clients take the first record.
 func addressRecords(owner string, members []member) []dns.RR {
 	records := make([]dns.RR, 0, len(members))
 	known := map[string]bool{}
@@ -127,7 +127,7 @@ func addressRecords(owner string, members []member) []dns.RR {
 	return records
 }
 
-// srvRecords are the SRV records of the members' ports, and the addresses of their targets.
+// srvRecords returns the SRV records of the members' ports, and the addresses of their targets.
 func srvRecords(owner string, members []member, wanted portFilter) (records, targets []dns.RR) {
 	type target struct {
 		name   string

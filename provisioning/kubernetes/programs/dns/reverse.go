@@ -9,7 +9,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ranges are the cluster's own addresses: nobody else knows names of them, so nobody else is asked.
+// ranges are the cluster's own addresses. Reverse queries for them are not forwarded.
 type ranges []*net.IPNet
 
 func parseRanges(text string) (ranges, error) {
@@ -24,7 +24,7 @@ func parseRanges(text string) (ranges, error) {
 	return networks, nil
 }
 
-// around is the name of the smallest zone of whole labels that holds the range of `address`, or "".
+// around returns the name of the smallest reverse zone of whole labels with the range of `address`, or "".
 func (r ranges) around(address net.IP) string {
 	for _, network := range r {
 		if !network.Contains(address) {
@@ -42,7 +42,7 @@ func (r ranges) around(address net.IP) string {
 	return ""
 }
 
-// addressOf is the address that a reverse name in lower case stands for, or nil.
+// addressOf returns the address of a reverse name in lower case, or nil.
 func addressOf(name string) net.IP {
 	labels := dns.SplitDomainName(name)
 	switch {
@@ -66,7 +66,7 @@ func addressOf(name string) net.IP {
 	return nil
 }
 
-// namesOf are the names of the Services and endpoints at an address.
+// namesOf returns the names of the Services and endpoints at an address.
 func (z *Zone) namesOf(address net.IP) []string {
 	var names []string
 	for _, service := range z.cluster.servicesAt(address.String()) {

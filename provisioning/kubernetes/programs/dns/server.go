@@ -9,13 +9,12 @@ import (
 )
 
 const (
-	// Answers of this size are not fragmented on any network.
+	// No network fragments answers of this size.
 	maxUDPSize = 1232
 	maxAliases = 8
 )
 
-// Server answers queries: from the cluster's zone, from the hosts file, from what the cluster's addresses are called, and
-// for all other names from upstream.
+// Server answers queries from the cluster's zone, its hosts file and its reverse zones, and forwards others to Upstream.
 type Server struct {
 	zone     *Zone
 	reverse  ranges
@@ -29,7 +28,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	if _, ok := w.RemoteAddr().(*net.TCPAddr); ok {
 		network = "tcp"
 	}
-	// Where it cannot be sent, its client is gone or asks again.
+	// The client of an unsent answer has left, or repeats its query.
 	if err := w.WriteMsg(s.reply(query, network)); err != nil {
 		log.Printf("answer to %s: %v", w.RemoteAddr(), err)
 	}
@@ -47,7 +46,7 @@ func (s *Server) reply(query *dns.Msg, network string) *dns.Msg {
 	return fit(reply, query, network)
 }
 
-// refusal is the answer to a query that is none for this server, or nil.
+// refusal returns the answer to an unsupported query, or nil.
 func refusal(query *dns.Msg) *dns.Msg {
 	switch {
 	case query.Opcode != dns.OpcodeQuery:
@@ -67,7 +66,7 @@ func refusal(query *dns.Msg) *dns.Msg {
 	return nil
 }
 
-// resolve is the answer, and whether it is this server's own; another's is passed on as it is.
+// resolve returns the answer, and whether this server made it; answers of upstream servers are not changed.
 func (s *Server) resolve(query *dns.Msg, network string, aliases int) (reply *dns.Msg, own bool) {
 	question := query.Question[0]
 	name := strings.ToLower(question.Name)
@@ -90,7 +89,7 @@ func (s *Server) resolve(query *dns.Msg, network string, aliases int) (reply *dn
 }
 
 func (s *Server) fromZone(query *dns.Msg, name, network string, aliases int) *dns.Msg {
-	// Not yet known is not the same as not there: a client would take NXDOMAIN for the truth.
+	// SERVFAIL before the first sync: NXDOMAIN would deny names that exist.
 	if !s.zone.cluster.synced() {
 		return failure(query)
 	}
@@ -110,7 +109,7 @@ func (s *Server) fromZone(query *dns.Msg, name, network string, aliases int) *dn
 	return reply
 }
 
-// follow answers with an alias and what its target has: resolvers do not ask for that themselves.
+// follow answers with an alias and its target's records: resolvers do not query the target themselves.
 func (s *Server) follow(query *dns.Msg, found finding, network string, aliases int) *dns.Msg {
 	reply := new(dns.Msg).SetReply(query)
 	reply.Authoritative = true
@@ -129,7 +128,7 @@ func (s *Server) follow(query *dns.Msg, found finding, network string, aliases i
 	return reply
 }
 
-// fromReverse is the answer to a query for an address's names, or nil where others may know them.
+// fromReverse returns the answer to a reverse query, or nil for unnamed addresses outside the cluster.
 func (s *Server) fromReverse(query *dns.Msg, address net.IP) *dns.Msg {
 	names := s.hosts.namesOf(address)
 	around := s.reverse.around(address)
@@ -156,8 +155,8 @@ func (s *Server) fromReverse(query *dns.Msg, address net.IP) *dns.Msg {
 	return answer(query, records, soa)
 }
 
-// answer has those of a name's records that are of the type that was asked for; without one it is NODATA, for which
-// `soa` says how long that may be kept.
+// answer returns a name's records of the queried type. Without such records the answer is NODATA, and `soa` bounds its
+// caching.
 func answer(query *dns.Msg, records []dns.RR, soa dns.RR) *dns.Msg {
 	reply := new(dns.Msg).SetReply(query)
 	reply.Authoritative = true
@@ -180,7 +179,7 @@ func absent(query *dns.Msg, soa dns.RR) *dns.Msg {
 	return reply
 }
 
-// fit adds EDNS0 where the query has it, and cuts what is too long: a client asks again over TCP then.
+// fit adds EDNS0 if the query has it, and truncates long answers: the client repeats the query over TCP.
 func fit(reply, query *dns.Msg, network string) *dns.Msg {
 	size := dns.MaxMsgSize
 	if network == "udp" {

@@ -16,8 +16,8 @@ const (
 	nxDomain = "NXDOMAIN"
 )
 
-// The chapters of the specification, and what it leaves to DNS: a name that is there without a record of the type is
-// NODATA (NOERROR and a SOA), one that is not there is NXDOMAIN.
+// The chapters of the specification, and DNS in general: an existing name without a record of the type is NODATA (NOERROR
+// and a SOA), a missing name is NXDOMAIN.
 func TestSpecification(t *testing.T) {
 	server := newTestServer(t)
 	for _, one := range []struct {
@@ -127,7 +127,7 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
-// checkForm checks what holds of every answer of the server's own.
+// checkForm checks the properties of every answer that the server makes.
 func checkForm(t *testing.T, query, reply *dns.Msg) {
 	question := query.Question[0]
 	if reply.Id != query.Id || !reply.Response || reply.Question[0] != question {
@@ -189,7 +189,7 @@ func testObjects() []runtime.Object {
 				NotReadyAddresses: []v1.EndpointAddress{{IP: "10.244.1.9", Hostname: "db-2"}},
 				Ports:             sql,
 			},
-			// The same pod with another port, which the others have not got.
+			// The same pod with a port that the other pods lack.
 			v1.EndpointSubset{
 				Addresses: []v1.EndpointAddress{{IP: "10.244.1.2", Hostname: "db-0"}},
 				Ports:     []v1.EndpointPort{{Name: "admin", Protocol: tcp, Port: 5433}},
@@ -212,7 +212,7 @@ func testObjects() []runtime.Object {
 	return objects
 }
 
-// wire is a message as its client gets it.
+// wire returns a message as its client receives it.
 func wire(t *testing.T, message *dns.Msg) *dns.Msg {
 	packed, err := message.Pack()
 	if err != nil {
@@ -225,7 +225,7 @@ func wire(t *testing.T, message *dns.Msg) *dns.Msg {
 	return unpacked
 }
 
-// texts are records without their names, classes and TTLs, sorted.
+// texts returns records without names, classes and TTLs, sorted.
 func texts(records []dns.RR) []string {
 	found := []string{}
 	for _, record := range records {

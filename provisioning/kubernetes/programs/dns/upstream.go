@@ -13,7 +13,7 @@ import (
 
 const (
 	exchangeTimeout = 2200 * time.Millisecond
-	// All tries end before the 5 seconds after which resolvers ask again.
+	// All tries together take less than 5 seconds, the retry timeout of resolvers.
 	maxTries     = 2
 	maxForwarded = 256
 )
@@ -21,7 +21,7 @@ const (
 // Upstream forwards queries to the name servers of a resolv.conf.
 type Upstream struct {
 	servers []string
-	// excludes is whether a server's address leads back here. A query that comes back would go round until its end.
+	// excludes reports whether an address is this server's own: forwarding to itself would loop.
 	excludes  func(address string) bool
 	timeout   time.Duration
 	preferred uint32
@@ -44,7 +44,7 @@ func newUpstream(resolvConf string) (*Upstream, error) {
 	}
 	for _, server := range config.Servers {
 		if isLocal(server, local) {
-			log.Printf("%s: %s is this server itself: not asked", resolvConf, server)
+			log.Printf("%s: %s is this server itself: skipped", resolvConf, server)
 			continue
 		}
 		upstream.servers = append(upstream.servers, net.JoinHostPort(server, config.Port))
@@ -65,9 +65,9 @@ func isLocal(server string, local []net.Addr) bool {
 	return false
 }
 
-// exchange is the answer of the first name server that has one, over the network of the query (udp, tcp); a truncated
-// answer stays one, for its client asks again over TCP. SERVFAIL where none answers. The next query begins with the server
-// that answered, or with the one after those that did not.
+// exchange returns the first name server's answer, over the network of the query (udp, tcp), or SERVFAIL if no server
+// answers. A truncated answer is returned as it is: the client repeats the query over TCP. The next query begins with the
+// server that answered, or with the server after those that did not.
 func (u *Upstream) exchange(query *dns.Msg, network string) *dns.Msg {
 	select {
 	case u.places <- struct{}{}:
@@ -97,7 +97,7 @@ func (u *Upstream) exchange(query *dns.Msg, network string) *dns.Msg {
 	return refusal
 }
 
-// ask is the answer of one server, or nil.
+// ask returns the answer of one server, or nil.
 func (u *Upstream) ask(client *dns.Client, query *dns.Msg, server string) *dns.Msg {
 	if host, _, _ := net.SplitHostPort(server); u.excludes(host) {
 		return nil

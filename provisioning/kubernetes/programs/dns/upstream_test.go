@@ -105,7 +105,7 @@ func upstreamOf(servers ...string) *Upstream {
 	}
 }
 
-// nameServer knows example.com, over UDP and TCP: www and long, which does not fit into UDP.
+// nameServer serves www and long of example.com over UDP and TCP; long does not fit into UDP.
 func nameServer(t *testing.T, address string) string {
 	return startServer(t, func(w dns.ResponseWriter, query *dns.Msg) {
 		reply := new(dns.Msg).SetReply(query)

@@ -10,23 +10,23 @@ import (
 
 const (
 	schemaVersion = "1.1.0"
-	// Of each record and of each absence, in seconds: what an application keeps may be wrong for so long.
+	// The TTL of records and of negative answers, in seconds: cached answers may be stale for that long.
 	ttl = 5
 )
 
-// Zone is the cluster's domain. Names are in lower case here, and relative: without the domain, split into labels.
+// Zone is the cluster's domain. Its names are lower case, relative to the domain, and split into labels.
 type Zone struct {
 	name, nameServer string
 	serviceKey       []string // namespace, name
 	cluster          *Cluster
 }
 
-// finding is what the zone has at a name. A name may exist without a record: that is NODATA, and not NXDOMAIN.
+// finding is the zone's content at a name. A name without records is NODATA, not NXDOMAIN.
 type finding struct {
 	exists  bool
 	records []dns.RR
 	extra   []dns.RR // addresses of the names that the records point to
-	alias   string   // of this name, for every type
+	alias   string   // CNAME target, for every type
 }
 
 func newZone(domain, service string, cluster *Cluster) *Zone {
@@ -40,10 +40,10 @@ func (z *Zone) serviceName(namespace, name string) string {
 	return name + "." + namespace + ".svc." + z.name
 }
 
-// contains is whether `name`, in lower case, is the zone's.
+// contains reports whether `name`, in lower case, belongs to the zone.
 func (z *Zone) contains(name string) bool { return dns.IsSubDomain(z.name, name) }
 
-// isOwnAddress is whether a query to `address` comes back to this server.
+// isOwnAddress reports whether queries to `address` reach this server.
 func (z *Zone) isOwnAddress(address string) bool {
 	service := z.cluster.service(z.serviceKey[0], z.serviceKey[1])
 	if service == nil {
@@ -57,7 +57,7 @@ func (z *Zone) isOwnAddress(address string) bool {
 	return false
 }
 
-// find looks `name` up, which is in lower case; the records get the name `owner`, as it was asked for.
+// find looks up `name`, in lower case. The records get the name `owner`, spelled as in the query.
 func (z *Zone) find(name, owner string) finding {
 	labels := dns.SplitDomainName(strings.TrimSuffix(name, z.name))
 	if len(labels) == 0 {
@@ -79,7 +79,7 @@ func (z *Zone) find(name, owner string) finding {
 	return z.findService(rest, owner)
 }
 
-// findPod answers `1-2-3-4.namespace.pod`: whether there is such a pod is not known here.
+// findPod answers `1-2-3-4.namespace.pod`. The server does not know whether the pod exists.
 func (z *Zone) findPod(labels []string, owner string) finding {
 	address := undashed(labels[0])
 	if len(labels) != 2 || address == nil || !z.cluster.namespaceExists(labels[1]) {
@@ -104,8 +104,8 @@ func (z *Zone) findService(labels []string, owner string) finding {
 	}
 	switch {
 	case len(rest) == 0:
-		// All ports at the Service's own name are not in the specification, but clients look their peers up so, and the
-		// servers of other clusters answer.
+		// SRV records of all ports at the Service's name are not specified, but clients query them to find peers, and other
+		// DNS servers answer.
 		members := z.members(service)
 		records, targets := srvRecords(owner, members, anyPort)
 		return finding{exists: true, records: append(records, addressRecords(owner, members)...), extra: targets}
@@ -124,7 +124,7 @@ func (z *Zone) findService(labels []string, owner string) finding {
 }
 
 func (z *Zone) soa(owner string) dns.RR {
-	// Nothing transfers the zone: its serial number does not matter.
+	// The serial number does not matter: no server transfers the zone.
 	return &dns.SOA{
 		Hdr: header(owner, dns.TypeSOA), Ns: z.nameServer, Mbox: "hostmaster." + z.name,
 		Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl,
@@ -146,7 +146,7 @@ func addressRecord(owner string, address net.IP) dns.RR {
 	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA), AAAA: address}
 }
 
-// undashed is the address that a pod's label stands for: 1-2-3-4, or 2001-db8--1.
+// undashed returns the address in a pod's label: 1-2-3-4, or 2001-db8--1.
 func undashed(label string) net.IP {
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
 		if address := net.ParseIP(strings.Replace(label, "-", ".", -1)); address != nil {

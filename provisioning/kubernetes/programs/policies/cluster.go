@@ -14,17 +14,17 @@ import (
 	"k8s.io/kubernetes/cmd/dayfly/shared"
 )
 
-// Objects are what rules are computed from.
+// Objects are the input of Ruleset.
 type Objects struct {
 	Pods       []*v1.Pod
 	Namespaces []*v1.Namespace
 	Policies   []*networking.NetworkPolicy
 }
 
-// Cluster is what the API server has of pods, namespaces and NetworkPolicies, as far as rules need it.
+// Cluster mirrors the fields of pods, namespaces and NetworkPolicies that rules need.
 type Cluster struct {
 	pods, namespaces, policies *shared.Mirror
-	// changed holds one entry from a change on until somebody takes it.
+	// changed holds one entry after a change, until the controller receives the entry.
 	changed chan struct{}
 }
 
@@ -44,12 +44,12 @@ func newCluster() *Cluster {
 	}
 }
 
-// sources says where each kind of object is listed and watched.
+// sources returns where each kind of object is listed and watched.
 type sources struct {
 	pods, namespaces, policies cache.ListerWatcher
 }
 
-// follow fills the stores in the background, until ctx ends.
+// follow keeps the stores up to date in the background, until ctx ends.
 func (c *Cluster) follow(ctx context.Context, from sources) {
 	go shared.Follow(ctx, "pods", from.pods, &v1.Pod{}, c.pods)
 	go shared.Follow(ctx, "namespaces", from.namespaces, &v1.Namespace{}, c.namespaces)
@@ -64,12 +64,12 @@ func listWatches(core, network *rest.RESTClient) sources {
 	}
 }
 
-// synced is whether each kind of object has been listed: before that, a policy that is not here may exist.
+// synced reports whether each kind of object has been listed. Before, a policy that is missing here may exist.
 func (c *Cluster) synced() bool {
 	return c.pods.Synced() && c.namespaces.Synced() && c.policies.Synced()
 }
 
-// objects are all there are, in the order of their names: the same objects give the same rules.
+// objects returns all objects, sorted by name: the same objects give the same rules.
 func (c *Cluster) objects() Objects {
 	var all Objects
 	for _, key := range sortedKeys(c.pods) {

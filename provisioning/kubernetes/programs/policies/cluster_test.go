@@ -56,7 +56,7 @@ func TestNothingIsWrittenBeforeAllIsListed(t *testing.T) {
 	go func() { controller.run(ctx); close(done) }()
 	must(t, cluster.pods.Replace(nil, "1"))
 	must(t, cluster.namespaces.Replace(nil, "1"))
-	// The run takes what is told; a second entry fits only when the first was taken.
+	// The channel holds one entry: a second send succeeds only after the controller received the first.
 	eventually(t, func() bool { return len(cluster.changed) == 0 })
 	if written.last() != "" {
 		t.Error("rules without having seen the policies")
@@ -120,7 +120,7 @@ func TestOnlyWhatRulesNeedIsKept(t *testing.T) {
 	}
 }
 
-// memory is a table that remembers.
+// memory is a table that records writes.
 type memory struct {
 	sync.Mutex
 	rules   string
@@ -145,7 +145,7 @@ func (m *memory) last() string {
 	return m.rules
 }
 
-// enforced runs a controller for node01, whose watches have begun.
+// enforced runs a controller for node01 and waits for its watches.
 func enforced(t *testing.T, client kubernetes.Interface) *memory {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
@@ -170,8 +170,8 @@ func enforced(t *testing.T, client kubernetes.Interface) *memory {
 	return written
 }
 
-// announcing says when it is watched first: the fake API server has no versions of objects, so that what changes between a
-// list and its watch is lost.
+// announcing signals the first watch. The fake API server has no resource versions: changes between a list and its watch
+// are lost.
 type announcing struct {
 	cache.ListWatch
 	watched chan struct{}

@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// What comes within it is written together: a rollout changes many pods.
+	// Changes within this time are written together: a rollout changes many pods.
 	gatherTime = 500 * time.Millisecond
-	// How often the kernel is asked whether it has the rules still. Asking costs an emulated processor some time.
+	// The interval between checks of the kernel's rules. Each check costs processor time under emulation.
 	checkInterval = time.Minute
 	retryInterval = 5 * time.Second
 )
 
-// Controller keeps the kernel's rules those of the objects.
+// Controller keeps the kernel's rules equal to those of the objects.
 type Controller struct {
 	node    string
 	cluster *Cluster
@@ -22,15 +22,15 @@ type Controller struct {
 	written string
 }
 
-// Table is where rules are written: the kernel's, or a test's.
+// Table holds the rules: in the kernel, or in a test.
 type Table interface {
-	// Write puts the rules in the place of those before, all or none.
+	// Write replaces all rules, atomically.
 	Write(rules string) error
-	// Intact is whether the rules are those of the last Write.
+	// Intact reports whether the rules are those of the last Write.
 	Intact() bool
 }
 
-// run returns when ctx ends, and leaves the rules as they are: the pods go on, and so must their policies.
+// run returns when ctx ends, and keeps the rules: the pods continue to run, under their policies.
 func (c *Controller) run(ctx context.Context) {
 	check := time.NewTicker(checkInterval)
 	defer check.Stop()
@@ -45,7 +45,7 @@ func (c *Controller) run(ctx context.Context) {
 		case <-check.C:
 			checks = true
 		}
-		// Rules of an earlier start hold until all objects are here.
+		// The rules of an earlier process apply until all objects are listed.
 		if !c.cluster.synced() {
 			continue
 		}
@@ -61,7 +61,7 @@ func (c *Controller) run(ctx context.Context) {
 	}
 }
 
-// enforce writes the rules where they have changed, or where the kernel has others.
+// enforce writes the rules if they have changed, or if the kernel has different rules.
 func (c *Controller) enforce(checks bool) error {
 	rules := Ruleset(c.cluster.objects(), c.node)
 	if rules == c.written && !(checks && !c.table.Intact()) {

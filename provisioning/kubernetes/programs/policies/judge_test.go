@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// packet is the first of a connection, where it is forwarded.
+// packet is the first packet of a connection, when forwarded.
 type packet struct {
 	source, destination, protocol, port string
 }
 
-// table is a ruleset as nftables understands it: what the tests ask is the text that the kernel gets, and no model beside it.
+// table is a parsed ruleset: the tests evaluate the text that the kernel gets.
 type table struct {
 	elements map[string][]string
 	chains   map[string][]string
 }
 
-// parse reads what Ruleset writes, and fails on everything else.
+// parse reads the output of Ruleset, and fails on any other text.
 func parse(t *testing.T, text string) table {
 	t.Helper()
 	const head = "table inet dayfly\ndelete table inet dayfly\ntable inet dayfly {\n"
@@ -54,7 +54,7 @@ func parse(t *testing.T, text string) table {
 	return parsed
 }
 
-// allows is whether the packet leaves the table.
+// allows reports whether the packet passes the table.
 func (t table) allows(p packet) bool {
 	if _, hooked := t.chains["forward"]; !hooked {
 		return true
@@ -62,7 +62,7 @@ func (t table) allows(p packet) bool {
 	return t.walk("forward", p) != "drop"
 }
 
-// walk is the verdict of a chain: "drop", or nothing.
+// walk returns the verdict of a chain: "drop" or "".
 func (t table) walk(chain string, p packet) string {
 	rules, exists := t.chains[chain]
 	if !exists {
@@ -81,7 +81,7 @@ func (t table) walk(chain string, p packet) string {
 	return ""
 }
 
-// apply is the verdict of a rule where all its matches hold.
+// apply returns the verdict of a rule if all its matches hold.
 func (t table) apply(words []string, p packet) string {
 	for len(words) > 0 {
 		matches, used := true, 0
@@ -132,7 +132,7 @@ func (t table) lookUp(name, address string) string {
 	return ""
 }
 
-// contains is whether `of`, an address, a block or a set's name, has the address.
+// contains reports whether `of` (an address, a block or a set's name) contains the address.
 func (t table) contains(of, address string) bool {
 	if strings.HasPrefix(of, "@") {
 		elements, exists := t.elements[of[1:]]

@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// Far more than an emulated processor needs for thousands of rules.
+// An emulated processor needs far less for thousands of rules.
 const nftTimeout = 2 * time.Minute
 
-// Kernel is the table `inet dayfly` of this network namespace. It is a table of its own, so that neither kube-proxy nor
-// iptables-restore touches it.
+// Kernel is the table `inet dayfly` of this network namespace. kube-proxy and iptables-restore do not change other tables.
 type Kernel struct {
 	listed string
 }
 
-// Write replaces the table in one transaction: no packet meets half of it.
+// Write replaces the table in one transaction: no packet meets partial rules.
 func (k *Kernel) Write(rules string) error {
 	k.listed = ""
 	if _, err := nft(rules, "--file", "-"); err != nil {
@@ -30,13 +29,13 @@ func (k *Kernel) Write(rules string) error {
 	return err
 }
 
-// Intact compares with what the kernel listed after the last Write.
+// Intact compares the table with its listing after the last Write.
 func (k *Kernel) Intact() bool {
 	listed, err := list()
 	return err == nil && listed == k.listed
 }
 
-// list is the table as nft prints it, in an order of our own: that of a set's elements is the kernel's affair.
+// list returns the table as nft prints it, sorted: the kernel returns a set's elements in any order.
 func list() (string, error) {
 	text, err := nft("", "--numeric", "list", "table", "inet", "dayfly")
 	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' })

@@ -1,6 +1,6 @@
 // Command dayfly-policies enforces the NetworkPolicies of a cluster for the pods of one node: it follows pods, namespaces
-// and policies, and keeps the rules of nftables that Ruleset computes from them. It is compiled in Kubernetes' source tree,
-// from what that vendors (build-programs.sh), and runs nft.
+// and policies, and applies the rules of Ruleset by nft. It is compiled in Kubernetes' source tree, with the modules
+// vendored there (build-programs.sh).
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 		log.Fatal("-node is missing")
 	}
 
-	// A small heap that is collected often, instead of twice its size: changes leave little garbage.
+	// Collect often and keep the heap small: changes leave little garbage.
 	debug.SetGCPercent(50)
 	core, err := shared.GroupClient(agent, v1.SchemeGroupVersion, v1.AddToScheme)
 	fatal(err)

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// peers finds whom a rule speaks of, and keeps the sets of addresses that rules refer to: each once, however many pods
-// of a node have the same policy.
+// peers finds the pods that a rule selects, and keeps the rules' sets of addresses. Pods of a node with the same policy
+// share a set.
 type peers struct {
 	pods       []*v1.Pod
 	namespaces map[string]labels.Set
@@ -35,7 +35,7 @@ func newPeers(objects Objects) *peers {
 	return found
 }
 
-// matches are the peers of a rule: one match for all pods together, and one per block. No peers are all peers.
+// matches returns the peers of a rule: one match for all pods together, and one per block. Without peers, all peers match.
 func (p *peers) matches(namespace string, all []networking.NetworkPolicyPeer, way direction) []string {
 	if len(all) == 0 {
 		return []string{""}
@@ -54,8 +54,8 @@ func (p *peers) matches(namespace string, all []networking.NetworkPolicyPeer, wa
 	return found
 }
 
-// namedPortMatches are the named ports of an egress rule: what number a name has, each destination pod tells. A block
-// has no names.
+// namedPortMatches returns the named ports of an egress rule. Each destination pod defines the number of a name; blocks
+// have no named ports.
 func (p *peers) namedPortMatches(namespace string, all []networking.NetworkPolicyPeer, ports []networking.NetworkPolicyPort) []string {
 	pods := p.pods
 	if len(all) > 0 {
@@ -85,7 +85,7 @@ func (p *peers) namedPortMatches(namespace string, all []networking.NetworkPolic
 	return found
 }
 
-// selected are the pods that any of the peers selects, seen from a policy in `namespace`.
+// selected returns the pods that any of the peers selects, for a policy in `namespace`.
 func (p *peers) selected(namespace string, all []networking.NetworkPolicyPeer) []*v1.Pod {
 	var found []*v1.Pod
 	for _, pod := range p.pods {
@@ -116,7 +116,7 @@ func (p *peers) selects(namespace string, peer *networking.NetworkPolicyPeer, po
 	return peer.PodSelector == nil || selector(peer.PodSelector).Matches(labelsOf(pod))
 }
 
-// set names the set of the pods' addresses; no set is empty.
+// set returns the name of the set of the pods' addresses; sets are never empty.
 func (p *peers) set(pods []*v1.Pod) string {
 	addresses := make([]string, 0, len(pods))
 	for _, pod := range pods {
@@ -140,7 +140,7 @@ func (p *peers) writeSets(text *strings.Builder) {
 	}
 }
 
-// blockMatch is a block without its exceptions; empty for one of IPv6, which no pod has.
+// blockMatch returns the match of a block without its exceptions; "" for IPv6, which pods do not have.
 func blockMatch(block *networking.IPBlock, way direction) string {
 	network := networkOf(block.CIDR)
 	if network == "" {
@@ -155,7 +155,7 @@ func blockMatch(block *networking.IPBlock, way direction) string {
 	return match
 }
 
-// networkOf is a block of IPv4 as nftables writes it, without bits beyond its prefix.
+// networkOf returns an IPv4 block in nftables' form, without bits beyond the prefix.
 func networkOf(cidr string) string {
 	_, network, err := net.ParseCIDR(cidr)
 	if err != nil || network.IP.To4() == nil {
@@ -164,7 +164,7 @@ func networkOf(cidr string) string {
 	return network.String()
 }
 
-// hasAddress is whether a pod has an IPv4 address of its own: none that shares its node's, and none that has ended.
+// hasAddress reports whether a pod has its own IPv4 address. Host-network pods and ended pods have none.
 func hasAddress(pod *v1.Pod) bool {
 	ended := pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed
 	return !ended && !pod.Spec.HostNetwork && net.ParseIP(pod.Status.PodIP).To4() != nil
@@ -172,7 +172,7 @@ func hasAddress(pod *v1.Pod) bool {
 
 func labelsOf(pod *v1.Pod) labels.Set { return pod.Labels }
 
-// selector selects nothing where it is none that the API server would have let pass.
+// selector converts a label selector. A selector that the API server would refuse selects nothing.
 func selector(of *metav1.LabelSelector) labels.Selector {
 	found, err := metav1.LabelSelectorAsSelector(of)
 	if err != nil {

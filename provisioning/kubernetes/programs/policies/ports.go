@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// portMatches are the ports of a rule: one match per protocol. Without ports, that is any packet at all. A named port is
-// that of `pod`'s containers; where pod is nil, named ports are left out.
+// portMatches returns the ports of a rule: one match per protocol. Without ports, the match is any packet. Named ports are
+// those of `pod`'s containers; with a nil pod they are omitted.
 func portMatches(ports []networking.NetworkPolicyPort, pod *v1.Pod) []string {
 	if len(ports) == 0 {
 		return []string{""}
@@ -38,7 +38,7 @@ func portMatches(ports []networking.NetworkPolicyPort, pod *v1.Pod) []string {
 	return all
 }
 
-// namedPorts are the numbers that a pod's containers give to a port's name and protocol.
+// namedPorts returns the numbers that a pod's containers give to a port's name and protocol.
 func namedPorts(pod *v1.Pod, port networking.NetworkPolicyPort) []int {
 	var numbers []int
 	for _, container := range pod.Spec.Containers {
@@ -65,7 +65,7 @@ func protocolName(protocol v1.Protocol) string {
 	return strings.ToLower(string(protocol))
 }
 
-// joinNumbers sorts, and leaves out what is there twice: nftables would, too, but then the text would tell a change.
+// joinNumbers sorts and removes duplicates, as nftables does: otherwise equal rules would differ as text.
 func joinNumbers(numbers []int) string {
 	sorted := append([]int(nil), numbers...)
 	sort.Ints(sorted)

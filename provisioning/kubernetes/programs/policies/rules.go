@@ -9,7 +9,7 @@ import (
 	networking "k8s.io/api/networking/v1"
 )
 
-// direction is one of the two in which a pod is isolated: how nftables calls its address, and that of its peer.
+// direction is ingress or egress: nftables' names of the pod's address and of the peer's address.
 type direction struct {
 	name, own, peer string
 }
@@ -19,22 +19,21 @@ var (
 	egress  = direction{name: "egress", own: "saddr", peer: "daddr"}
 )
 
-// isolation is what one address of this node may do in one direction: every match returns to the chain `forward`.
+// isolation is the allowed traffic of an address of this node in one direction: every match returns to the chain `forward`.
 type isolation struct {
 	address string
 	matches []string
 }
 
-// Ruleset is the text for `nft --file` that puts the rules for the pods of `node` in the place of all earlier ones, in one
-// transaction.
+// Ruleset returns the text for `nft --file` that replaces all rules by those for the pods of `node`, in one transaction.
 //
-// A packet is judged where it is forwarded: by then a Service's address has become that of a pod, and the source is still
-// that of the pod that sent it. A packet between a pod and its own node is not forwarded, hence always allowed, as the
-// Kubernetes documentation asks for.
+// The rules filter forwarded packets: there, a Service's address is already translated to a pod's, and the source is still
+// the sending pod. Packets between a pod and its own node are not forwarded, hence always allowed, as the Kubernetes
+// documentation requires.
 func Ruleset(objects Objects, node string) string {
 	peers := newPeers(objects)
 	var text strings.Builder
-	// The first line makes the table where there is none: only then can it be deleted.
+	// The first line creates a missing table: deleting a missing table fails.
 	text.WriteString("table inet dayfly\ndelete table inet dayfly\ntable inet dayfly {\n")
 	incoming := isolations(objects, node, ingress, peers)
 	outgoing := isolations(objects, node, egress, peers)
@@ -50,13 +49,13 @@ func Ruleset(objects Objects, node string) string {
 	return text.String()
 }
 
-// writeForward writes the chain that every forwarded packet enters, before those of iptables; what it accepts still goes
-// through them.
+// writeForward writes the chain that every forwarded packet enters, before the chains of iptables. Accepted packets still
+// pass those chains.
 func writeForward(text *strings.Builder) {
 	text.WriteString("\tchain forward {\n\t\ttype filter hook forward priority -10\n")
 	for _, rule := range []string{
 		"ct state established,related accept",
-		// Pods have no IPv6 but link-local addresses: by these, two of a node would pass every policy.
+		// Pods have link-local IPv6 addresses: without this rule, two pods of a node would bypass every policy.
 		"meta nfproto ipv6 drop",
 		"ip saddr vmap @egress",
 		"ip daddr vmap @ingress",
@@ -81,7 +80,7 @@ func writeMap(text *strings.Builder, way direction, all []isolation) {
 func writeChains(text *strings.Builder, way direction, all []isolation) {
 	for _, one := range all {
 		fmt.Fprintf(text, "\tchain %s-%s {\n", way.name, one.address)
-		// A pod reaches itself, through a Service as well.
+		// A pod can reach itself, also through a Service.
 		fmt.Fprintf(text, "\t\tip %s %s return\n", way.peer, one.address)
 		for _, match := range one.matches {
 			text.WriteString("\t\t" + strings.TrimSpace(match+" return") + "\n")
@@ -90,8 +89,8 @@ func writeChains(text *strings.Builder, way direction, all []isolation) {
 	}
 }
 
-// isolations are the addresses of `node` that a policy isolates in one direction, in order. Two pods have one address
-// only for a moment, when the kubelet has not reported yet that one of them lost it: then the policies of both hold.
+// isolations returns the addresses of `node` that a policy isolates in one direction, in order. Two pods share an address
+// only until the kubelet reports that one of the pods lost it; until then the policies of both apply.
 func isolations(objects Objects, node string, way direction, peers *peers) []isolation {
 	found := map[string][]string{}
 	for _, policy := range objects.Policies {
@@ -114,7 +113,7 @@ func isolations(objects Objects, node string, way direction, peers *peers) []iso
 	return all
 }
 
-// isolates is whether a policy speaks of a direction. The API server fills in policyTypes; without them the same holds.
+// isolates reports whether a policy applies to a direction. The API server sets policyTypes; the default is the same.
 func isolates(policy *networking.NetworkPolicy, way direction) bool {
 	if len(policy.Spec.PolicyTypes) == 0 {
 		return way == ingress || len(policy.Spec.Egress) > 0
@@ -131,7 +130,7 @@ func selectsPod(policy *networking.NetworkPolicy, pod *v1.Pod) bool {
 	return policy.Namespace == pod.Namespace && selector(&policy.Spec.PodSelector).Matches(labelsOf(pod))
 }
 
-// matches are the packets that a policy allows for one pod.
+// matches returns the packets that a policy allows for one pod.
 func matches(policy *networking.NetworkPolicy, pod *v1.Pod, way direction, peers *peers) []string {
 	var all []string
 	if way == ingress {
@@ -147,7 +146,7 @@ func matches(policy *networking.NetworkPolicy, pod *v1.Pod, way direction, peers
 	return all
 }
 
-// cross joins each match of peers with each of ports.
+// cross joins each match of peers with each match of ports.
 func cross(peers, ports []string) []string {
 	var all []string
 	for _, peer := range peers {
@@ -158,7 +157,7 @@ func cross(peers, ports []string) []string {
 	return all
 }
 
-// distinct keeps the order.
+// distinct removes duplicates and keeps the order.
 func distinct(all []string) []string {
 	seen := map[string]bool{}
 	kept := all[:0]

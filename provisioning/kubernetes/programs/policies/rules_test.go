@@ -15,7 +15,7 @@ const (
 	udp = v1.ProtocolUDP
 )
 
-// addresses are those of the pods of `place`, and of what is no pod.
+// addresses are those of the pods of `place`, and of peers that are not pods.
 var addresses = map[string]string{
 	"web": "10.244.1.10", "api": "10.244.1.11", "client": "10.244.2.10", "plain": "10.244.2.11",
 	"b/web": "10.244.2.20", "b/client": "10.244.1.20", "c/client": "10.244.2.30",
@@ -45,7 +45,7 @@ func place() Objects {
 	}
 }
 
-// check judges packets, written "from > to protocol port", on every node that forwards them.
+// check evaluates packets, written "from > to protocol port", on every node that forwards them.
 func check(t *testing.T, objects Objects, allowed bool, packets []string) {
 	t.Helper()
 	tables := map[string]table{}

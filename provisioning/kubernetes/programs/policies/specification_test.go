@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// What NetworkPolicies mean: https://kubernetes.io/docs/concepts/services-networking/network-policies/ and the comments
-// of k8s.io/api/networking/v1.
+// The specification of NetworkPolicies: https://kubernetes.io/docs/concepts/services-networking/network-policies/ and the
+// comments of k8s.io/api/networking/v1.
 func TestTheSpecification(t *testing.T) {
 	for _, one := range []struct {
 		name, policies  string

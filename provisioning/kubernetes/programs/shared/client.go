@@ -1,5 +1,5 @@
-// Package shared has what Dayfly's programs in a cluster have in common: how they reach the API server, how they follow its objects
-// however it fails, and how they answer the kubelet's probes.
+// Package shared is the common code of Dayfly's programs in a cluster: the API server's client, mirrors of its objects that
+// survive its failures, and the kubelet's probes.
 package shared
 
 import (
@@ -11,9 +11,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Config is the pod's service account at the API server, by connections that notice when the other side is gone.
+// Config returns the client configuration of the pod's service account; its connections detect a lost peer.
 func Config(userAgent string) (*rest.Config, error) {
-	// Read by client-go where it makes a connection. Its own limits are 30 and 15 seconds.
+	// client-go reads these for each new connection; its defaults are 30 and 15 seconds.
 	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "15", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
 		if err := os.Setenv(name, seconds); err != nil {
 			return nil, err
@@ -27,8 +27,8 @@ func Config(userAgent string) (*rest.Config, error) {
 	return config, nil
 }
 
-// GroupClient knows one group of the API only: client-go's clientset would link, and register at every start, all groups there
-// are. `register` is the group's AddToScheme.
+// GroupClient returns a client of one API group. client-go's clientset would link all groups, and register them at every
+// start. `register` is the group's AddToScheme.
 func GroupClient(userAgent string, group schema.GroupVersion, register func(*runtime.Scheme) error) (*rest.RESTClient, error) {
 	config, err := Config(userAgent)
 	if err != nil {

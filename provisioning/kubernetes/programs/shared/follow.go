@@ -19,16 +19,14 @@ const (
 	listTimeout  = 30 * time.Second
 )
 
-// Follow keeps the mirror as the API server's objects are, until ctx ends.
+// Follow keeps the mirror equal to the API server's objects until ctx ends.
 //
-// A machine that is restored from memory finds its connections as they were saved, mostly: its watches go on, for the API
-// server's memory is of the same moment. Where the other side is gone, an HTTP/2 ping finds that out within 20 seconds
-// (Config), the watch ends with an error, and the objects are listed again. What else may go wrong is bounded as well:
-// a list by listTimeout, a watch by the 5 to 10 minutes that the reflector asks the server for, a pause by MaxBackOff.
-// All of these run on the monotonic clock: a clock that is set forward after a restore does not end them.
+// Most watches continue after a restore from memory: the API server's memory is of the same moment. HTTP/2 pings detect a
+// lost peer within 20 seconds (Config); the watch then ends with an error, and the objects are listed again. Other waits
+// are bounded, too: a list by listTimeout, a watch by the 5 to 10 minutes that the reflector requests, a pause by
+// MaxBackOff. All of them use the monotonic clock: setting the clock forward after a restore does not end them.
 //
-// Reflector.Run pauses for up to a minute after failures: a control plane that boots on an emulated machine would be back
-// long before its objects are.
+// Not Reflector.Run, which pauses for up to a minute after failures: too long after the boot of an emulated control plane.
 func Follow(ctx context.Context, name string, from cache.ListerWatcher, kind runtime.Object, mirror *Mirror) {
 	reflector := cache.NewNamedReflector(name, from, kind, mirror, 0)
 	backOff := FirstBackOff
@@ -67,7 +65,7 @@ func ListWatch(client rest.Interface, resource string, newList func() runtime.Ob
 			request := client.Get().Resource(resource).VersionedParams(&options, metav1.ParameterCodec)
 			watching, err := request.Watch(context.Background())
 			if err != nil {
-				// Not the error itself: for a refused connection, the reflector has a pause of its own, of up to a minute.
+				// A new error: for a refused connection, the reflector itself would pause for up to a minute.
 				return nil, errors.New(err.Error())
 			}
 			return watching, nil

@@ -7,7 +7,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Mirror is the store that a reflector fills: it keeps of each object what `trim` leaves.
+// Mirror is a reflector's store. It keeps each object as `trim` returns it.
 type Mirror struct {
 	cache.Indexer
 	trim    func(object interface{}) interface{}
@@ -15,8 +15,8 @@ type Mirror struct {
 	listed  int32
 }
 
-// NewMirror keeps objects whole where `trim` is nil, and calls `changed`, unless it is nil, after each change of what is
-// kept: it must not block.
+// NewMirror returns an empty mirror. A nil `trim` keeps whole objects. The mirror calls `changed`, unless nil, after each
+// change of the kept objects; `changed` must not block.
 func NewMirror(trim func(interface{}) interface{}, indexers cache.Indexers, changed func()) *Mirror {
 	if trim == nil {
 		trim = func(object interface{}) interface{} { return object }
@@ -27,10 +27,10 @@ func NewMirror(trim func(interface{}) interface{}, indexers cache.Indexers, chan
 	return &Mirror{Indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers), trim: trim, changed: changed}
 }
 
-// Add is called for a new object.
+// Add stores a new object.
 func (m *Mirror) Add(object interface{}) error { return m.put(object) }
 
-// Update is called for a changed object.
+// Update stores a changed object.
 func (m *Mirror) Update(object interface{}) error { return m.put(object) }
 
 func (m *Mirror) put(object interface{}) error {
@@ -42,13 +42,13 @@ func (m *Mirror) put(object interface{}) error {
 	return m.Indexer.Add(kept)
 }
 
-// Delete is called for an object that is gone.
+// Delete removes a deleted object.
 func (m *Mirror) Delete(object interface{}) error {
 	defer m.changed()
 	return m.Indexer.Delete(object)
 }
 
-// Replace is called with all objects there are, first and whenever a watch cannot go on.
+// Replace stores a list of all objects: at first, and after a watch that cannot continue.
 func (m *Mirror) Replace(objects []interface{}, version string) error {
 	for i := range objects {
 		objects[i] = m.trim(objects[i])
@@ -61,5 +61,5 @@ func (m *Mirror) Replace(objects []interface{}, version string) error {
 	return err
 }
 
-// Synced is whether all objects have been listed: before that, one that is not here may exist.
+// Synced reports whether all objects have been listed. Before, an object that is missing here may exist.
 func (m *Mirror) Synced() bool { return atomic.LoadInt32(&m.listed) == 1 }

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// StatusHandler serves the kubelet's probes: /ready is 200 once `ready` is true, until the process is told to end.
-// It stays 200 while the API server is away.
+// StatusHandler serves the kubelet's probes: /ready is 200 once `ready` is true, until SIGTERM. It stays 200 while the API
+// server is unreachable.
 func StatusHandler(ctx context.Context, ready func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

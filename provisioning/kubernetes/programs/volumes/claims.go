@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// driver is the provisioner's name in StorageClasses, and its finalizer's.
+	// driver is the provisioner's name in StorageClasses and in its finalizer.
 	driver = "dayfly.local/disk"
 
 	annotationProvisioner   = "volume.beta.kubernetes.io/storage-provisioner"
@@ -18,7 +18,7 @@ const (
 	annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
 )
 
-// isWaiting is whether the claim waits for a volume on this node.
+// isWaiting reports whether the claim waits for a volume on this node.
 func isWaiting(claim *v1.PersistentVolumeClaim, node string) bool {
 	return claim.Annotations[annotationProvisioner] == driver && claim.Annotations[annotationSelectedNode] == node &&
 		claim.Spec.VolumeName == "" && claim.DeletionTimestamp == nil
@@ -34,7 +34,7 @@ func classOf(claim *v1.PersistentVolumeClaim) string {
 	return ""
 }
 
-// refusal says why there is no volume for the claim, and what to do; empty where there is one.
+// refusal returns why the claim gets no volume, and what to do; "" for a claim that gets a volume.
 func refusal(claim *v1.PersistentVolumeClaim, class *storage.StorageClass) string {
 	var unsupported []string
 	for _, mode := range claim.Spec.AccessModes {

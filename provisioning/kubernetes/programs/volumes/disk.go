@@ -14,7 +14,7 @@ func (localDisk) MakeFolder(path string, mode fs.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// The umask does not count.
+	// Independent of the umask.
 	if err := os.Chmod(path, mode); err != nil {
 		return err
 	}

@@ -9,32 +9,32 @@ import (
 	"syscall"
 )
 
-// A pod runs as any user.
+// Pods run as any user.
 const folderMode = 0o777
 
 const trashName = ".trash"
 
 var ownName = regexp.MustCompile(`^pvc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// Folders are the directories of this node's volumes. What is to be removed is moved to the trash first: however long its removal takes,
-// and wherever it is interrupted, a volume is whole or gone.
+// Folders are the directories of this node's volumes. A removal first moves the directory to the trash: an interrupted
+// removal leaves no partial volume.
 type Folders struct {
 	root string
 	disk disk
-	// Referred to, because a file that is collected is closed, and its lock freed.
+	// Keeps the lock file referenced: garbage collection would close the file and free the lock.
 	locked *os.File
 }
 
-// disk makes changes that outlive a power cut as soon as they have returned.
+// disk makes changes that are durable when its methods return.
 type disk interface {
 	MakeFolder(path string, mode fs.FileMode) error
 	Rename(from, to string) error
-	// RemoveEmpty does nothing where the folder holds something.
+	// RemoveEmpty removes the folder if it is empty.
 	RemoveEmpty(path string) error
 	RemoveTree(path string) error
 }
 
-// lock waits until no other process has it; the kernel keeps it until this process ends.
+// lock waits for the lock. The kernel frees the lock when this process ends.
 func (f *Folders) lock() error {
 	file, err := os.OpenFile(filepath.Join(f.root, ".lock"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -48,7 +48,7 @@ func (f *Folders) make(name string) error {
 	return f.disk.MakeFolder(filepath.Join(f.root, name), folderMode)
 }
 
-// discard moves the volume's directory to the trash, and says whether it is gone from there as well.
+// discard moves the volume's directory to the trash, and reports whether the trash no longer has it.
 func (f *Folders) discard(name string) (gone bool, err error) {
 	trashed := filepath.Join(f.root, trashName, name)
 	if exists, err := exists(trashed); exists || err != nil {
@@ -64,7 +64,7 @@ func (f *Folders) discard(name string) (gone bool, err error) {
 	return false, f.disk.Rename(here, trashed)
 }
 
-// emptyTrash says how many trees it removed, and returns the last failure.
+// emptyTrash returns the number of removed trees, and the last failure.
 func (f *Folders) emptyTrash() (removed int, err error) {
 	trash := filepath.Join(f.root, trashName)
 	names, err := namesIn(trash)
@@ -78,7 +78,7 @@ func (f *Folders) emptyTrash() (removed int, err error) {
 	return removed, err
 }
 
-// empty are the directories that could be a volume's, and hold nothing.
+// empty returns the empty directories with a name of a volume.
 func (f *Folders) empty() ([]string, error) {
 	names, err := namesIn(f.root)
 	var found []string

@@ -1,5 +1,5 @@
-// Command dayfly-volumes provisions the volumes of a cluster: a claim gets a directory on the disk of its first pod's node. It
-// runs on every node and handles the volumes of its own. Sizes are not enforced.
+// Command dayfly-volumes provisions the volumes of a cluster: a claim gets a directory on the disk of its first pod's node.
+// It runs on every node, and handles the volumes of its node. Sizes are not enforced.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	config, err := shared.Config("dayfly-volumes")
 	fatal(err)
 	config.ContentType = runtime.ContentTypeProtobuf
-	// Three requests make a volume. client-go's own limit is 5 a second.
+	// A volume takes three requests; client-go's default limit is 5 a second.
 	config.QPS, config.Burst = 20, 40
 	core, err := corev1.NewForConfig(config)
 	fatal(err)
@@ -41,7 +41,8 @@ func main() {
 	provisioner := newProvisioner(*node, &Folders{root: *root, disk: localDisk{}}, core, storage.StorageClasses())
 	go func() { fatal(http.ListenAndServe(*status, shared.StatusHandler(ctx, provisioner.ready))) }()
 
-	// A pod that an update replaces may still run: two would undo each other's work. The kernel frees the lock of a process that ended.
+	// During an update, the replaced pod may still run, and two processes would conflict. The kernel frees the lock of an
+	// ended process.
 	fatal(provisioner.folders.lock())
 	client := core.RESTClient()
 	go shared.Follow(ctx, "claims", shared.ListWatch(client, "persistentvolumeclaims", func() runtime.Object { return &v1.PersistentVolumeClaimList{} }),

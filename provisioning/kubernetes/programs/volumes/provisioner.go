@@ -16,8 +16,8 @@ import (
 
 const requestTimeout = 30 * time.Second
 
-// Provisioner makes and deletes the volumes of one node. It keeps no state: each pass compares claims, PersistentVolumes and directories,
-// and does what is missing. So it may end anywhere, and its successor does the rest.
+// Provisioner creates and deletes the volumes of one node. It keeps no state: each pass reconciles claims,
+// PersistentVolumes and directories, so a restarted process continues after a crash at any point.
 type Provisioner struct {
 	node            string
 	folders         *Folders
@@ -40,15 +40,15 @@ func newProvisioner(node string, folders *Folders, core corev1.CoreV1Interface, 
 	}
 }
 
-// ready is whether a pass has been made over everything.
+// ready reports whether a pass over all objects has ended.
 func (p *Provisioner) ready() bool { return atomic.LoadInt32(&p.passed) == 1 }
 
-// run ends with ctx. Trees are removed beside the passes: a new claim does not wait until a large one is gone.
+// run ends with ctx. It removes trees concurrently with passes: a new claim does not wait for a large removal.
 func (p *Provisioner) run(ctx context.Context) {
 	wake(p.trash)
 	go repeat(ctx, p.trash, "removal", func() error {
 		removed, err := p.folders.emptyTrash()
-		// Not after a failure alone: the pass would ask for the removal at once.
+		// Not after a failure alone: the pass would request the removal again at once.
 		if removed > 0 {
 			wake(p.changed)
 		}
@@ -57,7 +57,7 @@ func (p *Provisioner) run(ctx context.Context) {
 	repeat(ctx, p.changed, "pass", func() error { return p.pass(ctx) })
 }
 
-// repeat calls `act` after each wake-up, and again after a pause where it failed.
+// repeat calls `act` after each wake-up, and again after a pause if `act` failed.
 func repeat(ctx context.Context, woken <-chan struct{}, name string, act func() error) {
 	var again <-chan time.Time
 	backOff := shared.FirstBackOff
@@ -77,7 +77,7 @@ func repeat(ctx context.Context, woken <-chan struct{}, name string, act func() 
 	}
 }
 
-// pass does for every object what is to be done; a failure with one does not keep the others. Returns the last failure.
+// pass reconciles every object, and returns the last failure. A failure does not stop the pass.
 func (p *Provisioner) pass(ctx context.Context) (err error) {
 	if !p.claims.Synced() || !p.volumes.Synced() {
 		return nil
@@ -108,7 +108,7 @@ func (p *Provisioner) pass(ctx context.Context) (err error) {
 	return err
 }
 
-// provision makes the directory, then the object: who sees the object may use the directory.
+// provision creates the directory, then the object: a visible object always has a directory.
 func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeClaim) error {
 	name := volumeName(known)
 	if _, exists, _ := p.volumes.GetByKey(name); exists {
@@ -150,11 +150,11 @@ func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeC
 	return nil
 }
 
-// delete removes the directory, then the object: as long as the directory is there, the object says whose it is.
+// delete removes the directory, then the object: while the directory exists, an object refers to it.
 func (p *Provisioner) delete(ctx context.Context, name string) error {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
-	// As it is now: a policy may have become Retain.
+	// Read the present object: its policy may have become Retain.
 	volume, err := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -178,7 +178,7 @@ func (p *Provisioner) delete(ctx context.Context, name string) error {
 	return p.forget(ctx, name)
 }
 
-// forget takes our finalizer from a PersistentVolume that is being deleted.
+// forget removes this program's finalizer from a PersistentVolume that is being deleted.
 func (p *Provisioner) forget(ctx context.Context, name string) error {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
@@ -193,7 +193,8 @@ func (p *Provisioner) forget(ctx context.Context, name string) error {
 	return err
 }
 
-// removeOrphans removes directories whose object was never made: they are empty. One that holds something and has no object was retained.
+// removeOrphans removes empty directories without an object: their object was never created. A directory with content and
+// without an object was retained.
 func (p *Provisioner) removeOrphans(ctx context.Context, waiting map[string]bool) error {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
@@ -203,7 +204,7 @@ func (p *Provisioner) removeOrphans(ctx context.Context, waiting map[string]bool
 		if waiting[name] || exists && nodeOf(known.(*v1.PersistentVolume)) == p.node {
 			continue
 		}
-		// The mirror may be behind.
+		// The mirror may be stale.
 		volume, failed := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
 		if failed == nil && nodeOf(volume) == p.node {
 			continue

@@ -60,7 +60,7 @@ func TestTheResultIsRightWhereverTheProcessEnds(t *testing.T) {
 		}
 		crashed++
 	}
-	// Two folders, a rename, a tree, and of the object its creation, deletion and finalizer: each before and after.
+	// Seven writes, each before and after: two folders, a rename, a tree; the object's creation, deletion and finalizer.
 	if crashed < 14 {
 		t.Errorf("ended at %d writes only", crashed)
 	}
@@ -169,7 +169,7 @@ func TestAPolicyThatBecameRetainIsHonouredByAProcessThatHasNotSeenIt(t *testing.
 	volume.Spec.PersistentVolumeReclaimPolicy = v1.PersistentVolumeReclaimRetain
 	w.check(w.client.Tracker().Update(volumes, &volume, ""))
 	w.check(w.process.pass(context.Background()))
-	// In its place: in the trash it would be gone soon.
+	// In its place, not in the trash, which is emptied.
 	if _, err := os.Stat(filepath.Join(w.root, "pvc-"+claim)); err != nil || len(w.volumes()) != 1 {
 		t.Error(err, w.volumes())
 	}

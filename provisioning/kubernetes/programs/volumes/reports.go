@@ -11,10 +11,10 @@ import (
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// The API server forgets an event after an hour.
+// The API server deletes events after an hour.
 const repeatEvent = 30 * time.Minute
 
-// Reports are events on claims that get no volume: a pass that finds the same again does not say it again at once.
+// Reports are events on refused claims. The same refusal gets a new event only after repeatEvent.
 type Reports struct {
 	node string
 	core corev1.CoreV1Interface

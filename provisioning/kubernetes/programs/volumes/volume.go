@@ -8,10 +8,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// volumeName is the name by which other parts of Kubernetes know a provisioned volume, too.
+// volumeName is Kubernetes' usual name of a provisioned volume: `pvc-` and the claim's UID.
 func volumeName(claim *v1.PersistentVolumeClaim) string { return "pvc-" + string(claim.UID) }
 
-// newVolume is the PersistentVolume of a claim: that claim only can be bound to it, and pods with it run on this node only.
+// newVolume returns the PersistentVolume of a claim. Only that claim can bind it, and its pods run only on this node.
 func newVolume(claim *v1.PersistentVolumeClaim, class *storage.StorageClass, node, root string) *v1.PersistentVolume {
 	name, mode, policy := volumeName(claim), v1.PersistentVolumeFilesystem, v1.PersistentVolumeReclaimDelete
 	if class.ReclaimPolicy != nil {
@@ -21,7 +21,7 @@ func newVolume(claim *v1.PersistentVolumeClaim, class *storage.StorageClass, nod
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        name,
 			Annotations: map[string]string{annotationProvisionedBy: driver},
-			// A PersistentVolume that a user deletes stays until its directory is gone: nothing else knows of it.
+			// Keeps a deleted PersistentVolume until its directory is removed: only the object refers to the directory.
 			Finalizers: []string{driver},
 		},
 		Spec: v1.PersistentVolumeSpec{
@@ -34,7 +34,7 @@ func newVolume(claim *v1.PersistentVolumeClaim, class *storage.StorageClass, nod
 			MountOptions:                  class.MountOptions,
 			NodeAffinity:                  affinityTo(node),
 			PersistentVolumeReclaimPolicy: policy,
-			// Not a hostPath: only of this kind does the kubelet give a directory to a pod's fsGroup, and refuse to make a lost one anew.
+			// Local, not hostPath: the kubelet applies fsGroup to local volumes, and does not recreate a lost directory.
 			PersistentVolumeSource: v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: filepath.Join(root, name)}},
 			StorageClassName:       class.Name,
 			VolumeMode:             &mode,
@@ -48,7 +48,7 @@ func affinityTo(node string) *v1.VolumeNodeAffinity {
 	return &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{term}}}
 }
 
-// isOurs is whether this program made the volume, on this node.
+// isOurs reports whether this program created the volume on this node.
 func isOurs(volume *v1.PersistentVolume, node string) bool {
 	return volume.Annotations[annotationProvisionedBy] == driver && nodeOf(volume) == node
 }
@@ -68,12 +68,12 @@ func nodeOf(volume *v1.PersistentVolume) string {
 	return ""
 }
 
-// isToBeDeleted is whether the claim is gone, and what it held shall go as well.
+// isToBeDeleted reports whether the claim is deleted and the reclaim policy deletes the volume.
 func isToBeDeleted(volume *v1.PersistentVolume) bool {
 	return volume.Status.Phase == v1.VolumeReleased && volume.Spec.PersistentVolumeReclaimPolicy == v1.PersistentVolumeReclaimDelete
 }
 
-// isToBeForgotten is whether a user deletes an object whose directory is to be kept.
+// isToBeForgotten reports whether a user deleted an object whose directory must be kept.
 func isToBeForgotten(volume *v1.PersistentVolume) bool {
 	return volume.DeletionTimestamp != nil && volume.Spec.PersistentVolumeReclaimPolicy != v1.PersistentVolumeReclaimDelete
 }

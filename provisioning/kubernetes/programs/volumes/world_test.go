@@ -26,8 +26,8 @@ var volumes = schema.GroupVersionResource{Version: "v1", Resource: "persistentvo
 
 type crash struct{}
 
-// world is an API server, a node's disk, and Kubernetes' controller of volumes. Each write is announced before and after: at `crashAt`
-// the process ends there.
+// world fakes an API server, a node's disk, and Kubernetes' volume controller. It counts each write before and after, and
+// ends the process at the count `crashAt`.
 type world struct {
 	*testing.T
 	client          *fake.Clientset
@@ -58,7 +58,7 @@ func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	return w
 }
 
-// markDeleted does what the API server does with an object that has finalizers.
+// markDeleted deletes an object as the API server does with finalizers: it sets the deletion timestamp.
 func (w *world) markDeleted(name string) bool {
 	object, err := w.client.Tracker().Get(volumes, "", name)
 	if err != nil || len(object.(*v1.PersistentVolume).Finalizers) == 0 {
@@ -76,13 +76,13 @@ func (w *world) announce() {
 	}
 }
 
-// start makes a process that knows nothing of the last one.
+// start starts a new process without state of the last process.
 func (w *world) start() {
 	folders := &Folders{root: w.root, disk: announcedDisk{w}}
 	w.process = newProvisioner(here, folders, w.client.CoreV1(), w.client.StorageV1().StorageClasses())
 }
 
-// settle lets everything happen until nothing more does; a process that ended is started again, after `between`.
+// settle runs enough passes for a stable state; it restarts an ended process after `between`.
 func (w *world) settle(between func()) {
 	for round := 0; round < 8; round++ {
 		if !w.survives(w.work) {
@@ -125,7 +125,7 @@ func (w *world) list() {
 	w.check(w.process.volumes.Replace(listed, ""))
 }
 
-// bindAndRelease is Kubernetes' controller.
+// bindAndRelease fakes Kubernetes' volume controller.
 func (w *world) bindAndRelease() {
 	for _, one := range w.volumes() {
 		volume := one.DeepCopy()
@@ -159,7 +159,7 @@ func (w *world) events() []v1.Event {
 	return list.Items
 }
 
-// folders are the directories of volumes, and what is in the trash.
+// folders returns the directories of volumes and in the trash.
 func (w *world) folders() []string {
 	found := []string{}
 	for _, pattern := range []string{"pvc-*", "other*", trashName + "/*"} {
@@ -220,7 +220,7 @@ func standardClass() *storage.StorageClass {
 	return &storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "standard"}, Provisioner: driver}
 }
 
-// waitingClaim has been given to this node by the scheduler, and to this program by Kubernetes' controller.
+// waitingClaim returns a claim that the scheduler gave to this node, and Kubernetes' controller to this program.
 func waitingClaim(changes ...func(*v1.PersistentVolumeClaim)) *v1.PersistentVolumeClaim {
 	class := "standard"
 	made := &v1.PersistentVolumeClaim{

@@ -48,12 +48,12 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
 
 
 def interrupted(cluster: Cluster) -> CommandError:
-    """The end of a wait for a cluster that goes on: how long it lives, and how to delete it."""
+    """The error of an interrupted wait: how long the cluster lives, and how to delete it."""
     if cluster.desired == "absent":
-        return CommandError("interrupted", f"the deletion of {cluster.name} goes on", exit_code=ExitCode.INTERRUPTED)
+        return CommandError("interrupted", f"the deletion of {cluster.name} continues", exit_code=ExitCode.INTERRUPTED)
     return CommandError(
         "interrupted",
-        f"cluster {cluster.name} goes on and {lifetime(cluster)}",
+        f"cluster {cluster.name} keeps running and {lifetime(cluster)}",
         f"dayfly cluster delete {cluster.name}",
         exit_code=ExitCode.INTERRUPTED,
     )

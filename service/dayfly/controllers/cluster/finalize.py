@@ -27,7 +27,7 @@ _LONGEST_RETRY_SECONDS: Final = 300.0
 
 
 class Finalizer:
-    """Ends clusters."""
+    """Fails and deletes clusters."""
 
     def __init__(self, context: ClusterContext) -> None:
         self._context, self._store, self._engine = context, context.store, context.drivers.engine

@@ -143,7 +143,7 @@ class Recovery:
     def _removed(self, claim: Claim, found: Damage) -> Lost:
         names = ", ".join(found.names)
         node = self._first_container(claim, found).node
-        return Lost(ContainerRemoved(f"{names} was removed by somebody other than Dayfly"), node)
+        return Lost(ContainerRemoved(f"{names} was removed, but not by Dayfly"), node)
 
     async def _not_again(self, claim: Claim, found: Damage, more: str = "") -> Lost:
         if found.kind == "restarted":

@@ -86,7 +86,7 @@ class KubeApi(Protocol):
         ...
 
     async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
-        """What a person asks a cluster that does not work, as short name → text.
+        """Diagnostics of a cluster: short name → text.
 
         Nodes, pods, events, descriptions of pods that are not Ready, and logs of containers that failed; each bounded.
         Never raises: in place of what is missing is the reason.

@@ -152,7 +152,7 @@ class KubeClient:
             return f"a pod is refused: {refusal[:_MESSAGE_CHARACTERS]}"
         async with KubeHttp(access, self._clock, token=objects.token(made.content)) as http:
             answer = await http.request("GET", PODS, params={"limit": "1"})
-        # 403 is an answer to somebody whom the API server knows.
+        # 403: the API server authenticated the caller.
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.TOO_MANY_REQUESTS} or answer.is_server_error:
             return f"a service account's token is refused: {answer.text[:_MESSAGE_CHARACTERS]}"
         return None

@@ -24,7 +24,7 @@ _SEEN_BY_MACHINES: Final = ("vendor_id", "cpu family", "model", "model name", "s
 
 
 class Accelerators:
-    """What an image's machines run on: asked of the machine once, then remembered."""
+    """The accelerator of each image, probed once and cached."""
 
     def __init__(self, images: ImageStore, setting: Literal["auto", "kvm", "tcg"], cache_file: Path) -> None:
         self._images, self._setting, self._cache_file = images, setting, cache_file

@@ -1,7 +1,6 @@
-# Run in a template's guests, as root, by their agents, just before they are saved: all of Kubernetes but the API server and
-# what keeps its data stands still from now on. personalize.pl lets a fork's go on: it has its processors for its API until then,
-# and nothing in it acts on the time and the name of its template. Only what Debian's perl-base has.
-# Argument: the file that says which processes.
+# Stops all of Kubernetes but the API server and etcd before a template is saved; personalize.pl continues them.
+# Until then a fork's processors serve its API server, and no process acts on the template's time and name.
+# The guest's agent runs this script as root, with perl-base alone. Argument: the file for the list of stopped processes.
 use strict;
 
 my ($list) = @ARGV;
@@ -9,7 +8,7 @@ my %GOES_ON = map { $_ => 1 } qw(kube-apiserver etcd);
 
 sub content {
     my ($path) = @_;
-    open my $file, '<', $path or return '';    # of one that has just ended
+    open my $file, '<', $path or return '';    # the process has ended
     local $/;
     return readline($file) // '';
 }
@@ -24,7 +23,7 @@ sub is_hushed {
 opendir my $processes, '/proc' or die "/proc: $!\n";
 my @hushed = grep { /^\d+$/ && is_hushed($_) } readdir $processes;
 
-# Noted first: it does no harm to let go on what does.
+# Write the list first: continuing a running process does no harm.
 open my $file, '>', $list or die "$list: $!\n";
 (print {$file} map { "$_\n" } @hushed and close $file) or die "$list: $!\n";
 kill 'STOP', @hushed;

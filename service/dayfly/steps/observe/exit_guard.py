@@ -55,7 +55,7 @@ async def require_running(engine: ContainerEngine, cluster_id: str, container: C
 async def exit_error(engine: ContainerEngine, container: ContainerSpec, exit_code: int | None) -> DayflyError:
     evidence = await container_evidence(engine, container)
     if exit_code is None:
-        return ContainerExited(f"{container.name} was removed by somebody other than Dayfly", evidence=evidence)
+        return ContainerExited(f"{container.name} was removed, but not by Dayfly", evidence=evidence)
     kind = VmExited if container.role == "node" else ContainerExited
     last = next((line for line in reversed(evidence.get("log", "").splitlines()) if line.strip()), "no output")
     return kind(f"{container.name} ended with exit code {exit_code}: {last.strip()[:300]}", evidence=evidence)

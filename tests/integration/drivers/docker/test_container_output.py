@@ -1,4 +1,4 @@
-"""What a container prints and writes is read within bounds, however much it is."""
+"""A container's output and files are read within bounds, whatever their size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["busybox", "engine", "images", "instance"]
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("busybox")]
 
 MEMORY_BYTES = 8 << 20
-"""What reading may take of this process. The files and logs are longer."""
+"""The memory that reading may take in this process. The files and logs are longer."""
 FILL = "yes 'a line of the guest' | head -c 60000000"
 
 

@@ -1,4 +1,4 @@
-"""What only a real Docker can show: privileges as they are, streams, and what a removal takes with it."""
+"""Behaviour that only a real Docker has: effective privileges, streams, and the extent of a removal."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_many_who_wait_do_not_keep_others_from_the_engine(engine: DockerEn
 async def test_a_container_that_was_being_made_when_we_were_cut_off_is_removed_with_the_rest(
     engine: DockerEngine, instance: str
 ) -> None:
-    """An engine finishes what it was asked for, whoever is still there: it must not do so behind a removal's back."""
+    """An engine finishes a request after its caller has left: this must not happen after a removal."""
     for delay_seconds in (0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08):
         making = asyncio.create_task(engine.ensure(container(instance, "net", role="net")))
         await asyncio.sleep(delay_seconds)

@@ -1,4 +1,4 @@
-"""A real Docker that is not there, goes down, comes back, or comes later."""
+"""A real Docker that is missing, goes down, returns, or starts later."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_an_engine_that_is_not_there(tmp_path: Path, instance: str) -> Non
 async def test_an_engine_that_comes_after_us(tmp_path: Path, instance: str, engine: DockerEngine) -> None:
     path = tmp_path / "engine.sock"
     with socket.socket(socket.AF_UNIX) as nobody:
-        # The file is there and nobody listens: as while the engine starts.
+        # The file exists without a listener, as during the engine's start.
         nobody.bind(str(path))
         driver = DockerEngine(f"unix://{path}", instance=instance)
         with pytest.raises(EngineUnavailable):
@@ -86,7 +86,7 @@ async def test_an_engine_that_goes_away_and_comes_back(tmp_path: Path, instance:
 async def test_an_engine_that_goes_down_ends_containers_and_nobody_takes_it_for_their_own_end(
     tmp_path: Path, instance: str, engine: DockerEngine
 ) -> None:
-    """It serves kept connections to the last: it says there that containers ended, and refuses in odd words."""
+    """A stopping engine still serves open connections: it reports ended containers, and refuses with odd errors."""
     net = container(instance, "net", role="net")
     with CuttableSocket(tmp_path / "engine.sock") as wire:
         driver = DockerEngine(wire.url, instance=instance)

@@ -1,4 +1,4 @@
-"""Host ports on a real Docker: they stay a container's own, run out, and are taken by others."""
+"""Host ports on a real Docker: they stay with their container, run out, and are taken by other processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_range_of_ports_holds_as_many_as_it_has(engine: DockerEngine, in
 async def test_ports_that_a_look_does_not_show_as_taken_are_left_for_others(
     engine: DockerEngine, instance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with an engine on another host: only its refusal tells."""
+    """As with an engine on another host: only its refusal shows that a port is in use."""
     monkeypatch.setattr(host_ports, "can_be_bound", lambda address, port: True)
     first = free_ports(4)
     publication = Publication("127.0.0.1", f"{first}-{first + 3}")

@@ -25,7 +25,7 @@ async def reference(images: DockerImages) -> AsyncIterator[str]:
 
 
 async def _containers(image: str) -> list[str]:
-    """Containers made of `image`: others come and go on a shared engine."""
+    """Containers of `image`: a shared engine has others."""
     async with Docker() as docker:
         return [one.id for one in await docker.containers.list(all=True, filters={"ancestor": [image]})]
 

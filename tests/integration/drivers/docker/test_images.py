@@ -1,4 +1,4 @@
-"""DockerImages against a real engine: what is made, what is left behind, and what is not."""
+"""DockerImages against a real engine: created images, leftovers, and failures."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_files_are_added_to_an_image(
     images: DockerImages, docker: Docker, base: str, folder: Path, reference: str
 ) -> None:
     before = await _all_containers(docker)
-    # More than one chunk, so that it is seen to be streamed whole.
+    # More than one chunk, to test streaming.
     (folder / "dayfly" / "disk").write_bytes(b"d" * 5_000_000)
 
     made = await images.add_files(base, folder, reference, labels={"dayfly.image": '{"a": "b"}'})

@@ -1,4 +1,4 @@
-"""list_resources() and discard() among decoys, on the real engine and the fake: nothing of anybody else is shown or
+"""list_resources() and discard() among decoys, on the real engine and the fake: no foreign object is listed or removed.
 removed.
 """
 
@@ -150,7 +150,7 @@ async def test_what_is_shown_can_be_removed_and_nothing_else_goes(
 
     for resource in held:
         await ground.engine.discard(resource)
-        # Somebody else was faster: no error.
+        # Already removed: no error.
         await ground.engine.discard(resource)
 
     assert await ground.engine.list_resources() == ()
@@ -162,7 +162,7 @@ async def test_what_is_shown_can_be_removed_and_nothing_else_goes(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_holding_that_was_never_ours_is_refused(ground: Ground, instance: str, kind: str) -> None:
-    """As if the survey had a defect: the engine is asked again before anything is removed."""
+    """As after a defect of the listing: discard() asks the engine again before a removal."""
     other = DockerEngine(instance=f"{instance}0") if isinstance(ground.engine, DockerEngine) else ground.engine
     await ground.plant(kind, f"{instance}-theirs", {LABEL_INSTANCE: f"{instance}0", LABEL_CLUSTER: "c"})
     if isinstance(other, FakeEngine):
@@ -219,7 +219,7 @@ async def test_a_volume_or_network_in_use_is_refused(ground: Ground, instance: s
 
 @asynccontextmanager
 async def _user(ground: Ground, instance: str) -> AsyncIterator[None]:
-    """Within the block somebody uses the volume and the network."""
+    """Within the block, a container uses the volume and the network."""
     if ground.docker is None:
         assert isinstance(ground.engine, FakeEngine)
         ground.engine.in_use |= {f"{instance}-volume", f"{instance}-network"}

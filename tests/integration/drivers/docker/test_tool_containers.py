@@ -1,4 +1,4 @@
-"""DockerTools against a real engine: what a program is given, what comes back, and that nothing of it stays."""
+"""DockerTools against a real engine: a program's input and output, and complete removal."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_the_engines_socket_is_there_when_it_is_asked_for(tools: DockerToo
 @pytest.mark.usefixtures("left")
 async def test_a_program_whose_caller_leaves_may_clean_up(tools: DockerTools, busybox: str, tmp_path: Path) -> None:
     volume = f"dayfly-test-{secrets.token_hex(4)}"
-    # It sees its input end, and says so in the volume.
+    # The script notices the end of its input, and writes a file to the volume.
     script = "echo started; cat; sleep 1; echo clean > /data/end"
     try:
         with pytest.raises(RuntimeError, match="the caller fails"):

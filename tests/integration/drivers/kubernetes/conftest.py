@@ -1,4 +1,4 @@
-"""An API server that stands in for a cluster's, and an administrator's access to it."""
+"""A fake API server, and an administrator's access to it."""
 
 from __future__ import annotations
 

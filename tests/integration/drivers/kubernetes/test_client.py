@@ -1,4 +1,4 @@
-"""KubeClient over real TLS: who is trusted, what is watched, and how a cluster that does not answer is told."""
+"""KubeClient over real TLS: trust, watches, and errors of clusters that do not answer."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def test_a_watch_remembers_a_bounded_number_of_objects(
     server.watching.clear()
     for number in range(2, 6):
         server.put("nodes", node(f"node{number:02}", ready=True))
-    # The watch begins anew with a list, which is bounded by its bytes.
+    # The watch restarts with a list, which is bounded by its bytes.
     await server.watching.wait()
     assert not waiting.done()
     server.put("nodes", node("node01", ready=True))

@@ -1,4 +1,4 @@
-"""A pod is run to its end, and deleted, whatever becomes of it."""
+"""A pod runs to its end, and is deleted in every case."""
 
 from __future__ import annotations
 

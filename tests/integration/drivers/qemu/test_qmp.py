@@ -65,7 +65,7 @@ async def test_a_session_that_stands_still_does_not_keep_the_machine_for_ever(
     await cluster.start(qemu_cmdline.boot)
     async with qmp(engine, cluster.node, timeout=60, starting=True) as session:
         await session.status()
-    # As that of a process that somebody has suspended: QEMU serves one session at a time.
+    # Like a session of a suspended process: QEMU serves one session at a time.
     async with qmp(engine, cluster.node, timeout=3) as idle, qmp(engine, cluster.node, timeout=60) as session:
         assert await session.status() == "running"
         with pytest.raises(VmExited):

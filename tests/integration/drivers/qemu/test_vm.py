@@ -1,4 +1,4 @@
-"""Real machines saved, forked, loaded, paused and asked: QEMU, its guest's agent and the kernel's accounting."""
+"""Real machines: save, fork, load, pause and query, with QEMU, the guest's agent and the kernel's accounting."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ FORKS = 5
 FOLDER = "/template/node01"
 CHECKPOINT, HIBERNATION = "/saved/checkpoints/one/node01", "/saved/hibernation/node01"
 SAVED = ASLEEP.fence(1)
-# Counts in memory only: what it says survives with the machine's RAM, and nowhere else.
+# Counts in memory only: its state survives with the machine's RAM, and nowhere else.
 COUNTER = "setsid sh -c 'n=0; while :; do n=$((n+1)); echo $$ $n > /run/counter; sleep 0.2; done' </dev/null >&0 2>&0 &"
 
 
 @dataclass
 class Lab:
-    """What the tests of this module share. `booted`: what a machine has of the host's memory that was booted."""
+    """Data that the tests of this module share. `booted`: the host's memory of a booted machine."""
 
     engine: DockerEngine
     ssh: SshConnections
@@ -63,7 +63,7 @@ class Lab:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    """With a template of one `bare` machine."""
+    """Start with a template of one `bare` machine."""
     images = DockerImages()
     spec = await real_spec(images, BARE)
     cache: Path = tmp_path_factory.mktemp("kvm") / "kvm.json"
@@ -106,7 +106,7 @@ async def make_template(lab: Lab) -> None:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def fork(lab: Lab) -> AsyncIterator[RealMachines]:
-    """One fork that stands for itself."""
+    """One fork for all tests of forks."""
     made = lab.cluster("f")
     await made.fork()
     yield made
@@ -141,7 +141,7 @@ async def test_forks_at_once_are_reachable_each_by_its_own_key_and_share_memory(
 async def test_a_fork_becomes_itself_again_in_one_process(fork: RealMachines) -> None:
     context = fork.context(fork.spec.nodes()[0])
     listening = await fork.shell("cat /run/sshd.pid")
-    # A host key of somebody else's, a wrong clock, and nothing but the program itself that could set it.
+    # Another host key, a wrong clock, and no program but personalize.pl that could set the clock.
     ruin = "rm /run/dayfly-identity; echo another > /etc/machine-id; ssh-keygen -q -t ed25519 -N '' -f /run/another"
     await fork.shell(f"{ruin}; mv /run/another /etc/ssh/ssh_host_ed25519_key; date --set='-1 hour'; mv /bin/date /run/")
     assert not await Personalize().check(context)
@@ -260,7 +260,7 @@ async def test_a_silent_agent_is_a_time_out_and_answers_again(fork: RealMachines
 
 
 async def test_a_busy_agent_leaves_others_their_turn(fork: RealMachines) -> None:
-    # A fork's agent writes again and again until a kernel's worker has heard that somebody listens.
+    # A fork's agent retries its writes until a kernel worker learns that the host reads the port.
     burn = "while ((times)[0] + (times)[1] < %s) {}"
     busy = ["/usr/bin/perl", "-e", "open my $mark, '>', '/run/busy' or die; " + burn % 8]
     async with asyncio.TaskGroup() as group:
@@ -270,14 +270,14 @@ async def test_a_busy_agent_leaves_others_their_turn(fork: RealMachines) -> None
 
 
 async def test_quiesced_processes_continue_when_a_fork_is_personalized(fork: RealMachines) -> None:
-    # What a `bare` node has of Kubernetes: a name.
+    # A `bare` node has only a process of that name.
     kubelet = 'open my $file, ">", "/run/kubelet" or die; $0 = "kubelet"; print $file $$; close $file; sleep 600'
     await fork.shell(f"setsid perl -e '{kubelet}' </dev/null >&0 2>&0 & until [ -s /run/kubelet ]; do sleep 0.1; done")
     state = "awk '/^State/ { print $2 }' /proc/$(cat /run/kubelet)/status"
 
     await quiesce(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
     assert await fork.shell(state) == "T"
-    # What stands still is not taken for something else when it is looked for again.
+    # A second run finds the stopped processes again.
     await quiesce(fork.machines, fork.topology, timeout=ANSWER_SECONDS)
 
     await Personalize().apply(fork.context(fork.spec.nodes()[0]))

@@ -1,4 +1,4 @@
-"""Where machines come from: said as text, and where it lies."""
+"""Boot sources: as text, and their location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a cluster, told from its containers alone."""
+"""Damage of a cluster, detected from its containers alone."""
 
 from __future__ import annotations
 

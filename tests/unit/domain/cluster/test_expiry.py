@@ -1,4 +1,4 @@
-"""When a cluster's time is over, and when somebody must look."""
+"""A cluster's expiry, and the time of its next check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names."""
+"""Names of containers, volumes and networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan: what waits for what."""
+"""The provisioning plan: dependencies of steps."""
 
 from __future__ import annotations
 

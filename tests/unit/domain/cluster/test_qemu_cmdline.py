@@ -1,4 +1,4 @@
-"""QEMU's command line, read back as options and values: what the guest would get."""
+"""QEMU's command line, parsed back to options and values: the guest's hardware."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_saved_machine_starts_as_the_one_it_was_but_for_its_memory(kind: str) 
     booted, started = STARTS["boot"].command, STARTS[kind].command
     assert started[-3:] == ("-S", "-incoming", "defer")
     assert not {"-S", "-incoming"} & set(booted)
-    # Devices, their order and all else: a state fits nothing but what it was saved from.
+    # All devices and their order: a saved state loads only into the same machine.
     different = [pair for pair in zip(booted, started, strict=False) if pair[0] != pair[1]]
     kinds = [{word.split(",")[0] for word in pair} for pair in different]
     assert kinds == [{"memory-backend-file"}] * (kind == "fork") + [{"name=opt/dayfly/seed"}]

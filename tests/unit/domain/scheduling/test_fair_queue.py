@@ -1,4 +1,4 @@
-"""What fits, and who is next."""
+"""The fair queue: which request fits, and which is next."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_never_more_than_is_offered_and_nobody_is_lost(
 
 
 def start_of(name: str, queue: Queue, occupants: Sequence[Occupant], past: DurationStats) -> datetime | None:
-    """When the one of that name is likely to begin."""
+    """The estimated start of the request of that name."""
     return {waiting.id: start for waiting, start in outlook(queue, occupants, HOST, past, NOW)}.get(name)
 
 

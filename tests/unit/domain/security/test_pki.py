@@ -1,4 +1,4 @@
-"""The PKI holds together: every chain verifies, says what Kubernetes asks for, and no two clusters share a thing."""
+"""The PKI: every chain verifies with Kubernetes' names and usages, and clusters share no key or certificate."""
 
 from __future__ import annotations
 

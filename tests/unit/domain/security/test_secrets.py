@@ -1,4 +1,4 @@
-"""What is secret of a cluster stays out of every text, whole or in part."""
+"""No text contains a cluster's secrets, complete or in part."""
 
 from __future__ import annotations
 

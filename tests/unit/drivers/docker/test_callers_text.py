@@ -1,4 +1,4 @@
-"""Callers see no text of the engine: not in an error's message, not in its evidence. The log and an operator do."""
+"""Callers see no text of the engine, in messages or evidence. The log and operators do."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ async def failure(call: Awaitable[object]) -> DayflyError | None:
             found = error
     if found is not None:
         assert MARKED not in f"{found!r} {found.message} {found.evidence}"
-        # That a container does not run, or that an image does not exist, is all that there is to say.
+        # These two have no text of the engine: the container does not run, or the image does not exist.
         if found.code not in {"container_exited", "image_missing"}:
             assert MARKED in found.for_operator
-        # An outage is logged by whoever gives up, and a missing image is no failure.
+        # The caller logs an outage when it gives up, and a missing image is no failure.
         if found.code not in {"container_exited", "image_missing", "engine_unavailable"}:
             assert any(MARKED in str(line.get("details")) for line in lines)
     return found

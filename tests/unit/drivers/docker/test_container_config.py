@@ -1,4 +1,4 @@
-"""What Docker is told: privileges first."""
+"""Docker's container configuration: privileges first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine is that which the docker command would use, or one sentence says why there is none."""
+"""The engine's address as the docker command finds it, or an error of one sentence."""
 
 from __future__ import annotations
 

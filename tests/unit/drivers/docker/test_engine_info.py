@@ -1,4 +1,4 @@
-"""How engines call themselves, in their own answers; and how Podman tells of containers what Docker tells otherwise."""
+"""Names of engines in their own answers, and Podman's container fields that differ from Docker's."""
 
 from __future__ import annotations
 

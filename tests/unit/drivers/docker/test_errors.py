@@ -1,4 +1,4 @@
-"""The engine's own words, as Docker 20.10 and 28 say them, and what they become."""
+"""Errors of Docker 20.10 and 28, and Dayfly's errors for them."""
 
 from __future__ import annotations
 

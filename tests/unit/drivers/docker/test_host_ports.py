@@ -1,4 +1,4 @@
-"""How host ports are told apart: free or in use, and which one an engine's refusal means."""
+"""Host ports: free or in use, and the port that an engine's refusal names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushes and pulls on engines' real answers: the login that is sent, registries without TLS, and what errors say."""
+"""Pushes and pulls on engines' recorded answers: the login sent, registries without TLS, and errors."""
 
 from __future__ import annotations
 

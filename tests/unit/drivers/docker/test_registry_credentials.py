@@ -1,4 +1,4 @@
-"""What is read of docker's logins, and that nothing secret gets into a message."""
+"""Reading docker's logins; no secret gets into a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes are made with their labels before their containers, and a removal is looked at: on engines' real answers."""
+"""Volumes get their labels before their containers exist, and removals are verified: on engines' recorded answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines that cannot run a bake's container. What they can is tried against a real one (tests/integration/drivers)."""
+"""Engines that cannot run a bake's container. Not here: engines that can (tests/integration/drivers)."""
 
 from __future__ import annotations
 

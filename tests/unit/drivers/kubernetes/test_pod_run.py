@@ -1,4 +1,4 @@
-"""What the API server of a cluster says of a pod that it refuses. Not here: pods that run (tests/integration)."""
+"""Pods that an API server refuses. Not here: pods that run (tests/integration)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an API server says of a cluster that does not work: complete, bounded, and whatever the server sends."""
+"""Diagnostics of a cluster's API server: complete, and bounded for any answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What saved VMs depend on of a host."""
+"""The host's properties that saved VMs depend on."""
 
 from __future__ import annotations
 

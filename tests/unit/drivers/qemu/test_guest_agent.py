@@ -1,4 +1,4 @@
-"""Talks with a guest's agent that is played here: out of step, refusing, slow, gone."""
+"""The guest agent's client against a fake agent: out of step, refusing, slow, closed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Agent:
         return await self._out.get()
 
     async def write(self, data: bytes) -> None:
-        # What it is told before a delimiter it drops; of the delimiter itself it says that it is no JSON.
+        # The agent drops input before a delimiter, and reports the delimiter as invalid JSON.
         for _ in range(data.count(b"\xff")):
             self._out.put_nowait(_STRAY)
         for line in data.lstrip(b"\xff").splitlines():

@@ -1,4 +1,4 @@
-"""The probe for KVM: what is concluded from what a booted kernel did, and how long that is remembered."""
+"""The KVM probe: its conclusion from a booted kernel's output, and the lifetime of its result."""
 
 from __future__ import annotations
 

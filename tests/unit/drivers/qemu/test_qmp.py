@@ -1,4 +1,4 @@
-"""QMP sessions, with a machine that is played by FakeEngine."""
+"""QMP sessions with FakeEngine's machine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_session_that_is_given_up_leaves_no_socket_open(engine: FakeEngi
         task.cancel()
         await asyncio.wait([task])
         await asyncio.sleep(0)  # transports close their sockets a turn later
-        # The task is kept: its traceback has what was open, and no collection closes it behind our back.
+        # Keep the task: its traceback holds open objects, which garbage collection would close.
         given_up.append(task)
         assert _open_files() == before, f"given up after {turns} turns"
     await task
@@ -86,7 +86,7 @@ def _open_files() -> set[str]:
 
 
 class _Ends:
-    """A stream that ends at once, as socat's when nobody listens on the socket."""
+    """A stream that ends at once, like socat's without a listener on the socket."""
 
     async def read(self) -> bytes:
         return b""

@@ -1,4 +1,4 @@
-"""Saving, loading and asking machines: QEMU is played here, the shell and the files are real."""
+"""Saving, loading and querying machines: QEMU is faked; shell and files are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Setting a guest's clock: the guest is played here, as wrong as it may be."""
+"""Setting a guest's clock: the fake guest's clock is wrong in several ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is saved of a machine on KVM is for this host's processor only."""
+"""A machine saved on KVM can be loaded only on this host's processor."""
 
 from __future__ import annotations
 

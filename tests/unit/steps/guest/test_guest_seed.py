@@ -1,4 +1,4 @@
-"""The seed: read back as the guest's initrd would."""
+"""The seed, read back as the guest's initrd reads it."""
 
 from __future__ import annotations
 

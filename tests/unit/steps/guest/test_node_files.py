@@ -1,4 +1,4 @@
-"""What a node finds on its disk: all it needs, and nothing that is another's."""
+"""The files on a node's disk: complete, and without other nodes' files."""
 
 from __future__ import annotations
 

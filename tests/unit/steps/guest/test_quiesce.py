@@ -1,4 +1,4 @@
-"""What is asked of the guests of a template before it is saved, and what comes of a guest that cannot."""
+"""Quiescing the guests of a template before the save, and guests that fail."""
 
 from __future__ import annotations
 

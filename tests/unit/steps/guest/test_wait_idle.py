@@ -1,4 +1,4 @@
-"""When guests have settled, and how much callers have sent."""
+"""Waiting for idle guests, and the count of callers' packets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BARE, KUBERNETES = make_spec(), make_spec(kubernetes=True)
 
 
 class Guests:
-    """One guest that says these loads, one after the other, the last for ever."""
+    """A guest that reports these loads in turn; the last load repeats."""
 
     def __init__(self, spec: ClusterSpec, *loads: float) -> None:
         self.spec, self.clock, self.engine = spec, FakeClock(), FakeEngine()

@@ -1,4 +1,4 @@
-"""What a cluster tells of itself: all there is, bounded, without secrets, whatever is broken."""
+"""Diagnostics of a cluster: complete, bounded, without secrets, whatever is broken."""
 
 from __future__ import annotations
 

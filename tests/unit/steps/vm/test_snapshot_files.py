@@ -1,4 +1,4 @@
-"""The registry's content, kept and given back: the scripts run for real, on files of the test's own."""
+"""Saving and restoring the registry's content: the real scripts, on the test's files."""
 
 from __future__ import annotations
 
