@@ -90,7 +90,7 @@ async def test_whoever_gets_one_finds_nothing_that_was_pushed_before(world: Worl
     """The member's port was open on the host, and its content would be pulled by the claimer's nodes."""
     emptied: list[str] = []
 
-    def note(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:  # noqa: ARG001
+    def note(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:
         if any("-delete" in word for word in argv):
             emptied.append(container.spec.name)
         return ExecResult(0, b"", b"")
@@ -109,7 +109,7 @@ async def test_a_registry_that_cannot_be_emptied_is_created_anew(world: World) -
     async with world.working():
         _, waiting = await member(world)
         before = world.engine.containers[f"dayfly-{waiting.id}-registry"].id
-        world.engine.on_exec(lambda container, argv, stdin: ExecResult(1, b"", b"busy"))  # noqa: ARG005
+        world.engine.on_exec(lambda container, argv, stdin: ExecResult(1, b"", b"busy"))
         mine = await goes_on(world, await world.create(SPEC))
     assert world.engine.containers[f"dayfly-{mine.id}-registry"].id != before
     assert not await codes_of(world, mine, "cluster.fallback")
