@@ -51,6 +51,7 @@ from dayfly.steps.control_plane import ControlPlane
 from dayfly.steps.join import Join
 from dayfly.steps.observe.console import follow_console, read_console
 from dayfly.steps.observe.diagnostics import collect_now
+from dayfly.steps.observe.exit_guard import node_runs
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.ready import Ready
 from dayfly.steps.registry import Registry
@@ -163,6 +164,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         host_capacity=host.capacity,
         engine_versions=partial(_engine_versions, engine),
         machine_memory=drivers.machines.memory,
+        node_runs=partial(node_runs, engine),
         read_console=partial(read_console, engine),
         follow_console=partial(follow_console, engine),
         collect_diagnostics=partial(collect_now, drivers, settings.instance, infrastructure.gauge, clock),

@@ -75,7 +75,7 @@ async def test_its_members_are_counted_and_are_no_clusters(http: httpx.AsyncClie
     assert [(one["purpose"], one["pool"]) for one in members] == [("pool_member", pool["id"])] * 2
 
 
-@pytest.mark.parametrize("path", ["nodes/node01/ssh", "nodes/node01/console", "kubeconfig", "registry"])
+@pytest.mark.parametrize("path", ["nodes/node01/ssh", "nodes/node01/console", "kubeconfig", "registry", "ports"])
 async def test_a_member_gives_no_access_until_it_is_claimed(http: httpx.AsyncClient, worker: Worker, path: str) -> None:
     await create(http)
     await fill(worker)
@@ -87,6 +87,42 @@ async def test_a_member_gives_no_access_until_it_is_claimed(http: httpx.AsyncCli
     assert claimed.status_code == 202
     shown = await http.get(f"/v1/clusters/{claimed.json()['id']}/{path}")
     assert "belongs to" not in shown.text
+    assert "PRIVATE KEY" not in shown.text
+
+
+@pytest.mark.parametrize("path", ["nodes/node01/ssh", "registry"])
+async def test_a_claimed_member_gives_access_when_it_has_keys_of_its_own(
+    http: httpx.AsyncClient, worker: Worker, path: str
+) -> None:
+    await create(http)
+    await fill(worker)
+    [*members] = (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]
+    before = {one["id"]: await worker.store.clusters.secrets(one["id"]) for one in members}
+    mine = (await http.post("/v1/clusters", json={"name": "mine", "image": "bare"})).json()
+    check_problem(await http.get(f"/v1/clusters/mine/{path}"), 409, "not_ready")
+    await worker.tend()
+    answer = await http.get(f"/v1/clusters/mine/{path}")
+    assert answer.status_code == 200
+    secrets = before[mine["id"]]
+    assert secrets is not None
+    assert secrets.user_key.private not in answer.json().values()
+
+
+async def test_a_member_shows_no_endpoint_until_its_claim_is_carried_out(
+    http: httpx.AsyncClient, worker: Worker
+) -> None:
+    await create(http)
+    await fill(worker)
+    for member in (await http.get("/v1/clusters?purpose=pool_member")).json()["clusters"]:
+        assert member["endpoints"] == {}
+        assert (await http.get(f"/v1/clusters/{member['id']}")).json()["endpoints"] == {}
+        nodes = (await http.get(f"/v1/clusters/{member['id']}/nodes")).json()["nodes"]
+        assert [node["ssh"] for node in nodes] == [None]
+    claimed = (await http.post("/v1/clusters", json={"name": "mine", "image": "bare"})).json()
+    assert claimed["endpoints"] == {}
+    assert {one["endpoint"] for one in (await http.get("/v1/clusters/mine/ports")).json()["ports"]} == {None}
+    await worker.tend()
+    assert set((await http.get("/v1/clusters/mine")).json()["endpoints"]) == {"registry", "ssh/node01"}
 
 
 async def test_diagnostics_of_a_member_show_nothing_of_its_machines(http: httpx.AsyncClient, worker: Worker) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE, BootSource
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.model import StepReport, StepState
 from dayfly.errors import CommandFailed, ContainerExited, DayflyError, EngineUnavailable, Internal, VmExited
 from dayfly.store import Store
 from tests.support.api import Outside, Worker, http_client
@@ -194,6 +198,80 @@ async def test_the_way_into_a_node(http: httpx.AsyncClient, store: Store, worker
     for node in ("node02", "node1", "x", "a%00"):
         missing = await http.get(f"/v1/clusters/demo/nodes/{node}/ssh")
         assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+SSH = "/v1/clusters/demo/nodes/node01/ssh"
+
+
+async def test_a_node_that_boots_has_a_way_in(http: httpx.AsyncClient, worker: Worker) -> None:
+    await create(http, "demo")
+    await worker.publish(await worker.claim())
+    assert (await http.get(SSH)).status_code == 200
+
+
+async def test_there_is_no_way_into_a_machine_that_does_not_run(
+    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+) -> None:
+    """As of a failed cluster whose hold has its machines stopped, and of one that recovers."""
+    await create(http, "demo")
+    claim = await worker.claim()
+    await worker.publish(claim)
+    infrastructure.memory.down = {"node01"}
+    problem = (await http.get(SSH)).json()
+    assert problem["code"] == "not_ready"
+    assert (
+        problem["detail"] == "node01 of cluster demo has no SSH: its VM does not run, and the cluster is provisioning"
+    )
+    await worker.store.status.set_phase(claim, Phase.FAILED)
+    assert (await http.get(SSH)).json()["detail"].endswith("its VM does not run, and the cluster is failed")
+    infrastructure.memory.down = set()
+    assert (await http.get(SSH)).status_code == 200, "a hold keeps its machines running"
+
+
+async def test_an_engine_that_does_not_answer_closes_no_way_in(
+    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+) -> None:
+    await create(http, "demo")
+    await worker.make()
+    infrastructure.memory.silent = {"node01"}
+    assert (await http.get(SSH)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "steps", "missing"),
+    [
+        (HIBERNATION, [], "its memory is not restored yet"),
+        (HIBERNATION, ["restore"], None),
+        (BootSource("checkpoint", "one"), ["boot"], "its memory is not restored yet"),
+        (TEMPLATE, [], "its memory is not restored yet"),
+        (TEMPLATE, ["restore"], "it has no keys of its own yet"),
+        (TEMPLATE, ["restore", "personalize"], None),
+        (None, [], None),
+    ],
+)
+async def test_there_is_a_way_into_a_restored_machine_once_it_has_its_keys(
+    http: httpx.AsyncClient, worker: Worker, origin: BootSource | None, steps: list[str], missing: str | None
+) -> None:
+    assert (await http.post("/v1/templates", json={"image": "bare", "workers": {"count": 1}})).status_code == 202
+    await worker.tend()
+    await create(http, "demo", workers={"count": 1})
+    claim = await worker.claim()
+    await worker.publish(claim)
+    template_id = (await http.get("/v1/clusters/demo")).json()["template"]
+    assert template_id is not None
+    await worker.store.provisioning.begin(claim, origin, template_id=template_id)
+    now = datetime.now(UTC)
+    for step in steps:
+        node = "node01" if step == "personalize" else None
+        await worker.store.status.record(claim, [StepReport(step, node, StepState.DONE, 1, now, finished_at=now)])
+    answer = await http.get(SSH)
+    assert answer.status_code == (200 if missing is None else 409)
+    if missing is not None:
+        expected = f"node01 of cluster demo has no SSH: {missing}, and the cluster is provisioning"
+        assert (answer.json()["code"], answer.json()["detail"]) == ("not_ready", expected)
+    if steps == ["restore", "personalize"]:
+        other = (await http.get(SSH.replace("node01", "node02"))).json()
+        assert other["code"] == "not_ready", "each node is personalised by itself"
 
 
 async def test_secrets_are_only_where_they_belong(http: httpx.AsyncClient, store: Store, worker: Worker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import delete, update
@@ -12,9 +13,11 @@ from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool
 from dayfly.domain.template import TemplatePhase
+from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, LeaseLost, SshTimeout
 from dayfly.store import NewPool, Store
 from dayfly.store.db.tables import template_secrets, templates
+from dayfly.testing.fakes import FakeContainer
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -81,6 +84,35 @@ async def test_whoever_gets_one_has_other_keys_than_those_it_waited_with(world: 
     assert after is not None
     assert before.user_key != after.user_key
     assert {world.node(mine, name).identity for name in NODES} == {after.host_key.public}
+
+
+async def test_whoever_gets_one_finds_nothing_that_was_pushed_before(world: World) -> None:
+    """The member's port was open on the host, and its content would be pulled by the claimer's nodes."""
+    emptied: list[str] = []
+
+    def note(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ExecResult:
+        if any("-delete" in word for word in argv):
+            emptied.append(container.spec.name)
+        return ExecResult(0, b"", b"")
+
+    world.engine.on_exec(note)
+    async with world.working():
+        _, waiting = await member(world)
+        assert not emptied
+        mine = await goes_on(world, await world.create(SPEC))
+    registry = f"dayfly-{waiting.id}-registry"
+    assert mine.id == waiting.id
+    assert emptied == [registry]
+
+
+async def test_a_registry_that_cannot_be_emptied_is_created_anew(world: World) -> None:
+    async with world.working():
+        _, waiting = await member(world)
+        before = world.engine.containers[f"dayfly-{waiting.id}-registry"].id
+        world.engine.on_exec(lambda container, argv, stdin: ExecResult(1, b"", b"busy"))
+        mine = await goes_on(world, await world.create(SPEC))
+    assert world.engine.containers[f"dayfly-{mine.id}-registry"].id != before
+    assert not await codes_of(world, mine, "cluster.fallback")
 
 
 async def test_what_it_reported_before_the_claim_is_not_believed(world: World) -> None:

@@ -23,7 +23,7 @@ from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, VmExited
+from dayfly.errors import DayflyError, EngineUnavailable, ImageMissing, NotANodeImage, VmExited
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
@@ -96,8 +96,9 @@ class Consoles:
 
 @dataclass
 class Memory:
-    """Fake node status; `silent` nodes do not answer, `slow` nodes answer after an hour."""
+    """Fake node status; `silent` nodes do not answer, `slow` nodes answer after an hour, `down` nodes do not run."""
 
+    down: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     error: DayflyError = field(default_factory=lambda: VmExited("away"))
@@ -109,6 +110,11 @@ class Memory:
         if node in self.silent:
             raise self.error
         return MachineMemory(100 << 20, 30 << 20, 50 << 20)
+
+    async def runs(self, cluster_id: str, node: str) -> bool:
+        if node in self.silent:
+            raise EngineUnavailable("away")
+        return node not in self.down
 
 
 @dataclass
@@ -172,6 +178,7 @@ class Outside:
             "host_capacity": self.host.capacity,
             "engine_versions": self.engine.versions,
             "machine_memory": self.memory.read,
+            "node_runs": self.memory.runs,
             "read_console": self.consoles.read,
             "follow_console": self.consoles.follow,
             "collect_diagnostics": self.diagnostics.collect,

@@ -52,6 +52,8 @@ class ApiServices:
     """What the engine says of itself now: `name`, `version`, `api_version`, `kernel`, `image_store`."""
     machine_memory: Callable[[str], Awaitable[MachineMemory]]
     """What the VM in a container has of the host's memory. Raises VmExited, ContainerExited, CommandFailed."""
+    node_runs: Callable[[str, str], Awaitable[bool]]
+    """Of a cluster's id and a node's name: whether the container of its VM runs."""
     read_console: Callable[[str, str, int], Awaitable[bytes]]
     """Of a cluster's id and a node's name: at most so many bytes of the end of what its serial console printed."""
     follow_console: Callable[[str, str], AsyncIterator[bytes]]

@@ -40,7 +40,7 @@ def _callers_cluster(cluster: TheCluster) -> Cluster:
     # Whoever has a pool member's keys before a claim would be root in the claimer's cluster.
     if cluster.purpose is not Purpose.CLUSTER:
         whose = f"cluster {cluster.name} belongs to a template or a pool"
-        raise Conflict(f"{whose}: its SSH, consoles, kubeconfig and registry are not available")
+        raise Conflict(f"{whose}: its SSH, consoles, kubeconfig, registry and ports are not available")
     return cluster
 
 

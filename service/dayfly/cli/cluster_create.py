@@ -106,7 +106,7 @@ def create(
         )
         cluster = _create(client, create, key, delete=delete_on_interrupt)
         if wait or kubeconfig is not None:
-            with _deleted_on_interrupt(client, cluster, delete=delete_on_interrupt):
+            with _deleted_on_interrupt(client, lambda: cluster, delete=delete_on_interrupt):
                 cluster = watch(client, cluster, "ready", timeout)
                 if kubeconfig is not None:
                     fetch = partial(client.kubeconfig, cluster.id)
@@ -131,16 +131,16 @@ def _create(client: Client, create: Callable[[], Cluster], key: str, *, delete: 
 
 
 @contextmanager
-def _deleted_on_interrupt(client: Client, cluster: Cluster, *, delete: bool) -> Iterator[None]:
+def _deleted_on_interrupt(client: Client, last_seen: Callable[[], Cluster], *, delete: bool) -> Iterator[None]:
     """Raises CommandError on Ctrl-C and SIGTERM in the block; with `delete`, the cluster is deleted."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise (_delete(client, cluster) if delete else interrupted(cluster)) from error
+        raise (_delete(client, last_seen()) if delete else interrupted(last_seen())) from error
     except CommandError as error:
         if not (delete and error.exit_code == ExitCode.INTERRUPTED):
             raise
-        raise _delete(client, cluster) from error
+        raise _delete(client, last_seen()) from error
 
 
 def _delete(client: Client, cluster: Cluster) -> CommandError:

@@ -18,7 +18,7 @@ from dayfly.cli.formatting import format_time
 from dayfly.cli.options import Json, Name, Output, duration
 from dayfly.cli.output_file import write_output
 from dayfly.cli.terminal import say
-from dayfly.client import Client, ClientError, Heartbeat, HoldRequest
+from dayfly.client import Client, ClientError, Heartbeat, HoldRequest, InvalidArgument
 from dayfly.client.heartbeat import is_last
 from dayfly.client.retries import REQUEST_SECONDS, Backoff
 from dayfly.client.sync_connection import sync_retry
@@ -79,14 +79,14 @@ def heartbeat(
     if every is not None and every < 1:
         raise typer.BadParameter("--every: at least 1s")
     with Client() as client:
-        beat = client.heartbeat(name)
-        show = emit if every is None else emit_each
-        show({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
-        if every is not None and every >= beat.heartbeat_interval_seconds:
-            raise typer.BadParameter(f"--every: less than the cluster's interval, {beat.heartbeat_interval_seconds} s")
-        if every is not None:
-            for beat in _repeat(client, name, every):
-                emit_each({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
+        if every is None:
+            beat = client.heartbeat(name)
+            emit({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
+            return
+        for beat in _repeat(client, name, every):
+            emit_each({"name": name, **dict(beat)}, _sentence(name, beat), output, as_json)
+            if every >= (interval := beat.heartbeat_interval_seconds):
+                raise typer.BadParameter(f"--every: less than the cluster's interval, {interval} s")
 
 
 def diagnostics(
@@ -108,18 +108,17 @@ def diagnostics(
 
 def _repeat(client: Client, name: str, seconds: float) -> Iterator[Heartbeat]:
     """Send heartbeats until the cluster is deleted. An unreachable server may return before the cluster expires."""
-    look_up = partial(client.get, name)
-    identity = sync_retry(Backoff(REQUEST_SECONDS), look_up).id  # after the deletion, another may take the name
+    identity: str | None = None
     while True:
-        time.sleep(seconds)
         try:
-            beat = client.heartbeat(identity)
+            yield client.heartbeat(identity or name)
+            if identity is None:  # after the deletion, another cluster may take the name
+                identity = sync_retry(Backoff(min(REQUEST_SECONDS, seconds)), partial(client.get, name)).id
         except ClientError as error:
-            if is_last(error):
+            if is_last(error) or isinstance(error, InvalidArgument):
                 raise
             say(f"heartbeat failed: {error}", err=True)
-        else:
-            yield beat
+        time.sleep(seconds)
 
 
 def _sentence(name: str, beat: Heartbeat) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dayfly.cli.formatting import printable
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.progress.live import Console
 from dayfly.cli.server_settings import command_settings
@@ -83,7 +84,7 @@ async def _until_stopped(settings: Settings, image: str, view: TrialView, eviden
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return await examine_fully(settings, image, view=view, stop=stop, evidence=evidence)
+    return await examine_fully(settings, image, view=view, stop=stop, evidence=evidence, write=write_output)
 
 
 async def _examine(settings: Settings) -> tuple[Check, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from dayfly.cli.errors import CommandError
-from dayfly.cli.output_file import reported, write_output
+from dayfly.cli.output_file import expand_home, reported, write_output
 
 _LISTS: Final = ("clusters", "users", "contexts")
 _EXTENSION: Final = "dayfly"
@@ -70,7 +70,7 @@ def remove_from_kubeconfigs(cluster_id: str) -> list[Path]:
 @contextmanager
 def locked(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Hold kubectl's own lock of a kubeconfig: the file PATH.lock, which is created exclusively."""
-    lock = Path(f"{path.expanduser()}.lock")
+    lock = Path(f"{expand_home(path)}.lock")
     with reported(path):
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for _ in range(round(_LOCK_SECONDS / _LOCK_PAUSE_SECONDS)):
@@ -92,8 +92,8 @@ def locked(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> Iterat
 
 
 def _user_kubeconfigs() -> list[Path]:
-    paths = [Path(part).expanduser() for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return paths or [Path.home() / ".kube" / "config"]
+    paths = [expand_home(Path(part)) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return paths or [expand_home(Path("~/.kube/config"))]
 
 
 def _put(config: dict[str, Any], key: str, name: str, fields: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
@@ -147,7 +147,7 @@ def _marks(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+        content = yaml.safe_load(expand_home(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

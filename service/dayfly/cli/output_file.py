@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from dayfly.cli.errors import CommandError
+from dayfly.cli.exit_codes import ExitCode
 
 _OWN_DESCRIPTOR: Final = re.compile(rf"/(?:dev/fd|proc/(?:self|thread-self|{os.getpid()})/fd)/(\d+)")
 _MAX_LINKS: Final = 40
@@ -29,14 +30,14 @@ def write_output(path: Path, content: str | bytes) -> None:
     """Write `content` to `path`. Raises CommandError."""
     data = content.encode() if isinstance(content, str) else content
     with reported(path):
-        path = path.expanduser()
+        path = expand_home(path)
         descriptor = _own_descriptor(path)
         if descriptor is not None:
             sys.stdout.flush()
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(data)
             return
-        target = path.resolve()
+        target = Path(os.path.realpath(path))
         try:
             status = target.stat()
         except FileNotFoundError:
@@ -52,6 +53,14 @@ def write_output(path: Path, content: str | bytes) -> None:
             if error.errno not in _NOT_REPLACEABLE:
                 raise
             _write_in_place(target, data, truncate=True)
+
+
+def expand_home(path: Path) -> Path:
+    """`path` with `~` and `~user` replaced. Raises CommandError where the home directory is not known."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise CommandError("not_written", f"{path}: no home directory is known", exit_code=ExitCode.USAGE) from error
 
 
 @contextmanager

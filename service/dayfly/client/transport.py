@@ -25,6 +25,8 @@ _ANSWER_SECONDS: Final = 30.0
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]+")
+
 FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)
 """Of a console that is watched: it may say nothing for hours."""
 
@@ -51,14 +53,19 @@ class RequestOptions(TypedDict, total=False):
 def configuration(url: str | None, token: str | None) -> dict[str, Any]:
     """Arguments for an httpx client: what is given, else DAYFLY_URL and DAYFLY_TOKEN, else the default.
 
-    Raises Unreachable where the URL is none, InvalidArgument where the token would be readable on the way.
+    Raises Unreachable where the URL is none, InvalidArgument where the token cannot be sent, or would be
+    readable on the way.
     """
     url = url or os.environ.get("DAYFLY_URL") or DEFAULT_URL
-    token = token or os.environ.get("DAYFLY_TOKEN")
+    token, named = (token, "the token") if token else (os.environ.get("DAYFLY_TOKEN"), "DAYFLY_TOKEN")
+    if token:
+        _check_header(token, named)
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise Unreachable(url, str(error)) from error
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"the URL {url!r} is not valid UTF-8") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise Unreachable(url, "not an http:// or https:// URL")
     loopback = _is_loopback(parsed.host)
@@ -80,8 +87,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def with_key(method: str, options: RequestOptions) -> RequestOptions:
-    """The options of a POST with a key: a new one, if the caller gave none."""
-    return options if method != "POST" else {**options, "key": options.get("key") or uuid.uuid4().hex}
+    """The options of a POST with a key: a new one, if the caller gave none. Raises InvalidArgument."""
+    if method != "POST":
+        return options
+    key = options.get("key") or uuid.uuid4().hex
+    _check_header(key, "the idempotency key")
+    return {**options, "key": key}
+
+
+def _check_header(value: str, named: str) -> None:
+    """Raise InvalidArgument unless a header can have `value`, which may be secret."""
+    if not _HEADER_VALUE.fullmatch(value):
+        raise InvalidArgument(f"{named} must be printable ASCII without spaces")
 
 
 def arguments(options: RequestOptions) -> dict[str, Any]:

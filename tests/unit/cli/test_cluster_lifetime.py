@@ -102,6 +102,39 @@ def test_heartbeats_go_on_until_the_cluster_is_gone(dayfly: Dayfly, monkeypatch:
     assert last.startswith("error [conflict]: ")
 
 
+@pytest.mark.parametrize("request_", ["heartbeat", "get"])
+def test_the_first_heartbeat_may_meet_a_proxy(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch, request_: str) -> None:
+    dayfly("cluster", "create", "beating-first", "--image", "bare", "--heartbeat", "1m", "--wait")
+    whole, refused, pauses = getattr(Client, request_), list[float](), list[float]()
+
+    def refuse(client: Client, cluster: str) -> object:
+        if len(refused) < 2:
+            refused.append(0)
+            raise ApiError("forbidden", 403, "no", {})
+        return whole(client, cluster)
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, request_, refuse)
+    monkeypatch.setattr("dayfly.cli.cluster_lifetime.time.sleep", pause)
+    done = dayfly("cluster", "heartbeat", "beating-first", "--every", "20s")
+    assert done.exit_code == 130, done.output
+    assert done.stdout.count("the next heartbeat is due within 60 s") == (2 if request_ == "heartbeat" else 4)
+    assert done.stderr.splitlines() == ["heartbeat failed: [forbidden] no"] * 2 + ["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "error"), [("nothing", 3, "not_found"), ("..", 2, "invalid_request"), ("still", 4, "conflict")]
+)
+def test_heartbeats_that_cannot_succeed_end_at_once(dayfly: Dayfly, name: str, code: int, error: str) -> None:
+    dayfly("cluster", "create", "still", "--image", "bare")
+    done = dayfly("cluster", "heartbeat", name, "--every", "20s")
+    assert (done.exit_code, done.stderr.partition(":")[0]) == (code, f"error [{error}]")
+
+
 def test_diagnostics_are_a_private_file(dayfly: Dayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dayfly("cluster", "create", "bad-inside", "--image", "bare", "--wait")
     target = tmp_path / "x.tar.gz"

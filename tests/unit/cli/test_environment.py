@@ -52,6 +52,26 @@ def test_an_argument_that_is_not_utf8(url: str) -> None:
     assert (code, errors.decode()) == (2, "error [invalid_request]: an argument is not valid UTF-8\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "token", "named"),
+    [
+        (("cluster", "list"), "s\u00e9cret", "DAYFLY_TOKEN"),
+        (("cluster", "list"), "secret\n", "DAYFLY_TOKEN"),
+        (("cluster", "create", "--image", "bare", "--idempotency-key", "cl\u00e9"), "", "the idempotency key"),
+        (("cluster", "reset", "demo", "--idempotency-key", "a b"), "", "the idempotency key"),
+    ],
+)
+def test_what_no_header_can_have(arguments: tuple[str, ...], token: str, named: str) -> None:
+    code, errors = run("http://127.0.0.1:9", *arguments, PYTHONUTF8="1", DAYFLY_TOKEN=token)
+    expected = f"error [invalid_request]: {named} must be printable ASCII without spaces\n"
+    assert (code, errors.decode()) == (2, expected)
+
+
+def test_a_url_that_is_not_utf8() -> None:
+    code, errors = run(os.fsdecode(b"http://127.0.0.1:9/\xff"), "cluster", "list")
+    assert_one_error(code, errors, "error [invalid_request]: the URL 'http://127.0.0.1:9/\\udcff' is not valid UTF-8\n")
+
+
 def test_a_full_disk() -> None:
     with Path("/dev/full").open("wb") as full:
         code, errors = run("http://127.0.0.1:9", "version", stdout=full)

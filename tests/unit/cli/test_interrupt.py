@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import Result
 
+from dayfly.cli.errors import CommandError
+from dayfly.cli.progress.cluster import watch
 from dayfly.client import Client, Cluster
+from dayfly.schemas.base import FROM_SERVER
+from tests.unit.client.test_lifetime import CLUSTER
 
 Dayfly = Callable[..., Result]
 
@@ -65,10 +71,11 @@ def test_an_interrupt_while_the_kubeconfig_is_fetched(
 
     monkeypatch.setattr(Client, "kubeconfig", interrupted)
     name = f"fetched-{deleted}".lower()
-    wanted = ("--image", "bare", "--kubeconfig", str(tmp_path / "config"))
+    wanted = ("--image", "bare", "--ttl", "2h", "--kubeconfig", str(tmp_path / "config"))
     done = dayfly("cluster", "create", name, *wanted, *(["--delete-on-interrupt"] if deleted else []))
     assert done.exit_code == 130, done.output
-    assert f"cluster {name} {'is being deleted' if deleted else 'keeps running'}" in done.stderr
+    # As the cluster was after the wait: its time to live begins when it is ready.
+    assert f"cluster {name} {'is being deleted' if deleted else 'keeps running and expires at '}" in done.stderr
     assert not (tmp_path / "config").exists()
 
 
@@ -79,6 +86,32 @@ def test_a_create_says_that_the_cluster_goes_on(dayfly: Dayfly) -> None:
     expected = "error [interrupted]: cluster slow-interrupted keeps running and expires 2 h 00 min after it is ready"
     assert done.stderr.splitlines() == [expected, "  hint: dayfly cluster delete slow-interrupted"]
     assert dayfly("cluster", "show", "slow-interrupted").exit_code == 0
+
+
+def test_an_interrupt_tells_the_expiry_that_heartbeats_have_moved() -> None:
+    """As after five minutes of a wait for a cluster with heartbeats of a minute."""
+    began, now = datetime.now(UTC) - timedelta(minutes=5), datetime.now(UTC)
+    looks: list[str] = []
+
+    def seen(expires_at: datetime) -> dict[str, object]:
+        end = {"expires_at": expires_at.isoformat(), "expires_because": "heartbeat", "heartbeat_interval_seconds": 60}
+        return {**CLUSTER, "phase": "provisioning", **end}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        looks.append(request.url.path)
+        if request.url.path.endswith("/heartbeat"):
+            return httpx.Response(200, json={"heartbeat_interval_seconds": 60})
+        if request.url.path.endswith("/events"):
+            if looks.count(request.url.path) == 2:
+                raise KeyboardInterrupt
+            return httpx.Response(200, json={"events": [], "next_after": 0, "phase": "provisioning"})
+        return httpx.Response(200, json=seen(now + timedelta(minutes=1)))
+
+    cluster = Cluster.model_validate(seen(began), context=FROM_SERVER)
+    with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(CommandError) as caught:
+        watch(client, cluster, "ready", 600)
+    assert caught.value.detail.startswith("cluster demo goes on and expires at ")
+    assert caught.value.detail.endswith(", unless a heartbeat comes")
 
 
 @pytest.mark.usefixtures("interrupt")

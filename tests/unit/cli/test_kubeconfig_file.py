@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,13 @@ def test_what_is_not_ours_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_text(yaml.safe_dump(config))
     remove_from_kubeconfigs("c-a")
     assert names(path) == {"clusters": ["dayfly-a"], "users": [], "contexts": ["mine", "dayfly-b"]}
+
+
+@pytest.mark.parametrize("use", [lambda path: merge(path, "one"), lambda _: user_kubeconfig()])
+def test_a_home_that_is_not_known_is_one_line(monkeypatch: pytest.MonkeyPatch, use: Callable[[Path], object]) -> None:
+    monkeypatch.setenv("KUBECONFIG", "~no-such-user/config")
+    with pytest.raises(CommandError, match="~no-such-user/config: no home directory is known"):
+        use(Path("~no-such-user/config"))
 
 
 def test_kubectls_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,3 +128,18 @@ def test_a_process_substitution() -> None:
         ["bash", "-c", script, sys.executable, code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "read:text"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("~no-such-user/x", "no home directory is known"),
+        ("{folder}/loop", "Too many levels of symbolic links"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_one_line(tmp_path: Path, path: str, reason: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = path.format(folder=tmp_path)
+    with pytest.raises(CommandError) as caught:
+        write_output(Path(path), "text")
+    assert (caught.value.code, caught.value.detail) == ("not_written", f"{path}: {reason}")

@@ -155,6 +155,12 @@ def test_a_token_never_travels_in_the_clear(url: str, monkeypatch: pytest.Monkey
     "url",
     ["https://lab.example", "http://127.0.0.1:8700", "http://127.8.9.10", "http://[::1]:8700", "http://localhost:8700"],
 )
+@pytest.mark.parametrize("token", ["s\u00e9cret", "secret\n", "two words"])
+def test_a_token_that_no_header_can_have_is_not_shown(url: str, token: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^the token must be printable ASCII without spaces$"):
+        Client(url, token=token)
+
+
 def test_a_token_may_go_over_tls_and_loopback(url: str) -> None:
     Client(url, token="secret").close()
 

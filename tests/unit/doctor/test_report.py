@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dayfly.cli.errors import CommandError
+from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.progress.live import Console
 from dayfly.doctor import Check, Host
@@ -124,7 +126,7 @@ async def test_evidence_is_its_owners_and_says_what_could_not_be_collected(tmp_p
         raise EngineRefused("no")
 
     folder = tmp_path / "kept"
-    kept = Evidence(folder, refuses)
+    kept = Evidence(folder, refuses, write_output)
     await kept.keep("cold cluster", Fault("vm_exited", "QEMU ended", {"node01/console": "panic"}))
     kept.keep_log("started\n")
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
@@ -138,10 +140,20 @@ async def test_evidence_is_its_owners_and_says_what_could_not_be_collected(tmp_p
     assert (folder / "cold-cluster").stat().st_mode & 0o777 == 0o700
 
 
+async def test_evidence_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    async def nothing() -> dict[str, bytes]:
+        return {}
+
+    (tmp_path / "file").touch()
+    kept = Evidence(tmp_path / "file", nothing, write_output)
+    with pytest.raises(CommandError, match=r"file/cold/fault\.txt: Not a directory"):
+        await kept.keep("cold", Fault("vm_exited", "QEMU ended"))
+
+
 async def test_without_a_folder_nothing_is_collected() -> None:
     async def never() -> dict[str, bytes]:
         raise AssertionError("collected")
 
-    kept = Evidence(None, never)
+    kept = Evidence(None, never, write_output)
     await kept.keep("host", Fault("host_check_failed", "no tun"))
     kept.keep_log("started\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -59,7 +59,7 @@ def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> 
         endpoints={
             leads_to: endpoint
             for port, leads_to in topology.published_ports(cluster.spec).items()
-            if (endpoint := cluster.endpoints.get(port))
+            if (endpoint := _callers_endpoints(cluster).get(port))
         },
         error=show_fault(cluster.fault, ()),
     )
@@ -101,7 +101,7 @@ def show_node(
     return Node.of(
         node,
         address=network.node_address(node.index),
-        ssh=cluster.endpoints.get(network.ssh_forward_port(node.index)),
+        ssh=_callers_endpoints(cluster).get(network.ssh_forward_port(node.index)),
         memory=memory,
         steps=show_steps([step for step in steps if step.node == node.name], now),
     )
@@ -110,10 +110,16 @@ def show_node(
 def show_ports(cluster: domain.Cluster) -> PortList:
     return PortList(
         ports=tuple(
-            Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(cluster.endpoints.get(port)))
+            Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(_callers_endpoints(cluster).get(port)))
             for port, leads_to in topology.published_ports(cluster.spec).items()
         )
     )
+
+
+def _callers_endpoints(cluster: domain.Cluster) -> Mapping[int, domain.Endpoint]:
+    """The endpoints that a caller may use: none of a pool's member, nor of one whose claim no worker has begun yet."""
+    is_claimed_only = cluster.phase is Phase.PENDING and cluster.ready_at is None
+    return cluster.endpoints if cluster.purpose is domain.Purpose.CLUSTER and not is_claimed_only else {}
 
 
 def _show_endpoint(endpoint: domain.Endpoint | None) -> Endpoint | None:

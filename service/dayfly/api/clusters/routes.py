@@ -35,7 +35,8 @@ Wait = Annotated[
     Query(
         description="Hold the response until the cluster is `ready`, `hibernated`, `deleted`, or `settled`: ready or "
         "failed; hibernated or deleted if that was requested. The response comes earlier if the cluster failed or "
-        "another request makes the state impossible. A cluster with a pending reset is not ready."
+        "another request makes the state impossible. A cluster with a pending reset is not ready. "
+        "A held request is no heartbeat: a cluster that expects heartbeats needs them meanwhile."
     ),
 ]
 

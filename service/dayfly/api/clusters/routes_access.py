@@ -49,13 +49,13 @@ async def get_kubeconfig(services: Services, cluster: CallersCluster) -> Respons
 async def get_registry(cluster: CallersCluster) -> Registry:
     """The cluster's image registry: its address for pushes from outside, and for pulls inside."""
     endpoint = cluster.endpoints.get(network.REGISTRY_PORT)
-    if endpoint is None or cluster.phase is Phase.HIBERNATED:
+    if endpoint is None or cluster.phase in {Phase.PENDING, Phase.HIBERNATED}:
         raise NotReady(f"the registry of cluster {cluster.name} does not run: the cluster is {cluster.phase}")
     return Registry(push=str(endpoint), pull=f"registry:{network.REGISTRY_PORT}")
 
 
 @router.get("/ports", operation_id="listPorts")
-async def list_ports(cluster: TheCluster) -> PortList:
+async def list_ports(cluster: CallersCluster) -> PortList:
     """List the cluster's published ports."""
     return show_ports(cluster)
 

@@ -16,8 +16,9 @@ from dayfly.api.dependencies import ApiServices, Services
 from dayfly.api.long_poll import HeldStream, until_closing
 from dayfly.api.parameters import CallersCluster, TheCluster, TheNode
 from dayfly.domain.cluster import naming, network
+from dayfly.domain.cluster.boot_source import TEMPLATE
 from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, MachineMemory
+from dayfly.domain.cluster.model import Cluster, MachineMemory, StepState
 from dayfly.errors import Failure, InfrastructureError, Internal, NotReady
 from dayfly.schemas.nodes import NodeList, SshAccess
 
@@ -42,14 +43,17 @@ async def list_nodes(services: Services, cluster: TheCluster) -> NodeList:
 
 @router.get("/{node}/ssh", operation_id="getNodeSsh")
 async def get_ssh(services: Services, response: Response, cluster: CallersCluster, node: TheNode) -> SshAccess:
-    """SSH access to a node: address, private key and expected host key. 409 before the node's port is published.
+    """SSH access to a node: address, private key and expected host key.
 
-    409 `conflict` for a cluster of a template or a pool; the same for consoles, kubeconfig and registry.
+    409 `not_ready` before the node's port is published, while its VM does not run, and before a fork has keys of its
+    own. 409 `conflict` for a cluster of a template or a pool; the same for consoles, kubeconfig, registry and ports.
     """
     endpoint = cluster.endpoints.get(network.ssh_forward_port(node.index))
     secrets = await services.store.clusters.secrets(cluster.id)
-    if endpoint is None or secrets is None or cluster.phase is Phase.HIBERNATED:
+    # Pending: stopped, or a claimed pool member, whose secrets are those of the pool until a worker begins.
+    if endpoint is None or secrets is None or cluster.phase in {Phase.PENDING, Phase.HIBERNATED}:
         raise NotReady(f"{node.name} of cluster {cluster.name} has no SSH port: the cluster is {cluster.phase}")
+    await _require_guest(services, cluster, node.name)
     response.headers["Cache-Control"] = "no-store"
     algorithm, key, *_ = secrets.host_key.public.split()
     pattern = endpoint.host if endpoint.port == 22 else f"[{endpoint.host}]:{endpoint.port}"
@@ -89,6 +93,25 @@ async def get_console(
         return PlainTextResponse(printed.decode(errors="replace"))
     live = until_closing(services, services.follow_console(cluster.id, node.name))
     return HeldStream(services, _decoded(printed, live), "text/plain; charset=utf-8")
+
+
+async def _require_guest(services: ApiServices, cluster: Cluster, node: str) -> None:
+    """Raise NotReady unless the node's VM runs, with the keys of the cluster. A guest that boots is not waited for."""
+    whose = f"{node} of cluster {cluster.name}"
+    if cluster.origin is not None and cluster.origin.kind != "image" and cluster.phase is not Phase.READY:
+        steps = await services.store.clusters.steps(cluster.id)
+        done = {step.name for step in steps if step.state is StepState.DONE and step.node in {None, node}}
+        if "restore" not in done:
+            raise NotReady(f"{whose} has no SSH: its memory is not restored yet, and the cluster is {cluster.phase}")
+        if cluster.origin == TEMPLATE and "personalize" not in done:
+            raise NotReady(f"{whose} has no SSH: it has no keys of its own yet, and the cluster is {cluster.phase}")
+    try:
+        runs = await services.lookups.bounded(services.node_runs(cluster.id, node))
+    except InfrastructureError as error:
+        _log.info("whether a machine runs is not known", cluster=cluster.id, node=node, reason=error.for_operator)
+        return  # the VM may run although the engine does not answer
+    if not runs:
+        raise NotReady(f"{whose} has no SSH: its VM does not run, and the cluster is {cluster.phase}")
 
 
 async def _printed(cluster: Cluster, node: str, tail_bytes: int, services: ApiServices) -> bytes:

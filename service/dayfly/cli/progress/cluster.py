@@ -41,10 +41,17 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
 
     Raises ClusterFailed if the cluster can no longer become ready, or hibernated; CommandError on Ctrl-C and SIGTERM.
     """
+    last_seen = cluster
+
+    def see(now: Cluster) -> None:
+        nonlocal last_seen
+        last_seen = now
+
     try:
-        return _watch(client, cluster, wanted, timeout_seconds)
+        return _watch(client, cluster, wanted, timeout_seconds, see)
     except KeyboardInterrupt as error:
-        raise interrupted(cluster) from error
+        # Heartbeats have moved its expiry since the wait began.
+        raise interrupted(last_seen) from error
 
 
 def interrupted(cluster: Cluster) -> CommandError:
@@ -59,9 +66,11 @@ def interrupted(cluster: Cluster) -> CommandError:
     )
 
 
-def _watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
+def _watch(
+    client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float, see: Callable[[Cluster], None]
+) -> Cluster:
     if not is_over(cluster, wanted):
-        cluster = _follow(client, cluster, wanted, timeout_seconds)
+        cluster = _follow(client, cluster, wanted, timeout_seconds, see)
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
     if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
@@ -69,8 +78,10 @@ def _watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: f
     return cluster
 
 
-def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-    """Goes on through outages of the server, and sends the cluster's heartbeats."""
+def _follow(
+    client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float, see: Callable[[Cluster], None]
+) -> Cluster:
+    """Goes on through outages of the server, and sends the cluster's heartbeats. `see` is given each look."""
     backoff = Backoff(timeout_seconds)
     look = partial(client.get, cluster.id)
     last, since = 0, cluster.created_at
@@ -82,6 +93,7 @@ def _follow(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: 
         cluster = sync_retry(backoff, look)  # one of the skipped events may have been the last
     with _display(cluster, since) as display:
         while True:
+            see(cluster)
             display.cluster(cluster)
             over, remaining = is_over(cluster, wanted), backoff.remaining
             if not over and remaining <= 0:

@@ -6,6 +6,7 @@ Not here: how machines are restored (steps/restore.py), and how a template is bu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 
@@ -18,9 +19,12 @@ from dayfly.domain.template import why_not_forked
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
 from dayfly.steps.teardown import remove_everything
 from dayfly.steps.vm.pause_resume import stop_paused
+from dayfly.steps.vm.snapshot_files import empty_registry
 from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
+
+_EMPTY_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class BootSources:
         secrets = await store.templates.secrets(template_id)
         if secrets is None:
             return f"template {template_id} was retired"
+        if cluster.template_id is not None and cluster.purpose is Purpose.CLUSTER:
+            await self._empty_registry(claim)
         own = fork_secrets(secrets, self.context.clock.now())
         try:
             fresh = await store.provisioning.begin(claim, TEMPLATE, secrets=own, template_id=template_id)
@@ -134,6 +140,20 @@ class BootSources:
             words = f"becomes a fork of template {template_id}"
             await store.status.append_event(claim, NewEvent("cluster.forked", words))
         return _of(claim, fresh), own
+
+    async def _empty_registry(self, claim: Claim) -> None:
+        """Of a claimed member: its port was open in the pool, and its images are for the claimer's nodes."""
+        cluster, engine = claim.cluster, self.context.drivers.engine
+        topology = self.context.topology(cluster)
+        try:
+            await empty_registry(engine, topology, fence=cluster.fence, timeout=_EMPTY_SECONDS)
+        except Failure as error:
+            words = f"the registry is created anew, because it could not be emptied: {error.message}"
+            # Proves the lease before anything is removed.
+            await self.context.store.status.append_event(
+                claim, NewEvent("step.progress", words, "registry", code=error.code)
+            )
+            await engine.remove(cluster.id, only={topology.registry.name})
 
     async def _forget_memory(self, claim: Claim, error: DayflyError) -> Claim:
         cluster, context = claim.cluster, self.context

@@ -17,19 +17,23 @@ _COLLECT_SECONDS: Final = 180.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """`folder` None: no evidence is kept. `collect` returns the service's evidence now: file name → content."""
+    """`folder` None: no evidence is kept. `collect` returns the service's evidence now: file name → content.
+
+    `write`: writes a file that only its owner can read, with its folders: diagnostics reveal much about a host.
+    """
 
     folder: Path | None
     collect: Callable[[], Awaitable[Mapping[str, bytes]]]
+    write: Callable[[Path, bytes], None]
 
     async def keep(self, trial: str, fault: Fault) -> None:
         """Write the fault and the service's evidence. A failed collection becomes a file and does not end the run."""
         if self.folder is None:
             return
         folder = self.folder / trial.replace(" ", "-")
-        _write(folder / "fault.txt", f"{fault.code}: {fault.message}\n".encode())
+        self.write(folder / "fault.txt", f"{fault.code}: {fault.message}\n".encode())
         for name, text in fault.evidence.items():
-            _write(folder / f"{name.replace('/', '-')}.txt", text.encode())
+            self.write(folder / f"{name.replace('/', '-')}.txt", text.encode())
         if fault == INTERRUPTED:
             return  # the user waits for the end
         try:
@@ -38,16 +42,9 @@ class Evidence:
         except (TimeoutError, ClientError, DayflyError) as error:
             collected = {"not-collected.txt": f"{type(error).__name__}: {error}\n".encode()}
         for name, content in collected.items():
-            _write(folder / name, content)
+            self.write(folder / name, content)
 
     def keep_log(self, log: str) -> None:
         """Write the service's log, after a success, too."""
         if self.folder is not None:
-            _write(self.folder / "service.log", log.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Readable by its owner only: diagnostics reveal much about a host."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    path.write_bytes(content)
+            self.write(self.folder / "service.log", log.encode())

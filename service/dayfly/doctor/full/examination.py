@@ -37,17 +37,23 @@ _TRANSFER_SECONDS: Final = 900.0
 
 
 async def examine_fully(
-    settings: Settings, image: str, *, view: Watcher, stop: asyncio.Event, evidence: Path | None = None
+    settings: Settings,
+    image: str,
+    *,
+    view: Watcher,
+    stop: asyncio.Event,
+    evidence: Path | None,
+    write: Callable[[Path, bytes], None],
 ) -> Report:
     """Run all trials once on this host with `settings`; `image` is a recipe, or a reference.
 
     Leaves nothing behind, also when a trial fails, `stop` is set or the caller is cancelled. `evidence`: the folder for
-    the evidence of failures.
+    the evidence of failures; `write` writes its files.
     """
     clock = SystemClock()
     began = clock.monotonic()
     async with _session(settings, image, clock, view.show_progress) as session:
-        kept = Evidence(evidence, session.evidence)
+        kept = Evidence(evidence, session.evidence, write)
         runner = Runner(clock, view, stop, session.service.unexpected_end, lambda: session.progress, kept.keep)
         cleaning = Trial("clean-up", partial(end.clean_up, session), lambda: 2 * TEARDOWN_SECONDS)
         results = await runner.run(trials_of(session), cleaning)

@@ -45,6 +45,11 @@ async def is_running(engine: ContainerEngine, cluster_id: str, container: Contai
     )
 
 
+async def node_runs(engine: ContainerEngine, cluster_id: str, node: str) -> bool:
+    """Whether the container of the node's VM runs. Raises EngineUnavailable."""
+    return any(seen.node == node and seen.state == "running" for seen in await engine.list_containers(cluster_id))
+
+
 async def require_running(engine: ContainerEngine, cluster_id: str, container: ContainerSpec) -> None:
     """Raises ContainerExited, with the container's log: the engine would only refuse to let others join it."""
     status = next((seen for seen in await engine.list_containers(cluster_id) if seen.name == container.name), None)

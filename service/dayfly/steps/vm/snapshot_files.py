@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dayfly.concurrency import in_parallel
-from dayfly.domain.cluster.boot_source import BootSource
+from dayfly.domain.cluster.boot_source import HIBERNATION, BootSource
 from dayfly.domain.cluster.fencing import PASS, REFUSED
 from dayfly.domain.cluster.topology import ContainerSpec, Topology
 from dayfly.drivers.interfaces import ContainerEngine, Drivers, Machines, Ram
@@ -30,6 +30,10 @@ sync -f "$draft"
 {PASS}
 rm -rf "$2"
 mv "$draft" "$2"
+"""
+_EMPTY_REGISTRY: Final = f"""
+{PASS}
+find "$1" -mindepth 1 -delete
 """
 _LOAD_REGISTRY: Final = """set -eu
 find "$1" -mindepth 1 -delete
@@ -76,10 +80,16 @@ async def load_registry(engine: ContainerEngine, topology: Topology, origin: Boo
     await _run(engine, topology.registry.name, argv, timeout)
 
 
+async def empty_registry(engine: ContainerEngine, topology: Topology, *, fence: int, timeout: float) -> None:
+    """Delete the registry's content. Raises CommandFailed, ContainerExited, LeaseLost."""
+    argv = [_EMPTY_REGISTRY, "sh", *HIBERNATION.fence(fence).arguments, _CONTENT]
+    await _run(engine, topology.registry.name, argv, timeout)
+
+
 async def _run(engine: ContainerEngine, name: str, script: Sequence[str], timeout: float) -> None:
     ended = await engine.exec(name, ["sh", "-c", *script], timeout=timeout)
     if ended.exit_code == REFUSED:
         raise LeaseLost(f"{name}: a later claim owns the snapshot")
     if ended.exit_code != 0:
         text = ended.stderr.decode(errors="replace")
-        raise CommandFailed(f"{name}: the registry's content could not be copied", evidence={"stderr": text})
+        raise CommandFailed(f"{name}: the registry's content could not be changed", evidence={"stderr": text})

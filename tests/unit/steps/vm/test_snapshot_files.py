@@ -13,7 +13,7 @@ from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
 from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, LeaseLost
-from dayfly.steps.vm.snapshot_files import load_registry, save_registry
+from dayfly.steps.vm.snapshot_files import empty_registry, load_registry, save_registry
 from dayfly.testing.fakes import FakeContainer, FakeEngine
 from tests.support.specs import make_spec
 
@@ -31,6 +31,9 @@ class Lab:
 
     async def save(self, *, fence: int) -> None:
         await save_registry(self.engine, self.topology, CHECKPOINT, fence=fence, timeout=10)
+
+    async def empty(self, *, fence: int) -> None:
+        await empty_registry(self.engine, self.topology, fence=fence, timeout=10)
 
     async def load(self) -> None:
         await load_registry(self.engine, self.topology, CHECKPOINT, timeout=10)
@@ -69,6 +72,19 @@ async def test_what_was_kept_comes_back_and_nothing_else_stays(lab: Lab) -> None
     await lab.load()
     assert [path.name for path in lab.content.rglob("*") if path.is_file()] == ["layer"]
     assert (lab.content / "docker" / "layer").read_text() == "pushed"
+
+
+async def test_emptied_it_has_nothing_and_takes_what_is_pushed(lab: Lab) -> None:
+    await lab.empty(fence=1)
+    assert list(lab.content.iterdir()) == []
+
+
+async def test_an_earlier_claim_empties_nothing(lab: Lab) -> None:
+    await lab.empty(fence=2)
+    (lab.content / "pushed").write_text("later")
+    with pytest.raises(LeaseLost):
+        await lab.empty(fence=1)
+    assert [path.name for path in lab.content.iterdir()] == ["pushed"]
 
 
 async def test_kept_again_it_replaces_what_was_there(lab: Lab) -> None:
