@@ -110,7 +110,7 @@ def test_an_interrupt_tells_the_expiry_that_heartbeats_have_moved() -> None:
     cluster = Cluster.model_validate(seen(began), context=FROM_SERVER)
     with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(CommandError) as caught:
         watch(client, cluster, "ready", 600)
-    assert caught.value.detail.startswith("cluster demo goes on and expires at ")
+    assert caught.value.detail.startswith("cluster demo keeps running and expires at ")
     assert caught.value.detail.endswith(", unless a heartbeat comes")
 
 
