@@ -66,7 +66,10 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         programs = Path(sys.executable).parent
-        return {**self.service.environment, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        # What was baked for the suite is not baked again.
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        own = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(self.folder), "XDG_CACHE_HOME": cache}
+        return {**self.service.environment, **own}
 
 
 def test_readmes_sessions(service: Service, template: Template, tmp_path: Path) -> None:
