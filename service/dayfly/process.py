@@ -8,21 +8,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import structlog
-from prometheus_client import start_http_server
 
-from dayfly import metrics
-from dayfly.api.dependencies import ApiServices
-from dayfly.api.server import create_server, listening_socket
+from dayfly.api.server import Server, create_metrics_server, create_server, listening_socket, metrics_socket
 from dayfly.app import open_infrastructure, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
 from dayfly.domain.cluster.model import Endpoint
-from dayfly.errors import DatabaseUnavailable, PortsExhausted
+from dayfly.errors import DatabaseUnavailable
 from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.telemetry import configure_logging
@@ -57,11 +54,16 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             await serving.record()
             jobs.append(serving.run())
         if worker and not api and settings.worker_metrics_port is not None:
-            stack.enter_context(metrics_server(settings.listen_address, settings.worker_metrics_port))
+            scraped, closing = (
+                stack.enter_context(metrics_socket(settings, settings.worker_metrics_port)),
+                asyncio.Event(),
+            )
+            jobs.append(_serve(create_metrics_server(settings, closing), closing, scraped))
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
         if listener is not None:
-            jobs.append(_serve(services_of(settings, store, infrastructure, clock), listener))
+            services = services_of(settings, store, infrastructure, clock)
+            jobs.append(_serve(create_server(services), services.closing, listener))
         _log.info(
             "started",
             api=api,
@@ -90,24 +92,6 @@ async def open_store(settings: Settings, clock: Clock, stop: asyncio.Event) -> S
     return None
 
 
-@contextmanager
-def metrics_server(address: str, port: int) -> Iterator[int]:
-    """Serve this process's metrics over HTTP, in a thread; the port. Raises PortsExhausted where it is taken."""
-    try:
-        server, thread = start_http_server(port, address, metrics.REGISTRY)
-    except OSError as error:
-        raise PortsExhausted(
-            f"a worker's metrics cannot be served on port {port} at {address} (DAYFLY_WORKER_METRICS_PORT, "
-            f"DAYFLY_LISTEN_ADDRESS): {error.strerror}"
-        ) from error
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> None:
     """Run all jobs until `stop` is set or one job ends; then cancel the rest."""
     async with asyncio.TaskGroup() as group:
@@ -119,14 +103,13 @@ async def _until(stop: asyncio.Event, jobs: list[Coroutine[Any, Any, None]]) -> 
             task.cancel()
 
 
-async def _serve(services: ApiServices, listener: socket.socket) -> None:
-    """Serve HTTP on `listener` until cancelled."""
-    server = create_server(services)
+async def _serve(server: Server, closing: asyncio.Event, listener: socket.socket) -> None:
+    """Serve HTTP on `listener` until cancelled. `closing` as in ApiServices."""
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
-        services.closing.set()
+        closing.set()
         server.should_exit = True
         await serving
         raise

@@ -33,10 +33,14 @@ RENAMED: Final = {"DAYFLY_STRAY_GRACE_SECONDS": "DAYFLY_ORPHAN_GRACE_SECONDS"}
 """Variables of 0.2.0 with another name: one that is set is refused, because it would have no effect."""
 
 
-Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=1, le=1e9, allow_inf_nan=False)]
+Interval = Annotated[float, Field(ge=0.1, le=1e9, allow_inf_nan=False)]
+"""The time between two looks: a shorter one occupies the process with nothing else."""
+Deadline = Annotated[float, Field(ge=0.01, le=300, allow_inf_nan=False)]
+"""For what a caller sends: a shorter one ends requests that are sent in one piece."""
 Pause = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(gt=0, le=10**9)]
-Ratio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0.01, le=1000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 Reserve = Annotated[int, Field(ge=0, le=2**30)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -72,6 +76,22 @@ def _is_engine(value: str) -> bool:
     if url.scheme == "unix":
         return not url.netloc and len(url.path) > 1
     return url.scheme in _ENGINE_SCHEMES and bool(url.hostname) and port_is_valid
+
+
+def _check_database_url(value: str) -> None:
+    # Not at the top: SQLAlchemy takes longer to import than all the rest, and few commands have a database.
+    from sqlalchemy import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        raise ValueError("cannot be parsed as a URL: check its port, and percent-encode the password") from None
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError(f"the port must be 1 to 65535, and not {url.port}")
+    # The name `file:…` is a URI of SQLite's, which may name memory, too.
+    if url.get_backend_name() == "sqlite" and (url.database in (None, "", ":memory:") or "uri" in url.query):
+        raise ValueError("a SQLite database needs a file: sqlite+aiosqlite:////var/lib/dayfly/dayfly.db")
 
 
 def _host_name_or_any(value: str) -> str:
@@ -121,9 +141,9 @@ class Settings(BaseSettings):
     max_held_responses: int = Field(default=500, ge=1, le=100_000)
     """Responses that one process holds at once (`?wait=`, followed consoles), at most half of its connections. Beyond:
     503 `too_many_waits`, or for a request that changed something its response at once."""
-    header_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    header_timeout_seconds: Deadline = 10.0
     """The time that callers have to send a request's headers; then the connection is closed."""
-    body_timeout_seconds: float = Field(default=20.0, gt=0, le=300)
+    body_timeout_seconds: Deadline = 20.0
     """The time that callers have to send a request's body; then 408 `body_too_slow`."""
 
     docker_host: str | None = None
@@ -170,9 +190,9 @@ class Settings(BaseSettings):
     """Back-off before the restart of a VM; doubled for each restart in a row."""
     restart_window_seconds: Seconds = 3600.0
     """After so long without an exit, the count of restarts in a row begins again."""
-    poll_seconds: Seconds = 5.0
+    poll_seconds: Interval = 5.0
     """How often workers poll for work, in case a notification was lost."""
-    survey_seconds: Seconds = 60.0
+    survey_seconds: Interval = 60.0
     """How often the engine's objects are compared with the records, in addition to engine events and the start."""
 
     cpu_overcommit: Ratio = 4.0
@@ -248,6 +268,8 @@ class Settings(BaseSettings):
         # The value may hold a password: no message quotes it.
         if value is not None and not any(re.fullmatch(f"{re.escape(form[:-1])}.+", value) for form in _DATABASES):
             raise ValueError(f"must be {' or '.join(_DATABASES)}")
+        if value is not None:
+            _check_database_url(value)
         return value
 
     @field_validator("docker_host")

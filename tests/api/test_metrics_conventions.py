@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from dayfly import metrics
 from dayfly.api.system.routes_metrics import MAX_OWNERS, OTHER_OWNERS
 from dayfly.app import STEPS
-from dayfly.errors import EngineUnavailable
+from dayfly.errors import DatabaseUnavailable, EngineUnavailable
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.api import HOST, Outside, Worker
+from tests.support.api import HOST, Outside, Worker, http_client
 from tests.support.specs import make_spec
 
 
@@ -122,6 +123,31 @@ async def test_an_engine_without_an_answer_is_down_and_the_size_unknown(
     infrastructure.host.broken = EngineUnavailable("away")
     assert await value(http, "dayfly_engine_up") == 0
     assert math.isnan(await value(http, "dayfly_offered_vcpus"))
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_database_without_an_answer_is_down_and_the_process_still_shows_its_own(
+    store: Store, infrastructure: Outside, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    async def away(*_: object) -> None:
+        if hangs:
+            await asyncio.Event().wait()
+        raise DatabaseUnavailable("away")
+
+    services = infrastructure.services(store)
+    async with http_client(services) as http:
+        assert await value(http, "dayfly_database_up") == 1
+        monkeypatch.setattr(store.statistics, "count_forks", away)
+        if hangs:
+            services.lookups.seconds = 0.5
+        found = await families(http)
+        for task in services.lookups.unfinished:
+            task.cancel()
+    assert found["dayfly_database_up"].samples[0].value == 0
+    assert found["dayfly_engine_up"].samples[0].value == 1
+    assert found["dayfly_host_memory_bytes"].samples[0].value == HOST.memory_mib * 2**20
+    assert found["dayfly_queue_wait_seconds"].samples
+    assert "dayfly_clusters" not in found, "numbers of another time would be wrong"
 
 
 @pytest.mark.parametrize(

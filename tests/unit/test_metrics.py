@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import cast
-from urllib.request import urlopen
 
+import httpx
 import pytest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from dayfly import metrics
+from dayfly.api.server import METRICS_CONNECTIONS, Server, create_metrics_server, metrics_socket
 from dayfly.clock import SystemClock
 from dayfly.controllers.cluster.event_recorder import EventRecorder
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import EngineUnavailable, PortsExhausted, SshTimeout
-from dayfly.process import metrics_server
+from dayfly.settings import Settings
 from dayfly.store import Claim, Store
 
 
@@ -49,14 +55,68 @@ def test_sweeps_are_measured_by_result() -> None:
     assert sample("dayfly_sweep_last_success_timestamp_seconds", **labels) > 1e9
 
 
-def test_a_worker_serves_the_metrics_of_its_process_on_a_port_of_its_own() -> None:
-    with metrics_server("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    assert "dayfly_reconcile_duration_seconds_count" in text
-    assert "dayfly_clusters{" not in text, "the store's numbers are those of the API"
+@asynccontextmanager
+async def worker_metrics(**settings: object) -> AsyncIterator[tuple[Server, tuple[str, int]]]:
+    """The metrics as `dayfly worker` serves them, on a free port; its address."""
+    closing = asyncio.Event()
+    server = create_metrics_server(Settings(**settings), closing)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listener]))
+            yield server, listener.getsockname()
+            closing.set()
+            server.should_exit = True
+
+
+async def test_a_worker_serves_the_metrics_of_its_process_on_a_port_of_its_own() -> None:
+    async with worker_metrics() as (_, (host, port)), httpx.AsyncClient(timeout=10) as http:
+        answer = await http.get(f"http://{host}:{port}/metrics")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, CONTENT_TYPE_PLAIN_0_0_4)
+    assert "dayfly_reconcile_duration_seconds_count" in answer.text
+    assert "dayfly_clusters{" not in answer.text, "the store's numbers are those of the API"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/metrics", {"Host": "evil.example"}, 421, "host_not_allowed"),
+        ("/metrics", {"Origin": "http://evil.example"}, 403, "foreign_origin"),
+        ("/metrics", {"Sec-Fetch-Site": "cross-site"}, 403, "foreign_origin"),
+        ("/metrics?x=" + "x" * 17_000, {}, 414, "uri_too_long"),
+        ("/v1/clusters", {}, 404, "not_found"),
+    ],
+)
+async def test_a_workers_metrics_have_the_checks_of_the_api(
+    path: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    async with worker_metrics() as (_, (host, port)), httpx.AsyncClient(timeout=10) as http:
+        answer = await http.get(f"http://{host}:{port}{path}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+async def test_half_sent_requests_keep_nobody_from_a_workers_metrics() -> None:
+    async with worker_metrics(header_timeout_seconds=60) as (server, (host, port)):
+        half = [await asyncio.open_connection(host, port) for _ in range(100)]
+        for _, writer in half:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-")
+        async with httpx.AsyncClient(timeout=10) as http:
+            assert (await http.get(f"http://{host}:{port}/metrics")).status_code == 200
+        assert len(server.server_state.connections) <= METRICS_CONNECTIONS
+        for _, writer in half:
+            writer.transport.abort()
+
+
+async def test_a_workers_metrics_give_headers_a_deadline() -> None:
+    async with worker_metrics(header_timeout_seconds=0.05) as (_, (host, port)):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-")
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.transport.abort()
 
 
 def test_a_port_that_is_taken_is_one_sentence() -> None:
     taken = pytest.raises(PortsExhausted, match=r"^a worker's metrics cannot be served on port \d+ at 127.0.0.1 ")
-    with metrics_server("127.0.0.1", 0) as port, taken, metrics_server("127.0.0.1", port):
-        pass
+    with metrics_socket(Settings(), 0) as listener, taken:
+        metrics_socket(Settings(), listener.getsockname()[1])

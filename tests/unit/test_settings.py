@@ -46,6 +46,12 @@ WRONG = {
         "dayfly.db",
         "postgresql+asyncpg://",
         "sqlite+aiosqlite:///",
+        "postgresql+asyncpg://u:secret@host:abc/db",
+        "postgresql+asyncpg://u:secret@host:99999/db",
+        "postgresql+asyncpg://u:secret@[::1:5432/db",
+        "sqlite+aiosqlite:///:memory:",
+        "sqlite+aiosqlite:///?timeout=3",
+        "sqlite+aiosqlite:///file:dayfly?mode=memory&uri=true",
     ),
     "instance": ("A", "a b", "-", "a" * 64),
     "listen_address": ("here", "127.0.0.1:80", "1.2.3"),
@@ -87,6 +93,22 @@ def test_each_number_has_bounds(monkeypatch: pytest.MonkeyPatch, name: str, valu
     monkeypatch.setenv(f"DAYFLY_{name.upper()}", value)
     with pytest.raises(CommandError, match=rf"^DAYFLY_{name.upper()}: [^\n]+$"):
         server_settings()
+
+
+def durations() -> list[str]:
+    """The settings that are durations: 0 is a value of some, and means at once."""
+    return [name for name in Settings.model_fields if name.endswith("_seconds")]
+
+
+@pytest.mark.parametrize("name", durations())
+def test_a_duration_is_zero_or_long_enough_for_what_it_bounds(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"DAYFLY_{name.upper()}", "0")
+    try:
+        server_settings()
+    except CommandError:
+        monkeypatch.setenv(f"DAYFLY_{name.upper()}", "0.000001")
+        with pytest.raises(CommandError, match=rf"^DAYFLY_{name.upper()}: [^\n]+$"):
+            server_settings()
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])

@@ -1,7 +1,11 @@
-"""The API's HTTP server: uvicorn, with bounds on connections and on open files. Not here: the process (process.py)."""
+"""HTTP servers of the API and of a worker's metrics: uvicorn, with bounds on connections and on open files.
+
+Not here: the process (process.py).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import socket
@@ -11,10 +15,12 @@ from typing import Final
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from dayfly.api.app import create_api
 from dayfly.api.connections import MAX_HEAD_BYTES, Connections
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.worker_metrics import create_metrics_app
 from dayfly.errors import PortsExhausted
 from dayfly.settings import Settings
 
@@ -24,6 +30,8 @@ runs what closes others: a large backlog exhausts the open files.
 """
 OTHER_FILES: Final = 1024
 """Open files beside connections: the accepted ones of some turns, the database, the engine, SSH."""
+METRICS_CONNECTIONS: Final = 16
+"""Open connections to a worker's metrics: as many as the least of `max_connections`."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,9 +56,18 @@ def create_server(services: ApiServices) -> Server:
         )
     # Short requests, such as heartbeats, are answered although as many responses are held as can be.
     services.held.maximum = min(services.held.maximum, maximum // 2)
+    return _server(create_api(services), maximum, settings)
+
+
+def create_metrics_server(settings: Settings, closing: asyncio.Event) -> Server:
+    """The server of a worker's metrics, for a socket of metrics_socket()."""
+    return _server(create_metrics_app(settings, closing), METRICS_CONNECTIONS, settings)
+
+
+def _server(app: FastAPI, maximum: int, settings: Settings) -> Server:
     return Server(
         uvicorn.Config(
-            create_api(services),
+            app,
             http=Connections(maximum, settings.header_timeout_seconds).protocol_class(),
             ws="none",
             backlog=BACKLOG,
@@ -66,14 +83,22 @@ def create_server(services: ApiServices) -> Server:
 
 
 def listening_socket(settings: Settings) -> socket.socket:
-    """A socket at the configured address. Raises PortsExhausted where it cannot be had."""
-    address, port = settings.listen_address, settings.listen_port
+    """A socket for the API at the configured address. Raises PortsExhausted where it cannot be had."""
+    return _socket(settings.listen_address, settings.listen_port, "the API cannot listen", "DAYFLY_LISTEN_PORT")
+
+
+def metrics_socket(settings: Settings, port: int) -> socket.socket:
+    """A socket for a worker's metrics. Raises PortsExhausted where it cannot be had."""
+    return _socket(settings.listen_address, port, "a worker's metrics cannot be served", "DAYFLY_WORKER_METRICS_PORT")
+
+
+def _socket(address: str, port: int, failure: str, variable: str) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise PortsExhausted(
-            f"the API cannot listen on port {port} at {address} (DAYFLY_LISTEN_PORT, DAYFLY_LISTEN_ADDRESS): "
+            f"{failure} on port {port} at {address} ({variable}, DAYFLY_LISTEN_ADDRESS): "
             f"{os.strerror(error.errno) if error.errno else error}"
         ) from error
 

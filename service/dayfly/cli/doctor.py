@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,24 +13,27 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dayfly.cli.emit import emit
 from dayfly.cli.formatting import printable
+from dayfly.cli.options import Json, Output
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.progress.live import Console
 from dayfly.cli.server_settings import command_settings
 from dayfly.cli.signals import run_interruptible
-from dayfly.cli.terminal import say
 from dayfly.doctor import Check, examine
 from dayfly.doctor.full.examination import examine_fully
-from dayfly.doctor.full.report import Report
+from dayfly.doctor.full.report import Report, TrialResult
 from dayfly.doctor.subject import open_subject
 from dayfly.settings import Settings
+from dayfly.vocabulary import OutputFormat
 
 _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    output: Output = None,
+    as_json: Json = False,
     full: Annotated[
         bool, typer.Option("--full", help="Try all features on this host, with a separate service.")
     ] = False,
@@ -52,26 +54,32 @@ def doctor(
     """
     if evidence is not None and not full:
         raise typer.BadParameter("only --full makes evidence", param_hint="--keep-evidence")
+    chosen = OutputFormat.JSON if as_json else output
     settings = command_settings()
     if full:
-        raise typer.Exit(_examine_fully(settings, image, evidence, as_json=as_json))
+        raise typer.Exit(_examine_fully(settings, image, evidence, chosen))
     checks = run_interruptible(_examine(settings))
     healthy = all(check.status != "fail" for check in checks)
-    if as_json:
-        say(json.dumps({"healthy": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
-    else:
-        render(checks, Console())
+    report = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
+    _emit(report, checks, chosen, lambda: render(checks, Console()))
     raise typer.Exit(0 if healthy else 1)
 
 
-def _examine_fully(settings: Settings, image: str, evidence: Path | None, *, as_json: bool) -> int:
+def _examine_fully(settings: Settings, image: str, evidence: Path | None, output: OutputFormat | None) -> int:
     with TrialView(LastingConsole(stderr=True)) as view:
         report = asyncio.run(_until_stopped(settings, image, view, evidence))
-    if as_json:
-        say(json.dumps(asdict(report), indent=2))
-    else:
-        render_report(report, Console())
+    _emit(asdict(report), report.trials, output, lambda: render_report(report, Console()))
     return report.exit_code
+
+
+def _emit(
+    report: object, results: Sequence[Check | TrialResult], output: OutputFormat | None, show: Callable[[], None]
+) -> None:
+    """Print the report in a format, or the names of its results; without a format (and wide) a table for people."""
+    if output in {None, OutputFormat.WIDE}:
+        show()
+    else:
+        emit(results if output is OutputFormat.NAME else report, "", output)
 
 
 async def _until_stopped(settings: Settings, image: str, view: TrialView, evidence: Path | None) -> Report:

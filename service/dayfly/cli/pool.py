@@ -10,9 +10,10 @@ import typer
 
 from dayfly.cli import options, template_pool_output
 from dayfly.cli.emit import emit
-from dayfly.cli.errors import ignored_not_found
+from dayfly.cli.errors import CommandError, ignored_not_found
+from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.progress.resource import wait_for
-from dayfly.client import Client, Period
+from dayfly.client import Client, Period, Pool
 from dayfly.vocabulary import Day, Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the next caller.", add_completion=False)
@@ -20,6 +21,13 @@ app = typer.Typer(no_args_is_help=True, help="Keep paused clusters ready for the
 _DAYS: Final = get_args(Day)
 _PERIOD: Final = re.compile(r"(?P<days>[a-z,-]+) (?P<since>\d\d:\d\d)-(?P<until>\d\d:\d\d) (?P<size>\d{1,4})")
 _PERIOD_HELP: Final = "Another size for a part of the week, in UTC: 'mon-fri 07:00-19:00 4'. May be repeated."
+_PASSING_CONDITIONS: Final = {
+    "template_building",
+    "insufficient_capacity",
+    "engine_unavailable",
+    "database_unavailable",
+}
+"""Codes of conditions that pass without a caller: a wait goes on."""
 
 PoolName = Annotated[str, typer.Argument(metavar="NAME", help="A pool's name or id.")]
 Maximum = Annotated[int | None, typer.Option(min=0, help="Upper limit of the size, for every period of the schedule.")]
@@ -73,11 +81,12 @@ def create(
         if wait:
             made = wait_for(
                 partial(client.pool, made.id),
-                lambda one: one.ready >= one.desired_size,
+                lambda one: _is_filled(one) or _cannot_fill(one),
                 template_pool_output.pool_progress,
                 f"pool {made.name}",
                 timeout,
             )
+            _require_filled(made)
     emit(made, template_pool_output.sentence(made), output, as_json)
 
 
@@ -136,6 +145,26 @@ def delete(
 def parse_schedule(given: list[str]) -> tuple[Period, ...]:
     """`mon-fri 07:00-19:00 4`, `sat,sun 00:00-24:00 0`. Raises BadParameter."""
     return tuple(map(_parse_period, given))
+
+
+def _is_filled(pool: Pool) -> bool:
+    return pool.ready >= pool.desired_size
+
+
+def _cannot_fill(pool: Pool) -> bool:
+    """Whether the condition stays: the template or the image, or each member so far, has failed.
+
+    While others are ready or being provisioned, a failed member is one of few, and will be replaced.
+    """
+    lasts = pool.condition is not None and pool.condition.code not in _PASSING_CONDITIONS
+    return lasts and not pool.ready and not pool.provisioning
+
+
+def _require_filled(pool: Pool) -> None:
+    if pool.condition is None or _is_filled(pool):
+        return
+    detail = f"pool {pool.name} is not filled: {pool.condition.message}"
+    raise CommandError(pool.condition.code, detail, f"dayfly pool show {pool.name}", exit_code=ExitCode.FAILED)
 
 
 def _parse_period(text: str) -> Period:

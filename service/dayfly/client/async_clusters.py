@@ -49,7 +49,7 @@ class AsyncClusters(AsyncConnection):
     async def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """Check a create request; the cluster it would create."""
         body = shape_body({"name": name, **options})
-        return await self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
+        return await self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True}, of=name)
 
     async def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """Get a cluster; with `wait`, once it has that state, or at the timeout."""
@@ -153,7 +153,7 @@ class AsyncClusters(AsyncConnection):
 
     async def kubeconfig(self, cluster: str) -> str:
         """An administrator's kubeconfig, as YAML, made anew from its known fields."""
-        return rebuilt(await self._send("GET", path_of("clusters", cluster, "kubeconfig")))
+        return rebuilt(await self._send("GET", path_of("clusters", cluster, "kubeconfig")), cluster)
 
     async def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""

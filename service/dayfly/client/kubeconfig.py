@@ -25,21 +25,26 @@ _CLUSTER: Final = {"certificate-authority-data": _BASE64, "tls-server-name": _NA
 _USER: Final = {"client-certificate-data": _BASE64, "client-key-data": _BASE64, "token": _TOKEN}
 
 
-def rebuilt(response: httpx.Response) -> str:
-    """The kubeconfig in a response: one cluster, user and context, of known fields only. Raises ApiError."""
+def rebuilt(response: httpx.Response, of: str) -> str:
+    """The kubeconfig in a response: one cluster, user and context, of known fields only.
+
+    Raises ApiError, also where `of` is a name, which starts with a letter, and the kubeconfig is of another cluster.
+    """
     try:
-        return _rebuild(response.text)
+        return _rebuild(response.text, None if of[:1].isdigit() else of)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         detail = f"{response.url} did not answer with a kubeconfig of Dayfly: {str(error) or type(error).__name__}"
         raise ApiError("unexpected_answer", response.status_code, detail, {}) from error
 
 
-def _rebuild(text: str) -> str:
+def _rebuild(text: str, expected: str | None) -> str:
     if len(text) > _MAX_CHARACTERS:
         raise ValueError("it is too long")
     given = yaml.safe_load(text)
     cluster, user = given["clusters"][0], given["users"][0]
     name, user_name = _checked(cluster["name"], _NAME, "name"), _checked(user["name"], _NAME, "name")
+    if expected not in (None, name):
+        raise ValueError(f"it is of {name!r}, and {expected!r} was asked for")
     identity = _known(user["user"], _USER)
     if not ({"client-certificate-data", "client-key-data"} <= identity.keys() or "token" in identity):
         raise ValueError("it has neither a client certificate with its key nor a token")

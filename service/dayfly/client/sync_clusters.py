@@ -50,7 +50,7 @@ class Clusters(Connection):
     def dry_run(self, name: str | None = None, **options: Unpack[ClusterOptions]) -> DryRun:
         """Check a create request; the cluster it would create."""
         body = shape_body({"name": name, **options})
-        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True})
+        return self._read(DryRun, "POST", "/v1/clusters", json=body, query={"dry_run": True}, of=name)
 
     def get(self, cluster: str, *, wait: WaitFor | None = None, timeout_seconds: float = 50.0) -> Cluster:
         """Get a cluster; with `wait`, once it has that state, or at the timeout."""
@@ -150,7 +150,7 @@ class Clusters(Connection):
 
     def kubeconfig(self, cluster: str) -> str:
         """An administrator's kubeconfig, as YAML, made anew from its known fields."""
-        return rebuilt(self._send("GET", path_of("clusters", cluster, "kubeconfig")))
+        return rebuilt(self._send("GET", path_of("clusters", cluster, "kubeconfig")), cluster)
 
     def registry(self, cluster: str) -> Registry:
         """Where to push images to, and where the cluster pulls them from."""

@@ -54,6 +54,7 @@ class TemplateController:
 
     async def look(self) -> None:
         """One look at all templates. Raises EngineUnavailable, DatabaseUnavailable."""
+        await self._store.service_clock.correct()
         now = self._clock.now()
         templates = await self._store.templates.list()
         failed = {template.key for template in templates if template.phase is TemplatePhase.FAILED}

@@ -1,7 +1,6 @@
 """Checks of the kernel's limits that all clusters of a host share: how many more clusters does each allow?
 
-Not here: processors, memory and disk, which admission counts (domain/scheduling/resources.py). No cluster uses a loop
-device.
+Not here: processors, memory and disk, which admission counts (domain/scheduling/resources.py).
 """
 
 from __future__ import annotations
@@ -43,8 +42,12 @@ class Limit:
 
 
 def kernel_limits(host: Host) -> list[Check]:
-    """A check for each limit that this kernel reports."""
-    return [check for limit in _LIMITS if (check := limit.check(host)) is not None]
+    """A check for each limit that this kernel reports, and the answer about loop devices, which others need."""
+    return [*(check for limit in _LIMITS if (check := limit.check(host)) is not None), _LOOP_DEVICES]
+
+
+_LOOP_DEVICES: Final = Check("loop devices", "ok", "a cluster uses 0, a bake 0: disks are made without mounts")
+"""images/disk.py makes file systems from tar archives; a machine's disk is a file that QEMU opens."""
 
 
 def _sysctl(name: str) -> Callable[[Host], int | None]:

@@ -15,7 +15,7 @@ from typer.testing import Result
 from dayfly.cli import template_pool_output
 from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
-from dayfly.client import Pool, Template
+from dayfly.client import Client, Pool, Template, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 
 Dayfly = Callable[..., Result]
@@ -152,6 +152,53 @@ def test_a_template_that_failed_says_why_and_where_to_look() -> None:
     assert error == "error [vm_exited]: QEMU ended"
     assert evidence == "evidence    boot/exit, node01/console"
     assert hint == "hint: dayfly cluster diagnostics ba9876543210"
+
+
+POOL: dict[str, object] = {
+    "id": "0123456789ab",
+    "name": "ci",
+    "owner": "default",
+    "created_at": "2026-01-01T00:00:00Z",
+    "readiness": "usable",
+    "image": "bare",
+    "image_id": "sha256:ab",
+    "kubernetes_version": None,
+    "control_plane": {"vcpus": 2, "memory_mib": 512, "disk_gib": 8},
+    "workers": {"count": 0, "vcpus": 2, "memory_mib": 512, "disk_gib": 8},
+    "size": 2,
+    "maximum": 2,
+    "schedule": [],
+    "max_age_seconds": 60,
+    "desired_size": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "provisioning", "fails"),
+    [
+        ("vm_exited", 0, True),
+        ("image_missing", 0, True),
+        ("vm_exited", 1, False),
+        ("template_building", 0, False),
+        ("insufficient_capacity", 0, False),
+        ("engine_unavailable", 0, False),
+    ],
+)
+def test_a_wait_for_a_pool_ends_with_what_prevents_it(
+    dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch, code: str, provisioning: int, fails: bool
+) -> None:
+    condition = {"code": code, "message": "template 1 failed: no pod ran"}
+    waits = {**POOL, "ready": 0, "provisioning": provisioning, "condition": condition}
+    filled = {**POOL, "ready": 2, "provisioning": 0, "condition": None}
+    answers = [Pool.model_validate(one, context=FROM_SERVER) for one in (waits, waits, filled)]
+    monkeypatch.setattr(Client, "create_pool", lambda *_, **__: answers[0])
+    monkeypatch.setattr(Client, "pool", lambda *_: answers.pop(0))
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda _: None)
+    done = dayfly("pool", "create", "ci", "--image", "bare", "--size", "2", "--wait")
+    assert done.exit_code == (7 if fails else 0), done.output
+    sentence = f"error [{code}]: pool ci is not filled: template 1 failed: no pod ran\n  hint: dayfly pool show ci\n"
+    assert done.stderr.endswith(sentence) == fails
+    assert (done.stdout == "pool ci: 2 of 2 ready, 0 being provisioned\n") != fails
 
 
 def test_pools(dayfly: Dayfly) -> None:

@@ -105,6 +105,15 @@ async def test_the_async_client_rebuilds_it_too() -> None:
         assert await client.kubeconfig("demo") == kubeconfig(CLUSTER, USER)
 
 
+def test_a_kubeconfig_of_another_cluster_is_refused() -> None:
+    text = kubeconfig(CLUSTER, USER)
+    with Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=text))) as client:
+        with pytest.raises(ApiError, match="it is of 'demo', and 'other' was asked for") as caught:
+            client.kubeconfig("other")
+        assert client.kubeconfig("0123456789ab") == text, "an id is not in it"
+    assert caught.value.code == "unexpected_answer"
+
+
 def ssh(**fields: object) -> Any:
     answer = httpx.Response(200, content=json.dumps({**ACCESS, **fields}))
     with Client(transport=httpx.MockTransport(lambda _: answer)) as client:

@@ -9,6 +9,7 @@ import pytest
 
 from dayfly.client import ApiError, AsyncClient, Client, InvalidArgument
 from dayfly.client.transport import path_of
+from dayfly.schemas.clusters import DryRun
 from tests.unit.client.test_lifetime import CLUSTER
 
 PATHS = ["", ".", "..", "../x", "a/..", "a//b", "/", "a\\..\\b", "a\n", "a\x00b", "\x7f", "a\u2028b"]
@@ -74,6 +75,16 @@ def test_an_answer_of_another_cluster(call: Callable[[Client, str], object]) -> 
         with pytest.raises(ApiError, match="'other' and answered with '0123456789ab' or 'demo'") as caught:
             call(client, "other")
     assert caught.value.code == "unexpected_answer"
+
+
+def test_a_dry_run_of_another_cluster() -> None:
+    fields = DryRun.model_fields
+    planned = {name: value for name, value in CLUSTER.items() if name in fields}
+    with Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=planned))) as client:
+        client.dry_run("demo", image="bare")
+        client.dry_run(image="bare")
+        with pytest.raises(ApiError, match="'other' and answered with 'demo'"):
+            client.dry_run("other", image="bare")
 
 
 async def test_the_async_client_looks_too() -> None:

@@ -40,15 +40,33 @@ async def get_metrics(services: Services) -> PlainTextResponse:
     """Metrics of the installation and of this process, in Prometheus' text format.
 
     Clusters, capacity, queue, leases, pools and templates are read from the database for this response. Counters and
-    histograms are those of this process: scrape each process.
+    histograms are those of this process: scrape each process. While the database does not answer, `dayfly_database_up`
+    is 0, and what is read from it is left out.
     """
+    # In parallel: of an engine or a database that hangs, each look-up takes half of the time that Prometheus waits.
+    recorded = _or_none(services.lookups.bounded(_store(services)))
+    now, stored = await asyncio.gather(_infrastructure(services), recorded)
+    up = Gauge("dayfly_database_up", "1 if the database answered during this scrape, otherwise 0.", registry=now)
+    up.set(0 if stored is None else 1)
+    registries = (now, stored, metrics.REGISTRY)
+    text = b"".join(generate_latest(registry) for registry in registries if registry is not None)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _infrastructure(services: ApiServices) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    await _add_capacity(partial(Gauge, registry=registry), services)
+    return registry
+
+
+async def _store(services: ApiServices) -> CollectorRegistry:
+    """The store's numbers. Raises DatabaseUnavailable."""
     registry = CollectorRegistry()
     gauge = partial(Gauge, registry=registry)
     statistics, admission = services.store.statistics, services.store.admission
     usage, held = await statistics.usage(), await admission.held()
     _add_clusters(gauge, usage, held)
     _add_queue(gauge, usage)
-    await _add_capacity(gauge, services)
     valid, expired = await statistics.count_leases()
     leases = gauge("dayfly_leases", "Leases of workers on clusters, valid or expired.", ["state"])
     leases.labels("valid").set(valid)
@@ -59,8 +77,7 @@ async def get_metrics(services: Services) -> PlainTextResponse:
     for phase, number in (await statistics.count_templates()).items():
         templates.labels(phase.value).set(number)
     gauge("dayfly_forks", "Living forks of templates.").set(await statistics.count_forks())
-    text = generate_latest(registry) + generate_latest(metrics.REGISTRY)
-    return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return registry
 
 
 async def _or_none(lookup: Awaitable[T]) -> T | None:
@@ -132,7 +149,6 @@ def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int]) -> None:
 
 async def _add_capacity(gauge: NewGauge, services: ApiServices) -> None:
     up = gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.")
-    # In parallel: of an engine that hangs, each look-up takes half of the time that Prometheus waits.
     versions, capacity = await asyncio.gather(
         _or_none(services.lookups.bounded(services.engine_versions())),
         _or_none(services.lookups.bounded(services.host_capacity())),

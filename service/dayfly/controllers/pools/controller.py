@@ -49,6 +49,7 @@ class PoolController:
 
     async def look(self) -> None:
         """Reconcile every pool. Raises DatabaseUnavailable."""
+        await self._store.service_clock.correct()
         for pool in await self._store.pools.list():
             try:
                 condition = await self._reconcile(pool)

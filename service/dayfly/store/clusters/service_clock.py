@@ -1,9 +1,10 @@
 """The service clock: keeps expiries, holds, leases true over set clocks, suspended hosts and stopped services.
 
 Times are stored by the database's clock, which an operator or NTP may set. Every process compares this clock with the
-seconds since its host's boot. Where the clock was set, all times of living clusters move with it, once
-(`jumped_seconds` is the sum of the moves). API processes record that they serve (`served_at`). After a time without an
-API process, in which no caller could send a heartbeat, each heartbeat interval begins again.
+seconds since its host's boot. Where the clock was set, all times of clusters and templates, and others that are
+compared with a duration, move with it, once (`jumped_seconds` is the sum of the moves). API processes record that they
+serve (`served_at`). After a time without an API process, in which no caller could send a heartbeat, each heartbeat
+interval begins again.
 
 TTLs and holds count stopped and suspended time: their ends are times of day that callers have seen.
 Not here: when a cluster expires (domain/cluster/expiry.py).
@@ -11,12 +12,14 @@ Not here: when a cluster expires (domain/cluster/expiry.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Row, select, text, update
+from sqlalchemy import ColumnElement, Row, Table, bindparam, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.clock import BootClock
 from dayfly.concurrency import uncancellable
@@ -27,7 +30,7 @@ from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.mapping import cluster_from
 from dayfly.store.db.shared_queries import write_cluster
-from dayfly.store.db.tables import clusters, service_clock
+from dayfly.store.db.tables import clusters, idempotency_keys, service_clock, templates
 from dayfly.store.db.types import DatabaseNow
 
 _log = structlog.get_logger(__name__)
@@ -54,11 +57,19 @@ PAST: Final = (
     "warned_at",
 )
 FUTURE: Final = ("expires_at", "hold_until", "lease_expires_at")
+DELETED: Final = (*PAST, "deleted_at")
+"""Of deleted clusters, whose records are purged by their age."""
+OTHERS: Final[Mapping[Table, tuple[str, ...]]] = {
+    templates: ("created_at", "ready_at", "last_used_at", "gone_at"),
+    idempotency_keys: ("created_at",),
+}
+"""Of other tables, the times in the past whose age retires or purges something."""
 _LOOK: Final = select(DatabaseNow().label("now"), service_clock).select_from(
     select(1).subquery().outerjoin(service_clock, service_clock.c.id == 1)
 )
 _INSERT: Final = text("INSERT INTO service_clock (id) VALUES (1) ON CONFLICT (id) DO NOTHING")
 _ZERO: Final = timedelta(0)
+_Moved = Callable[[datetime | None], datetime | None]
 
 
 @dataclass(frozen=True)
@@ -88,12 +99,21 @@ class ServiceClock:
             await transaction.execute(_INSERT)
             await transaction.execute(update(service_clock).values(values))
 
+    @uncancellable
+    async def correct(self) -> None:
+        """Correct the stored times if the clock was set, before a caller compares them with durations."""
+        async with self._database.read() as connection:
+            look, row = await self._look(connection)
+        if abs(self._jump(look, row)) > JUMP:
+            async with self._database.write() as transaction:
+                await self.catch_up(transaction)
+
     async def catch_up(self, transaction: Transaction, *, starting: bool = False) -> _Look:
         """Correct what a set clock, or a time without an API process, would end or prolong.
 
         Must be the first use of the transaction: it locks rows of clusters in the order of their ids.
         """
-        look, row = await self._look(transaction)
+        look, row = await self._look(transaction.connection)
         jump = self._jump(look, row)
         silent = row.served_at is not None and look.now - jump - row.served_at > GAP
         paused = self._last is not None and look.before - self._last.after > PAUSE_SECONDS
@@ -106,7 +126,7 @@ class ServiceClock:
         """Under the lock of the clock's row, because another process may have corrected the same meanwhile."""
         await transaction.execute(_INSERT)
         await transaction.execute(select(service_clock.c.id).with_for_update())
-        look, row = await self._look(transaction)
+        look, row = await self._look(transaction.connection)
         jump = self._jump(look, row)
         served_at = row.served_at
         if abs(jump) > JUMP:
@@ -125,9 +145,9 @@ class ServiceClock:
             await _grant_idleness(transaction, look.now)
         return look
 
-    async def _look(self, transaction: Transaction) -> tuple[_Look, Row[Any]]:
+    async def _look(self, connection: AsyncConnection) -> tuple[_Look, Row[Any]]:
         before = self._boot_clock().seconds
-        row = (await transaction.execute(_LOOK)).one()
+        row = (await connection.execute(_LOOK)).one()
         jumped = timedelta(seconds=row.jumped_seconds or 0.0)
         return _Look(row.now, before, self._boot_clock().seconds, jumped), row
 
@@ -157,7 +177,7 @@ class ServiceClock:
 
 
 async def _move(transaction: Transaction, jump: timedelta, look: _Look, window: timedelta) -> None:
-    """Move all times of living clusters by `jump`, except those of the last `window`: they are by the new clock."""
+    """Move all times by `jump`, except past ones of the last `window`: they are by the new clock."""
 
     def moved(time: datetime | None) -> datetime | None:
         written_since = time is not None and look.now - window <= time <= look.now
@@ -176,6 +196,22 @@ async def _move(transaction: Transaction, jump: timedelta, look: _Look, window: 
         # A worker looks at each cluster and sets its next time.
         due_at = None if row.due_at is None else look.now
         await write_cluster(transaction, row.id, {**past, **future, "due_at": due_at})
+    await _move_past(transaction, clusters, DELETED, moved, tables.GONE)
+    for table, names in OTHERS.items():
+        await _move_past(transaction, table, names, moved)
+
+
+async def _move_past(
+    transaction: Transaction, table: Table, names: Sequence[str], moved: _Moved, *where: ColumnElement[bool]
+) -> None:
+    """Move the times `names` of the table's rows, locked in the order of their keys."""
+    [key] = table.primary_key.columns
+    columns = [table.c[name] for name in names]
+    rows = (await transaction.execute(select(key, *columns).where(*where).order_by(key).with_for_update())).all()
+    new = [{"row": row[0], **{f"new_{name}": moved(getattr(row, name)) for name in names}} for row in rows]
+    if new:
+        values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
+        await transaction.execute(update(table).where(key == bindparam("row")).values(values), new)
 
 
 async def _grant_heartbeats(transaction: Transaction, now: datetime, *, older_than: timedelta) -> None:
