@@ -49,7 +49,7 @@ async def test_ready_ends_when_it_fails(http: httpx.AsyncClient, identity: str, 
 
 
 async def test_ready_ends_when_it_is_to_be_deleted(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.updates.delete(identity))
+    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.lifecycle.delete(identity))
     assert (cluster["phase"], cluster["desired"]) == ("pending", "absent")
 
 

@@ -73,7 +73,7 @@ async def test_who_is_admitted_has_a_share_and_is_due(store: Store) -> None:
 
 async def test_who_was_taken_back_or_expired_waits_no_more(store: Store) -> None:
     deleted, expired, held = [await create(store, hold=None, heartbeat_interval_seconds=60) for _ in range(3)]
-    await store.updates.delete(deleted.id)
+    await store.lifecycle.delete(deleted.id)
     for cluster in (expired, held):
         await set_back(store, cluster.id, clusters.c.expires_at)
     await set_back(store, held.id, clusters.c.hold_until, -3600)
@@ -84,7 +84,7 @@ async def test_who_is_taken_back_while_the_decision_is_made_is_not_admitted(stor
     made = await create(store)
     chosen = (await store.admission.queue()).waiting
     await create(store)
-    await store.updates.delete(made.id)
+    await store.lifecycle.delete(made.id)
     assert await store.admission.admit(lambda _: chosen) == ()
     cluster = await store.clusters.get(made.id)
     assert (cluster.desired, cluster.reserved) == (Desired.ABSENT, False)

@@ -98,7 +98,7 @@ async def test_when_there_can_be_none(store: Store) -> None:
     waiting = await create(store)
     with pytest.raises(NotReady):
         await store.checkpoints.create(waiting.id, "one")
-    await store.updates.delete(waiting.id)
+    await store.lifecycle.delete(waiting.id)
     with pytest.raises(Conflict):
         await store.checkpoints.create(waiting.id, "one")
     for name in ("", "Über", "a" * 41, "-a", "../a"):

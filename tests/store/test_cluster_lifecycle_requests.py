@@ -86,7 +86,7 @@ async def test_only_what_is_ready_can_be_reset_or_hibernated(store: Store) -> No
     for request in requests:
         with pytest.raises(NotReady):
             await request()
-    await store.updates.delete(waiting.id)
+    await store.lifecycle.delete(waiting.id)
     for request in [*requests, lambda: store.lifecycle.resume(waiting.id)]:
         with pytest.raises(Conflict):
             await request()
@@ -128,7 +128,7 @@ async def test_clusters_of_templates_and_pools_accept_no_requests(store: Store, 
         with pytest.raises(Conflict, match="cannot be modified"):
             await request()
     assert await store.clusters.get(found.id) == found
-    assert (await store.updates.delete(found.id)).desired is Desired.ABSENT
+    assert (await store.lifecycle.delete(found.id)).desired is Desired.ABSENT
 
 
 async def make_own(store: Store, purpose: Purpose) -> Cluster:

@@ -173,7 +173,7 @@ async def test_the_living_are_finished(old_url: str) -> None:
         for cluster in living:
             if cluster.desired is not Desired.ABSENT and cluster.purpose is Purpose.CLUSTER:
                 await store.updates.change(cluster.id, Change(ttl_seconds=None, labels={"kept": "no"}))
-            await store.updates.delete(cluster.id)
+            await store.lifecycle.delete(cluster.id)
         for _ in living:
             [claim] = await store.leases.claim("worker", lease_seconds=60, limit=1)
             if claim.cluster.phase is not Phase.DELETING:
