@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dayfly.controllers.cluster.boot_source import BootSources
+from dayfly.controllers.cluster.boot_source import BootSources, NoOtherSource
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.event_recorder import EventRecorder
@@ -59,7 +59,7 @@ class Reconciler:
         await self._warn(claim)
         match cluster.phase:
             case Phase.PENDING if cluster.reserved:
-                return Provision(*await self.boot_sources.begin(claim))
+                return await self.boot_sources.begin(claim)
             case Phase.PENDING:
                 return Done()  # it is queued (controllers/admission.py)
             case Phase.PROVISIONING:
@@ -143,10 +143,10 @@ class Reconciler:
         self, claim: Claim, error: DayflyError, step: str | None, node: str | None
     ) -> Outcome | Provision:
         """Provision from another boot source, if there is one; else fail the cluster."""
-        found = await self.boot_sources.other(claim, error, step, node)
-        if isinstance(found, DayflyError):
-            return await self.finalizer.fail(claim, found, step=step, node=node)
-        return Provision(found)
+        try:
+            return Provision(await self.boot_sources.other(claim, error, step, node))
+        except NoOtherSource as none:
+            return await self.finalizer.fail(claim, none.error, step=step, node=node)
 
     async def _restart(self, claim: Claim, failure: StepFailed) -> Outcome | Provision:
         """Another pass from the start, unless there were too many recently."""
