@@ -124,7 +124,12 @@ class Worker:
             await self._release(claim, outcome, patience)
 
     async def _result(self, claim: Claim) -> tuple[Outcome, str]:
-        """The outcome of one pass, and its result for metrics. Every InfrastructureError is caught here."""
+        """The outcome of one pass, and its result for metrics. An outage (InfrastructureError) requeues the cluster.
+
+        Elsewhere, plan_runner.py and finalize.py catch an outage to record its step, and raise it again. Two passes end
+        without the engine: finalize.py records a failure and removes the machines later; ready.py skips the check of a
+        ready cluster without a pending request, which engine_events.py repeats when the engine answers.
+        """
         try:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
