@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
+from dayfly.addresses import host_and_port
 from dayfly.schemas.base import Code, Id, Open, ResponseModel
 from dayfly.vocabulary import (
     Desired,
@@ -49,7 +50,7 @@ class Endpoint(ResponseModel):
     port: int = Field(ge=1, le=65535)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 class NodeSize(ResponseModel):
