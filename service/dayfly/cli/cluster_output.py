@@ -8,7 +8,7 @@ from typing import Final
 
 from dayfly.cli.formatting import format_age, format_duration, format_facts, format_nodes, format_table, format_time
 from dayfly.client import Cluster, ClusterSummary, Hold
-from dayfly.client.waiting import is_paused
+from dayfly.schemas.clusters import is_paused
 
 _NEVER: Final = "never"
 

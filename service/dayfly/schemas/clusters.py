@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -279,18 +279,40 @@ class Shape(ResponseModel):
     readiness: Open[Readiness]
 
 
-def wait_is_over(wanted: WaitFor, phase: str, desired: str, *, ready: bool) -> bool:
-    """Whether a cluster is as wanted, or can no more become so: for the server's waits and the client's."""
+class Awaited(Protocol):
+    """What decides whether a wait is over: of a response, and of the record in the domain."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def desired(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def reset_to(self) -> object: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+def is_paused(cluster: Awaited) -> bool:
+    """Whether a caller's cluster is not usable for the moment, whatever its phase; members of a pool wait paused."""
+    return cluster.paused and cluster.purpose == "cluster"
+
+
+def wait_is_over(cluster: Awaited, wanted: WaitFor) -> bool:
+    """Whether the cluster is as wanted, or can no more become so: for the server's waits and the client's."""
+    phase, desired = cluster.phase, cluster.desired
     if wanted == "deleted" or phase == "deleted":
         return phase == "deleted"
     if desired == "absent":
         return wanted != "settled"
     if phase == "failed":
         return True
+    usable = phase == "ready" and cluster.reset_to is None and not is_paused(cluster)
     match wanted:
         case "ready":
-            return ready or desired == "hibernated"
+            return usable or desired == "hibernated"
         case "hibernated":
             return phase == "hibernated" or desired == "present"
         case "settled":
-            return ready if desired == "present" else phase == "hibernated"
+            return usable if desired == "present" else phase == "hibernated"
