@@ -43,7 +43,7 @@ class PoolQueries(StorePart):
         if not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid pool name")
         try:
-            async with self._database.write() as transaction:
+            async with self._database.write(caller_waits=True) as transaction:
                 await require_new(transaction, key)
                 pool = Pool(id=names.new_id(), created_at=transaction.now, **vars(new))
                 await transaction.execute(insert(pools).values(pool_columns(pool)))
@@ -65,7 +65,7 @@ class PoolQueries(StorePart):
 
     async def change(self, id_or_name: str, change: PoolChange) -> Pool:
         """Update the pool. Raises NotFound."""
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             given = {name: value for name, value in vars(change).items() if value is not UNSET}
             new = replace(old, **given)
@@ -76,7 +76,7 @@ class PoolQueries(StorePart):
 
     async def delete(self, id_or_name: str) -> Pool:
         """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
             await transaction.execute(delete(pools).where(pools.c.id == pool.id))
