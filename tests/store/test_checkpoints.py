@@ -86,7 +86,7 @@ async def test_a_reset_goes_to_a_checkpoint_that_is_ready(store: Store) -> None:
     assert (await store.lifecycle.reset(ready.id, to)).reset_to == to
     with pytest.raises(Conflict, match="being reset"):
         await store.checkpoints.delete(ready.id, "one")
-    assert (await store.provisioning.begin(claim, to, reset=True)).origin == to
+    assert (await store.provisioning.begin(claim, to, reset=True)).boot_source == to
     with pytest.raises(Conflict, match="being reset"):
         await store.checkpoints.delete(ready.id, "one")
     await move(store, claim, Phase.READY)

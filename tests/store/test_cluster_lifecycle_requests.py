@@ -45,13 +45,13 @@ async def test_a_reset_is_fulfilled_in_place(store: Store) -> None:
     await store.lifecycle.reset(ready.id, IMAGE)
     claim = await claim_one(store)
     resetting = await store.provisioning.begin(claim, IMAGE, reset=True)
-    assert (resetting.phase, resetting.origin, resetting.reset_to) == (Phase.PROVISIONING, IMAGE, None)
+    assert (resetting.phase, resetting.boot_source, resetting.reset_to) == (Phase.PROVISIONING, IMAGE, None)
     assert (resetting.id, resetting.name, resetting.generation) == (ready.id, ready.name, 2)
     assert not resetting.keeps_disks
     with pytest.raises(NotReady):
         await store.lifecycle.reset(ready.id, IMAGE)
     again = await store.status.set_phase(claim, Phase.READY)
-    assert (again.origin, again.generation, again.ready_at) == (None, 2, ready.ready_at)
+    assert (again.boot_source, again.generation, again.ready_at) == (None, 2, ready.ready_at)
     await store.leases.release(claim, due_in_seconds=None)
     assert await store.leases.seconds_until_due() is None
 

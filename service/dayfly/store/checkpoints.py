@@ -71,7 +71,7 @@ class Checkpoints(StorePart):
                 raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
             if found.phase is CheckpointPhase.DELETING:
                 return found
-            if BootSource("checkpoint", name) in {cluster.reset_to, cluster.origin}:
+            if BootSource("checkpoint", name) in {cluster.reset_to, cluster.boot_source}:
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
             requested = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
             deleting = (await transaction.execute(requested.returning(checkpoints))).one()

@@ -94,7 +94,7 @@ class BootSources:
         Raises NoOtherSource, LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
-        origin = cluster.origin
+        origin = cluster.boot_source
         if origin is None or origin == IMAGE:
             raise NoOtherSource(error)
         if origin == HIBERNATION:

@@ -188,7 +188,7 @@ class Snapshots:
         if not _must_be_seen(claim.cluster):
             return None
         # Without a boot source, as after a recovery: what the caller changed in the cluster stays.
-        cluster, step = replace(claim.cluster, origin=None), Ready()
+        cluster, step = replace(claim.cluster, boot_source=None), Ready()
         secrets = await self.context.secrets(claim)
         make = self.context.step_contexts(cluster, secrets)
         try:
