@@ -16,7 +16,7 @@ from dayfly.api.system.routes_metrics import MAX_OWNERS, OTHER_OWNERS
 from dayfly.app import STEPS
 from dayfly.errors import EngineUnavailable
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.api import HOST, Outside, Worker
+from tests.support.api import HOST, Infrastructure, Worker
 from tests.support.specs import make_spec
 
 
@@ -115,7 +115,7 @@ async def test_admissions_are_counted_with_their_wait(http: httpx.AsyncClient, s
 
 
 async def test_an_engine_without_an_answer_is_down_and_the_size_unknown(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     assert await value(http, "dayfly_engine_up") == 1
     infrastructure.engine.error = EngineUnavailable("away")

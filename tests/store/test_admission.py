@@ -117,7 +117,7 @@ async def test_a_deleted_cluster_has_no_share(store: Store) -> None:
 
 
 async def test_the_past_tells_what_is_typical(store: Store) -> None:
-    assert await store.admission.past() == DurationStats(None, None)
+    assert await store.admission.duration_stats() == DurationStats(None, None)
     for seconds in (100, 300, 900):
         await create_due(store)
         claim = await claim_one(store)
@@ -126,7 +126,7 @@ async def test_the_past_tells_what_is_typical(store: Store) -> None:
         await set_back(store, claim.cluster.id, clusters.c.admitted_at, 2 * seconds)
         await set_back(store, claim.cluster.id, clusters.c.ready_at, seconds)
         await move(store, claim, Phase.DELETING, Phase.DELETED)
-    past = await store.admission.past()
+    past = await store.admission.duration_stats()
     assert past.provisioning_seconds == pytest.approx(300, abs=10)
     assert past.life_seconds == pytest.approx(600, abs=10)
 

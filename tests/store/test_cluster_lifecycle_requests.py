@@ -228,7 +228,7 @@ async def test_nothing_of_what_failed_can_be_resumed(store: Store) -> None:
 
 async def test_the_past_does_not_count_who_was_woken_up(store: Store) -> None:
     ready = await make_ready(store)
-    before = await store.admission.past()
+    before = await store.admission.duration_stats()
     await store.lifecycle.hibernate(ready.id)
     claim = await claim_one(store)
     await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
@@ -236,12 +236,12 @@ async def test_the_past_does_not_count_who_was_woken_up(store: Store) -> None:
     await admit_all(store)
     await store.provisioning.begin(claim, HIBERNATION)
     await move(store, claim, Phase.READY)
-    after = await store.admission.past()
+    after = await store.admission.duration_stats()
     assert before.provisioning_seconds is not None
     assert after.provisioning_seconds is None, "its first readiness was before it was admitted the last time"
 
 
 async def test_what_is_made_for_later_is_no_past(store: Store) -> None:
     await make_template(store)
-    past = await store.admission.past()
+    past = await store.admission.duration_stats()
     assert (past.provisioning_seconds, past.life_seconds) == (None, None)

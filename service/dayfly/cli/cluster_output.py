@@ -52,7 +52,7 @@ def state(cluster: Cluster) -> str:
     return f"{cluster.name} is {f'being {requested}' if requested else phase(cluster)}"
 
 
-def tenure(cluster: Cluster) -> str:
+def ttl_sentence(cluster: Cluster) -> str:
     if cluster.desired == "absent":
         return f"{cluster.name} is {'deleted' if cluster.phase == 'deleted' else 'being deleted'}"
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"

@@ -5,7 +5,7 @@
 # Its sshd is left alone: for each connection it starts itself anew, and reads the host key then.
 use strict;
 
-my ($hushed, $mark, $identity, $late) = @ARGV;
+my ($stopped, $mark, $identity, $late) = @ARGV;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
 # What has a name in libraries only.
@@ -77,6 +77,6 @@ for my $group ('', '/systemd', '/unified') {
 }
 
 # They go on in a guest that is on time and has its own name.
-if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
+if (open my $list, '<', $stopped) { chomp(my @stopped = readline $list); kill 'CONT', @stopped }
 
 put($mark, 0644, "$identity\n");
