@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from dayfly.store import Store
-from tests.support.api import Outside, Worker, database_url, http_client
+from tests.support.api import Infrastructure, Worker, database_url, http_client
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def infrastructure() -> Outside:
-    return Outside()
+def infrastructure() -> Infrastructure:
+    return Infrastructure()
 
 
 @pytest.fixture
@@ -39,6 +39,6 @@ def worker(store: Store) -> Worker:
 
 
 @pytest.fixture
-async def http(store: Store, infrastructure: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def http(store: Store, infrastructure: Infrastructure) -> AsyncIterator[httpx.AsyncClient]:
     async with http_client(infrastructure.services(store)) as client:
         yield client

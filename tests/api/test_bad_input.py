@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from dayfly.telemetry import add_request_id
-from tests.support.api import HOST, OFFERED, Outside, http_client
+from tests.support.api import HOST, OFFERED, Infrastructure, http_client
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -303,14 +303,14 @@ async def test_bad_event_parameters(http: httpx.AsyncClient, query: str) -> None
     check_problem(await http.get(f"/v1/clusters/{cluster['id']}/events?{query}"), 422, "invalid_request")
 
 
-async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_an_engine_that_does_not_answer(http: httpx.AsyncClient, infrastructure: Infrastructure) -> None:
     infrastructure.images.broken = EngineUnavailable("the engine does not answer")
     answer = await http.post("/v1/clusters", json={"image": "bare"})
     check_problem(answer, 503, "engine_unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_a_defect_shows_nothing_of_the_inside(http: httpx.AsyncClient, infrastructure: Infrastructure) -> None:
     infrastructure.images.broken = RuntimeError("secret detail")
     with capture_logs([add_request_id]) as logged:
         answer = await http.post("/v1/clusters", json={"image": "bare"}, headers={"X-Request-Id": "ask-me-1"})
@@ -330,7 +330,7 @@ async def test_a_request_for_loopback(http: httpx.AsyncClient, host: str) -> Non
     assert (await http.get("/v1/clusters", headers={"Host": host})).status_code == 200
 
 
-async def test_a_service_for_all_hosts(store: Store, infrastructure: Outside) -> None:
+async def test_a_service_for_all_hosts(store: Store, infrastructure: Infrastructure) -> None:
     async with http_client(infrastructure.services(store, allowed_hosts=None)) as http:
         assert (await http.get("/healthz", headers={"Host": "lab.example"})).status_code == 200
 

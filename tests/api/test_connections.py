@@ -18,7 +18,7 @@ from dayfly.api.server import Server, create_server
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import ImageMissing
 from dayfly.store import Store
-from tests.support.api import Outside, http_client
+from tests.support.api import Infrastructure, http_client
 
 PATIENCE = 20
 HALF_SENT = 200
@@ -37,7 +37,7 @@ async def listening(services: ApiServices) -> AsyncIterator[tuple[Server, tuple[
 
 
 async def test_half_sent_requests_lock_nobody_out(
-    store: Store, infrastructure: Outside, caplog: pytest.LogCaptureFixture
+    store: Store, infrastructure: Infrastructure, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listening(infrastructure.services(store, {"max_connections": 20})) as (server, (host, port)):
         half = [await asyncio.open_connection(host, port) for _ in range(HALF_SENT)]
@@ -52,7 +52,7 @@ async def test_half_sent_requests_lock_nobody_out(
     assert caplog.text == ""
 
 
-async def test_a_half_sent_request_ends(store: Store, infrastructure: Outside) -> None:
+async def test_a_half_sent_request_ends(store: Store, infrastructure: Infrastructure) -> None:
     async with listening(infrastructure.services(store, {"header_timeout_seconds": 0.05})) as (_, (host, port)):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(b"GET /healthz HTTP/1.1\r\nX-")
@@ -61,7 +61,7 @@ async def test_a_half_sent_request_ends(store: Store, infrastructure: Outside) -
 
 
 async def test_a_half_sent_body_is_a_problem_and_the_end_of_the_connection(
-    store: Store, infrastructure: Outside
+    store: Store, infrastructure: Infrastructure
 ) -> None:
     async with listening(infrastructure.services(store, {"body_timeout_seconds": 0.05})) as (_, (host, port)):
         reader, writer = await asyncio.open_connection(host, port)
@@ -72,7 +72,7 @@ async def test_a_half_sent_body_is_a_problem_and_the_end_of_the_connection(
     assert json.loads(body)["code"] == "body_too_slow"
 
 
-async def test_a_request_over_the_bound_may_be_repeated_later(store: Store, infrastructure: Outside) -> None:
+async def test_a_request_over_the_bound_may_be_repeated_later(store: Store, infrastructure: Infrastructure) -> None:
     allowed = asyncio.Semaphore(0)
     asked = 0
     all_asked = asyncio.Event()
@@ -102,14 +102,14 @@ async def test_a_request_over_the_bound_may_be_repeated_later(store: Store, infr
     assert accepted.status_code == 200
 
 
-async def test_very_many_filters_are_refused(store: Store, infrastructure: Outside) -> None:
+async def test_very_many_filters_are_refused(store: Store, infrastructure: Infrastructure) -> None:
     query = "&".join(f"label=key{number}=value" for number in range(3000))
     async with listening(infrastructure.services(store)) as (_, (host, port)), httpx.AsyncClient() as http:
         answer = await http.get(f"http://{host}:{port}/v1/clusters?{query}")
     assert (answer.status_code, answer.json()["code"]) == (414, "uri_too_long")
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(store: Store, infrastructure: Outside) -> None:
+async def test_a_body_that_does_not_come_is_not_waited_for(store: Store, infrastructure: Infrastructure) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()

@@ -17,7 +17,7 @@ from dayfly.schemas.cluster_requests import ClusterRequest, HoldRequest, Workers
 from dayfly.schemas.pools import PeriodRequest, PoolRequest
 from dayfly.schemas.templates import TemplateRequest
 from dayfly.store import IdempotencyKey, NewCluster, Store
-from tests.support.api import Outside, Worker
+from tests.support.api import Infrastructure, Worker
 from tests.support.specs import IMAGE_ID, make_spec
 
 
@@ -134,7 +134,7 @@ async def test_the_same_key_with_another_body_is_rejected(http: httpx.AsyncClien
 
 
 async def test_a_repeated_request_is_answered_even_when_its_image_has_gone(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     headers = {"Idempotency-Key": "job-17"}
     first = await http.post("/v1/clusters", json={"image": "bare"}, headers=headers)

@@ -15,7 +15,7 @@ from dayfly.domain.cluster.model import NewEvent
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Outside, Worker
+from tests.support.api import Infrastructure, Worker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -84,7 +84,9 @@ async def test_it_has_no_secrets(http: httpx.AsyncClient, store: Store, worker: 
     assert secrets.bootstrap_token.encode() not in content
 
 
-async def test_an_outage_of_the_engine_is_named_in_the_bundle(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_an_outage_of_the_engine_is_named_in_the_bundle(
+    http: httpx.AsyncClient, infrastructure: Infrastructure
+) -> None:
     await create(http)
     infrastructure.diagnostics.broken = EngineUnavailable("the engine does not answer")
     files = await fetch(http, "demo")
@@ -93,7 +95,7 @@ async def test_an_outage_of_the_engine_is_named_in_the_bundle(http: httpx.AsyncC
 
 
 async def test_a_collection_that_takes_too_long_is_named_in_the_bundle(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     await create(http)
     infrastructure.diagnostics.broken = TimeoutError()

@@ -15,7 +15,7 @@ from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
-from tests.support.api import Outside, http_client
+from tests.support.api import Infrastructure, http_client
 
 BODIES: Mapping[str, Mapping[str, object]] = {
     "/v1/clusters": {"name": "demo", "image": "bare"},
@@ -42,7 +42,7 @@ async def hang(*_: object) -> tuple[str, ImageManifest]:
         ("/v1/clusters", "template_key_of"),
     ],
 )
-async def test_an_engine_that_hangs(store: Store, infrastructure: Outside, path: str, hanging: str) -> None:
+async def test_an_engine_that_hangs(store: Store, infrastructure: Infrastructure, path: str, hanging: str) -> None:
     changes: dict[str, Any] = {hanging: hang, "lookups": EngineLookups(seconds=0.01)}
     services = infrastructure.services(store, {"fork_memory_overcommit": 2.0}, **changes)
     async with http_client(services) as http:
@@ -54,7 +54,7 @@ async def test_an_engine_that_hangs(store: Store, infrastructure: Outside, path:
         task.cancel()
 
 
-async def test_a_console_of_an_engine_that_hangs(store: Store, infrastructure: Outside) -> None:
+async def test_a_console_of_an_engine_that_hangs(store: Store, infrastructure: Infrastructure) -> None:
     services = infrastructure.services(store, read_console=hang, lookups=EngineLookups(seconds=0.01))
     async with http_client(services) as http:
         await http.post("/v1/clusters", json=BODIES["/v1/clusters"])
@@ -112,7 +112,9 @@ async def left(services: ApiServices, path: str, body: bytes) -> list[object]:
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_nothing_is_recorded_for_a_caller_that_left(store: Store, infrastructure: Outside, path: str) -> None:
+async def test_nothing_is_recorded_for_a_caller_that_left(
+    store: Store, infrastructure: Infrastructure, path: str
+) -> None:
     services = infrastructure.services(store)
     body = httpx.Request("POST", "http://x", json=dict(BODIES[path])).content
     assert await left(services, path, body) == []

@@ -15,7 +15,7 @@ from dayfly.api.held_responses import HeldResponses
 from dayfly.api.server import create_server
 from dayfly.client import AsyncClient, async_connection
 from dayfly.store import Store
-from tests.support.api import Outside, Worker, http_client
+from tests.support.api import Infrastructure, Worker, http_client
 
 PATIENCE = 20
 WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
@@ -39,7 +39,7 @@ async def endless(_cluster: str, _node: str) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-def services(store: Store, infrastructure: Outside) -> ApiServices:
+def services(store: Store, infrastructure: Infrastructure) -> ApiServices:
     held = Watched(maximum=1)
     held.begun = asyncio.Event()
     return infrastructure.services(store, held=held, follow_console=endless)
@@ -134,7 +134,7 @@ async def test_the_client_waits_on_until_a_response_can_be_held(
     assert pauses == [5.0] * 3
 
 
-async def test_half_of_the_connections_are_for_short_requests(store: Store, infrastructure: Outside) -> None:
+async def test_half_of_the_connections_are_for_short_requests(store: Store, infrastructure: Infrastructure) -> None:
     services = infrastructure.services(store, {"max_connections": 20}, held=HeldResponses(maximum=500))
     create_server(services)
     assert services.held.maximum == 10

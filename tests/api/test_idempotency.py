@@ -14,7 +14,7 @@ from dayfly.schemas.cluster_requests import ClusterRequest
 from dayfly.schemas.pools import PoolRequest
 from dayfly.schemas.templates import TemplateRequest
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Outside, Worker
+from tests.support.api import Infrastructure, Worker
 
 KEY: Final = {"Idempotency-Key": "job-17"}
 REPLAYED: Final = "idempotency-replayed"
@@ -96,7 +96,7 @@ async def test_a_key_is_for_one_kind_of_request(http: httpx.AsyncClient, post: P
 
 @pytest.mark.parametrize("kind", ["pool", "template"])
 async def test_a_repeated_request_is_answered_when_its_image_has_gone(
-    http: httpx.AsyncClient, infrastructure: Outside, kind: str
+    http: httpx.AsyncClient, infrastructure: Infrastructure, kind: str
 ) -> None:
     post = POSTS[kind]
     first = await http.post(post.path, json=post.body, headers=KEY)

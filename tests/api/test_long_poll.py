@@ -13,7 +13,7 @@ import pytest
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import SystemClock
 from dayfly.store import Store
-from tests.support.api import Outside, Worker, http_client
+from tests.support.api import Infrastructure, Worker, http_client
 
 PATIENCE = 20
 """Far more than any of these takes; reached only by a test that fails."""
@@ -49,7 +49,7 @@ async def test_ready_ends_when_it_fails(http: httpx.AsyncClient, identity: str, 
 
 
 async def test_ready_ends_when_it_is_to_be_deleted(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.updates.delete(identity))
+    cluster = await held(http, "/v1/clusters/demo?wait=ready&timeout=60", store.lifecycle.delete(identity))
     assert (cluster["phase"], cluster["desired"]) == ("pending", "absent")
 
 
@@ -84,7 +84,7 @@ async def test_no_time_is_one_look(http: httpx.AsyncClient, identity: str) -> No
     assert cluster["phase"] == "pending"
 
 
-async def test_when_time_is_over_it_tells_how_things_stand(store: Store, infrastructure: Outside) -> None:
+async def test_when_time_is_over_it_tells_how_things_stand(store: Store, infrastructure: Infrastructure) -> None:
     class Leaping(SystemClock):
         """Each look at it is a minute later."""
 
@@ -126,7 +126,7 @@ async def test_no_watch_is_left(http: httpx.AsyncClient, identity: str, worker: 
 
 
 async def test_a_process_holds_so_many_answers_and_no_more(
-    infrastructure: Outside, store: Store, identity: str, worker: Worker
+    infrastructure: Infrastructure, store: Store, identity: str, worker: Worker
 ) -> None:
     url = "/v1/clusters/demo?wait=ready&timeout=60"
     async with http_client(infrastructure.services(store, held=HeldResponses(1))) as http:

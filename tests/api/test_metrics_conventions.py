@@ -17,7 +17,7 @@ from dayfly.api.system.routes_metrics import MAX_OWNERS, OTHER_OWNERS
 from dayfly.app import STEPS
 from dayfly.errors import DatabaseUnavailable, EngineUnavailable
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.api import HOST, Outside, Worker, http_client
+from tests.support.api import HOST, Infrastructure, Worker, http_client
 from tests.support.specs import make_spec
 
 
@@ -116,7 +116,7 @@ async def test_admissions_are_counted_with_their_wait(http: httpx.AsyncClient, s
 
 
 async def test_an_engine_without_an_answer_is_down_and_the_size_unknown(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     assert await value(http, "dayfly_engine_up") == 1
     infrastructure.engine.error = EngineUnavailable("away")
@@ -127,7 +127,7 @@ async def test_an_engine_without_an_answer_is_down_and_the_size_unknown(
 
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_a_database_without_an_answer_is_down_and_the_process_still_shows_its_own(
-    store: Store, infrastructure: Outside, monkeypatch: pytest.MonkeyPatch, hangs: bool
+    store: Store, infrastructure: Infrastructure, monkeypatch: pytest.MonkeyPatch, hangs: bool
 ) -> None:
     async def away(*_: object) -> None:
         if hangs:

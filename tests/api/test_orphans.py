@@ -7,7 +7,7 @@ import pytest
 
 from dayfly.errors import EngineUnavailable
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Outside
+from tests.support.api import Infrastructure
 
 GONE = {
     "kind": "volume",
@@ -53,7 +53,9 @@ async def test_a_page_that_is_none(http: httpx.AsyncClient, query: str) -> None:
     check_problem(await http.get(f"/v1/orphans?{query}"), 422, "invalid_request")
 
 
-async def test_an_engine_that_does_not_answer_is_a_problem(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_an_engine_that_does_not_answer_is_a_problem(
+    http: httpx.AsyncClient, infrastructure: Infrastructure
+) -> None:
     infrastructure.orphans.broken = EngineUnavailable("the engine does not answer")
     for method in ("GET", "DELETE"):
         check_problem(await http.request(method, "/v1/orphans"), 503, "engine_unavailable")

@@ -15,7 +15,7 @@ from dayfly.domain.pool import PoolCondition
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.api.test_long_poll import held
-from tests.support.api import OFFERED, Outside, Worker, http_client
+from tests.support.api import OFFERED, Infrastructure, Worker, http_client
 
 PORTS = {"ports": [{"name": "web", "port": 80}]}
 SCHEDULE = [
@@ -222,7 +222,7 @@ async def test_what_is_given_is_changed(http: httpx.AsyncClient) -> None:
     assert (changed["size"], changed["schedule"], changed["max_age_seconds"], changed["desired_size"]) == (3, [], 60, 1)
 
 
-async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Outside) -> None:
+async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Infrastructure) -> None:
     class Fixed(SystemClock):
         """A Saturday, then a Monday."""
 

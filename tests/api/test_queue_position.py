@@ -14,7 +14,7 @@ from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.support.api import RULES, Outside, Worker, http_client
+from tests.support.api import RULES, Infrastructure, Worker, http_client
 
 HALF = {"image": "bare", "control_plane": {"vcpus": 8}, "workers": {"count": 1, "vcpus": 8}}
 """Half of the vCPUs that the host offers."""
@@ -64,7 +64,7 @@ async def test_all_that_would_fit_does(http: httpx.AsyncClient) -> None:
     assert (await http.post("/v1/clusters", json=body)).status_code == 202
 
 
-async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Outside) -> None:
+async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Infrastructure) -> None:
     async def tiny() -> Resources:
         return Resources(vcpus=2, memory_mib=RULES.reserve_memory_mib, disk_gib=100)
 
@@ -122,7 +122,7 @@ async def test_one_that_fits_begins_now(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_long_queue_is_read_now_and_then(
-    store: Store, infrastructure: Outside, monkeypatch: pytest.MonkeyPatch
+    store: Store, infrastructure: Infrastructure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(SystemClock):
         seconds = 0.0
@@ -142,7 +142,7 @@ async def test_a_long_queue_is_read_now_and_then(
 
 
 async def test_while_the_host_is_not_known_clusters_are_shown_without_a_place(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     await create(http, "demo")
     infrastructure.host.broken = EngineUnavailable("the engine does not answer")

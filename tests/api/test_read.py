@@ -14,7 +14,7 @@ from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import StepReport, StepState
 from dayfly.errors import CommandFailed, ContainerExited, DayflyError, EngineUnavailable, Internal, VmExited
 from dayfly.store import Store
-from tests.support.api import Outside, Worker, http_client
+from tests.support.api import Infrastructure, Worker, http_client
 
 
 async def create(http: httpx.AsyncClient, name: str, image: str = "bare", **body: object) -> str:
@@ -135,7 +135,7 @@ async def test_the_nodes(http: httpx.AsyncClient, worker: Worker) -> None:
     assert [step["node"] for step in second["steps"]] == ["node02"]
 
 
-async def test_the_memory_of_what_runs(http: httpx.AsyncClient, infrastructure: Outside, worker: Worker) -> None:
+async def test_the_memory_of_what_runs(http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker) -> None:
     await create(http, "demo", workers={"count": 1})
 
     async def memory() -> list[Any]:
@@ -152,7 +152,7 @@ async def test_the_memory_of_what_runs(http: httpx.AsyncClient, infrastructure: 
 
 
 async def test_the_console_of_a_node_that_was_removed_is_what_was_kept(
-    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker
 ) -> None:
     await create(http, "demo")
     await worker.fail({"node01/console": "Kernel panic"})
@@ -162,7 +162,7 @@ async def test_the_console_of_a_node_that_was_removed_is_what_was_kept(
 
 @pytest.mark.parametrize("error", [VmExited, ContainerExited, CommandFailed, EngineUnavailable])
 async def test_a_machine_that_does_not_run_has_no_memory(
-    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker, error: type[DayflyError]
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker, error: type[DayflyError]
 ) -> None:
     await create(http, "demo")
     await worker.make()
@@ -173,7 +173,7 @@ async def test_a_machine_that_does_not_run_has_no_memory(
 
 
 async def test_a_machine_that_is_slow_to_tell_of_its_memory(
-    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create(http, "demo", workers={"count": 1})
     await worker.make()
@@ -210,7 +210,7 @@ async def test_a_node_that_boots_has_a_way_in(http: httpx.AsyncClient, worker: W
 
 
 async def test_there_is_no_way_into_a_machine_that_does_not_run(
-    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker
 ) -> None:
     """As of a failed cluster whose hold has its machines stopped, and of one that recovers."""
     await create(http, "demo")
@@ -229,7 +229,7 @@ async def test_there_is_no_way_into_a_machine_that_does_not_run(
 
 
 async def test_an_engine_that_does_not_answer_closes_no_way_in(
-    http: httpx.AsyncClient, infrastructure: Outside, worker: Worker
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker
 ) -> None:
     await create(http, "demo")
     await worker.make()
@@ -345,7 +345,7 @@ async def test_health_and_version(http: httpx.AsyncClient) -> None:
     assert (await http.get("/readyz")).json() == {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}
 
 
-async def test_what_is_missing_is_named(http: httpx.AsyncClient, infrastructure: Outside) -> None:
+async def test_what_is_missing_is_named(http: httpx.AsyncClient, infrastructure: Infrastructure) -> None:
     infrastructure.engine.error = EngineUnavailable("the engine does not answer")
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unready")
@@ -356,7 +356,7 @@ async def test_what_is_missing_is_named(http: httpx.AsyncClient, infrastructure:
     assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_a_check_with_a_defect_is_a_defect(store: Store, infrastructure: Outside) -> None:
+async def test_a_check_with_a_defect_is_a_defect(store: Store, infrastructure: Infrastructure) -> None:
     async def broken() -> None:
         raise RuntimeError("never shown")
 

@@ -16,7 +16,7 @@ from dayfly.api.dependencies import ApiServices
 from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.store import Store
-from tests.support.api import Outside, Worker, http_client
+from tests.support.api import Infrastructure, Worker, http_client
 
 PATIENCE = 20
 
@@ -42,7 +42,9 @@ async def serving(services: ApiServices) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("query", ["?wait=ready&timeout=60", "/events?after=1000&wait=60"])
-async def test_held_answers_end_with_the_present_state(store: Store, infrastructure: Outside, query: str) -> None:
+async def test_held_answers_end_with_the_present_state(
+    store: Store, infrastructure: Infrastructure, query: str
+) -> None:
     services = infrastructure.services(store)
     async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
@@ -55,7 +57,7 @@ async def test_held_answers_end_with_the_present_state(store: Store, infrastruct
 
 
 async def test_a_followed_console_breaks_off(
-    store: Store, infrastructure: Outside, worker: Worker, caplog: pytest.LogCaptureFixture
+    store: Store, infrastructure: Infrastructure, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its complete end would mean that the node has ended."""
 
@@ -84,7 +86,7 @@ async def test_a_followed_console_breaks_off(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_followed_console_is_complete_when_the_node_ended(store: Store, infrastructure: Outside) -> None:
+async def test_a_followed_console_is_complete_when_the_node_ended(store: Store, infrastructure: Infrastructure) -> None:
     async with serving(infrastructure.services(store)) as url, httpx.AsyncClient(base_url=url) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         followed = await http.get("/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7")
@@ -92,7 +94,7 @@ async def test_a_followed_console_is_complete_when_the_node_ended(store: Store, 
 
 
 async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
-    store: Store, infrastructure: Outside, caplog: pytest.LogCaptureFixture
+    store: Store, infrastructure: Infrastructure, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = asyncio.Event()
 
@@ -112,7 +114,7 @@ async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
     assert "Traceback" not in caplog.text
 
 
-async def test_any_other_cancellation_is_one(store: Store, infrastructure: Outside) -> None:
+async def test_any_other_cancellation_is_one(store: Store, infrastructure: Infrastructure) -> None:
     async def hang(_reference: str) -> tuple[str, ImageManifest]:
         await asyncio.Event().wait()
         raise AssertionError

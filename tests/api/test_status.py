@@ -6,7 +6,7 @@ import httpx
 
 from dayfly.errors import EngineUnavailable
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.api import Outside, Worker
+from tests.support.api import Infrastructure, Worker
 from tests.support.specs import make_spec
 
 
@@ -49,7 +49,7 @@ async def test_who_uses_what_and_who_waits(http: httpx.AsyncClient, store: Store
 
 
 async def test_an_engine_that_does_not_answer_is_told_and_nothing_of_it_is_remembered(
-    http: httpx.AsyncClient, infrastructure: Outside
+    http: httpx.AsyncClient, infrastructure: Infrastructure
 ) -> None:
     assert (await http.get("/v1/status")).json()["engine"]["version"] == "26.1"
     infrastructure.engine.error = EngineUnavailable("dial unix /secret.sock: connection refused")

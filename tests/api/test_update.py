@@ -10,7 +10,7 @@ import pytest
 
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Outside, Worker, http_client
+from tests.support.api import Infrastructure, Worker, http_client
 
 MAX_TTL, MAX_HOLD = 86400, 7200
 
@@ -68,7 +68,7 @@ async def test_null_takes_the_time_to_live_away(http: httpx.AsyncClient, worker:
     assert (cluster["ttl_seconds"], cluster["expires_at"], cluster["expires_because"]) == (None, None, None)
 
 
-async def test_null_is_the_servers_default_where_it_has_one(store: Store, infrastructure: Outside) -> None:
+async def test_null_is_the_servers_default_where_it_has_one(store: Store, infrastructure: Infrastructure) -> None:
     async with http_client(infrastructure.services(store, {"default_ttl_seconds": 1800})) as http:
         assert (await create(http))["ttl_seconds"] == 1800
         assert (await change(http, ttl_seconds=60))["ttl_seconds"] == 60
@@ -217,7 +217,7 @@ async def test_a_time_that_would_be_over_already_is_refused(http: httpx.AsyncCli
 
     await create(http, ttl_seconds=7200)
     await worker.make()
-    infrastructure = Outside()
+    infrastructure = Infrastructure()
     async with http_client(infrastructure.services(worker.store, clock=Later())) as later:
         refused = await later.patch("/v1/clusters/demo", json={"ttl_seconds": 60, "labels": {"a": "b"}})
         problem = check_problem(refused, 422, "invalid_request")

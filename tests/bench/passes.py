@@ -99,7 +99,7 @@ def _passes(world: World) -> dict[str, Pass]:
         assert await admission.look() == (made.id,)
         await _serve(store, reconciler)
         assert (await store.clusters.get(made.id)).phase is Phase.READY
-        await store.updates.delete(made.id)
+        await store.lifecycle.delete(made.id)
         await _serve(store, reconciler)
 
     return {

@@ -12,7 +12,7 @@ from aiodocker.exceptions import DockerError
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.drivers.docker.errors import translate
 from dayfly.store import Store
-from tests.support.api import Outside, http_client
+from tests.support.api import Infrastructure, http_client
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -36,7 +36,7 @@ async def test_a_failed_cluster_shows_no_text_of_the_engine(store: Store, method
         world.engine.heal()
     assert failed.fault is not None
     assert error.message in failed.fault.message
-    async with http_client(Outside().services(store)) as http:
+    async with http_client(Infrastructure().services(store)) as http:
         shown = [await http.get(f"/v1/clusters/{cluster.id}{part}") for part in ("", "/events", "/steps")]
         bundle = unpacked((await http.get(f"/v1/clusters/{cluster.id}/diagnostics")).content)
     assert error.message in shown[0].text + bundle
@@ -48,7 +48,7 @@ async def test_a_failed_cluster_shows_no_text_of_the_engine(store: Store, method
     [(500, "the engine reported an error, HTTP 500", 502), (900, "the engine cannot be reached", 503)],
 )
 async def test_problems_show_no_text_of_the_engine(store: Store, status: int, sentence: str, problem: int) -> None:
-    outside = Outside()
+    outside = Infrastructure()
     with structlog.testing.capture_logs() as lines:
         error = translate(DockerError(status, MARKED), "image x")
         outside.images.broken = outside.engine.error = error

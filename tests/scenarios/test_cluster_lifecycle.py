@@ -35,7 +35,7 @@ async def test_from_the_request_to_ready_to_nothing(world: World) -> None:
             *[("sandbox", None), ("registry", None), ("boot", "node01"), ("boot", "node02")],
             *[("control_plane", "node01"), ("join", "node02"), ("ready", None), ("smoke_test", None)],
         }
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
         assert not world.engine.containers
         assert await world.store.clusters.secrets(cluster.id) is None
@@ -57,7 +57,7 @@ async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, m
         cluster = await world.create(make_spec(workers=1))
         async with asyncio.timeout(10):
             await gate.reached.wait()
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         gate.open()
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
@@ -65,7 +65,7 @@ async def test_deletion_in_the_middle_of_anything_leaves_nothing(world: World, m
 
 async def test_deletion_before_anybody_began(world: World) -> None:
     cluster = await world.create(make_spec())
-    await world.store.updates.delete(cluster.id)
+    await world.store.lifecycle.delete(cluster.id)
     async with world.working():
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.created
@@ -158,7 +158,7 @@ async def test_a_deletion_waits_for_the_engine_and_says_so(world: World) -> None
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         world.engine.fail_always(EngineUnavailable("nobody there"), "remove")
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETING)
         await world.until_event(cluster, lambda event: event.code == "engine_unavailable")
         assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETING
@@ -170,7 +170,7 @@ async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, k
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         survivor = saved_volume(cluster.id) if kind == "volume" else container_name(cluster.id, "net")
         world.engine.survivors.add(survivor)
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until_event(cluster, lambda event: event.code == "not_removed")
         assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETING
         assert survivor in (world.engine.volumes if kind == "volume" else world.engine.containers)
@@ -183,7 +183,7 @@ async def test_what_survives_its_removal_keeps_the_deletion_open(world: World, k
 
 async def test_a_removal_that_goes_on_failing_is_tried_less_and_less_often(world: World) -> None:
     world.engine.fail_always(NotRemoved("still there"), "remove")
-    await world.store.updates.delete((await world.create(make_spec())).id)
+    await world.store.lifecycle.delete((await world.create(make_spec())).id)
     (claim,) = await world.store.leases.claim("tester", lease_seconds=60, limit=1)
     finalizer = Finalizer(world.context())
     assert await finalizer.delete(claim) == RequeueAfter(5.0)

@@ -47,7 +47,7 @@ async def test_a_template_is_made_tried_and_then_forked(world: World) -> None:
         assert container.disk == saved.disk  # type: ignore[attr-defined]
         assert (container.quiesced, saved.quiesced) == (False, True)  # type: ignore[attr-defined]
         assert (container.identity, container.clock) == (await world.host_key(fork), world.clock)
-    assert (fork.template_id, fork.origin, fork.not_forked) == (template.id, None, None)
+    assert (fork.template_id, fork.boot_source, fork.not_forked) == (template.id, None, None)
     # Its kubelets were stopped until their next report was due.
     assert 11.0 in world.clock.slept
     assert await steps_of(world, fork) == {
@@ -253,7 +253,7 @@ async def test_a_worker_that_dies_anywhere_leaves_a_fork_to_the_next(store: Stor
     cluster = await world.create(SPEC)
     await world.work_in_pieces(kill_after, lambda: world.is_in(cluster, Phase.READY))
     fork = await store.clusters.get(cluster.id)
-    assert (fork.template_id, fork.purpose, fork.origin) == (template.id, Purpose.CLUSTER, None)
+    assert (fork.template_id, fork.purpose, fork.boot_source) == (template.id, Purpose.CLUSTER, None)
     for node in ("node01", "node02"):
         found = world.node(fork, node)
         assert (found.vm_status, found.identity, found.clock) == ("running", await world.host_key(fork), world.clock)

@@ -44,7 +44,7 @@ async def test_decoys_stay_and_orphans_go(world: World) -> None:
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)
-        await world.store.updates.delete(gone.id)
+        await world.store.lifecycle.delete(gone.id)
         await world.until(gone, Phase.DELETED)
     decoys: dict[tuple[Kind, str], dict[str, str]] = {
         ("container", f"dayfly-{living.id}-node99"): {LABEL_INSTANCE: "default2", LABEL_CLUSTER: gone.id},
@@ -230,7 +230,7 @@ def test_who_hibernates_is_not_damaged(phase: Phase, desired: Desired, damaged: 
 async def test_history_is_forgotten_when_its_time_is_over(world: World) -> None:
     async with world.working():
         cluster = await world.create(make_spec())
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     await world.collector().look()
     assert (await world.store.clusters.get(cluster.id)).phase is Phase.DELETED
@@ -278,7 +278,7 @@ async def test_volumes_without_labels_go_by_the_names_of_what_is_on_record_as_go
     async with world.working():
         living = await world.until(await world.create(make_spec()), Phase.READY)
         gone = await world.until(await world.create(make_spec()), Phase.READY)
-        await world.store.updates.delete(gone.id)
+        await world.store.lifecycle.delete(gone.id)
         await world.until(gone, Phase.DELETED)
     decoys: dict[str, dict[str, str]] = {
         saved_volume(living.id): {},

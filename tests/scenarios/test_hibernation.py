@@ -100,7 +100,7 @@ async def test_it_gives_its_room_back_and_waits_for_it_like_everybody(world: Wor
 async def test_one_that_hibernates_is_deleted_like_any_other(world: World) -> None:
     async with world.working():
         cluster = await hibernated(world)
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers
     assert not world.engine.volumes

@@ -22,7 +22,7 @@ async def test_the_life_of_a_cluster_is_measured(store: Store) -> None:
     world, before = World(store), samples()
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
-        await store.updates.delete(cluster.id)
+        await store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     grown = {name for name, value in samples().items() if value > before.get(name, 0.0)}
     assert {

@@ -61,7 +61,7 @@ async def test_a_deletion_that_waits_for_the_engine_names_its_step(world: World)
     async with world.working():
         cluster = await world.until(await world.create(make_spec()), Phase.READY)
         world.engine.engine_down()
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         assert (await world.until_event(cluster, waits)).step == "teardown"
         world.engine.engine_up()
         await world.until(cluster, Phase.DELETED)

@@ -30,7 +30,7 @@ async def test_what_does_not_fit_waits_until_a_teardown_has_finished(world: Worl
         first, second = [await world.until(await world.create(make_spec()), Phase.READY) for _ in range(2)]
         third = await world.create(make_spec())
         gate = world.engine.block("remove")
-        await world.store.updates.delete(first.id)
+        await world.store.lifecycle.delete(first.id)
         async with asyncio.timeout(10):
             await gate.reached.wait()
         assert (await world.store.clusters.get(third.id)).phase is Phase.PENDING
@@ -64,7 +64,7 @@ async def test_one_that_waits_can_be_deleted_and_frees_nothing_but_its_place(wor
     async with world.working():
         await world.until(await world.create(make_spec()), Phase.READY)
         second, third = [await world.create(make_spec()) for _ in range(2)]
-        await world.store.updates.delete(second.id)
+        await world.store.lifecycle.delete(second.id)
         await world.until(second, Phase.DELETED)
         assert await waiting(world) == [third.id]
     assert len({container.spec.labels["dayfly.cluster"] for container in world.engine.containers.values()}) == 1

@@ -138,7 +138,7 @@ async def test_an_engine_that_is_away_changes_no_phase(world: World) -> None:
         during = await world.store.clusters.get(cluster.id)
         world.engine.engine_up()
         assert during.phase is Phase.READY
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
 
 

@@ -48,7 +48,7 @@ async def test_a_reset_cluster_is_the_same_with_other_machines(world: World, for
             {name: world.node(before, name) for name in ("node01", "node02", "registry")},
         )
         after = await reset(world, before)
-    assert (after.phase, after.generation, after.reset_to, after.origin) == (Phase.READY, 2, None, None)
+    assert (after.phase, after.generation, after.reset_to, after.boot_source) == (Phase.READY, 2, None, None)
     assert (after.endpoints, after.ready_at, after.template_id) == (
         before.endpoints,
         before.ready_at,

@@ -114,7 +114,7 @@ def test_after_a_kill_and_a_clock_set_back_a_deletion_is_carried_out() -> None:
         await world.store.leases.claim("killed", lease_seconds=world.lease_seconds, limit=1)
         running_loop().began -= timedelta(seconds=_HOURS)
         async with service(world):
-            await world.store.updates.delete(cluster.id)
+            await world.store.lifecycle.delete(cluster.id)
             await asyncio.sleep(10)
             assert await world.is_in(cluster, Phase.DELETED)
 

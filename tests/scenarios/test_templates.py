@@ -82,7 +82,7 @@ async def test_a_rebuilt_image_makes_a_new_one_and_the_old_goes_with_its_last_fo
     await company.work()
     await curator.look()
     assert await company.phases() == {template.id: TemplatePhase.RETIRING, new.id: TemplatePhase.READY}
-    await company.store.updates.delete(fork)
+    await company.store.lifecycle.delete(fork)
     await company.work()
     await curator.close()
     assert await company.phases() == {template.id: TemplatePhase.RETIRED, new.id: TemplatePhase.READY}
@@ -187,7 +187,7 @@ async def test_the_loop_closes_what_is_retired_as_soon_as_its_last_fork_goes(com
     try:
         await asyncio.sleep(0.2)
         assert (await company.phases())[template.id] is TemplatePhase.RETIRING
-        await company.store.updates.delete(fork)
+        await company.store.lifecycle.delete(fork)
         await company.work()
         with company.store.watch_queue() as watch:
             async with asyncio.timeout(10):
@@ -208,7 +208,7 @@ async def test_its_volume_goes_with_its_last_fork(store: Store) -> None:
         await company.templates().close()
         await world.collector().look()
         assert template_volume(template.id) in world.engine.volumes
-        await store.updates.delete(fork.id)
+        await store.lifecycle.delete(fork.id)
         await world.until(fork, Phase.DELETED)
         await company.templates().close()
         await world.collector().look()

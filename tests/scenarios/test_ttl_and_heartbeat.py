@@ -148,6 +148,6 @@ async def test_an_expired_cluster_under_a_hold_that_stops_fails_by_name_and_keep
         assert failed.fault is not None
         assert failed.fault.code == "expired"
         assert states(world)["node01"] == "exited"
-        await world.store.updates.delete(cluster.id)
+        await world.store.lifecycle.delete(cluster.id)
         await world.until(cluster, Phase.DELETED)
     assert not world.engine.containers

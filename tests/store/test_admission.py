@@ -73,7 +73,7 @@ async def test_who_is_admitted_has_a_share_and_is_due(store: Store) -> None:
 
 async def test_who_was_taken_back_or_expired_waits_no_more(store: Store) -> None:
     deleted, expired, held = [await create(store, hold=None, heartbeat_interval_seconds=60) for _ in range(3)]
-    await store.updates.delete(deleted.id)
+    await store.lifecycle.delete(deleted.id)
     for cluster in (expired, held):
         await set_back(store, cluster.id, clusters.c.expires_at)
     await set_back(store, held.id, clusters.c.hold_until, -3600)
@@ -84,7 +84,7 @@ async def test_who_is_taken_back_while_the_decision_is_made_is_not_admitted(stor
     made = await create(store)
     chosen = (await store.admission.queue()).waiting
     await create(store)
-    await store.updates.delete(made.id)
+    await store.lifecycle.delete(made.id)
     assert await store.admission.admit(lambda _: chosen) == ()
     cluster = await store.clusters.get(made.id)
     assert (cluster.desired, cluster.reserved) == (Desired.ABSENT, False)
@@ -117,7 +117,7 @@ async def test_a_deleted_cluster_has_no_share(store: Store) -> None:
 
 
 async def test_the_past_tells_what_is_typical(store: Store) -> None:
-    assert await store.admission.past() == DurationStats(None, None)
+    assert await store.admission.duration_stats() == DurationStats(None, None)
     for seconds in (100, 300, 900):
         await create_due(store)
         claim = await claim_one(store)
@@ -126,7 +126,7 @@ async def test_the_past_tells_what_is_typical(store: Store) -> None:
         await set_back(store, claim.cluster.id, clusters.c.admitted_at, 2 * seconds)
         await set_back(store, claim.cluster.id, clusters.c.ready_at, seconds)
         await move(store, claim, Phase.DELETING, Phase.DELETED)
-    past = await store.admission.past()
+    past = await store.admission.duration_stats()
     assert past.provisioning_seconds == pytest.approx(300, abs=10)
     assert past.life_seconds == pytest.approx(600, abs=10)
 

@@ -86,7 +86,7 @@ async def test_a_reset_goes_to_a_checkpoint_that_is_ready(store: Store) -> None:
     assert (await store.lifecycle.reset(ready.id, to)).reset_to == to
     with pytest.raises(Conflict, match="being reset"):
         await store.checkpoints.delete(ready.id, "one")
-    assert (await store.provisioning.begin(claim, to, reset=True)).origin == to
+    assert (await store.provisioning.begin(claim, to, reset=True)).boot_source == to
     with pytest.raises(Conflict, match="being reset"):
         await store.checkpoints.delete(ready.id, "one")
     await move(store, claim, Phase.READY)
@@ -98,7 +98,7 @@ async def test_when_there_can_be_none(store: Store) -> None:
     waiting = await create(store)
     with pytest.raises(NotReady):
         await store.checkpoints.create(waiting.id, "one")
-    await store.updates.delete(waiting.id)
+    await store.lifecycle.delete(waiting.id)
     with pytest.raises(Conflict):
         await store.checkpoints.create(waiting.id, "one")
     for name in ("", "Über", "a" * 41, "-a", "../a"):

@@ -124,7 +124,7 @@ async def test_released_at_once(store: Store) -> None:
 @pytest.mark.parametrize("due_in_seconds", [None, 3600.0])
 async def test_a_request_under_the_claim_is_due_after_it(store: Store, due_in_seconds: float | None) -> None:
     claim = await claim_new(store)
-    await store.updates.delete(claim.cluster.id)
+    await store.lifecycle.delete(claim.cluster.id)
     assert await store.leases.claim("other", lease_seconds=60, limit=1) == ()
     assert (await store.leases.renew(claim, lease_seconds=60)).desired is Desired.ABSENT
     await store.leases.release(claim, due_in_seconds=due_in_seconds)

@@ -45,13 +45,13 @@ async def test_a_reset_is_fulfilled_in_place(store: Store) -> None:
     await store.lifecycle.reset(ready.id, IMAGE)
     claim = await claim_one(store)
     resetting = await store.provisioning.begin(claim, IMAGE, reset=True)
-    assert (resetting.phase, resetting.origin, resetting.reset_to) == (Phase.PROVISIONING, IMAGE, None)
+    assert (resetting.phase, resetting.boot_source, resetting.reset_to) == (Phase.PROVISIONING, IMAGE, None)
     assert (resetting.id, resetting.name, resetting.generation) == (ready.id, ready.name, 2)
     assert not resetting.keeps_disks
     with pytest.raises(NotReady):
         await store.lifecycle.reset(ready.id, IMAGE)
     again = await store.status.set_phase(claim, Phase.READY)
-    assert (again.origin, again.generation, again.ready_at) == (None, 2, ready.ready_at)
+    assert (again.boot_source, again.generation, again.ready_at) == (None, 2, ready.ready_at)
     await store.leases.release(claim, due_in_seconds=None)
     assert await store.leases.seconds_until_due() is None
 
@@ -86,7 +86,7 @@ async def test_only_what_is_ready_can_be_reset_or_hibernated(store: Store) -> No
     for request in requests:
         with pytest.raises(NotReady):
             await request()
-    await store.updates.delete(waiting.id)
+    await store.lifecycle.delete(waiting.id)
     for request in [*requests, lambda: store.lifecycle.resume(waiting.id)]:
         with pytest.raises(Conflict):
             await request()
@@ -128,7 +128,7 @@ async def test_clusters_of_templates_and_pools_accept_no_requests(store: Store, 
         with pytest.raises(Conflict, match="cannot be modified"):
             await request()
     assert await store.clusters.get(found.id) == found
-    assert (await store.updates.delete(found.id)).desired is Desired.ABSENT
+    assert (await store.lifecycle.delete(found.id)).desired is Desired.ABSENT
 
 
 async def make_own(store: Store, purpose: Purpose) -> Cluster:
@@ -228,7 +228,7 @@ async def test_nothing_of_what_failed_can_be_resumed(store: Store) -> None:
 
 async def test_the_past_does_not_count_who_was_woken_up(store: Store) -> None:
     ready = await make_ready(store)
-    before = await store.admission.past()
+    before = await store.admission.duration_stats()
     await store.lifecycle.hibernate(ready.id)
     claim = await claim_one(store)
     await move(store, claim, Phase.HIBERNATED, Phase.PENDING)
@@ -236,12 +236,12 @@ async def test_the_past_does_not_count_who_was_woken_up(store: Store) -> None:
     await admit_all(store)
     await store.provisioning.begin(claim, HIBERNATION)
     await move(store, claim, Phase.READY)
-    after = await store.admission.past()
+    after = await store.admission.duration_stats()
     assert before.provisioning_seconds is not None
     assert after.provisioning_seconds is None, "its first readiness was before it was admitted the last time"
 
 
 async def test_what_is_made_for_later_is_no_past(store: Store) -> None:
     await make_template(store)
-    past = await store.admission.past()
+    past = await store.admission.duration_stats()
     assert (past.provisioning_seconds, past.life_seconds) == (None, None)

@@ -46,14 +46,14 @@ async def test_what_is_not_there_is_not_found(store: Store, missing: str) -> Non
     with pytest.raises(NotFound):
         await store.clusters.get(missing)
     with pytest.raises(NotFound):
-        await store.updates.delete(missing)
+        await store.lifecycle.delete(missing)
 
 
 async def test_a_name_is_taken_until_its_cluster_is_deleted(store: Store) -> None:
     first = await create(store, "demo")
     with pytest.raises(NameTaken):
         await create(store, "demo")
-    await store.updates.delete("demo")
+    await store.lifecycle.delete("demo")
     claim = await claim_one(store)
     await move(store, claim, Phase.DELETING)
     with pytest.raises(NameTaken):
@@ -199,14 +199,14 @@ async def test_any_number_of_labels_is_one_condition(store: Store) -> None:
 
 async def test_a_deletion_may_be_requested_again(store: Store) -> None:
     made = await create(store, "demo")
-    first = await store.updates.delete("demo")
+    first = await store.lifecycle.delete("demo")
     assert first.desired is Desired.ABSENT
     assert first.phase is Phase.PENDING
-    assert await store.updates.delete(made.id) == first
+    assert await store.lifecycle.delete(made.id) == first
     await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
-    assert (await store.updates.delete(made.id)).phase is Phase.DELETED
+    assert (await store.lifecycle.delete(made.id)).phase is Phase.DELETED
     with pytest.raises(NotFound):
-        await store.updates.delete("demo")
+        await store.lifecycle.delete("demo")
 
 
 async def test_a_request_makes_a_settled_cluster_due(store: Store) -> None:
@@ -214,7 +214,7 @@ async def test_a_request_makes_a_settled_cluster_due(store: Store) -> None:
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
     await store.leases.release(claim, due_in_seconds=None)
     assert await store.leases.claim("worker", lease_seconds=60, limit=1) == ()
-    await store.updates.delete(claim.cluster.id)
+    await store.lifecycle.delete(claim.cluster.id)
     assert (await claim_one(store)).cluster.desired is Desired.ABSENT
 
 

@@ -127,7 +127,7 @@ async def test_what_is_to_be_removed_is_not_changed(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.updates.heartbeat("nobody")
     made = await create(store, heartbeat_interval_seconds=60)
-    await store.updates.delete(made.id)
+    await store.lifecycle.delete(made.id)
     for attempt in (store.updates.change(made.id, Change(ttl_seconds=1)), store.updates.heartbeat(made.id)):
         with pytest.raises(Conflict):
             await attempt

@@ -121,7 +121,7 @@ async def test_keys_of_requests_about_a_cluster_go_with_its_record(stores: tuple
     for kind in ("checkpoint", "reset"):
         await REQUESTS[kind].send(store, IdempotencyKey(kind, "fingerprint"))
     await age(store)
-    deleted = await store.updates.delete("demo")
+    deleted = await store.lifecycle.delete("demo")
     await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
     assert await purged(store) == 2
     await set_back(store, deleted.id, clusters.c.deleted_at, 7200)

@@ -25,7 +25,7 @@ async def test_all_that_is_not_deleted_is_known(store: Store) -> None:
     await move(store, gone, Phase.DELETING, Phase.DELETED)
     running = await claim_new(store)
     await move(store, running, Phase.PROVISIONING)
-    await store.updates.delete(running.cluster.id)
+    await store.lifecycle.delete(running.cluster.id)
     waiting = await create(store)
     held = await create(store, hold=Hold(datetime.now(UTC) + timedelta(hours=1), "why"))
     lapsed = await create(store, hold=Hold(datetime.now(UTC) - timedelta(hours=1), "why"))

@@ -31,7 +31,7 @@ async def test_a_waiter_is_woken(store: Store) -> None:
     with store.watch(made.id) as watch:
         waiter = asyncio.ensure_future(watch.wait(SOON))
         await asyncio.sleep(0)
-        await store.updates.delete(made.id)
+        await store.lifecycle.delete(made.id)
         assert await waiter
 
 
@@ -51,7 +51,7 @@ async def test_every_change_that_callers_see_wakes(store: Store) -> None:
         assert await watch.wait(SOON)
         await store.status.set_endpoints(claim, {})
         assert await watch.wait(SOON)
-        await store.updates.delete(claim.cluster.id)
+        await store.lifecycle.delete(claim.cluster.id)
         assert await watch.wait(SOON)
         await store.leases.release(claim, due_in_seconds=0)
         assert await watch.wait(SOON)
@@ -69,7 +69,7 @@ async def test_what_makes_a_cluster_due_wakes_workers(store: Store) -> None:
         claim = await claim_one(store)
         await store.maintenance.requeue([made.id])
         assert await work.wait(SOON)
-        await store.updates.delete(made.id)
+        await store.lifecycle.delete(made.id)
         assert await work.wait(SOON)
 
 
@@ -106,7 +106,7 @@ async def test_what_changes_the_queue_or_the_room_wakes_admission(store: Store) 
     with store.watch_queue() as queue:
         made = await create(store)
         assert await queue.wait(SOON)
-        await store.updates.delete(made.id)
+        await store.lifecycle.delete(made.id)
         assert await queue.wait(SOON), "one less waits"
         await move(store, await claim_one(store), Phase.DELETING, Phase.DELETED)
         assert await queue.wait(SOON)
@@ -146,7 +146,7 @@ async def test_other_processes_are_heard(server_url: str) -> None:
             with pytest.raises(NameTaken):
                 await create(there, "demo")
             assert not await watch.wait(QUIET)
-            await there.updates.delete(made.id)
+            await there.lifecycle.delete(made.id)
             assert await watch.wait(SOON)
             assert not await another.wait(QUIET)
     finally:

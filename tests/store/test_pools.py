@@ -131,7 +131,9 @@ async def test_a_matching_request_claims_a_member_at_once(store: Store) -> None:
     assert [member.id for member in await store.pools.members(pool.id)] == [
         ({first.id, second.id} - {cluster.id}).pop()
     ]
-    assert (await store.admission.past()).provisioning_seconds is None, "it tells nothing of how long making one takes"
+    assert (await store.admission.duration_stats()).provisioning_seconds is None, (
+        "it tells nothing of how long making one takes"
+    )
 
 
 async def test_a_labelled_member_can_be_claimed(store: Store) -> None:

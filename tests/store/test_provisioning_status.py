@@ -22,7 +22,7 @@ async def test_a_fork_gets_its_template_its_secrets_and_its_phase_at_once(store:
     claim = await claim_new(store)
     secrets = new_secrets(claim.cluster.spec, claim.at)
     forked = await store.provisioning.begin(claim, TEMPLATE, secrets=secrets, template_id=template.id)
-    assert (forked.phase, forked.origin, forked.template_id) == (Phase.PROVISIONING, TEMPLATE, template.id)
+    assert (forked.phase, forked.boot_source, forked.template_id) == (Phase.PROVISIONING, TEMPLATE, template.id)
     assert await store.clusters.secrets(claim.cluster.id) == secrets
     used = await store.templates.get(template.id)
     assert (used.uses, used.forks) == (1, 1)
@@ -37,7 +37,7 @@ async def test_a_fork_that_falls_back_is_none_any_more(store: Store) -> None:
     await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
     own = new_secrets(claim.cluster.spec, claim.at)
     cold = await store.provisioning.begin(claim, IMAGE, secrets=own)
-    assert (cold.phase, cold.origin, cold.template_id, cold.generation) == (Phase.PROVISIONING, IMAGE, None, 1)
+    assert (cold.phase, cold.boot_source, cold.template_id, cold.generation) == (Phase.PROVISIONING, IMAGE, None, 1)
     assert await store.clusters.secrets(claim.cluster.id) == own
     used = await store.templates.get(template.id)
     assert (used.uses, used.forks) == (1, 0)
@@ -71,9 +71,9 @@ async def test_a_recovery_keeps_what_it_is_a_fork_of(store: Store) -> None:
     claim = await claim_new(store)
     await store.provisioning.begin(claim, TEMPLATE, template_id=template.id)
     ready = await store.status.set_phase(claim, Phase.READY)
-    assert (ready.origin, ready.template_id) == (None, template.id)
+    assert (ready.boot_source, ready.template_id) == (None, template.id)
     recovering = await store.provisioning.begin(claim, None, template_id=template.id)
-    assert (recovering.origin, recovering.template_id) == (None, template.id)
+    assert (recovering.boot_source, recovering.template_id) == (None, template.id)
     assert recovering.keeps_disks
 
 

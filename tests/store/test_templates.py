@@ -121,7 +121,7 @@ async def test_a_template_fails_with_what_it_is_made_or_tried_with(store: Store,
     if how == "failed":
         await store.status.set_phase(claim, Phase.FAILED, fault=FAULT, free=True)
     else:
-        await store.updates.delete(claim.cluster.id)
+        await store.lifecycle.delete(claim.cluster.id)
         await move(store, claim, Phase.DELETING, Phase.DELETED)
     [template] = await store.templates.list()
     assert template.phase is TemplatePhase.FAILED

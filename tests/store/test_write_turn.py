@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.store import NewPool, PoolChange, Store
 from dayfly.store.db.write_turn import MOST_OVERTAKING, WriteTurn
+from tests.store.helpers import claim_new, move
+from tests.support.specs import make_spec
+
+GIVE_UP_SECONDS = 30
 
 
 class Writers:
@@ -64,3 +71,45 @@ async def test_a_cancelled_writer_passes_the_turn_on(writers: Writers, when: str
     (after,) = await writers.queue("c1")
     await after
     assert writers.had == ["w2", "c1"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.pools.create(NewPool("cold", "default", make_spec(), 1, 1)),
+        lambda store: store.pools.change("warm", PoolChange(size=0)),
+        lambda store: store.pools.delete("warm"),
+        lambda store: store.checkpoints.create("demo", "new"),
+        lambda store: store.checkpoints.delete("demo", "old"),
+        lambda store: store.lifecycle.delete("demo"),
+    ],
+    ids=["create a pool", "change a pool", "delete a pool", "create a checkpoint", "delete a checkpoint", "delete"],
+)
+async def test_requests_are_callers_transactions(sqlite_url: str, write: Callable[[Store], Awaitable[object]]) -> None:
+    store, had = await Store.open(sqlite_url), list[str]()
+    turn = store._database._write_turn
+    assert turn is not None
+
+    async def worker() -> None:
+        async with store._database.write():
+            had.append("worker")
+
+    async def caller() -> None:
+        await write(store)
+        had.append("caller")
+
+    try:
+        await store.pools.create(NewPool("warm", "default", make_spec(), 1, 1))
+        claim = await claim_new(store, "demo")
+        await move(store, claim, Phase.PROVISIONING, Phase.READY)
+        await store.checkpoints.create("demo", "old")
+        async with asyncio.timeout(GIVE_UP_SECONDS), asyncio.TaskGroup() as group, turn.turn(caller_waits=False):
+            group.create_task(worker())
+            await asyncio.sleep(0)
+            group.create_task(caller())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert len(turn._workers) + len(turn._callers) == 2, "both wait for the turn"
+    finally:
+        await store.close()
+    assert had == ["caller", "worker"]

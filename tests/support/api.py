@@ -32,7 +32,17 @@ from tests.support.specs import IMAGE_ID, make_manifest
 
 HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
 
-__all__ = ["HOST", "OFFERED", "RULES", "Outside", "Worker", "database_url", "http_client", "served", "template_key_of"]
+__all__ = [
+    "HOST",
+    "OFFERED",
+    "RULES",
+    "Infrastructure",
+    "Worker",
+    "database_url",
+    "http_client",
+    "served",
+    "template_key_of",
+]
 
 
 @dataclass
@@ -160,7 +170,7 @@ class Checks:
 
 
 @dataclass
-class Outside:
+class Infrastructure:
     """All fakes of one API."""
 
     images: Images = field(default_factory=Images)
@@ -208,11 +218,12 @@ async def http_client(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]
 
 
 @contextmanager
-def served(folder: Path, infrastructure: Outside) -> Iterator[str]:
+def served(folder: Path, infrastructure: Infrastructure) -> Iterator[str]:
     """Run the API on a port of 127.0.0.1, in a thread with its own event loop and a stand-in worker. → its URL.
 
     Clusters whose name starts with `bad` fail; those that start with `slow` stay pending.
     """
+
     started = threading.Event()
     found: list[uvicorn.Server] = []
     thread = threading.Thread(target=_serve, args=(folder, infrastructure, started, found), daemon=True)
@@ -242,7 +253,7 @@ class _Server(uvicorn.Server):
         self._listening.set()
 
 
-def _serve(folder: Path, infrastructure: Outside, started: threading.Event, found: list[uvicorn.Server]) -> None:
+def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Event, found: list[uvicorn.Server]) -> None:
     async def run() -> None:
         store = await Store.open(database_url(folder))
         config = uvicorn.Config(

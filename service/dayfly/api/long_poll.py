@@ -16,8 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
-from dayfly.domain.cluster.lifecycle import Phase
-from dayfly.domain.cluster.model import Cluster, Purpose
+from dayfly.domain.cluster.model import Cluster
 from dayfly.schemas.clusters import wait_is_over
 from dayfly.vocabulary import WaitFor
 
@@ -39,7 +38,7 @@ async def wait_for_cluster(
         return await services.store.clusters.get(cluster.id)
 
     def is_over(seen: Cluster) -> bool:
-        return wait_is_over(wait, seen.phase, seen.desired, ready=_is_usable(seen))
+        return wait_is_over(seen, wait)
 
     return await hold(request, services, cluster.id, look, is_over, timeout_seconds)
 
@@ -114,12 +113,3 @@ async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -
         for task in (waiting, closing):
             task.cancel()
         await asyncio.gather(waiting, closing, return_exceptions=True)
-
-
-def _is_usable(cluster: Cluster) -> bool:
-    """Whether the cluster is ready without a pending reset, and its VMs run (paused VMs are fine for a pool member)."""
-    return (
-        cluster.phase is Phase.READY
-        and cluster.reset_to is None
-        and (not cluster.paused or cluster.purpose is not Purpose.CLUSTER)
-    )

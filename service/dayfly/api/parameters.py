@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Query
@@ -16,15 +17,19 @@ from dayfly.errors import Conflict, NotFound
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
-def _id_or_name(
-    cluster: Annotated[str, Path(description="A cluster's id, or the name of a cluster that is not deleted.")],
-) -> str:
-    if not _ID_OR_NAME.fullmatch(cluster):
-        raise NotFound("no cluster has this id or name: it is not a valid id or name")
-    return cluster
+def path_id(kind: str, description: str) -> Callable[[str], str]:
+    """A dependency: the id or name in the path parameter `{kind}`. Raises NotFound for an invalid id or name."""
+
+    # A default, not an annotation: FastAPI evaluates annotations outside this function.
+    def id_or_name(given: str = Path(alias=kind, description=description)) -> str:
+        if not _ID_OR_NAME.fullmatch(given):
+            raise NotFound(f"no {kind} has this id or name: it is not a valid id or name")
+        return given
+
+    return id_or_name
 
 
-IdOrName = Annotated[str, Depends(_id_or_name)]
+IdOrName = Annotated[str, Depends(path_id("cluster", "A cluster's id, or the name of a cluster that is not deleted."))]
 """The path's id or name, for routes that need one statement of the store. 404 for an invalid id or name."""
 
 

@@ -105,7 +105,7 @@ def create_checkpoint(
                 made = wait_for(
                     partial(_checkpoint, client, cluster.id, checkpoint),
                     lambda one: one.phase == "ready",
-                    template_pool_output.checkpoint_progress,
+                    template_pool_output.snapshot_progress,
                     f"checkpoint {checkpoint}",
                     timeout,
                 )

@@ -42,7 +42,7 @@ def extend(
     """Change a cluster's time to live."""
     with Client() as client:
         cluster = client.extend(name, round(ttl))
-    emit(cluster, cluster_output.tenure(cluster), output, as_json)
+    emit(cluster, cluster_output.ttl_sentence(cluster), output, as_json)
 
 
 def hold(
@@ -59,14 +59,14 @@ def hold(
     request = hold_request(seconds, reason, vms)
     with Client() as client:
         cluster = client.change(name, hold=request)
-    emit(cluster, cluster_output.tenure(cluster), output, as_json)
+    emit(cluster, cluster_output.ttl_sentence(cluster), output, as_json)
 
 
 def unhold(name: Name, output: Output = None, as_json: Json = False) -> None:
     """Release a cluster's hold. A failed or expired cluster is cleaned up at once."""
     with Client() as client:
         cluster = client.release_hold(name)
-    emit(cluster, cluster_output.tenure(cluster), output, as_json)
+    emit(cluster, cluster_output.ttl_sentence(cluster), output, as_json)
 
 
 def heartbeat(

@@ -8,7 +8,7 @@ from typing import Final
 
 from dayfly.cli.formatting import format_age, format_duration, format_facts, format_nodes, format_table, format_time
 from dayfly.client import Cluster, ClusterSummary, Hold
-from dayfly.client.waiting import is_paused
+from dayfly.schemas.clusters import is_paused
 
 _NEVER: Final = "never"
 
@@ -52,7 +52,7 @@ def state(cluster: Cluster) -> str:
     return f"{cluster.name} is {f'being {requested}' if requested else phase(cluster)}"
 
 
-def tenure(cluster: Cluster) -> str:
+def ttl_sentence(cluster: Cluster) -> str:
     if cluster.desired == "absent":
         return f"{cluster.name} is {'deleted' if cluster.phase == 'deleted' else 'being deleted'}"
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"

@@ -34,7 +34,8 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise typer.BadParameter(f"{pair!r} is not a label: write key=value")
-        labels[key] = value
+        if labels.setdefault(key, value) != value:
+            raise typer.BadParameter(f"two values for label {key!r}: a cluster has one value for each key")
     return labels
 
 

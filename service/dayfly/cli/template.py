@@ -57,7 +57,7 @@ def create(
             made = wait_for(
                 partial(client.template, made.id),
                 lambda one: one.phase not in {"building", "verifying"},
-                template_pool_output.template_progress,
+                template_pool_output.snapshot_progress,
                 f"template {made.id}",
                 timeout,
             )

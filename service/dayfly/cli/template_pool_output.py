@@ -83,12 +83,8 @@ def checkpoint_sentence(one: Checkpoint) -> str:
     return f"checkpoint {one.name} is {'being created' if one.phase == 'creating' else one.phase}"
 
 
-def checkpoint_progress(one: Checkpoint) -> str:
-    return f"{one.phase}{_saved(one.size_bytes)}"
-
-
-def template_progress(one: Template) -> str:
-    return f"{one.phase}{_saved(one.size_bytes)}"
+def snapshot_progress(one: Checkpoint | Template) -> str:
+    return f"{one.phase}, {format_size(one.size_bytes)}" if one.size_bytes else one.phase
 
 
 def pool_progress(one: Pool) -> str:
@@ -99,10 +95,6 @@ def pool_progress(one: Pool) -> str:
 def _size(size_bytes: int) -> str:
     """The size; unknown before the snapshot is saved."""
     return format_size(size_bytes) if size_bytes else "-"
-
-
-def _saved(size_bytes: int) -> str:
-    return f", {format_size(size_bytes)}" if size_bytes else ""
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:

@@ -19,11 +19,10 @@ from dayfly.client.waiting import (
     HOLD_SECONDS,
     OVERLAP_CHARACTERS,
     READY_SECONDS,
-    is_over,
     longest_hold,
     unseen,
 )
-from dayfly.schemas.clusters import Cluster, ClusterSummary, Event
+from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
 from dayfly.vocabulary import WaitFor
 
 
@@ -129,7 +128,7 @@ class Waits(Clusters):
             seen = sync_connection.sync_retry(
                 backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
             )
-            if is_over(seen, wanted):
+            if wait_is_over(seen, wanted):
                 return seen
             if remaining <= 0:
                 raise WaitTimeout(seen, wanted, timeout_seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import uuid
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from dayfly.addresses import is_loopback
 from dayfly.client.errors import ApiError, InvalidArgument, Unreachable
 from dayfly.schemas.base import FROM_SERVER, ResponseModel
 
@@ -68,7 +68,7 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         raise InvalidArgument(f"the URL {url!r} is not valid UTF-8") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise Unreachable(url, "not an http:// or https:// URL")
-    loopback = _is_loopback(parsed.host)
+    loopback = is_loopback(parsed.host)
     if token and parsed.scheme == "http" and not loopback:
         raise InvalidArgument(f"a token is not sent to {url}: http shows it to the network; use https")
     return {
@@ -77,13 +77,6 @@ def configuration(url: str | None, token: str | None) -> dict[str, Any]:
         # A proxy of the environment is not the way to this machine itself.
         "trust_env": not loopback,
     }
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def with_key(method: str, options: RequestOptions) -> RequestOptions:

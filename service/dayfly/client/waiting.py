@@ -1,11 +1,10 @@
-"""When waiting for a cluster is over, and how long it may take."""
+"""How long waits for a cluster may take. Not here: when a wait is over (schemas/clusters.py)."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from dayfly.schemas.clusters import ClusterSummary, wait_is_over
-from dayfly.vocabulary import WaitFor
+from dayfly.schemas.clusters import ClusterSummary
 
 READY_SECONDS: Final = 1800.0
 DELETED_SECONDS: Final = 300.0
@@ -29,14 +28,3 @@ def unseen(printed: str, seen: str) -> str:
     """What a console printed after `seen`, the last that was read; all of `printed` where `seen` is not in it."""
     _, found, rest = printed.rpartition(seen) if seen else (printed, "", "")
     return rest if found or not seen else printed
-
-
-def is_paused(cluster: ClusterSummary) -> bool:
-    """Whether a caller's cluster is not usable for the moment, whatever its phase; members of a pool wait paused."""
-    return cluster.paused and cluster.purpose == "cluster"
-
-
-def is_over(cluster: ClusterSummary, wanted: WaitFor) -> bool:
-    """Whether the cluster has the awaited state or cannot reach it."""
-    ready = cluster.phase == "ready" and cluster.reset_to is None and not is_paused(cluster)
-    return wait_is_over(wanted, cluster.phase, cluster.desired, ready=ready)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
 
+from dayfly.addresses import host_and_port
 from dayfly.schemas.base import Code, Id, Open, ResponseModel
 from dayfly.vocabulary import (
     Desired,
@@ -49,7 +50,7 @@ class Endpoint(ResponseModel):
     port: int = Field(ge=1, le=65535)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 class NodeSize(ResponseModel):
@@ -278,18 +279,40 @@ class Shape(ResponseModel):
     readiness: Open[Readiness]
 
 
-def wait_is_over(wanted: WaitFor, phase: str, desired: str, *, ready: bool) -> bool:
+class Awaited(Protocol):
+    """The fields that decide whether a wait is over, of a response and of the domain's record."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def desired(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def reset_to(self) -> object: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+def is_paused(cluster: Awaited) -> bool:
+    """Whether a caller's cluster cannot be used for the moment, in any phase. Pool members are paused by design."""
+    return cluster.paused and cluster.purpose == "cluster"
+
+
+def wait_is_over(cluster: Awaited, wanted: WaitFor) -> bool:
     """Whether the cluster has the awaited state or cannot reach it. Server and client use this function."""
+    phase, desired = cluster.phase, cluster.desired
     if wanted == "deleted" or phase == "deleted":
         return phase == "deleted"
     if desired == "absent":
         return wanted != "settled"
     if phase == "failed":
         return True
+    usable = phase == "ready" and cluster.reset_to is None and not is_paused(cluster)
     match wanted:
         case "ready":
-            return ready or desired == "hibernated"
+            return usable or desired == "hibernated"
         case "hibernated":
             return phase == "hibernated" or desired == "present"
         case "settled":
-            return ready if desired == "present" else phase == "hibernated"
+            return usable if desired == "present" else phase == "hibernated"

@@ -7,14 +7,11 @@ from datetime import datetime
 from pydantic import Field
 
 from dayfly.schemas.base import Id, ResponseModel
+from dayfly.schemas.clusters import NodeSize
 
 
-class Capacity(ResponseModel):
+class Capacity(NodeSize):
     """Virtual CPUs (of a host: its logical ones), MiB of memory, GiB of disk."""
-
-    vcpus: int
-    memory_mib: int
-    disk_gib: int
 
 
 class HostStatus(ResponseModel):

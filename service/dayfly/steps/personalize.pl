@@ -5,7 +5,7 @@
 # sshd needs no restart: each connection starts a new sshd, which reads the host key.
 use strict;
 
-my ($hushed, $mark, $identity, $late) = @ARGV;
+my ($stopped, $mark, $identity, $late) = @ARGV;
 my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
 # Constants that only libraries name.
@@ -77,6 +77,6 @@ for my $group ('', '/systemd', '/unified') {
 }
 
 # Continue the stopped processes: clock and identity are correct now.
-if (open my $list, '<', $hushed) { chomp(my @hushed = readline $list); kill 'CONT', @hushed }
+if (open my $list, '<', $stopped) { chomp(my @stopped = readline $list); kill 'CONT', @stopped }
 
 put($mark, 0644, "$identity\n");

@@ -35,17 +35,17 @@ class Ready(Step):
         return limits.command + 5 * limits.nodes_ready + 2 * limits.pod
 
     async def check(self, context: StepContext) -> bool:
-        access, patience = await access_of(context), context.limits.api_request
+        access, timeout = await access_of(context), context.limits.api_request
         kube, kubernetes = context.drivers.kube, kubernetes_node(context)
         try:
             booted, hosting = await boot_ids(context), await registry_hosting(context)
             # In parallel: an emulated API server takes some tenths of a second for each connection.
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-                group.create_task(kube.wait_kubelets(access, booted, timeout=patience))
-                group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=patience))
-                group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=patience))
+                group.create_task(kube.wait_kubelets(access, booted, timeout=timeout))
+                group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=timeout))
+                group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=timeout))
                 if hosting is not None:
-                    group.create_task(kube.check_config_map(access, hosting, timeout=patience))
+                    group.create_task(kube.check_config_map(access, hosting, timeout=timeout))
             return await _problem(context, access, booted) is None
         except (NodeNotReady, NotUsable, SshTimeout):
             return False

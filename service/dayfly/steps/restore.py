@@ -42,7 +42,7 @@ class Restore(Step):
         return all(await asyncio.gather(*looks))
 
     async def apply(self, context: StepContext) -> None:
-        machines, topology, origin = context.drivers.machines, context.topology, context.origin
+        machines, topology, origin = context.drivers.machines, context.topology, context.boot_source
         found = await self._align(context, await self._vm_states(context))
         await self._forget(context)
         missing = [one for one in map(context.of, context.spec.nodes()) if found[one.container.name] in _NOT_LOADED]
@@ -69,7 +69,7 @@ class Restore(Step):
     async def undo(self, context: StepContext) -> None:
         engine = context.drivers.engine
         async with asyncio.timeout(TEARDOWN_SECONDS):
-            if not context.origin.keeps_disks:
+            if not context.boot_source.keeps_disks:
                 await engine.remove(context.cluster.id, only={container.name for container in context.topology.nodes})
                 return
             # Keep loaded machines: their saved memory may be discarded already.
@@ -86,7 +86,7 @@ class Restore(Step):
         A paused one may have run: in a pool. Not where the disks are kept: there, running machines are never stopped.
         """
         whole = set(found.values())
-        if context.origin.keeps_disks or not whole & {RUNNING, PAUSED} or not whole & _NOT_LOADED:
+        if context.boot_source.keeps_disks or not whole & {RUNNING, PAUSED} or not whole & _NOT_LOADED:
             return found
         for name in found:
             await context.drivers.engine.stop(name)
@@ -99,7 +99,7 @@ class Restore(Step):
                 await context.drivers.ssh.forget(await context.ssh_target(node))
 
     async def _load(self, context: StepContext, state: str, with_all: Callable[[], Awaitable[None]]) -> None:
-        engine, container, origin = context.drivers.engine, context.container, context.origin
+        engine, container, origin = context.drivers.engine, context.container, context.boot_source
         if state in {SILENT, INCOMING}:
             # A worker that died may have begun to load; QEMU loads only once per process.
             await engine.stop(container.name)
@@ -123,12 +123,12 @@ class Restore(Step):
 
 def _sets_clocks(context: StepContext) -> bool:
     """Not for forks: personalize.py sets their clocks, in the one process that it starts in the guest."""
-    return context.origin.kind != "template"
+    return context.boot_source.kind != "template"
 
 
 def _started(context: StepContext) -> tuple[ContainerSpec, Sequence[File]]:
     """The container to start, with its files."""
-    container, machine, origin = context.container, context.machine, context.origin
+    container, machine, origin = context.container, context.machine, context.boot_source
     folder = folder_of(origin, container)
     if origin.kind == "template":
         # A new container takes its arguments by environment: writing a file costs a process and 0.1 s.

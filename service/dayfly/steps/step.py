@@ -55,16 +55,16 @@ class StepContext:
         return self.cluster.keeps_disks
 
     @property
-    def origin(self) -> BootSource:
+    def boot_source(self) -> BootSource:
         """The snapshot, in a step that restores machines."""
-        if self.cluster.origin is None:
+        if self.cluster.boot_source is None:
             raise TypeError("this cluster has no boot source: its machines start from their own disks")
-        return self.cluster.origin
+        return self.cluster.boot_source
 
     @property
     def is_forked(self) -> bool:
         """Whether its machines are being restored from a template."""
-        return self.cluster.origin is not None and self.cluster.origin.kind == "template"
+        return self.cluster.boot_source is not None and self.cluster.boot_source.kind == "template"
 
     @property
     def was_ready(self) -> bool:

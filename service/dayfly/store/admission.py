@@ -56,7 +56,7 @@ class Admission(StorePart):
         query = select(*_NEEDS, began, clusters.c.expires_at).where(tables.RESERVED)
         return tuple(Occupant(needs_from(row), row.began, row.expires_at) for row in await self._rows(query))
 
-    async def past(self) -> DurationStats:
+    async def duration_stats(self) -> DurationStats:
         """Median durations of callers' latest clusters: to ready, and to the deletion."""
         columns = clusters.c
         callers = columns.purpose == Purpose.CLUSTER

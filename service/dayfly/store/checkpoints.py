@@ -38,7 +38,7 @@ class Checkpoints(StorePart):
         """
         if not CHECKPOINT_NAME.fullmatch(name):
             raise BadName(f"{name!r} is not a valid checkpoint name")
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             await use_on_cluster(transaction, key, row)
             cluster = require_ready(row)
@@ -62,7 +62,7 @@ class Checkpoints(StorePart):
 
         Raises NotFound (of the cluster or the checkpoint), and Conflict during a reset to the checkpoint.
         """
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             cluster = require_active(row)
             there = await _read(transaction.connection, cluster.id)
@@ -71,7 +71,7 @@ class Checkpoints(StorePart):
                 raise NotFound(f"no checkpoint {name} of cluster {cluster.name}")
             if found.phase is CheckpointPhase.DELETING:
                 return found
-            if BootSource("checkpoint", name) in {cluster.reset_to, cluster.origin}:
+            if BootSource("checkpoint", name) in {cluster.reset_to, cluster.boot_source}:
                 raise Conflict(f"cluster {cluster.name} is being reset to checkpoint {name}")
             requested = update(checkpoints).where(_one(cluster.id, name)).values(phase=CheckpointPhase.DELETING)
             deleting = (await transaction.execute(requested.returning(checkpoints))).one()

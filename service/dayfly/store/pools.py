@@ -43,7 +43,7 @@ class PoolQueries(StorePart):
         if not CLUSTER_NAME.fullmatch(new.name):
             raise BadName(f"{new.name!r} is not a valid pool name")
         try:
-            async with self._database.write() as transaction:
+            async with self._database.write(caller_waits=True) as transaction:
                 await require_new(transaction, key)
                 pool = Pool(id=names.new_id(), created_at=transaction.now, **vars(new))
                 await transaction.execute(insert(pools).values(pool_columns(pool)))
@@ -65,7 +65,7 @@ class PoolQueries(StorePart):
 
     async def change(self, id_or_name: str, change: PoolChange) -> Pool:
         """Update the pool. Raises NotFound."""
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             given = {name: value for name, value in vars(change).items() if value is not UNSET}
             new = replace(old, **given)
@@ -76,7 +76,7 @@ class PoolQueries(StorePart):
 
     async def delete(self, id_or_name: str) -> Pool:
         """Delete the pool's record, and request the deletion of its members. Raises NotFound."""
-        async with self._database.write() as transaction:
+        async with self._database.write(caller_waits=True) as transaction:
             pool = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
             await remove_clusters(transaction, and_(_MEMBER, clusters.c.pool_id == pool.id))
             await transaction.execute(delete(pools).where(pools.c.id == pool.id))
@@ -96,8 +96,8 @@ class PoolQueries(StorePart):
             values = {"waiting": null() if condition is None else condition_columns(condition)}
             await transaction.execute(update(pools).where(pools.c.id == pool_id).values(values))
 
-    async def refill(self, pool_id: str, wanted: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
-        """Create members of `spec` until the pool has `wanted` members; the number created.
+    async def refill(self, pool_id: str, desired_size: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
+        """Create members of `spec` until the pool has `desired_size` members; the number created.
 
         The pool's row lock serialises refills over all processes. A failed member counts until it is removed.
         Raises NotFound.
@@ -109,12 +109,12 @@ class PoolQueries(StorePart):
                 await transaction.execute(select(func.count()).select_from(clusters).where(*staying))
             ).scalar_one()
             needs = demand(spec, memory_factor=memory_factor)
-            for _ in range(there, wanted):
+            for _ in range(there, desired_size):
                 member = own_cluster(
                     spec, transaction.now, owner=pool.owner, purpose=Purpose.POOL_MEMBER, pool_id=pool.id
                 )
                 await insert_cluster(transaction, member, needs=needs)
-            return max(0, wanted - there)
+            return max(0, desired_size - there)
 
     async def remove_members(self, cluster_ids: Collection[str]) -> int:
         """Request the deletion of these members; how many. Members that a caller has claimed are skipped."""

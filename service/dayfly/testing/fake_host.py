@@ -69,10 +69,6 @@ class FakeHost(Faults):
         """Containers of that name, node or role end as soon as they start."""
         self._exits[name_or_role] = (exit_code, log)
 
-    def stays_up(self, name_or_role: str) -> None:
-        """Take back `exits_at_start`."""
-        self._exits.pop(name_or_role, None)
-
     def exit(self, name: str, exit_code: int = 1, log: str = "") -> None:
         """A running container ends by itself, now."""
         container = self.containers[name]

@@ -41,7 +41,7 @@ async def _(deed: deeds.Create, stage: Stage) -> None:
 @do.register
 async def _(deed: deeds.Delete, stage: Stage) -> None:
     if cluster_id := cluster_of(deed, stage):
-        await stage.store.updates.delete(cluster_id)
+        await stage.store.lifecycle.delete(cluster_id)
         stage.unwanted.add(cluster_id)
 
 

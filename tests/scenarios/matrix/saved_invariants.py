@@ -50,7 +50,7 @@ def check_machines(stage: Stage, cluster: Cluster) -> None:
     wanted = "paused" if cluster.purpose is Purpose.POOL_MEMBER else "running"
     found = {node.spec.name: node.vm_status for node in _nodes(stage, cluster)}
     assert set(found.values()) == {wanted}, f"{cluster.id}, ready: {found}"
-    assert cluster.origin is None
+    assert cluster.boot_source is None
     assert cluster.reset_to is None
     assert cluster.paused == (cluster.purpose is Purpose.POOL_MEMBER)
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from dayfly.cli.main import app
 from dayfly.client import Client
-from tests.support.api import Outside, served
+from tests.support.api import Infrastructure, served
 
 Dayfly = Callable[..., Result]
 
@@ -25,7 +25,7 @@ def _same_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("server"), Outside()) as found:
+    with served(tmp_path_factory.mktemp("server"), Infrastructure()) as found:
         yield found
 
 

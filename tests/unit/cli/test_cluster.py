@@ -61,6 +61,15 @@ def test_a_port_that_is_none(dayfly: Dayfly, given: str) -> None:
     assert "write NAME=PORT or NAME=NODE:PORT" in re.sub(r"[\s│]+", " ", done.stderr)
 
 
+@pytest.mark.parametrize("command", [("create", "twice", "--image", "bare"), ("list",)])
+def test_a_label_with_two_values(dayfly: Dayfly, command: tuple[str, ...]) -> None:
+    done = dayfly("cluster", *command, "--label", "a=1", "--label", "a=2")
+    assert done.exit_code == 2
+    assert "two values for label 'a'" in re.sub(r"[\s│]+", " ", done.stderr)
+    same = dayfly("cluster", *command, "--label", "a=1", "--label", "a=1")
+    assert same.exit_code == 0
+
+
 def test_published_ports_are_shown(dayfly: Dayfly) -> None:
     publish = ("--publish", "web=30080", "--publish", "again=node01:30080")
     dayfly("cluster", "create", "published", "--image", "bare", *publish, "--wait")

@@ -23,19 +23,19 @@ def changed(cluster: Cluster, **changes: object) -> Cluster:
 
 def test_a_ready_cluster_that_is_being_deleted(cluster: Cluster) -> None:
     leaving = changed(cluster, phase="ready", ready_at=cluster.created_at, desired="absent")
-    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.tenure):
+    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.ttl_sentence):
         assert sentence(leaving) == "slow-sentences is being deleted"
 
 
 def test_a_deleted_cluster(cluster: Cluster) -> None:
     deleted = changed(cluster, phase="deleted", desired="absent", queue_position=None)
-    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.tenure):
+    for sentence in (cluster_output.sentence, cluster_output.state, cluster_output.ttl_sentence):
         assert sentence(deleted) == "slow-sentences is deleted"
 
 
 def test_a_failed_cluster(cluster: Cluster) -> None:
     failed = changed(cluster, phase="failed", queue_position=None)
-    assert cluster_output.tenure(failed) == "slow-sentences failed and never expires; not held"
+    assert cluster_output.ttl_sentence(failed) == "slow-sentences failed and never expires; not held"
 
 
 def test_the_hint_of_a_failure_is_the_steps_own_text_or_everything(cluster: Cluster) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.api import Outside, served
+from tests.support.api import Infrastructure, served
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("server"), Outside()) as found:
+    with served(tmp_path_factory.mktemp("server"), Infrastructure()) as found:
         yield found

@@ -8,8 +8,8 @@ import pytest
 from dayfly.cli import cluster_output
 from dayfly.cli.progress.cluster import watch
 from dayfly.client import AsyncClient, Client, Cluster, WaitTimeout
-from dayfly.client.waiting import is_over
 from dayfly.schemas.base import FROM_SERVER
+from dayfly.schemas.clusters import wait_is_over
 from tests.unit.client.test_lifetime import CLUSTER
 
 PAUSED = {**CLUSTER, "paused": True}
@@ -75,5 +75,5 @@ def test_sentences_of_a_paused_cluster() -> None:
 
 
 def test_a_member_of_a_pool_waits_paused_and_is_ready() -> None:
-    assert is_over(value({**PAUSED, "purpose": "pool_member"}), "ready")
-    assert not is_over(value(PAUSED), "ready")
+    assert wait_is_over(value({**PAUSED, "purpose": "pool_member"}), "ready")
+    assert not wait_is_over(value(PAUSED), "ready")

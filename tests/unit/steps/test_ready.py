@@ -185,7 +185,7 @@ async def test_ready_says_which_node_is() -> None:
 async def test_the_agents_of_a_fork_say_its_boots() -> None:
     world = World(ssh_error=SshTimeout("nobody logs in to it yet"))
     context, _ = context_of(world)
-    forked = replace(context, cluster=replace(context.cluster, origin=TEMPLATE))
+    forked = replace(context, cluster=replace(context.cluster, boot_source=TEMPLATE))
     await Ready().apply(forked)
     assert await Ready().check(forked)
     assert world.waited_for == {"node01": "boot-of-node01", "node02": "boot-of-node02"}
@@ -203,7 +203,7 @@ async def test_nodes_that_do_not_answer_are_not_called_ready() -> None:
 async def test_a_new_cluster_shows_its_registry_to_tools(origin: BootSource) -> None:
     world = World(config_map=ConfigMap("kube-public", "local-registry-hosting", {"of": "its template"}))
     context, _ = context_of(world)
-    context = replace(context, cluster=replace(context.cluster, origin=origin), advertised="lab.example")
+    context = replace(context, cluster=replace(context.cluster, boot_source=origin), advertised="lab.example")
     assert not await Ready().check(context)
     await Ready().apply(context)
     assert await Ready().check(context)
@@ -218,14 +218,14 @@ async def test_a_new_cluster_shows_its_registry_to_tools(origin: BootSource) -> 
 
     context, _ = context_of(World(config_map_refused=NotUsable("quota")))
     with pytest.raises(NotUsable, match="quota"):
-        await Ready().apply(replace(context, cluster=replace(context.cluster, origin=origin)))
+        await Ready().apply(replace(context, cluster=replace(context.cluster, boot_source=origin)))
 
 
 @pytest.mark.parametrize("origin", [None, HIBERNATION, BootSource("checkpoint", "c")])
 async def test_a_cluster_that_goes_on_keeps_what_it_shows(origin: BootSource | None) -> None:
     world = World()
     context, _ = context_of(world)
-    context = replace(context, cluster=replace(context.cluster, origin=origin))
+    context = replace(context, cluster=replace(context.cluster, boot_source=origin))
     assert await Ready().check(context)
     await Ready().apply(context)
     assert world.config_map is None
@@ -234,6 +234,6 @@ async def test_a_cluster_that_goes_on_keeps_what_it_shows(origin: BootSource | N
 async def test_a_template_shows_no_registry_because_its_forks_have_other_ports() -> None:
     world = World()
     context, _ = context_of(world)
-    cluster = replace(context.cluster, origin=IMAGE, purpose=Purpose.TEMPLATE)
+    cluster = replace(context.cluster, boot_source=IMAGE, purpose=Purpose.TEMPLATE)
     await Ready().apply(replace(context, cluster=cluster))
     assert world.config_map is None

@@ -39,7 +39,12 @@ class Lab:
         self.machines = FakeMachines(self.engine)
         made = make_cluster(SPEC)
         self.cluster = replace(
-            made, origin=origin, ready_at=None if origin == TEMPLATE else NOW, generation=1, template_id="t1", fence=1
+            made,
+            boot_source=origin,
+            ready_at=None if origin == TEMPLATE else NOW,
+            generation=1,
+            template_id="t1",
+            fence=1,
         )
         topology = compute_topology(
             made.id, SPEC, instance="default", accelerator="tcg", publication=Publication(), template_id="t1",
@@ -60,7 +65,7 @@ class Lab:
 
     async def saved(self) -> Lab:
         """All are booted and saved; with disks of their own the containers go, else they stop."""
-        origin, topology = self.context.origin, self.context.topology
+        origin, topology = self.context.boot_source, self.context.topology
         for step in (Sandbox(), Registry()):
             await step.apply(replace(self.context, cluster=make_cluster(SPEC)))
         for container in topology.nodes:
@@ -84,7 +89,7 @@ class Lab:
     def is_back(self) -> bool:
         marks = [(node.memory, node.disk) for node in self.nodes]
         # A fork's clock is set when it becomes itself.
-        clock = None if self.context.origin == TEMPLATE else self.clock
+        clock = None if self.context.boot_source == TEMPLATE else self.clock
         return marks == self.was and all((n.vm_status, n.clock) == ("running", clock) for n in self.nodes)
 
 
@@ -103,8 +108,8 @@ async def test_all_machines_go_on_where_they_were_saved_with_their_clocks_right(
 async def test_a_forks_first_start_takes_no_file(lab: Lab) -> None:
     await Restore().apply(lab.context)
     for container in lab.nodes:
-        assert (qemu_cmdline.START_FILE not in container.files) == (lab.context.origin == TEMPLATE)
-        assert (qemu_cmdline.START_VARIABLE in container.spec.environment) == (lab.context.origin == TEMPLATE)
+        assert (qemu_cmdline.START_FILE not in container.files) == (lab.context.boot_source == TEMPLATE)
+        assert (qemu_cmdline.START_VARIABLE in container.spec.environment) == (lab.context.boot_source == TEMPLATE)
 
 
 @pytest.fixture(params=[CHECKPOINT, HIBERNATION], ids=str)
@@ -244,9 +249,9 @@ async def test_a_guest_whose_agent_is_silent_is_not_on_time(itself: Lab) -> None
 async def test_what_was_saved_can_be_discarded(origin: BootSource) -> None:
     lab = await Lab(origin).saved()
     await Restore().apply(lab.context)
-    await discard(lab.machines, lab.context.topology, lab.context.origin, fence=1)
+    await discard(lab.machines, lab.context.topology, lab.context.boot_source, fence=1)
     for node in lab.nodes:
-        assert not await lab.machines.saved(node.spec.name, f"{lab.context.origin.folder}/{node.spec.node}")
+        assert not await lab.machines.saved(node.spec.name, f"{lab.context.boot_source.folder}/{node.spec.node}")
 
 
 async def test_who_comes_late_leaves_the_memory_of_what_hibernates_alone() -> None:
@@ -262,7 +267,7 @@ async def test_clear_takes_what_is_of_an_earlier_generation_but_for_the_network(
     lab = await Lab(CHECKPOINT).saved()
     for container in lab.context.topology.nodes:
         await lab.engine.ensure(container)
-    context = replace(lab.context, cluster=replace(lab.cluster, origin=IMAGE, generation=2))
+    context = replace(lab.context, cluster=replace(lab.cluster, boot_source=IMAGE, generation=2))
     assert not await RemoveStale().check(context)
     await RemoveStale().apply(context)
     assert [container.spec.role for container in lab.engine.containers.values()] == ["net"]

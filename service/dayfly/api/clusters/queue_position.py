@@ -49,7 +49,7 @@ async def _look(services: ApiServices) -> Mapping[str, QueuePosition]:
         _log.warning("queue positions are unknown", code=error.code, reason=error.for_operator)
         return {}
     store, offered = services.store, services.rules.offered(host)
-    queue, past = await store.admission.queue(), await store.admission.past()
+    queue, past = await store.admission.queue(), await store.admission.duration_stats()
     # The ends of running clusters matter only if not all waiting clusters fit now.
     crowded = len(admissible(queue, offered)) < len(queue.waiting)
     occupants = await store.admission.occupants() if crowded else ()

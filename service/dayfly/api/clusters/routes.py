@@ -181,7 +181,7 @@ async def delete_cluster(
     """Delete a cluster, in any phase. May be repeated."""
     if wait not in {None, "deleted"}:
         raise InvalidRequest("wait: a deletion can be waited for with 'deleted' only")
-    deleting = await services.store.updates.delete(cluster)
+    deleting = await services.store.lifecycle.delete(cluster)
     return await show_after(request, services, deleting, wait, timeout_seconds)
 
 

@@ -98,12 +98,12 @@ async def get_console(
 async def _require_guest(services: ApiServices, cluster: Cluster, node: str) -> None:
     """Raise NotReady unless the node's VM runs, with the keys of the cluster. A guest that boots is not waited for."""
     whose = f"{node} of cluster {cluster.name}"
-    if cluster.origin is not None and cluster.origin.kind != "image" and cluster.phase is not Phase.READY:
+    if cluster.boot_source is not None and cluster.boot_source.kind != "image" and cluster.phase is not Phase.READY:
         steps = await services.store.clusters.steps(cluster.id)
         done = {step.name for step in steps if step.state is StepState.DONE and step.node in {None, node}}
         if "restore" not in done:
             raise NotReady(f"{whose} has no SSH: its memory is not restored yet, and the cluster is {cluster.phase}")
-        if cluster.origin == TEMPLATE and "personalize" not in done:
+        if cluster.boot_source == TEMPLATE and "personalize" not in done:
             raise NotReady(f"{whose} has no SSH: it has no keys of its own yet, and the cluster is {cluster.phase}")
     try:
         runs = await services.lookups.bounded(services.node_runs(cluster.id, node))

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
+from dayfly.api.parameters import path_id
 from dayfly.api.pools.presenter import read_schedule, show_pool
 from dayfly.domain import pool as domain
-from dayfly.errors import NotFound
 from dayfly.schemas.pools import Pool, PoolChangeRequest, PoolList, PoolRequest
 from dayfly.store import UNSET, CarriedOut, NewPool, PoolChange
 
 router: Final = APIRouter(prefix="/v1/pools", tags=["pools"])
 
-_ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-
-
-def _id_or_name(pool: Annotated[str, Path(description="A pool's id or name.")]) -> str:
-    if not _ID_OR_NAME.fullmatch(pool):
-        raise NotFound("no pool has this id or name: it is not a valid id or name")
-    return pool
-
-
-ThePool = Annotated[str, Depends(_id_or_name)]
+ThePool = Annotated[str, Depends(path_id("pool", "A pool's id or name."))]
 
 
 @router.post(

@@ -23,7 +23,8 @@ from dayfly.cli.progress.live import Console, draws
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.retries import Backoff
 from dayfly.client.sync_connection import sync_retry
-from dayfly.client.waiting import is_over, is_paused, longest_hold
+from dayfly.client.waiting import longest_hold
+from dayfly.schemas.clusters import is_paused, wait_is_over
 from dayfly.vocabulary import WaitFor
 
 _ASK_AGAIN_SECONDS: Final = 20.0
@@ -69,7 +70,7 @@ def interrupted(cluster: Cluster) -> CommandError:
 def _watch(
     client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float, see: Callable[[Cluster], None]
 ) -> Cluster:
-    if not is_over(cluster, wanted):
+    if not wait_is_over(cluster, wanted):
         cluster = _follow(client, cluster, wanted, timeout_seconds, see)
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
@@ -95,7 +96,7 @@ def _follow(
         while True:
             see(cluster)
             display.cluster(cluster)
-            over, remaining = is_over(cluster, wanted), backoff.remaining
+            over, remaining = wait_is_over(cluster, wanted), backoff.remaining
             if not over and remaining <= 0:
                 raise WaitTimeout(cluster, wanted, timeout_seconds)
             hold_seconds = 0.0 if over else min(remaining, _ASK_AGAIN_SECONDS, longest_hold(cluster))

@@ -11,10 +11,11 @@ from typing import Final
 import structlog
 
 from dayfly.controllers.cluster.context import ClusterContext
+from dayfly.controllers.cluster.outcome import Provision
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.provisioning_plan import SHARED_STEPS
-from dayfly.domain.security.secrets import ClusterSecrets, fork_secrets
+from dayfly.domain.security.secrets import fork_secrets
 from dayfly.domain.template import why_not_forked
 from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
 from dayfly.steps.teardown import remove_everything
@@ -28,29 +29,44 @@ _EMPTY_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
+class NotForked:
+    """A cluster cannot be a fork, for `reason`."""
+
+    reason: str
+
+
+class NoOtherSource(Exception):
+    """No other boot source follows the one that failed: the cluster fails with `error`."""
+
+    def __init__(self, error: DayflyError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True)
 class BootSources:
-    """Every method returns the claim of a cluster that is provisioning."""
+    """Every public method returns the claim of a cluster that is provisioning."""
 
     context: ClusterContext
 
-    async def begin(self, claim: Claim) -> tuple[Claim, ClusterSecrets | None]:
+    async def begin(self, claim: Claim) -> Provision:
         """Begin an admitted cluster: from its hibernation, as a fork, or from its image.
 
-        A claimed pool member is a fork whose machines wait, paused. With its secrets, where they are new. Raises
-        LeaseLost, EngineUnavailable, EngineRefused.
+        A claimed pool member is a fork whose machines wait, paused. Raises LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
         if cluster.ready_at is not None:
-            return _of(claim, await store.provisioning.begin(claim, HIBERNATION, template_id=cluster.template_id)), None
+            begun = await store.provisioning.begin(claim, HIBERNATION, template_id=cluster.template_id)
+            return Provision(_of(claim, begun))
         why, own = None, None
         if cluster.purpose is Purpose.TEMPLATE:
             # A builder has the volume of its template from the start.
             own = cluster.template_id
         else:
             forked = await self._fork(claim)
-            if not isinstance(forked, str):
+            if isinstance(forked, Provision):
                 return forked
-            why = forked
+            why = forked.reason
             # Proves the lease before anything is removed.
             await store.status.append_event(claim, NewEvent("cluster.not_forked", f"boots from its image: {why}"))
             if cluster.template_id is not None:
@@ -59,7 +75,7 @@ class BootSources:
         # Only now: a fork has other secrets, and these take a while to make.
         secrets = self.context.new_secrets(cluster)
         begun = await store.provisioning.begin(claim, IMAGE, secrets=secrets, template_id=own, not_forked=why)
-        return _of(claim, begun), secrets
+        return Provision(_of(claim, begun), secrets)
 
     async def reset(self, claim: Claim, to: BootSource) -> Claim:
         """Reset a ready cluster. IMAGE means the pristine state, which a fork gets from its template."""
@@ -76,24 +92,26 @@ class BootSources:
         # It keeps its template: the disks of its checkpoints are overlays of the template's.
         return _of(claim, await store.provisioning.begin(claim, to, template_id=own, not_forked=why, reset=True))
 
-    async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim | DayflyError:
-        """Provision from another boot source after `error` in `step`; where there is none, the error of the cluster.
+    async def other(self, claim: Claim, error: DayflyError, step: str | None, node: str | None) -> Claim:
+        """Provision from another boot source after `error` in `step`.
 
-        Raises LeaseLost, EngineUnavailable, EngineRefused.
+        Raises NoOtherSource, LeaseLost, EngineUnavailable, EngineRefused.
         """
         cluster, store = claim.cluster, self.context.store
-        origin = cluster.origin
+        origin = cluster.boot_source
         if origin is None or origin == IMAGE:
-            return error
+            raise NoOtherSource(error)
         if origin == HIBERNATION:
-            return await self._forget_memory(claim, error) if step == "restore" else error
+            if step != "restore":
+                raise NoOtherSource(error)
+            return await self._forget_memory(claim, error)
         if origin.kind == "checkpoint":
             # Never another source: the caller requested this content.
-            return _not_loaded(origin, error) if step == "restore" else error
+            raise NoOtherSource(_not_loaded(origin, error) if step == "restore" else error)
         if cluster.template_id is not None and step not in SHARED_STEPS:
             await store.templates.fork_ended(cluster.template_id, ok=False)
         if cluster.purpose in {Purpose.VERIFICATION, Purpose.POOL_MEMBER} and cluster.ready_at is None:
-            return error  # the pool or the template needs a fork
+            raise NoOtherSource(error)  # the pool or the template needs a fork
         _log.warning("falls back to the image", cluster=cluster.id, origin=str(origin), code=error.code)
         words = f"falls back from its {origin.kind} to its image: {error.message}"
         # Proves the lease before anything is removed.
@@ -109,24 +127,23 @@ class BootSources:
         secrets = self.context.new_secrets(cluster)
         return _of(claim, await store.provisioning.begin(claim, IMAGE, secrets=secrets, not_forked=why))
 
-    async def _fork(self, claim: Claim) -> tuple[Claim, ClusterSecrets] | str:
-        """A string says why it cannot be a fork."""
+    async def _fork(self, claim: Claim) -> Provision | NotForked:
         cluster, store, template_id = claim.cluster, self.context.store, claim.cluster.template_id
         if template_id is None:
             if cluster.spec.isolation == "strict":
-                return "its isolation is strict"
+                return NotForked("its isolation is strict")
             try:
                 key = await self.context.template_key(cluster.spec, cluster.owner)
             except (Failure, InvalidRequest) as error:
                 # The step that needs the image reports the error.
-                return f"its template is unknown: {error.message}"
+                return NotForked(f"its template is unknown: {error.message}")
             found = await store.templates.find(key, cluster.owner)
             if found is None:
-                return why_not_forked(cluster.spec, cluster.owner, key, await store.templates.list())
+                return NotForked(why_not_forked(cluster.spec, cluster.owner, key, await store.templates.list()))
             template_id = found.id
         secrets = await store.templates.secrets(template_id)
         if secrets is None:
-            return f"template {template_id} was retired"
+            return NotForked(f"template {template_id} was retired")
         if cluster.template_id is not None and cluster.purpose is Purpose.CLUSTER:
             await self._empty_registry(claim)
         own = fork_secrets(secrets, self.context.clock.now())
@@ -135,11 +152,11 @@ class BootSources:
         except Conflict as conflict:
             if cluster.purpose is Purpose.VERIFICATION:
                 raise  # its template is retiring, and this cluster with it
-            return conflict.message
+            return NotForked(conflict.message)
         if cluster.template_id is None or cluster.purpose is Purpose.VERIFICATION:
             words = f"becomes a fork of template {template_id}"
             await store.status.append_event(claim, NewEvent("cluster.forked", words))
-        return _of(claim, fresh), own
+        return Provision(_of(claim, fresh), own)
 
     async def _empty_registry(self, claim: Claim) -> None:
         """Of a claimed member: its port was open in the pool, and its images are for the claimer's nodes."""

@@ -25,7 +25,6 @@ from dayfly.errors import (
     InfrastructureError,
     Internal,
     InvalidRequest,
-    LeaseLost,
     StepTimeout,
     VmExited,
 )
@@ -114,9 +113,7 @@ class PlanRunner:
         try:
             context = await self._context(planned, recorder.progress)
             already = await self._attempt(planned, step, context, recorder)
-        except (InfrastructureError, LeaseLost):
-            raise
-        except DayflyError as error:
+        except (Failure, InvalidRequest) as error:
             await self._after_failure(planned, step, context, recorder, error, attempt)
             return False
         if not already:
@@ -171,7 +168,7 @@ class PlanRunner:
         step: Step,
         context: StepContext | None,
         recorder: StepRecorder,
-        error: DayflyError,
+        error: Failure | InvalidRequest,
         attempt: int,
     ) -> None:
         """Undo and pause before another attempt; raises StepFailed where none is left."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dayfly.controllers.cluster.boot_source import BootSources
+from dayfly.controllers.cluster.boot_source import BootSources, NoOtherSource
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.event_recorder import EventRecorder
@@ -59,7 +59,7 @@ class Reconciler:
         await self._warn(claim)
         match cluster.phase:
             case Phase.PENDING if cluster.reserved:
-                return Provision(*await self.boot_sources.begin(claim))
+                return await self.boot_sources.begin(claim)
             case Phase.PENDING:
                 return Done()  # it is queued (controllers/admission.py)
             case Phase.PROVISIONING:
@@ -109,7 +109,7 @@ class Reconciler:
                 runner = PlanRunner(
                     self.steps, step_contexts, recorder, partial(self._retry_policy, cluster), self.boot_throttle
                 )
-                await runner.run(plan_steps(cluster.spec, cluster.origin, generation=cluster.generation), publish)
+                await runner.run(plan_steps(cluster.spec, cluster.boot_source, generation=cluster.generation), publish)
             if await self.recovery.lost_meanwhile(claim):
                 return RequeueAfter(0.0)
         except DependencyLost as trouble:
@@ -127,7 +127,7 @@ class Reconciler:
             await close_ssh(self.context.drivers, cluster, secrets)
         if cluster.spec.idle_seconds is not None:
             await store.provisioning.saw_traffic(claim, cluster.traffic, active=True)
-        if cluster.origin == TEMPLATE and cluster.template_id is not None:
+        if cluster.boot_source == TEMPLATE and cluster.template_id is not None:
             await store.templates.fork_ended(cluster.template_id, ok=True)
         again = cluster.ready_at is not None
         ready = await store.status.set_phase(claim, Phase.READY, event=_ready_again(cluster) if again else None)
@@ -136,17 +136,17 @@ class Reconciler:
 
     def _retry_policy(self, cluster: Cluster, planned: PlannedStep) -> RetryPolicy:
         """One attempt for the steps of a fork: its fallback is faster than a retry."""
-        once = cluster.origin == TEMPLATE and planned.name not in SHARED_STEPS
+        once = cluster.boot_source == TEMPLATE and planned.name not in SHARED_STEPS
         return replace(self.retry_policy, attempts=1) if once else self.retry_policy
 
     async def _fallback_or_fail(
         self, claim: Claim, error: DayflyError, step: str | None, node: str | None
     ) -> Outcome | Provision:
         """Provision from another boot source, if there is one; else fail the cluster."""
-        found = await self.boot_sources.other(claim, error, step, node)
-        if isinstance(found, DayflyError):
-            return await self.finalizer.fail(claim, found, step=step, node=node)
-        return Provision(found)
+        try:
+            return Provision(await self.boot_sources.other(claim, error, step, node))
+        except NoOtherSource as none:
+            return await self.finalizer.fail(claim, none.error, step=step, node=node)
 
     async def _restart(self, claim: Claim, failure: StepFailed) -> Outcome | Provision:
         """Another pass from the start, unless there were too many recently."""
@@ -159,8 +159,9 @@ class Reconciler:
 
 def _ready_again(cluster: Cluster) -> NewEvent:
     """The event of a cluster that is ready again."""
-    if cluster.origin is None:
+    if cluster.boot_source is None:
         return NewEvent("cluster.recovered", "everything runs again")
-    if cluster.origin == HIBERNATION:
+    if cluster.boot_source == HIBERNATION:
         return NewEvent("cluster.resumed", "its machines continue where they were")
-    return NewEvent("cluster.reset", f"reset done: generation {cluster.generation}, from its {cluster.origin.kind}")
+    kind = cluster.boot_source.kind
+    return NewEvent("cluster.reset", f"reset done: generation {cluster.generation}, from its {kind}")

@@ -88,7 +88,7 @@ class Snapshots:
         topology, limits = context.topology(cluster), await context.limits(cluster)
         busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
-            words = f"guests are still busy after {limits.settle:.0f} s, and saved so: {busy}"
+            words = f"guests are still busy after {limits.wait_idle:.0f} s, and saved so: {busy}"
             await context.store.status.append_event(claim, NewEvent("step.progress", words, "snapshot"))
         await context.clock.sleep(_SSH_ENDS_SECONDS)
         await context.store.provisioning.set_paused(claim, paused=True)
@@ -188,7 +188,7 @@ class Snapshots:
         if not _must_be_seen(claim.cluster):
             return None
         # Without a boot source, as after a recovery: what the caller changed in the cluster stays.
-        cluster, step = replace(claim.cluster, origin=None), Ready()
+        cluster, step = replace(claim.cluster, boot_source=None), Ready()
         secrets = await self.context.secrets(claim)
         make = self.context.step_contexts(cluster, secrets)
         try:

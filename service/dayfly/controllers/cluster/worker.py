@@ -96,7 +96,7 @@ class Worker:
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass while the lease is renewed; then the lease is released."""
         outcome: Outcome = RequeueAfter(0.0)
-        patience = self._options.lease_seconds
+        release_seconds = self._options.lease_seconds
         began, result = self._clock.monotonic(), "error"
         metrics.leases_claimed.inc()
         try:
@@ -115,16 +115,21 @@ class Worker:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
             outcome = RequeueAfter(self._options.defect_pause_seconds)
         except asyncio.CancelledError:
-            patience = 0.0  # a database that is away must not delay the stop
+            release_seconds = 0.0  # a database that is away must not delay the stop
             result = "finished"
             raise
         finally:
             slots.release()
             metrics.pass_seconds.labels(result).observe(self._clock.monotonic() - began)
-            await self._release(claim, outcome, patience)
+            await self._release(claim, outcome, release_seconds)
 
     async def _result(self, claim: Claim) -> tuple[Outcome, str]:
-        """The outcome of one pass, and its result for metrics. Every InfrastructureError is caught here."""
+        """The outcome of one pass, and its result for metrics. An outage (InfrastructureError) requeues the cluster.
+
+        Elsewhere, plan_runner.py and finalize.py catch an outage to record its step, and raise it again. Two passes end
+        without the engine: finalize.py records a failure and removes the machines later; ready.py skips the check of a
+        ready cluster without a pending request, which engine_events.py repeats when the engine answers.
+        """
         try:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
@@ -140,9 +145,9 @@ class Worker:
         except DayflyError as error:
             _log.warning("cannot requeue a cluster", cluster=claim.cluster.id, code=error.code)
 
-    async def _release(self, claim: Claim, outcome: Outcome, patience_seconds: float) -> None:
-        """Release the lease, with retries for `patience_seconds`: otherwise the cluster waits until it expires."""
-        given_up_at = self._clock.monotonic() + patience_seconds
+    async def _release(self, claim: Claim, outcome: Outcome, release_seconds: float) -> None:
+        """Release the lease, with retries for `release_seconds`: otherwise the cluster waits until it expires."""
+        given_up_at = self._clock.monotonic() + release_seconds
         while True:
             try:
                 await self._store.leases.release(claim, due_in_seconds=outcome.seconds)

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 
 from dayfly.app import Infrastructure
 from dayfly.client import AsyncClient, ClientError, Cluster, ClusterFailed, Template
-from dayfly.client.waiting import is_over
 from dayfly.clock import Clock
 from dayfly.doctor.checks import Check
 from dayfly.doctor.full.report import TrialFailed
@@ -22,6 +21,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.drivers.docker.object_names import EngineNames
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo, ImageStore
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
+from dayfly.schemas.clusters import wait_is_over
 from dayfly.settings import Settings
 from dayfly.vocabulary import WaitFor
 
@@ -125,7 +125,7 @@ class Session:
         while True:
             seen = await self.api.get(cluster_id, wait=wanted, timeout_seconds=_HOLD_SECONDS)
             self.show_progress(f"cluster {seen.name}: {_present(seen)}")
-            if is_over(seen, wanted):
+            if wait_is_over(seen, wanted):
                 break
         if seen.phase != wanted or (wanted == "ready" and seen.desired != "present"):
             raise ClusterFailed(seen)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dayfly.addresses import host_and_port
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.spec import ClusterSpec, VmsUnderHold
@@ -31,7 +32,7 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Cluster:
     `expires_at` is the earliest of its ends: time to live, missing heartbeat (domain/cluster/expiry.py).
     `restarts`: how many restarts in a row its machines had, the last at `restarted_at`.
 
-    `template_id`: the template of a fork, or (purpose `template`) the template that the cluster builds. `origin`: the
-    boot source while the cluster is `provisioning` (domain/cluster/boot_source.py); None: the machines' own disks.
+    `template_id`: the template of a fork, or (purpose `template`) the template that the cluster builds.
+    `boot_source` while the cluster is `provisioning` (domain/cluster/boot_source.py); None: the machines' own disks.
     `reset_to`: the requested reset, until it is done. `paused`: the machines are paused, as those of a pool's member,
     or run with clocks that are not set yet. `generation` counts resets: containers of an earlier generation are
     removed. `fence` counts claims (domain/cluster/fencing.py).
@@ -99,7 +100,7 @@ class Cluster:
     purpose: Purpose = Purpose.CLUSTER
     template_id: str | None = None
     pool_id: str | None = None
-    origin: BootSource | None = None
+    boot_source: BootSource | None = None
     reset_to: BootSource | None = None
     paused: bool = False
     fence: int = 0
@@ -113,7 +114,7 @@ class Cluster:
     @property
     def keeps_disks(self) -> bool:
         """Whether the disks hold a caller's data: then machines are restarted, never recreated."""
-        return self.ready_at is not None and (self.origin is None or self.origin.keeps_disks)
+        return self.ready_at is not None and (self.boot_source is None or self.boot_source.keeps_disks)
 
     def held(self, now: datetime) -> bool:
         """Whether a hold keeps the cluster at `now`."""

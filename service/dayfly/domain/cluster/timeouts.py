@@ -30,9 +30,9 @@ class TimeLimits:
     save: float = 300
     """To write the machines' memory, and perhaps their disks, to stable storage."""
     load: float = 120
-    settle: float = 60
-    """The longest wait for guests to settle; `settle_least` the shortest for those with Kubernetes."""
-    settle_least: float = 15
+    wait_idle: float = 60
+    """The longest wait for idle guests; `wait_idle_least` the shortest for those with Kubernetes."""
+    wait_idle_least: float = 15
     emulated: bool = False
 
 
@@ -47,8 +47,8 @@ EMULATED: Final = TimeLimits(
     pod=480,
     api_request=60,
     load=180,
-    settle=180,
-    settle_least=60,
+    wait_idle=180,
+    wait_idle_least=60,
     emulated=True,
 )
 

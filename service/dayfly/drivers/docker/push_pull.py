@@ -7,7 +7,6 @@ Not here: logins (registry_credentials.py).
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerStreamError
 from aiohttp import ClientTimeout
 
+from dayfly.addresses import is_loopback
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.registry_credentials import credentials_for, registry_of
@@ -115,18 +115,13 @@ def _header(credentials: Mapping[str, str] | None, *, podman: bool) -> dict[str,
 
 def _without_tls(reference: str, *, podman: bool) -> dict[str, str]:
     """Docker skips TLS on loopback by itself; Podman needs this parameter."""
-    return {"tlsVerify": "false"} if podman and is_loopback(registry_of(reference)) else {}
+    return {"tlsVerify": "false"} if podman and is_on_loopback(registry_of(reference)) else {}
 
 
-def is_loopback(registry: str) -> bool:
+def is_on_loopback(registry: str) -> bool:
     """Whether `registry` (`host:port`, `[::1]:5000`) has a loopback address or is `localhost`."""
-    host = registry.rpartition(":")[0] if registry.rpartition(":")[2].isdigit() else registry
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    host, _, port = registry.rpartition(":")
+    return is_loopback(host if port.isdigit() else registry)
 
 
 def _explained(error: EngineRefused | ImageMissing, transfer: _Transfer, registry: str) -> DayflyError:

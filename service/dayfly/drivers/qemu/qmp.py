@@ -59,9 +59,9 @@ async def qmp(
     Raises VmExited when no QEMU answers on the socket, and as `engine.open`.
     """
     # The socket file of an earlier start remains until QEMU creates its own, and refuses connections.
-    patience = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
+    retry = f",retry={round(timeout / _RETRY_SECONDS)},interval={_RETRY_SECONDS}" if starting else ""
     ending = () if starting else ("-T", f"{min(timeout, _SILENT_SECONDS):g}")
-    async with engine.open(container, ("socat", *ending, "-", _SOCKET + patience)) as stream, _pumped(stream) as ours:
+    async with engine.open(container, ("socat", *ending, "-", _SOCKET + retry)) as stream, _pumped(stream) as ours:
         client = QMPClient()  # unnamed: a name creates a logger that is never freed
         try:
             async with asyncio.timeout(timeout):

@@ -4,7 +4,7 @@
 use strict;
 
 my ($list) = @ARGV;
-my %GOES_ON = map { $_ => 1 } qw(kube-apiserver etcd);
+my %KEPT = map { $_ => 1 } qw(kube-apiserver etcd);
 
 sub content {
     my ($path) = @_;
@@ -13,17 +13,17 @@ sub content {
     return readline($file) // '';
 }
 
-sub is_hushed {
+sub must_stop {
     my ($process) = @_;
     my ($name) = split /\n/, content("/proc/$process/comm");
-    return 0 if !defined $name or $GOES_ON{$name};
+    return 0 if !defined $name or $KEPT{$name};
     return $name eq 'kubelet' || content("/proc/$process/cgroup") =~ m{[:/]kubepods};
 }
 
 opendir my $processes, '/proc' or die "/proc: $!\n";
-my @hushed = grep { /^\d+$/ && is_hushed($_) } readdir $processes;
+my @stopped = grep { /^\d+$/ && must_stop($_) } readdir $processes;
 
 # Write the list first: continuing a running process does no harm.
 open my $file, '>', $list or die "$list: $!\n";
-(print {$file} map { "$_\n" } @hushed and close $file) or die "$list: $!\n";
-kill 'STOP', @hushed;
+(print {$file} map { "$_\n" } @stopped and close $file) or die "$list: $!\n";
+kill 'STOP', @stopped;

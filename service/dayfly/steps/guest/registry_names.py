@@ -45,7 +45,7 @@ def folders_of(rules: tuple[File, ...]) -> dict[str, int]:
 
 async def registry_hosting(context: StepContext) -> ConfigMap | None:
     """The ConfigMap of KEP-1755; None where the cluster has its own already, or is a template's."""
-    origin = context.cluster.origin
+    origin = context.cluster.boot_source
     if origin is None or origin.kind not in {"image", "template"}:
         # It is in what the machines start from, and the ports are kept.
         return None

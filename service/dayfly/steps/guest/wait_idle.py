@@ -23,12 +23,12 @@ when a look finds more than this part of the load before."""
 async def wait_idle(
     machines: Machines, topology: Topology, spec: ClusterSpec, clock: Clock, limits: TimeLimits
 ) -> str | None:
-    """Wait until every guest is idle or its load stops falling. None, or the busy nodes after `limits.settle`, as text.
+    """Wait until guests are idle or their load stops falling. None, or busy nodes after `limits.wait_idle`, as text.
 
-    With Kubernetes, wait for at least `limits.settle_least`. Raises as Machines.run, CommandFailed.
+    With Kubernetes, wait for at least `limits.wait_idle_least`. Raises as Machines.run, CommandFailed.
     """
     began = clock.monotonic()
-    least = 0.0 if spec.manifest.kubernetes is None else limits.settle_least
+    least = 0.0 if spec.manifest.kubernetes is None else limits.wait_idle_least
     before: Mapping[str, float] = {}
     while True:
         loads = await _loads(machines, topology, spec, limits.command)
@@ -36,7 +36,7 @@ async def wait_idle(
         passed = clock.monotonic() - began
         if not busy and passed >= least:
             return None
-        if passed >= limits.settle:
+        if passed >= limits.wait_idle:
             return ", ".join(f"{node.name} ({loads[node.name]:.1f})" for node in busy)
         before = loads
         await clock.sleep(_LOOK_SECONDS)

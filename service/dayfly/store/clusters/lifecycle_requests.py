@@ -25,13 +25,13 @@ from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
 from dayfly.store.idempotency_keys import use_on_cluster
-from dayfly.store.notify.commit_notifier import WORK, request_topic
+from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
 
 class LifecycleRequests(StorePart):
-    """Reset, hibernate, resume. A pending request may be repeated.
+    """Reset, hibernate, resume, delete. A pending request may be repeated.
 
-    Hibernate and resume need no idempotency key: repeated after their end, they find the cluster as they left it.
+    Hibernate, resume and delete need no key: repeated after their end, they find the cluster as they left it.
     """
 
     async def reset(self, id_or_name: str, to: BootSource, key: IdempotencyKey | None = None) -> Cluster:
@@ -82,6 +82,16 @@ class LifecycleRequests(StorePart):
                 await append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
                 changes |= hold_columns(hold)
             return await _request(transaction, row, changes)
+
+    async def delete(self, id_or_name: str) -> Cluster:
+        """Request a deletion, due at once. May be repeated. Raises NotFound."""
+        async with self._database.write(caller_waits=True) as transaction:
+            row = await lock_named(transaction, id_or_name)
+            if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
+                return cluster_from(row)
+            if row.phase == Phase.PENDING and row.admitted_at is None:
+                transaction.wake(QUEUE)
+            return await _request(transaction, row, {"desired": Desired.ABSENT})
 
 
 def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
@@ -21,7 +20,7 @@ from dayfly.store.commands import UNSET, Change
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
-from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
+from dayfly.store.notify.commit_notifier import WORK
 
 
 class ClusterUpdates(StorePart):
@@ -76,20 +75,6 @@ class ClusterUpdates(StorePart):
                 "due_at": schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now)),
             }
             return cluster_from(await write_cluster(transaction, new.id, values))
-
-    async def delete(self, id_or_name: str) -> Cluster:
-        """Request a deletion, due at once. May be repeated. Raises NotFound."""
-        async with self._database.write(caller_waits=True) as transaction:
-            row = await lock_named(transaction, id_or_name)
-            if row.phase == Phase.DELETED or row.desired == Desired.ABSENT:
-                return cluster_from(row)
-            now = transaction.now
-            changes = {"desired": Desired.ABSENT, "due_at": now, "updated_at": now}
-            transaction.notify_cluster(row.id)
-            transaction.wake(WORK, request_topic(row.id))
-            if row.phase == Phase.PENDING and row.admitted_at is None:
-                transaction.wake(QUEUE)
-            return cluster_from(await write_cluster(transaction, row.id, changes))
 
 
 def _changed(old: Cluster, change: Change) -> Cluster:

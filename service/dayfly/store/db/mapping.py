@@ -35,7 +35,7 @@ def cluster_from(row: Row[Any]) -> Cluster:
         "fault": _fault_from(row.fault),
         "hold": None if row.hold_until is None else Hold(row.hold_until, row.hold_reason, row.hold_vms),
         "purpose": Purpose(row.purpose),
-        "origin": BootSource.parse(row.origin) if row.origin else None,
+        "boot_source": BootSource.parse(row.origin) if row.origin else None,
         "reset_to": BootSource.parse(row.reset_to) if row.reset_to else None,
     }
     return Cluster(**{name: columns[name] for name in _CLUSTER_FIELDS})

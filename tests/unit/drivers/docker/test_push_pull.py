@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dayfly.drivers.docker.images import DockerImages
-from dayfly.drivers.docker.push_pull import is_loopback
+from dayfly.drivers.docker.push_pull import is_on_loopback
 from dayfly.errors import EngineRefused, ImageMissing, RegistryRefused
 from tests.support.recorded_engine import DOCKER_26, PODMAN_5, RecordedEngine, recorded_engine
 
@@ -191,7 +191,7 @@ async def podman_sock(tmp_path: Path) -> AsyncIterator[RecordedEngine]:
     ],
 )
 def test_what_is_loopback(registry: str, loopback: bool) -> None:
-    assert is_loopback(registry) is loopback
+    assert is_on_loopback(registry) is loopback
 
 
 async def test_names_of_images_are_dockers_short_ones(podman: RecordedEngine) -> None:

@@ -17,7 +17,7 @@ from dayfly.errors import CommandFailed, SshTimeout
 from dayfly.testing.fakes import FakeEngine
 
 NODE = "dayfly-c1-node01"
-_STRAY = b'{"error": {"class": "GenericError", "desc": "JSON parse error, stray"}}\n'
+_UNSOLICITED = b'{"error": {"class": "GenericError", "desc": "JSON parse error, stray"}}\n'
 
 
 class Agent:
@@ -40,7 +40,7 @@ class Agent:
     async def write(self, data: bytes) -> None:
         # The agent drops input before a delimiter, and reports the delimiter as invalid JSON.
         for _ in range(data.count(b"\xff")):
-            self._out.put_nowait(_STRAY)
+            self._out.put_nowait(_UNSOLICITED)
         for line in data.lstrip(b"\xff").splitlines():
             request = json.loads(line)
             self.asked.append(request)

@@ -66,7 +66,7 @@ async def test_who_does_not_settle_in_time_is_named() -> None:
     told = await guests.settle()
     assert told is not None
     assert told.startswith("node01 (")
-    assert guests.clock.monotonic() == EMULATED.settle
+    assert guests.clock.monotonic() == EMULATED.wait_idle
 
 
 async def test_a_guest_that_says_something_else_is_an_error() -> None:
