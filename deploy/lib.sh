@@ -36,7 +36,9 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; 
 
 GRACE=60   # seconds from SIGTERM to SIGKILL, for the clean-up of an interrupted command
 CHILD=     # the pid that `limited` waits for
+CHILD_PENDING=  # not empty while the pid of a new command is not yet in CHILD
 SIGNAL=    # the signal that ends this script; empty otherwise
+SIGNAL_CODE=
 PARTS=()
 PART=
 
@@ -57,8 +59,9 @@ part() {
 # a foreground command, but at once while it waits for a background command.
 limited() {
     local seconds=$1 status=0; shift
+    CHILD_PENDING=yes
     timeout --kill-after="$GRACE" "$seconds" "$@" &
-    CHILD=$!
+    child_started
     wait "$CHILD" || status=$?
     CHILD=
     case $status in
@@ -70,9 +73,22 @@ limited() {
 
 # Makes SIGINT, SIGTERM and SIGHUP end the script through its EXIT trap, with the signal's exit code.
 exit_on_signals() {
-    trap 'SIGNAL=SIGINT; exit 130' INT
-    trap 'SIGNAL=SIGTERM; exit 143' TERM
-    trap 'SIGNAL=SIGHUP; exit 129' HUP
+    trap 'on_signal SIGINT 130' INT
+    trap 'on_signal SIGTERM 143' TERM
+    trap 'on_signal SIGHUP 129' HUP
+}
+
+on_signal() { # name, exit code
+    SIGNAL=$1 SIGNAL_CODE=$2
+    # The EXIT trap cannot end a command whose pid is not known yet: child_started exits then.
+    [[ -n $CHILD_PENDING ]] || exit "$SIGNAL_CODE"
+}
+
+# Right after a command was started in the background, with CHILD_PENDING set before.
+child_started() {
+    CHILD=$!
+    CHILD_PENDING=
+    [[ -z $SIGNAL ]] || exit "$SIGNAL_CODE"
 }
 
 # For EXIT traps: ends the command of `limited`. timeout forwards SIGTERM, and sends SIGKILL after GRACE seconds. Then the

@@ -153,8 +153,9 @@ follow() {
     : >"$log"
     # In a new process group, of which only the command gets signals: pytest's clean-up needs its servers, and ends them.
     set -m
+    CHILD_PENDING=yes
     timeout --foreground --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
-    CHILD=$!
+    child_started
     set +m
     tail -n +1 -f -s 0.2 --pid="$CHILD" "$log" &
     TAIL=$!

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -125,13 +127,28 @@ async def test_no_watch_is_left(http: httpx.AsyncClient, identity: str, worker: 
     assert not store._database.notifier._watches
 
 
+@dataclass
+class Announced(HeldResponses):
+    """`begun` is set once a response is held."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with super().hold():
+            self.begun.set()
+            yield
+
+
 async def test_a_process_holds_so_many_answers_and_no_more(
     infrastructure: Infrastructure, store: Store, identity: str, worker: Worker
 ) -> None:
     url = "/v1/clusters/demo?wait=ready&timeout=60"
-    async with http_client(infrastructure.services(store, held=HeldResponses(1))) as http:
+    responses = Announced(1)
+    async with http_client(infrastructure.services(store, held=responses)) as http:
 
         async def others() -> None:
+            await responses.begun.wait()
             for waiting in (url, "/v1/clusters/demo/events?after=100&wait=60"):
                 refused = await http.get(waiting)
                 assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")

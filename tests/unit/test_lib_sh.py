@@ -138,6 +138,15 @@ def test_a_signal_ends_what_runs_at_once_and_lets_it_clean_up(shell: Shell, numb
     assert not is_alive(pid)
 
 
+def test_a_signal_that_comes_before_the_pid_is_known_ends_the_command_too(shell: Shell) -> None:
+    script = (
+        "trap end_child EXIT; exit_on_signals; CHILD_PENDING=yes; sleep 60 & echo $! >pid; kill -TERM $$; child_started"
+    )
+    result = shell.run(script, sources=("lib",))
+    assert result.code == 143
+    assert not is_alive(int((shell.folder / "pid").read_text()))
+
+
 def test_packages_are_not_left_half_configured_by_a_signal(shell: Shell) -> None:
     install = "echo $$ >pid; until [ -e go ]; do sleep 0.02; done; touch whole"
     body = f'case " $* " in *download-only* | *" update "*) ;; *) {install} ;; esac'
