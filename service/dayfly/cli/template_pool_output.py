@@ -11,6 +11,7 @@ from dayfly.cli.formatting import (
     format_nodes,
     format_size,
     format_table,
+    printable_line,
 )
 from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
@@ -92,7 +93,7 @@ def template_progress(one: Template) -> str:
 
 
 def pool_progress(one: Pool) -> str:
-    condition = f"; {one.condition.message} [{one.condition.code}]" if one.condition else ""
+    condition = f"; {printable_line(one.condition.message)} [{one.condition.code}]" if one.condition else ""
     return f"{one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned{condition}"
 
 
@@ -115,7 +116,7 @@ def _shape(one: Template | Pool) -> dict[str, str]:
 
 
 def _error(error: TemplateError) -> str:
-    lines = [f"error [{error.code}]: {error.message}"]
+    lines = [f"error [{error.code}]: {printable_line(error.message)}"]
     if error.evidence:
         lines.append(f"evidence    {', '.join(error.evidence)}")
     if error.cluster:
