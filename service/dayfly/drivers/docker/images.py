@@ -26,6 +26,8 @@ _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image takes a slow disk minutes."""
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
 
 class DockerImages:
     """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
@@ -55,7 +57,7 @@ class DockerImages:
             references=_references(raw, podman=podman),
             labels=raw["Config"]["Labels"] or {},
             size_bytes=int(raw["Size"]),
-            created_at=datetime.fromisoformat(raw["Created"]),
+            created_at=_created(raw.get("Created")),
         )
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
@@ -165,8 +167,17 @@ def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
         references=_references(raw, podman=podman),
         labels=raw["Labels"] or {},
         size_bytes=int(raw["Size"]),
-        created_at=datetime.fromtimestamp(raw["Created"], UTC),
+        created_at=_created(raw.get("Created")),
     )
+
+
+def _created(at: object) -> datetime:
+    """When an image was made, by its maker's own account: the epoch where that is no time."""
+    try:
+        found = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(float(at), UTC)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return _EPOCH
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _references(raw: Mapping[str, Any], *, podman: bool) -> tuple[str, ...]:
