@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dayfly.domain.cluster.boot_source import HIBERNATION
+from dayfly.domain.cluster.boot_source import HIBERNATION, BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -15,9 +15,10 @@ from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, DatabaseUnavailable, EngineUnavailable
 from dayfly.store import Change, Claim, Store
 from tests.support.specs import make_spec
-from tests.support.world import World
+from tests.support.world import GIVE_UP_SECONDS, World
 
 SPEC = make_spec(workers=1)
+BOOTED = make_spec(workers=1, kubernetes=True, readiness="booted")
 NODES = ("node01", "node02")
 
 
@@ -370,3 +371,39 @@ async def test_a_database_that_fails_just_then_withdraws_no_request(
         await at_rest(world, cluster)
     assert failed == 1
     assert await codes_of(world, cluster, "cluster.hibernated") == [None]
+
+
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["resume", "reset"])
+@pytest.mark.parametrize("spec", [SPEC, BOOTED], ids=["bare", "booted"])
+async def test_restored_nodes_that_do_not_answer_over_ssh_are_not_ready(
+    world: World, spec: ClusterSpec, checkpoint: bool
+) -> None:
+    """Their agents answer, and their saved memory says that all is well."""
+    async with world.working():
+        cluster = await ready(world, spec)
+        if checkpoint:
+            await world.store.checkpoints.create(cluster.id, "one")
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                while await codes_of(world, cluster, "cluster.resumed") != [None]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            world.ssh.never_answers()
+            await world.store.lifecycle.reset(cluster.id, BootSource("checkpoint", "one"))
+        else:
+            await world.store.lifecycle.hibernate(cluster.id)
+            await at_rest(world, cluster)
+            world.ssh.never_answers()
+            await world.store.lifecycle.resume(cluster.id)
+        failed = await world.until(cluster, Phase.FAILED)
+    assert failed.fault is not None
+    assert (failed.fault.code, failed.fault.step) == ("ssh_timeout", "ready")
+
+
+async def test_paused_nodes_that_do_not_answer_over_ssh_are_not_ready(world: World) -> None:
+    async with world.working():
+        cluster = await ready(world)
+        world.ssh.never_answers()
+        await world.store.checkpoints.create(cluster.id, "one")
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while await codes_of(world, cluster, "cluster.resumed") != ["ssh_timeout"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await world.store.clusters.get(cluster.id)).paused

@@ -72,3 +72,12 @@ def test_evidence_is_the_errors_own() -> None:
     given["console"] = "changed"
     assert error.evidence == {"console": "panic"}
     assert str(error) == error.message == "QEMU ended"
+
+
+def test_a_message_has_a_bounded_length() -> None:
+    """Guests and other servers write parts of messages, which events, problems and the log repeat."""
+    whole = "x" * errors.MESSAGE_CHARACTERS
+    assert errors.CommandFailed(whole).message == whole
+    error = errors.CommandFailed(f"{whole}{'y' * 2**24}", operator_detail=whole * 9)
+    assert str(error) == error.message == f"{whole[:-1]}…"
+    assert len(error.operator_detail) == errors.MESSAGE_CHARACTERS

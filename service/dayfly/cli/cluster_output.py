@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from dayfly.cli.formatting import format_age, format_duration, format_facts, format_nodes, format_table, format_time
+from dayfly.cli.formatting import (
+    format_age,
+    format_duration,
+    format_facts,
+    format_nodes,
+    format_table,
+    format_time,
+    printable_line,
+)
 from dayfly.client import Cluster, ClusterSummary, Hold
 from dayfly.schemas.clusters import is_paused
 
@@ -40,7 +48,7 @@ def _paused(cluster: Cluster) -> str:
 def _source(cluster: Cluster) -> str:
     """What a ready cluster was made from, to follow the time that it took; `` from a server that does not tell."""
     if cluster.not_forked_because:
-        return f", from its image: {cluster.not_forked_because}"
+        return f", from its image: {printable_line(cluster.not_forked_because)}"
     return f", a fork of template {cluster.template}" if cluster.template is not None else ""
 
 
@@ -121,7 +129,8 @@ def description(cluster: Cluster) -> str:
     parts = [format_facts(facts)]
     if cluster.error is not None:
         is_expired = cluster.error.code == "expired"  # kept by a hold; nothing went wrong
-        parts.append(f"{'expired' if is_expired else f'error [{cluster.error.code}]'}: {cluster.error.message}")
+        message = printable_line(cluster.error.message)
+        parts.append(f"{'expired' if is_expired else f'error [{cluster.error.code}]'}: {message}")
         if cluster.error.evidence:
             parts[-1] += f"\nevidence    {', '.join(cluster.error.evidence)}"
     if cluster.endpoints:

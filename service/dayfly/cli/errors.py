@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from dayfly.cli import exit_codes
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import printable
+from dayfly.cli.formatting import printable_line
 from dayfly.client import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.errors import DayflyError
 
@@ -85,8 +85,8 @@ class Explanation:
     exit_code: ExitCode
 
     def __str__(self) -> str:
-        line = f"error [{self.code}]: {self.detail}"
-        return printable(f"{line}\n  hint: {self.hint}" if self.hint else line)
+        line = f"error [{self.code}]: {printable_line(self.detail)}"
+        return f"{line}\n  hint: {printable_line(self.hint)}" if self.hint else line
 
 
 def explain(error: Exception) -> Explanation | None:

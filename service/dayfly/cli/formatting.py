@@ -16,6 +16,7 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd]?)(?:\d+(?:\.\d+)?[smhd])*")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All but tabulator and newline."""
+_BREAK: Final = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
@@ -86,9 +87,14 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+def printable_line(text: str) -> str:
+    """`text` as `printable`, and as one line: a message must not look like two."""
+    return printable(_BREAK.sub(" ", text))
+
+
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as wide as its cells, independent of the terminal's width, so that its output can be piped."""
-    table = [header, *rows]
+    table = [header, *([printable_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
     return "\n".join(line.rstrip() for line in lines)
@@ -96,7 +102,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def format_facts(facts: Mapping[str, str | None]) -> str:
     """One line for each fact but those that are None, the names in a column."""
-    return "\n".join(f"{name:<12}{fact}" for name, fact in facts.items() if fact is not None)
+    return "\n".join(f"{name:<12}{printable_line(fact)}" for name, fact in facts.items() if fact is not None)
 
 
 def format_nodes(first: NodeSize, workers: Workers) -> dict[str, str]:

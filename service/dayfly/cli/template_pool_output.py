@@ -11,6 +11,7 @@ from dayfly.cli.formatting import (
     format_nodes,
     format_size,
     format_table,
+    printable_line,
 )
 from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
 
@@ -88,7 +89,7 @@ def snapshot_progress(one: Checkpoint | Template) -> str:
 
 
 def pool_progress(one: Pool) -> str:
-    condition = f"; {one.condition.message} [{one.condition.code}]" if one.condition else ""
+    condition = f"; {printable_line(one.condition.message)} [{one.condition.code}]" if one.condition else ""
     return f"{one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned{condition}"
 
 
@@ -107,7 +108,7 @@ def _shape(one: Template | Pool) -> dict[str, str]:
 
 
 def _error(error: TemplateError) -> str:
-    lines = [f"error [{error.code}]: {error.message}"]
+    lines = [f"error [{error.code}]: {printable_line(error.message)}"]
     if error.evidence:
         lines.append(f"evidence    {', '.join(error.evidence)}")
     if error.cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from dayfly.domain.cluster.naming import LABEL_IMAGE
@@ -10,6 +11,7 @@ from dayfly.drivers.interfaces import ContainerEngine, ImageStore
 from dayfly.errors import EngineRefused, ImageMissing
 
 _DISK_SECONDS: Final = 30.0
+_LAST_NUMBER: Final = re.compile(rb"\b([0-9]{1,9})\s*\Z")
 
 
 class EngineHost:
@@ -37,6 +39,7 @@ class EngineHost:
         ended = await self._images.run(
             images[0].id, ["df", "--block-size=1G", "--output=size", "/"], timeout=_DISK_SECONDS
         )
-        if ended is None or ended.exit_code != 0:
+        found = None if ended is None or ended.exit_code != 0 else _LAST_NUMBER.search(ended.stdout)
+        if found is None:
             raise EngineRefused("the size of the engine's disk is unknown: `df` failed in a container")
-        return int(ended.stdout.split()[-1])
+        return int(found[1])

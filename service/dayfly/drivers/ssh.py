@@ -19,7 +19,7 @@ from dayfly.concurrency import in_parallel
 from dayfly.drivers.bounds import LINE_BYTES, OUTPUT_BYTES, Lines
 from dayfly.drivers.interfaces import CommandResult, File, SshTarget
 from dayfly.drivers.tar import archive
-from dayfly.errors import CommandFailed, SshRefused, SshTimeout
+from dayfly.errors import CommandFailed, SshRefused, SshTimeout, shorten
 
 _RETRY_SECONDS: Final = 0.2
 _ATTEMPT_SECONDS: Final = 120.0
@@ -28,6 +28,7 @@ _KEEPALIVE_SECONDS: Final = 30
 _KEEPALIVE_MISSES: Final = 6
 """A healthy emulated node under load may be silent for a minute or two."""
 _READ_BYTES: Final = 32 * 1024
+_REASON_CHARACTERS: Final = 500
 _BROKEN: Final = (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError, asyncssh.ProtocolError)
 """The connection failed: retry. Every other SSH error is a refusal."""
 
@@ -64,7 +65,7 @@ class SshConnections:
         """Reconnects when the connection breaks before the command has started. Raises SshTimeout when the connection
         breaks while the command runs: only the caller knows whether the command may run twice.
         """
-        failures: list[str] = []
+        failures: list[str] = []  # the last one only: a guest that refuses is asked five times a second
         try:
             async with asyncio.timeout(timeout):
                 process = await self._begin(target, command, stdin, failures)
@@ -73,7 +74,7 @@ class SshConnections:
             reason = f"; last error: {failures[-1]}" if failures else ""
             raise SshTimeout(f"{target} did not answer within {timeout:g} s{reason}") from error
         except _BROKEN as error:
-            raise SshTimeout(f"{target}: the connection broke while a command ran: {error}") from error
+            raise SshTimeout(f"{target}: the connection broke while a command ran: {_text(error)}") from error
 
     async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
         # -o: no owner from the archive. Both GNU's and busybox's tar have the short options.
@@ -98,7 +99,7 @@ class SshConnections:
             try:
                 return await connection.create_process(command, input=stdin, encoding=None)
             except _BROKEN as error:
-                failures.append(_text(error))
+                failures[:] = [_text(error)]
                 connection.abort()
                 await self._clock.sleep(_RETRY_SECONDS)
 
@@ -152,9 +153,9 @@ class SshConnections:
                     )
             except TimeoutError as error:
                 # The error of asyncio.timeout() has no text.
-                failures.append(str(error) or f"silent for {self._attempt_seconds:g} s")
+                failures[:] = [str(error) or f"silent for {self._attempt_seconds:g} s"]
             except _BROKEN as error:
-                failures.append(_text(error))
+                failures[:] = [_text(error)]
             except asyncssh.DisconnectError as error:
                 raise SshRefused(f"{target}: {_text(error)}") from error
             await self._clock.sleep(_RETRY_SECONDS)
@@ -203,4 +204,5 @@ def _decode(data: bytes | bytearray) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """What the guest's SSH server wrote, as a disconnect's reason, may be long."""
+    return shorten(str(error), _REASON_CHARACTERS) or type(error).__name__

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-_DETAIL_CHARACTERS: Final = 2000
+MESSAGE_CHARACTERS: Final = 2000
+"""Of a message, and of the operator's detail: guests and other servers wrote parts of both."""
 
 
 class DayflyError(Exception):
     """Root of the tree.
 
-    `message` is one sentence for people. `evidence` maps a short name ("console", "stderr") to text; evidence is shown
-    to callers and stored in the database, and must not contain a secret. `operator_detail` is what another server
-    wrote (the engine, a registry, the database): for the log and for commands on the server, never for callers of the
-    API.
+    `message` is one sentence for people, cut to MESSAGE_CHARACTERS. `evidence` maps a short name ("console", "stderr")
+    to text; evidence is shown to callers and stored in the database, and must not contain a secret. `operator_detail`
+    is what another server wrote (the engine, a registry, the database): for the log and for commands on the server,
+    never for callers of the API.
     """
 
     code: ClassVar[str] = "internal"
@@ -29,8 +30,8 @@ class DayflyError(Exception):
             cls.retryable = retryable
 
     def __init__(self, message: str, *, evidence: Mapping[str, str] | None = None, operator_detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = shorten(message)
+        super().__init__(self.message)
         self.evidence: dict[str, str] = dict(evidence or {})
         self.operator_detail = _one_line(operator_detail)
 
@@ -40,11 +41,15 @@ class DayflyError(Exception):
         return f"{self.message} (details: {self.operator_detail})" if self.operator_detail else self.message
 
 
+def shorten(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
+    """`text` in at most `limit` characters, with … for the end that is cut off."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def _one_line(text: str) -> str:
     """One line of bounded length, control characters escaped."""
-    line = " ".join(text[: _DETAIL_CHARACTERS + 1].split())
-    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-    return line if len(line) <= _DETAIL_CHARACTERS else f"{line[: _DETAIL_CHARACTERS - 1]}…"
+    line = " ".join(text[: MESSAGE_CHARACTERS + 1].split())
+    return shorten("".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line))
 
 
 class LeaseLost(DayflyError, code="lease_lost"):

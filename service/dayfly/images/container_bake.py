@@ -140,7 +140,7 @@ async def follow(run: ToolRun, report: Report) -> str:
 def _event(text: str) -> Mapping[str, Any] | None:
     try:
         event = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 

@@ -2,7 +2,9 @@
 
 It also writes the ConfigMap that names the cluster's registry: the API server of a fork has no earlier moment for it.
 
-The last step of every plan. At its end it looks at everything once more: what it saw on the way may have changed.
+Without Kubernetes: every node answers over SSH, which the memory of a restored node cannot show.
+
+The last step of a plan that has it. At its end it looks at everything again: what it saw before may have changed.
 What was recorded before the machines last started does not count, whether they booted or were restored: a node must be
 Ready in its present boot, and its kubelet must have renewed its lease since that start. The engine says when the
 machines' containers started; the cluster's own clock says when the leases were renewed. The host's clock may be set
@@ -16,16 +18,19 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from dayfly.concurrency import unwrap_exception_group
+from dayfly.concurrency import in_parallel, unwrap_exception_group
+from dayfly.domain.cluster.provisioning_plan import wants_kubernetes
+from dayfly.domain.cluster.spec import Node
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.drivers.interfaces import KubeAccess, KubeNode
-from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
+from dayfly.errors import NodeNotReady, NotUsable, SshRefused, SshTimeout
 from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence, kubernetes_node
 from dayfly.steps.guest.registry_names import registry_hosting
 from dayfly.steps.kubernetes_access import access_of
-from dayfly.steps.observe.exit_guard import while_running
+from dayfly.steps.observe.exit_guard import container_evidence, while_running
 from dayfly.steps.step import Step, StepContext
 
+_LOOK_SECONDS: Final = 10.0
 _STEADY_SECONDS: Final = 2.0
 """A node must have been Ready for so long without a break."""
 
@@ -35,6 +40,8 @@ class Ready(Step):
         return limits.command + 5 * limits.nodes_ready + 2 * limits.pod
 
     async def check(self, context: StepContext) -> bool:
+        if not wants_kubernetes(context.spec):
+            return await _answer(context)
         access, timeout = await access_of(context), context.limits.api_request
         kube, kubernetes = context.drivers.kube, kubernetes_node(context)
         try:
@@ -52,6 +59,9 @@ class Ready(Step):
 
     async def apply(self, context: StepContext) -> None:
         containers = (context.topology.net, *context.topology.nodes)
+        if not wants_kubernetes(context.spec):
+            await while_running(context.drivers.engine, containers, _wait_ssh(context))
+            return
         try:
             await while_running(context.drivers.engine, containers, self._wait(context, await access_of(context)))
         except (NodeNotReady, NotUsable) as error:
@@ -90,6 +100,34 @@ class Ready(Step):
             if hosting is not None:
                 group.create_task(kube.put_config_map(access, hosting, timeout=limits.pod))
         context.progress("pods can be created")
+
+
+async def _answer(context: StepContext) -> bool:
+    """Whether every node answers over SSH now."""
+    ssh = context.drivers.ssh
+    targets = [await context.ssh_target(node) for node in context.spec.nodes()]
+    try:
+        await in_parallel(ssh.wait(target, timeout=_LOOK_SECONDS) for target in targets)
+    except (SshTimeout, SshRefused):
+        return False
+    return True
+
+
+async def _wait_ssh(context: StepContext) -> None:
+    """Wait until every node has answered over SSH."""
+
+    async def answered(node: Node) -> None:
+        target = await context.ssh_target(node)
+        # A kept connection may hang.
+        await context.drivers.ssh.forget(target)
+        try:
+            await context.drivers.ssh.wait(target, timeout=context.limits.command)
+        except SshTimeout as error:
+            error.evidence |= await container_evidence(context.drivers.engine, context.of(node).container)
+            raise
+        context.progress(f"{node.name} answers over SSH")
+
+    await in_parallel(map(answered, context.spec.nodes()))
 
 
 async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str, str]) -> str | None:

@@ -8,7 +8,9 @@ import pytest
 
 from dayfly.cli import cluster_output
 from dayfly.cli.errors import explain
-from dayfly.client import Client, Cluster, ClusterFailed, ErrorReport
+from dayfly.cli.formatting import format_table
+from dayfly.cli.progress.cluster import format_event
+from dayfly.client import Client, Cluster, ClusterFailed, ErrorReport, Event
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,18 @@ def test_a_ready_cluster_says_what_it_was_made_from(cluster: Cluster) -> None:
     assert "\nfrom image  its isolation is strict\n" in cluster_output.description(booted)
     reset = changed(fork, not_forked_because="its fork failed: no")
     assert cluster_output.sentence(reset) == "slow-sentences is ready (5.0 s, from its image: its fork failed: no)"
+
+
+def test_a_message_is_one_line_whoever_wrote_it(cluster: Cluster) -> None:
+    forged = "refused\nphase       ready\r\n\x1b[2J"
+    line = "refused phase       ready \\x1b[2J"
+    fault = ErrorReport(code="not_usable", message=forged, step=None, node=None, evidence=())
+    failed = changed(cluster, phase="failed", error=fault, not_forked_because=forged)
+    assert cluster_output.description(failed).count("\nphase  ") == 1
+    assert f"\nerror [not_usable]: {line}" in cluster_output.description(failed)
+    explanation = explain(ClusterFailed(failed))
+    assert str(explanation).splitlines()[0].endswith(line)
+    assert format_table(("DETAIL",), [(forged,)]) == f"DETAIL\n{line}"
+    at = {"id": 1, "at": "2026-01-01T00:00:00Z", "type": "x", "message": forged}
+    event = Event.model_validate({**dict.fromkeys(("step", "node", "seconds", "code")), **at})
+    assert format_event(event, event.at) == f"[     0.0s] {line}"

@@ -13,7 +13,7 @@ from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, Boot
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.interfaces import Drivers, ExecResult
+from dayfly.drivers.interfaces import CommandResult, Drivers, ExecResult
 from dayfly.errors import CommandFailed, ContainerRemoved, LeaseLost, SavedStateMissing, VmExited
 from dayfly.steps.registry import Registry
 from dayfly.steps.remove_stale import RemoveStale
@@ -243,6 +243,17 @@ async def test_a_guest_whose_agent_is_silent_is_not_on_time(itself: Lab) -> None
     assert await on_time(itself.machines, name, itself.clock, timeout=1)
     itself.machines.agent_silent(name)
     assert not await on_time(itself.machines, name, itself.clock, timeout=1)
+
+
+@pytest.mark.parametrize("printed", ["²", "9" * 5000, "-1", "", "1e9", "0x10", "1 2"], ids=lambda text: text[:9])
+async def test_a_guest_that_prints_no_time_is_not_on_time(
+    itself: Lab, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(*_: object, **__: object) -> CommandResult:
+        return CommandResult(0, printed, "")
+
+    monkeypatch.setattr(itself.machines, "run", run)
+    assert not await on_time(itself.machines, itself.context.topology.nodes[0].name, itself.clock, timeout=1)
 
 
 @pytest.mark.parametrize("origin", [CHECKPOINT, HIBERNATION], ids=str)

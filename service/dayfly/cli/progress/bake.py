@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Group
 from rich.text import Text
 
-from dayfly.cli.formatting import printable
+from dayfly.cli.formatting import printable_line
 from dayfly.cli.progress.live import Console, LiveView, draws
 from dayfly.images.progress import PhaseState, Progress
 
@@ -59,5 +59,5 @@ def _line(progress: Progress, seconds: float) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{mark} {progress.phase:<24}", style)
     line.append(f"{seconds:7.1f} s  " if progress.state != "cached" else " " * 11)
-    line.append(printable(progress.message) or progress.state, "dim" if progress.state != "failed" else style)
+    line.append(printable_line(progress.message) or progress.state, "dim" if progress.state != "failed" else style)
     return line

@@ -18,7 +18,7 @@ from rich.text import Text
 from dayfly.cli.cluster_output import lifetime, phase
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import format_duration, printable
+from dayfly.cli.formatting import format_duration, printable_line
 from dayfly.cli.progress.live import Console, draws
 from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
 from dayfly.client.retries import Backoff
@@ -120,7 +120,7 @@ def format_event(event: Event, since: datetime) -> str:
     where = " ".join(part for part in (event.node, event.step) if part)
     took = f" ({format_duration(event.seconds)})" if event.seconds is not None else ""
     code = f" [{event.code}]" if event.code else ""
-    return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{printable(event.message)}{code}{took}"
+    return f"[{elapsed:8.1f}s] {where + ': ' if where else ''}{printable_line(event.message)}{code}{took}"
 
 
 @contextmanager
@@ -160,7 +160,7 @@ class _Picture:
         self._spinner = Spinner("dots")
 
     def event(self, event: Event) -> None:
-        self._news = printable(event.message)
+        self._news = printable_line(event.message)
 
     def cluster(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -180,7 +180,7 @@ class _Picture:
                 step.name,
                 Text(state, style=_STYLES.get(step.state, "")),
                 format_duration(seconds),
-                Text(printable(step.detail or "")),
+                Text(printable_line(step.detail or "")),
             )
         waited = format_duration(now - self._began)
         self._spinner.update(text=Text(f"{self._cluster.name}: {phase(self._cluster)}, {waited}  {self._news}"))

@@ -12,7 +12,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.formatting import printable
+from dayfly.cli.formatting import printable, printable_line
 from dayfly.cli.progress.live import Console, LiveView, draws
 from dayfly.doctor.full.report import Report, TrialResult
 
@@ -46,7 +46,7 @@ class TrialView(LiveView):
         self._trial = ""
         code = f"[{result.code}] " if result.code and result.verdict == "failed" else ""
         line = Text(f"{result.verdict:<8}", _STYLES[result.verdict])
-        line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{printable(result.detail)}", "default")
+        line.append(f"{result.name:<22}{result.seconds:7.1f} s  {code}{printable_line(result.detail)}", "default")
         self.tell(line)
 
     def tell(self, text: Text) -> None:
@@ -59,7 +59,7 @@ class TrialView(LiveView):
             return Text("")
         elapsed = time.monotonic() - self._began
         line = Text(f"•       {self._trial:<22}{elapsed:7.1f} s  ", "cyan", no_wrap=True, overflow="ellipsis")
-        return line.append(printable(self._message), "dim")
+        return line.append(printable_line(self._message), "dim")
 
 
 def render_report(report: Report, console: Console) -> None:

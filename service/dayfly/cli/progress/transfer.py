@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.text import Text
 
-from dayfly.cli.formatting import printable
+from dayfly.cli.formatting import printable_line
 from dayfly.cli.progress.live import Console, LiveView, draws
 from dayfly.drivers.interfaces import TransferProgress
 
@@ -32,7 +32,7 @@ class TransferView(LiveView):
         done = min(progress.current_bytes, size) if progress.status in _MOVING else size
         self._bytes[progress.layer] = (done, size)
         if not draws(self.console) and (before is None or before.status != progress.status):
-            self.console.print(Text(printable(f"{progress.layer} {progress.status}".strip())), soft_wrap=True)
+            self.console.print(Text(printable_line(f"{progress.layer} {progress.status}".strip())), soft_wrap=True)
 
     def render(self) -> Text:
         transferred = sum(done for done, _ in self._bytes.values())
@@ -40,4 +40,4 @@ class TransferView(LiveView):
         states = ", ".join(sorted({layer.status for layer in self._layers.values()}))
         # Podman reports no sizes of a push.
         sizes = f"{transferred / 1e6:.0f} of {total / 1e6:.0f} MB  " if total else ""
-        return Text(printable(f"{sizes}{states}"), no_wrap=True, overflow="ellipsis")
+        return Text(printable_line(f"{sizes}{states}"), no_wrap=True, overflow="ellipsis")

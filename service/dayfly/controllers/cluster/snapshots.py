@@ -1,7 +1,7 @@
 """Takes snapshots of ready clusters: as a template, as a checkpoint, or for hibernation. Machines are paused meanwhile.
 
-The record says `paused` before the first machine is paused, until all run again with correct clocks, and the Kubernetes
-of a caller's cluster was seen to be ready since. So a worker may die at any instruction, and setting a clock may fail:
+The record says `paused` before the first machine is paused, until all run again with correct clocks, and a caller's
+cluster was seen to be ready since. So a worker may die at any instruction, and setting a clock may fail:
 the next pass finds a paused cluster, resumes it, and starts again.
 Not here: when a snapshot is taken (ready.py), and how it is restored (steps/restore.py).
 """
@@ -20,7 +20,7 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
-from dayfly.domain.cluster.provisioning_plan import PlannedStep, wants_kubernetes
+from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import DayflyError, Failure, InvalidRequest, StepTimeout
 from dayfly.steps.guest.close_ssh import close_ssh
 from dayfly.steps.guest.quiesce import quiesce
@@ -51,7 +51,7 @@ class Snapshots:
     context: ClusterContext
 
     async def resume(self, claim: Claim) -> Claim:
-        """Resume paused machines, set their clocks, and wait until their Kubernetes is ready.
+        """Resume paused machines, set their clocks, and wait until the cluster is ready.
 
         Machines that cannot be resumed are stopped, and recovery.py boots them from their disks. The record says
         `paused` until all machines run with correct clocks and are ready; otherwise the cluster is due again in
@@ -181,7 +181,7 @@ class Snapshots:
         )
 
     async def _not_ready(self, claim: Claim) -> DayflyError | None:
-        """Why the Kubernetes of resumed machines is not ready. Only what it reports from now on counts.
+        """Why a cluster of resumed machines is not ready. Only what its nodes answer or report from now on counts.
 
         A cluster that does not become ready is not failed: its caller may have broken a node on purpose.
         """
@@ -244,9 +244,9 @@ class Snapshots:
 
 
 def _must_be_seen(cluster: Cluster) -> bool:
-    """Whether what was known of the cluster's Kubernetes before a pause must be seen anew.
+    """Whether the cluster must be seen to be ready after a pause: its Kubernetes, or without it SSH on every node.
 
     Not where a reset or a hibernation is due: it is not ready until then, and does not wait for its nodes.
     """
     goes_on = cluster.desired is Desired.PRESENT and cluster.reset_to is None
-    return goes_on and cluster.purpose is Purpose.CLUSTER and wants_kubernetes(cluster.spec)
+    return goes_on and cluster.purpose is Purpose.CLUSTER

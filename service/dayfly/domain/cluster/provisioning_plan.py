@@ -31,11 +31,12 @@ class PlannedStep:
 def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generation: int = 1) -> tuple[PlannedStep, ...]:
     """The steps to a ready cluster, each after its dependencies. `origin` is the boot source; None: machines' disks.
 
-    The containers of other generations are removed first, unless the machines keep their disks. With Kubernetes, the
-    step `ready` comes after all others: what it sees is so when the cluster becomes ready.
+    The containers of other generations are removed first, unless the machines keep their disks. With Kubernetes, and
+    after a restore, the step `ready` comes after all others: what it sees is so when the cluster becomes ready. Without
+    Kubernetes, `boot` and `personalize` end with an answer over SSH themselves.
     """
     steps = _made(spec, origin, generation)
-    if not wants_kubernetes(spec):
+    if not wants_kubernetes(spec) and (origin is None or origin.kind in {"image", "template"}):
         return steps
     return (*steps, PlannedStep("ready", None, frozenset(step.key for step in steps)))
 

@@ -17,7 +17,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import UnixConnector
 
 from dayfly.drivers.docker import engine_info
-from dayfly.drivers.docker.engine_address import EngineAddress, engine_address
+from dayfly.drivers.docker.engine_address import NO_ADDRESS, EngineAddress, engine_address
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.errors import EngineRefused, EngineUnavailable
 
@@ -40,8 +40,8 @@ class DockerClient:
             try:
                 self._docker, self._connector = _open(address)
             except (ValueError, DockerError) as error:
-                where = f"{address.url} ({address.source or 'the default'})"
-                raise EngineUnavailable(f"no engine at {where}: {error}") from error
+                detail = f"no engine at {address.url} ({address.source or 'the default'}): {error}"
+                raise EngineUnavailable(NO_ADDRESS, operator_detail=detail) from error
         return self._docker
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import tarfile
+from collections.abc import Mapping
 from typing import Final
 
 from aiodocker import Docker
@@ -17,17 +18,22 @@ _EXTENSIONS: Final = frozenset({tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLI
 """Entries that describe the next one: its long name, its time."""
 _FRAME: Final = struct.Struct(">BxxxL")
 """The engine's header before each piece of a log: its stream and its length."""
+_STDERR: Final = 2
+"""The number of the stream in such a header."""
 
 
 async def log_end(docker: Docker, name: str, *, lines: int) -> str:
     """At most OUTPUT_BYTES of the last `lines` of a container's log. Raises DockerError."""
-    params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
     kept = Tail(OUTPUT_BYTES)
-    async with docker._query(f"containers/{name}/logs", params=params) as response:  # noqa: SLF001
-        while header := await _exactly(response, _FRAME.size):
-            _, length = _FRAME.unpack(header)
-            await _into(kept, response, length)
+    await _read_log(docker, name, {"tail": str(lines)}, stdout=kept, stderr=kept)
     return kept.content().decode(errors="replace")
+
+
+async def output_ends(docker: Docker, name: str) -> tuple[bytes, bytes]:
+    """At most OUTPUT_BYTES of the ends of a container's stdout and stderr. Raises DockerError."""
+    stdout, stderr = Tail(OUTPUT_BYTES), Tail(OUTPUT_BYTES)
+    await _read_log(docker, name, {}, stdout=stdout, stderr=stderr)
+    return stdout.content(), stderr.content()
 
 
 async def file_end(docker: Docker, name: str, path: str, *, tail_bytes: int) -> bytes:
@@ -45,6 +51,14 @@ async def file_end(docker: Docker, name: str, path: str, *, tail_bytes: int) -> 
             padded = -(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             await _into(Tail(0), response, padded)
     return kept.content()
+
+
+async def _read_log(docker: Docker, name: str, params: Mapping[str, str], *, stdout: Tail, stderr: Tail) -> None:
+    both = {"stdout": "1", "stderr": "1", **params}
+    async with docker._query(f"containers/{name}/logs", params=both) as response:  # noqa: SLF001
+        while header := await _exactly(response, _FRAME.size):
+            stream, length = _FRAME.unpack(header)
+            await _into(stderr if stream == _STDERR else stdout, response, length)
 
 
 async def _exactly(response: ClientResponse, count: int) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from dayfly.errors import EngineUnavailable
 
 DEFAULT: Final = "unix:///var/run/docker.sock"
+NO_ADDRESS: Final = "the server's settings name no usable engine"
 _SCHEMES: Final = ("unix://", "tcp://", "http://", "https://", "ssh://")
 
 
@@ -48,10 +49,11 @@ class EngineAddress:
             if self.verified or certificate.exists():
                 context.load_cert_chain(certificate, key)
         except OSError as error:  # ssl.SSLError is one
-            raise EngineUnavailable(
+            detail = (
                 f"the engine at {self.url} needs TLS, and {self.certificates} lacks a usable ca.pem, cert.pem or "
                 f"key.pem: {error.strerror or error}"
-            ) from error
+            )
+            raise _unusable(detail) from error
         return context
 
 
@@ -73,9 +75,14 @@ def engine_address(docker_host: str | None, environ: Mapping[str, str] = os.envi
     return _checked(found)
 
 
+def _unusable(detail: str) -> EngineUnavailable:
+    """`detail` names addresses and paths of the server: for the operator, not for callers of the API."""
+    return EngineUnavailable(NO_ADDRESS, operator_detail=detail)
+
+
 def _checked(found: EngineAddress) -> EngineAddress:
     if not found.url.startswith(_SCHEMES):
-        raise EngineUnavailable(f"{found.source} is {found.url!r}: it must begin with one of {', '.join(_SCHEMES)}")
+        raise _unusable(f"{found.source} is {found.url!r}: it must begin with one of {', '.join(_SCHEMES)}")
     return found
 
 
@@ -92,12 +99,12 @@ def _of_context(folder: Path, name: str, source: str) -> EngineAddress:
     digest = hashlib.sha256(name.encode()).hexdigest()
     meta = folder / "contexts" / "meta" / digest / "meta.json"
     if not meta.exists():
-        raise EngineUnavailable(f"there is no docker context {name}, which {source} names")
+        raise _unusable(f"there is no docker context {name}, which {source} names")
     endpoints = _json(meta).get("Endpoints")
     endpoint = endpoints.get("docker") if isinstance(endpoints, dict) else None
     url = endpoint.get("Host") if isinstance(endpoint, dict) else None
     if not isinstance(endpoint, dict) or not isinstance(url, str):
-        raise EngineUnavailable(f"docker context {name} names no engine")
+        raise _unusable(f"docker context {name} names no engine")
     certificates = folder / "contexts" / "tls" / digest / "docker"
     skips = endpoint.get("SkipTLSVerify") is True
     tls = certificates if certificates.is_dir() or skips else None
@@ -110,5 +117,5 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise EngineUnavailable(f"{path} cannot be read: {error}") from error
+        raise _unusable(f"{path} cannot be read: {error}") from error
     return found if isinstance(found, dict) else {}

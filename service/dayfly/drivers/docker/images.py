@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 
 from dayfly.concurrency import uncancellable
@@ -16,6 +17,7 @@ from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers.docker import image_build, push_pull
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
+from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.objects import delete, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
@@ -25,6 +27,8 @@ from dayfly.vocabulary import IMAGE_REFERENCE
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image takes a slow disk minutes."""
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class DockerImages:
@@ -55,7 +59,7 @@ class DockerImages:
             references=_references(raw, podman=podman),
             labels=raw["Config"]["Labels"] or {},
             size_bytes=int(raw["Size"]),
-            created_at=datetime.fromisoformat(raw["Created"]),
+            created_at=_created(raw.get("Created")),
         )
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
@@ -106,7 +110,7 @@ class DockerImages:
                 await self._create(config, name)
                 async with asyncio.timeout(_CHANGE_SECONDS):
                     await container.start()
-                return await _result(container, timeout)
+                return await _result(self._client.get(), container, timeout)
             finally:
                 self._ended.add(name)
                 await self._remove_ended()
@@ -147,16 +151,15 @@ class DockerImages:
         await self._client.close()
 
 
-async def _result(container: DockerContainer, timeout: float) -> ExecResult | None:
+async def _result(docker: Docker, container: DockerContainer, timeout: float) -> ExecResult | None:
     try:
         async with asyncio.timeout(timeout):
             ended = await container.wait()
     except TimeoutError:
         return None
     async with asyncio.timeout(_LOOK_SECONDS):
-        stdout = await container.log(stdout=True)
-        stderr = await container.log(stderr=True)
-    return ExecResult(int(ended["StatusCode"]), "".join(stdout).encode(), "".join(stderr).encode())
+        stdout, stderr = await output_ends(docker, container.id)
+    return ExecResult(int(ended["StatusCode"]), stdout, stderr)
 
 
 def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
@@ -165,8 +168,17 @@ def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
         references=_references(raw, podman=podman),
         labels=raw["Labels"] or {},
         size_bytes=int(raw["Size"]),
-        created_at=datetime.fromtimestamp(raw["Created"], UTC),
+        created_at=_created(raw.get("Created")),
     )
+
+
+def _created(at: object) -> datetime:
+    """When an image was made, by its maker's own account: the epoch where that is no time."""
+    try:
+        found = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(float(at), UTC)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return _EPOCH
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _references(raw: Mapping[str, Any], *, podman: bool) -> tuple[str, ...]:

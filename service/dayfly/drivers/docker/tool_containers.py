@@ -15,6 +15,7 @@ from aiodocker.stream import Stream
 
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_ROLE, split_tag
+from dayfly.drivers.bounds import OUTPUT_BYTES, Lines
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import tool_config
 from dayfly.drivers.docker.errors import engine_errors
@@ -84,15 +85,15 @@ class DockerToolRun:
         self._stream = stream
 
     async def lines(self) -> AsyncIterator[OutputLine]:
-        rest = {"stdout": b"", "stderr": b""}
+        # A bake prints its error with evidence as one line (images/container_bake.py).
+        kept = {name: Lines(OUTPUT_BYTES, cut=True) for name in ("stdout", "stderr")}
         with engine_errors(f"reading the output of {self._container.id}"):
             while (message := await self._stream.read_out()) is not None:
                 name = "stdout" if message.stream == _STDOUT else "stderr"
-                *whole_lines, rest[name] = (rest[name] + message.data).split(b"\n")
-                for line in whole_lines:
+                for line in kept[name].add(message.data):
                     yield _line(name, line)
-        for name, line in rest.items():
-            if line:
+        for name, lines in kept.items():
+            for line in lines.end():
                 yield _line(name, line)
 
     async def exit_code(self) -> int | None:

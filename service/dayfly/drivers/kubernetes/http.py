@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -113,9 +113,11 @@ class KubeHttp:
         return date + timedelta(seconds=1.0 + self._clock.monotonic() - noted)
 
     def _note_date(self, answer: httpx.Response) -> None:
-        # A date has whole seconds, the fraction is cut off.
-        with suppress(KeyError, ValueError):
-            self._date = (parsedate_to_datetime(answer.headers["date"]), self._clock.monotonic())
+        # A date has whole seconds, the fraction is cut off. OverflowError: its year is no year.
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
+            date = parsedate_to_datetime(answer.headers["date"])
+            if date.tzinfo is not None and date.year < MAXYEAR:
+                self._date = (date, self._clock.monotonic())
 
     async def items(self, path: str, params: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
         """All objects under `path`, and the resource version to watch from. Raises httpx.HTTPError, ValueError."""

@@ -12,6 +12,7 @@ import httpx
 
 from dayfly.drivers.bounds import MalformedAnswer, parse_json
 from dayfly.drivers.interfaces import ConfigMap, KubeNode, KubePod
+from dayfly.drivers.kubernetes.fields import clean, mapping, number, reason
 from dayfly.drivers.kubernetes.http import Object
 from dayfly.errors import NodeNotReady, NotUsable
 
@@ -80,23 +81,22 @@ def _read_node(item: Object) -> tuple[KubeNode, str | None]:
     """The node, and when its Ready condition last changed."""
     status: Object = item.get("status", {})
     conditions = status.get("conditions") or []
-    boot_id = str(status.get("nodeInfo", {}).get("bootID", ""))
+    boot_id = _text(mapping(status, "nodeInfo").get("bootID"))
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
-    name = item["metadata"]["name"]
+    name = clean(item["metadata"]["name"])
     if ready is None:
         return KubeNode(name, ready=False, reason="no status yet", boot_id=boot_id), None
-    reason = f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": ")
-    found = KubeNode(name, ready=ready["status"] == "True", reason=reason, boot_id=boot_id)
+    found = KubeNode(name, ready=ready["status"] == "True", reason=reason(ready), boot_id=boot_id)
     return found, ready.get("lastTransitionTime")
 
 
 def _read_pod(item: Object) -> KubePod:
     status = item.get("status", {})
     return KubePod(
-        name=item["metadata"]["name"],
-        namespace=item["metadata"]["namespace"],
-        phase=status.get("phase", "Unknown"),
-        node=item["spec"].get("nodeName"),
+        name=clean(item["metadata"]["name"]),
+        namespace=clean(item["metadata"]["namespace"]),
+        phase=_text(status.get("phase")) or "Unknown",
+        node=_text(item["spec"].get("nodeName")) or None,
         reason=_pod_reason(status),
     )
 
@@ -107,12 +107,17 @@ def _pod_reason(status: Object) -> str:
         state: dict[str, Any] = container.get("state", {})
         for kind in ("waiting", "terminated"):
             if detail := state.get(kind):
-                code = f"exit code {detail['exitCode']}" if "exitCode" in detail else ""
-                return ": ".join(part for part in (detail.get("reason"), code, detail.get("message")) if part)
+                code = f"exit code {number(detail, 'exitCode')}" if "exitCode" in detail else ""
+                return ": ".join(filter(None, (_text(detail.get("reason")), code, _text(detail.get("message")))))
     for condition in status.get("conditions") or ():
         if condition["status"] == "False" and condition.get("message"):
-            return f"{condition.get('reason', condition['type'])}: {condition['message']}"
-    return str(status.get("message", ""))
+            return f"{_text(condition.get('reason', condition['type']))}: {_text(condition['message'])}"
+    return _text(status.get("message"))
+
+
+def _text(value: object) -> str:
+    """One bounded line; "" for what is no text."""
+    return clean(value) if isinstance(value, str) else ""
 
 
 def pod_manifest(name: str, image: str, argv: Sequence[str], *, token: bool = False) -> Object:

@@ -151,17 +151,21 @@ def _field(answer: object, name: str) -> object:
 
 def _refusal(answer: object) -> str:
     error = answer.get("error") if isinstance(answer, Mapping) else None
-    return str(error.get("desc")) if isinstance(error, Mapping) else "its reply has no error description"
+    words = error.get("desc") if isinstance(error, Mapping) else None
+    return words if isinstance(words, str) else "its reply has no error description"
 
 
 def _number(answer: object, name: str) -> int:
-    if isinstance(number := _field(answer, name), int):
+    number = _field(answer, name)
+    if type(number) is int and abs(number) < 1 << 32:  # a bool is an int, too
         return number
     raise CommandFailed(f"the guest agent's reply has no number {name}")
 
 
 def _bytes(data: object) -> bytes:
     try:
-        return base64.b64decode(str(data))
-    except ValueError as error:
-        raise CommandFailed("the guest agent's reply has data that is not base64") from error
+        if isinstance(data, str):
+            return base64.b64decode(data)
+    except ValueError:
+        pass
+    raise CommandFailed("the guest agent's reply has data that is not base64")

@@ -21,6 +21,8 @@ _SILENT_SECONDS: Final = 30.0
 """QEMU serves one session at a time: socat ends the silent session of a suspended process after so long, before the
 worker that takes over gives up waiting for its own session."""
 _CHUNK_BYTES: Final = 65536
+_BROKEN: Final = (QMPError, OSError, EOFError, ValueError, RecursionError)
+"""The errors of a session. QMPClient raises the last two for a line that is too long, too deep, or no text."""
 
 
 class Qmp:
@@ -34,9 +36,10 @@ class Qmp:
     async def status(self) -> str:
         """`running`, `paused`, `prelaunch`, `inmigrate`, … as QEMU names it."""
         answer = await self.execute("query-status")
-        if not isinstance(answer, Mapping):
-            raise CommandFailed(f"{self._container}: QEMU answered query-status with {answer!r}")
-        return str(answer["status"])
+        status = answer.get("status") if isinstance(answer, Mapping) else None
+        if not isinstance(status, str):
+            raise CommandFailed(f"{self._container}: QEMU's answer to query-status has no status")
+        return status
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
         """QEMU's answer to `command`. Raises CommandFailed when QEMU refuses, VmExited when QEMU is gone or silent."""
@@ -66,13 +69,13 @@ async def qmp(
         try:
             async with asyncio.timeout(timeout):
                 await client.connect(ours)
-        except (QMPError, OSError, EOFError) as error:  # TimeoutError is an OSError.
+        except _BROKEN as error:  # TimeoutError is an OSError.
             raise VmExited(f"{container}: QEMU does not answer: {_text(error)}") from error
         try:
             yield Qmp(client, container, timeout)
         finally:
             # After QEMU's exit, disconnect() repeats an error that was raised already.
-            with suppress(QMPError, OSError, EOFError):
+            with suppress(*_BROKEN):
                 await client.disconnect()
 
 

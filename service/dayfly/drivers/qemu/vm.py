@@ -57,7 +57,8 @@ _DISCARD: Final = f"""{PASS}
 rm -rf "$1".new-* "$1.old"
 [ ! -e "$1" ] || {{ mv "$1" "$1.old" && rm -rf "$1.old"; }}
 """
-_ROLLUP: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+_ROLLUP: Final = re.compile(r"^(\w+): +([0-9]{1,15}) kB$", re.MULTILINE)
+_BYTES: Final = re.compile(r"[0-9]{1,18}\b")
 
 
 class QemuMachines:
@@ -108,7 +109,9 @@ class QemuMachines:
         except (DayflyError, asyncio.CancelledError):
             await self._clear(container, draft)
             raise
-        return int(usage.split()[0])
+        if (found := _BYTES.match(usage)) is None:
+            raise CommandFailed(f"{container}: the size of {folder} is not known")
+        return int(found[0])
 
     async def saved(self, container: str, folder: str) -> bool:
         check = ["sh", "-c", _SAVED_THERE, "sh", folder]
@@ -157,7 +160,7 @@ class QemuMachines:
         async with guest_agent(self._engine, container, timeout=timeout) as agent:
             if clock is None:
                 return await agent.run(argv, stdin, self._clock)
-            delay = -await self._clock_error(agent, clock)
+            delay = -await self._clock_error(agent, container, clock)
             result = await agent.run([*argv, f"{delay:.6f}"], stdin, self._clock)
             if result.exit_code == 0:
                 await self._set_clock(agent, container, clock)
@@ -216,7 +219,9 @@ class QemuMachines:
         shared, path = [await session.execute("qom-get", query) for query in queries]
         if shared is not True:
             raise CommandFailed(f"{container}: a fork's memory cannot be shared: part of it is its template's")
-        return str(path)
+        if not isinstance(path, str):
+            raise CommandFailed(f"{container}: QEMU does not name its RAM file")
+        return path
 
     async def _choose(self, session: Qmp, ram: Ram) -> None:
         """Set how the next migration treats the RAM: both ends must agree."""
@@ -232,24 +237,23 @@ class QemuMachines:
 
     async def _migration(self, session: Qmp) -> str:
         """QEMU's status of the last migration; "" when there was none."""
-        answer = await session.execute("query-migrate")
-        return str(answer.get("status", "")) if isinstance(answer, Mapping) else ""
+        return _text(await session.execute("query-migrate"), "status")
 
     async def _migrated(self, session: Qmp, container: str) -> None:
         """Wait until the running migration is completed. Raises CommandFailed, DiskFull."""
         while True:
             answer = await session.execute("query-migrate")
-            status = answer.get("status") if isinstance(answer, Mapping) else None
+            status = _text(answer, "status")
             if status == "completed":
                 return
             if status in {"failed", "cancelled", "none"} or not isinstance(answer, Mapping):
-                reason = str(answer.get("error-desc", status)) if isinstance(answer, Mapping) else repr(answer)
+                reason = _text(answer, "error-desc") or status or "its answer is not an object"
                 raise _failure(f"{container}: QEMU's migration failed: {reason}")
             await self._clock.sleep(_POLL_SECONDS)
 
     async def _set_clock(self, agent: GuestAgent, container: str, clock: Clock) -> None:
         """Set the guest's clock unless it is right. Raises as set_clock()."""
-        error = await self._clock_error(agent, clock)
+        error = await self._clock_error(agent, container, clock)
         for _ in range(_CLOCK_TRIES):
             if abs(error) <= _CLOCK_TOLERANCE_SECONDS:
                 return
@@ -258,15 +262,17 @@ class QemuMachines:
             result = await agent.run(["/bin/date", "--set", f"{-error:.6f} seconds"], b"", self._clock)
             if result.exit_code != 0:
                 raise CommandFailed(f"{container}: the guest's clock cannot be set: {result.stderr.strip()}")
-            error = await self._clock_error(agent, clock)
+            error = await self._clock_error(agent, container, clock)
         raise SshTimeout(f"{container}: after {_CLOCK_TRIES} tries the guest's clock is wrong by {error:.1f} s")
 
-    async def _clock_error(self, agent: GuestAgent, clock: Clock) -> float:
-        """By how many seconds the guest's clock is ahead."""
+    async def _clock_error(self, agent: GuestAgent, container: str, clock: Clock) -> float:
+        """By how many seconds the guest's clock is ahead. Raises CommandFailed for an answer that is no time."""
         before = clock.now().timestamp()
         guest_time = await agent.execute("guest-get-time")
         middle = (before + clock.now().timestamp()) / 2
-        return int(str(guest_time)) / 1e9 - middle
+        if type(guest_time) is not int or abs(guest_time) >= 1 << 63:  # a bool is an int, too
+            raise CommandFailed(f"{container}: the guest agent's time is not a number of nanoseconds")
+        return guest_time / 1e9 - middle
 
     async def _shell(self, container: str, script: str, *arguments: str, timeout: float) -> str:
         argv = ["sh", "-c", script, "sh", *arguments]
@@ -275,12 +281,18 @@ class QemuMachines:
             raise LeaseLost(f"{container}: a newer claim owns its snapshots")
         if ended.exit_code != 0:
             raise _failure(f"{container}: {ended.stderr.decode(errors='replace').strip()}")
-        return ended.stdout.decode()
+        return ended.stdout.decode(errors="replace")
 
     async def _clear(self, container: str, draft: str) -> None:
         with suppress(DayflyError):
             # The container may be gone; otherwise the next save removes the draft.
             await self._shell(container, 'rm -rf "$1"', draft, timeout=_SHORT_SECONDS)
+
+
+def _text(answer: object, name: str) -> str:
+    """The text `name`; "" where QEMU's answer has none."""
+    found = answer.get(name) if isinstance(answer, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def _failure(message: str) -> DayflyError:

@@ -6,6 +6,7 @@ Not here: what is saved of paused machines (snapshot_files.py), and why they are
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,7 @@ SILENT: Final = "silent"
 """The container does not run; it runs, but QEMU does not answer."""
 
 _LATE_SECONDS: Final = 2.0
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ async def on_time(machines: Machines, container: str, clock: Clock, *, timeout: 
     except DayflyError:
         return False
     text = said.stdout.strip()
-    return text.isdigit() and before - _LATE_SECONDS <= int(text) <= clock.now().timestamp() + _LATE_SECONDS
+    # Not str.isdigit(): int() takes neither "²" nor 5,000 digits.
+    if _SECONDS.fullmatch(text) is None:
+        return False
+    return before - _LATE_SECONDS <= int(text) <= clock.now().timestamp() + _LATE_SECONDS
 
 
 async def stop_paused(drivers: Drivers, topology: Topology, cluster_id: str) -> None:

@@ -21,7 +21,7 @@ from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, needs_columns, storable
+from dayfly.store.db.mapping import cluster_from, needs_columns, plain
 from dayfly.store.db.shared_queries import append_events, write_cluster
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
@@ -70,7 +70,7 @@ class ProvisioningStatus(StorePart):
                 values |= needs_columns(demand(old.spec))
             # A reset of a fork to a checkpoint ends what an earlier reset left here.
             if origin == TEMPLATE or not_forked is not None or (reset and template_id is not None):
-                values["not_forked"] = None if not_forked is None else storable(not_forked)
+                values["not_forked"] = None if not_forked is None else plain(not_forked)
             if reset:
                 values |= {"generation": old.generation + 1, "reset_to": None}
             return cluster_from(await write_cluster(transaction, old.id, values))

@@ -17,10 +17,12 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
+from dayfly.errors import MESSAGE_CHARACTERS, shorten
 from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""All but tabulator and newline."""
+_BREAK: Final = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
+"""What may end or indent a line."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SCHEDULE: Final = TypeAdapter(tuple[Period, ...])
 _CLUSTER_FIELDS: Final = tuple(field.name for field in fields(Cluster))
 
@@ -158,8 +160,13 @@ def event_columns(event: NewEvent) -> dict[str, object]:
 
 
 def plain(text: str) -> str:
-    """`text` for a line on a terminal: with U+FFFD for control characters, which guests print."""
-    return _CONTROL.sub("\ufffd", storable(text))
+    """`text` as one line of at most MESSAGE_CHARACTERS: guests and their API servers write parts of messages.
+
+    Line breaks become spaces, so that no message looks like two; control characters become U+FFFD.
+    """
+    # Cut first: a text may have many MiB.
+    line = _CONTROL.sub("\ufffd", _BREAK.sub(" ", storable(text[: 2 * MESSAGE_CHARACTERS])))
+    return shorten(line)
 
 
 def storable(text: str) -> str:

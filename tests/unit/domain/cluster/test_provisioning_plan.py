@@ -68,7 +68,8 @@ def test_machines_that_were_saved_are_loaded_and_only_forks_have_to_become_thems
     assert names(CHECKPOINT) == ["sandbox", "registry", "restore", "ready"]
     assert names(HIBERNATION) == ["sandbox", "registry", "restore", "ready"]
     assert names(TEMPLATE, kubernetes=False) == ["sandbox", "registry", "restore", "personalize", "personalize"]
-    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "registry", "restore"]
+    assert names(HIBERNATION, kubernetes=False) == ["sandbox", "registry", "restore", "ready"]
+    assert names(CHECKPOINT, kubernetes=False) == ["sandbox", "registry", "restore", "ready"]
 
 
 def test_an_earlier_generation_is_cleared_away_unless_its_disks_are_kept() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,15 @@ def add_context(folder: Path, name: str, endpoint: dict[str, object], *, tls: bo
     if tls:
         certificates.mkdir(parents=True)
     return certificates
+
+
+@contextmanager
+def unusable(why: str) -> Iterator[None]:
+    """The block raises EngineUnavailable. Callers of the API see neither address nor path; the operator sees `why`."""
+    with pytest.raises(EngineUnavailable) as caught:
+        yield
+    assert caught.value.message == "the server's settings name no usable engine"
+    assert re.search(why, caught.value.operator_detail)
 
 
 def test_the_default_is_that_of_docker(folder: Path) -> None:
@@ -71,7 +83,7 @@ def test_missing_certificates_are_one_sentence(folder: Path) -> None:
     (folder / "ca.pem").write_text("no certificate")
     for there in (folder, folder / "none"):
         address = found(folder, DOCKER_HOST="tcp://a:2", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(there))
-        with pytest.raises(EngineUnavailable, match=r"^the engine at tcp://a:2 needs TLS, and [^\n]* lacks a usable"):
+        with unusable(r"^the engine at tcp://a:2 needs TLS, and [^\n]* lacks a usable"):
             address.tls()
 
 
@@ -87,7 +99,7 @@ def test_missing_certificates_are_one_sentence(folder: Path) -> None:
 )
 def test_what_names_no_engine_is_one_sentence(folder: Path, variables: dict[str, str], why: str) -> None:
     add_context(folder, "empty", {})
-    with pytest.raises(EngineUnavailable, match=why):
+    with unusable(why):
         found(folder, **variables)
 
 
@@ -96,13 +108,13 @@ def test_a_context_of_another_shape_is_one_sentence(folder: Path, endpoints: str
     add_context(folder, "odd", {})
     (meta,) = folder.glob("contexts/meta/*/meta.json")
     meta.write_text(f'{{"Name": "odd", "Endpoints": {endpoints}}}')
-    with pytest.raises(EngineUnavailable, match=r"^docker context odd names no engine$"):
+    with unusable(r"^docker context odd names no engine$"):
         found(folder, DOCKER_CONTEXT="odd")
 
 
 def test_a_config_that_is_no_json_is_one_sentence(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(EngineUnavailable, match=r"config\.json cannot be read: "):
+    with unusable(r"config\.json cannot be read: "):
         found(folder)
 
 
@@ -110,5 +122,10 @@ async def test_the_client_says_so_too(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("DOCKER_CONTEXT", "none")
-    with pytest.raises(EngineUnavailable, match="there is no docker context none"):
+    with unusable("there is no docker context none"):
         DockerClient(None).get()
+
+
+async def test_a_url_that_no_client_takes_is_for_the_operator() -> None:
+    with unusable(r"^no engine at ssh:// \(DAYFLY_DOCKER_HOST\): "):
+        DockerClient("ssh://").get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,16 @@ async def test_names_of_images_are_dockers_short_ones(podman: RecordedEngine) ->
     finally:
         await images.close()
     assert image.references == ("dayfly/bare:1", "x:1", "lab.example:5000/x:1")
+
+
+@pytest.mark.parametrize("created", [None, "", "x", -62135636400, 10**30, [], "0000-01-01T00:00:00Z"], ids=str)
+async def test_an_image_that_names_no_time_of_its_making_is_no_defect(docker: RecordedEngine, created: object) -> None:
+    raw = {"Id": "sha256:1", "RepoTags": ["x:1"], "Labels": {"l": ""}, "Size": 1, "Created": created}
+    docker.answers["GET", "images/json"] = (200, [raw])
+    docker.answers["GET", "images/x:1/json"] = (200, raw | {"Config": {"Labels": {}}})
+    images = DockerImages(docker.url)
+    try:
+        found = (*await images.list(label="l"), await images.inspect("x:1"))
+    finally:
+        await images.close()
+    assert {image.created_at for image in found} == {datetime.fromtimestamp(0, UTC)}

@@ -13,7 +13,7 @@ import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.drivers.qemu.guest_agent import guest_agent
-from dayfly.errors import CommandFailed, SshTimeout
+from dayfly.errors import MESSAGE_CHARACTERS, CommandFailed, SshTimeout
 from dayfly.testing.fakes import FakeEngine
 
 NODE = "dayfly-c1-node01"
@@ -159,6 +159,16 @@ async def test_a_refusal_names_the_command_and_nothing_of_what_it_was_given(agen
     assert "argument" not in str(caught.value)
 
 
+async def test_a_refusal_is_cut(agent: Agent, engine: FakeEngine) -> None:
+    agent.answers["guest-exec"] = [{"error": {"desc": "x" * 2**20}}, {"error": {"desc": [["x"]]}}]
+    async with guest_agent(engine, NODE, timeout=5) as talk:
+        with pytest.raises(CommandFailed, match=r"x…$") as caught:
+            await talk.run(["/bin/true"], b"", SystemClock())
+        with pytest.raises(CommandFailed, match="no error description"):
+            await talk.run(["/bin/true"], b"", SystemClock())
+    assert len(caught.value.message) <= MESSAGE_CHARACTERS
+
+
 @pytest.mark.parametrize("answer", [{"return": {}}, {"return": 7}, {"what": 1}])
 async def test_an_answer_without_what_was_asked_for(agent: Agent, engine: FakeEngine, answer: dict[str, Any]) -> None:
     agent.answers["guest-exec"] = [answer]
@@ -191,9 +201,12 @@ async def test_an_answer_without_end_is_given_up(
     [
         {"exited": True, "exitcode": "many"},
         {"exited": True, "exitcode": None},
+        {"exited": True, "exitcode": True},
+        {"exited": True, "exitcode": 10**400},
         {"exited": True, "signal": [9]},
         {"exited": True},
         {"exited": True, "exitcode": 0, "out-data": "not base64"},
+        {"exited": True, "exitcode": 0, "out-data": 1234},
     ],
 )
 async def test_a_status_of_another_form_is_refused(agent: Agent, engine: FakeEngine, status: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from dayfly.drivers.interfaces import ByteStream
 from dayfly.drivers.qemu.qmp import qmp
 from dayfly.errors import CommandFailed, ContainerExited, EngineUnavailable, VmExited
 from dayfly.testing.fakes import FakeEngine
+from tests.support.played_qemu import Qemu, Session
 from tests.support.specs import make_spec
 
 NODE = "dayfly-c1-node01"
@@ -115,3 +117,45 @@ async def test_a_session_that_never_begins(
     with pytest.raises(kind):
         async with qmp(engine, NODE, timeout=5):
             pytest.fail("nobody answered")
+
+
+class _Hostile(Session):
+    """A QEMU that its guest has taken over: it answers a query with `line`."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(Qemu(Path()))
+        self._line = line
+
+    async def write(self, data: bytes) -> None:
+        if b"query-status" in data:
+            self._out.put_nowait(self._line.replace(b"ID", json.dumps(json.loads(data)["id"]).encode()) + b"\n")
+        else:
+            await super().write(data)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b'{"return": ' + b"9" * 5000 + b', "id": ID}',
+        b"x" * 11_000_000,
+        b"\xff\xfe",
+        b"7",
+        b'{"return": {}, "id": ID}',
+        b'{"return": [], "id": ID}',
+        b'{"return": {"status": ' + b"[" * 300 + b"]" * 300 + b'}, "id": ID}',
+        b'{"error": {"class": [1], "desc": [2]}, "id": ID}',
+    ],
+    ids=["deep", "number", "long", "no text", "no object", "empty", "list", "nested", "error"],
+)
+async def test_an_answer_of_another_form_is_no_defect(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    @asynccontextmanager
+    async def hostile(name: str, argv: Sequence[str]) -> AsyncIterator[ByteStream]:
+        yield _Hostile(line)
+
+    monkeypatch.setattr(engine, "open", hostile)
+    with pytest.raises((VmExited, CommandFailed)):
+        async with qmp(engine, NODE, timeout=5) as session:
+            await session.status()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,9 +210,23 @@ async def test_discarded_with_all_that_is_below_and_again(lab: Lab) -> None:
 async def test_memory_by_the_kernels_own_accounting(lab: Lab) -> None:
     memory = await lab.machines.memory(NODE)
     assert (memory.shared_bytes, memory.private_bytes, memory.proportional_bytes) == (42 << 10, 58 << 10, 70 << 10)
-    (lab.root / "rollup").write_text("nothing\n")
-    with pytest.raises(CommandFailed, match="accounting"):
-        await lab.machines.memory(NODE)
+    for text in ("nothing\n", f"Pss:  {'9' * 5000} kB\n"):
+        (lab.root / "rollup").write_text(text)
+        with pytest.raises(CommandFailed, match="accounting"):
+            await lab.machines.memory(NODE)
+
+
+@pytest.mark.parametrize("printed", [b"", b"\xff", b"many", b"9" * 5000], ids=lambda printed: str(printed[:4]))
+async def test_a_size_that_is_none_is_a_failure(lab: Lab, monkeypatch: pytest.MonkeyPatch, printed: bytes) -> None:
+    run = lab.engine.exec
+
+    async def hostile(name: str, argv: Sequence[str], **rest: Any) -> ExecResult:
+        ended = await run(name, argv, **rest)
+        return ExecResult(ended.exit_code, printed, b"") if "du --summarize" in argv[2] else ended
+
+    monkeypatch.setattr(lab.engine, "exec", hostile)
+    with pytest.raises(CommandFailed, match=r"size of .* is not known"):
+        await lab.save()
 
 
 async def test_a_look_that_was_killed_does_not_say_that_nothing_is_saved(

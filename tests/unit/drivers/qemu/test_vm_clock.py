@@ -28,6 +28,8 @@ class Guest:
     ahead: float = -3600.0
     exit_code: int = 0
     attempts: int = 0
+    time: object = None
+    """In place of its clock's time."""
     _out: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
     async def read(self) -> bytes:
@@ -52,7 +54,7 @@ class Guest:
             case "guest-exec-status":
                 return {"exited": True, "exitcode": self.exit_code}
             case _:
-                return round((now + self.ahead) * 1e9)
+                return round((now + self.ahead) * 1e9) if self.time is None else self.time
 
 
 def machines_of(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> QemuMachines:
@@ -107,4 +109,11 @@ async def test_a_clock_that_is_never_right_is_no_success(monkeypatch: pytest.Mon
 async def test_a_guest_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = Guest(FakeClock(), [0.1], exit_code=1)
     with pytest.raises(CommandFailed, match="cannot be set"):
+        await machines_of(guest, monkeypatch).set_clock(NODE, guest.clock, timeout=5)
+
+
+@pytest.mark.parametrize("time", ["x", "7", 10**400, -(10**400), True, 1.5, [], {}], ids=lambda time: str(time)[:9])
+async def test_a_time_that_is_none_is_a_wrong_answer(time: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = Guest(FakeClock(), [0.1], time=time)
+    with pytest.raises(CommandFailed, match="not a number of nanoseconds"):
         await machines_of(guest, monkeypatch).set_clock(NODE, guest.clock, timeout=5)
