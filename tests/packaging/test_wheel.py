@@ -48,7 +48,7 @@ def test_the_client_stands_alone(client_environment: Environment) -> None:
         "import sys, dayfly.client; print('\\n'.join(sorted(n for n in sys.modules if n.startswith('dayfly'))))"
     ).splitlines()
     assert "dayfly.client" in loaded
-    assert {name.split(".")[1] for name in loaded if "." in name} == {"client", "schemas", "vocabulary"}
+    assert {name.split(".")[1] for name in loaded if "." in name} == {"addresses", "client", "schemas", "vocabulary"}
 
 
 def test_the_command_helps_without_the_server(client_environment: Environment) -> None:

@@ -396,14 +396,3 @@ async def test_restored_nodes_that_do_not_answer_over_ssh_are_not_ready(
         failed = await world.until(cluster, Phase.FAILED)
     assert failed.fault is not None
     assert (failed.fault.code, failed.fault.step) == ("ssh_timeout", "ready")
-
-
-async def test_paused_nodes_that_do_not_answer_over_ssh_are_not_ready(world: World) -> None:
-    async with world.working():
-        cluster = await ready(world)
-        world.ssh.never_answers()
-        await world.store.checkpoints.create(cluster.id, "one")
-        async with asyncio.timeout(GIVE_UP_SECONDS):
-            while await codes_of(world, cluster, "cluster.resumed") != ["ssh_timeout"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert (await world.store.clusters.get(cluster.id)).paused

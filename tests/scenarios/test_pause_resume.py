@@ -365,3 +365,14 @@ async def test_a_call_that_comes_late_of_a_worker_without_a_lease_is_put_right(w
             while {world.node(mine, name).vm_status for name in NODES} != {"running"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await goes_on(world, mine)
+
+
+async def test_paused_nodes_that_do_not_answer_over_ssh_are_not_ready(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(SPEC), Phase.READY)
+        world.ssh.never_answers()
+        await world.store.checkpoints.create(cluster.id, "one")
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while await codes_of(world, cluster, "cluster.resumed") != ["ssh_timeout"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await world.store.clusters.get(cluster.id)).paused

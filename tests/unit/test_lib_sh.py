@@ -126,7 +126,10 @@ def test_no_python_that_fits_is_told_with_the_one_that_is_there(shell: Shell) ->
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_what_runs_at_once_and_lets_it_clean_up(shell: Shell, number: signal.Signals, code: int) -> None:
-    shell.stand_in("slow", 'trap "echo mended >mended; exit 1" TERM; echo $$ >pid; while true; do sleep 0.05; done')
+    # `timeout` forwards a signal only once it waits for its command, which may be sooner there.
+    awaited = 'until grep -q "^State:.S" /proc/$PPID/status; do :; done'
+    body = f'trap "echo mended >mended; exit 1" TERM; {awaited}; echo $$ >pid; while true; do sleep 0.05; done'
+    shell.stand_in("slow", body)
     script = "trap 'end_child; echo \"ended by $SIGNAL\"' EXIT; exit_on_signals; part slow limited 60 slow"
     with shell.start(script, sources=("lib",)) as process:
         pid = shell.pid("pid")

@@ -12,7 +12,9 @@ from tests.support.shell import REPO, Shell, is_alive, make_shell
 
 SOURCES = ("tests/run.sh",)
 SETUP = "TMPDIR=$PWD/tmp; need_root() { true; }; setup() { true; };"
-SLOW = 'trap "echo mended >mended; exit 2" TERM; echo $$ >pid; while true; do sleep 0.05; done'
+# `timeout` forwards a signal only once it waits for its command, which may be sooner there.
+AWAITED = 'until grep -q "^State:.S" /proc/$PPID/status; do :; done'
+SLOW = f'trap "echo mended >mended; exit 2" TERM; {AWAITED}; echo $$ >pid; while true; do sleep 0.05; done'
 BLOCKS = """
 import os, pathlib, threading
 import pytest

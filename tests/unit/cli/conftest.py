@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from dayfly.cli.main import app
@@ -13,14 +12,6 @@ from dayfly.client import Client
 from tests.support.api import Infrastructure, served
 
 Dayfly = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _same_logging() -> Iterator[None]:
-    """A command on the server configures the logging of its process, which is that of all tests here."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +22,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def dayfly(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dayfly]:
-    """`dayfly ARGUMENTS`, with its exit code and streams. No test leaves a cluster: the next needs its memory."""
+    """`dayfly ARGUMENTS`, with its exit code and streams. No test leaves a cluster: others need its memory and name."""
     monkeypatch.setenv("DAYFLY_URL", url)
     monkeypatch.setenv("NO_COLOR", "1")
 
@@ -39,6 +30,10 @@ def dayfly(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dayfly]:
         return CliRunner().invoke(app, list(arguments))
 
     yield run
+    monkeypatch.undo()  # some tests break the client
     with Client(url) as client:
-        for cluster in client.list():
+        clusters = client.list()
+        for cluster in clusters:
             client.delete(cluster.id)
+        for cluster in clusters:
+            client.wait_deleted(cluster.id)

@@ -179,4 +179,4 @@ def test_an_answer_that_is_not_dayflys(answer: httpx.Response) -> None:
 def test_nothing_of_the_server_is_imported() -> None:
     code = "import sys, dayfly.client; print(*(name for name in sys.modules if name.startswith('dayfly')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {name.split(".")[1] for name in loaded if "." in name} == {"client", "schemas", "vocabulary"}
+    assert {name.split(".")[1] for name in loaded if "." in name} == {"addresses", "client", "schemas", "vocabulary"}
