@@ -51,10 +51,11 @@ def test_it_is_pristine_after_each_reset(lab: Lab, long: bool) -> None:
     for number in range(1, RESETS[long] + 1):
         # The second time where the API server does not serve the new kind at once.
         until("there is junk", lambda: lab.applies(_CRD + _OBJECTS) or None, seconds=120)
-        apply(lab, "one")
-        start_writer(lab)
-        in_pod(lab, "writer", "echo junk > /data/junk")
-        assert folders(lab, "node02")
+        if number % 2:  # with a volume: its pod takes an emulated node longer than all the rest
+            apply(lab, "one")
+            start_writer(lab)
+            in_pod(lab, "writer", "echo junk > /data/junk")
+            assert folders(lab, "node02")
         for node in NODES:
             assert "not full" not in lab.on_node(node, JUNK)
         began = time.monotonic()
