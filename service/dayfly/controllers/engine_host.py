@@ -11,7 +11,7 @@ from dayfly.drivers.interfaces import ContainerEngine, ImageStore
 from dayfly.errors import EngineRefused, ImageMissing
 
 _DISK_SECONDS: Final = 30.0
-_LAST_NUMBER: Final = re.compile(rb"\b([0-9]{1,9})\s*\Z")
+_LAST_NUMBER: Final = re.compile(rb"\b([0-9]{1,12})\s*\Z")
 
 
 class EngineHost:
