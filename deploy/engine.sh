@@ -86,8 +86,10 @@ start_engine() {
         return 1
     fi
     say "    starting dockerd (log: $1)"
+    PID_PENDING=yes
     setsid dockerd >"$1" 2>&1 </dev/null &
     STARTED_ENGINE=$!
+    pid_noted
 }
 
 await_engine() {

@@ -36,7 +36,7 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; 
 
 GRACE=60   # seconds from SIGTERM to SIGKILL, for the clean-up of an interrupted command
 CHILD=     # the pid that `limited` waits for
-CHILD_PENDING=  # not empty while the pid of a new command is not yet in CHILD
+PID_PENDING=  # not empty between the start of a command in the background and the note of its pid
 SIGNAL=    # the signal that ends this script; empty otherwise
 SIGNAL_CODE=
 PARTS=()
@@ -59,9 +59,10 @@ part() {
 # a foreground command, but at once while it waits for a background command.
 limited() {
     local seconds=$1 status=0; shift
-    CHILD_PENDING=yes
+    PID_PENDING=yes
     timeout --kill-after="$GRACE" "$seconds" "$@" &
-    child_started
+    CHILD=$!
+    pid_noted
     wait "$CHILD" || status=$?
     CHILD=
     case $status in
@@ -80,14 +81,13 @@ exit_on_signals() {
 
 on_signal() { # name, exit code
     SIGNAL=$1 SIGNAL_CODE=$2
-    # The EXIT trap cannot end a command whose pid is not known yet: child_started exits then.
-    [[ -n $CHILD_PENDING ]] || exit "$SIGNAL_CODE"
+    # The EXIT trap cannot end a command whose pid is not noted yet: pid_noted exits then.
+    [[ -n $PID_PENDING ]] || exit "$SIGNAL_CODE"
 }
 
-# Right after a command was started in the background, with CHILD_PENDING set before.
-child_started() {
-    CHILD=$!
-    CHILD_PENDING=
+# Right after the pid of a command in the background was noted, with PID_PENDING set before its start.
+pid_noted() {
+    PID_PENDING=
     [[ -z $SIGNAL ]] || exit "$SIGNAL_CODE"
 }
 

@@ -188,8 +188,10 @@ PYTHON
 start_service() {
     local tries reason
     if ask_service >/dev/null; then say "    a service answers already at $DAYFLY_URL"; return; fi
+    PID_PENDING=yes
     setsid dayfly serve >>"$LOG" 2>&1 </dev/null &
     STARTING=$!
+    pid_noted
     echo "$STARTING" >"$PID_FILE" || return
     say "    waiting until the service answers (log: $LOG)"
     for ((tries = 0; tries < 120; tries++)); do

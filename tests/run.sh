@@ -153,9 +153,10 @@ follow() {
     : >"$log"
     # In a new process group, of which only the command gets signals: pytest's clean-up needs its servers, and ends them.
     set -m
-    CHILD_PENDING=yes
+    PID_PENDING=yes
     timeout --foreground --kill-after="$CLEANUP" "$limit" "$@" >"$log" 2>&1 </dev/null &
-    child_started
+    CHILD=$!
+    pid_noted
     set +m
     tail -n +1 -f -s 0.2 --pid="$CHILD" "$log" &
     TAIL=$!
@@ -183,8 +184,10 @@ start_beside() {
     : >"$WORK/bake.log"
     : >"$WORK/serial.log"
     set -m   # a new process group, which end_beside ends
+    PID_PENDING=yes
     run_beside >>"$WORK/bake.log" 2>&1 </dev/null &
     BESIDE_GROUP=$!
+    pid_noted
     set +m
 }
 

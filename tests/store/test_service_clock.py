@@ -15,29 +15,27 @@ from dayfly.controllers.serving import LOOK_SECONDS
 from dayfly.domain.cluster.boot_source import TEMPLATE
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold
-from dayfly.domain.template import TemplatePhase, is_worn
+from dayfly.domain.template import is_worn
 from dayfly.schemas.cluster_requests import MIN_HEARTBEAT_SECONDS
-from dayfly.store import CarriedOut, Change, IdempotencyKey, NewPool, Store
-from dayfly.store.clusters.service_clock import DELETED, FUTURE, GAP, OTHERS
-from dayfly.store.db.tables import clusters, service_clock
+from dayfly.store import Change, Store
+from dayfly.store.clusters.service_clock import FUTURE, GAP, PAST, TEMPLATE_PAST
+from dayfly.store.db.tables import clusters, service_clock, templates
 from tests.store.helpers import (
     LEASE_SECONDS,
     claim_new,
     claim_one,
     make_ready,
     make_template,
-    move,
     set_back,
     several_stores,
 )
-from tests.support.specs import make_spec
 
 _HOURS = 2 * 3600.0
 _NEAR = 2.0
 _DAY = 24 * 3600.0
 _TIMES: dict[Table, list[str]] = {
-    clusters: [*DELETED, *FUTURE, "due_at"],
-    **{table: [*names] for table, names in OTHERS.items()},
+    clusters: [*PAST, *FUTURE, "due_at"],
+    templates: [*TEMPLATE_PAST],
     service_clock: ["served_at", "seen_at"],
 }
 
@@ -185,29 +183,6 @@ async def test_a_set_clock_makes_no_template_old_or_unused(host: Host, jump: flo
     for moment in (found.created_at, found.ready_at, found.last_used_at):
         host.check_left(moment, 0)
     assert not is_worn(found, datetime.now(UTC), max_age_seconds=_DAY, unused_seconds=_DAY)
-
-
-@pytest.mark.parametrize("jump", [31 * _DAY, -31 * _DAY])
-async def test_a_set_clock_purges_no_record(host: Host, jump: float) -> None:
-    process = host.process()
-    claim = await claim_new(process)
-    await move(process, claim, Phase.DELETING, Phase.DELETED)
-    pool = await process.pools.create(NewPool("warm", "default", make_spec(), 1, 1), IdempotencyKey("key", "print"))
-    await process.pools.delete(pool.name)
-    template = await make_template(process)
-    await process.templates.retire(template.id)
-    assert await process.templates.close() == (template.id,)
-    before = await process.clusters.get(claim.cluster.id)
-    await host.set_clock(jump)
-    assert await process.maintenance.purge_deleted(_DAY, limit=100) == 0
-    found = await process.clusters.get(claim.cluster.id)
-    assert found.deleted_at is not None
-    assert before.deleted_at is not None
-    host.check_left(found.deleted_at, 0)
-    assert found.deleted_at - found.created_at == before.deleted_at - before.created_at
-    assert (await process.templates.get(template.id)).phase is TemplatePhase.RETIRED
-    with pytest.raises(CarriedOut):
-        await process.idempotency_keys.require_new(IdempotencyKey("key", "print"))
 
 
 async def test_a_live_lease_is_not_taken_when_the_clock_is_set(host: Host) -> None:

@@ -142,9 +142,8 @@ def test_a_signal_ends_what_runs_at_once_and_lets_it_clean_up(shell: Shell, numb
 
 
 def test_a_signal_that_comes_before_the_pid_is_known_ends_the_command_too(shell: Shell) -> None:
-    script = (
-        "trap end_child EXIT; exit_on_signals; CHILD_PENDING=yes; sleep 60 & echo $! >pid; kill -TERM $$; child_started"
-    )
+    start = "PID_PENDING=yes; sleep 60 & echo $! >pid; kill -TERM $$; CHILD=$!; pid_noted"
+    script = f"trap end_child EXIT; exit_on_signals; {start}"
     result = shell.run(script, sources=("lib",))
     assert result.code == 143
     assert not is_alive(int((shell.folder / "pid").read_text()))

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from dayfly.concurrency import in_parallel, unwrap_exception_group
 from dayfly.domain.cluster.provisioning_plan import wants_kubernetes
 from dayfly.domain.cluster.spec import Node
 from dayfly.domain.cluster.timeouts import TimeLimits
-from dayfly.drivers.interfaces import KubeAccess, KubeNode
+from dayfly.drivers.interfaces import KubeAccess, KubeNode, Ssh, SshTarget
 from dayfly.errors import NodeNotReady, NotUsable, SshRefused, SshTimeout
 from dayfly.steps.guest.node_scripts import boot_ids, kubelet_evidence, kubernetes_node
 from dayfly.steps.guest.registry_names import registry_hosting
@@ -107,10 +108,19 @@ async def _answer(context: StepContext) -> bool:
     ssh = context.drivers.ssh
     targets = [await context.ssh_target(node) for node in context.spec.nodes()]
     try:
-        await in_parallel(ssh.wait(target, timeout=_LOOK_SECONDS) for target in targets)
-    except (SshTimeout, SshRefused):
+        await in_parallel(_answered(ssh, target, _LOOK_SECONDS) for target in targets)
+    except SshTimeout:
         return False
     return True
+
+
+async def _answered(ssh: Ssh, target: SshTarget, timeout: float) -> None:
+    """Wait until the node's sshd answers. A refusal is an answer, too: the caller may have replaced keys.
+
+    Raises SshTimeout.
+    """
+    with suppress(SshRefused):
+        await ssh.wait(target, timeout=timeout)
 
 
 async def _wait_ssh(context: StepContext) -> None:
@@ -121,7 +131,7 @@ async def _wait_ssh(context: StepContext) -> None:
         # A kept connection may hang.
         await context.drivers.ssh.forget(target)
         try:
-            await context.drivers.ssh.wait(target, timeout=context.limits.command)
+            await _answered(context.drivers.ssh, target, context.limits.command)
         except SshTimeout as error:
             error.evidence |= await container_evidence(context.drivers.engine, context.of(node).container)
             raise

@@ -9,10 +9,9 @@ from typing import Final
 from sqlalchemy import delete, func, or_, select, update
 
 from dayfly.domain.cluster.lifecycle import Desired, Phase
-from dayfly.store.clusters.service_clock import ServiceClock
 from dayfly.store.commands import Known
 from dayfly.store.db import tables
-from dayfly.store.db.database import Database, StorePart
+from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import batches
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.db.types import DatabaseNow
@@ -27,10 +26,6 @@ _KNOWN: Final = select(
 
 
 class Maintenance(StorePart):
-    def __init__(self, database: Database, service_clock: ServiceClock) -> None:
-        super().__init__(database)
-        self._service_clock = service_clock
-
     async def known(self) -> tuple[Known, ...]:
         async with self._database.read() as connection:
             now = (await connection.execute(_NOW)).scalar_one()
@@ -81,8 +76,7 @@ class Maintenance(StorePart):
         Returns the number of clusters.
         """
         async with self._database.write() as transaction:
-            now = (await self._service_clock.catch_up(transaction)).now
-            before = now - timedelta(seconds=older_than_seconds)
+            before = transaction.now - timedelta(seconds=older_than_seconds)
             await transaction.execute(delete(templates).where(templates.c.gone_at < before))
             await purge_uses(transaction, before)
             old = (

@@ -90,11 +90,16 @@ class PoolQueries(StorePart):
         rows = await self._rows(query.order_by(clusters.c.created_at, clusters.c.id))
         return tuple(map(cluster_from, rows))
 
-    async def set_condition(self, pool_id: str, condition: PoolCondition | None) -> None:
-        """Record why the pool is not filled; nothing where the pool is deleted. Wakes no worker."""
+    async def set_condition(self, pool_id: str, condition: PoolCondition | None) -> bool:
+        """Record why the pool is not filled; whether that is new. Nothing for a deleted pool. Wakes no worker."""
+        new = None if condition is None else condition_columns(condition)
         async with self._database.write() as transaction:
-            values = {"waiting": null() if condition is None else condition_columns(condition)}
+            row = (await transaction.execute(select(pools.c.waiting).where(pools.c.id == pool_id))).one_or_none()
+            if row is None or row.waiting == new:
+                return False
+            values = {"waiting": null() if new is None else new}
             await transaction.execute(update(pools).where(pools.c.id == pool_id).values(values))
+            return True
 
     async def refill(self, pool_id: str, desired_size: int, spec: ClusterSpec, *, memory_factor: float = 1.0) -> int:
         """Create members of `spec` until the pool has `desired_size` members; the number created.

@@ -47,7 +47,7 @@ class Store:
         self.checkpoints = Checkpoints(database)
         self.pools = PoolQueries(database)
         self.statistics = Statistics(database)
-        self.maintenance = Maintenance(database, self.service_clock)
+        self.maintenance = Maintenance(database)
 
     @classmethod
     async def open(cls, url: str, *, migrating: bool = True) -> Store:

@@ -107,7 +107,7 @@ async def _require_guest(services: ApiServices, cluster: Cluster, node: str) -> 
             raise NotReady(f"{whose} has no SSH: it has no keys of its own yet, and the cluster is {cluster.phase}")
     try:
         runs = await services.lookups.bounded(services.node_runs(cluster.id, node))
-    except InfrastructureError as error:
+    except (InfrastructureError, Failure) as error:
         _log.info("whether a machine runs is not known", cluster=cluster.id, node=node, reason=error.for_operator)
         return  # the VM may run although the engine does not answer
     if not runs:

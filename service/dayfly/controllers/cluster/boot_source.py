@@ -162,6 +162,10 @@ class BootSources:
         """Of a claimed member: its port was open in the pool, and its images are for the claimer's nodes."""
         cluster, engine = claim.cluster, self.context.drivers.engine
         topology = self.context.topology(cluster)
+        # Proves the lease: another worker may have begun, and the caller pushed images, since this pass was suspended.
+        await self.context.store.status.append_event(
+            claim, NewEvent("step.progress", "the registry of the pool's member is emptied", "registry")
+        )
         try:
             await empty_registry(engine, topology, fence=cluster.fence, timeout=_EMPTY_SECONDS)
         except Failure as error:

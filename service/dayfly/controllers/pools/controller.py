@@ -98,9 +98,9 @@ class PoolController:
 
     async def _record(self, pool: Pool, condition: PoolCondition | None) -> None:
         """Record and log a changed condition."""
-        if condition == pool.condition:
+        # The store compares, too: a message is kept as one line of bounded length.
+        if condition == pool.condition or not await self._store.pools.set_condition(pool.id, condition):
             return
-        await self._store.pools.set_condition(pool.id, condition)
         if condition is None:
             _log.info("pool can be filled again", pool=pool.name)
         else:

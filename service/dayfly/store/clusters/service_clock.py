@@ -1,10 +1,10 @@
 """The service clock: keeps expiries, holds, leases true over set clocks, suspended hosts and stopped services.
 
 Times are stored by the database's clock, which an operator or NTP may set. Every process compares this clock with the
-seconds since its host's boot. Where the clock was set, all times of clusters and templates, and others that are
-compared with a duration, move with it, once (`jumped_seconds` is the sum of the moves). API processes record that they
-serve (`served_at`). After a time without an API process, in which no caller could send a heartbeat, each heartbeat
-interval begins again.
+seconds since its host's boot. Where the clock was set, all times of living clusters and of templates move with it, once
+(`jumped_seconds` is the sum of the moves); records of deleted clusters are too many, and age sooner. API processes
+record that they serve (`served_at`). After a time without an API process, in which no caller could send a heartbeat,
+each heartbeat interval begins again.
 
 TTLs and holds count stopped and suspended time: their ends are times of day that callers have seen.
 Not here: when a cluster expires (domain/cluster/expiry.py).
@@ -12,13 +12,12 @@ Not here: when a cluster expires (domain/cluster/expiry.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, Row, Table, bindparam, select, text, update
+from sqlalchemy import Row, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly.clock import BootClock
@@ -30,7 +29,7 @@ from dayfly.store.db import tables
 from dayfly.store.db.database import Database, Transaction
 from dayfly.store.db.mapping import cluster_from
 from dayfly.store.db.shared_queries import write_cluster
-from dayfly.store.db.tables import clusters, idempotency_keys, service_clock, templates
+from dayfly.store.db.tables import clusters, service_clock, templates
 from dayfly.store.db.types import DatabaseNow
 
 _log = structlog.get_logger(__name__)
@@ -57,19 +56,13 @@ PAST: Final = (
     "warned_at",
 )
 FUTURE: Final = ("expires_at", "hold_until", "lease_expires_at")
-DELETED: Final = (*PAST, "deleted_at")
-"""Of deleted clusters, whose records are purged by their age."""
-OTHERS: Final[Mapping[Table, tuple[str, ...]]] = {
-    templates: ("created_at", "ready_at", "last_used_at", "gone_at"),
-    idempotency_keys: ("created_at",),
-}
-"""Of other tables, the times in the past whose age retires or purges something."""
+TEMPLATE_PAST: Final = ("created_at", "ready_at", "last_used_at", "gone_at")
+"""Of templates, whose age retires them."""
 _LOOK: Final = select(DatabaseNow().label("now"), service_clock).select_from(
     select(1).subquery().outerjoin(service_clock, service_clock.c.id == 1)
 )
 _INSERT: Final = text("INSERT INTO service_clock (id) VALUES (1) ON CONFLICT (id) DO NOTHING")
 _ZERO: Final = timedelta(0)
-_Moved = Callable[[datetime | None], datetime | None]
 
 
 @dataclass(frozen=True)
@@ -196,22 +189,9 @@ async def _move(transaction: Transaction, jump: timedelta, look: _Look, window: 
         # A worker looks at each cluster and sets its next time.
         due_at = None if row.due_at is None else look.now
         await write_cluster(transaction, row.id, {**past, **future, "due_at": due_at})
-    await _move_past(transaction, clusters, DELETED, moved, tables.GONE)
-    for table, names in OTHERS.items():
-        await _move_past(transaction, table, names, moved)
-
-
-async def _move_past(
-    transaction: Transaction, table: Table, names: Sequence[str], moved: _Moved, *where: ColumnElement[bool]
-) -> None:
-    """Move the times `names` of the table's rows, locked in the order of their keys."""
-    [key] = table.primary_key.columns
-    columns = [table.c[name] for name in names]
-    rows = (await transaction.execute(select(key, *columns).where(*where).order_by(key).with_for_update())).all()
-    new = [{"row": row[0], **{f"new_{name}": moved(getattr(row, name)) for name in names}} for row in rows]
-    if new:
-        values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
-        await transaction.execute(update(table).where(key == bindparam("row")).values(values), new)
+    for row in (await transaction.execute(select(templates).order_by(templates.c.id).with_for_update())).all():
+        values = {name: moved(getattr(row, name)) for name in TEMPLATE_PAST}
+        await transaction.execute(update(templates).where(templates.c.id == row.id).values(values))
 
 
 async def _grant_heartbeats(transaction: Transaction, now: datetime, *, older_than: timedelta) -> None:
