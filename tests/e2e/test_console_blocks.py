@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from dayfly.client import Client, ClusterSummary, Template
+from dayfly.settings import Settings
 from tests.e2e.lab import PATIENCE_SECONDS
 from tests.support.console_blocks import Command, console_blocks
 from tests.support.service import Service
@@ -67,8 +68,8 @@ class Reader:
     def _environment(self) -> dict[str, str]:
         programs = Path(sys.executable).parent
         # What was baked for the suite is not baked again.
-        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        own = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(self.folder), "XDG_CACHE_HOME": cache}
+        own = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        own["DAYFLY_CACHE_DIR"] = str(Settings().cache_dir)
         return {**self.service.environment, **own}
 
 

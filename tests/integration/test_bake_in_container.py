@@ -82,7 +82,8 @@ class User:
         argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}"]
         argv += [f"--inh-caps={reads}", f"--ambient-caps={reads}"]
         argv += [sys.executable, "-m", "dayfly.cli.main", "image", "bake", self.recipe]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DAYFLY_")}
+        roots = ("DAYFLY_", "XDG_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(roots)}
         environment |= {
             "HOME": str(self.folder / "home"),
             "PYTHONPATH": str(self.folder / "service"),
