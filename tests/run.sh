@@ -6,7 +6,7 @@
 #   tests/run.sh --long              also long tests: hosts of other Debians, rare failures; before a release
 #   tests/run.sh --only unit -k qemu one stage (repeatable); pytest gets all other arguments
 #
-# Bakes, then the stage serial, run beside the stages that boot no machine. The run fails if tests leave objects behind.
+# Bakes and the stage serial run beside the stages that boot no machine. The run fails if tests leave objects behind.
 # SIGINT, SIGTERM and SIGHUP end the running stage, which has two minutes to clean up.
 set -uo pipefail
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
@@ -169,16 +169,17 @@ follow() {
 }
 TAIL=
 
-# --- beside the quiet stages: bakes in turn, then the stage serial. A bake keeps an image of the same content; `lab` is the
-# lab's images (deploy/docker)
+# --- beside the quiet stages: one job after the other. A bake keeps an image of the same content; `lab` is the lab's images
+# (deploy/docker). The stage serial, which waits half of its time, comes before Kubernetes is compiled: the quiet stages use
+# the processors meanwhile, and have ended when the compiler needs both.
 
 BESIDE=() BESIDE_GROUP=
 
 start_beside() {
     if wanted serial || wanted integration || wanted hosts || wanted e2e || wanted doctor; then BESIDE+=(bare); fi
     if wanted integration; then BESIDE+=(lab); fi
-    if wanted e2e; then BESIDE+=(k8s-debian); fi
     if wanted serial; then BESIDE+=(serial); fi
+    if wanted e2e; then BESIDE+=(k8s-debian); fi
     [[ ${#BESIDE[@]} -gt 0 ]] || return 0
     say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
     : >"$WORK/bake.log"
@@ -208,6 +209,8 @@ run_beside() {
         wait "$JOB" || status=$?
         JOB=
         if [[ $job == serial && $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
+        # A bake after the list makes an image that stays.
+        if [[ -n $listed && $job != serial ]]; then docker images --quiet --no-trunc "dayfly/$job" >>"$WORK/images-before"; fi
         echo "$(since "$began") $status" >"$WORK/beside-$job"
     done
     if [[ -z $listed ]]; then list_images >"$WORK/images-before"; fi
@@ -266,7 +269,7 @@ check_nothing_is_left() {
     { list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"; } || status=1
     # Without the list of images after the bakes, the run was interrupted before, or had no bakes: skip images.
     if [[ -e $WORK/images-before ]]; then
-        { list_images | comm -13 "$WORK/images-before" - | sed 's/^/image /' >>"$WORK/left"; } || status=1
+        { list_images | comm -13 <(sort -u "$WORK/images-before") - | sed 's/^/image /' >>"$WORK/left"; } || status=1
     fi
     while read -r kind id; do
         status=1
