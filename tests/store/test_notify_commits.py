@@ -92,8 +92,12 @@ async def test_what_makes_nothing_due_wakes_no_worker(store: Store) -> None:
 async def test_a_pause_that_a_worker_asks_for_is_planned_by_its_own_process_only(server_url: str) -> None:
     here, there = await Store.open(server_url), await Store.open(server_url)
     try:
-        claim = await claim_new(here)
         with here.watch_work() as ours, there.watch_work() as theirs:
+            claim = await claim_new(here)
+            for watch in (ours, theirs):
+                # The other process hears of the creation when PostgreSQL tells it, which may be late.
+                while await watch.wait(QUIET):
+                    pass
             await here.leases.release(claim, due_in_seconds=30)
             assert await ours.wait(SOON)
             assert not await theirs.wait(QUIET)
