@@ -396,13 +396,3 @@ async def test_restored_nodes_that_do_not_answer_over_ssh_are_not_ready(
         failed = await world.until(cluster, Phase.FAILED)
     assert failed.fault is not None
     assert (failed.fault.code, failed.fault.step) == ("ssh_timeout", "ready")
-
-
-async def test_a_caller_who_replaced_the_keys_has_the_cluster_back(world: World) -> None:
-    async with world.working():
-        cluster = await ready(world)
-        await world.store.lifecycle.hibernate(cluster.id)
-        await at_rest(world, cluster)
-        world.ssh.refuses()
-        await world.store.lifecycle.resume(cluster.id)
-        assert (await world.until(cluster, Phase.READY)).fault is None

@@ -376,3 +376,14 @@ async def test_paused_nodes_that_do_not_answer_over_ssh_are_not_ready(world: Wor
             while await codes_of(world, cluster, "cluster.resumed") != ["ssh_timeout"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (await world.store.clusters.get(cluster.id)).paused
+
+
+async def test_a_caller_who_replaced_the_keys_has_the_cluster_back(world: World) -> None:
+    async with world.working():
+        cluster = await world.until(await world.create(SPEC), Phase.READY)
+        await world.store.lifecycle.hibernate(cluster.id)
+        await world.until(cluster, Phase.HIBERNATED)
+        await world.until_so(cluster, lambda now: not now.paused)
+        world.ssh.refuses()
+        await world.store.lifecycle.resume(cluster.id)
+        assert (await world.until(cluster, Phase.READY)).fault is None
