@@ -12,7 +12,15 @@ import yaml
 from dayfly.domain.cluster.boot_source import HIBERNATION, TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import StepReport, StepState
-from dayfly.errors import CommandFailed, ContainerExited, DayflyError, EngineUnavailable, Internal, VmExited
+from dayfly.errors import (
+    CommandFailed,
+    ContainerExited,
+    DayflyError,
+    EngineRefused,
+    EngineUnavailable,
+    Internal,
+    VmExited,
+)
 from dayfly.store import Store
 from tests.support.api import Infrastructure, Worker, http_client
 
@@ -228,12 +236,13 @@ async def test_there_is_no_way_into_a_machine_that_does_not_run(
     assert (await http.get(SSH)).status_code == 200, "a hold keeps its machines running"
 
 
+@pytest.mark.parametrize("error", [EngineUnavailable, EngineRefused])
 async def test_an_engine_that_does_not_answer_closes_no_way_in(
-    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker
+    http: httpx.AsyncClient, infrastructure: Infrastructure, worker: Worker, error: type[DayflyError]
 ) -> None:
     await create(http, "demo")
     await worker.make()
-    infrastructure.memory.silent = {"node01"}
+    infrastructure.memory.silent, infrastructure.memory.error = {"node01"}, error("away")
     assert (await http.get(SSH)).status_code == 200
 
 

@@ -76,9 +76,9 @@ async def test_what_is_told_of_a_pool_is_written_when_it_changes(
     await make_pool(company)
     told: list[PoolCondition | None] = []
 
-    async def tell(_: str, waiting: PoolCondition | None) -> None:
+    async def tell(_: str, waiting: PoolCondition | None) -> bool:
         told.append(waiting)
-        await write(_, waiting)
+        return await write(_, waiting)
 
     write = company.store.pools.set_condition
     monkeypatch.setattr(company.store.pools, "set_condition", tell)

@@ -23,7 +23,7 @@ from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.errors import DayflyError, EngineUnavailable, ImageMissing, NotANodeImage, VmExited
+from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, VmExited
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
@@ -123,7 +123,7 @@ class Memory:
 
     async def runs(self, cluster_id: str, node: str) -> bool:
         if node in self.silent:
-            raise EngineUnavailable("away")
+            raise self.error
         return node not in self.down
 
 
