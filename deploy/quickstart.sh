@@ -91,6 +91,7 @@ check_what_is_there() {
     else
         command -v kubectl >/dev/null || wanted+=(kubernetes-client)
     fi
+    command -v curl >/dev/null || wanted+=(curl)
     packages=("${needed[@]}" "${wanted[@]}")
     if [[ ${#packages[@]} -gt 0 ]]; then commands=("$(install_command "${packages[@]}")" "${commands[@]}"); fi
     if [[ ! -w $REPO && ! -x $VENV/bin/dayfly ]]; then
@@ -139,6 +140,7 @@ install_command() {
 install_system_packages() {
     local packages=("${RUNTIME_PACKAGES[@]}")
     if [[ -z $PULL ]]; then packages+=("${BAKE_PACKAGES[@]}"); fi
+    command -v curl >/dev/null || packages+=(curl)   # for README's first session
     install_packages "${packages[@]}" || return
     if [[ $IMAGE != bare ]]; then install_kubectl; fi
 }

@@ -29,6 +29,7 @@ def shell(tmp_path: Path) -> Shell:
     shell.stand_in("python3", PYTHON)
     shell.stand_in("kubectl", "")
     shell.stand_in("ssh", "")
+    shell.stand_in("curl", "")
     shell.stand_in("dayfly", '[ "$1" != serve ] || exec sleep 60')
     return shell
 
@@ -112,6 +113,15 @@ def test_an_ordinary_user_without_kubectl_gets_a_cluster_and_the_command_to_inst
     assert "optional, to use the cluster: sudo apt-get install kubernetes-client" in result.said
     assert "kubectl is not installed" in result.said
     assert shell.calls("apt-get") == []
+
+
+def test_curl_is_there_afterwards_for_the_session_of_the_readme(shell: Shell) -> None:
+    shell.stand_in("dpkg-query", "")
+    remove(shell, "curl")
+    assert start(shell, "--image", "bare").code == 0
+    assert any(" curl" in call for call in shell.calls("apt-get")), shell.calls("apt-get")
+    result = start(shell, "--image", "bare", before=AS_USER)
+    assert "optional, to use the cluster: sudo apt-get install curl" in result.said
 
 
 def test_an_ordinary_user_uses_an_image_that_is_there_and_bakes_one_that_is_not(shell: Shell) -> None:
