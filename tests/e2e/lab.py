@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -130,10 +130,13 @@ class Lab:
 
 
 @contextmanager
-def living(service: Service, name: str) -> Iterator[Lab]:
-    """A ready cluster of two nodes, a fork where there is a template. At the end nothing of it is left."""
+def living(service: Service, name: str, *, ports: Sequence[PortRequest] = (NODE_PORT,)) -> Iterator[Lab]:
+    """A ready cluster of two nodes, a fork where there is a template. At the end nothing of it is left.
+
+    Without `ports` it is a member of a pool, where one waits.
+    """
     with Client(service.url) as client:
-        asked = client.create(name, image="k8s-debian", workers=1, ports=[NODE_PORT])
+        asked = client.create(name, image="k8s-debian", workers=1, ports=list(ports))
         try:
             cluster = client.wait_ready(asked.id, timeout_seconds=PATIENCE_SECONDS)
             kubeconfig = service.folder / f"{name}.kubeconfig"

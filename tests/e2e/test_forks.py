@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from dayfly.client import Client, Template
 from tests.e2e.lab import NODES, PATIENCE_SECONDS, PROCESSES, Lab, assert_forked, assert_undisturbed, living
 from tests.e2e.lookups import assert_followed
+from tests.support.guest import filled_pool
 from tests.support.service import Service
 
 pytestmark = pytest.mark.kubernetes
@@ -35,15 +38,16 @@ def test_its_kubernetes_is_undisturbed(lab: Lab, web: dict[str, str]) -> None:
 def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
     service: Service, template: Template, lab: Lab, web: dict[str, str]
 ) -> None:
-    """Another fork is made while it is hibernated: two clusters at once are too much for a small emulating machine."""
+    """While it is hibernated, a member of a pool is claimed: a small machine emulates one cluster at a time."""
     before = containers_of(lab, "default")
     began = time.monotonic()
     lab.client.hibernate(lab.cluster.id)
     lab.client.wait_hibernated(lab.cluster.id)
     print(f"hibernated after {time.monotonic() - began:.0f} s")
     service.restart(*PROCESSES)
-    with living(service, "twin") as twin:
+    with claimed(service, "twin") as twin:
         assert_forked(twin, template)
+        assert twin.kubectl("get", "nodes", "-o", "name").split() == [f"node/{node}" for node in NODES]
         # Both API servers continued from the same memory.
         assert len(twin.first_names) == len(lab.first_names) == 5
         assert not twin.first_names & lab.first_names
@@ -56,6 +60,23 @@ def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
     assert containers_of(lab, "default") == before, "the same, and none was started again"
     assert_undisturbed(lab)
     assert_followed(lab)
+
+
+@contextmanager
+def claimed(service: Service, name: str) -> Iterator[Lab]:
+    """A ready cluster that was a paused member of a pool."""
+    with Client(service.url) as client:
+        client.create_pool("warm", image="k8s-debian", workers=1, size=1)
+        try:
+            filled_pool(client, "warm", 1, seconds=PATIENCE_SECONDS)
+            (member,) = (one for one in client.list(purposes=["pool_member"]) if one.phase == "ready")
+            began = time.monotonic()
+            with living(service, name, ports=()) as mine:
+                print(f"claimed: ready after {time.monotonic() - began:.0f} s")
+                assert mine.cluster.id == member.id
+                yield mine
+        finally:
+            client.delete_pool("warm")
 
 
 def containers_of(lab: Lab, namespace: str) -> set[tuple[str, str, int]]:
