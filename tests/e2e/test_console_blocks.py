@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,12 +88,15 @@ def test_readmes_sessions(service: Service, template: Template, tmp_path: Path) 
 
 
 def run_all(reader: Reader, commands: list[Command]) -> None:
-    for number, command in enumerate(commands):
-        if " heartbeat " in command.text:
-            with reader.running(command):
-                return run_all(reader, commands[number + 1 :])
-        reader.run(command)
-    return None
+    """Each of the commands; `heartbeat` runs beside the others until the cluster is deleted."""
+    with ExitStack() as beside:
+        for command in commands:
+            if " heartbeat " in command.text:
+                beside.enter_context(reader.running(command))
+                continue
+            if " delete " in command.text:
+                beside.close()
+            reader.run(command)
 
 
 def remove_all(service: Service, template: Template) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Hold
 from dayfly.domain.cluster.spec import VmsUnderHold
+from dayfly.domain.scheduling.resources import stopped_demand
 from dayfly.store import Change, Store
 from dayfly.store.db.tables import clusters
 from tests.support.specs import make_spec
@@ -116,6 +117,8 @@ async def test_a_hold_may_stop_the_machines(world: World) -> None:
         cluster = await world.create(make_spec(), hold=hold(3600, "stopped"))
         await world.until(cluster, Phase.FAILED)
     assert states(world)["node01"] == "exited"
+    # Machines that never run again keep no other cluster in the queue.
+    assert (await world.store.admission.queue()).in_use == stopped_demand(make_spec())
 
 
 async def test_a_hold_may_be_changed_to_stop_them_later(world: World) -> None:

@@ -28,6 +28,7 @@ WRITES: dict[str, Callable[[Store, Claim], Awaitable[object]]] = {
     "append_event": lambda store, claim: store.status.append_event(claim, NewEvent("step.done", "done")),
     "save_evidence": lambda store, claim: store.status.save_evidence(claim, {"console": "text"}),
     "free": lambda store, claim: store.status.free(claim),
+    "free_machines": lambda store, claim: store.status.free_machines(claim),
     "count_restart": lambda store, claim: store.status.count_restart(claim, 1),
     "warned": lambda store, claim: store.status.warned(claim, NewEvent("cluster.expiring", "soon")),
 }

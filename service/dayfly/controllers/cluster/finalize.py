@@ -98,6 +98,7 @@ class Finalizer:
         if hold.vms != "running":  # what failed cannot hibernate
             for node in self._context.topology(cluster).nodes:
                 await self._engine.stop(node.name)
+            await self._store.status.free_machines(claim)
         if cluster.phase is not Phase.FAILED:
             how = "running" if hold.vms == "running" else "stopped"
             words = f"kept until {hold.until:%Y-%m-%d %H:%M:%S} UTC with its machines {how}: {hold.reason}"

@@ -81,6 +81,11 @@ def demand(spec: ClusterSpec, *, memory_factor: float = 1.0) -> Resources:
     )
 
 
+def stopped_demand(spec: ClusterSpec) -> Resources:
+    """The resources of a cluster of `spec` whose machines are stopped for good: its disks, network and registry."""
+    return Resources(memory_mib=CLUSTER_OVERHEAD_MIB, disk_gib=demand(spec).disk_gib)
+
+
 def hibernated_demand(spec: ClusterSpec) -> Resources:
     """The resources of a hibernated cluster of `spec`: its disks, and disk for all of its memory."""
     memory_mib = sum(node.size.memory_mib for node in spec.nodes())

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
-from dayfly.domain.scheduling.resources import demand, hibernated_demand
+from dayfly.domain.scheduling.resources import demand, hibernated_demand, stopped_demand
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.store.clusters.leases import NO_LEASE, guarded
 from dayfly.store.clusters.template_builds import fail_template_build
@@ -149,6 +149,14 @@ class StatusUpdates(StorePart):
             if row.reserved:
                 values = await _give_back(transaction, claim)
                 await write_cluster(transaction, row.id, {**values, "updated_at": transaction.now})
+
+    async def free_machines(self, claim: Claim) -> None:
+        """Free vCPUs and memory of a cluster whose machines are stopped for good; its disk stays reserved."""
+        async with guarded(self._database, claim) as (transaction, row):
+            if row.reserved and row.vcpus:
+                needs = needs_columns(stopped_demand(cluster_from(row).spec))
+                await write_cluster(transaction, row.id, {**needs, "updated_at": transaction.now})
+                transaction.wake(QUEUE)
 
     async def count_restart(self, claim: Claim, restarts: int) -> Cluster:
         """Record the number of restarts in a row; the updated cluster."""
