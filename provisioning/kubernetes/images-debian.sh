@@ -5,6 +5,7 @@ set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}"
+: "${METRICS_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -42,6 +43,10 @@ main() {
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-volumes" "$root/dayfly-volumes"
     archive "$VOLUMES_IMAGE" "$root" /dayfly-volumes
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-metrics" "$root/dayfly-metrics"
+    archive "$METRICS_IMAGE" "$root" /dayfly-metrics
 
     root=$(new_root)
     add_shell "$root"

@@ -14,7 +14,10 @@ from dayfly.images.recipe import load_recipe
 PROVISIONING: Final = assets.provisioning()
 ROLE: Final = PROVISIONING / "ansible/roles/kubernetes"
 PROGRAMS: Final = PROVISIONING / "kubernetes/programs"
+ADDONS: Final = PROVISIONING / "addons"
 FOLDERS: Final = ("dns", "policies", "volumes")
+ADDON_PROGRAMS: Final = {"metrics": "metrics-server"}
+"""Programs whose objects are an add-on's: program → add-on."""
 COLLECTIONS: Final = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
@@ -40,3 +43,15 @@ def objects_of(folder: str) -> dict[str, Any]:
     found = [yaml.safe_load(render(path)) for path in templates(folder)]
     assert len(found) == len({one["kind"] for one in found})
     return {one["kind"]: one for one in found}
+
+
+def addon(name: str) -> dict[str, Any]:
+    """The description of an add-on."""
+    description = yaml.safe_load((ADDONS / name / "addon.yaml").read_text())
+    assert isinstance(description, dict)
+    return description
+
+
+def addon_objects(name: str) -> list[dict[str, Any]]:
+    """The objects of an add-on, in the order of their creation."""
+    return [yaml.safe_load((ADDONS / name / file).read_text()) for file in addon(name)["objects"]]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.program_objects import COLLECTIONS, FOLDERS, PROGRAMS, ROLE, render, templates
+from tests.support.program_objects import ADDON_PROGRAMS, COLLECTIONS, FOLDERS, PROGRAMS, ROLE, render, templates
 
 
 def test_every_program_has_objects() -> None:
-    assert {path.parent.name for path in PROGRAMS.glob("*/main.go")} == set(FOLDERS)
+    assert {path.parent.name for path in PROGRAMS.glob("*/main.go")} == set(FOLDERS) | set(ADDON_PROGRAMS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
