@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"sync"
 
 	v1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
@@ -11,9 +12,39 @@ import (
 type lateOpenAPI struct {
 	handler http.Handler
 	built   chan struct{}
+	mutex   sync.Mutex
+	// changes waits for the document, in order; nil once it is built.
+	changes []func()
 }
 
-// Handle registers the handler of the document. The aggregator calls it before it closes built.
+func newLateOpenAPI() *lateOpenAPI {
+	return &lateOpenAPI{built: make(chan struct{}), changes: []func(){}}
+}
+
+// change calls apply once the document is built. It does not wait for that: the server is not healthy before it has
+// registered all APIServices.
+func (late *lateOpenAPI) change(apply func()) {
+	late.mutex.Lock()
+	defer late.mutex.Unlock()
+	if late.changes != nil {
+		late.changes = append(late.changes, apply)
+		return
+	}
+	apply()
+}
+
+// finish ends the wait for the document.
+func (late *lateOpenAPI) finish() {
+	late.mutex.Lock()
+	defer late.mutex.Unlock()
+	for _, apply := range late.changes {
+		apply()
+	}
+	late.changes = nil
+	close(late.built)
+}
+
+// Handle registers the handler of the document. The aggregator calls it before finish.
 func (late *lateOpenAPI) Handle(_ string, handler http.Handler) { late.handler = handler }
 
 // encode requests the document in kubectl's encoding, which the server caches: forks need not encode it again.
@@ -41,12 +72,8 @@ func (late *lateOpenAPI) ServeHTTP(writer http.ResponseWriter, request *http.Req
 	}
 }
 
-// aggregates reports whether the document of apiService (nil: any service) must be merged, and waits until the server's
-// own document is built. Local API services are part of that document.
+// aggregates reports whether the document of apiService (nil: any service) must be merged. Local API services are part of
+// the server's own document.
 func (s *APIAggregator) aggregates(apiService *v1.APIService) bool {
-	if s.openAPIConfig == nil || apiService != nil && apiService.Spec.Service == nil {
-		return false
-	}
-	<-s.lateOpenAPI.built
-	return true
+	return s.openAPIConfig != nil && (apiService == nil || apiService.Spec.Service != nil)
 }

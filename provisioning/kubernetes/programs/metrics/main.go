@@ -34,6 +34,8 @@ func main() {
 	config, err := shared.Config("dayfly-metrics")
 	fatal(err)
 	config.ContentType = runtime.ContentTypeProtobuf
+	// An autoscaler's question takes two requests; client-go's default limit is 5 a second.
+	config.QPS, config.Burst = 50, 100
 	core, err := corev1.NewForConfig(config)
 	fatal(err)
 	pods, err := metadata.NewForConfig(config)
