@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.domain.addon import Addon, AddonState, identity
+from dayfly.controllers.spec_refresh import SpecRefresher
+from dayfly.domain.addon import Addon, AddonDefinition, AddonState, identity
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.network import API_PORT
 from dayfly.domain.cluster.spec import ClusterSpec
+from dayfly.domain.image import ImageManifest
+from dayfly.domain.template import template_key
 from dayfly.errors import EngineUnavailable, NotUsable
 from dayfly.store import Change, Store
 from tests.support.specs import make_addon, make_spec
@@ -227,8 +230,8 @@ async def test_a_request_that_is_withdrawn_meanwhile_leaves_nothing(world: World
         gate = world.kube.block("apply")
         await world.store.updates.change(cluster.id, Change(addons=(TEA,)))
         await gate.reached.wait()
+        # The gate stays closed: the attempt would take its whole limit.
         await world.store.updates.change(cluster.id, Change(addons=()))
-        gate.open()
         now = await world.until_so(cluster, lambda now: not now.addons)
     assert (objects(world, now), now.phase) == ([], Phase.READY)
 
@@ -247,3 +250,20 @@ async def test_requests_converge_whenever_workers_die(world: World, calls: int) 
         now = await world.store.clusters.get(cluster.id)
         assert (now.phase, states(now)) == (Phase.READY, {addon.name: READY for addon in wanted})
         assert sorted(objects(world, now)) == sorted(left)
+
+
+async def test_pools_and_templates_get_the_addons_of_this_release() -> None:
+    """What it does not know any more stays as it was."""
+    old, new, own = make_addon(parts=["pot"]), make_addon(), make_addon("own")
+    known = AddonDefinition(**dict(new), description="Tea.", recipes=("k8s-test",))
+    spec = with_addons(old, own)
+
+    async def resolve(image: str) -> tuple[str, ImageManifest]:
+        return spec.image_id, spec.manifest
+
+    async def key_of(spec: ClusterSpec, owner: str) -> str:
+        return template_key(spec, owner, "kvm", "")
+
+    current, key = await SpecRefresher(resolve, key_of, {"tea": known}).now(spec, "us")
+    assert current.addons == (new, own)
+    assert key == template_key(with_addons(new, own), "us", "kvm", "")

@@ -8,9 +8,9 @@ Not here: add-ons of a cluster that is provisioned (steps/addons.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -26,6 +26,8 @@ from dayfly.store import Claim
 
 _log = structlog.get_logger(__name__)
 
+_LOOK_SECONDS: Final = 30.0
+"""Between two looks at the record, should a notification be lost."""
 _DAMAGED_SECONDS: Final = 5.0
 """Until a cluster is looked at again of which a machine ended meanwhile: recovery.py knows what to do."""
 
@@ -52,14 +54,42 @@ class AddonController:
         make = self.context.step_contexts(claim.cluster, await self.context.secrets(claim))
         context = await make(PlannedStep("addons"), lambda _: None)
         try:
-            await self._remove_all(claim, context)
-            await self._install_all(claim, context)
+            await self._until_changed(claim, self._converge(claim, context))
         except _Outdated:
             _log.info("the add-ons were changed meanwhile", cluster=claim.cluster.id)
         except (ContainerExited, VmExited) as error:
             _log.warning("a machine ended while add-ons were changed", cluster=claim.cluster.id, code=error.code)
             return RequeueAfter(_DAMAGED_SECONDS)
         return RequeueAfter(0.0)
+
+    async def _converge(self, claim: Claim, context: StepContext) -> None:
+        await self._remove_all(claim, context)
+        await self._install_all(claim, context)
+
+    async def _until_changed(self, claim: Claim, work: Coroutine[Any, Any, None]) -> None:
+        """`work`, cut off when a caller changes the add-ons: one that never works would take the whole limit.
+
+        Raises _Outdated.
+        """
+        working = asyncio.ensure_future(work)
+        changed = asyncio.ensure_future(self._changed(claim))
+        try:
+            await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                changed.result()
+                raise _Outdated
+            working.result()
+        finally:
+            for task in (working, changed):
+                task.cancel()
+            await asyncio.gather(working, changed, return_exceptions=True)
+
+    async def _changed(self, claim: Claim) -> None:
+        """Until a caller has changed the add-ons since the claim."""
+        clusters, cluster = self.context.store.clusters, claim.cluster
+        with self.context.store.watch_requests(cluster.id) as watch:
+            while (await clusters.get(cluster.id)).spec.addons_revision == cluster.spec.addons_revision:
+                await watch.wait(_LOOK_SECONDS)
 
     async def _remove_all(self, claim: Claim, context: StepContext) -> None:
         former = {addon.name: addon for addon in claim.cluster.spec.former_addons}

@@ -21,7 +21,7 @@ from dayfly.store.commands import UNSET, Change
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, lock_named, require_active, require_ready, write_cluster
-from dayfly.store.notify.commit_notifier import WORK
+from dayfly.store.notify.commit_notifier import WORK, request_topic
 
 
 class ClusterUpdates(StorePart):
@@ -108,7 +108,8 @@ def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transacti
     now = transaction.now
     if old.addons != new.addons:
         due_at: datetime | None = schedule.due_at_once(row.due_at, now)
-        transaction.wake(WORK)
+        # The worker that installs what is not wanted any more stops (controllers/cluster/addons.py).
+        transaction.wake(WORK, request_topic(row.id))
     else:
         due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
     if due_at is not None and (row.due_at is None or due_at < row.due_at):
