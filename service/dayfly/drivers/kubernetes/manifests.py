@@ -101,7 +101,9 @@ class Manifests:
     ) -> list[T]:
         """`call` with each of `items`, one after the other, repeated while it raises _Again."""
         results: list[T] = []
-        problem = "no answer"
+        if not items:
+            return results
+        item, problem = items[0], "no answer"
         try:
             async with asyncio.timeout(timeout), KubeHttp(self._access, self._clock) as http:
                 for item in items:
@@ -118,7 +120,7 @@ class Manifests:
                             problem = clean(str(error) or type(error).__name__)
                         await self._clock.sleep(_RETRY_SECONDS)
         except TimeoutError as error:
-            raise NotUsable(f"{title(items[len(results)])} {failed} within {timeout:g} s: {problem}") from error
+            raise NotUsable(f"{title(item)} {failed} within {timeout:g} s: {problem}") from error
         return results
 
     async def _get(self, http: KubeHttp, item: Manifest) -> Object | None:

@@ -170,3 +170,4 @@ async def test_a_server_that_is_away_has_no_objects_to_show(kube: KubeClient, tm
         pass
     with pytest.raises(NotUsable, match=r"ConfigMap shop/pot cannot be looked at within 120 s: "):
         await KubeClient(clock=Impatient(2)).labels(access, [data()], timeout=120)
+    assert await KubeClient().labels(access, [], timeout=120) == ()
