@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from dayfly.addon_files import load_addons
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
 from dayfly.controllers.admission import Admission
+from dayfly.controllers.cluster.addons import AddonController
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
 from dayfly.controllers.cluster.context import ClusterContext, Installation
@@ -46,6 +48,7 @@ from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.images.node_images import resolve_image
 from dayfly.settings import Settings
+from dayfly.steps.addons import Addons
 from dayfly.steps.boot import Boot
 from dayfly.steps.control_plane import ControlPlane
 from dayfly.steps.join import Join
@@ -73,6 +76,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "join": Join(),
     "ready": Ready(),
     "smoke_test": SmokeTest(),
+    "addons": Addons(),
 }
 
 
@@ -128,7 +132,9 @@ def reconciler_of(
         finalizer=finalizer,
         recovery=recovery,
         boot_sources=boot_sources,
-        ready=ReadyController(context, finalizer, recovery, boot_sources, Snapshots(context), retry_policy),
+        ready=ReadyController(
+            context, finalizer, recovery, boot_sources, Snapshots(context), AddonController(context), retry_policy
+        ),
         boot_throttle=BootThrottle(context.gauge, settings.pressure_limit_percent, clock),
         retry_policy=retry_policy,
     )
@@ -175,6 +181,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
         held=HeldResponses(settings.max_held_responses),
+        addons=load_addons(),
     )
 
 
@@ -193,7 +200,8 @@ def worker_jobs(
     options = WorkerOptions(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
     )
-    specs = SpecRefresher(partial(resolve_image, infrastructure.images), infrastructure.accelerators.template_key)
+    resolve = partial(resolve_image, infrastructure.images)
+    specs = SpecRefresher(resolve, infrastructure.accelerators.template_key, load_addons())
     return [
         Worker(store, reconciler.reconcile, options, outages, clock).run(),
         Admission(store, infrastructure.host.offered, settings.poll_seconds).run(),

@@ -24,6 +24,8 @@ IMAGE_REFERENCE: Final = re.compile(
 No `..`, no empty part: a reference becomes part of a path of the engine's API."""
 CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 PORT_NAME: Final = CHECKPOINT_NAME
+ADDON_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+MAX_ADDONS: Final = 32
 MAX_PORTS: Final = 16
 """A cluster publishes at most so many ports of its nodes beside those that every cluster publishes."""
 
@@ -95,6 +97,16 @@ class CheckpointPhase(StrEnum):
     CREATING = "creating"
     READY = "ready"
     DELETING = "deleting"
+
+
+class AddonState(StrEnum):
+    """The state of one add-on of a cluster, as last observed."""
+
+    PENDING = "pending"
+    """It is to be installed, or was not seen to work since the machines started from another source."""
+    READY = "ready"
+    FAILED = "failed"
+    REMOVING = "removing"
 
 
 class TemplatePhase(StrEnum):

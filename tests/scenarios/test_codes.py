@@ -33,6 +33,7 @@ ELSEWHERE = {
     "bake_failed": "a bake's: tests/unit/images",
     "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
+    "addon_failed": "of a cluster with add-ons: test_addons.py",
     "command_failed": "a step's own: test_plan_runner.py",
 }
 """Codes under Failure and InfrastructureError that no cluster fails with here, and where they are reached."""

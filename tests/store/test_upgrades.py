@@ -132,7 +132,7 @@ async def test_what_was_written_is_read(old_url: str, rows: Rows) -> None:
             wanted = {label["key"]: label["value"]}
             listed = await store.clusters.list(labels=wanted, phases=set(Phase), purposes=set(Purpose))
             assert label["cluster_id"] in {cluster.id for cluster in listed.clusters}
-        for key in rows["idempotency_keys"]:
+        for key in (key for key in rows["idempotency_keys"] if key["cluster_id"] is not None):
             owner = found[key["cluster_id"]].owner
             made = await store.clusters.find_by_idempotency_key(IdempotencyKey(key["key"], key["fingerprint"], owner))
             assert made == found[key["cluster_id"]]
@@ -254,6 +254,20 @@ async def test_keys_of_owners_and_why_a_cluster_is_no_fork_are_kept(old_url: str
         with pytest.raises(CarriedOut):
             await store.idempotency_keys.require_new(key)
         await store.idempotency_keys.require_new(IdempotencyKey("job-17", "f" * 64))
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("rows", ["0007"], indirect=True)
+async def test_a_key_of_a_pool_is_kept_and_clusters_have_no_addons(old_url: str) -> None:
+    store = await Store.open(old_url)
+    try:
+        [pool] = [one for one in await store.pools.list() if one.name == "evening"]
+        with pytest.raises(CarriedOut) as first:
+            await store.idempotency_keys.require_new(IdempotencyKey("pool-17", "e" * 64, "them"))
+        assert first.value.use.resource_id == pool.id
+        everything = (await store.clusters.list(phases=set(Phase), purposes=set(Purpose))).clusters
+        assert {one.addons for one in everything} == {()}
     finally:
         await store.close()
 

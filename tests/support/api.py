@@ -18,6 +18,7 @@ import uvicorn
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.clock import SystemClock
+from dayfly.domain.addon import AddonDefinition
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
@@ -28,11 +29,22 @@ from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
-from tests.support.specs import IMAGE_ID, make_manifest
+from tests.support.specs import IMAGE_ID, make_addon, make_manifest
 
 HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
 
+
+def _addon(name: str, recipe: str, *needs: str) -> AddonDefinition:
+    content = dict(make_addon(name, needs=needs))
+    return AddonDefinition(**content, description=f"{name.capitalize()} for all.", recipes=(recipe,))
+
+
+ADDONS = {
+    one.name: one for one in (_addon("tea", "k8s-test"), _addon("milk", "k8s-test", "tea"), _addon("far", "k8s-other"))
+}
+
 __all__ = [
+    "ADDONS",
     "HOST",
     "OFFERED",
     "RULES",
@@ -198,6 +210,7 @@ class Infrastructure:
             "rules": RULES,
             "clock": SystemClock(),
             "settings": Settings(max_ttl_seconds=86400, max_hold_seconds=7200, **settings),
+            "addons": ADDONS,
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
         }

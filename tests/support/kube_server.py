@@ -22,6 +22,7 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.security.kubeconfig import SERVER_NAME, client_identity
 from dayfly.domain.security.pki import issue_pki
 from dayfly.drivers.interfaces import KubeAccess
+from tests.support.kube_objects import KubeObjects
 from tests.support.specs import make_spec
 
 TOKEN = "a.service-accounts.token"
@@ -64,6 +65,7 @@ class KubeServer:
         """The paths of lists and logs."""
         self.config_maps: dict[str, dict[str, Any]] = {}
         """Those that were applied, by `namespace/name`."""
+        self.any = KubeObjects()
         self._version = 100
         self._inboxes: list[tuple[str, asyncio.Queue[dict[str, Any] | None]]] = []
 
@@ -202,6 +204,7 @@ async def running_kube_server(folder: Path) -> AsyncIterator[tuple[KubeServer, K
     pods = "/api/v1/namespaces/default/pods"
     app = Starlette(
         routes=[
+            *kube.any.routes(),
             Route("/healthz", kube.healthz),
             Route("/api/v1/nodes", kube.collection),
             Route("/api/v1/nodes/{name}/proxy/healthz", kube.kubelet),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dayfly.domain.addon import AddonState
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -123,6 +124,9 @@ class Worker:
                 await store.checkpoints.gone(claim, checkpoint.name)
             else:
                 await store.checkpoints.made(claim, checkpoint.name, SAVED_BYTES)
+        for addon in (one for one in cluster.addons if one.is_due):
+            state = None if addon.state is AddonState.REMOVING else AddonState.READY
+            await store.status.set_addon(claim, addon.name, state, event=NewEvent("cluster.addon", "as requested"))
         if cluster.purpose is Purpose.TEMPLATE:
             await store.template_builds.saved(claim, SAVED_BYTES)
         elif cluster.purpose is Purpose.VERIFICATION:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from dayfly.domain.addon import LABEL_ADDON, Addon, AddonStatus
+from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import ClusterSpec, Readiness
@@ -26,7 +29,12 @@ def make_manifest(*, kubernetes: bool = False) -> ImageManifest:
 
 
 def make_spec(
-    *, workers: int = 0, kubernetes: bool = False, readiness: Readiness = "usable", image_id: str = IMAGE_ID
+    *,
+    workers: int = 0,
+    kubernetes: bool = False,
+    readiness: Readiness = "usable",
+    image_id: str = IMAGE_ID,
+    addons: Sequence[Addon] = (),
 ) -> ClusterSpec:
     return ClusterSpec(
         image="bare",
@@ -36,10 +44,31 @@ def make_spec(
         worker=SIZE,
         workers=workers,
         readiness=readiness,
+        addons=tuple(addons),
     )
 
 
-def make_cluster(spec: ClusterSpec | None = None, *, cluster_id: str = "0123456789ab") -> Cluster:
+def make_addon(name: str = "tea", *, needs: Sequence[str] = (), parts: Sequence[str] = ("account", "pot")) -> Addon:
+    """An add-on with an object for each of `parts`, called `NAME-PART`, and the path `/apis/NAME/ready`."""
+    objects = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{name}-{part}", "namespace": "kube-system", "labels": {LABEL_ADDON: name}},
+            "data": {"part": part},
+        }
+        for part in parts
+    ]
+    return Addon(name=name, needs=tuple(needs), objects=tuple(objects), ready_paths=(f"/apis/{name}/ready",))
+
+
+def make_cluster(
+    spec: ClusterSpec | None = None,
+    *,
+    cluster_id: str = "0123456789ab",
+    addons: tuple[AddonStatus, ...] = (),
+    boot_source: BootSource | None = None,
+) -> Cluster:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return Cluster(
         id=cluster_id,
@@ -49,4 +78,6 @@ def make_cluster(spec: ClusterSpec | None = None, *, cluster_id: str = "01234567
         phase=Phase.PROVISIONING,
         created_at=now,
         updated_at=now,
+        addons=addons,
+        boot_source=boot_source,
     )

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
-from dayfly.api import middleware, problems
+from dayfly.api import addons, middleware, problems
 from dayfly.api.clusters import (
     routes,
     routes_access,
@@ -59,6 +59,7 @@ _ROUTES: Final = (
     routes_events,
     templates,
     pools,
+    addons,
     routes_orphans,
     routes_status,
     routes_metrics,

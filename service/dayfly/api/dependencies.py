@@ -17,6 +17,7 @@ from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.held_responses import HeldResponses
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
+from dayfly.domain.addon import AddonDefinition
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.engine_resource import Orphan
@@ -67,6 +68,8 @@ class ApiServices:
     rules: CapacityRules
     checks: Mapping[str, ReadinessCheck]
     allowed_hosts: frozenset[str] | None
+    addons: Mapping[str, AddonDefinition] = field(default_factory=dict)
+    """What clusters can have beside their image, by name."""
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
     held: HeldResponses = field(default_factory=HeldResponses)

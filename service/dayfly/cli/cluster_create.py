@@ -64,6 +64,7 @@ def create(
         list[str] | None,
         typer.Option(metavar="NAME=[NODE:]PORT", help="Publish a node's TCP port on the host. May be repeated."),
     ] = None,
+    addon: options.Addons = None,
     wait: options.Wait = False,
     delete_on_interrupt: Annotated[
         bool, typer.Option("--delete-on-interrupt", help="Delete the cluster if the command is interrupted.")
@@ -102,6 +103,7 @@ def create(
             isolation=isolation,
             idle_seconds=None if idle is None else round(idle),
             ports=parse_ports(publish or []) or None,
+            addons=addon or None,
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         cluster = _create(client, create, key, delete=delete_on_interrupt)

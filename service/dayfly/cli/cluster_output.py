@@ -15,7 +15,7 @@ from dayfly.cli.formatting import (
     format_time,
     printable_line,
 )
-from dayfly.client import Cluster, ClusterSummary, Hold
+from dayfly.client import AddonError, Cluster, ClusterSummary, Hold
 from dayfly.schemas.clusters import is_paused
 
 _NEVER: Final = "never"
@@ -66,6 +66,12 @@ def ttl_sentence(cluster: Cluster) -> str:
     held = f"held until {_when(cluster.hold)}" if cluster.hold else "not held"
     failed = "failed and " if phase(cluster) == "failed" else ""
     return f"{cluster.name} {failed}{lifetime(cluster)}; {held}"
+
+
+def addons_sentence(cluster: Cluster) -> str:
+    """The add-ons of a cluster, with the states of those that do not work yet, or are being removed."""
+    told = (one.name if one.state == "ready" else f"{one.name} ({one.state})" for one in cluster.addons)
+    return f"{cluster.name} has {'the add-ons ' + ', '.join(told) if cluster.addons else 'no add-ons'}"
 
 
 def lifetime(cluster: Cluster) -> str:
@@ -133,6 +139,9 @@ def description(cluster: Cluster) -> str:
         parts.append(f"{'expired' if is_expired else f'error [{cluster.error.code}]'}: {message}")
         if cluster.error.evidence:
             parts[-1] += f"\nevidence    {', '.join(cluster.error.evidence)}"
+    if cluster.addons:
+        told = [(one.name, one.state, _why(one.error)) for one in cluster.addons]
+        parts.append(format_table(("ADD-ON", "STATE", "ERROR"), told))
     if cluster.endpoints:
         rows = [(leads_to, str(endpoint)) for leads_to, endpoint in cluster.endpoints.items()]
         parts.append(format_table(("PORT", "AT"), rows))
@@ -143,6 +152,10 @@ def description(cluster: Cluster) -> str:
         ]
         parts.append(format_table(("NODE", "STEP", "STATE", "TIME", "DETAIL"), steps))
     return "\n\n".join(parts)
+
+
+def _why(error: AddonError | None) -> str:
+    return "-" if error is None else f"[{error.code}] {printable_line(error.message)}"
 
 
 def _requested(cluster: Cluster) -> str | None:

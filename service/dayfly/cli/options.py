@@ -35,6 +35,9 @@ IdempotencyKey = Annotated[
 ]
 Image = Annotated[str, typer.Option(help="A recipe's name or an image's reference.")]
 Workers = Annotated[int, typer.Option(min=0, help="Nodes beside the control plane.")]
+Addons = Annotated[
+    list[str] | None, typer.Option("--addon", metavar="NAME", help="An add-on (dayfly addon list). May be repeated.")
+]
 Vcpus = Annotated[int | None, typer.Option(min=1, help="vCPUs of each node. Default: the image's.")]
 MemoryMib = Annotated[int | None, typer.Option(min=1, help="Memory of each node. Default: the image's.")]
 DiskGib = Annotated[int | None, typer.Option(min=1, help="Disk of each node. Default: the image's.")]

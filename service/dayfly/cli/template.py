@@ -33,6 +33,7 @@ def create(
     worker_disk_gib: options.WorkerDiskGib = None,
     readiness: Annotated[Readiness | None, typer.Option(help="Condition for `ready` of the forks.")] = None,
     owner: Annotated[str | None, typer.Option(help="Owner of the clusters that may be forks.")] = None,
+    addon: options.Addons = None,
     wait: options.Wait = False,
     timeout: options.Timeout = 3600.0,
     idempotency_key: options.IdempotencyKey = None,
@@ -51,6 +52,7 @@ def create(
             worker=worker,
             readiness=readiness,
             owner=owner,
+            addons=addon or None,
             idempotency_key=idempotency_key,
         )
         if wait:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dayfly.client.async_client import AsyncClient
 from dayfly.client.errors import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
 from dayfly.client.sync_client import Client
+from dayfly.schemas.addons import Addon, AddonError, ClusterAddon
 from dayfly.schemas.checkpoints import Checkpoint
 from dayfly.schemas.cluster_requests import HoldRequest, PortRequest, SizeRequest
 from dayfly.schemas.clusters import (
@@ -40,12 +41,15 @@ from dayfly.schemas.system import Orphan, Version
 from dayfly.schemas.templates import Parents, Template, TemplateError
 
 __all__ = [
+    "Addon",
+    "AddonError",
     "ApiError",
     "AsyncClient",
     "Checkpoint",
     "Client",
     "ClientError",
     "Cluster",
+    "ClusterAddon",
     "ClusterFailed",
     "ClusterSummary",
     "DryRun",

@@ -1,4 +1,4 @@
-"""The asynchronous client: templates, pools and the service itself. Not here: clusters (async_clusters.py)."""
+"""The asynchronous client: templates, pools, add-ons and the service itself. Not here: clusters (async_clusters.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, Unpack
 from dayfly.client.async_waits import AsyncWaits
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
+from dayfly.schemas.addons import Addon, AddonList
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -68,6 +69,10 @@ class AsyncClient(AsyncWaits):
     async def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
         return await self._read(Pool, "DELETE", path_of("pools", name), of=name)
+
+    async def addons(self) -> tuple[Addon, ...]:
+        """The add-ons that clusters can have, by name."""
+        return (await self._read(AddonList, "GET", "/v1/addons")).addons
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

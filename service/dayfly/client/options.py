@@ -24,6 +24,7 @@ class ShapeOptions(TypedDict, total=False):
     worker: SizeRequest
     readiness: str | None
     owner: str | None
+    addons: Sequence[str] | None
 
 
 class ClusterOptions(ShapeOptions, total=False):
@@ -47,12 +48,13 @@ class PoolOptions(ShapeOptions, total=False):
 
 
 class ClusterChanges(TypedDict, total=False):
-    """Fields to update. `labels` replaces all labels; None removes a value."""
+    """Fields to update. `labels` and `addons` replace all; None removes a value."""
 
     ttl_seconds: int | None
     labels: Mapping[str, str]
     hold: HoldRequest | None
     idle_seconds: int | None
+    addons: Sequence[str]
 
 
 class PoolChanges(TypedDict, total=False):

@@ -1,5 +1,5 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools and the service itself. Not here: clusters (sync_clusters.py)."""
+"""The synchronous client: templates, pools, add-ons and the service itself. Not here: clusters (sync_clusters.py)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, Unpack
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
+from dayfly.schemas.addons import Addon, AddonList
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -67,6 +68,10 @@ class Client(Waits):
     def delete_pool(self, name: str) -> Pool:
         """Delete the pool and its members that wait; clusters that were taken from it stay."""
         return self._read(Pool, "DELETE", path_of("pools", name), of=name)
+
+    def addons(self) -> tuple[Addon, ...]:
+        """The add-ons that clusters can have, by name."""
+        return (self._read(AddonList, "GET", "/v1/addons")).addons
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

@@ -95,7 +95,15 @@ def _difference(template: ClusterSpec, wanted: ClusterSpec) -> str:
         return f"is of a control plane and {template.workers} worker{plural}, not {wanted.workers}"
     if template.readiness != wanted.readiness:
         return f"has readiness {template.readiness}, not {wanted.readiness}"
+    if (has := _addons(template)) != (wants := _addons(wanted)):
+        return f"has {has}, not {wants}"
+    if template.addons != wanted.addons:
+        return "has add-ons of another release"
     return "has nodes of other sizes"
+
+
+def _addons(spec: ClusterSpec) -> str:
+    return f"the add-ons {', '.join(addon.name for addon in spec.addons)}" if spec.addons else "no add-ons"
 
 
 def without_caller_options(spec: ClusterSpec) -> ClusterSpec:
@@ -108,6 +116,8 @@ def without_caller_options(spec: ClusterSpec) -> ClusterSpec:
         "isolation": "shared",
         "idle_seconds": None,
         "ports": (),
+        "former_addons": (),
+        "addons_revision": 0,
     }
     return spec.model_copy(update=defaults)
 

@@ -85,6 +85,13 @@ class NotUsable(Failure, code="not_usable"):
     """All nodes are Ready, yet no pod ran."""
 
 
+class AddonFailed(Failure, code="addon_failed"):
+    """An add-on could not be installed or removed, or does not work."""
+
+    addon: str | None = None
+    """The name of the add-on, which the message has as well."""
+
+
 class SavedStateMissing(Failure, code="saved_state_missing"):
     """The snapshot of a VM is missing."""
 

@@ -14,8 +14,10 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, mode
 
 from dayfly.schemas.base import RequestModel
 from dayfly.vocabulary import (
+    ADDON_NAME,
     CLUSTER_NAME,
     IMAGE_REFERENCE,
+    MAX_ADDONS,
     MAX_PORTS,
     PORT_NAME,
     Isolation,
@@ -106,6 +108,20 @@ class HoldRequest(RequestModel):
         return self
 
 
+def check_addons(addons: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError where one is named twice."""
+    if len(set(addons)) < len(addons):
+        raise ValueError("an add-on is named twice")
+    return addons
+
+
+AddonNames = Annotated[
+    tuple[Annotated[str, Field(pattern=f"^(?:{ADDON_NAME.pattern})$")], ...],
+    Field(strict=False, max_length=MAX_ADDONS),
+    AfterValidator(check_addons),
+]
+
+
 class ShapeRequest(RequestModel):
     """Shape and owner of a cluster, template or pool. Templates serve clusters of the same shape and owner."""
 
@@ -136,6 +152,12 @@ class ShapeRequest(RequestModel):
         "owner; templates and pools serve their owner's clusters only. Any caller may name any owner; this is no "
         "security boundary.",
         examples=["team-storage"],
+    )
+    addons: AddonNames = Field(
+        default=(),
+        description="Add-ons of `GET /v1/addons`, by name. A cluster gets those that they need as well, and is ready "
+        "when all of them work.",
+        examples=[["metrics-server"]],
     )
 
 
@@ -240,9 +262,17 @@ class ChangeRequest(RequestModel):
         description="Hibernate it by itself after so many seconds without traffic through its published ports, counted "
         "from this request on. null: never.",
     )
+    addons: AddonNames = Field(
+        default=(),
+        description="All its add-ons from now on. The others are removed, with all their objects; those that failed "
+        "are tried again. The cluster stays ready meanwhile: its `addons` have the states. It must be ready, without a "
+        "pending request.",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("nothing to change: give at least one of ttl_seconds, labels, hold and idle_seconds")
+            raise ValueError(
+                "nothing to change: give at least one of ttl_seconds, labels, hold, idle_seconds and addons"
+            )
         return self

@@ -8,6 +8,7 @@ from typing import ClassVar, Final, Literal, Protocol
 from pydantic import Field
 
 from dayfly.addresses import host_and_port
+from dayfly.schemas.addons import ClusterAddon
 from dayfly.schemas.base import Code, Id, Open, ResponseModel
 from dayfly.vocabulary import (
     Desired,
@@ -136,7 +137,7 @@ class Step(ResponseModel):
 class ClusterSummary(Spec):
     """A cluster."""
 
-    absent_means: ClassVar = {**Spec.absent_means, "purpose": "cluster", "generation": 1, "paused": False}
+    absent_means: ClassVar = {**Spec.absent_means, "purpose": "cluster", "generation": 1, "paused": False, "addons": ()}
 
     id: Id
     name: Id
@@ -197,6 +198,7 @@ class ClusterSummary(Spec):
         description="What is published, and where: `api`, `registry`, `ssh/node01`, `ports/NAME`, …",
         examples=[{"api": {"host": "127.0.0.1", "port": 40123}}],
     )
+    addons: tuple[ClusterAddon, ...] = Field(description="Its add-ons, each after those that it needs.")
     error: ErrorReport | None
 
 
@@ -223,8 +225,11 @@ class ClusterList(ResponseModel):
 class DryRun(Spec):
     """The cluster that a request would create."""
 
+    absent_means: ClassVar = {**Spec.absent_means, "addons": ()}
+
     name: str | None
     owner: str
+    addons: tuple[Id, ...] = Field(description="Those of the request, and those that they need.")
     hold: Hold | None
 
 
@@ -271,12 +276,15 @@ class EventList(ResponseModel):
 class Shape(ResponseModel):
     """What clusters must have in common to be forks of one template, or members of one pool."""
 
+    absent_means: ClassVar = {"addons": ()}
+
     image: str = Field(description="The full reference.")
     image_id: str = Field(description="The engine's content id.")
     kubernetes_version: str | None
     control_plane: NodeSize
     workers: Workers
     readiness: Open[Readiness]
+    addons: tuple[Id, ...]
 
 
 class Awaited(Protocol):

@@ -1,4 +1,4 @@
-"""The step `ready`: every node is Ready, its kubelet answers, pods can be created, and what the image adds is ready.
+"""The step `ready`: nodes are Ready, kubelets answer, pods can be created, what the image adds and add-ons are ready.
 
 It also writes the ConfigMap that names the cluster's registry: the API server of a fork has no earlier moment for it.
 
@@ -51,7 +51,7 @@ class Ready(Step):
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 group.create_task(kube.wait_kubelets(access, booted, timeout=timeout))
                 group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=timeout))
-                group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=timeout))
+                group.create_task(kube.wait_paths(access, _paths(context), timeout=timeout))
                 if hosting is not None:
                     group.create_task(kube.check_config_map(access, hosting, timeout=timeout))
             return await _problem(context, access, booted) is None
@@ -97,10 +97,16 @@ class Ready(Step):
         hosting = await registry_hosting(context)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=limits.pod))
-            group.create_task(kube.wait_paths(access, kubernetes.ready_paths, timeout=limits.pod))
+            group.create_task(kube.wait_paths(access, _paths(context), timeout=limits.pod))
             if hosting is not None:
                 group.create_task(kube.put_config_map(access, hosting, timeout=limits.pod))
         context.progress("pods can be created")
+
+
+def _paths(context: StepContext) -> tuple[str, ...]:
+    """What the image and the add-ons show of their readiness."""
+    of_addons = (path for addon in context.cluster.expected_addons for path in addon.ready_paths)
+    return (*kubernetes_node(context).ready_paths, *of_addons)
 
 
 async def _answer(context: StepContext) -> bool:

@@ -15,11 +15,11 @@ from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.errors import BadName, Conflict, NotFound
 from dayfly.store.clusters.leases import guarded
-from dayfly.store.clusters.lifecycle_requests import make_due, require_ready
+from dayfly.store.clusters.lifecycle_requests import make_due
 from dayfly.store.commands import Claim, IdempotencyKey
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.mapping import checkpoint_from
-from dayfly.store.db.shared_queries import lock_named, require_active
+from dayfly.store.db.shared_queries import lock_named, require_active, require_ready
 from dayfly.store.db.tables import checkpoints
 from dayfly.store.idempotency_keys import use_on_cluster
 from dayfly.store.notify.commit_notifier import QUEUE

@@ -8,6 +8,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Final, Literal
 
+from dayfly.domain.addon import Addon
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -43,12 +44,13 @@ class NewCluster:
 
 @dataclass(frozen=True)
 class Change:
-    """A requested update of a cluster. `labels` replace all labels; None removes the hold, TTL or idle time."""
+    """A requested update of a cluster. `labels` and `addons` replace all; None removes the hold, TTL or idle time."""
 
     ttl_seconds: int | Unset | None = UNSET
     labels: dict[str, str] | Unset = UNSET
     hold: Hold | Unset | None = UNSET
     idle_seconds: int | Unset | None = UNSET
+    addons: tuple[Addon, ...] | Unset = UNSET
 
 
 @dataclass(frozen=True)

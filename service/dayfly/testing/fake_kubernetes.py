@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod
+from dayfly.domain.addon import identity
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
 from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.testing.fake_faults import Faults
 
@@ -28,6 +29,12 @@ class FakeKube(Faults):
         """CA of a cluster → its nodes by name."""
         self.config_maps: dict[str, ConfigMap] = {}
         """Address of an API server → the ConfigMap that was last put."""
+        self.objects: dict[str, dict[tuple[str, ...], Manifest]] = {}
+        """Address of an API server → what was applied and not deleted, by identity()."""
+        self.refused_objects: dict[str, str] = {}
+        """Name of an object → the answer to whoever applies or deletes it."""
+        self.failing_paths: dict[str, str] = {}
+        """Path → its answer, which is no success."""
         self.existing_pods: list[KubePod] = []
         self.reported: dict[str, str] = {}
         """Further texts of each report."""
@@ -124,8 +131,43 @@ class FakeKube(Faults):
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:  # noqa: ARG002
         await self._enter("wait_paths")
-        if paths and not self.reachable:
-            raise NotUsable(f"{', '.join(paths)} not ready within {timeout:g} s")
+        late = {path: self.failing_paths.get(path, "no answer") for path in paths if self._fails(path)}
+        if late:
+            raise NotUsable(f"{', '.join(late)} not ready within {timeout:g} s", evidence=late)
+
+    def _fails(self, path: str) -> bool:
+        return not self.reachable or path in self.failing_paths
+
+    async def labels(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
+    ) -> tuple[Mapping[str, str] | None, ...]:
+        await self._look_at_objects("labels", timeout)
+        here = self.objects.get(str(access.endpoint), {})
+        found = (here.get(identity(item)) for item in objects)
+        return tuple(None if one is None else one["metadata"].get("labels", {}) for one in found)
+
+    async def apply(self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float) -> None:
+        here = self.objects.setdefault(str(access.endpoint), {})
+        for item in objects:
+            await self._look_at_objects("apply", timeout, item)
+            here[identity(item)] = item
+
+    async def delete(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+    ) -> None:
+        here = self.objects.get(str(access.endpoint), {})
+        for item in objects:
+            await self._look_at_objects("delete", timeout, item)
+            found = here.get(identity(item))
+            if found is not None and found["metadata"].get("labels", {}).get(label[0]) == label[1]:
+                del here[identity(item)]
+
+    async def _look_at_objects(self, method: str, timeout: float, item: Manifest | None = None) -> None:
+        await self._enter(method)
+        if not self.reachable:
+            raise NotUsable(f"no answer within {timeout:g} s")
+        if item is not None and (answer := self.refused_objects.get(item["metadata"]["name"])) is not None:
+            raise NotUsable(f"{item['metadata']['name']} was refused: {answer}", evidence={"answer": answer})
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         await self._enter("check_config_map")

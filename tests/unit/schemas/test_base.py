@@ -110,5 +110,6 @@ def test_what_0_2_0_did_not_send_of_a_cluster() -> None:
         "purpose": "cluster",
         "generation": 1,
         "paused": False,
+        "addons": (),
     }
     assert DryRun.absent_means == {"isolation": "shared", "ports": ()}

@@ -41,6 +41,10 @@ def show_spec(spec: ClusterSpec) -> Spec:
     )
 
 
+def addon_names(spec: ClusterSpec) -> tuple[str, ...]:
+    return tuple(addon.name for addon in spec.addons)
+
+
 def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> ClusterSummary:
     end = expiry(cluster)
     return ClusterSummary.of(
@@ -137,4 +141,5 @@ def show_fault(fault: domain.Fault | None, evidence: Collection[str]) -> ErrorRe
 
 
 def shape_fields(spec: ClusterSpec) -> dict[str, object]:
-    return {name: value for name, value in show_spec(spec) if name in Shape.model_fields}
+    shared = {name: value for name, value in show_spec(spec) if name in Shape.model_fields}
+    return shared | {"addons": addon_names(spec)}

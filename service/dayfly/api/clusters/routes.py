@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from dayfly.api.clusters.cluster_response import show, show_after
-from dayfly.api.clusters.presenter import show_spec, show_summary
+from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
@@ -80,7 +80,8 @@ async def create_cluster(
     spec = await services.lookups.bounded(resolve_spec(wanted, services))
     if dry_run:
         await _check_name_is_free(wanted.name, services)
-        shown = DryRun.of(show_spec(spec), name=wanted.name, owner=wanted.owner, hold=hold)
+        own = {"name": wanted.name, "owner": wanted.owner, "hold": hold, "addons": addon_names(spec)}
+        shown = DryRun.of(show_spec(spec), **own)
         return Response(shown.model_dump_json(), media_type="application/json")
     factor = await services.lookups.bounded(_memory_factor(spec, wanted.owner, services))
     new = NewCluster(name=wanted.name, spec=spec, owner=wanted.owner, hold=hold, memory_factor=factor)

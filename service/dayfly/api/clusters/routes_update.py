@@ -1,13 +1,15 @@
-"""Updates of a cluster by callers: time to live, labels, hold, idleness; and heartbeats."""
+"""Updates of a cluster by callers: time to live, labels, hold, idleness, add-ons; and heartbeats."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from fastapi import APIRouter
 
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
+from dayfly.api.clusters.spec_resolver import resolve_addons
 from dayfly.api.clusters.ttl import change_of
 from dayfly.api.dependencies import Services
 from dayfly.api.parameters import IdOrName
@@ -19,13 +21,16 @@ router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 @router.patch("", operation_id="changeCluster")
 async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdOrName) -> Cluster:
-    """Update a cluster's time to live, labels, hold or idle time. Omitted fields keep their values.
+    """Update a cluster's time to live, labels, hold, idle time or add-ons. Omitted fields keep their values.
 
     409 if the cluster is being deleted. 409 if its `purpose` is not `cluster`, here and for every other request but
     DELETE: the cluster belongs to a template or a pool. A time to live that has passed already is rejected: DELETE the
     cluster instead. Other fields, such as `isolation`, cannot be changed.
     """
     change, allow = change_of(wanted, services)
+    if "addons" in wanted.model_fields_set:
+        spec = (await services.store.clusters.get(cluster)).spec
+        change = replace(change, addons=resolve_addons(wanted.addons, spec.manifest, spec.readiness, services))
     return await show(await services.store.updates.change(cluster, change, allow), services)
 
 

@@ -5,12 +5,13 @@ Not here: whether the host can run it (capacity_check.py), and how long it may l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from dayfly.api.clusters.capacity_check import check_room
 from dayfly.api.clusters.ttl import allowed_ttl
 from dayfly.api.dependencies import ApiServices
+from dayfly.domain.addon import Addon, select_addons
 from dayfly.domain.cluster import naming
 from dayfly.domain.cluster.network import MAX_NODES
 from dayfly.domain.cluster.spec import ClusterSpec, PublishedPort, Readiness
@@ -58,6 +59,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
     worker = _size(request.workers, manifest.worker)
     for role, size in (("control_plane", control_plane), ("workers", worker)):
         _check_against_image(role, size, manifest.minimum)
+    readiness = _readiness(request.readiness, manifest)
     spec = ClusterSpec(
         image=reference,
         image_id=image_id,
@@ -66,10 +68,29 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
         # Without workers their size has no effect: equal clusters must have equal shapes.
         worker=worker if request.workers.count else manifest.worker,
         workers=request.workers.count,
-        readiness=_readiness(request.readiness, manifest),
+        readiness=readiness,
+        addons=resolve_addons(request.addons, manifest, readiness, services),
     )
     check_room(spec, await services.host_capacity(), services.rules)
     return spec
+
+
+def resolve_addons(
+    names: Iterable[str], manifest: ImageManifest, readiness: Readiness, services: ApiServices
+) -> tuple[Addon, ...]:
+    """The add-ons of these names, and those that they need. Raises InvalidRequest where the cluster cannot have one."""
+    chosen = select_addons(names, services.addons)
+    if chosen and manifest.kubernetes is None:
+        raise InvalidRequest("addons: an image without Kubernetes has none")
+    if chosen and readiness == "booted":
+        raise InvalidRequest(
+            "addons: a cluster that is ready when it is booted has none: nobody waits for its Kubernetes"
+        )
+    for addon in chosen:
+        if manifest.recipe not in addon.recipes:
+            recipes = ", ".join(addon.recipes)
+            raise InvalidRequest(f"addons: {addon.name} runs on images of {recipes}, not on those of {manifest.recipe}")
+    return tuple(addon.of_cluster() for addon in chosen)
 
 
 def _ports(wanted: Sequence[PortRequest], shape: ClusterSpec) -> tuple[PublishedPort, ...]:

@@ -15,7 +15,7 @@ from dayfly.controllers.cluster.outcome import Done, Outcome, RequeueAfter
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Fault, NewEvent
-from dayfly.errors import DayflyError, Failure, InfrastructureError
+from dayfly.errors import AddonFailed, DayflyError, Failure, InfrastructureError
 from dayfly.steps.observe.diagnostics import collect
 from dayfly.steps.teardown import remove_everything
 from dayfly.store import Claim
@@ -50,7 +50,8 @@ class Finalizer:
             removed, outcome = False, RequeueAfter(0.0)  # the removal follows later
         fault = Fault(error.code, error.message, step, node)
         # One write: after a crash between two, the next pass would provision the cluster again.
-        await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=removed)
+        addon = error.addon if isinstance(error, AddonFailed) else None
+        await self._store.status.set_phase(claim, Phase.FAILED, fault=fault, free=removed, addon=addon)
         metrics.cluster_failures.labels(fault.code).inc()
         _log.warning("cluster failed", cluster=cluster.id, code=fault.code, step=step, node=node)
         return outcome

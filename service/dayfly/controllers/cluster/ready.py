@@ -1,4 +1,4 @@
-"""What a ready or hibernated cluster needs next: repair, snapshot, reset, hibernation, or nothing.
+"""What a ready or hibernated cluster needs next: repair, snapshot, reset, hibernation, add-ons, or nothing.
 
 Not here: how snapshots are taken (snapshots.py), and how damage is repaired (recovery.py).
 """
@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from dayfly.controllers.cluster.addons import AddonController, has_due_addons
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.finalize import Finalizer
@@ -35,7 +36,9 @@ _PAUSED_STATES: Final = frozenset({PAUSED, "postmigrate"})
 def has_more_to_do(cluster: Cluster) -> bool:
     """Whether a cluster that has just become ready needs another pass at once."""
     requests = cluster.desired is not Desired.PRESENT or cluster.reset_to is not None or cluster.paused
-    return requests or cluster.purpose is not Purpose.CLUSTER or cluster.spec.idle_seconds is not None
+    if cluster.purpose is not Purpose.CLUSTER:
+        return True
+    return requests or cluster.spec.idle_seconds is not None or has_due_addons(cluster)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class ReadyController:
     recovery: Recovery
     boot_sources: BootSources
     snapshots: Snapshots
+    addons: AddonController
     retry_policy: RetryPolicy
 
     async def tend(self, claim: Claim) -> Outcome | Provision:
@@ -129,6 +133,8 @@ class ReadyController:
             return await self._hibernate(claim)
         if must_hibernate(cluster, claim.at):
             return await self._request_hibernation(claim)
+        if has_due_addons(cluster) and not cluster.paused:
+            return await self.addons.converge(claim)
         return await self._check_idle(claim)
 
     async def _pause(self, claim: Claim) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dayfly.addresses import host_and_port
+from dayfly.domain.addon import Addon, AddonState, AddonStatus
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.spec import ClusterSpec, VmsUnderHold
@@ -110,6 +111,20 @@ class Cluster:
     not_forked: str | None = None
     """Why the machines booted from the image although they could have been forks of a template's: at creation, or at a
     fork's last reset."""
+    addons: tuple[AddonStatus, ...] = ()
+    """Those of the specification, then those that are being removed."""
+
+    @property
+    def expected_addons(self) -> tuple[Addon, ...]:
+        """The add-ons that must work before the cluster is ready.
+
+        Not those that failed after a request: only another request tries them again. Of machines with their own disks,
+        those that worked before: the others are installed once the cluster is ready.
+        """
+        states = {one.name: one.state for one in self.addons}
+        if self.boot_source is None or self.boot_source.keeps_disks:
+            return tuple(one for one in self.spec.addons if states.get(one.name) is AddonState.READY)
+        return tuple(one for one in self.spec.addons if states.get(one.name) is not AddonState.FAILED)
 
     @property
     def keeps_disks(self) -> bool:
@@ -141,7 +156,7 @@ class NewEvent:
 
     Types: `phase`; `step.started`, `.progress`, `.waiting`, `.retry`, `.done`, `.failed`; `cluster.admitted`,
     `.recovering`, `.recovered`, `.expiring`, `.expired`, `.held`, `.changed`, `.forked`, `.fallback`, `.reset`,
-    `.checkpoint`, `.hibernated`, `.resumed`, `.claimed`, `.idle`.
+    `.checkpoint`, `.hibernated`, `.resumed`, `.claimed`, `.idle`, `.addon`.
     """
 
     type: str

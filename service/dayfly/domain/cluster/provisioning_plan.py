@@ -36,6 +36,8 @@ def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generatio
     Kubernetes, `boot` and `personalize` end with an answer over SSH themselves.
     """
     steps = _made(spec, origin, generation)
+    if _changes_addons(spec, origin):
+        steps = (*steps, PlannedStep("addons", None, frozenset(step.key for step in steps)))
     if not wants_kubernetes(spec) and (origin is None or origin.kind in {"image", "template"}):
         return steps
     return (*steps, PlannedStep("ready", None, frozenset(step.key for step in steps)))
@@ -86,6 +88,16 @@ def _loaded(spec: ClusterSpec, ground: PlannedStep, origin: BootSource) -> tuple
         # After the control plane, which gets the processors first so that its API answers sooner.
         others = [PlannedStep("personalize", one.node, frozenset({first.key})) for one in others]
     return (restore, first, *others)
+
+
+def _changes_addons(spec: ClusterSpec, origin: BootSource | None) -> bool:
+    """Whether add-ons must be installed or removed. Machines with their own disks are left as their callers made them.
+
+    The machines of a template or a checkpoint have the add-ons already, unless a caller changed these since.
+    """
+    if not wants_kubernetes(spec) or origin is None or origin.keeps_disks:
+        return False
+    return bool(spec.addons) if origin.kind == "image" else spec.addons_revision > 0
 
 
 def wants_kubernetes(spec: ClusterSpec) -> bool:

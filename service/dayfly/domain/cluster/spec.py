@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dayfly.domain.addon import Addon, former_addons
 from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
@@ -65,13 +67,29 @@ class ClusterSpec(BaseModel):
     """The cluster hibernates after so long without traffic from outside."""
     ports: tuple[PublishedPort, ...] = ()
     """Beside those that every cluster publishes; fixed when the network's container is created."""
+    addons: tuple[Addon, ...] = ()
+    """Each after those that it needs."""
+    former_addons: tuple[Addon, ...] = ()
+    """What was removed by requests: a reset may bring its objects back. References only."""
+    addons_revision: int = 0
+    """Counts requests that changed add-ons. 0: a snapshot has the add-ons of the cluster."""
 
     @property  # not cached: model_copy() would copy the old value
     def shape(self) -> str:
-        """SHA-256 of the properties that all forks of a template share: image, sizes, nodes, readiness."""
+        """SHA-256 of the properties that all forks of a template share: image, sizes, nodes, readiness, add-ons."""
         common = {"image_id", "control_plane", "worker", "workers", "readiness"}
+        if self.addons:  # else the shape is that of a release without add-ons
+            common.add("addons")
         canonical = json.dumps(self.model_dump(mode="json", include=common), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_addons(self, wanted: Sequence[Addon]) -> ClusterSpec:
+        """With exactly these add-ons. Those that it has keep their present content."""
+        present = {addon.name: addon for addon in self.addons}
+        new = tuple(present.get(addon.name, addon) for addon in wanted)
+        former = former_addons(self.former_addons, self.addons, new)
+        changes = {"addons": new, "former_addons": former, "addons_revision": self.addons_revision + 1}
+        return self.model_copy(update=changes)
 
     @property
     def node_count(self) -> int:

@@ -26,6 +26,8 @@ class TimeLimits:
     join: float = 120
     nodes_ready: float = 180
     pod: float = 120
+    addons: float = 600
+    """To install or remove the add-ons of a cluster, all together."""
     api_request: float = 15
     save: float = 300
     """To write the machines' memory, and perhaps their disks, to stable storage."""
@@ -45,6 +47,7 @@ EMULATED: Final = TimeLimits(
     join=600,
     nodes_ready=600,
     pod=480,
+    addons=1800,
     api_request=60,
     load=180,
     wait_idle=180,

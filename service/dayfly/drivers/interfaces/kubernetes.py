@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from dayfly.domain.cluster.model import Endpoint
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as its YAML describes it, with apiVersion, kind and metadata.name."""
 
 _CLOCK_SKEW_SECONDS: Final = 5.0
 """The most that the clocks of two nodes of a cluster may differ."""
@@ -139,6 +142,28 @@ class KubeApi(Protocol):
 
     async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         """Create or update the ConfigMap, in one request; wait until the API server accepts it. Raises NotUsable."""
+        ...
+
+    async def labels(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
+    ) -> tuple[Mapping[str, str] | None, ...]:
+        """The labels of each of `objects` as it is now; None: it does not exist. Raises NotUsable."""
+        ...
+
+    async def apply(self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float) -> None:
+        """Create or update `objects` in their order, by server-side apply. Answers that may pass are waited for.
+
+        Raises NotUsable with the API server's answer.
+        """
+        ...
+
+    async def delete(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+    ) -> None:
+        """Delete those of `objects` that have `label`, in their order, each with its dependents until it is gone.
+
+        Raises NotUsable.
+        """
         ...
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:

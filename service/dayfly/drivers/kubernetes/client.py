@@ -1,4 +1,7 @@
-"""KubeApi over HTTP, for Kubernetes 1.20 and newer. Not here: how a pod is run (pod_run.py)."""
+"""KubeApi over HTTP, for Kubernetes 1.20 and newer.
+
+Not here: how a pod is run (pod_run.py), and objects of any kind (manifests.py).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import httpx
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.drivers.bounds import MalformedAnswer
-from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
 from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import KubeHttp, watched
+from dayfly.drivers.kubernetes.manifests import Manifests
 from dayfly.drivers.kubernetes.pod_run import PODS, PodRun
 from dayfly.drivers.kubernetes.report import report
 from dayfly.errors import NodeNotReady, NotUsable
@@ -193,6 +197,19 @@ class KubeClient:
                     await self._clock.sleep(_RETRY_SECONDS)
         except TimeoutError as error:
             raise NotUsable(f"the ConfigMap {wanted.name} was not accepted within {timeout:g} s: {problem}") from error
+
+    async def labels(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
+    ) -> tuple[Mapping[str, str] | None, ...]:
+        return await Manifests(access, self._clock).labels(objects, timeout)
+
+    async def apply(self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float) -> None:
+        await Manifests(access, self._clock).apply(objects, timeout)
+
+    async def delete(
+        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+    ) -> None:
+        await Manifests(access, self._clock).delete(objects, label, timeout)
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, literal, not_, select
 
+from dayfly.domain.addon import pending
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
@@ -17,7 +18,7 @@ from dayfly.domain.template import without_caller_options
 from dayfly.store.clusters import schedule
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
-from dayfly.store.db.mapping import hold_columns, needs_columns
+from dayfly.store.db.mapping import addon_columns, hold_columns, needs_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -37,6 +38,7 @@ def new_cluster(
         owner=owner,
         heartbeat_at=None if spec.heartbeat_interval_seconds is None else now,
         hold=hold,
+        addons=pending(spec.addons),
     )
     return with_end(cluster)
 
@@ -118,6 +120,7 @@ def _columns(cluster: Cluster, needs: Resources) -> dict[str, Any]:
         "heartbeat_at": cluster.heartbeat_at,
         "expires_at": cluster.expires_at,
         "due_at": schedule.look(cluster, cluster.created_at),
+        **addon_columns(cluster.addons),
         **hold_columns(cluster.hold),
         **needs_columns(needs),
     }

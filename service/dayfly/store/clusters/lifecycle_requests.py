@@ -16,14 +16,14 @@ from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.expiry import must_hibernate
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent
-from dayfly.errors import Conflict, NotFound, NotReady
+from dayfly.errors import Conflict, NotFound
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.updates import describe_hold
 from dayfly.store.commands import IdempotencyKey
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, hold_columns
-from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
+from dayfly.store.db.shared_queries import append_events, lock_named, require_active, require_ready, write_cluster
 from dayfly.store.idempotency_keys import use_on_cluster
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 
@@ -92,18 +92,6 @@ class LifecycleRequests(StorePart):
             if row.phase == Phase.PENDING and row.admitted_at is None:
                 transaction.wake(QUEUE)
             return await _request(transaction, row, {"desired": Desired.ABSENT})
-
-
-def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:
-    """The cluster of `row`. Raises NotReady, and Conflict for a pending request other than a reset to `besides`."""
-    cluster = require_active(row)
-    if cluster.phase is not Phase.READY:
-        raise NotReady(f"cluster {cluster.name} is {cluster.phase}, not ready")
-    if cluster.desired is not Desired.PRESENT:
-        raise Conflict(f"cluster {cluster.name} is being hibernated: wait, then resume the cluster")
-    if cluster.reset_to not in {None, besides}:
-        raise Conflict(f"cluster {cluster.name} is being reset: wait until the cluster is ready")
-    return cluster
 
 
 async def _find_checkpoint(transaction: Transaction, cluster: Cluster, name: str) -> None:

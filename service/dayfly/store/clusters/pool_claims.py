@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, exists, select
 
+from dayfly.domain.addon import pending
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -16,7 +17,7 @@ from dayfly.store.clusters.create import replace_labels, with_end
 from dayfly.store.commands import NewCluster
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
-from dayfly.store.db.mapping import cluster_from, hold_columns
+from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
 from dayfly.store.db.shared_queries import append_events, write_cluster
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
@@ -89,6 +90,7 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
         "heartbeat_at": taken.heartbeat_at,
         "expires_at": taken.expires_at,
         "warned_at": None,
+        **addon_columns(pending(new.spec.addons)),
         **hold_columns(taken.hold),
     }
     claimed = cluster_from(await write_cluster(transaction, taken.id, values))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import delete, update
 
+from dayfly.domain.addon import begun_again
 from dayfly.domain.cluster.boot_source import TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, NewEvent
@@ -21,7 +22,7 @@ from dayfly.store.clusters.status_updates import put_secrets
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, needs_columns, plain
+from dayfly.store.db.mapping import addon_columns, cluster_from, needs_columns, plain
 from dayfly.store.db.shared_queries import append_events, write_cluster
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
@@ -65,6 +66,8 @@ class ProvisioningStatus(StorePart):
                 "paused": False,
                 "updated_at": transaction.now,
             }
+            if origin is not None and not origin.keeps_disks:
+                values |= addon_columns(begun_again(old.addons))
             if origin != TEMPLATE:
                 # VMs share memory only if they map it from a template, not after a boot or a restore.
                 values |= needs_columns(demand(old.spec))

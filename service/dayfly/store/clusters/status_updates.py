@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Executable, and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from dayfly.domain.addon import AddonError, AddonState, AddonStatus, as_failed, as_ready
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
@@ -20,7 +22,14 @@ from dayfly.store.clusters.template_builds import fail_template_build
 from dayfly.store.commands import Claim
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, fault_columns, needs_columns, step_columns, storable_tail
+from dayfly.store.db.mapping import (
+    addon_columns,
+    cluster_from,
+    fault_columns,
+    needs_columns,
+    step_columns,
+    storable_tail,
+)
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
@@ -54,11 +63,13 @@ class StatusUpdates(StorePart):
         fault: Fault | None = None,
         free: bool = False,
         event: NewEvent | None = None,
+        addon: str | None = None,
     ) -> Cluster:
         """Change the phase, with a `phase` event. Raises Internal for a move that the transition table does not have.
 
         `event`: recorded before the `phase` event. `free`: as free(), in the same transaction. `fault` is kept until
-        the cluster is ready; its evidence is saved as by `save_evidence`. Effects of a phase:
+        the cluster is ready; its evidence is saved as by `save_evidence`. `addon`: the name of the add-on at fault.
+        Effects of a phase:
 
         - ready or failed for the first time: the TTL begins
         - ready → provisioning (from its own disks): all its memory is reserved
@@ -81,8 +92,12 @@ class StatusUpdates(StorePart):
                 seconds = (now - await _began(transaction, old)).total_seconds()
                 new = replace(new, ready_at=old.ready_at or now)
                 values |= {"fault": None, "origin": None, **_beginning(new)}
+                if old.boot_source is not None and not old.boot_source.keeps_disks:
+                    values |= addon_columns(as_ready(old.addons))
             if phase in {Phase.FAILED, Phase.DELETED} and row.purpose in {Purpose.TEMPLATE, Purpose.VERIFICATION}:
                 await fail_template_build(transaction, row, fault)
+            if fault is not None and addon is not None:
+                values |= addon_columns(as_failed(old.addons, addon, AddonError(fault.code, fault.message)))
             if phase is Phase.FAILED:
                 new = replace(new, failed_at=old.failed_at or now)
                 values |= _beginning(new)
@@ -162,6 +177,24 @@ class StatusUpdates(StorePart):
         """Record the number of restarts in a row; the updated cluster."""
         async with guarded(self._database, claim) as (transaction, row):
             values = {"restarts": restarts, "restarted_at": transaction.now}
+            return cluster_from(await write_cluster(transaction, row.id, values))
+
+    async def set_addon(
+        self, claim: Claim, name: str, state: AddonState | None, *, error: AddonError | None = None, event: NewEvent
+    ) -> Cluster | None:
+        """Record what was observed of the add-on `name` of a ready cluster, with an event; None: it is removed.
+
+        None is returned, and nothing written, where a caller has changed the add-ons since the claim: then another pass
+        is due.
+        """
+        async with guarded(self._database, claim) as (transaction, row):
+            old = cluster_from(row)
+            if old.spec.addons_revision != claim.cluster.spec.addons_revision:
+                return None
+            seen = () if state is None else (AddonStatus(name, state, error),)
+            states = chain.from_iterable(seen if one.name == name else (one,) for one in old.addons)
+            values = {**addon_columns(states), "updated_at": transaction.now}
+            await append_events(transaction, row.id, event)
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     async def warned(self, claim: Claim, event: NewEvent) -> None:

@@ -1,4 +1,4 @@
-"""Updates that callers make to an existing cluster: time to live, labels, hold, heartbeats.
+"""Updates that callers make to an existing cluster: time to live, labels, hold, add-ons, heartbeats.
 
 Not here: what is allowed (api/ has the limits, and passes them in).
 """
@@ -12,15 +12,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from dayfly.domain.addon import after_request
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
 from dayfly.store.clusters.create import replace_labels, with_end
 from dayfly.store.commands import UNSET, Change
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, hold_columns
-from dayfly.store.db.shared_queries import append_events, lock_named, require_active, write_cluster
-from dayfly.store.notify.commit_notifier import WORK
+from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
+from dayfly.store.db.shared_queries import append_events, lock_named, require_active, require_ready, write_cluster
+from dayfly.store.notify.commit_notifier import WORK, request_topic
 
 
 class ClusterUpdates(StorePart):
@@ -30,11 +31,12 @@ class ClusterUpdates(StorePart):
         """Apply the update in one transaction, with a `cluster.changed` event; the updated cluster.
 
         `allow` gets the updated cluster and raises an error to reject the update.
-        Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's.
+        Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's. Raises NotReady
+        and Conflict for add-ons of a cluster that is not ready, or about to be another.
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
-            old = require_active(row)
+            old = require_active(row) if change.addons is UNSET else require_ready(row)
             new = _changed(old, change)
             allow(new)
             changes = _describe_changes(old, new)
@@ -50,6 +52,7 @@ class ClusterUpdates(StorePart):
                 # A new idle time counts from now.
                 **({"active_at": transaction.now} if old.spec.idle_seconds != new.spec.idle_seconds else {}),
                 "due_at": _due_after(row, old, new, transaction),
+                **addon_columns(new.addons),
                 **hold_columns(new.hold),
             }
             await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
@@ -80,7 +83,12 @@ class ClusterUpdates(StorePart):
 def _changed(old: Cluster, change: Change) -> Cluster:
     given = {name: value for name, value in vars(change).items() if value is not UNSET}
     hold = given.pop("hold", old.hold)
+    given.pop("addons", None)
     new = replace(old, spec=old.spec.model_copy(update=given), hold=hold)
+    if change.addons is not UNSET:
+        states = after_request(old.addons, change.addons)
+        if states != old.addons:
+            new = replace(new, spec=new.spec.with_addons(change.addons), addons=states)
     if change.ttl_seconds is UNSET:
         return new
     new = with_end(new)
@@ -98,7 +106,12 @@ def _leased(row: Row[Any], now: datetime) -> bool:
 def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transaction) -> datetime | None:
     """The new `due_at`; wakes workers if it is sooner than before."""
     now = transaction.now
-    due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
+    if old.addons != new.addons:
+        due_at: datetime | None = schedule.due_at_once(row.due_at, now)
+        # The worker that installs what is not wanted any more stops (controllers/cluster/addons.py).
+        transaction.wake(WORK, request_topic(row.id))
+    else:
+        due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
     if due_at is not None and (row.due_at is None or due_at < row.due_at):
         transaction.wake(WORK)
     return due_at
@@ -111,6 +124,8 @@ def _describe_changes(old: Cluster, new: Cluster) -> str:
         parts.append(f"time to live: {_seconds(old.spec.ttl_seconds)} → {_seconds(new.spec.ttl_seconds)}")
     if old.spec.idle_seconds != new.spec.idle_seconds:
         parts.append(f"hibernate when idle for: {_seconds(old.spec.idle_seconds)} → {_seconds(new.spec.idle_seconds)}")
+    if old.addons != new.addons:
+        parts.append(f"add-ons: {', '.join(addon.name for addon in new.spec.addons) or 'none'}")
     if old.spec.labels != new.spec.labels:
         parts.append(f"labels: {', '.join(f'{k}={v}' for k, v in sorted(new.spec.labels.items())) or 'none'}")
     if old.hold != new.hold:

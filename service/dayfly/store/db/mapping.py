@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
+from dayfly.domain.addon import AddonError, AddonState, AddonStatus
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -39,6 +41,7 @@ def cluster_from(row: Row[Any]) -> Cluster:
         "purpose": Purpose(row.purpose),
         "boot_source": BootSource.parse(row.origin) if row.origin else None,
         "reset_to": BootSource.parse(row.reset_to) if row.reset_to else None,
+        "addons": tuple(map(_addon_from, row.addons or ())),
     }
     return Cluster(**{name: columns[name] for name in _CLUSTER_FIELDS})
 
@@ -47,6 +50,22 @@ def hold_columns(hold: Hold | None) -> dict[str, object]:
     if hold is None:
         return {"hold_until": None, "hold_reason": None, "hold_vms": None}
     return {"hold_until": hold.until, "hold_reason": storable(hold.reason), "hold_vms": hold.vms}
+
+
+def _addon_from(kept: dict[str, Any]) -> AddonStatus:
+    error = kept["error"]
+    why = None if error is None else AddonError(present(CODES, error["code"]), error["message"])
+    return AddonStatus(kept["name"], AddonState(kept["state"]), why)
+
+
+def addon_columns(addons: Iterable[AddonStatus]) -> dict[str, object]:
+    """The states of a cluster's add-ons, as JSON."""
+    kept = [{"name": one.name, "state": one.state, "error": _error_columns(one.error)} for one in addons]
+    return {"addons": kept or None}
+
+
+def _error_columns(error: AddonError | None) -> dict[str, str] | None:
+    return None if error is None else {"code": stored(CODES, error.code), "message": plain(error.message)}
 
 
 def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:

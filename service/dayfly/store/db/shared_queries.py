@@ -25,9 +25,10 @@ from sqlalchemy import (
     update,
 )
 
+from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
-from dayfly.errors import Conflict, NotFound
+from dayfly.errors import Conflict, NotFound, NotReady
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import Transaction
@@ -96,6 +97,18 @@ def require_active(row: Row[Any]) -> Cluster:
     if row.desired == Desired.ABSENT:
         raise Conflict(f"cluster {row.name} is being deleted")
     return cluster_from(row)
+
+
+def require_ready(row: Row[Any], *, besides: BootSource | None = None) -> Cluster:
+    """The cluster of `row`. Raises NotReady, and Conflict for a pending request other than a reset to `besides`."""
+    cluster = require_active(row)
+    if cluster.phase is not Phase.READY:
+        raise NotReady(f"cluster {cluster.name} is {cluster.phase}, not ready")
+    if cluster.desired is not Desired.PRESENT:
+        raise Conflict(f"cluster {cluster.name} is being hibernated: wait, then resume the cluster")
+    if cluster.reset_to not in {None, besides}:
+        raise Conflict(f"cluster {cluster.name} is being reset: wait until the cluster is ready")
+    return cluster
 
 
 async def write_cluster(transaction: Transaction, cluster_id: str, values: Mapping[str, Any]) -> Row[Any]:

@@ -100,6 +100,8 @@ clusters = Table(
     # Number of claims (domain/cluster/fencing.py).
     Column("fence", BIG, nullable=False, server_default="0"),
     Column("not_forked", Text),
+    # States of add-ons (domain/addon.py). NULL: none.
+    Column("addons", PLAIN_JSON),
     partial("uq_clusters_living_name", "name", where=LIVING, unique=True),
     partial("ix_clusters_living_created_at_id", "created_at", "id", where=LIVING),
     partial("ix_clusters_due_at", "due_at", where=PLANNED),

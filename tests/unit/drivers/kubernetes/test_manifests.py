@@ -1,0 +1,173 @@
+"""Objects of any kind over HTTP: apply, look, delete, and what an API server answers instead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dayfly.drivers.interfaces import KubeAccess
+from dayfly.drivers.kubernetes.client import KubeClient
+from dayfly.errors import NotUsable
+from tests.support.clock import FakeClock
+from tests.support.kube_objects import KubeObjects
+from tests.support.kube_server import running_kube_server
+
+LABEL = ("dayfly.addon", "tea")
+
+
+def role(name: str = "reads") -> dict[str, Any]:
+    metadata = {"name": name, "labels": dict([LABEL])}
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata}
+
+
+def data(name: str = "pot", **labels: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "shop", "labels": labels or dict([LABEL])}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
+
+
+class Impatient(FakeClock):
+    """The limit of a call is reached at its pause of this number."""
+
+    def __init__(self, pauses: int) -> None:
+        super().__init__()
+        self._pauses = pauses
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) == self._pauses:
+            raise TimeoutError
+
+
+class Hasty(FakeClock):
+    """Twenty times as fast as real time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(20 * seconds)
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[tuple[KubeObjects, KubeAccess]]:
+    async with running_kube_server(tmp_path) as (server, access):
+        yield server.any, access
+
+
+@pytest.fixture
+def kube() -> KubeClient:
+    return KubeClient(clock=FakeClock())
+
+
+async def test_objects_are_applied_in_order_at_their_paths(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    await kube.apply(access, [role(), data()], timeout=120)
+    await kube.apply(access, [role(), data()], timeout=120)
+    assert server.asked == [("PATCH", "reads"), ("PATCH", "pot")] * 2
+    assert set(server.objects) == {
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/reads",
+        "/api/v1/namespaces/shop/configmaps/pot",
+    }
+    other = {"apiVersion": "example.org/v1", "kind": "Cup", "metadata": {"name": "gone"}}
+    found = await kube.labels(access, [role(), data("jug"), data(), other], timeout=120)
+    assert found == (dict([LABEL]), None, dict([LABEL]), None)
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+async def test_a_refusal_is_told_at_once(kube: KubeClient, served: tuple[KubeObjects, KubeAccess], status: int) -> None:
+    server, access = served
+    server.answers = [(status, "admission webhook\nsays no")]
+    with pytest.raises(NotUsable) as refused:
+        await kube.apply(access, [data(), role()], timeout=120)
+    assert refused.value.message == "ConfigMap shop/pot was refused: admission webhook says no"
+    assert refused.value.evidence == {"answer": "admission webhook says no"}
+    assert server.asked == [("PATCH", "pot")]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "not yet ready to handle request"),
+        (403, "unable to create new content in namespace shop because it is being terminated"),
+        (404, 'namespaces "shop" not found'),
+        (409, "conflict"),
+        (429, "slow down"),
+        (500, "failed calling webhook"),
+        (503, "starting"),
+    ],
+)
+async def test_an_answer_that_passes_is_waited_for(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess], status: int, words: str
+) -> None:
+    server, access = served
+    server.answers = [(status, words)] * 3
+    await kube.apply(access, [data()], timeout=120)
+    assert server.asked == [("PATCH", "pot")] * 4
+
+
+async def test_an_answer_that_does_not_pass_is_in_the_error(served: tuple[KubeObjects, KubeAccess]) -> None:
+    server, access = served
+    server.answers = [(503, "starting")] * 9
+    with pytest.raises(NotUsable, match=r"^ConfigMap shop/pot was not accepted within 120 s: starting$"):
+        await KubeClient(clock=Impatient(3)).apply(access, [data()], timeout=120)
+
+
+async def test_a_kind_that_was_defined_just_now_is_waited_for_but_not_for_long(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    server.late_kinds = 3
+    await kube.apply(access, [data()], timeout=120)
+    unknown = data() | {"kind": "Cup"}
+    with pytest.raises(NotUsable, match=r"^Cup shop/pot was refused: the API server has no kind Cup in v1$"):
+        await KubeClient(clock=Hasty()).apply(access, [unknown], timeout=600)
+
+
+async def test_an_object_that_is_going_is_created_anew(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    await kube.apply(access, [data()], timeout=120)
+    server.lingers = 5
+    with pytest.raises(NotUsable, match=r"was not deleted within 120 s: it is being deleted"):
+        await KubeClient(clock=Impatient(2)).delete(access, [data()], label=LABEL, timeout=120)
+    await kube.apply(access, [data()], timeout=120)
+    (left,) = server.objects.values()
+    assert "deletionTimestamp" not in left["metadata"]
+
+
+async def test_objects_are_deleted_with_their_dependents_until_they_are_gone(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    await kube.apply(access, [role(), data()], timeout=120)
+    server.lingers = 2
+    server.asked.clear()
+    await kube.delete(access, [data(), role(), data("jug")], label=LABEL, timeout=120)
+    assert server.objects == {}
+    deletes = [name for method, name in server.asked if method == "DELETE"]
+    assert deletes == ["pot", "reads"]
+    assert server.asked.index(("DELETE", "reads")) > max(
+        index for index, asked in enumerate(server.asked) if asked == ("GET", "pot")
+    )
+    assert server.deletions[0]["propagationPolicy"] == "Foreground"
+    assert server.deletions[0]["preconditions"] == {"uid": "uid-of-pot"}
+
+
+async def test_objects_of_others_are_not_deleted(kube: KubeClient, served: tuple[KubeObjects, KubeAccess]) -> None:
+    server, access = served
+    theirs = data(app="shop")
+    await kube.apply(access, [theirs], timeout=120)
+    await kube.delete(access, [data()], label=LABEL, timeout=120)
+    assert ("DELETE", "pot") not in server.asked
+    assert len(server.objects) == 1
+
+
+async def test_a_server_that_is_away_has_no_objects_to_show(kube: KubeClient, tmp_path: Path) -> None:
+    async with running_kube_server(tmp_path) as (_, access):
+        pass
+    with pytest.raises(NotUsable, match=r"ConfigMap shop/pot cannot be looked at within 120 s: "):
+        await KubeClient(clock=Impatient(2)).labels(access, [data()], timeout=120)
+    assert await KubeClient().labels(access, [], timeout=120) == ()
