@@ -4,7 +4,7 @@
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
-: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}"
+: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -42,6 +42,10 @@ main() {
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-volumes" "$root/dayfly-volumes"
     archive "$VOLUMES_IMAGE" "$root" /dayfly-volumes
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"
+    archive "$BALANCER_IMAGE" "$root" /dayfly-balancer
 
     root=$(new_root)
     add_shell "$root"

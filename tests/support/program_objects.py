@@ -14,7 +14,7 @@ from dayfly.images.recipe import load_recipe
 PROVISIONING: Final = assets.provisioning()
 ROLE: Final = PROVISIONING / "ansible/roles/kubernetes"
 PROGRAMS: Final = PROVISIONING / "kubernetes/programs"
-FOLDERS: Final = ("dns", "policies", "volumes")
+FOLDERS: Final = ("balancer", "dns", "policies", "volumes")
 COLLECTIONS: Final = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
