@@ -4,8 +4,7 @@
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
-: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}"
-: "${METRICS_IMAGE:?}"
+: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -47,6 +46,10 @@ main() {
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-metrics" "$root/dayfly-metrics"
     archive "$METRICS_IMAGE" "$root" /dayfly-metrics
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"
+    archive "$BALANCER_IMAGE" "$root" /dayfly-balancer
 
     root=$(new_root)
     add_shell "$root"

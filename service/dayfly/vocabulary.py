@@ -27,7 +27,7 @@ PORT_NAME: Final = CHECKPOINT_NAME
 ADDON_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 MAX_ADDONS: Final = 32
 MAX_PORTS: Final = 16
-"""A cluster publishes at most so many ports of its nodes beside those that every cluster publishes."""
+"""A cluster publishes at most so many ports of its nodes and Services beside those that every cluster publishes."""
 
 
 class Desired(StrEnum):

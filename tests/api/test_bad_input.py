@@ -126,6 +126,8 @@ async def test_an_invalid_request_is_rejected(
         ({"image": "bare", "ports": [{"name": "web\n", "port": 80}]}, "ports.0.name"),
         ({"image": "bare", "ports": [{"name": "web", "port": 80, "node": "first"}]}, "ports.0.node"),
         ({"image": "bare", "ports": [{"name": "web", "port": 80, "service": "default/web:80"}]}, "ports.0.service"),
+        ({"image": "k8s", "ports": [{"name": "web", "port": 80, "address": "web"}]}, "ports.0.address"),
+        ({"image": "k8s", "ports": [{"name": "a", "port": 80, "node": "node01", "address": "10.96.0.7"}]}, "ports.0"),
         ({"image": "bare", "hold": True}, "hold"),
         ({"image": "bare", "hold": {"reason": "x"}}, "hold"),
         ({"image": "bare", "hold": {"seconds": 5}}, "hold.reason"),

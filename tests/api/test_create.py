@@ -63,7 +63,7 @@ async def test_a_ttl_becomes_an_expiry_once_it_is_ready(http: httpx.AsyncClient,
 async def test_ports_of_nodes_are_published(http: httpx.AsyncClient, worker: Worker) -> None:
     ports = [{"name": "web", "port": 30080}, {"name": "db", "node": "node02", "port": 5432}]
     body = {"name": "demo", "image": "bare", "workers": {"count": 1}, "ports": ports}
-    resolved = [{"name": "web", "node": "node01", "port": 30080}, ports[1]]
+    resolved = [{"name": "web", "node": "node01", "address": None, "port": 30080}, {**ports[1], "address": None}]
     tried = (await http.post("/v1/clusters?dry_run=true", json=body)).json()
     made = (await http.post("/v1/clusters", json=body)).json()
     assert tried["ports"] == made["ports"] == resolved
@@ -77,6 +77,37 @@ async def test_a_port_of_a_node_that_does_not_exist_is_told(http: httpx.AsyncCli
     answer = await http.post("/v1/clusters", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json()["detail"] == "ports.0.node: the cluster has no node03: its nodes are node01 to node02"
+
+
+async def test_a_port_of_a_services_address_is_published(http: httpx.AsyncClient) -> None:
+    ports = [
+        {"name": "web", "address": "192.168.67.10", "port": 80},
+        {"name": "db", "address": "10.96.0.77", "port": 5432},
+    ]
+    body = {"name": "demo", "image": "k8s", "ports": ports}
+    resolved = [{**port, "node": None} for port in ports]
+    tried = (await http.post("/v1/clusters?dry_run=true", json=body)).json()
+    made = (await http.post("/v1/clusters", json=body)).json()
+    assert tried["ports"] == made["ports"] == resolved
+    listed = (await http.get("/v1/clusters/demo/ports")).json()["ports"]
+    assert [one["leads_to"] for one in listed][-2:] == ["ports/web", "ports/db"]
+
+
+@pytest.mark.parametrize(
+    ("image", "address", "detail"),
+    [
+        ("k8s", "192.168.66.101", "192.168.66.101 is no address of a Service: a Service of type LoadBalancer has one"),
+        ("k8s", "192.168.67.255", "192.168.67.255 is no address of a Service"),
+        ("bare", "192.168.67.10", "an image without Kubernetes has no Services: name a node instead"),
+    ],
+)
+async def test_an_address_that_is_no_services_is_told(
+    http: httpx.AsyncClient, image: str, address: str, detail: str
+) -> None:
+    body = {"image": image, "ports": [{"name": "a", "port": 80}, {"name": "web", "address": address, "port": 80}]}
+    answer = await http.post("/v1/clusters", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["detail"].startswith(f"ports.1.address: {detail}")
 
 
 async def test_ports_are_part_of_what_a_key_was_used_for(http: httpx.AsyncClient) -> None:

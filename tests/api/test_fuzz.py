@@ -45,7 +45,10 @@ _ALMOST = st.fixed_dictionaries(
         "ports": st.lists(
             st.fixed_dictionaries(
                 {"name": st.text(max_size=45), "port": st.integers() | _JSON},
-                optional={"node": st.sampled_from(["node01", "node99", ""]) | _JSON},
+                optional={
+                    "node": st.sampled_from(["node01", "node99", ""]) | _JSON,
+                    "address": st.sampled_from(["192.168.67.10", "10.96.0.7", "10.0.0.1", "999.1.1.1", ""]) | _JSON,
+                },
             )
         )
         | _JSON,

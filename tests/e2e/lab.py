@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from dayfly.client import Client, Cluster, PortRequest, Template
 from tests.support.guest import on_guest
 from tests.support.service import Service, docker
@@ -21,6 +23,9 @@ PATIENCE_SECONDS: Final = 1200
 MANIFESTS: Final = Path(__file__).parent
 NODES: Final = ("node01", "node02")
 NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
+BALANCED: Final = PortRequest(name="balanced", address="192.168.67.10", port=80)
+CLUSTER_IP: Final = PortRequest(name="cluster-ip", address="10.96.0.77", port=80)
+PORTS: Final = (NODE_PORT, BALANCED, CLUSTER_IP)
 """Published on the host."""
 PROCESSES: Final = ("api", "worker", "worker")
 """The processes of the service."""
@@ -129,8 +134,16 @@ class Lab:
             self.docker("image", "rm", name)
 
 
+def fetched(url: str) -> str | None:
+    """None while nothing answers: the node's rules follow the Service."""
+    try:
+        return httpx.get(url, trust_env=False, timeout=10).text.strip()
+    except httpx.TransportError:
+        return None
+
+
 @contextmanager
-def living(service: Service, name: str, *, ports: Sequence[PortRequest] = (NODE_PORT,)) -> Iterator[Lab]:
+def living(service: Service, name: str, *, ports: Sequence[PortRequest] = PORTS) -> Iterator[Lab]:
     """A ready cluster of two nodes, a fork where there is a template. At the end nothing of it is left.
 
     Without `ports` it is a member of a pool, where one waits.

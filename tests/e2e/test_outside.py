@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-import httpx
 import pytest
 import yaml
 
-from tests.e2e.lab import NODE_PORT, NODES, Lab
+from tests.e2e.lab import NODE_PORT, NODES, Lab, fetched
 from tests.support.guest import until
 
 pytestmark = pytest.mark.kubernetes
@@ -73,11 +72,3 @@ def test_a_node_port_is_reached_from_the_host(lab: Lab, web: dict[str, str]) -> 
         assert text in {f"served on {node}" for node in web}
     finally:
         lab.kubectl("delete", "service", "outside")
-
-
-def fetched(url: str) -> str | None:
-    """None while nothing answers: the node's rules follow the Service."""
-    try:
-        return httpx.get(url, trust_env=False, timeout=10).text.strip()
-    except httpx.TransportError:
-        return None

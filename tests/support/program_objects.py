@@ -15,7 +15,7 @@ PROVISIONING: Final = assets.provisioning()
 ROLE: Final = PROVISIONING / "ansible/roles/kubernetes"
 PROGRAMS: Final = PROVISIONING / "kubernetes/programs"
 ADDONS: Final = PROVISIONING / "addons"
-FOLDERS: Final = ("dns", "policies", "volumes")
+FOLDERS: Final = ("balancer", "dns", "policies", "volumes")
 ADDON_PROGRAMS: Final = {"metrics": "metrics-server"}
 """Programs whose objects are an add-on's: program → add-on."""
 COLLECTIONS: Final = {

@@ -62,7 +62,10 @@ def create(
     ] = None,
     publish: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=[NODE:]PORT", help="Publish a node's TCP port on the host. May be repeated."),
+        typer.Option(
+            metavar="NAME=[NODE:|ADDRESS:]PORT",
+            help="Publish a TCP port of a node, or of a Service's address, on the host. May be repeated.",
+        ),
     ] = None,
     addon: options.Addons = None,
     wait: options.Wait = False,

@@ -127,7 +127,7 @@ def description(cluster: Cluster) -> str:
         "template": cluster.template,
         "from image": cluster.not_forked_because or None,
         "isolation": cluster.isolation if cluster.isolation != "shared" else None,
-        "ports": ", ".join(f"{one.name}={one.node}:{one.port}" for one in cluster.ports) or None,
+        "ports": ", ".join(f"{one.name}={one.node or one.address}:{one.port}" for one in cluster.ports) or None,
         "generation": str(cluster.generation) if cluster.generation > 1 else None,
         "restarts": str(cluster.restarts) if cluster.restarts else None,
         "labels": ", ".join(f"{key}={value}" for key, value in cluster.labels.items()) or "none",

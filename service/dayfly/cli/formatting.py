@@ -41,18 +41,19 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def parse_ports(given: Iterable[str]) -> tuple[PortRequest, ...]:
-    """`web=30080`, `web=node02:30080`. Raises BadParameter."""
+    """`web=30080`, `web=node02:30080`, `web=192.168.67.10:80`. Raises BadParameter."""
     return tuple(map(_parse_port, given))
 
 
 def _parse_port(text: str) -> PortRequest:
     name, _, target = text.partition("=")
-    node, _, port = target.rpartition(":")
+    place, _, port = target.rpartition(":")
+    field = "address" if "." in place else "node"
     try:
-        return PortRequest.model_validate({"name": name, "port": int(port)} | ({"node": node} if node else {}))
+        return PortRequest.model_validate({"name": name, "port": int(port)} | ({field: place} if place else {}))
     except ValueError as error:
-        message = f"{text!r} is not a port to publish: write NAME=PORT or NAME=NODE:PORT, as in web=node02:30080"
-        raise typer.BadParameter(message) from error
+        message = f"{text!r} is not a port to publish: write NAME=PORT, NAME=NODE:PORT or NAME=ADDRESS:PORT"
+        raise typer.BadParameter(f"{message}, as in web=node02:30080") from error
 
 
 def format_duration(seconds: float) -> str:

@@ -162,15 +162,33 @@ class ShapeRequest(RequestModel):
 
 
 class PortRequest(RequestModel):
-    """A TCP port of a node, published on the host. A NodePort is a port of every node."""
+    """A TCP port of a node or of a Service's address, published on the host. A NodePort is a port of every node."""
 
     name: str = Field(
         pattern=f"^(?:{PORT_NAME.pattern})$",
         description="The endpoint is then `ports/NAME`: at most 40 lower-case letters, digits and '-'.",
         examples=["web"],
     )
-    node: str = Field(default="node01", pattern=r"^node[0-9]{2}$", description="The node whose port it is.")
-    port: int = Field(ge=1, le=65535, description="The node's port; the host's is chosen.", examples=[30080])
+    node: str | None = Field(
+        default=None,
+        pattern=r"^node[0-9]{2}$",
+        description="The node whose port it is. Left out, and without an `address`: node01.",
+    )
+    address: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$",
+        description="The Service's address whose port it is, instead of a node: one of 192.168.67.1 to 192.168.67.254 "
+        "for a Service of type LoadBalancer, or of 10.96.0.0/12 for a Service with this `clusterIP`. The Service may "
+        "be created later. Only with an image that has Kubernetes.",
+        examples=["192.168.67.10"],
+    )
+    port: int = Field(ge=1, le=65535, description="That port's number; the host's is chosen.", examples=[30080])
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.node is not None and self.address is not None:
+            raise ValueError("a port has a node or an address, not both")
+        return self
 
 
 def check_ports(ports: tuple[PortRequest, ...]) -> tuple[PortRequest, ...]:
@@ -233,9 +251,9 @@ class ClusterRequest(ShapeRequest):
     ports: Annotated[tuple[PortRequest, ...], Field(strict=False), AfterValidator(check_ports)] = Field(
         default=(),
         max_length=MAX_PORTS,
-        description="Ports of nodes to publish on the host, beside the API, the registry and SSH. They cannot be "
-        "changed later, and stay the same through resets and hibernation. A cluster with ports is never taken from a "
-        "pool; it may be a fork.",
+        description="Ports of nodes and Services to publish on the host, beside the API, the registry and SSH. They "
+        "cannot be changed later, and stay the same through resets and hibernation. A cluster with ports is never "
+        "taken from a pool; it may be a fork.",
     )
 
 

@@ -69,10 +69,11 @@ class Workers(NodeSize):
 
 
 class PublishedPort(ResponseModel):
-    """A TCP port of a node that is published on the host, at the endpoint `ports/NAME`."""
+    """A TCP port of a node or of a Service that is published on the host, at the endpoint `ports/NAME`."""
 
     name: str
-    node: str
+    node: str | None = Field(description="null: the port is that of an address.")
+    address: str | None = Field(description="A Service's address. null: the port is a node's.")
     port: int
 
 

@@ -41,7 +41,7 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
         *("--memory-mib", "600", "--disk-gib", "9", "--worker-memory-mib", "400", "--label", "a=b=c"),
         *("--ttl", "1h30m", "--readiness", "nodes", "--owner", "ci", "--heartbeat", "1m", "--restart", "never"),
         *("--hold", "1h", "--hold-reason", "a look", "--hold-vms", "stopped", "--json"),
-        *("--publish", "web=80", "--publish", "db=node03:5432"),
+        *("--publish", "web=80", "--publish", "db=node03:5432", "--publish", "shop=192.168.67.10:443"),
     )
     cluster = json.loads(done.stdout)
     assert cluster["control_plane"] == {"vcpus": 3, "memory_mib": 600, "disk_gib": 9}
@@ -51,14 +51,21 @@ def test_all_options_reach_the_server(dayfly: Dayfly) -> None:
     assert cluster["readiness"] == "nodes"
     assert (cluster["owner"], cluster["heartbeat_interval_seconds"], cluster["restart"]) == ("ci", 60, "never")
     assert (cluster["hold"]["reason"], cluster["hold"]["vms"]) == ("a look", "stopped")
-    assert [tuple(port.values()) for port in cluster["ports"]] == [("web", "node01", 80), ("db", "node03", 5432)]
+    assert [tuple(port.values()) for port in cluster["ports"]] == [
+        ("web", "node01", None, 80),
+        ("db", "node03", None, 5432),
+        ("shop", None, "192.168.67.10", 443),
+    ]
 
 
-@pytest.mark.parametrize("given", ["web", "80", "web=", "web=x", "web=0", "web=node01", "WEB=80", "web=first:80"])
+@pytest.mark.parametrize(
+    "given",
+    ["web", "80", "web=", "web=x", "web=0", "web=node01", "WEB=80", "web=first:80", "web=1.2.3:80", "web=1.2.3.4"],
+)
 def test_a_port_that_is_none(dayfly: Dayfly, given: str) -> None:
     done = dayfly("cluster", "create", "none", "--image", "bare", "--publish", given)
     assert done.exit_code == 2
-    assert "write NAME=PORT or NAME=NODE:PORT" in re.sub(r"[\s│]+", " ", done.stderr)
+    assert "write NAME=PORT, NAME=NODE:PORT or NAME=ADDRESS:PORT" in re.sub(r"[\s│]+", " ", done.stderr)
 
 
 @pytest.mark.parametrize("command", [("create", "twice", "--image", "bare"), ("list",)])
@@ -71,10 +78,10 @@ def test_a_label_with_two_values(dayfly: Dayfly, command: tuple[str, ...]) -> No
 
 
 def test_published_ports_are_shown(dayfly: Dayfly) -> None:
-    publish = ("--publish", "web=30080", "--publish", "again=node01:30080")
-    dayfly("cluster", "create", "published", "--image", "bare", *publish, "--wait")
+    publish = ("--publish", "web=30080", "--publish", "again=node01:30080", "--publish", "lb=192.168.67.10:80")
+    dayfly("cluster", "create", "published", "--image", "k8s", *publish, "--wait")
     shown = dayfly("cluster", "show", "published").stdout
-    assert re.search(r"^ports +web=node01:30080, again=node01:30080$", shown, re.MULTILINE)
+    assert re.search(r"^ports +web=node01:30080, again=node01:30080, lb=192.168.67.10:80$", shown, re.MULTILINE)
     assert re.search(r"^ports/web +127\.0\.0\.1:\d+$", shown, re.MULTILINE)
 
 

@@ -24,7 +24,7 @@ type Provisioner struct {
 	core            corev1.CoreV1Interface
 	classes         storagev1.StorageClassInterface
 	claims, volumes *shared.Mirror
-	reports         *Reports
+	events          *shared.Events
 	changed, trash  chan struct{}
 	passed          int32
 }
@@ -32,12 +32,13 @@ type Provisioner struct {
 func newProvisioner(node string, folders *Folders, core corev1.CoreV1Interface, classes storagev1.StorageClassInterface) *Provisioner {
 	changed := make(chan struct{}, 1)
 	tell := func() { wake(changed) }
-	return &Provisioner{
+	p := &Provisioner{
 		node: node, folders: folders, core: core, classes: classes,
 		claims: shared.NewMirror(nil, nil, tell), volumes: shared.NewMirror(nil, nil, tell),
-		reports: newReports(node, core),
 		changed: changed, trash: make(chan struct{}, 1),
 	}
+	p.events = shared.NewEvents(driver, node, "ProvisioningFailed", p.createEvent)
+	return p
 }
 
 // ready reports whether a pass over all objects has ended.
@@ -134,10 +135,10 @@ func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeC
 		return nil
 	}
 	if why := refusal(claim, class); why != "" {
-		return p.reports.failure(ctx, claim, why)
+		return p.report(ctx, claim, why)
 	}
 	if err := p.folders.make(name); err != nil {
-		if failed := p.reports.failure(ctx, claim, err.Error()); failed != nil {
+		if failed := p.report(ctx, claim, err.Error()); failed != nil {
 			log.Printf("%s/%s: its event: %v", claim.Namespace, claim.Name, failed)
 		}
 		return err

@@ -13,6 +13,8 @@ import (
 	storage "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared"
 )
 
 var nothing = []string{}
@@ -132,9 +134,9 @@ func TestARefusalIsAnEventOnTheClaim(t *testing.T) {
 func TestARefusalIsToldAgainBeforeItsEventIsForgotten(t *testing.T) {
 	w := newWorld(t, standardClass(), waitingClaim(func(c *v1.PersistentVolumeClaim) { c.Spec.AccessModes[0] = v1.ReadWriteMany }))
 	now := time.Now()
-	w.process.reports.now = func() time.Time { return now }
+	w.process.events.Now = func() time.Time { return now }
 	w.settle(func() {})
-	now = now.Add(repeatEvent)
+	now = now.Add(shared.RepeatEvent)
 	w.settle(func() {})
 	if events := w.events(); len(events) != 2 {
 		t.Error(events)

@@ -13,7 +13,7 @@ from dayfly.api.clusters.ttl import allowed_ttl
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.addon import Addon, select_addons
 from dayfly.domain.cluster import naming
-from dayfly.domain.cluster.network import MAX_NODES
+from dayfly.domain.cluster.network import LOAD_BALANCERS, MAX_NODES, SERVICES, is_service_address
 from dayfly.domain.cluster.spec import ClusterSpec, PublishedPort, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
@@ -94,12 +94,25 @@ def resolve_addons(
 
 
 def _ports(wanted: Sequence[PortRequest], shape: ClusterSpec) -> tuple[PublishedPort, ...]:
-    """Raises InvalidRequest where a node does not exist."""
-    for index, one in enumerate(wanted):
-        if shape.node(one.node) is None:
-            last = shape.nodes()[-1].name
-            raise InvalidRequest(f"ports.{index}.node: the cluster has no {one.node}: its nodes are node01 to {last}")
-    return tuple(PublishedPort(name=one.name, node=one.node, port=one.port) for one in wanted)
+    """Raises InvalidRequest where a node does not exist, or an address cannot be a Service's."""
+    return tuple(_port(f"ports.{index}", one, shape) for index, one in enumerate(wanted))
+
+
+def _port(field: str, wanted: PortRequest, shape: ClusterSpec) -> PublishedPort:
+    if wanted.address is not None:
+        if shape.manifest.kubernetes is None:
+            raise InvalidRequest(f"{field}.address: an image without Kubernetes has no Services: name a node instead")
+        if not is_service_address(wanted.address):
+            raise InvalidRequest(
+                f"{field}.address: {wanted.address} is no address of a Service: a Service of type LoadBalancer has one "
+                f"of {LOAD_BALANCERS}, and a clusterIP is one of {SERVICES}"
+            )
+        return PublishedPort(name=wanted.name, address=wanted.address, port=wanted.port)
+    node = wanted.node or "node01"
+    if shape.node(node) is None:
+        last = shape.nodes()[-1].name
+        raise InvalidRequest(f"{field}.node: the cluster has no {node}: its nodes are node01 to {last}")
+    return PublishedPort(name=wanted.name, node=node, port=wanted.port)
 
 
 def check_name(name: str, whose: Literal["cluster", "pool"]) -> None:

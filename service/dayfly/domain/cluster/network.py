@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, ip_address
 from typing import Final
 
 from dayfly.domain.cluster.naming import node_name
@@ -14,6 +15,11 @@ SUBNET: Final = "192.168.66.0/24"
 PREFIX_LENGTH: Final = 24
 MAX_NODES: Final = 99
 """192.168.66.101 to .199; two decimal digits in names and MACs."""
+
+LOAD_BALANCERS: Final = IPv4Network("192.168.67.0/24")
+"""Addresses of Services of type LoadBalancer, which nodes own (provisioning/kubernetes/programs/balancer)."""
+SERVICES: Final = IPv4Network("10.96.0.0/12")
+"""Cluster addresses of Services: kubeadm's default, which images keep."""
 
 SSH_PORT: Final = 22
 API_PORT: Final = 6443
@@ -46,6 +52,27 @@ def ssh_forward_port(index: int) -> int:
 def port_forward_port(number: int) -> int:
     """The port of the namespace's outer address for a caller's published port: 7001 for number 1."""
     return 7000 + number
+
+
+def is_service_address(text: str) -> bool:
+    """Whether a Service can have this address: one of LOAD_BALANCERS or of SERVICES."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return any(
+        address in block and address not in {block.network_address, block.broadcast_address}
+        for block in (LOAD_BALANCERS, SERVICES)
+    )
+
+
+def route_to(address: str) -> str:
+    """The route of the network container to a Service's address, as /usr/lib/dayfly/net reads it.
+
+    A node answers for the addresses of LOAD_BALANCERS. An address of SERVICES leads to the control plane, where
+    kube-proxy forwards it. No route leads to all SERVICES: the host's network may use a part of that block.
+    """
+    return str(LOAD_BALANCERS) if ip_address(address) in LOAD_BALANCERS else f"{address}={node_address(1)}"
 
 
 def dnsmasq(nodes: int) -> tuple[str, ...]:

@@ -32,12 +32,16 @@ class Node(BaseModel):
 
 
 class PublishedPort(BaseModel):
-    """A TCP port of a node that a caller wants published on the host; a NodePort is a port of every node."""
+    """A TCP port of a node or of a Service that a caller wants published on the host.
+
+    Either `node` or `address`, a Service's, is set. A NodePort is a port of every node.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    node: str
+    node: str | None = None
+    address: str | None = None
     port: int
 
 

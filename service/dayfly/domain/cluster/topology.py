@@ -171,7 +171,8 @@ def _net_environment(spec: ClusterSpec) -> dict[str, str]:
         forwards[network.API_PORT] = f"{network.node_address(1)}:{network.API_PORT}"
     addresses = {node.name: network.node_address(node.index) for node in spec.nodes()}
     for number, wanted in enumerate(spec.ports, start=1):
-        forwards[network.port_forward_port(number)] = f"{addresses[wanted.node]}:{wanted.port}"
+        place = wanted.address if wanted.node is None else addresses[wanted.node]
+        forwards[network.port_forward_port(number)] = f"{place}:{wanted.port}"
     return {
         "BRIDGE": network.BRIDGE,
         "BRIDGE_MAC": network.BRIDGE_MAC,
@@ -179,7 +180,16 @@ def _net_environment(spec: ClusterSpec) -> dict[str, str]:
         "SUBNET": network.SUBNET,
         "TAPS": " ".join(network.tap_name(node.index) for node in spec.nodes()),
         "FORWARDS": " ".join(f"{port}={target}" for port, target in forwards.items()),
+        "ROUTES": " ".join(_routes(spec)),
     }
+
+
+def _routes(spec: ClusterSpec) -> list[str]:
+    """The routes to Services' addresses, each once."""
+    if spec.manifest.kubernetes is None:
+        return []
+    published = (network.route_to(port.address) for port in spec.ports if port.address is not None)
+    return list(dict.fromkeys([str(network.LOAD_BALANCERS), *published]))
 
 
 def _cpu_shares(spec: ClusterSpec, node: Node) -> int:

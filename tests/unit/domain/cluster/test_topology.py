@@ -101,6 +101,51 @@ def test_a_callers_ports_are_forwarded_to_the_nodes_that_have_them() -> None:
     assert spec.shape == plain.shape, "it is no other template"
 
 
+def test_ports_of_services_addresses_are_forwarded_and_have_routes() -> None:
+    ports = (
+        PublishedPort(name="web", address="192.168.67.10", port=80),
+        PublishedPort(name="api", address="10.96.0.77", port=8080),
+        PublishedPort(name="admin", address="10.96.0.77", port=8081),
+    )
+    spec = make_spec(workers=1, kubernetes=True).model_copy(update={"ports": ports})
+    net = compute_topology("0" * 12, spec, instance="lab", accelerator="tcg", publication=Publication()).net
+    forwards = net.environment["FORWARDS"].split()
+    assert {"7001=192.168.67.10:80", "7002=10.96.0.77:8080", "7003=10.96.0.77:8081"} < set(forwards)
+    assert net.environment["ROUTES"] == "192.168.67.0/24 10.96.0.77=192.168.66.101"
+
+
+def test_only_clusters_with_kubernetes_have_routes_to_services() -> None:
+    assert topology().net.environment["ROUTES"] == "192.168.67.0/24"
+    assert topology(kubernetes=False).net.environment["ROUTES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "is_service"),
+    [
+        ("192.168.67.1", True),
+        ("192.168.67.254", True),
+        ("10.96.0.1", True),
+        ("10.111.255.254", True),
+        ("192.168.67.0", False),
+        ("192.168.67.255", False),
+        ("192.168.66.101", False),
+        ("10.112.0.1", False),
+        ("10.244.1.7", False),
+        ("192.168.067.10", False),
+        ("999.1.1.1", False),
+        ("", False),
+    ],
+)
+def test_addresses_of_services(address: str, *, is_service: bool) -> None:
+    assert network.is_service_address(address) is is_service
+
+
+def test_a_stored_spec_without_addresses_is_read() -> None:
+    assert PublishedPort.model_validate_json('{"name": "web", "node": "node02", "port": 80}') == PublishedPort(
+        name="web", node="node02", port=80
+    )
+
+
 def test_no_two_published_ports_are_one() -> None:
     ports = tuple(PublishedPort(name=f"p{number}", node="node01", port=number) for number in range(1, MAX_PORTS + 1))
     spec = make_spec(workers=network.MAX_NODES - 1, kubernetes=True).model_copy(update={"ports": ports})
