@@ -49,18 +49,19 @@ usr() {
 # archive NAME:TAG ROOT [CONFIG]: writes a docker-archive with one gzipped layer, reproducibly. CONFIG is members of the
 # image's configuration, such as "Cmd":["run"].
 archive() {
-    name=$1 root=$2 config=${3:-}
-    folder=$(mktemp -d "$PWD/archive.XXXXXX")
-    tar --create --file "$folder/layer" --directory "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
-    diff_id=$(sha256sum < "$folder/layer" | cut -d' ' -f1)
-    gzip --no-name -1 < "$folder/layer" > "$folder/layer.tar"
-    rm "$folder/layer"
+    # Functions of sh share their variables: no caller has these.
+    image=$1 tree=$2 config=${3:-}
+    parts=$(mktemp -d "$PWD/archive.XXXXXX")
+    tar --create --file "$parts/layer" --directory "$tree" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
+    diff_id=$(sha256sum < "$parts/layer" | cut -d' ' -f1)
+    gzip --no-name -1 < "$parts/layer" > "$parts/layer.tar"
+    rm "$parts/layer"
     config="{\"Env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]${config:+,$config}}"
     printf '{"architecture":"amd64","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-        "$config" "$diff_id" > "$folder/config.json"
-    printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" > "$folder/manifest.json"
-    tar --create --file "$OUT/$(echo "$name" | tr '/:' '__').tar" --directory "$folder" --mtime=@0 --owner=0 --group=0 \
+        "$config" "$diff_id" > "$parts/config.json"
+    printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$image" > "$parts/manifest.json"
+    tar --create --file "$OUT/$(echo "$image" | tr '/:' '__').tar" --directory "$parts" --mtime=@0 --owner=0 --group=0 \
         --numeric-owner manifest.json config.json layer.tar
-    rm -r "$folder"
-    echo "built $name"
+    rm -r "$parts"
+    echo "built $image"
 }

@@ -7,6 +7,9 @@ set -eu
 # shellcheck source-path=SCRIPTDIR source=source.sh
 . "$INPUTS/kubernetes/source.sh"
 enter_source
+# In the programs' versions: the same source gives the same programs, which name the records of runs.
+SOURCE_DATE_EPOCH=$(dpkg-parsechangelog --show-field Timestamp)
+export SOURCE_DATE_EPOCH
 
 minor=${KUBERNETES_VERSION#v*.}
 minor=${minor%%.*}

@@ -17,24 +17,24 @@ main() {
     install -D -m 6755 "$programs/nonewprivs" "$root/usr/local/bin/nnp"
     archive kubernetes-e2e-test-images/nonewprivs:1.0 "$root" '"Cmd":["nnp"]'
 
-    # Upstream's agnhost has these tools of Alpine's, and CoreDNS, which no conformance test runs.
     root=$(new_root)
     add_shell "$root"
-    rm "$root/usr/bin/nc" "$root/usr/bin/ip"
-    add_program "$root" /usr/bin/bash /usr/bin/curl /usr/bin/dig /usr/bin/getent /bin/nc.openbsd /bin/ip /bin/ss
-    ln -s nc.openbsd "$root/usr/bin/nc"
     mkdir "$root/uploads"
     install "$programs/agnhost" "$root/agnhost"
     ln -s agnhost "$root/agnhost-2"
     cp "$programs/localhost.crt" "$programs/localhost.key" "$root/"
-    archive e2e-test-images/agnhost:2.21 "$root" '"Entrypoint":["/agnhost"],"Cmd":["pause"]'
-    # Upstream's is a Debian 8, whose resolver differs from Alpine's. Here both are Debian's.
-    archive kubernetes-e2e-test-images/jessie-dnsutils:1.0 "$root"
     for name in kitten nautilus; do
         cp "$programs/$name/data.json" "$programs/$name/$name.jpg" "$root/"
         archive "kubernetes-e2e-test-images/$name:1.0" "$root" '"Entrypoint":["/agnhost"],"Cmd":["test-webserver"]'
         rm "$root/data.json" "$root/$name.jpg"
     done
+    # Upstream's agnhost has these tools of Alpine's, and CoreDNS, which no conformance test runs.
+    rm "$root/usr/bin/nc" "$root/usr/bin/ip"
+    add_program "$root" /usr/bin/bash /usr/bin/curl /usr/bin/dig /usr/bin/getent /bin/nc.openbsd /bin/ip /bin/ss
+    ln -s nc.openbsd "$root/usr/bin/nc"
+    archive e2e-test-images/agnhost:2.21 "$root" '"Entrypoint":["/agnhost"],"Cmd":["pause"]'
+    # Upstream's is a Debian 8, whose resolver differs from Alpine's. Here both are Debian's.
+    archive kubernetes-e2e-test-images/jessie-dnsutils:1.0 "$root"
 
     web_server /usr/local/apache2/htdocs library/httpd:2.4.38-alpine library/httpd:2.4.39-alpine
     web_server /usr/share/nginx/html library/nginx:1.14-alpine library/nginx:1.15-alpine

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
+import io
+import json
 import re
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +99,22 @@ def test_the_command_runs_a_list_against_a_kubeconfig(
     assert main(["run", *folders, *cluster, "--list=short"]) == 2
     with pytest.raises(SystemExit):
         main(["run", *folders, "--kubeconfig=f"])
+
+
+def test_an_archive_is_reproducible_and_leaves_the_callers_variables(tmp_path: Path) -> None:
+    """images-conformance.sh uses its variables after each archive."""
+    script = f"""
+        set -eu; OUT={tmp_path}; cd {tmp_path}; . {SCRIPTS}/archives.sh
+        root=tree name=mine folder=mine
+        mkdir -p tree; echo content >tree/file
+        archive library/x:1 "$root" '"Cmd":["run"]'; sha256sum library_x_1.tar >first
+        archive library/x:1 "$root" '"Cmd":["run"]'; sha256sum library_x_1.tar | cmp - first
+        echo "$root $name $folder"
+    """
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["tree mine mine"]), done.stderr
+    with tarfile.open(tmp_path / "library_x_1.tar") as archive:
+        config = json.load(archive.extractfile("config.json") or io.BytesIO())
+        layer = (archive.extractfile("layer.tar") or io.BytesIO()).read()
+    assert config["config"]["Cmd"] == ["run"]
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(gzip.decompress(layer)).hexdigest()}"]
