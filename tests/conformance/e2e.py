@@ -70,7 +70,7 @@ class EndToEnd:
         report, log = self.report(spec), self.report(spec).with_suffix(".log")
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="conformance-") as reports:
-            ended = self._ended(self._argv(spec, kubeconfig, Path(reports)), log)
+            ended = self._ended(self._argv(spec, kubeconfig, Path(reports)), Path(reports), log)
             seconds = time.monotonic() - began
             written = Path(reports) / _REPORT
             text = written.read_text() if written.exists() else ""
@@ -103,9 +103,17 @@ class EndToEnd:
             "-disable-log-dump",
         ]
 
-    def _ended(self, argv: list[str], log: Path) -> int | None:
+    def _ended(self, argv: list[str], home: Path, log: Path) -> int | None:
         """The exit code; None if the time limit ended the process. Nothing of it is left."""
-        environment = {**os.environ, "KUBE_TEST_REPO_LIST": str(FOLDER / "repos.yaml")}
+        environment = {
+            **os.environ,
+            "KUBE_TEST_REPO_LIST": str(FOLDER / "repos.yaml"),
+            # kubectl caches there what the API server has: a reset would not invalidate it.
+            "HOME": str(home),
+            # The cluster is on this host.
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
         with log.open("wb") as output:
             process = subprocess.Popen(
                 argv,

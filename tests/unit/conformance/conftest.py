@@ -15,7 +15,7 @@ Ends = Mapping[str, str]
 """How each spec ends: pass, fail, skip, hang, crash, or unfit."""
 
 _STAND_IN = """#!{python}
-import json, pathlib, re, signal, sys
+import json, os, pathlib, re, signal, sys
 from xml.sax.saxutils import quoteattr
 
 here = pathlib.Path(sys.argv[0]).parent
@@ -25,6 +25,7 @@ focused = [name for name in ends if re.search(options["ginkgo.focus"], "Kubernet
 dry = "ginkgo.dryRun" in options
 lines = []
 if not dry:
+    (here / "environment.json").write_text(json.dumps(dict(os.environ)))
     with (here / "calls").open("a") as calls:
         calls.write("".join(name + "\\n" for name in focused))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -144,6 +145,18 @@ def test_results_of_another_image_are_not_mixed(make_end_to_end: MakeEndToEnd) -
     with pytest.raises(OtherRecord, match="sha256:2"):
         RecordFile.open(path, other, ALL)
     assert RecordFile.open(path, other, ALL, again="all").record.results == {}
+
+
+def test_a_spec_gets_the_clusters_registry_and_neither_proxy_nor_home(
+    make_end_to_end: MakeEndToEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    run = Run(make_end_to_end({ALL[0]: "pass"}))
+    run(ALL[:1])
+    environment = json.loads((run.place / "environment.json").read_text())
+    assert "registry:5000" in Path(environment["KUBE_TEST_REPO_LIST"]).read_text()
+    assert environment["NO_PROXY"] == environment["no_proxy"] == "*"
+    assert not Path(environment["HOME"]).exists()
 
 
 def test_a_dry_run_lists_the_conformance_specs(make_end_to_end: MakeEndToEnd) -> None:
