@@ -24,7 +24,8 @@ SHARED_STAGES=(unit store api scenarios integration)
 VM_STAGES=(doctor integration hosts e2e)
 SERIAL_TESTS=(tests/integration/drivers tests/integration/test_bake_in_container.py)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
-    [packaging]=1200 [serial]=1800 [integration]=2400 [hosts]=1200 [e2e]=3600 [bare]=1800 [k8s-debian]=4200 [lab]=1200)
+    [packaging]=1200 [serial]=1800 [integration]=2400 [hosts]=1200 [e2e]=3600 [bare]=1800 [k8s-debian]=4200
+    [conformance]=4200 [lab]=1200)
 # The time limit of one test with its fixtures, in seconds, if longer than pyproject.toml's.
 declare -A TEST_LIMIT=([packaging]=1000 [hosts]=1100 [e2e]=1800)
 
@@ -50,7 +51,8 @@ parse() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             --fast) FAST=yes ;;
-            --long) LONG=yes; LIMIT[hosts]=9000; TEST_LIMIT[hosts]=3600; LIMIT[integration]=5400; TEST_LIMIT[integration]=1800 ;;
+            --long) LONG=yes; LIMIT[hosts]=9000; TEST_LIMIT[hosts]=3600; LIMIT[integration]=5400; TEST_LIMIT[integration]=1800
+                LIMIT[e2e]=7200 ;;   # the conformance tests' short list as well
             --only) [[ " ${QUIET_STAGES[*]} serial ${VM_STAGES[*]} " == *" ${2:-} "* ]] \
                     || die "--only takes one of: ${QUIET_STAGES[*]} serial ${VM_STAGES[*]}"
                 ONLY+=("$2"); shift ;;
@@ -170,8 +172,8 @@ follow() {
 TAIL=
 
 # --- beside the quiet stages: one job after the other. A bake keeps an image of the same content; `lab` is the lab's images
-# (deploy/docker). The stage serial, which waits half of its time, comes before Kubernetes is compiled: the quiet stages use
-# the processors meanwhile, and have ended when the compiler needs both.
+# (deploy/docker), `conformance` Kubernetes' own tests. The stage serial, which waits half of its time, comes before Kubernetes
+# is compiled: the quiet stages use the processors meanwhile, and have ended when the compiler needs both.
 
 BESIDE=() BESIDE_GROUP=
 
@@ -180,6 +182,7 @@ start_beside() {
     if wanted integration; then BESIDE+=(lab); fi
     if wanted serial; then BESIDE+=(serial); fi
     if wanted e2e; then BESIDE+=(k8s-debian); fi
+    if [[ -n $LONG ]] && wanted e2e; then BESIDE+=(conformance); fi
     [[ ${#BESIDE[@]} -gt 0 ]] || return 0
     say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
     : >"$WORK/bake.log"
@@ -202,6 +205,7 @@ run_beside() {
         case $job in
             serial) list_images >"$WORK/images-before"; listed=yes; set_command serial; command=("${COMMAND[@]}") ;;
             lab) command=(nice -n 10 python deploy/docker/build.py) ;;
+            conformance) command=(nice -n 10 python -m tests.conformance build) ;;
             *) command=(nice -n 10 dayfly image bake "$job") ;;
         esac
         timeout --foreground --kill-after="$CLEANUP" "${LIMIT[$job]}" "${command[@]}" >>"$WORK/$(beside_log "$job")" 2>&1 &

@@ -165,6 +165,17 @@ def test_which_stages_run(shell: Shell, options: str, left_out: set[str]) -> Non
     assert set(shown) == expected
 
 
+@pytest.mark.parametrize(("options", "built"), [("--long", True), ("", False)])
+def test_the_conformance_tests_are_built_for_a_long_run(shell: Shell, options: str, built: bool) -> None:
+    shell.stand_in("nice", 'shift 2; exec "$@"')
+    shell.stand_in("dayfly", "")
+    shell.stand_in("python", '[ "$2" != tests.conformance ] || echo "built: $*"')
+    result = shell.run(f"{SETUP} main --only e2e {options}", sources=SOURCES)
+    assert (result.code, result.said.splitlines()[-1]) == (0, "all passed"), result.said
+    assert ("image conformance: ok" in result.said) == built
+    assert ("built: -m tests.conformance build" in result.said) == built
+
+
 def test_an_image_that_is_baked_after_the_stage_serial_is_not_left_behind(shell: Shell) -> None:
     shell.stand_in("nice", 'shift 2; exec "$@"')
     shell.stand_in("dayfly", '[ "$1 $2 $3" != "image bake k8s-debian" ] || echo sha256:new >>images')

@@ -16,7 +16,7 @@ import yaml
 
 from dayfly.errors import InvalidRequest
 from dayfly.images.fingerprint import fingerprint
-from dayfly.images.recipe import Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
+from dayfly.images.recipe import Artifact, Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
 
 _CODE: Final = Path(__file__).parent
 _ENTER: Final = ("base/enter", "base/mount")
@@ -58,19 +58,14 @@ def make_plan(recipe_name: str, root: Path) -> BakePlan:
 
 
 def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Keys:
-    def key(*values: object, files: tuple[str, ...] = (), code: tuple[str, ...]) -> str:
-        code_key = fingerprint(_CODE, files=code)
-        return fingerprint(root, code_key, *values, files=files)
-
-    toolbox_key = key(toolbox, files=("toolbox",), code=("rootfs.py",))
-    base_key = key(base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
-    artifacts: dict[str, str] = {}
-    for name in _needs_first(recipe):
-        artifact = recipe.artifacts[name]
-        needs = [artifacts[need] for need in artifact.needs]
-        files = (artifact.script, *artifact.inputs, *_ENTER)
-        artifacts[name] = key(base.suite, artifact, needs, files=files, code=("artifacts.py", "rootfs.py"))
-    node_key = key(
+    toolbox_key = _key(root, toolbox, files=("toolbox",), code=("rootfs.py",))
+    base_key = _key(root, base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
+    try:
+        artifacts = artifact_keys(base.suite, recipe.artifacts, root)
+    except CycleError as error:
+        raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle") from error
+    node_key = _key(
+        root,
         base_key,
         artifacts,
         recipe.vars,
@@ -86,17 +81,24 @@ def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Ke
         ),
         code=("node.py", "rootfs.py"),
     )
-    disk_key = key(node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
-    image_key = key(disk_key, toolbox_key, recipe.manifest(base, ""), code=("container.py",))
+    disk_key = _key(root, node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
+    image_key = _key(root, disk_key, toolbox_key, recipe.manifest(base, ""), code=("container.py",))
     return Keys(toolbox_key, base_key, artifacts, node_key, disk_key, image_key)
 
 
-def _needs_first(recipe: Recipe) -> tuple[str, ...]:
-    """The recipe's artifacts, each after its needs."""
-    try:
-        return tuple(TopologicalSorter({name: one.needs for name, one in recipe.artifacts.items()}).static_order())
-    except CycleError as error:
-        raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle") from error
+def artifact_keys(suite: str, artifacts: Mapping[str, Artifact], root: Path) -> dict[str, str]:
+    """The key of each artifact, in an order in which its needs come first. Raises CycleError, FileNotFoundError."""
+    keys: dict[str, str] = {}
+    for name in TopologicalSorter({name: one.needs for name, one in artifacts.items()}).static_order():
+        artifact = artifacts[name]
+        needs = [keys[need] for need in artifact.needs]
+        files = (artifact.script, *artifact.inputs, *_ENTER)
+        keys[name] = _key(root, suite, artifact, needs, files=files, code=("artifacts.py", "rootfs.py"))
+    return keys
+
+
+def _key(root: Path, *values: object, files: tuple[str, ...] = (), code: tuple[str, ...]) -> str:
+    return fingerprint(root, fingerprint(_CODE, files=code), *values, files=files)
 
 
 def _roles(recipe: Recipe, root: Path) -> tuple[str, ...]:

@@ -1,0 +1,127 @@
+"""The programs and images of the conformance tests: the artifacts of artifacts.yaml, cached by content.
+
+Not here: what is built (provisioning/kubernetes/build-conformance.sh, images-conformance.sh).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from dayfly import assets
+from dayfly.clock import SystemClock
+from dayfly.images.apt_sources import Mirrors
+from dayfly.images.artifacts import make_artifact
+from dayfly.images.cache import Cache
+from dayfly.images.host import check_host
+from dayfly.images.plan import artifact_keys
+from dayfly.images.progress import Report, Reporter
+from dayfly.images.recipe import Artifact
+from dayfly.settings import Settings
+from tests.conformance.lists import FOLDER
+
+KEY_LENGTH: Final = 12
+
+
+class Description(BaseModel):
+    """artifacts.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suite: str
+    artifacts: dict[str, Artifact]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """`programs` has e2e.test and its kubectl, `images` the docker-archives of the tests' images."""
+
+    programs: Path
+    images: Path
+
+    @property
+    def key(self) -> str:
+        """The content of e2e.test: records name it. Images may change without a change of what the tests ask."""
+        with self.end_to_end.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_LENGTH]
+
+    @property
+    def end_to_end(self) -> Path:
+        return self.programs / "e2e.test"
+
+    @property
+    def kubectl(self) -> Path:
+        return self.programs / "kubectl"
+
+    def archives(self) -> tuple[Path, ...]:
+        return tuple(sorted(self.images.glob("*.tar")))
+
+
+def read_description() -> Description:
+    return Description.model_validate(yaml.safe_load((FOLDER / "artifacts.yaml").read_text()))
+
+
+def keys() -> dict[str, str]:
+    """The content key of each artifact, each after its needs."""
+    description = read_description()
+    return artifact_keys(description.suite, description.artifacts, assets.provisioning())
+
+
+@contextmanager
+def open_programs(settings: Settings, report: Report) -> Iterator[Programs]:
+    """As `built`, for synchronous callers."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            yield runner.run(stack.enter_async_context(built(settings, report)))
+        finally:
+            runner.run(stack.aclose())
+
+
+@asynccontextmanager
+async def built(settings: Settings, report: Report) -> AsyncIterator[Programs]:
+    """The programs, from the cache or built; no bake removes them from the cache during the block.
+
+    Needs root and mmdebstrap to build. Raises BakeFailed, DiskFull.
+    """
+    description, content = read_description(), keys()
+    clock = SystemClock()
+    reporter = Reporter(report, clock)
+    folders: dict[str, Path] = {}
+    async with Cache(settings.cache_dir, clock) as cache:
+        for name, key in content.items():
+            phase, entry = f"artifact {name}", f"conformance.{name}"
+            artifact = description.artifacts[name]
+            if cache.has(entry, key):
+                reporter.cached(phase)
+            else:
+                check_host()
+            needs = {need: folders[need] for need in artifact.needs}
+            make = partial(_make, description.suite, artifact, needs, settings, reporter, phase)
+            folders[name] = await cache.get(entry, key, make, partial(reporter.waiting, phase)) / "out"
+        yield Programs(folders["programs"], folders["images"])
+
+
+async def _make(
+    suite: str,
+    artifact: Artifact,
+    needs: dict[str, Path],
+    settings: Settings,
+    reporter: Reporter,
+    phase: str,
+    folder: Path,
+) -> None:
+    mirrors = Mirrors(settings.debian_mirror, settings.debian_security_mirror)
+    async with reporter.phase(phase) as on_line:
+        await make_artifact(
+            suite, artifact, folder, root=assets.provisioning(), needs=needs, mirrors=mirrors, on_line=on_line
+        )
