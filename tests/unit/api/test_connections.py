@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -14,7 +15,8 @@ from uvicorn.server import ServerState
 
 from dayfly.api.connections import MAX_HEAD_BYTES, BoundedProtocol, Connections
 from dayfly.api.request_checks import OVER_LIMIT
-from dayfly.api.server import OTHER_FILES, connections_for
+from dayfly.api.server import OTHER_FILES, connections_for, metrics_socket
+from dayfly.settings import Settings
 from tests.support.virtual_time import VirtualLoop
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -264,3 +266,11 @@ def test_very_many_half_sent_requests_leave_the_newest_and_lock_nobody_out() -> 
 def test_few_open_files_are_not_all_for_connections() -> None:
     assert connections_for(OTHER_FILES + 1000) == 1000
     assert connections_for(1024) == 256
+
+
+def test_connections_send_a_body_without_waiting_for_an_acknowledgement() -> None:
+    """Connections inherit the option. uvicorn writes headers and body one after the other."""
+    with metrics_socket(Settings(), 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
