@@ -160,6 +160,8 @@ func asks(address string) func(*v1.Service) {
 
 func older(s *v1.Service) { s.CreationTimestamp = metav1.NewTime(began.Add(-time.Hour)) }
 
+func younger(s *v1.Service) { s.CreationTimestamp = metav1.NewTime(began.Add(time.Hour)) }
+
 func local(s *v1.Service) {
 	s.Spec.ExternalTrafficPolicy = v1.ServiceExternalTrafficPolicyTypeLocal
 }
