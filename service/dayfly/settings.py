@@ -155,7 +155,8 @@ class Settings(BaseSettings):
     publish_address: Address = "127.0.0.1"
     """The host address of clusters' published ports. Any address but loopback exposes the ports to the network."""
     advertise_host: HostName | None = None
-    """The host name in endpoints shown to callers; unset: `publish_address`."""
+    """The host in endpoints shown to callers, and in the certificates of new clusters' API servers; unset:
+    `publish_address`."""
     port_range: str | None = None
     """The range of clusters' published ports, as `40000-40999`; unset: 20000-29999, outside of the kernel's ephemeral
     range."""

@@ -56,13 +56,16 @@ def failed(
     finished: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Mapping[str, str]:
-    """All clients at once, before the first test: each waits for the API server most of its time."""
+    """All clients at once, before the first test: each waits for the API server most of its time.
+
+    No client is given the server's name: the certificate is valid for the address of the host for tests.
+    """
     if not finished:
         began = time.monotonic()
         served = str(lab.kubeconfig)
         expected = facts(lab)
         runs = [
-            Run(client, served, replace(expected, config_map=f"client-{number}"), programs.get(client))
+            Run(client, served, replace(expected, config_map=f"client-{number}"), programs.get(client), named=False)
             for number, client in enumerate(CLIENTS)
         ]
         scratch = tmp_path_factory.mktemp("clients")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from dayfly.controllers.cluster.finalize import Finalizer
 from dayfly.controllers.cluster.outcome import RequeueAfter
@@ -39,6 +40,18 @@ async def test_from_the_request_to_ready_to_nothing(world: World) -> None:
         await world.until(cluster, Phase.DELETED)
         assert not world.engine.containers
         assert await world.store.clusters.secrets(cluster.id) is None
+
+
+async def test_the_api_servers_certificate_is_valid_for_the_advertised_host(world: World) -> None:
+    world.advertised = "lab.example"
+    async with world.working():
+        cluster = await world.until(await world.create(make_spec(kubernetes=True)), Phase.READY)
+    assert {endpoint.host for endpoint in cluster.endpoints.values()} == {"lab.example"}
+    secrets = await world.store.clusters.secrets(cluster.id)
+    assert secrets is not None
+    served = x509.load_pem_x509_certificate(secrets.pki["pki/apiserver.crt"].encode())
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "lab.example" in names.get_values_for_type(x509.DNSName)
 
 
 async def test_many_clusters_side_by_side(world: World) -> None:

@@ -54,7 +54,10 @@ class _HeardCalls(Counter[str]):
 
 @dataclass
 class World:
-    """The parts of the world that tests use. `offered`: the host's resources for clusters."""
+    """The parts of the world that tests use. `offered`: the host's resources for clusters.
+
+    `advertised`: the host part of endpoints for callers.
+    """
 
     store: Store
     clock: FakeClock = field(default_factory=FakeClock)
@@ -67,6 +70,7 @@ class World:
     pressure: FakePressure = field(default_factory=FakePressure)
     lease_seconds: float = 30
     offered: Resources = PLENTY
+    advertised: str = "127.0.0.1"
     settings: Settings = field(
         default_factory=lambda: Settings(step_attempts=3, retry_backoff_seconds=1, restart_limit=3)
     )
@@ -83,7 +87,7 @@ class World:
                 raise EngineUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
             return "kvm"
 
-        installation = Installation("default", Publication(), "127.0.0.1")
+        installation = Installation("default", Publication(), self.advertised)
         drivers = Drivers(self.engine, self.ssh, self.kube, self.machines)
         return ClusterContext(self.store, drivers, installation, accelerator, self.pressure, self.clock)
 

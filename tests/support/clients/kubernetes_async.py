@@ -1,7 +1,7 @@
 """The packages `kubernetes.aio` and `kubernetes_asyncio`, whose calls have the same names.
 
 Both read `tls-server-name`, but for exec: the websocket's certificate is verified for the host of the kubeconfig's
-server. `_Named` gives the name to aiohttp.
+server. `_Named` gives the name to aiohttp, for a host for which the server's certificate is not valid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The package `lightkube`. It does not read `tls-server-name`: `Named` is the transport that it may be given."""
+"""The package `lightkube`. It does not read `tls-server-name`.
+
+`Named` is the transport that it may be given, for a host for which the server's certificate is not valid.
+"""
 
 from __future__ import annotations
 

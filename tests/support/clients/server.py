@@ -119,9 +119,12 @@ def _list(kind: str, items: list[Mapping[str, Any]]) -> Response:
 
 
 @asynccontextmanager
-async def running_client_server(folder: Path, address: str) -> AsyncIterator[str]:
-    """A server at an address of this machine; yields a caller's kubeconfig."""
-    pki = issue_pki(make_spec(kubernetes=True), datetime.now(UTC))
+async def running_client_server(folder: Path, address: str, *, advertised: str) -> AsyncIterator[str]:
+    """A server at an address of this machine; yields a caller's kubeconfig.
+
+    `advertised`: the installation's host at the time when the server's certificate was issued.
+    """
+    pki = issue_pki(make_spec(kubernetes=True), datetime.now(UTC), advertised)
     for name in ("ca.crt", "apiserver.crt", "apiserver.key"):
         (folder / name).write_text(pki[f"pki/{name}"])
     kube = ClientServer()

@@ -68,7 +68,7 @@ class ClusterContext:
 
     def new_secrets(self, cluster: Cluster) -> ClusterSecrets:
         """New secrets, for a cluster that begins."""
-        return new_secrets(cluster.spec, self.clock.now())
+        return new_secrets(cluster.spec, self.clock.now(), self.installation.advertised)
 
     async def secrets(self, claim: Claim) -> ClusterSecrets:
         """The cluster's secrets; created now, where a worker of an older version died before it did."""

@@ -7,9 +7,9 @@ kubeadm's. Not here: the files of each node (steps/guest/node_files.py), and cal
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -65,8 +65,10 @@ class _Leaf:
     addresses: tuple[str, ...] = ()
 
 
-def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
+def issue_pki(spec: ClusterSpec, now: datetime, advertised: str = "127.0.0.1") -> dict[str, str]:
     """A new PKI for a cluster of `spec`: path below /etc/kubernetes → PEM or YAML text.
+
+    `advertised`: the host in callers' kubeconfigs, which the API server's certificate is valid for.
 
     Two families of paths are not files of the control plane: `nodes/<name>/…` belongs to one node only, and
     `clients/…` holds the identities of callers and of Dayfly itself, which no node ever gets.
@@ -83,7 +85,7 @@ def issue_pki(spec: ClusterSpec, now: datetime) -> dict[str, str]:
 
     first = spec.nodes()[0]
     for path, signer, leaf in (
-        ("pki/apiserver", authority, _api_server(first)),
+        ("pki/apiserver", authority, _api_server(first, advertised)),
         (
             "pki/apiserver-kubelet-client",
             authority,
@@ -136,8 +138,8 @@ def _clients() -> dict[str, _Leaf]:
     }
 
 
-def _api_server(first: Node) -> _Leaf:
-    return _Leaf(
+def _api_server(first: Node, advertised: str) -> _Leaf:
+    leaf = _Leaf(
         "kube-apiserver",
         _SERVER,
         dns=(
@@ -150,6 +152,20 @@ def _api_server(first: Node) -> _Leaf:
         ),
         addresses=("127.0.0.1", _KUBERNETES_SERVICE, node_address(first.index)),
     )
+    # Some clients of Kubernetes ignore `tls-server-name`, and verify the host that they dial.
+    return _valid_for(leaf, advertised)
+
+
+def _valid_for(leaf: _Leaf, host: str) -> _Leaf:
+    """`leaf`, also valid for `host`: a DNS name or an IP address in the form that settings.py accepts."""
+    try:
+        # Without its zone (`%eth0`), which means something on one machine only, and which no certificate has.
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return replace(leaf, dns=tuple(dict.fromkeys((*leaf.dns, host.lower()))))
+    if address.is_unspecified:
+        return leaf  # the server listens on every address: callers dial another one
+    return replace(leaf, addresses=tuple(dict.fromkeys((*leaf.addresses, str(address)))))
 
 
 def _on_node(
@@ -204,7 +220,7 @@ def _issue(signer: _Signer, leaf: _Leaf, start: datetime) -> tuple[x509.Certific
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key_id), critical=False)
     )
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in leaf.dns]
-    names += [x509.IPAddress(IPv4Address(address)) for address in leaf.addresses]
+    names += [x509.IPAddress(ip_address(address)) for address in leaf.addresses]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(signer.key, hashes.SHA256()), key

@@ -68,13 +68,16 @@ class ClusterSecrets(BaseModel):
             yield from _KEY_DATA.findall(text)
 
 
-def new_secrets(spec: ClusterSpec, now: datetime) -> ClusterSecrets:
-    """New secrets for a cluster of `spec`; certificates are valid from VALID_BEFORE before `now`."""
+def new_secrets(spec: ClusterSpec, now: datetime, advertised: str = "127.0.0.1") -> ClusterSecrets:
+    """New secrets for a cluster of `spec`; certificates are valid from VALID_BEFORE before `now`.
+
+    `advertised`: the host in callers' kubeconfigs, which the API server's certificate is valid for.
+    """
     return ClusterSecrets(
         user_key=_ssh_key_pair("dayfly"),
         host_key=_ssh_key_pair("dayfly-node"),
         bootstrap_token=f"{secrets.token_hex(3)}.{secrets.token_hex(8)}",
-        pki=issue_pki(spec, now) if spec.manifest.kubernetes is not None else {},
+        pki=issue_pki(spec, now, advertised) if spec.manifest.kubernetes is not None else {},
     )
 
 
@@ -82,7 +85,8 @@ def fork_secrets(template: ClusterSecrets, now: datetime) -> ClusterSecrets:
     """The secrets of a fork of a template with the secrets `template`.
 
     New are the secrets that give access: both SSH key pairs, and the identities of the caller and of Dayfly. All other
-    secrets are in the memory of the template's machines, and stay the same.
+    secrets are in the memory of the template's machines, and stay the same: the API server's certificate is valid for
+    the host that was advertised when the template was created.
     """
     return ClusterSecrets(
         user_key=_ssh_key_pair("dayfly"),

@@ -6,7 +6,7 @@ import base64
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.domain.security.pki import VALID_BEFORE, VALID_FOR, ca_hash, issue_pki, reissue_clients
+from dayfly.settings import Settings
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 SIZE = NodeSize(vcpus=2, memory_mib=2048, disk_gib=10)
+LONGEST_NAME = ".".join(["a" * 63] * 3 + ["b" * 61])
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 LEAVES = {
@@ -141,6 +143,66 @@ def test_api_server_serves_under_every_name_it_is_dialled_by(pki: dict[str, str]
     }
     addresses = {"127.0.0.1", "10.96.0.1", "192.168.66.101"}
     assert set(names.get_values_for_type(x509.IPAddress)) == {IPv4Address(address) for address in addresses}
+
+
+def api_server_names(advertised: str) -> list[str]:
+    pki = issue_pki(spec_of(workers=0), NOW, Settings(advertise_host=advertised).advertised)
+    found = certificate(pki, "pki/apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in found]
+
+
+@pytest.mark.parametrize(
+    ("advertised", "name"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("2001:DB8:0::7", "2001:db8::7"),
+        ("fe80::7%eth0", "fe80::7"),
+        ("fe80::7%ü", "fe80::7"),
+        ("::ffff:192.0.2.7", str(ip_address("::ffff:192.0.2.7"))),
+        ("lab.example", "lab.example"),
+        ("Lab.Example", "lab.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("300.0.2.7", "300.0.2.7"),  # a host name for the settings
+        (LONGEST_NAME, LONGEST_NAME),
+    ],
+)
+def test_api_server_serves_under_the_advertised_host_too(advertised: str, name: str) -> None:
+    assert sorted(api_server_names(advertised)) == sorted([*api_server_names("127.0.0.1"), name])
+
+
+@pytest.mark.parametrize("advertised", ["0.0.0.0", "::", "::%eth0"])  # noqa: S104
+def test_every_address_is_no_name_of_the_api_server(advertised: str) -> None:
+    assert api_server_names(advertised) == api_server_names("127.0.0.1")
+
+
+@pytest.mark.parametrize("advertised", ["127.0.0.1", "localhost", "LocalHost", "Node01", "192.168.66.101"])
+def test_api_server_has_each_name_once(advertised: str) -> None:
+    names = api_server_names(advertised)
+    assert len(names) == len(set(names)) == 9
+
+
+@pytest.mark.parametrize(
+    ("advertised", "check"),
+    [("192.0.2.7", "-verify_ip"), ("2001:db8::7", "-verify_ip"), ("lab.example", "-verify_hostname")],
+)
+def test_openssl_verifies_the_advertised_host(advertised: str, check: str, tmp_path: Path) -> None:
+    pki = issue_pki(spec_of(workers=0), NOW, advertised)
+    for name in ("ca.crt", "apiserver.crt"):
+        (tmp_path / name).write_text(pki[f"pki/{name}"])
+    argv = ["openssl", "verify", "-x509_strict", "-attime", str(int(NOW.timestamp())), "-CAfile", "ca.crt"]
+    subprocess.run([*argv, check, advertised, "apiserver.crt"], cwd=tmp_path, capture_output=True, check=True)
+
+
+def test_the_advertised_host_is_a_name_of_no_other_server() -> None:
+    advertised = issue_pki(spec_of(workers=2), NOW, "lab.example")
+    valid = {
+        path
+        for path, text in advertised.items()
+        if path.endswith(".crt")
+        and b"lab.example" in x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
+    }
+    assert valid == {"pki/apiserver.crt"}
 
 
 def test_kubelet_serves_under_its_own_name_and_address_only(pki: dict[str, str]) -> None:
