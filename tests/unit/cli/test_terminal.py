@@ -24,7 +24,7 @@ HOSTILE: Final = "\x1b]0;owned\x07\x9b2J\r[bold]x"
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 SHAPED: Final = {"id": "0123456789ab", "name": "demo", "code": "boot", "step": "boot", "node": "node01"}
 """Fields whose shape the client checks (test_hostile_server.py)."""
-SHAPED_TOO: Final = {"error_code", "template", "pool", "builder", "cluster", "checkpoint", "host"}
+SHAPED_TOO: Final = {"error_code", "template", "pool", "builder", "cluster", "checkpoint", "host", "addons", "needs"}
 
 
 def hostile(schema: dict[str, Any], field: str = "") -> Any:
@@ -98,6 +98,7 @@ ARGUMENTS: Final = {
     "template delete": ("0123456789ab",),
     "pool create": ("demo", "--image", "bare", "--size", "1"),
     "pool list": (),
+    "addon list": (),
     "status": (),
     "version": (),
 }
@@ -118,7 +119,7 @@ def leaves() -> dict[str, Any]:
         for child, one in (children or {}).items():
             walk(one, f"{name} {child}")
 
-    for name in ("cluster", "template", "pool", "status", "version"):
+    for name in ("cluster", "template", "pool", "addon", "status", "version"):
         walk(group.get_command(None, name), name)  # type: ignore[attr-defined]
     return found
 
