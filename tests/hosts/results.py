@@ -1,6 +1,6 @@
-"""The results of each host: results.json beside this file, and the README's table.
+"""The results of each host: results.json beside this file, and the table in deploy/README.md.
 
-python -m tests.hosts.results      copies the results of the stage's last runs to results.json and the README
+python -m tests.hosts.results      copies the results of the stage's last runs to results.json and there
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dayfly.settings import Settings
 
 REPO: Final = Path(__file__).parents[2]
 FILE: Final = Path(__file__).with_name("results.json")
-README: Final = REPO / "README.md"
+README: Final = REPO / "deploy/README.md"
 BEGIN, END = "<!-- hosts: begin -->", "<!-- hosts: end -->"
 HEAD: Final = "| system | engine | image store | Python | what ran | when |\n|---|---|---|---|---|---|\n"
 
@@ -36,7 +36,7 @@ def record(kind: str, report: dict[str, Any]) -> None:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """The README's table, with the lines that enclose it."""
+    """That table, with the lines that enclose it."""
     rows = "".join(
         f"| {one['system']} | {one['engine']} | {one['image_store']} | {one['python']} "
         f"| {len(one['trials'])} trials, {one['seconds']:.0f} s | {one['date']} |\n"
@@ -46,7 +46,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def in_readme(text: str) -> str:
-    """The table as the README has it."""
+    """The table as deploy/README.md has it."""
     return f"{BEGIN}{text.split(BEGIN, 1)[1].split(END, 1)[0]}{END}"
 
 

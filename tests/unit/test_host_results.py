@@ -1,4 +1,4 @@
-"""The README's table of hosts matches the recorded results of the stage `hosts`."""
+"""The table of hosts in deploy/README.md matches the recorded results of the stage `hosts`."""
 
 from __future__ import annotations
 
