@@ -12,7 +12,9 @@ from starlette.routing import Route
 _KINDS = {
     "/api/v1": [("configmaps", "ConfigMap", True), ("configmaps/status", "ConfigMap", True)],
     "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False)],
+    "/apis/apiregistration.k8s.io/v1": [("apiservices", "APIService", False)],
 }
+_API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
 @dataclass
@@ -33,7 +35,12 @@ class KubeObjects:
         roots = [Route(root, self._discover) for root in _KINDS]
         paths = ("/api/v1/namespaces/shop/configmaps/{name}", "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")
         methods = ["GET", "PATCH", "DELETE"]
-        return [*roots, *(Route(path, self._object, methods=methods) for path in paths)]
+        api_services = Route(_API_SERVICES, self._create, methods=["POST"])
+        return [
+            *roots,
+            *(Route(path, self._object, methods=methods) for path in (*paths, f"{_API_SERVICES}/{{name}}")),
+            api_services,
+        ]
 
     async def _discover(self, request: Request) -> Response:
         if self.late_kinds:
@@ -52,6 +59,8 @@ class KubeObjects:
         if request.method != "GET" and self.answers:
             status, message = self.answers.pop(0)
             return JSONResponse({"message": message}, status)
+        if request.method == "PATCH" and path.startswith(_API_SERVICES):
+            return await self._merge(request, path)
         if request.method == "PATCH":
             return await self._apply(request, path)
         if path not in self.objects:
@@ -60,6 +69,23 @@ class KubeObjects:
             self.deletions.append(await request.json())
             self.objects[path]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             self._leaving[path] = self.lingers
+        return JSONResponse(self.objects[path])
+
+    async def _create(self, request: Request) -> Response:
+        item = await request.json()
+        self.asked.append((request.method, item["metadata"]["name"]))
+        self.objects[f"{request.url.path}/{item['metadata']['name']}"] = item
+        return JSONResponse(item, 201)
+
+    async def _merge(self, request: Request, path: str) -> Response:
+        """As Kubernetes 1.20, which panics in a server-side apply of an APIService."""
+        if request.headers["content-type"] != "application/merge-patch+json":
+            raise RuntimeError("FieldManager must be installed to run apply")
+        if path not in self.objects:
+            return JSONResponse({"message": "not found"}, 404)
+        item, known = await request.json(), self.objects[path]
+        merged = {name: {**known.get(name, {}), **item[name]} for name in ("metadata", "spec") if name in item}
+        self.objects[path] = known | merged
         return JSONResponse(self.objects[path])
 
     async def _apply(self, request: Request, path: str) -> Response:

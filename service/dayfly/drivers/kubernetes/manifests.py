@@ -26,6 +26,7 @@ _MISSING_SECONDS: Final = 60.0
 """So long a kind or a namespace may be unknown: a definition that was applied just now is served a little later."""
 _KINDS: Final = 1000
 """Of one group and version."""
+_MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 _REFUSED: Final = frozenset({400, 403, 405, 413, 415, 422})
 """Other answers that are no success may change by themselves."""
 _NOT_YET: Final = ("not yet ready", "being terminated")
@@ -52,7 +53,7 @@ class Manifests:
             path = await self._path(http, item)
             if path is None:
                 raise _Again(f"the API server has no kind {item['kind']} in {item['apiVersion']}", missing=True)
-            answer = await http.apply(path, item)
+            answer = await (_merge(http, path, item) if _is_of_aggregator(item) else http.apply(path, item))
             if not answer.is_success:
                 raise _problem(answer, f"{title(item)} was refused")
             applied = parse_json(answer.content)
@@ -158,6 +159,19 @@ class Manifests:
         metadata = item["metadata"]
         where = f"/namespaces/{metadata.get('namespace', 'default')}" if namespaced else ""
         return f"{root}{where}/{plural}/{metadata['name']}"
+
+
+def _is_of_aggregator(item: Manifest) -> bool:
+    """Kubernetes 1.20 ends a server-side apply of such an object with a panic: `FieldManager must be installed`."""
+    return item["apiVersion"].startswith("apiregistration.k8s.io/")
+
+
+async def _merge(http: KubeHttp, path: str, item: Manifest) -> httpx.Response:
+    """The answer to an update of the object at `path`, or to its creation. A field that `item` lacks stays as it is."""
+    answer = await http.request("PATCH", path, body=item, headers=_MERGE)
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return await http.request("POST", path.rpartition("/")[0], body=item)
+    return answer
 
 
 def _problem(answer: httpx.Response, refused: str) -> Exception:

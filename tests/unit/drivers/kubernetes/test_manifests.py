@@ -171,3 +171,18 @@ async def test_a_server_that_is_away_has_no_objects_to_show(kube: KubeClient, tm
     with pytest.raises(NotUsable, match=r"ConfigMap shop/pot cannot be looked at within 120 s: "):
         await KubeClient(clock=Impatient(2)).labels(access, [data()], timeout=120)
     assert await KubeClient().labels(access, [], timeout=120) == ()
+
+
+async def test_an_api_service_is_created_and_then_merged(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    """Kubernetes 1.20 has no server-side apply of APIServices. What the add-on's program wrote stays."""
+    server, access = served
+    metadata = {"name": "v1.tea", "labels": dict([LABEL])}
+    item = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": {"a": "b"}}
+    await kube.apply(access, [item], timeout=120)
+    (path,) = server.objects
+    server.objects[path]["spec"]["caBundle"] = "program's"
+    await kube.apply(access, [item], timeout=120)
+    assert server.asked == [("PATCH", "v1.tea"), ("POST", "v1.tea"), ("PATCH", "v1.tea")]
+    assert server.objects[path]["spec"] == {"a": "b", "caBundle": "program's"}
