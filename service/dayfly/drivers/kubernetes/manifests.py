@@ -163,7 +163,7 @@ class Manifests:
 
 def _is_of_aggregator(item: Manifest) -> bool:
     """Kubernetes 1.20 ends a server-side apply of such an object with a panic: `FieldManager must be installed`."""
-    return item["apiVersion"].startswith("apiregistration.k8s.io/")
+    return str(item["apiVersion"]).startswith("apiregistration.k8s.io/")
 
 
 async def _merge(http: KubeHttp, path: str, item: Manifest) -> httpx.Response:
