@@ -112,4 +112,4 @@ def test_what_0_2_0_did_not_send_of_a_cluster() -> None:
         "paused": False,
         "addons": (),
     }
-    assert DryRun.absent_means == {"isolation": "shared", "ports": ()}
+    assert DryRun.absent_means == {"isolation": "shared", "ports": (), "addons": ()}
