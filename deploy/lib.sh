@@ -85,10 +85,23 @@ on_signal() { # name, exit code
     [[ -n $PID_PENDING ]] || exit "$SIGNAL_CODE"
 }
 
-# Right after the pid of a command in the background was noted, with PID_PENDING set before its start.
+# Right after the pid of a command in the background was noted, with PID_PENDING set before its start. Returns when the
+# command receives signals.
 pid_noted() {
+    local deadline=$((SECONDS + 5))
+    while loses_signals "$!" && ((SECONDS < deadline)); do :; done
     PID_PENDING=
     [[ -z $SIGNAL ]] || exit "$SIGNAL_CODE"
+}
+
+# loses_signals PID: whether the child is still a copy of this shell, with a handler of this shell's traps: the handler takes
+# a signal, and nobody runs the trap. The child gives the handlers up a moment after its start. SIGHUP stands for all three.
+loses_signals() {
+    local key value
+    [[ /proc/$1/exe -ef /proc/$$/exe ]] || return 1
+    # Hides only "no such file": the child has ended.
+    while read -r key value && [[ $key != SigCgt: ]]; do :; done 2>/dev/null <"/proc/$1/status" || return 1
+    ((0x${value:-0} & 1))
 }
 
 # For EXIT traps: ends the command of `limited`. timeout forwards SIGTERM, and sends SIGKILL after GRACE seconds. Then the

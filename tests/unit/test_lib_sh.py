@@ -149,6 +149,16 @@ def test_a_signal_that_comes_before_the_pid_is_known_ends_the_command_too(shell:
     assert not is_alive(int((shell.folder / "pid").read_text()))
 
 
+def test_only_a_copy_of_this_shell_loses_signals(shell: Shell) -> None:
+    ask = "loses_signals $! && echo loses || echo receives"
+    assert shell.run("exit_on_signals; loses_signals $$ && echo loses", sources=("lib",)).said.strip() == "loses"
+    assert shell.run("loses_signals $$ || echo receives", sources=("lib",)).said.strip() == "receives"
+    ended = shell.run(f"exit_on_signals; true & wait; {ask}", sources=("lib",))
+    assert ended.said.strip() == "receives"
+    command = shell.run("exit_on_signals; sleep 60 & pid_noted; " + ask + "; kill $!; wait", sources=("lib",))
+    assert command.said.strip() == "receives"
+
+
 def test_packages_are_not_left_half_configured_by_a_signal(shell: Shell) -> None:
     install = "echo $$ >pid; until [ -e go ]; do sleep 0.02; done; touch whole"
     body = f'case " $* " in *download-only* | *" update "*) ;; *) {install} ;; esac'
