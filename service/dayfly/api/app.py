@@ -34,7 +34,8 @@ Create a cluster with `POST /v1/clusters`, wait with `GET /v1/clusters/{cluster}
 `/v1/clusters/{cluster}/kubeconfig`, and `DELETE` the cluster when done. `{cluster}` is an id or a name.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`. Times are in UTC; a field's name ends with
-its unit. Every response has an `X-Request-Id`: the request's, or a new one.
+its unit. Every response has an `X-Request-Id`: the request's, or a new one. The header `Dayfly-Cluster` of a response
+about a part of a cluster has the cluster's id and name.
 
 A cluster is `pending`, with a `queue_position`, while the host has too few free resources. A cluster expires when its
 time to live, which begins when the cluster is first ready, has passed, or when a heartbeat is missing. An expired

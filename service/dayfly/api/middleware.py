@@ -78,7 +78,8 @@ class Gate:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update(problems.SECURITY_HEADERS)
+                added = {**scope.get("state", {}).get("response_headers", {}), **problems.SECURITY_HEADERS}
+                MutableHeaders(scope=message).update(added)
             await send(message)
 
         try:

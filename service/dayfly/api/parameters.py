@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 
 from dayfly.api.dependencies import Services
 from dayfly.api.long_poll import MAX_SECONDS
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import Node
 from dayfly.errors import Conflict, NotFound
+from dayfly.schemas.base import CLUSTER_HEADER
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -33,8 +34,15 @@ IdOrName = Annotated[str, Depends(path_id("cluster", "A cluster's id, or the nam
 """The path's id or name, for routes that need one statement of the store. 404 for an invalid id or name."""
 
 
-async def _cluster(services: Services, cluster: IdOrName) -> Cluster:
-    return await services.store.clusters.get(cluster)
+def name_cluster(request: Request, cluster: Cluster) -> None:
+    """Let the response say which cluster it is about: its body does not, and a client compares."""
+    request.state.response_headers = {CLUSTER_HEADER: f"{cluster.id} {cluster.name}"}
+
+
+async def _cluster(request: Request, services: Services, cluster: IdOrName) -> Cluster:
+    found = await services.store.clusters.get(cluster)
+    name_cluster(request, found)
+    return found
 
 
 TheCluster = Annotated[Cluster, Depends(_cluster)]

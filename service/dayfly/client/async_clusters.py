@@ -185,6 +185,7 @@ class AsyncClusters(AsyncConnection):
                 if not response.is_success:
                     await response.aread()
                     raise wire.api_error(response)
+                wire.check_cluster(response, path)
                 wire.as_text(response)
                 async for text in response.aiter_text():
                     yield text

@@ -99,6 +99,7 @@ class AsyncConnection:
         wire.as_text(response)
         if not response.is_success:
             raise wire.api_error(response)
+        wire.check_cluster(response, path)
         return response
 
     async def _read(self, model: type[M], method: str, path: str, **options: Unpack[wire.RequestOptions]) -> M:

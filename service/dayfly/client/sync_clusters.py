@@ -182,6 +182,7 @@ class Clusters(Connection):
                 if not response.is_success:
                     response.read()
                     raise wire.api_error(response)
+                wire.check_cluster(response, path)
                 wire.as_text(response)
                 for text in response.iter_text():
                     yield text

@@ -100,6 +100,7 @@ class Connection:
         wire.as_text(response)
         if not response.is_success:
             raise wire.api_error(response)
+        wire.check_cluster(response, path)
         return response
 
     def _read(self, model: type[M], method: str, path: str, **options: Unpack[wire.RequestOptions]) -> M:

@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypedDict, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 from pydantic import ValidationError
 
 from dayfly.addresses import is_loopback
 from dayfly.client.errors import ApiError, InvalidArgument, Unreachable
-from dayfly.schemas.base import FROM_SERVER, ResponseModel
+from dayfly.schemas.base import CLUSTER_HEADER, FROM_SERVER, ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
 
@@ -23,6 +23,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8700"
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CLUSTER_PART: Final = re.compile(r"/v1/clusters/([^/]+)/.")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}")
 
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]+")
@@ -119,17 +120,32 @@ def _segment(part: str) -> str:
     return quote(part, safe="")
 
 
+def check_cluster(response: httpx.Response, path: str) -> None:
+    """Raise ApiError where a response about a part of a cluster is of another cluster than `path` names.
+
+    The header names the cluster; an older server does not send it.
+    """
+    named, asked = response.headers.get(CLUSTER_HEADER), _CLUSTER_PART.match(path)
+    if named is not None and asked is not None:
+        _check_named(response, unquote(asked[1]), named.split())
+
+
+def _check_named(response: httpx.Response, of: str, shown: Sequence[str]) -> None:
+    if of not in shown:
+        named = " or ".join(map(repr, shown)) or "something without a name"
+        detail = f"{response.url} was asked for {of!r} and answered with {named}"
+        raise ApiError("unexpected_answer", response.status_code, detail, {})
+
+
 def read(model: type[M], response: httpx.Response, of: str | None = None) -> M:
     """The response as a value. Raises ApiError where it is none of Dayfly's, or not of the id or name `of`."""
     try:
         value = model.model_validate_json(response.content, context=FROM_SERVER)
     except ValidationError as error:
         raise _not_dayfly(response) from error
-    shown = (getattr(value, "id", None), getattr(value, "name", None))
-    if of is not None and of not in shown:
-        named = " or ".join(repr(one) for one in shown if one is not None)
-        detail = f"{response.url} was asked for {of!r} and answered with {named or 'something without a name'}"
-        raise ApiError("unexpected_answer", response.status_code, detail, {})
+    if of is not None:
+        shown = (getattr(value, "id", None), getattr(value, "name", None))
+        _check_named(response, of, [one for one in shown if one is not None])
     return value
 
 

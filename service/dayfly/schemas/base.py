@@ -24,6 +24,9 @@ from pydantic_core import CoreSchema, core_schema
 
 E = TypeVar("E")
 
+CLUSTER_HEADER: Final = "Dayfly-Cluster"
+"""The header of a response about a part of a cluster: the cluster's id and its name, with a space between."""
+
 FROM_SERVER: Final = {"from_server": True}
 """The validation context of a client that reads a response: fields that an older server does not send are filled."""
 

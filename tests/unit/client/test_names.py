@@ -9,6 +9,7 @@ import pytest
 
 from dayfly.client import ApiError, AsyncClient, Client, InvalidArgument
 from dayfly.client.transport import path_of
+from dayfly.schemas.base import CLUSTER_HEADER
 from dayfly.schemas.clusters import DryRun
 from tests.unit.client.test_lifetime import CLUSTER
 
@@ -85,6 +86,54 @@ def test_a_dry_run_of_another_cluster() -> None:
         client.dry_run(image="bare")
         with pytest.raises(ApiError, match="'other' and answered with 'demo'"):
             client.dry_run("other", image="bare")
+
+
+PART_CALLS: list[Callable[[Client, str], object]] = [
+    Client.registry,
+    Client.ports,
+    Client.nodes,
+    Client.ssh,
+    Client.heartbeat,
+    Client.checkpoints,
+    Client.diagnostics,
+    Client.kubeconfig,
+    lambda client, name: client.console(name, "node01"),
+    lambda client, name: client.evidence(name, "logs"),
+    lambda client, name: client.create_checkpoint(name, "before"),
+    lambda client, name: client.checkpoint(name, "before"),
+    lambda client, name: client.delete_checkpoint(name, "before"),
+    lambda client, name: client.events(name),
+]
+
+
+@pytest.mark.parametrize("call", PART_CALLS)
+def test_a_part_of_another_cluster(call: Callable[[Client, str], object]) -> None:
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers={CLUSTER_HEADER: "0123456789ab demo"}, json={})
+    )
+    wanted = pytest.raises(ApiError, match="'other' and answered with '0123456789ab' or 'demo'")
+    with Client(transport=transport) as client, wanted as caught:
+        call(client, "other")
+    assert caught.value.code == "unexpected_answer"
+
+
+def test_a_followed_console_of_another_cluster() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/console"):
+            return httpx.Response(200, headers={CLUSTER_HEADER: "ba9876543210 demo"}, text="login:")
+        return httpx.Response(200, json=CLUSTER)
+
+    wanted = pytest.raises(ApiError, match="'0123456789ab' and answered with 'ba9876543210' or 'demo'")
+    with Client(transport=httpx.MockTransport(answer)) as client, wanted:
+        next(iter(client.follow_console("demo", "node01")))
+
+
+@pytest.mark.parametrize("headers", [{CLUSTER_HEADER: "0123456789ab demo"}, {}])
+def test_a_part_of_the_named_cluster(headers: dict[str, str]) -> None:
+    answer = httpx.Response(200, headers=headers, json={"push": "127.0.0.1:5000", "pull": "registry:5000"})
+    with Client(transport=httpx.MockTransport(lambda _: answer)) as client:
+        for name in ("demo", "0123456789ab"):
+            assert client.registry(name).pull == "registry:5000"
 
 
 async def test_the_async_client_looks_too() -> None:

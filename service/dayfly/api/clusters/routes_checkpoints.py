@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from dayfly.api.dependencies import Services, require_caller
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
-from dayfly.api.parameters import IdOrName, TheCluster
+from dayfly.api.parameters import IdOrName, TheCluster, name_cluster
 from dayfly.domain import checkpoint as domain
 from dayfly.errors import NotFound
 from dayfly.schemas.checkpoints import Checkpoint, CheckpointList, CheckpointRequest
@@ -64,6 +64,7 @@ async def create_checkpoint(
         made = await services.store.checkpoints.create(cluster, wanted.name, key_of(idempotency_key, wanted))
     except CarriedOut as first:
         made = await replayed(response, _made_at(services, str(first.use.cluster_id), wanted.name, first.use.at))
+    name_cluster(request, await services.store.clusters.get(made.cluster_id))
     response.headers["Location"] = f"/v1/clusters/{made.cluster_id}/checkpoints/{made.name}"
     return Checkpoint.of(made)
 

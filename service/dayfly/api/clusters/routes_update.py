@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
 from dayfly.api.clusters.spec_resolver import resolve_addons
 from dayfly.api.clusters.ttl import change_of
 from dayfly.api.dependencies import Services
-from dayfly.api.parameters import IdOrName
+from dayfly.api.parameters import IdOrName, name_cluster
 from dayfly.schemas.cluster_requests import ChangeRequest
 from dayfly.schemas.clusters import Cluster, Heartbeat
 
@@ -35,10 +35,12 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
 
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")
-async def send_heartbeat(services: Services, cluster: IdOrName) -> Heartbeat:
+async def send_heartbeat(request: Request, services: Services, cluster: IdOrName) -> Heartbeat:
     """Send a heartbeat, which extends the cluster's expiry by the heartbeat interval.
 
     No body. 409 if the cluster was created without `heartbeat_interval_seconds`, or is being deleted. Send three
     heartbeats in each interval, so that a lost one does no harm.
     """
-    return show_heartbeat(await services.store.updates.heartbeat(cluster))
+    beaten = await services.store.updates.heartbeat(cluster)
+    name_cluster(request, beaten)
+    return show_heartbeat(beaten)
