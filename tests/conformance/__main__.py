@@ -6,9 +6,9 @@
     python -m tests.conformance run --cluster demo --list long
     python -m tests.conformance table                     writes RESULTS.md of the results
 
-`run` resets the cluster before each piece of the list, pushes the images to its registry and runs one spec after the
-other. Each result is kept at once: the same command continues an interrupted run. Exit code 0: all specs of the list
-have passed; 1: some have not; 2: the run could not begin or go on.
+`run` resets the cluster before each piece of the list, pushes the images to its registry and runs `--jobs` specs at
+once, those that Kubernetes calls serial alone. Each result is kept at once: the same command continues an interrupted
+run. Exit code 0: all specs of the list have passed; 1: some have not; 2: the run could not begin or go on.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def _run(options: argparse.Namespace, programs: Programs, results: Path) -> int:
             results,
             _say,
             piece=options.piece,
+            jobs=options.jobs,
             spec_seconds=options.spec_seconds,
             again=options.again,
         )
@@ -131,6 +132,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     run.add_argument("--kind", choices=KINDS, help="the record that the results belong to")
     run.add_argument("--list", choices=("short", "long"), default="short")
     run.add_argument("--piece", type=int, default=PIECE, metavar="N", help=f"specs between resets (default: {PIECE})")
+    run.add_argument("--jobs", type=int, default=1, metavar="N", help="specs at once (default: 1)")
     run.add_argument("--spec-seconds", type=float, default=SPEC_SECONDS, help="the time limit of one spec")
     run.add_argument("--again", choices=("failed", "all"), help="run specs that have a result again")
     options = parser.parse_args(argv)
@@ -140,8 +142,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error("give --cluster, or all of --kubeconfig, --registry and --kind")
         if options.cluster is not None and given != [None] * 3:
             parser.error("--cluster excludes --kubeconfig, --registry and --kind")
-        if options.piece < 1:
-            parser.error("--piece is at least 1")
+        if options.piece < 1 or options.jobs < 1:
+            parser.error("--piece and --jobs are at least 1")
     return options
 
 

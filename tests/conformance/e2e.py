@@ -8,10 +8,11 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import ParseError
@@ -46,6 +47,8 @@ class EndToEnd:
     kubectl: Path
     folder: Path
     spec_seconds: float = SPEC_SECONDS
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False, compare=False)
+    _over: threading.Event = field(default_factory=threading.Event, init=False, compare=False)
 
     def specs(self) -> tuple[str, ...]:
         """The names of all conformance specs, sorted; needs no cluster. Raises NoSpecs."""
@@ -65,7 +68,7 @@ class EndToEnd:
             return tuple(sorted(case.name for case in junit.parse(report.read_text()) if case.outcome != "skipped"))
 
     def run(self, spec: str, kubeconfig: Path) -> SpecResult:
-        """Run one spec on the cluster of `kubeconfig`. Raises Unfit."""
+        """Run one spec on the cluster of `kubeconfig`, beside others perhaps. Raises Unfit."""
         self.folder.mkdir(parents=True, exist_ok=True)
         report, log = self.report(spec), self.report(spec).with_suffix(".log")
         began = time.monotonic()
@@ -75,6 +78,12 @@ class EndToEnd:
             written = Path(reports) / _REPORT
             text = written.read_text() if written.exists() else ""
         return self._result(spec, text, ended, seconds, report, log)
+
+    def end_all(self) -> None:
+        """End the specs that run, and those that begin. Their results mean nothing."""
+        self._over.set()
+        for process in tuple(self._running):
+            _kill(process)
 
     def report(self, spec: str) -> Path:
         """The file of a spec's report; its log lies beside it."""
@@ -124,7 +133,10 @@ class EndToEnd:
                 # Specs start kubectl: all of it ends together, and no Ctrl-C gets there by itself.
                 start_new_session=True,
             )
+            self._running.add(process)
             try:
+                if self._over.is_set():
+                    _kill(process)
                 return process.wait(self.spec_seconds)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
@@ -132,9 +144,9 @@ class EndToEnd:
                     process.wait(_END_SECONDS)
                 return None
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill(process)
                 process.wait()
+                self._running.discard(process)
 
     def _result(self, spec: str, text: str, ended: int | None, seconds: float, report: Path, log: Path) -> SpecResult:
         try:
@@ -162,3 +174,8 @@ class EndToEnd:
     def _failed(self, spec: str, seconds: float, reason: str, report: Path) -> SpecResult:
         report.write_text(junit.failure_report(spec, seconds, reason))
         return SpecResult(outcome="failed", seconds=round(seconds, 1), reason=reason, at=now())
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

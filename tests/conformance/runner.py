@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,11 @@ from tests.conformance.clusters import Target
 from tests.conformance.e2e import SPEC_SECONDS, EndToEnd, Unfit
 from tests.conformance.lists import choose, read_exclusions
 from tests.conformance.programs import Programs
-from tests.conformance.records import RecordFile, Subject
+from tests.conformance.records import RecordFile, SpecResult, Subject
 
 PIECE: Final = 20
+_SERIAL: Final = "[Serial]"
+"""In the names of specs that need the cluster for themselves."""
 Say = Callable[[str], None]
 
 
@@ -26,6 +29,7 @@ def run_list(
     say: Say,
     *,
     piece: int = PIECE,
+    jobs: int = 1,
     spec_seconds: float = SPEC_SECONDS,
     again: str | None = None,
 ) -> dict[str, str]:
@@ -40,7 +44,7 @@ def run_list(
     subject = Subject(kind=target.kind, image=target.image, kubernetes=target.kubernetes, programs=programs.key)
     results.mkdir(parents=True, exist_ok=True)
     file = RecordFile.open(results / f"{target.kind}.json", subject, known, again=again)
-    runner = Runner(end_to_end, target.kubeconfig, lambda: target.prepare(programs.archives()), file, say)
+    runner = Runner(end_to_end, target.kubeconfig, lambda: target.prepare(programs.archives()), file, say, jobs)
     try:
         runner.run(specs, piece)
     finally:
@@ -52,13 +56,14 @@ def run_list(
 
 @dataclass(frozen=True)
 class Runner:
-    """`prepare` resets the cluster, if it can be reset, and pushes the images."""
+    """`prepare` resets the cluster, if it can be reset, and pushes the images. `jobs`: specs at once."""
 
     end_to_end: EndToEnd
     kubeconfig: Path
     prepare: Callable[[], None]
     file: RecordFile
     say: Say
+    jobs: int = 1
 
     def run(self, specs: Sequence[str], piece: int = PIECE) -> bool:
         """Run the specs without a result; whether all of `specs` have passed, now or before.
@@ -70,27 +75,52 @@ class Runner:
         if len(todo) < len(wanted):
             self.say(f"{len(wanted) - len(todo)} of {len(wanted)} specs have a result: they do not run again")
         began = time.monotonic()
-        done = 0
         for start in range(0, len(todo), piece):
             part = todo[start : start + piece]
             last = start + len(part)
             self.say(f"{_clock(began)}  specs {start + 1} to {last} of {len(todo)}: preparing the cluster")
             self.prepare()
-            for spec in part:
-                done += 1
-                self._one(spec, f"{done:3d}/{len(todo)}", began)
+            self._piece([spec for spec in part if _SERIAL not in spec], self.jobs, began)
+            self._piece([spec for spec in part if _SERIAL in spec], 1, began)
         return not self.file.record.not_passed(wanted)
 
-    def _one(self, spec: str, number: str, began: float) -> None:
-        try:
-            result = self.end_to_end.run(spec, self.kubeconfig)
-        except Unfit as unfit:
+    def _piece(self, specs: Sequence[str], jobs: int, began: float) -> None:
+        left = list(specs)
+        while left:
+            before, unfit = len(left), self._together(left, jobs, began)
+            left = [spec for spec in left if spec not in self.file.record.results]
+            if unfit is None:
+                continue
+            if len(left) == before:
+                raise unfit
             # Left behind by an earlier spec, perhaps: a prepared cluster decides.
             self.say(f"{_clock(began)}  the cluster is not fit ({unfit}): preparing it again")
             self.prepare()
-            result = self.end_to_end.run(spec, self.kubeconfig)
+
+    def _together(self, specs: Sequence[str], jobs: int, began: float) -> Unfit | None:
+        """Run the specs, `jobs` at once, and keep their results; after an Unfit, which is returned, none begins."""
+        unfit: Unfit | None = None
+        with ThreadPoolExecutor(jobs) as pool:
+            running = {pool.submit(self.end_to_end.run, spec, self.kubeconfig): spec for spec in specs}
+            try:
+                for ended in as_completed(running):
+                    if ended.cancelled():
+                        continue
+                    try:
+                        self._keep(running[ended], ended.result(), began)
+                    except Unfit as error:
+                        unfit = error
+                        pool.shutdown(wait=False, cancel_futures=True)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.end_to_end.end_all()
+                raise
+        return unfit
+
+    def _keep(self, spec: str, result: SpecResult, began: float) -> None:
         self.file.add(spec, result)
         detail = f": {result.reason}" if result.reason else ""
+        number = f"{len(self.file.record.results):3d}"
         self.say(f"{_clock(began)}  {number}  {result.outcome}  {result.seconds:5.0f} s  {spec}{detail}")
 
 

@@ -12,10 +12,10 @@ import pytest
 from tests.conformance.e2e import EndToEnd
 
 Ends = Mapping[str, str]
-"""How each spec ends: pass, fail, skip, hang, crash, or unfit."""
+"""How each spec ends: pass, fail, skip, hang, crash, unfit; `meet` passes beside another spec, `alone` beside none."""
 
 _STAND_IN = """#!{python}
-import json, os, pathlib, re, signal, sys
+import json, os, pathlib, re, signal, sys, time
 from xml.sax.saxutils import quoteattr
 
 here = pathlib.Path(sys.argv[0]).parent
@@ -60,6 +60,17 @@ for name, end in ends.items():
         if end == "crash":
             print("panic: no report")
             sys.exit(2)
+        running = here / "running" / str(os.getpid())
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+        others = lambda: len(list(running.parent.iterdir())) - 1
+        while end == "meet" and not others() and not (here / "met").exists():
+            time.sleep(0.01)
+        if end == "meet":
+            (here / "met").touch()
+        if end == "alone" and others():
+            sys.exit(3)
+        running.unlink()
         if end == "hang":
             (here / "hangs").touch()
             signal.pause()

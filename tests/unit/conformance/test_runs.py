@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +31,7 @@ class Run:
     again: str | None = None
     prepared: list[int] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    file: RecordFile = field(init=False)
 
     @property
     def place(self) -> Path:
@@ -44,14 +45,16 @@ class Run:
         path = self.place / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
-    def __call__(self, specs: tuple[str, ...] = ALL, piece: int = 20) -> bool:
+    def __call__(self, specs: tuple[str, ...] = ALL, piece: int = 20, jobs: int = 1) -> bool:
         def prepare() -> None:
             self.prepared.append(len(self.calls()))
             if len(self.prepared) > 1:
                 (self.place / "prepared").touch()
 
-        file = RecordFile.open(self.place / "fork.json", SUBJECT, ALL, again=self.again)
-        return Runner(self.end_to_end, self.place / "kubeconfig", prepare, file, self.said.append).run(specs, piece)
+        self.file = RecordFile.open(self.place / "fork.json", SUBJECT, ALL, again=self.again)
+        return Runner(self.end_to_end, self.place / "kubeconfig", prepare, self.file, self.said.append, jobs).run(
+            specs, piece
+        )
 
 
 def test_all_specs_run_in_pieces_each_on_a_prepared_cluster(make_end_to_end: MakeEndToEnd) -> None:
@@ -101,20 +104,32 @@ def test_a_finished_spec_does_not_run_again(make_end_to_end: MakeEndToEnd) -> No
     assert run.prepared == [0, 3]
 
 
-def test_an_interrupted_spec_has_no_result(make_end_to_end: MakeEndToEnd) -> None:
-    run = Run(make_end_to_end({ALL[0]: "pass", ALL[1]: "hang"}))
+def test_specs_run_side_by_side_and_serial_ones_alone(make_end_to_end: MakeEndToEnd) -> None:
+    serial = "[sig-a] alone [Serial] [Conformance]"
+    run = Run(make_end_to_end({serial: "alone", ALL[0]: "meet", ALL[1]: "meet"}))
+    assert run((serial, *ALL[:2]), jobs=2)
+    assert run.calls()[-1] == serial
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_spec_has_no_result(make_end_to_end: MakeEndToEnd, jobs: int) -> None:
+    run = Run(make_end_to_end({ALL[0]: "pass", ALL[1]: "hang", ALL[2]: "hang"}))
+
+    main = threading.get_ident()
 
     def interrupt() -> None:
         while not (run.place / "hangs").exists():
             time.sleep(0.01)
-        _thread.interrupt_main()
+        signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        run(ALL[:2])
+        run(ALL[:3], jobs=jobs)
     thread.join()
-    assert set(run.record.results) == {ALL[0]}
+    if jobs == 1:
+        assert set(run.record.results) == {ALL[0]}
+    assert not {ALL[1], ALL[2]} & set(run.file.record.results)
 
 
 def test_failed_specs_run_again_on_request(make_end_to_end: MakeEndToEnd) -> None:
