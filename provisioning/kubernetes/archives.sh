@@ -1,5 +1,4 @@
 # Makes container images of programs, as docker-archives in $OUT, without a registry; to be sourced.
-# images-debian.sh has the same functions: its content is part of k8s-debian's key, and its next change may share them.
 # shellcheck shell=sh
 
 # A root file system with the standard folders and Debian's merged /usr.
@@ -46,17 +45,25 @@ usr() {
     esac
 }
 
-# archive NAME:TAG ROOT [CONFIG]: writes a docker-archive with one gzipped layer, reproducibly. CONFIG is members of the
-# image's configuration, such as "Cmd":["run"].
+# A shell and the common tools, of the busybox in the build root.
+add_shell() {
+    add_program "$1" /bin/busybox
+    for applet in $(busybox --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$1/usr/bin/$applet"
+    done
+}
+
+# archive NAME:TAG ROOT [ENTRYPOINT [CONFIG]]: writes a docker-archive with one gzipped layer, reproducibly. CONFIG is more
+# members of the image's configuration, such as "Cmd":["run"].
 archive() {
     # Functions of sh share their variables: no caller has these.
-    image=$1 tree=$2 config=${3:-}
+    image=$1 tree=$2 entrypoint="${3:+,\"Entrypoint\":[\"$3\"]}" config=${4:+,$4}
     parts=$(mktemp -d "$PWD/archive.XXXXXX")
     tar --create --file "$parts/layer" --directory "$tree" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
     diff_id=$(sha256sum < "$parts/layer" | cut -d' ' -f1)
     gzip --no-name -1 < "$parts/layer" > "$parts/layer.tar"
     rm "$parts/layer"
-    config="{\"Env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]${config:+,$config}}"
+    config="{\"Env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]$entrypoint$config}"
     printf '{"architecture":"amd64","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
         "$config" "$diff_id" > "$parts/config.json"
     printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$image" > "$parts/manifest.json"

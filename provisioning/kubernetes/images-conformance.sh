@@ -12,10 +12,10 @@ programs=$ARTIFACTS/programs
 main() {
     root=$(new_root)
     add_shell "$root"
-    archive library/busybox:1.29 "$root" '"Cmd":["sh"]'
-    archive kubernetes-e2e-test-images/nonroot:1.0 "$root" '"Cmd":["sh"],"User":"1234"'
+    archive library/busybox:1.29 "$root" "" '"Cmd":["sh"]'
+    archive kubernetes-e2e-test-images/nonroot:1.0 "$root" "" '"Cmd":["sh"],"User":"1234"'
     install -D -m 6755 "$programs/nonewprivs" "$root/usr/local/bin/nnp"
-    archive kubernetes-e2e-test-images/nonewprivs:1.0 "$root" '"Cmd":["nnp"]'
+    archive kubernetes-e2e-test-images/nonewprivs:1.0 "$root" "" '"Cmd":["nnp"]'
 
     root=$(new_root)
     add_shell "$root"
@@ -25,14 +25,14 @@ main() {
     cp "$programs/localhost.crt" "$programs/localhost.key" "$root/"
     for name in kitten nautilus; do
         cp "$programs/$name/data.json" "$programs/$name/$name.jpg" "$root/"
-        archive "kubernetes-e2e-test-images/$name:1.0" "$root" '"Entrypoint":["/agnhost"],"Cmd":["test-webserver"]'
+        archive "kubernetes-e2e-test-images/$name:1.0" "$root" /agnhost '"Cmd":["test-webserver"]'
         rm "$root/data.json" "$root/$name.jpg"
     done
     # Upstream's agnhost has these tools of Alpine's, and CoreDNS, which no conformance test runs.
     rm "$root/usr/bin/nc" "$root/usr/bin/ip"
     add_program "$root" /usr/bin/bash /usr/bin/curl /usr/bin/dig /usr/bin/getent /bin/nc.openbsd /bin/ip /bin/ss
     ln -s nc.openbsd "$root/usr/bin/nc"
-    archive e2e-test-images/agnhost:2.21 "$root" '"Entrypoint":["/agnhost"],"Cmd":["pause"]'
+    archive e2e-test-images/agnhost:2.21 "$root" /agnhost '"Cmd":["pause"]'
     # Upstream's is a Debian 8, whose resolver differs from Alpine's. Here both are Debian's.
     archive kubernetes-e2e-test-images/jessie-dnsutils:1.0 "$root"
 
@@ -41,7 +41,7 @@ main() {
 
     root=$(new_root)
     install "$programs/sample-apiserver" "$root/sample-apiserver"
-    archive kubernetes-e2e-test-images/sample-apiserver:1.17 "$root" '"Entrypoint":["/sample-apiserver"]'
+    archive kubernetes-e2e-test-images/sample-apiserver:1.17 "$root" /sample-apiserver
 
     root=$(new_root)
     add_program "$root" /usr/bin/etcd
@@ -51,15 +51,7 @@ main() {
 
     root=$(new_root)
     install "$programs/pause" "$root/pause"
-    archive "kubernetes/pause:$PAUSE_TAG" "$root" '"Entrypoint":["/pause"]'
-}
-
-# Linked dynamically: the static busybox cannot resolve names for wget.
-add_shell() {
-    add_program "$1" /bin/busybox
-    for applet in $(busybox --list); do
-        [ "$applet" = busybox ] || ln -sf busybox "$1/usr/bin/$applet"
-    done
+    archive "kubernetes/pause:$PAUSE_TAG" "$root" /pause
 }
 
 # web_server FOLDER NAME:TAG…: a stand-in for a web server that serves FOLDER on port 80. Tests compare its name, fetch its
@@ -74,7 +66,7 @@ web_server() {
     # As process 1, httpd would ignore SIGTERM, and each pod would take its grace period to end.
     printf '#!/bin/sh\ntrap "exit 0" TERM\nhttpd -f -p 80 -h %s &\nwait\n' "$folder" > "$root/usr/bin/serve"
     chmod 0755 "$root/usr/bin/serve"
-    for name in "$@"; do archive "$name" "$root" '"Cmd":["serve"]'; done
+    for name in "$@"; do archive "$name" "$root" "" '"Cmd":["serve"]'; done
 }
 
 main

@@ -5,9 +5,10 @@ set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
+# shellcheck source-path=SCRIPTDIR source=archives.sh
+. "$INPUTS/kubernetes/archives.sh"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
-path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 main() {
     for program in kube-apiserver kube-controller-manager kube-scheduler; do
@@ -56,58 +57,6 @@ main() {
     archive "$SMOKE_IMAGE" "$root" /bin/sh
 }
 
-# A root file system with the standard folders and Debian's merged /usr.
-new_root() {
-    root=$(mktemp -d "$PWD/root.XXXXXX")
-    chmod 0755 "$root"
-    mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/proc" "$root/sys" \
-        "$root/dev" "$root/run" "$root/var"
-    install -d -m 1777 "$root/tmp"
-    for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
-    ln -s ../run "$root/var/run"
-    cp /etc/passwd /etc/group /etc/protocols /etc/services /etc/nsswitch.conf "$root/etc/"
-    echo "$root"
-}
-
-# add_program ROOT FILE…: copies programs with their libraries. ldd fails for static programs, which have no libraries.
-add_program() {
-    root=$1
-    shift
-    for file in "$@"; do
-        install -D "$(readlink -f "$file")" "$root$(usr "$file")"
-        libraries=$(LC_ALL=C ldd "$file" 2>&1) || case $libraries in
-            *"not a dynamic executable"*) continue ;;
-            *) die "$libraries" ;;
-        esac
-        case $libraries in *"not found"*) die "$file: $libraries" ;; esac
-        # grep fails for a shared object without libraries.
-        for library in $(echo "$libraries" | grep -o '/[^ ]*'); do
-            [ -e "$root$(usr "$library")" ] || install -D "$(readlink -f "$library")" "$root$(usr "$library")"
-        done
-    done
-}
-
-die() {
-    echo "images-debian: $*" >&2
-    exit 1
-}
-
-# /lib/x is /usr/lib/x.
-usr() {
-    case $1 in
-    /usr/*) echo "$1" ;;
-    *) echo "/usr$1" ;;
-    esac
-}
-
-add_shell() {
-    add_program "$1" /bin/busybox
-    applets=$(busybox --list)
-    for applet in $applets; do
-        [ "$applet" = busybox ] || ln -s busybox "$1/usr/bin/$applet"
-    done
-}
-
 # The nf_tables back end of iptables, as on the node: the back ends do not see each other's rules.
 add_netfilter() {
     root=$1
@@ -119,23 +68,6 @@ add_netfilter() {
     ln -s ../bin/kmod "$root/usr/sbin/modprobe"
     mkdir -p "$root/usr/lib/x86_64-linux-gnu/xtables"
     add_program "$root" /usr/lib/x86_64-linux-gnu/xtables/*.so
-}
-
-# archive NAME:TAG ROOT [ENTRYPOINT]: writes a docker-archive with one gzipped layer, reproducibly.
-archive() {
-    name=$1 root=$2 entrypoint=${3:-}
-    folder=$(mktemp -d "$PWD/archive.XXXXXX")
-    tar --create --file "$folder/layer" --directory "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
-    diff_id=$(sha256sum < "$folder/layer" | cut -d' ' -f1)
-    gzip --no-name -1 < "$folder/layer" > "$folder/layer.tar"
-    rm "$folder/layer"
-    config="{\"Env\":[\"PATH=$path\"]${entrypoint:+,\"Entrypoint\":[\"$entrypoint\"]}}"
-    printf '{"architecture":"amd64","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-        "$config" "$diff_id" > "$folder/config.json"
-    printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" > "$folder/manifest.json"
-    tar --create --file "$OUT/$(echo "$name" | tr '/:' '__').tar" --directory "$folder" manifest.json config.json layer.tar
-    rm -r "$folder" "$root"
-    echo "built $name"
 }
 
 main

@@ -45,6 +45,29 @@ def objects_of(folder: str) -> dict[str, Any]:
     return {one["kind"]: one for one in found}
 
 
+def workload(objects: dict[str, Any]) -> dict[str, Any]:
+    """The spec of the program's DaemonSet or Deployment."""
+    (one,) = (objects[kind] for kind in ("DaemonSet", "Deployment") if kind in objects)
+    assert isinstance(one["spec"], dict)
+    return one["spec"]
+
+
+def container(objects: dict[str, Any]) -> dict[str, Any]:
+    (one,) = workload(objects)["template"]["spec"]["containers"]
+    assert isinstance(one, dict)
+    return one
+
+
+def source(folder: str) -> str:
+    """The text of a program, without its tests."""
+    return "".join(path.read_text() for path in (PROGRAMS / folder).glob("*.go") if not path.name.endswith("_test.go"))
+
+
+def followed(folder: str) -> list[str]:
+    """The resources that a program lists and watches."""
+    return re.findall(r'shared\.ListWatch\(\w+, "(\w+)"', source(folder))
+
+
 def addon(name: str) -> dict[str, Any]:
     """The description of an add-on."""
     description = yaml.safe_load((ADDONS / name / "addon.yaml").read_text())

@@ -107,8 +107,8 @@ def test_an_archive_is_reproducible_and_leaves_the_callers_variables(tmp_path: P
         set -eu; OUT={tmp_path}; cd {tmp_path}; . {SCRIPTS}/archives.sh
         root=tree name=mine folder=mine
         mkdir -p tree; echo content >tree/file
-        archive library/x:1 "$root" '"Cmd":["run"]'; sha256sum library_x_1.tar >first
-        archive library/x:1 "$root" '"Cmd":["run"]'; sha256sum library_x_1.tar | cmp - first
+        archive library/x:1 "$root" /x '"Cmd":["run"]'; sha256sum library_x_1.tar >first
+        archive library/x:1 "$root" /x '"Cmd":["run"]'; sha256sum library_x_1.tar | cmp - first
         echo "$root $name $folder"
     """
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
@@ -116,5 +116,5 @@ def test_an_archive_is_reproducible_and_leaves_the_callers_variables(tmp_path: P
     with tarfile.open(tmp_path / "library_x_1.tar") as archive:
         config = json.load(archive.extractfile("config.json") or io.BytesIO())
         layer = (archive.extractfile("layer.tar") or io.BytesIO()).read()
-    assert config["config"]["Cmd"] == ["run"]
+    assert (config["config"]["Entrypoint"], config["config"]["Cmd"]) == (["/x"], ["run"])
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(gzip.decompress(layer)).hexdigest()}"]

@@ -1,4 +1,4 @@
-"""The objects of k8s-debian's balancer match each other, the recipe, the program, and the addresses of the service."""
+"""The objects of k8s-debian's balancer match the program, and the addresses of the service."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import pytest
 
 from dayfly.domain.cluster import network
 from dayfly.domain.cluster.naming import node_name
-from dayfly.images.recipe import load_recipe
-from tests.support.program_objects import PROGRAMS, ROLE, objects_of
-
-PROGRAM = PROGRAMS / "balancer"
+from tests.support.program_objects import ROLE, container, followed, objects_of, source
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +20,10 @@ def objects() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    return "".join(path.read_text() for path in PROGRAM.glob("*.go") if not path.name.endswith("_test.go"))
+    return source("balancer")
 
 
 def test_the_role_is_what_the_program_does_and_no_more(objects: dict[str, Any], program: str) -> None:
-    pods = objects["DaemonSet"]["spec"]["template"]
-    assert objects["DaemonSet"]["spec"]["selector"]["matchLabels"] == pods["metadata"]["labels"]
-    assert pods["spec"]["serviceAccountName"] == objects["ServiceAccount"]["metadata"]["name"]
-    (subject,) = objects["ClusterRoleBinding"]["subjects"]
-    assert (subject["name"], subject["namespace"]) == (pods["spec"]["serviceAccountName"], "kube-system")
-    assert objects["ClusterRoleBinding"]["roleRef"]["name"] == objects["ClusterRole"]["metadata"]["name"]
-
     verbs = {"Get": "list", "Put": "update", "Post": "create"}
     request = r'\.client\.(\w+)\(\)[^\n]*?\.Resource\("(\w+)"\)(?:[^\n]*?\.SubResource\("(\w+)"\))?'
     done = {
@@ -41,8 +31,7 @@ def test_the_role_is_what_the_program_does_and_no_more(objects: dict[str, Any], 
         for verb, resource, part in re.findall(request, program)
     }
     assert len(done) == 3
-    for followed in re.findall(r'shared\.ListWatch\(client, "(\w+)"', program):
-        done |= {(followed, "list"), (followed, "watch")}
+    done |= {(resource, verb) for resource in followed("balancer") for verb in ("list", "watch")}
     rules = objects["ClusterRole"]["rules"]
     assert done == {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
 
@@ -59,13 +48,7 @@ def test_every_node_has_one_with_no_more_rights_than_addresses_need(objects: dic
     assert security["readOnlyRootFilesystem"]
 
 
-def test_the_image_the_flags_and_the_allocator_are_known(objects: dict[str, Any], program: str) -> None:
-    recipe = load_recipe("k8s-debian")
-    image = container(objects)["image"]
-    assert recipe.artifacts["images"].environment["BALANCER_IMAGE"] == image
-    assert any(image in command for command in recipe.verify)
-    for flag in container(objects)["args"]:
-        assert f'("{flag.removeprefix("-").partition("=")[0]}", ' in program
+def test_the_first_node_allocates(objects: dict[str, Any]) -> None:
     assert f"-allocator={node_name(1)}" in container(objects)["args"]
 
 
@@ -74,9 +57,3 @@ def test_the_addresses_are_those_of_the_service(program: str) -> None:
     assert f'nodeSubnet = "{network.SUBNET}"' in program
     kubeadm = (ROLE / "templates/kubeadm.yaml.j2").read_text()
     assert f"serviceSubnet: {network.SERVICES}\n" in kubeadm
-
-
-def container(objects: dict[str, Any]) -> dict[str, Any]:
-    (one,) = objects["DaemonSet"]["spec"]["template"]["spec"]["containers"]
-    assert isinstance(one, dict)
-    return one

@@ -1,4 +1,7 @@
-"""The objects of every Dayfly program in a cluster are installed and applied, each at its path."""
+"""The objects of every Dayfly program in a cluster are applied, and match each other, the recipe, and the program.
+
+Not here: what a program of its own needs (test_balancer_objects.py, and others like it).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.program_objects import ADDON_PROGRAMS, COLLECTIONS, FOLDERS, PROGRAMS, ROLE, render, templates
+from dayfly.images.recipe import load_recipe
+from tests.support.program_objects import (
+    ADDON_PROGRAMS,
+    COLLECTIONS,
+    FOLDERS,
+    PROGRAMS,
+    ROLE,
+    container,
+    objects_of,
+    render,
+    templates,
+    workload,
+)
 
 
 def test_every_program_has_objects() -> None:
@@ -33,3 +48,25 @@ def test_the_first_line_of_an_object_is_its_path(path: Path) -> None:
     assert text.startswith(f"# {COLLECTIONS[item['kind']]}/{item['metadata']['name']}\n")
     if "/namespaces/" in COLLECTIONS[item["kind"]]:
         assert item["metadata"]["namespace"] == "kube-system"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_role_is_that_of_the_pods(folder: str) -> None:
+    objects = objects_of(folder)
+    pods = workload(objects)["template"]
+    assert workload(objects)["selector"]["matchLabels"] == pods["metadata"]["labels"]
+    assert pods["spec"]["serviceAccountName"] == objects["ServiceAccount"]["metadata"]["name"]
+    (subject,) = objects["ClusterRoleBinding"]["subjects"]
+    assert (subject["name"], subject["namespace"]) == (pods["spec"]["serviceAccountName"], "kube-system")
+    assert objects["ClusterRoleBinding"]["roleRef"]["name"] == objects["ClusterRole"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_image_and_the_flags_are_known(folder: str) -> None:
+    recipe = load_recipe("k8s-debian")
+    one = container(objects_of(folder))
+    assert recipe.artifacts["images"].environment[f"{folder.upper()}_IMAGE"] == one["image"]
+    assert any(one["image"] in command for command in recipe.verify)
+    main = (PROGRAMS / folder / "main.go").read_text()
+    for flag in one["args"]:
+        assert f'("{flag.removeprefix("-").partition("=")[0]}", ' in main

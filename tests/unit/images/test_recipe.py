@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def test_every_recipe_that_ships_has_a_plan_and_sizes_that_fit(name: str) -> Non
         assert size.disk_gib >= recipe.disk_gib
     assert recipe.minimum.disk_gib >= recipe.disk_gib, "an overlay cannot be smaller than its disk"
     assert recipe.verify
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_an_artifacts_inputs_are_the_files_that_its_script_reads(name: str) -> None:
+    for artifact in load_recipe(name).artifacts.values():
+        script = (assets.provisioning() / artifact.script).read_text()
+        assert set(re.findall(r'"\$INPUTS/([^"]+)"', script)) == set(artifact.inputs)
 
 
 def test_the_manifest_joins_the_kernel_arguments_of_base_and_recipe() -> None:

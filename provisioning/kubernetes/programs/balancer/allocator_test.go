@@ -195,10 +195,3 @@ func (f *fakeAPI) address(t *testing.T, name string) string {
 	t.Helper()
 	return addressOf(f.service(t, name))
 }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

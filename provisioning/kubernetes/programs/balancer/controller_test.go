@@ -7,7 +7,6 @@ import (
 	"sort"
 	"sync"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
+
+var must, eventually = testworld.Must, testworld.Eventually
 
 func TestTheRunningProgramAllocatesAndHolds(t *testing.T) {
 	api := newAPI(node("node01", true))
@@ -31,7 +34,7 @@ func TestTheRunningProgramAllocatesAndHolds(t *testing.T) {
 	if held.announced("192.168.67.10") == 0 {
 		t.Error("not announced")
 	}
-	if from.endpoints.isWatched() {
+	if from.endpoints.IsWatched() {
 		t.Error("the Endpoints are followed without a Service of policy Local")
 	}
 
@@ -54,7 +57,7 @@ func TestAnAddressFollowsTheEndpointsOfALocalService(t *testing.T) {
 	from := start(t, api, "node01", first)
 	start(t, api, "node02", second)
 	eventually(t, func() bool { return first.are("192.168.67.10") && second.are() })
-	eventually(t, from.endpoints.isWatched)
+	eventually(t, from.endpoints.IsWatched)
 	_, err := api.client.CoreV1().Endpoints("default").Update(context.Background(), endpointsOn("web", "node02"), metav1.UpdateOptions{})
 	must(t, err)
 	eventually(t, func() bool { return first.are() && second.are("192.168.67.10") })
@@ -215,7 +218,7 @@ func (m *memory) are(addresses ...string) bool {
 }
 
 // started are the sources of a running program.
-type started struct{ services, nodes, endpoints *announcing }
+type started struct{ services, nodes, endpoints *testworld.Source }
 
 // start runs the program of a node, which allocates on node01, and waits for its watch of Services.
 func start(t *testing.T, api *fakeAPI, name string, held Interface) started {
@@ -227,7 +230,7 @@ func start(t *testing.T, api *fakeAPI, name string, held Interface) started {
 		controller.allocator = newAllocator(name, api)
 	}
 	go controller.run(ctx)
-	<-from.services.watched
+	<-from.services.Watched
 	return from
 }
 
@@ -235,59 +238,18 @@ func start(t *testing.T, api *fakeAPI, name string, held Interface) started {
 func newMirrors(t *testing.T) *Cluster {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	silent := announce(
-		func(metav1.ListOptions) (runtime.Object, error) { <-ctx.Done(); return nil, ctx.Err() },
-		func(metav1.ListOptions) (watch.Interface, error) { <-ctx.Done(); return nil, ctx.Err() })
+	silent := &cache.ListWatch{
+		ListFunc:  func(metav1.ListOptions) (runtime.Object, error) { <-ctx.Done(); return nil, ctx.Err() },
+		WatchFunc: func(metav1.ListOptions) (watch.Interface, error) { <-ctx.Done(); return nil, ctx.Err() },
+	}
 	return newCluster(ctx, sources{silent, silent, silent})
 }
 
 func sourcesOf(client kubernetes.Interface) started {
-	core, ctx := client.CoreV1(), context.Background()
+	core := client.CoreV1()
 	return started{
-		services: announce(
-			func(o metav1.ListOptions) (runtime.Object, error) { return core.Services("").List(ctx, o) },
-			func(o metav1.ListOptions) (watch.Interface, error) { return core.Services("").Watch(ctx, o) }),
-		nodes: announce(
-			func(o metav1.ListOptions) (runtime.Object, error) { return core.Nodes().List(ctx, o) },
-			func(o metav1.ListOptions) (watch.Interface, error) { return core.Nodes().Watch(ctx, o) }),
-		endpoints: announce(
-			func(o metav1.ListOptions) (runtime.Object, error) { return core.Endpoints("").List(ctx, o) },
-			func(o metav1.ListOptions) (watch.Interface, error) { return core.Endpoints("").Watch(ctx, o) }),
-	}
-}
-
-// announcing signals the first watch. The fake API server has no resource versions: changes between a list and its watch
-// are lost.
-type announcing struct {
-	cache.ListWatch
-	watched chan struct{}
-	once    sync.Once
-}
-
-func announce(list cache.ListFunc, watch cache.WatchFunc) *announcing {
-	return &announcing{ListWatch: cache.ListWatch{ListFunc: list, WatchFunc: watch}, watched: make(chan struct{})}
-}
-
-func (a *announcing) Watch(options metav1.ListOptions) (watch.Interface, error) {
-	watching, err := a.ListWatch.Watch(options)
-	a.once.Do(func() { close(a.watched) })
-	return watching, err
-}
-
-func (a *announcing) isWatched() bool {
-	select {
-	case <-a.watched:
-		return true
-	default:
-		return false
-	}
-}
-
-func eventually(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 20 s")
-		}
+		services:  testworld.NewSource[*v1.ServiceList](core.Services("")),
+		nodes:     testworld.NewSource[*v1.NodeList](core.Nodes()),
+		endpoints: testworld.NewSource[*v1.EndpointsList](core.Endpoints("")),
 	}
 }

@@ -2,30 +2,28 @@ package main
 
 import (
 	"context"
-	"sync"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
+
+var eventually = testworld.Eventually
 
 func TestChangesOfObjectsAreFollowed(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	client := fake.NewSimpleClientset(namespace("prod"))
 	from := sourcesOf(client)
-	// The fake API server has no resource versions: changes between a list and its watch are lost.
-	announced := &announcing{ListerWatcher: from.services, watched: make(chan struct{})}
-	from.services = announced
 	cluster := newCluster()
 	cluster.follow(ctx, from)
-	<-announced.watched
+	<-from.services.(*testworld.Source).Watched
 	web := clusterService("prod", "web", "10.96.1.1")
 	create(t, client, web)
 	eventually(t, func() bool { return cluster.service("prod", "web") != nil })
@@ -83,34 +81,12 @@ func (u *unreliable) List(options metav1.ListOptions) (runtime.Object, error) {
 	return u.ListerWatcher.List(options)
 }
 
-// announcing signals the first watch.
-type announcing struct {
-	cache.ListerWatcher
-	watched chan struct{}
-	once    sync.Once
-}
-
-func (a *announcing) Watch(options metav1.ListOptions) (watch.Interface, error) {
-	watching, err := a.ListerWatcher.Watch(options)
-	a.once.Do(func() { close(a.watched) })
-	return watching, err
-}
-
 func sourcesOf(client kubernetes.Interface) sources {
-	core, ctx := client.CoreV1(), context.Background()
+	core := client.CoreV1()
 	return sources{
-		services: &cache.ListWatch{
-			ListFunc:  func(o metav1.ListOptions) (runtime.Object, error) { return core.Services("").List(ctx, o) },
-			WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) { return core.Services("").Watch(ctx, o) },
-		},
-		endpoints: &cache.ListWatch{
-			ListFunc:  func(o metav1.ListOptions) (runtime.Object, error) { return core.Endpoints("").List(ctx, o) },
-			WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) { return core.Endpoints("").Watch(ctx, o) },
-		},
-		namespaces: &cache.ListWatch{
-			ListFunc:  func(o metav1.ListOptions) (runtime.Object, error) { return core.Namespaces().List(ctx, o) },
-			WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) { return core.Namespaces().Watch(ctx, o) },
-		},
+		services:   testworld.NewSource[*v1.ServiceList](core.Services("")),
+		endpoints:  testworld.NewSource[*v1.EndpointsList](core.Endpoints("")),
+		namespaces: testworld.NewSource[*v1.NamespaceList](core.Namespaces()),
 	}
 }
 
@@ -127,15 +103,6 @@ func clusterOf(t *testing.T, objects ...runtime.Object) *Cluster {
 func create(t *testing.T, client kubernetes.Interface, service *v1.Service) {
 	if _, err := client.CoreV1().Services(service.Namespace).Create(context.Background(), service, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 20 s")
-		}
 	}
 }
 

@@ -27,7 +27,7 @@ func TestTheAuthorityIsAnnouncedWhereItIsMissing(t *testing.T) {
 	expect := func(when string, announced bool, patches int) {
 		t.Helper()
 		_, err := announcer.announce(context.Background())
-		check(t, err)
+		must(t, err)
 		found := 0
 		for _, action := range client.Actions() {
 			if action.GetVerb() == "patch" {
@@ -39,20 +39,20 @@ func TestTheAuthorityIsAnnouncedWhereItIsMissing(t *testing.T) {
 		}
 	}
 	expect("before the list", false, 0)
-	check(t, announcer.mirror.Replace(nil, "1"))
+	must(t, announcer.mirror.Replace(nil, "1"))
 	expect("without an APIService", false, 0)
-	check(t, announcer.mirror.Add(announcement("of the last process")))
+	must(t, announcer.mirror.Add(announcement("of the last process")))
 	expect("with another authority", false, 1)
 	service, err := services.Get(context.Background(), apiService, metav1.GetOptions{})
-	check(t, err)
+	must(t, err)
 	if string(service.Spec.CABundle) != "of this process" || service.Spec.GroupPriorityMinimum != 100 {
 		t.Errorf("%v", service.Spec)
 	}
-	check(t, announcer.mirror.Update(service))
+	must(t, announcer.mirror.Update(service))
 	expect("with its own", true, 1)
-	check(t, announcer.mirror.Delete(service))
+	must(t, announcer.mirror.Delete(service))
 	expect("after the removal", false, 1)
-	check(t, announcer.mirror.Add(announcement("")))
+	must(t, announcer.mirror.Add(announcement("")))
 	expect("with a new APIService", false, 2)
 }
 
@@ -70,7 +70,7 @@ func TestAFailedAnnouncementIsRepeated(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go announcer.run(ctx)
-	check(t, announcer.mirror.Add(announcement("")))
+	must(t, announcer.mirror.Add(announcement("")))
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):

@@ -133,7 +133,7 @@ func TestOtherRequestsAreRefused(t *testing.T) {
 		{"POST", base, 405, metav1.StatusReasonMethodNotAllowed},
 	} {
 		answer, status := w.request(one.method, one.path, ""), metav1.Status{}
-		check(t, decode(answer.Body.Bytes(), &status))
+		must(t, decode(answer.Body.Bytes(), &status))
 		if answer.Code != one.code || int(status.Code) != one.code || status.Reason != one.reason || status.Kind != "Status" {
 			t.Errorf("%s %s: %d %v", one.method, one.path, answer.Code, status)
 		}
@@ -172,7 +172,7 @@ func TestAnswersHaveTheFormThatIsAskedFor(t *testing.T) {
 		case "Status":
 			object = &metav1.Status{}
 		}
-		check(t, decode(answer.Body.Bytes(), object))
+		must(t, decode(answer.Body.Bytes(), object))
 		if list, ok := object.(*metrics.NodeMetricsList); ok && (len(list.Items) != 2 || list.Items[1].Usage.Cpu().MilliValue() != 250) {
 			t.Errorf("%s: %v", one.accept, list.Items)
 		}
@@ -181,7 +181,7 @@ func TestAnswersHaveTheFormThatIsAskedFor(t *testing.T) {
 		}
 	}
 	answer, status := w.request(http.MethodGet, base+"/nodes/other", "application/vnd.kubernetes.protobuf"), &metav1.Status{}
-	check(t, decode(answer.Body.Bytes(), status))
+	must(t, decode(answer.Body.Bytes(), status))
 	if answer.Code != http.StatusNotFound || status.Reason != metav1.StatusReasonNotFound {
 		t.Errorf("%d %v", answer.Code, status)
 	}
@@ -190,7 +190,7 @@ func TestAnswersHaveTheFormThatIsAskedFor(t *testing.T) {
 func TestATableHasARowForEachPod(t *testing.T) {
 	w := newWorld(t)
 	answer, table := w.request(http.MethodGet, base+"/namespaces/prod/pods", "application/json;as=Table;v=v1;g=meta.k8s.io"), metav1.Table{}
-	check(t, decode(answer.Body.Bytes(), &table))
+	must(t, decode(answer.Body.Bytes(), &table))
 	if len(table.Rows) != 2 || len(table.ColumnDefinitions) != 4 {
 		t.Fatalf("%v", table)
 	}

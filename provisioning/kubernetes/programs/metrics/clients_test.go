@@ -26,12 +26,12 @@ func TestKubernetesOwnClientsReadTheAPI(t *testing.T) {
 		config := &rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: contentType}}
 		client, ctx := metricsclient.NewForConfigOrDie(config), context.Background()
 		nodes, err := client.NodeMetricses().List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/hostname in (node02)"})
-		check(t, err)
+		must(t, err)
 		if len(nodes.Items) != 1 || nodes.Items[0].Usage.Memory().Value() != 512<<20 {
 			t.Errorf("%s: %v", contentType, nodes.Items)
 		}
 		pods, err := client.PodMetricses("prod").List(ctx, metav1.ListOptions{LabelSelector: "name=web-1"})
-		check(t, err)
+		must(t, err)
 		if len(pods.Items) != 1 || pods.Items[0].Window.Duration != window || pods.Items[0].Containers[0].Usage.Cpu().MilliValue() != 2 {
 			t.Errorf("%s: %v", contentType, pods.Items)
 		}
@@ -39,7 +39,7 @@ func TestKubernetesOwnClientsReadTheAPI(t *testing.T) {
 			t.Errorf("%s: %v", contentType, err)
 		}
 		found, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerResourcesForGroupVersion(groupVersion.String())
-		check(t, err)
+		must(t, err)
 		if len(found.APIResources) != 2 {
 			t.Errorf("%s: %v", contentType, found)
 		}
@@ -66,7 +66,7 @@ func TestOnlyItsOwnAPIServiceIsFollowed(t *testing.T) {
 	}))
 	defer server.Close()
 	client, err := apiregistration.NewForConfig(&rest.Config{Host: server.URL})
-	check(t, err)
+	must(t, err)
 	announcer := newAnnouncer(client.APIServices(), []byte("of this process"))
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

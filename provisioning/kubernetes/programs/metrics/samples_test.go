@@ -148,7 +148,7 @@ func TestAStaticPodIsKnownByItsHash(t *testing.T) {
 	mirror := pod("prod", "web-1", "uid-1")
 	mirror.Annotations = map[string]string{staticPodHash: "hash"}
 	found, err := w.api.cluster.podMetrics(context.Background(), []*metav1.PartialObjectMetadata{mirror})
-	check(t, err)
+	must(t, err)
 	if len(found) != 1 {
 		t.Errorf("%v", found)
 	}
@@ -185,7 +185,7 @@ func TestAKubeletIsAskedAtItsAddressForTheLittleThatIsNeeded(t *testing.T) {
 	one.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(address.Port)
 	kubelets := Kubelets{server.Client().Transport}
 	summary, err := kubelets.summary(context.Background(), one)
-	check(t, err)
+	must(t, err)
 	if *summary.Node.CPU.UsageNanoCores != 7 || !summary.Node.CPU.Time.Time.Equal(start) {
 		t.Errorf("%v", summary.Node)
 	}

@@ -33,7 +33,7 @@ func newSigner(t *testing.T) *signer {
 	authority := template("front-proxy-ca", 1, time.Now())
 	authority.IsCA, authority.BasicConstraintsValid = true, true
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
+	must(t, err)
 	s := &signer{t, authority, key}
 	s.certificate = s.sign(authority, key)
 	return s
@@ -41,15 +41,15 @@ func newSigner(t *testing.T) *signer {
 
 func (s *signer) sign(one *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
 	content, err := x509.CreateCertificate(rand.Reader, one, s.certificate, key.Public(), s.key)
-	check(s.T, err)
+	must(s.T, err)
 	parsed, err := x509.ParseCertificate(content)
-	check(s.T, err)
+	must(s.T, err)
 	return parsed
 }
 
 func (s *signer) issue(name string, usage x509.ExtKeyUsage) *tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(s.T, err)
+	must(s.T, err)
 	leaf := template(name, 2, time.Now())
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{usage}
 	return &tls.Certificate{Certificate: [][]byte{s.sign(leaf, key).Raw}, PrivateKey: key}
@@ -75,16 +75,16 @@ type served struct {
 
 func serve(t *testing.T, trust *Trust) served {
 	certificate, authority, err := newCertificate(host, time.Now())
-	check(t, err)
+	must(t, err)
 	server := newServer("127.0.0.1:0", trust, certificate, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.WriteString(writer, "served by "+request.Proto); err != nil {
 			t.Error(err)
 		}
 	}))
 	listener, err := net.Listen("tcp", server.Addr)
-	check(t, err)
+	must(t, err)
 	go func() { _ = server.ServeTLS(listener, "", "") }()
-	t.Cleanup(func() { check(t, server.Close()) })
+	t.Cleanup(func() { must(t, server.Close()) })
 	return served{t, listener.Addr().String(), authority}
 }
 
@@ -106,14 +106,14 @@ func (s served) ask(client *tls.Certificate) (int, string) {
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	check(s.T, err)
+	must(s.T, err)
 	return response.StatusCode, string(content)
 }
 
 func TestOnlyTheAggregatorIsServed(t *testing.T) {
 	front, other := newSigner(t), newSigner(t)
 	trust := front.trust(`["front-proxy-client"]`)
-	check(t, trust.load(context.Background()))
+	must(t, trust.load(context.Background()))
 	server := serve(t, trust)
 	for name, one := range map[string]struct {
 		client *tls.Certificate
@@ -138,7 +138,7 @@ func TestOnlyTheAggregatorIsServed(t *testing.T) {
 func TestWithoutAllowedNamesEveryCertificateOfTheAuthorityIsAccepted(t *testing.T) {
 	front := newSigner(t)
 	trust := front.trust(`[]`)
-	check(t, trust.load(context.Background()))
+	must(t, trust.load(context.Background()))
 	if code, text := serve(t, trust).ask(front.issue("any", x509.ExtKeyUsageClientAuth)); code != http.StatusOK {
 		t.Errorf("%d %s", code, text)
 	}
@@ -151,7 +151,7 @@ func TestBeforeTheAuthorityIsKnownNobodyIsServed(t *testing.T) {
 	if code, _ := server.ask(aggregator); code != 0 || trust.known() {
 		t.Errorf("%d", code)
 	}
-	check(t, trust.load(context.Background()))
+	must(t, trust.load(context.Background()))
 	if code, text := server.ask(aggregator); code != http.StatusOK || !trust.known() {
 		t.Errorf("%d %s", code, text)
 	}
@@ -160,7 +160,7 @@ func TestBeforeTheAuthorityIsKnownNobodyIsServed(t *testing.T) {
 func TestAFailureKeepsTheKnownAuthority(t *testing.T) {
 	front := newSigner(t)
 	trust := front.trust(`["front-proxy-client"]`)
-	check(t, trust.load(context.Background()))
+	must(t, trust.load(context.Background()))
 	for _, data := range []map[string]string{{}, {trustedAuthority: "no certificate", trustedNames: "[]"}, nil} {
 		client := configMaps(data)
 		if data == nil {
@@ -176,9 +176,9 @@ func TestAFailureKeepsTheKnownAuthority(t *testing.T) {
 func TestTheCertificateIsValidForTheServiceOnly(t *testing.T) {
 	now := time.Now()
 	certificate, authority, err := newCertificate(host, now)
-	check(t, err)
+	must(t, err)
 	leaf, err := x509.ParseCertificate(certificate.Certificate[0])
-	check(t, err)
+	must(t, err)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(authority)
 	for name, one := range map[string]struct {

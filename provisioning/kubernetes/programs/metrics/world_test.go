@@ -18,9 +18,13 @@ import (
 	metadatafake "k8s.io/client-go/metadata/fake"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
 
 const base = "/apis/metrics.k8s.io/v1beta1"
+
+var must = testworld.Must
 
 var start = time.Date(2030, 5, 17, 12, 0, 0, 0, time.UTC)
 
@@ -39,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{T: t, now: start, summaries: map[string]*stats.Summary{}, scrapes: map[string]int{}}
 	nodes := fake.NewSimpleClientset(node("node01", v1.ConditionTrue), node("node02", v1.ConditionTrue))
 	known := runtime.NewScheme()
-	check(t, metav1.AddMetaToScheme(known))
+	must(t, metav1.AddMetaToScheme(known))
 	pods := metadatafake.NewSimpleMetadataClient(known, pod("prod", "web-1", "uid-1"), pod("prod", "web-2", "uid-2"), pod("test", "job", "uid-3"))
 	samples := newSamples(w.scrape)
 	samples.now = func() time.Time { return w.now }
@@ -94,7 +98,7 @@ func (w *world) read(path string, code int, into interface{}) {
 	if answer.Code != code {
 		w.Fatalf("%s: %d, not %d: %s", path, answer.Code, code, answer.Body)
 	}
-	check(w.T, json.Unmarshal(answer.Body.Bytes(), into))
+	must(w.T, json.Unmarshal(answer.Body.Bytes(), into))
 }
 
 func (w *world) nodeNames(query string) []string {
@@ -144,11 +148,4 @@ func cpu(at time.Time, nanoCores uint64) *stats.CPUStats {
 func memory(at time.Time, mebibytes uint64) *stats.MemoryStats {
 	bytes := mebibytes << 20
 	return &stats.MemoryStats{Time: metav1.NewTime(at), WorkingSetBytes: &bytes}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

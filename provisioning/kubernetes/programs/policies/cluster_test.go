@@ -6,17 +6,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/tools/cache"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
+
+var must, eventually = testworld.Must, testworld.Eventually
 
 func TestChangesOfObjectsAreFollowed(t *testing.T) {
 	client := fake.NewSimpleClientset(namespace("a", ""), pod("a/web", "node01", "app=web"))
@@ -149,57 +149,16 @@ func (m *memory) last() string {
 func enforced(t *testing.T, client kubernetes.Interface) *memory {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	core, network := client.CoreV1(), client.NetworkingV1()
-	pods := announce(
-		func(o metav1.ListOptions) (runtime.Object, error) { return core.Pods("").List(ctx, o) },
-		func(o metav1.ListOptions) (watch.Interface, error) { return core.Pods("").Watch(ctx, o) })
-	namespaces := announce(
-		func(o metav1.ListOptions) (runtime.Object, error) { return core.Namespaces().List(ctx, o) },
-		func(o metav1.ListOptions) (watch.Interface, error) { return core.Namespaces().Watch(ctx, o) })
-	policies := announce(
-		func(o metav1.ListOptions) (runtime.Object, error) { return network.NetworkPolicies("").List(ctx, o) },
-		func(o metav1.ListOptions) (watch.Interface, error) { return network.NetworkPolicies("").Watch(ctx, o) })
+	pods := testworld.NewSource[*v1.PodList](client.CoreV1().Pods(""))
+	namespaces := testworld.NewSource[*v1.NamespaceList](client.CoreV1().Namespaces())
+	policies := testworld.NewSource[*networking.NetworkPolicyList](client.NetworkingV1().NetworkPolicies(""))
 	cluster := newCluster()
 	cluster.follow(ctx, sources{pods, namespaces, policies})
 	written := &memory{intact: true}
 	controller := Controller{node: "node01", cluster: cluster, table: written}
 	go controller.run(ctx)
-	for _, one := range []*announcing{pods, namespaces, policies} {
-		<-one.watched
+	for _, one := range []*testworld.Source{pods, namespaces, policies} {
+		<-one.Watched
 	}
 	return written
-}
-
-// announcing signals the first watch. The fake API server has no resource versions: changes between a list and its watch
-// are lost.
-type announcing struct {
-	cache.ListWatch
-	watched chan struct{}
-	once    sync.Once
-}
-
-func announce(list cache.ListFunc, watch cache.WatchFunc) *announcing {
-	return &announcing{ListWatch: cache.ListWatch{ListFunc: list, WatchFunc: watch}, watched: make(chan struct{})}
-}
-
-func (a *announcing) Watch(options metav1.ListOptions) (watch.Interface, error) {
-	watching, err := a.ListWatch.Watch(options)
-	a.once.Do(func() { close(a.watched) })
-	return watching, err
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 20 s")
-		}
-	}
 }

@@ -32,18 +32,18 @@ func TestTheSameWarningIsOneEventAtATime(t *testing.T) {
 		t.Error("the failure is lost")
 	}
 	failure = nil
-	check(t, events.Warn(context.Background(), web, "taken"))
+	must(t, events.Warn(context.Background(), web, "taken"))
 	expect("a failure", 1)
-	check(t, events.Warn(context.Background(), web, "taken"))
+	must(t, events.Warn(context.Background(), web, "taken"))
 	expect("a repetition", 1)
-	check(t, events.Warn(context.Background(), web, "outside"))
+	must(t, events.Warn(context.Background(), web, "outside"))
 	expect("another message", 2)
 	other := web
 	other.Name, other.UID = "other", "2"
-	check(t, events.Warn(context.Background(), other, "taken"))
+	must(t, events.Warn(context.Background(), other, "taken"))
 	expect("another object", 3)
 	now = now.Add(RepeatEvent)
-	check(t, events.Warn(context.Background(), web, "taken"))
+	must(t, events.Warn(context.Background(), web, "taken"))
 	expect("a while", 4)
 	event := created[0]
 	if event.Namespace != "prod" || event.InvolvedObject != web || event.Source.Host != "node01" || event.Type != v1.EventTypeWarning {

@@ -6,7 +6,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
+
+var must = testworld.Must
 
 func TestAMirrorTellsOnlyChangesOfWhatItKeeps(t *testing.T) {
 	changes := 0
@@ -20,20 +24,20 @@ func TestAMirrorTellsOnlyChangesOfWhatItKeeps(t *testing.T) {
 	if mirror.Synced() {
 		t.Error("synced before anything was listed")
 	}
-	check(t, mirror.Replace([]interface{}{namespace("a", "1")}, "1"))
+	must(t, mirror.Replace([]interface{}{namespace("a", "1")}, "1"))
 	expect("the list", 1)
 	if !mirror.Synced() {
 		t.Error("not synced by the list")
 	}
 	annotated := namespace("a", "1")
 	annotated.Annotations = map[string]string{"long": "text"}
-	check(t, mirror.Update(annotated))
+	must(t, mirror.Update(annotated))
 	expect("a change of what is not kept", 1)
-	check(t, mirror.Update(namespace("a", "2")))
+	must(t, mirror.Update(namespace("a", "2")))
 	expect("a change of a label", 2)
-	check(t, mirror.Add(namespace("b", "1")))
+	must(t, mirror.Add(namespace("b", "1")))
 	expect("a new object", 3)
-	check(t, mirror.Delete(namespace("b", "1")))
+	must(t, mirror.Delete(namespace("b", "1")))
 	expect("a removal", 4)
 	if keys := mirror.ListKeys(); len(keys) != 1 || keys[0] != "a" {
 		t.Errorf("kept %v", keys)
@@ -47,11 +51,4 @@ func onlyLabels(object interface{}) interface{} {
 
 func namespace(name, label string) *v1.Namespace {
 	return &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"label": label}}}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"k8s.io/kubernetes/cmd/dayfly/shared"
+	"k8s.io/kubernetes/cmd/dayfly/shared/testworld"
 )
 
 var nothing = []string{}
@@ -223,11 +224,11 @@ func TestTheRunningProgramMakesAndDeletes(t *testing.T) {
 	w.check(w.process.folders.lock())
 	go w.process.run(ctx)
 	w.list()
-	w.eventually(func() bool { return len(w.volumes()) == 1 && w.process.ready() })
+	testworld.Eventually(t, func() bool { return len(w.volumes()) == 1 && w.process.ready() })
 	w.deleteClaims()
 	w.bindAndRelease()
 	w.list()
-	w.eventually(func() bool { return len(w.volumes()) == 0 && reflect.DeepEqual(w.folders(), nothing) })
+	testworld.Eventually(t, func() bool { return len(w.volumes()) == 0 && reflect.DeepEqual(w.folders(), nothing) })
 }
 
 func TestAClassMayBeNamedByAnAnnotation(t *testing.T) {
@@ -236,14 +237,5 @@ func TestAClassMayBeNamedByAnAnnotation(t *testing.T) {
 	w.settle(func() {})
 	if found := w.volumes(); len(found) != 1 || found[0].Spec.StorageClassName != "mine" {
 		t.Error(found)
-	}
-}
-
-func (w *world) eventually(condition func() bool) {
-	w.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatal("not within 20 s")
-		}
 	}
 }
