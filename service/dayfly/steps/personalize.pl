@@ -1,12 +1,11 @@
 # Personalises a fork, run as root by its guest agent. One process without libraries, with perl-base alone: a further process or
 # library costs tenths of a second in an emulated guest after its restore.
 # Arguments: the list of stopped processes (quiesce.pl), the mark file, the mark's content, the seconds that the clock is late.
-# Standard input: a tar of folders and small files to write; its member `entropy` seeds the kernel's random numbers.
+# Standard input: a tar of folders and small files to write; its member `entropy` is for reseed() (guest/reseed.pl).
 # sshd needs no restart: each connection starts a new sshd, which reads the host key.
 use strict;
 
 my ($stopped, $mark, $identity, $late) = @ARGV;
-my $RNDRESEEDCRNG = 0x5207;    # until then all forks draw the same random numbers, where the kernel knows no vmgenid
 
 # Constants that only libraries name.
 my $O_WRONLY_CREAT_TRUNC = 01 | 0100 | 01000;
@@ -33,13 +32,6 @@ sub inside {
     my ($folder) = @_;
     opendir my $opened, $folder or return;
     return map { "$folder/$_" } grep { !/^\.\.?$/ } readdir $opened;
-}
-
-sub reseed {
-    my ($entropy) = @_;
-    open my $pool, '+<', '/dev/urandom' or die "/dev/urandom: $!\n";
-    syswrite($pool, $entropy) or die "/dev/urandom: $!\n";
-    ioctl($pool, $RNDRESEEDCRNG, 0) or die "/dev/urandom: cannot be reseeded: $!\n";
 }
 
 # Rename the complete file: readers get the old or the new content.

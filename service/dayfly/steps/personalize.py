@@ -6,7 +6,6 @@ Not here: Kubernetes, which continues as the template's did (guest/quiesce.py).
 
 from __future__ import annotations
 
-import secrets
 from importlib.resources import files
 from typing import Final
 
@@ -18,6 +17,7 @@ from dayfly.errors import CommandFailed, SshRefused, SshTimeout
 from dayfly.steps.guest.guest_seed import identity
 from dayfly.steps.guest.quiesce import QUIESCED
 from dayfly.steps.guest.registry_names import folders_of, registry_rules
+from dayfly.steps.guest.reseed import RESEED, entropy
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
 from dayfly.steps.step import Step, StepContext
 
@@ -25,10 +25,9 @@ _MARK: Final = "/run/dayfly-identity"
 """In the guest's memory, after personalisation: holds the public host key that the guest was given."""
 _ENTROPY: Final = "/entropy"
 """Not a file in the guest: the program adds its content to the kernel's entropy."""
-_ENTROPY_BYTES: Final = 64
 _LOOK_SECONDS: Final = 10.0
 
-_PROGRAM: Final = files("dayfly.steps").joinpath("personalize.pl").read_text()
+_PROGRAM: Final = RESEED + files("dayfly.steps").joinpath("personalize.pl").read_text()
 
 
 class Personalize(Step):
@@ -58,9 +57,9 @@ class Personalize(Step):
 
     async def _personalize(self, context: StepContext) -> None:
         node, limit = context.this_node, context.limits.command
-        entropy = File(_ENTROPY, secrets.token_hex(_ENTROPY_BYTES).encode())
         rules = await registry_rules(context)
-        own = identity(context.cluster.id, node, context.secrets, [entropy, *rules], folders_of(rules))
+        files_of_its_own = [File(_ENTROPY, entropy()), *rules]
+        own = identity(context.cluster.id, node, context.secrets, files_of_its_own, folders_of(rules))
         argv = ["/usr/bin/perl", "-e", _PROGRAM, QUIESCED, _MARK, context.secrets.host_key.public]
         ended = await context.drivers.machines.run(
             context.container.name, argv, stdin=own, clock=context.clock, timeout=limit

@@ -1,6 +1,7 @@
 """The step `restore`: restores all machines of a cluster from a snapshot, and resumes them at the same moment.
 
-Afterwards their clocks are right, except for forks: personalize.py sets these.
+Afterwards their clocks are right, except for forks: personalize.py sets these. Machines of a checkpoint, which may be
+restored again, have new random numbers before: a pass that was cut off repeats both.
 
 Saved memory is valid only while its disk does not change. The snapshots of templates and checkpoints never change:
 machines that are restored from them get a new disk each time. A hibernated machine keeps its disk: its saved memory is
@@ -20,6 +21,7 @@ from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.interfaces import File, Ram
 from dayfly.errors import CommandFailed, SavedStateMissing
+from dayfly.steps.guest.reseed import reseed
 from dayfly.steps.observe.exit_guard import container_evidence, while_running
 from dayfly.steps.step import Step, StepContext
 from dayfly.steps.vm.pause_resume import DOWN, INCOMING, PAUSED, RUNNING, SILENT, on_time, resume, set_clocks, vm_states
@@ -63,6 +65,8 @@ class Restore(Step):
             may_resume.set()
             await resume(machines, found.keys() - {one.container.name for one in missing})
         context.progress(f"all machines are resumed ({origin})")
+        if origin.kind == "checkpoint":
+            await reseed(machines, topology, timeout=context.limits.command)
         if _sets_clocks(context):
             await set_clocks(machines, topology, context.clock, timeout=context.limits.command)
 

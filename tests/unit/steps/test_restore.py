@@ -122,6 +122,27 @@ async def test_an_attempt_in_which_a_clock_could_not_be_set_is_cleared_away_and_
     await an_attempt_that_fails(itself, "set_clock")
 
 
+async def test_machines_of_a_checkpoint_have_new_random_numbers_before_their_clocks_are_right() -> None:
+    lab = await Lab(CHECKPOINT).saved()
+    given: list[bytes] = []
+
+    def guest(name: str, argv: Sequence[str], stdin: bytes) -> CommandResult:
+        if argv[:2] == ["/usr/bin/perl", "-e"]:
+            assert "RNDRESEEDCRNG" in argv[2]
+            assert all(node.clock is None for node in lab.nodes), "a pass that dies here would believe the clocks"
+            given.append(stdin)
+        return CommandResult(0, f"{lab.clock.now().timestamp():.0f}\n", "")
+
+    lab.machines.on_run(guest)
+    await Restore().apply(lab.context)
+    assert len(set(given)) == len(lab.nodes)
+    assert all(len(entropy) >= 64 for entropy in given)
+
+
+async def test_an_attempt_without_new_random_numbers_is_cleared_away_and_the_next_succeeds() -> None:
+    await an_attempt_that_fails(await Lab(CHECKPOINT).saved(), "run")
+
+
 @pytest.mark.parametrize("method", ["load", "resume"])
 async def test_an_attempt_that_failed_is_cleared_away_and_the_next_succeeds(lab: Lab, method: str) -> None:
     await an_attempt_that_fails(lab, method)
