@@ -4,6 +4,7 @@
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
+: "${PROMETHEUS_IMAGE:?}" "${TARGETS_IMAGE:?}" "${NODE_EXPORTER_IMAGE:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
 # shellcheck source-path=SCRIPTDIR source=archives.sh
 . "$INPUTS/kubernetes/archives.sh"
@@ -47,6 +48,23 @@ main() {
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-metrics" "$root/dayfly-metrics"
     archive "$METRICS_IMAGE" "$root" /dayfly-metrics
+
+    root=$(new_root)
+    add_program "$root" /usr/bin/prometheus
+    # Its web pages, and what they load of Debian's JavaScript libraries: 3 of more than 200 MB.
+    pages=/usr/share/prometheus/web
+    find -L $pages/templates $pages/static/css $pages/static/img $pages/static/js $pages/static/vendor -type f > pages.list
+    find -L $pages/static -mindepth 2 -maxdepth 3 -type f \( -name '*.min.js' -o -name '*.min.css' \) >> pages.list
+    while read -r page; do install -D -m 0644 "$page" "$root$page"; done < pages.list
+    archive "$PROMETHEUS_IMAGE" "$root" /usr/bin/prometheus
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-targets" "$root/dayfly-targets"
+    archive "$TARGETS_IMAGE" "$root" /dayfly-targets
+
+    root=$(new_root)
+    add_program "$root" /usr/bin/prometheus-node-exporter
+    archive "$NODE_EXPORTER_IMAGE" "$root" /usr/bin/prometheus-node-exporter
 
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"

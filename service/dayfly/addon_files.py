@@ -1,4 +1,8 @@
-"""Reads provisioning/addons/NAME/addon.yaml and the objects beside it. Not here: rules of add-ons (domain/addon.py)."""
+"""Reads provisioning/addons/NAME/addon.yaml and the objects beside it.
+
+The node images of an add-on's recipes have all of its container images: no add-on is pulled from a registry.
+Not here: rules of add-ons (domain/addon.py).
+"""
 
 from __future__ import annotations
 

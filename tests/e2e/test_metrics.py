@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
+from tests.e2e.addons import install, remove
 from tests.e2e.lab import NODES, Lab
 from tests.support.guest import until
 
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.kubernetes
 METRICS: Final = "/apis/metrics.k8s.io/v1beta1"
 FIGURES_SECONDS: Final = 180
 """An emulated kubelet samples a container every 30 to 60 seconds; a rate needs two samples."""
-INSTALL_SECONDS: Final = 300
 ADDON: Final = "metrics-server"
 _KINDS: Final = "serviceaccounts,services,deployments,replicasets,pods,rolebindings,endpoints,endpointslices"
 AUTOSCALER_SECONDS: Final = 240
@@ -53,26 +52,11 @@ def addon(shared_lab: Lab) -> Iterator[None]:
     """The cluster has the add-on; afterwards nothing is left of it."""
     lab, before = shared_lab, traces(shared_lab)
     assert before == []
-    change(lab, [ADDON], "ready")
+    install(lab, ADDON)
     assert traces(lab) != []
     yield
-    change(lab, [], None)
+    remove(lab, ADDON)
     assert traces(lab) == []
-
-
-def change(lab: Lab, addons: list[str], state: str | None) -> None:
-    """Request the whole list of add-ons; returns when `metrics-server` is in `state` (None: no longer listed)."""
-    began = time.monotonic()
-    lab.client.change(lab.cluster.id, addons=addons)
-
-    def look() -> bool | None:
-        found = {one.name: one for one in lab.client.get(lab.cluster.id).addons}
-        assert all(one.error is None for one in found.values()), found
-        return True if (found[ADDON].state if ADDON in found else None) == state else None
-
-    until(f"{ADDON} is {state}", look, seconds=INSTALL_SECONDS, pause=1)
-    print(f"add-ons {addons} after {time.monotonic() - began:.0f} s")
-    assert lab.client.get(lab.cluster.id).phase == "ready"
 
 
 def traces(lab: Lab) -> list[str]:

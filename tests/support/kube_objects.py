@@ -10,7 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 _KINDS = {
-    "/api/v1": [("configmaps", "ConfigMap", True), ("configmaps/status", "ConfigMap", True)],
+    "/api/v1": [
+        ("configmaps", "ConfigMap", True),
+        ("configmaps/status", "ConfigMap", True),
+        ("namespaces", "Namespace", False),
+    ],
+    "/apis/apps/v1": [("daemonsets", "DaemonSet", True), ("daemonsets/status", "DaemonSet", True)],
     "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False)],
     "/apis/apiregistration.k8s.io/v1": [("apiservices", "APIService", False)],
 }
@@ -33,7 +38,12 @@ class KubeObjects:
 
     def routes(self) -> list[Route]:
         roots = [Route(root, self._discover) for root in _KINDS]
-        paths = ("/api/v1/namespaces/shop/configmaps/{name}", "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")
+        paths = (
+            "/api/v1/namespaces/{name}",
+            "/api/v1/namespaces/shop/configmaps/{name}",
+            "/apis/apps/v1/namespaces/shop/daemonsets/{name}",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}",
+        )
         methods = ["GET", "PATCH", "DELETE"]
         api_services = Route(_API_SERVICES, self._create, methods=["POST"])
         return [

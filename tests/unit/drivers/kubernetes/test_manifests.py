@@ -75,6 +75,24 @@ async def test_objects_are_applied_in_order_at_their_paths(
     assert found == (dict([LABEL]), None, dict([LABEL]), None)
 
 
+async def test_a_namespace_of_the_objects_comes_first_and_goes_last(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": dict([LABEL])}}
+    daemons = data("cups") | {"apiVersion": "apps/v1", "kind": "DaemonSet"}
+    items = [namespace, data(), daemons]
+    await kube.apply(access, items, timeout=120)
+    assert list(server.objects) == [
+        "/api/v1/namespaces/shop",
+        "/api/v1/namespaces/shop/configmaps/pot",
+        "/apis/apps/v1/namespaces/shop/daemonsets/cups",
+    ]
+    await kube.delete(access, items[::-1], label=LABEL, timeout=120)
+    assert [name for method, name in server.asked if method == "DELETE"] == ["cups", "pot", "shop"]
+    assert server.objects == {}
+
+
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
 async def test_a_refusal_is_told_at_once(kube: KubeClient, served: tuple[KubeObjects, KubeAccess], status: int) -> None:
     server, access = served
