@@ -1,4 +1,4 @@
-"""The objects of the add-on nfs match each other, the recipe, the server's configuration, and the provisioner's program."""
+"""The objects of the add-on nfs match each other, the recipe, the server's configuration, and the program."""
 
 from __future__ import annotations
 
