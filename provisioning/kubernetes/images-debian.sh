@@ -6,6 +6,7 @@ set -eu
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${PROMETHEUS_IMAGE:?}" "${TARGETS_IMAGE:?}" "${NODE_EXPORTER_IMAGE:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
+: "${NFS_IMAGE:?}" "${INPUTS:?}"
 # shellcheck source-path=SCRIPTDIR source=archives.sh
 . "$INPUTS/kubernetes/archives.sh"
 binaries=$ARTIFACTS/binaries
@@ -65,6 +66,15 @@ main() {
     root=$(new_root)
     add_program "$root" /usr/bin/prometheus-node-exporter
     archive "$NODE_EXPORTER_IMAGE" "$root" /usr/bin/prometheus-node-exporter
+
+    root=$(new_root)
+    add_program "$root" /usr/bin/ganesha.nfsd /usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so
+    install -D -m 0644 "$ARTIFACTS/programs/steady-time.so" "$root/usr/lib/ganesha/steady-time.so"
+    install -D -m 0644 "$INPUTS/kubernetes/nfs/ganesha.conf" "$root/etc/ganesha/ganesha.conf"
+    # The server reads the mounts, and the transports of RPC.
+    ln -s ../proc/self/mounts "$root/etc/mtab"
+    cp /etc/netconfig "$root/etc/"
+    archive "$NFS_IMAGE" "$root" /usr/bin/ganesha.nfsd
 
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"

@@ -32,7 +32,7 @@ def program() -> str:
 def test_the_class_is_the_default_and_the_programs(objects: dict[str, Any], program: str) -> None:
     standard = objects["StorageClass"]
     assert standard["metadata"]["annotations"] == {"storageclass.kubernetes.io/is-default-class": "true"}
-    assert f'driver = "{standard["provisioner"]}"' in program
+    assert f'diskDriver = "{standard["provisioner"]}"' in program
     assert standard["volumeBindingMode"] == "WaitForFirstConsumer"
     assert standard["reclaimPolicy"] == "Delete"
     assert standard["allowVolumeExpansion"] is False

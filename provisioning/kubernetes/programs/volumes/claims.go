@@ -9,18 +9,15 @@ import (
 )
 
 const (
-	// driver is the provisioner's name in StorageClasses and in its finalizer.
-	driver = "dayfly.local/disk"
-
 	annotationProvisioner   = "volume.beta.kubernetes.io/storage-provisioner"
 	annotationSelectedNode  = "volume.kubernetes.io/selected-node"
 	annotationClass         = "volume.beta.kubernetes.io/storage-class"
 	annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
 )
 
-// isWaiting reports whether the claim waits for a volume on this node.
-func isWaiting(claim *v1.PersistentVolumeClaim, node string) bool {
-	return claim.Annotations[annotationProvisioner] == driver && claim.Annotations[annotationSelectedNode] == node &&
+// isWaiting reports whether the claim waits for a volume from here.
+func isWaiting(claim *v1.PersistentVolumeClaim, where place) bool {
+	return claim.Annotations[annotationProvisioner] == where.Driver() && where.IsWaiting(claim) &&
 		claim.Spec.VolumeName == "" && claim.DeletionTimestamp == nil
 }
 
@@ -35,16 +32,17 @@ func classOf(claim *v1.PersistentVolumeClaim) string {
 }
 
 // refusal returns why the claim gets no volume, and what to do; "" for a claim that gets a volume.
-func refusal(claim *v1.PersistentVolumeClaim, class *storage.StorageClass) string {
+func refusal(claim *v1.PersistentVolumeClaim, class *storage.StorageClass, where place) string {
+	supported, advice := where.Modes()
 	var unsupported []string
 	for _, mode := range claim.Spec.AccessModes {
-		if mode != v1.ReadWriteOnce {
+		if !contains(supported, mode) {
 			unsupported = append(unsupported, string(mode))
 		}
 	}
 	switch {
 	case len(unsupported) > 0:
-		return fmt.Sprintf("access mode %s is not supported: a volume is a directory on one node; use ReadWriteOnce", strings.Join(unsupported, ", "))
+		return fmt.Sprintf("access mode %s is not supported: %s", strings.Join(unsupported, ", "), advice)
 	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode != v1.PersistentVolumeFilesystem:
 		return fmt.Sprintf("volume mode %s is not supported: a volume is a directory; use Filesystem", *claim.Spec.VolumeMode)
 	case claim.Spec.Selector != nil:
@@ -52,7 +50,16 @@ func refusal(claim *v1.PersistentVolumeClaim, class *storage.StorageClass) strin
 	case claim.Spec.DataSource != nil:
 		return "a data source is not supported: volumes begin empty; remove the dataSource"
 	case len(class.Parameters) > 0:
-		return fmt.Sprintf("the parameters of StorageClass %s are not supported: %s has none", class.Name, driver)
+		return fmt.Sprintf("the parameters of StorageClass %s are not supported: %s has none", class.Name, where.Driver())
 	}
 	return ""
+}
+
+func contains(modes []v1.PersistentVolumeAccessMode, wanted v1.PersistentVolumeAccessMode) bool {
+	for _, one := range modes {
+		if one == wanted {
+			return true
+		}
+	}
+	return false
 }

@@ -12,7 +12,10 @@ import (
 // Pods run as any user.
 const folderMode = 0o777
 
-const trashName = ".trash"
+const (
+	trashName = ".trash"
+	lockName  = ".lock"
+)
 
 var ownName = regexp.MustCompile(`^pvc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
@@ -36,7 +39,7 @@ type disk interface {
 
 // lock waits for the lock. The kernel frees the lock when this process ends.
 func (f *Folders) lock() error {
-	file, err := os.OpenFile(filepath.Join(f.root, ".lock"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	file, err := os.OpenFile(filepath.Join(f.root, lockName), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"sync/atomic"
 	"time"
@@ -16,10 +17,10 @@ import (
 
 const requestTimeout = 30 * time.Second
 
-// Provisioner creates and deletes the volumes of one node. It keeps no state: each pass reconciles claims,
+// Provisioner creates and deletes the volumes of one place. It keeps no state: each pass reconciles claims,
 // PersistentVolumes and directories, so a restarted process continues after a crash at any point.
 type Provisioner struct {
-	node            string
+	where           place
 	folders         *Folders
 	core            corev1.CoreV1Interface
 	classes         storagev1.StorageClassInterface
@@ -29,15 +30,15 @@ type Provisioner struct {
 	passed          int32
 }
 
-func newProvisioner(node string, folders *Folders, core corev1.CoreV1Interface, classes storagev1.StorageClassInterface) *Provisioner {
+func newProvisioner(where place, node string, folders *Folders, core corev1.CoreV1Interface, classes storagev1.StorageClassInterface) *Provisioner {
 	changed := make(chan struct{}, 1)
 	tell := func() { wake(changed) }
 	p := &Provisioner{
-		node: node, folders: folders, core: core, classes: classes,
+		where: where, folders: folders, core: core, classes: classes,
 		claims: shared.NewMirror(nil, nil, tell), volumes: shared.NewMirror(nil, nil, tell),
 		changed: changed, trash: make(chan struct{}, 1),
 	}
-	p.events = shared.NewEvents(driver, node, "ProvisioningFailed", p.createEvent)
+	p.events = shared.NewEvents(where.Driver(), node, "ProvisioningFailed", p.createEvent)
 	return p
 }
 
@@ -90,14 +91,14 @@ func (p *Provisioner) pass(ctx context.Context) (err error) {
 	}
 	waiting := map[string]bool{}
 	for _, one := range p.claims.List() {
-		if claim := one.(*v1.PersistentVolumeClaim); isWaiting(claim, p.node) {
+		if claim := one.(*v1.PersistentVolumeClaim); isWaiting(claim, p.where) {
 			waiting[volumeName(claim)] = true
 			note(p.provision(ctx, claim))
 		}
 	}
 	for _, one := range p.volumes.List() {
 		switch volume := one.(*v1.PersistentVolume); {
-		case !isOurs(volume, p.node):
+		case !p.isOurs(volume):
 		case isToBeDeleted(volume):
 			note(p.delete(ctx, volume.Name))
 		case isToBeForgotten(volume):
@@ -124,18 +125,25 @@ func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeC
 	if err != nil {
 		return err
 	}
-	if claim.UID != known.UID || !isWaiting(claim, p.node) {
+	if claim.UID != known.UID || !isWaiting(claim, p.where) {
 		return nil
 	}
 	class, err := p.classes.Get(ctx, classOf(claim), metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	if class.Provisioner != driver {
+	if class.Provisioner != p.where.Driver() {
 		return nil
 	}
-	if why := refusal(claim, class); why != "" {
+	if why := refusal(claim, class, p.where); why != "" {
 		return p.report(ctx, claim, why)
+	}
+	owners, err := p.owners(ctx)
+	if err != nil {
+		return err
+	}
+	if owners == nil {
+		return p.report(ctx, claim, fmt.Sprintf("StorageClass %s is deleted, and with it all volumes of %s", p.where.Owner(), p.where.Driver()))
 	}
 	if err := p.folders.make(name); err != nil {
 		if failed := p.report(ctx, claim, err.Error()); failed != nil {
@@ -143,12 +151,35 @@ func (p *Provisioner) provision(ctx context.Context, known *v1.PersistentVolumeC
 		}
 		return err
 	}
-	_, err = p.core.PersistentVolumes().Create(ctx, newVolume(claim, class, p.node, p.folders.root), metav1.CreateOptions{})
+	volume := newVolume(claim, class, p.where)
+	volume.OwnerReferences = owners
+	_, err = p.core.PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	log.Printf("%s/%s: made %s", claim.Namespace, claim.Name, name)
 	return nil
+}
+
+// owners returns the owners of new volumes: nil while the StorageClass that owns volumes here is deleted.
+func (p *Provisioner) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
+	name := p.where.Owner()
+	if name == "" {
+		return []metav1.OwnerReference{}, nil
+	}
+	class, err := p.classes.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && class.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []metav1.OwnerReference{ownerReference(class.Name, class.UID)}, nil
+}
+
+// isOurs reports whether this program created the volume here.
+func (p *Provisioner) isOurs(volume *v1.PersistentVolume) bool {
+	return volume.Annotations[annotationProvisionedBy] == p.where.Driver() && p.where.Has(volume)
 }
 
 // delete removes the directory, then the object: while the directory exists, an object refers to it.
@@ -160,7 +191,7 @@ func (p *Provisioner) delete(ctx context.Context, name string) error {
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	if err != nil || !isOurs(volume, p.node) || !isToBeDeleted(volume) {
+	if err != nil || !p.isOurs(volume) || !isToBeDeleted(volume) {
 		return err
 	}
 	gone, err := p.folders.discard(name)
@@ -184,8 +215,8 @@ func (p *Provisioner) forget(ctx context.Context, name string) error {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
 	volume, err := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
-	if err == nil && volume.DeletionTimestamp != nil && hasFinalizer(volume) {
-		volume.Finalizers = otherFinalizers(volume)
+	if err == nil && volume.DeletionTimestamp != nil && len(without(volume.Finalizers, p.where.Driver())) < len(volume.Finalizers) {
+		volume.Finalizers = without(volume.Finalizers, p.where.Driver())
 		_, err = p.core.PersistentVolumes().Update(ctx, volume, metav1.UpdateOptions{})
 	}
 	if apierrors.IsNotFound(err) {
@@ -202,12 +233,12 @@ func (p *Provisioner) removeOrphans(ctx context.Context, waiting map[string]bool
 	names, err := p.folders.empty()
 	for _, name := range names {
 		known, exists, _ := p.volumes.GetByKey(name)
-		if waiting[name] || exists && nodeOf(known.(*v1.PersistentVolume)) == p.node {
+		if waiting[name] || exists && p.where.Has(known.(*v1.PersistentVolume)) {
 			continue
 		}
 		// The mirror may be stale.
 		volume, failed := p.core.PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
-		if failed == nil && nodeOf(volume) == p.node {
+		if failed == nil && p.where.Has(volume) {
 			continue
 		}
 		if failed == nil || apierrors.IsNotFound(failed) {

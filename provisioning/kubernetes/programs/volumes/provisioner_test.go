@@ -35,7 +35,7 @@ func TestAClaimGetsADirectoryOnItsNode(t *testing.T) {
 	if volume.Name != "pvc-"+claim || volume.Spec.Local.Path != filepath.Join(w.root, volume.Name) || nodeOf(&volume) != here {
 		t.Errorf("%+v", volume)
 	}
-	if volume.Annotations["pv.kubernetes.io/provisioned-by"] != driver || volume.Spec.ClaimRef.UID != claim || volume.Spec.StorageClassName != "standard" {
+	if volume.Annotations["pv.kubernetes.io/provisioned-by"] != diskDriver || volume.Spec.ClaimRef.UID != claim || volume.Spec.StorageClassName != "standard" {
 		t.Errorf("%+v", volume)
 	}
 	if volume.Spec.PersistentVolumeReclaimPolicy != v1.PersistentVolumeReclaimDelete || volume.Spec.Capacity.Storage().String() != "1Gi" {
@@ -232,7 +232,7 @@ func TestTheRunningProgramMakesAndDeletes(t *testing.T) {
 }
 
 func TestAClassMayBeNamedByAnAnnotation(t *testing.T) {
-	class := &storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Provisioner: driver}
+	class := &storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Provisioner: diskDriver}
 	w := newWorld(t, class, waitingClaim(func(c *v1.PersistentVolumeClaim) { c.Annotations[annotationClass] = "mine" }))
 	w.settle(func() {})
 	if found := w.volumes(); len(found) != 1 || found[0].Spec.StorageClassName != "mine" {

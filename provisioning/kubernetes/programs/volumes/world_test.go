@@ -33,11 +33,18 @@ type world struct {
 	client          *fake.Clientset
 	root            string
 	writes, crashAt int
+	where           place
 	process         *Provisioner
 }
 
+// newWorld has the volumes of a node's disk.
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
-	w := &world{T: t, client: fake.NewSimpleClientset(objects...), root: t.TempDir()}
+	root := t.TempDir()
+	return newWorldAt(t, nodeDisk{node: here, root: root}, root, objects...)
+}
+
+func newWorldAt(t *testing.T, where place, root string, objects ...runtime.Object) *world {
+	w := &world{T: t, client: fake.NewSimpleClientset(objects...), where: where, root: root}
 	react := clienttesting.ObjectReaction(w.client.Tracker())
 	w.client.PrependReactor("*", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		switch action.GetVerb() {
@@ -79,7 +86,7 @@ func (w *world) announce() {
 // start starts a new process without state of the last process.
 func (w *world) start() {
 	folders := &Folders{root: w.root, disk: announcedDisk{w}}
-	w.process = newProvisioner(here, folders, w.client.CoreV1(), w.client.StorageV1().StorageClasses())
+	w.process = newProvisioner(w.where, here, folders, w.client.CoreV1(), w.client.StorageV1().StorageClasses())
 }
 
 // settle runs enough passes for a stable state; it restarts an ended process after `between`.
@@ -217,7 +224,7 @@ func (d announcedDisk) announced(act func() error) error {
 }
 
 func standardClass() *storage.StorageClass {
-	return &storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "standard"}, Provisioner: driver}
+	return &storage.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "standard"}, Provisioner: diskDriver}
 }
 
 // waitingClaim returns a claim that the scheduler gave to this node, and Kubernetes' controller to this program.
@@ -226,7 +233,7 @@ func waitingClaim(changes ...func(*v1.PersistentVolumeClaim)) *v1.PersistentVolu
 	made := &v1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "prod", Name: "data", UID: claim,
-			Annotations: map[string]string{annotationProvisioner: driver, annotationSelectedNode: here},
+			Annotations: map[string]string{annotationProvisioner: diskDriver, annotationSelectedNode: here},
 		},
 		Spec: v1.PersistentVolumeClaimSpec{
 			AccessModes:      []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce},

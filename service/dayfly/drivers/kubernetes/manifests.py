@@ -89,7 +89,7 @@ class Manifests:
                 answer = await http.request("DELETE", str(path), body=body)
                 if not answer.is_success:
                     raise _problem(answer, f"the deletion of {title(item)} was refused")
-            raise _Again("it is being deleted")
+            raise _Again(_leaving(metadata))
 
         await self._each(items, one, timeout, "was not deleted")
 
@@ -159,6 +159,15 @@ class Manifests:
         metadata = item["metadata"]
         where = f"/namespaces/{metadata.get('namespace', 'default')}" if namespaced else ""
         return f"{root}{where}/{plural}/{metadata['name']}"
+
+
+def _leaving(metadata: Object) -> str:
+    """Why a deleted object is still there."""
+    finalizers = metadata.get("finalizers")
+    if not isinstance(finalizers, list) or not finalizers:
+        return "it is being deleted"
+    others = ["objects that it owns" if one == "foregroundDeletion" else clean(str(one)) for one in finalizers]
+    return f"it is being deleted, and waits for {', '.join(others)}"
 
 
 def _is_of_aggregator(item: Manifest) -> bool:

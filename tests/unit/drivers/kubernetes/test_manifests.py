@@ -174,6 +174,28 @@ async def test_objects_are_deleted_with_their_dependents_until_they_are_gone(
     assert server.deletions[0]["preconditions"] == {"uid": "uid-of-pot"}
 
 
+@pytest.mark.parametrize(
+    ("finalizers", "words"),
+    [
+        (["foregroundDeletion"], ", and waits for objects that it owns"),
+        (["kubernetes.io/pvc-protection"], ", and waits for kubernetes.io/pvc-protection"),
+        ([], ""),
+        ("none", ""),
+    ],
+)
+async def test_the_error_names_what_a_deletion_waits_for(
+    served: tuple[KubeObjects, KubeAccess], finalizers: object, words: str
+) -> None:
+    server, access = served
+    await KubeClient().apply(access, [data()], timeout=120)
+    server.lingers = 99
+    (pot,) = server.objects.values()
+    pot["metadata"]["finalizers"] = finalizers
+    with pytest.raises(NotUsable) as failed:
+        await KubeClient(clock=Impatient(3)).delete(access, [data()], label=LABEL, timeout=120)
+    assert failed.value.message == f"ConfigMap shop/pot was not deleted within 120 s: it is being deleted{words}"
+
+
 async def test_objects_of_others_are_not_deleted(kube: KubeClient, served: tuple[KubeObjects, KubeAccess]) -> None:
     server, access = served
     theirs = data(app="shop")
