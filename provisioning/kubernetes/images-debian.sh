@@ -1,10 +1,11 @@
 #!/bin/sh
 # Builds the control plane's container images, as docker-archive tars in $OUT, from the programs in $ARTIFACTS and Debian's
-# etcd and netfilter tools, without a registry. Each image has one layer: the program and its libraries.
+# etcd, netfilter tools and nginx, without a registry. Each image has one layer: the program and its libraries.
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
+: "${INGRESS_IMAGE:?}"
 binaries=$ARTIFACTS/binaries
 registry=k8s.gcr.io
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -46,6 +47,11 @@ main() {
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-metrics" "$root/dayfly-metrics"
     archive "$METRICS_IMAGE" "$root" /dayfly-metrics
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-ingress" "$root/dayfly-ingress"
+    add_program "$root" /usr/sbin/nginx
+    archive "$INGRESS_IMAGE" "$root" /dayfly-ingress
 
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"
