@@ -1,11 +1,12 @@
 #!/bin/sh
 # Builds the control plane's container images, as docker-archive tars in $OUT, from the programs in $ARTIFACTS and Debian's
-# etcd and netfilter tools, without a registry. Each image has one layer: the program and its libraries.
+# etcd, netfilter tools and nginx, without a registry. Each image has one layer: the program and its libraries.
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 : "${PROMETHEUS_IMAGE:?}" "${TARGETS_IMAGE:?}" "${NODE_EXPORTER_IMAGE:?}"
 : "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
+: "${INGRESS_IMAGE:?}"
 : "${NFS_IMAGE:?}" "${INPUTS:?}"
 # shellcheck source-path=SCRIPTDIR source=archives.sh
 . "$INPUTS/kubernetes/archives.sh"
@@ -75,6 +76,11 @@ main() {
     ln -s ../proc/self/mounts "$root/etc/mtab"
     cp /etc/netconfig "$root/etc/"
     archive "$NFS_IMAGE" "$root" /usr/bin/ganesha.nfsd
+
+    root=$(new_root)
+    install -D "$ARTIFACTS/programs/dayfly-ingress" "$root/dayfly-ingress"
+    add_program "$root" /usr/sbin/nginx
+    archive "$INGRESS_IMAGE" "$root" /dayfly-ingress
 
     root=$(new_root)
     install -D "$ARTIFACTS/programs/dayfly-balancer" "$root/dayfly-balancer"

@@ -25,7 +25,9 @@ NODES: Final = ("node01", "node02")
 NODE_PORT: Final = PortRequest(name="web", node="node02", port=30080)
 BALANCED: Final = PortRequest(name="balanced", address="192.168.67.10", port=80)
 CLUSTER_IP: Final = PortRequest(name="cluster-ip", address="10.96.0.77", port=80)
-PORTS: Final = (NODE_PORT, BALANCED, CLUSTER_IP)
+INGRESS: Final = PortRequest(name="ingress", address="192.168.67.80", port=80)
+INGRESS_TLS: Final = PortRequest(name="ingress-tls", address="192.168.67.80", port=443)
+PORTS: Final = (NODE_PORT, BALANCED, CLUSTER_IP, INGRESS, INGRESS_TLS)
 """Published on the host."""
 PROCESSES: Final = ("api", "worker", "worker")
 """The processes of the service."""

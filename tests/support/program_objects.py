@@ -16,7 +16,7 @@ ROLE: Final = PROVISIONING / "ansible/roles/kubernetes"
 PROGRAMS: Final = PROVISIONING / "kubernetes/programs"
 ADDONS: Final = PROVISIONING / "addons"
 FOLDERS: Final = ("balancer", "dns", "policies", "volumes")
-ADDON_PROGRAMS: Final = {"metrics": "metrics-server", "targets": "prometheus"}
+ADDON_PROGRAMS: Final = {"ingress": "ingress", "metrics": "metrics-server", "targets": "prometheus"}
 """Programs whose objects are an add-on's: program → add-on."""
 COLLECTIONS: Final = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
