@@ -4,10 +4,8 @@
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${KUBERNETES_VERSION:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
-: "${PROMETHEUS_IMAGE:?}" "${TARGETS_IMAGE:?}" "${NODE_EXPORTER_IMAGE:?}"
-: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${METRICS_IMAGE:?}"
-: "${INGRESS_IMAGE:?}"
-: "${NFS_IMAGE:?}" "${INPUTS:?}"
+: "${SMOKE_IMAGE:?}" "${DNS_IMAGE:?}" "${POLICIES_IMAGE:?}" "${VOLUMES_IMAGE:?}" "${BALANCER_IMAGE:?}" "${INPUTS:?}"
+: "${INGRESS_IMAGE:?}" "${METRICS_IMAGE:?}" "${NFS_IMAGE:?}" "${NODE_EXPORTER_IMAGE:?}" "${PROMETHEUS_IMAGE:?}" "${TARGETS_IMAGE:?}"
 # shellcheck source-path=SCRIPTDIR source=archives.sh
 . "$INPUTS/kubernetes/archives.sh"
 binaries=$ARTIFACTS/binaries
