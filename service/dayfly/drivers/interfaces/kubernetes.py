@@ -78,15 +78,12 @@ class KubeApi(Protocol):
 
     async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
         """Whether /healthz answers ok, in one request. False when the API server cannot be reached."""
-        ...
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
         """All nodes, with the ages of their leases. Raises NodeNotReady when the API server does not answer."""
-        ...
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
         """All pods, in one request. Raises NodeNotReady when the API server does not answer."""
-        ...
 
     async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
         """Diagnostics of a cluster: short name → text.
@@ -94,7 +91,6 @@ class KubeApi(Protocol):
         Nodes, pods, events, descriptions of pods that are not Ready, and logs of containers that failed; each bounded.
         Never raises: in place of what is missing is the reason.
         """
-        ...
 
     async def wait_nodes_ready(
         self,
@@ -108,7 +104,6 @@ class KubeApi(Protocol):
 
         Raises NodeNotReady with the last condition of each node.
         """
-        ...
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
         """Wait until the kubelet of each of `nodes` answers /healthz through the API server.
@@ -116,46 +111,38 @@ class KubeApi(Protocol):
         The record of a restored node says Ready before its kubelet has reported. Raises NodeNotReady with the last
         answer of each kubelet.
         """
-        ...
 
     async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
         """Watch until the kubelet of each node has renewed its lease since its machine started.
 
         `started`: node → seconds since then. Raises NodeNotReady.
         """
-        ...
 
     async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
         """Wait until the API server accepts a token of `default/default`, and a pod of `image` in a dry run.
 
         A refusal by a policy of the cluster's user counts as an answer. Raises NotUsable.
         """
-        ...
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
         """Wait until a GET of each of `paths` of the API server succeeds. Raises NotUsable with each last answer."""
-        ...
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         """Raises NotUsable where the ConfigMap does not exist, differs, or the API server does not answer."""
-        ...
 
     async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         """Create or update the ConfigMap, in one request; wait until the API server accepts it. Raises NotUsable."""
-        ...
 
     async def labels(
         self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
     ) -> tuple[Mapping[str, str] | None, ...]:
         """The labels of each of `objects` as it is now; None: it does not exist. Raises NotUsable."""
-        ...
 
     async def apply(self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float) -> None:
         """Create or update `objects` in their order, by server-side apply. Answers that may pass are waited for.
 
         Raises NotUsable with the API server's answer.
         """
-        ...
 
     async def delete(
         self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
@@ -164,11 +151,9 @@ class KubeApi(Protocol):
 
         Raises NotUsable.
         """
-        ...
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
         """Watch until `default/default` exists, which proves that the controller manager works. Raises NotUsable."""
-        ...
 
     async def run_pod(
         self,
@@ -184,4 +169,3 @@ class KubeApi(Protocol):
 
         Raises NotUsable with its last state.
         """
-        ...
