@@ -18,8 +18,7 @@ from dayfly.domain.engine_resource import EngineResource
 from dayfly.drivers.docker import container_output, container_start, engine_info, resources
 from dayfly.drivers.docker import events as docker_events
 from dayfly.drivers.docker import exec as docker_exec
-from dayfly.drivers.docker.client import DockerClient
-from dayfly.drivers.docker.container_start import CHANGE_SECONDS
+from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
 from dayfly.drivers.docker.errors import engine_errors, is_status
 from dayfly.drivers.docker.objects import (
     carries,
@@ -31,18 +30,9 @@ from dayfly.drivers.docker.objects import (
     or_none,
     still_there,
 )
-from dayfly.drivers.interfaces import (
-    ByteStream,
-    ContainerStatus,
-    EngineEvent,
-    EngineInfo,
-    ExecResult,
-    File,
-)
+from dayfly.drivers.interfaces import ByteStream, ContainerStatus, EngineEvent, EngineInfo, ExecResult, File
 from dayfly.errors import ContainerExited
 
-_LOOK_SECONDS: Final = 30.0
-"""The limit of one query: aiodocker itself has none."""
 _GONE_POLL_SECONDS: Final = 0.1
 _GONE_SECONDS: Final = 60.0
 """How long removed containers may stay visible: a busy disk is slow."""
@@ -55,40 +45,32 @@ class DockerEngine:
     `docker_host` as in DockerClient.
     """
 
-    def __init__(
-        self,
-        docker_host: str | None = None,
-        *,
-        instance: str,
-        clock: Clock | None = None,
-    ) -> None:
+    def __init__(self, docker_host: str | None = None, *, instance: str, clock: Clock | None = None) -> None:
         self._client = DockerClient(docker_host)
         self._instance = instance
         self._clock = clock or SystemClock()
 
     async def ensure(self, container: ContainerSpec, files: Sequence[File] = (), *, again: bool = False) -> None:
-        async with self._client.changing(f"container {container.name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+        async with self._client.changing(f"container {container.name}") as docker:
             await container_start.ensure(docker, container, files, again=again)
 
     async def list_containers(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
-        with engine_errors(f"listing the containers of {cluster_id}"):
-            async with asyncio.timeout(_LOOK_SECONDS), asyncio.TaskGroup() as group:
-                looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
+        async with self._client.looking(f"listing the containers of {cluster_id}"), asyncio.TaskGroup() as group:
+            looks = [group.create_task(look(found)) for found in await self._list(cluster_id)]
         return tuple(status for look in looks if (status := look.result()) is not None)
 
     async def list_resources(self) -> tuple[EngineResource, ...]:
-        with engine_errors("listing the engine's resources"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                unlabelled = await self._client.is_podman()
-                return await resources.list_resources(self._client.get(), self._instance, unlabelled=unlabelled)
+        async with self._client.looking("listing the engine's resources") as docker:
+            unlabelled = await self._client.is_podman()
+            return await resources.list_resources(docker, self._instance, unlabelled=unlabelled)
 
     async def discard(self, resource: EngineResource) -> None:
         doing = f"removing {resource.kind} {resource.name}"
-        async with self._client.changing(doing) as docker, asyncio.timeout(CHANGE_SECONDS):
+        async with self._client.changing(doing) as docker:
             await resources.discard(docker, self._instance, resource)
 
     async def stop(self, name: str) -> None:
-        async with self._client.changing(f"stopping {name}") as docker, asyncio.timeout(CHANGE_SECONDS):
+        async with self._client.changing(f"stopping {name}") as docker:
             container = docker.containers.container(name)
             try:
                 await container.kill()
@@ -111,44 +93,41 @@ class DockerEngine:
 
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         async with self._client.changing(f"removing {cluster_id}") as docker:
-            async with asyncio.timeout(CHANGE_SECONDS):
-                await self._remove_containers(cluster_id, only)
-                if only is None:
-                    # On Podman, earlier versions left volumes without a label.
-                    unlabelled = [saved_volume(cluster_id)] if await self._client.is_podman() else []
-                    await delete_networks_and_volumes(docker, self._labels(cluster_id), unlabelled)
+            await self._remove_containers(cluster_id, only)
+            if only is None:
+                # On Podman, earlier versions left volumes without a label.
+                unlabelled = [saved_volume(cluster_id)] if await self._client.is_podman() else []
+                await delete_networks_and_volumes(docker, self._labels(cluster_id), unlabelled)
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
         return await docker_exec.run(self._client.get(), name, argv, stdin=stdin, timeout=timeout, clock=self._clock)
 
     def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
-        return docker_exec.duplex(self._client.get(), name, argv, timeout=_LOOK_SECONDS)
+        return docker_exec.duplex(self._client.get(), name, argv, timeout=LOOK_SECONDS)
 
     async def logs(self, name: str, *, tail_lines: int = 200) -> str:
         """Empty when there is no such container."""
-        with engine_errors(f"reading the log of {name}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                return await or_none(container_output.log_end(self._client.get(), name, lines=tail_lines)) or ""
+        async with self._client.looking(f"reading the log of {name}") as docker:
+            return await or_none(container_output.log_end(docker, name, lines=tail_lines)) or ""
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         with engine_errors(f"reading {path} of {name}"):
             try:
                 # `tail` first: the archive call sends the whole file.
                 tail = ("tail", "-c", str(tail_bytes), path)
-                ended = await self.exec(name, tail, timeout=_LOOK_SECONDS)
+                ended = await self.exec(name, tail, timeout=LOOK_SECONDS)
                 if ended.exit_code == 0:
                     return ended.stdout
             except ContainerExited:
                 # Usual when evidence is collected: the file outlives its process.
                 pass
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(LOOK_SECONDS):
                 read = container_output.file_end(self._client.get(), name, path, tail_bytes=tail_bytes)
                 return await or_none(read) or b""
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
-        with engine_errors(f"listing the ports of {cluster_id}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                found = await self._list(cluster_id, role="net")
+        async with self._client.looking(f"listing the ports of {cluster_id}"):
+            found = await self._list(cluster_id, role="net")
         published: dict[int, Endpoint] = {}
         for container in found:
             # Podman lists the ports of stopped containers, too.
@@ -167,10 +146,8 @@ class DockerEngine:
         return docker_events.follow(self._client.get(), self._labels(cluster_id), self._clock.now())
 
     async def info(self) -> EngineInfo:
-        with engine_errors("reading the engine's version"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                docker = self._client.get()
-                return engine_info.engine_info(await docker.version(), await docker.system.info())
+        async with self._client.looking("reading the engine's version") as docker:
+            return engine_info.engine_info(await docker.version(), await docker.system.info())
 
     async def close(self) -> None:
         await self._client.close()

@@ -15,7 +15,7 @@ from aiodocker.containers import DockerContainer
 from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers.docker import image_build, push_pull
-from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
@@ -24,7 +24,6 @@ from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
 
-_LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image takes a slow disk minutes."""
 
@@ -50,10 +49,9 @@ class DockerImages:
         if not IMAGE_REFERENCE.fullmatch(reference):
             # Part of a path of the engine's API: `..` would lead to another call.
             raise ImageMissing(f"{reference!r} is not the reference of an image")
-        with engine_errors(f"image {reference}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                raw = await self._client.get().images.inspect(reference)
-                podman = await self._client.is_podman()
+        async with self._client.looking(f"image {reference}") as docker:
+            raw = await docker.images.inspect(reference)
+            podman = await self._client.is_podman()
         return ImageInfo(
             id=raw["Id"],
             references=_references(raw, podman=podman),
@@ -63,10 +61,9 @@ class DockerImages:
         )
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
-        with engine_errors("listing images"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                found = await self._client.get().images.list(filters={"label": [label]})
-                podman = await self._client.is_podman()
+        async with self._client.looking("listing images") as docker:
+            found = await docker.images.list(filters={"label": [label]})
+            podman = await self._client.is_podman()
         return tuple(_listed(raw, podman=podman) for raw in found if label in (raw["Labels"] or {}))
 
     async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
@@ -85,9 +82,8 @@ class DockerImages:
 
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)
-        with engine_errors(f"tagging {image}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await self._client.get().images.tag(image, repository, tag=tag)
+        async with self._client.looking(f"tagging {image}") as docker:
+            await docker.images.tag(image, repository, tag=tag)
 
     async def remove(self, reference: str) -> None:
         with engine_errors(f"removing {reference}"):
@@ -157,7 +153,7 @@ async def _result(docker: Docker, container: DockerContainer, timeout: float) ->
             ended = await container.wait()
     except TimeoutError:
         return None
-    async with asyncio.timeout(_LOOK_SECONDS):
+    async with asyncio.timeout(LOOK_SECONDS):
         stdout, stderr = await output_ends(docker, container.id)
     return ExecResult(int(ended["StatusCode"]), stdout, stderr)
 

@@ -5,15 +5,9 @@ Not here: any removal. Objects are removed by exact label (resources.py).
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 from dayfly.domain.cluster.naming import LABEL_INSTANCE
 from dayfly.drivers.docker.client import DockerClient
-from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.objects import name_of
-
-_LOOK_SECONDS: Final = 30.0
 
 
 class EngineNames:
@@ -24,12 +18,10 @@ class EngineNames:
 
     async def all_names(self) -> frozenset[str]:
         """`container NAME`, `volume NAME` and `network NAME` for each object on the engine."""
-        with engine_errors("listing the engine's objects"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                docker = self._client.get()
-                containers = await docker.containers.list(all=True)
-                volumes = (await docker.volumes.list())["Volumes"] or ()  # type: ignore[no-untyped-call]
-                networks = await docker.networks.list()
+        async with self._client.looking("listing the engine's objects") as docker:
+            containers = await docker.containers.list(all=True)
+            volumes = (await docker.volumes.list())["Volumes"] or ()  # type: ignore[no-untyped-call]
+            networks = await docker.networks.list()
         return frozenset(
             {
                 *(f"container {name_of(container)}" for container in containers),
@@ -40,10 +32,9 @@ class EngineNames:
 
     async def volumes_in_use(self, instance: str) -> frozenset[str]:
         """The names of all volumes that containers of `instance` use, anonymous volumes included."""
-        with engine_errors("listing the volumes in use"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
-                containers = await self._client.get().containers.list(all=True, filters=filters)
+        async with self._client.looking("listing the volumes in use") as docker:
+            filters = {"label": [f"{LABEL_INSTANCE}={instance}"]}
+            containers = await docker.containers.list(all=True, filters=filters)
         mounts = (mount for container in containers for mount in container["Mounts"] or ())
         return frozenset(str(mount["Name"]) for mount in mounts if mount.get("Type") == "volume" and mount.get("Name"))
 
