@@ -24,7 +24,7 @@ from dayfly.drivers.docker.objects import (
     carries,
     delete_all,
     delete_networks_and_volumes,
-    label_of,
+    labels_of,
     look,
     name_of,
     or_none,
@@ -158,7 +158,7 @@ class DockerEngine:
             if self._clock.monotonic() - began > _GONE_SECONDS:
                 raise still_there(f"container {name_of(found[0])}")
             # The namespace's owner last: the containers that joined it would lose their network while they run.
-            joined = [c for c in found if label_of(c, LABEL_ROLE) != "net"]
+            joined = [c for c in found if labels_of(c).get(LABEL_ROLE) != "net"]
             await delete_all(joined)
             await delete_all([c for c in found if c not in joined])
             if await self._list(cluster_id, only=only):
@@ -170,7 +170,7 @@ class DockerEngine:
         labels = self._labels(cluster_id) | ({LABEL_ROLE: role} if role else {})
         filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
         found = await self._client.get().containers.list(all=True, filters=filters)
-        ours = [container for container in found if carries(container._container, labels)]  # noqa: SLF001
+        ours = [container for container in found if carries(container, labels)]
         return ours if only is None else [container for container in ours if name_of(container) in only]
 
     def _labels(self, cluster_id: str | None) -> dict[str, str]:

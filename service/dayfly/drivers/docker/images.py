@@ -19,7 +19,7 @@ from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, or_none, still_there, unless
+from dayfly.drivers.docker.objects import delete, labels_of, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
@@ -52,33 +52,19 @@ class DockerImages:
         async with self._client.looking(f"image {reference}") as docker:
             raw = await docker.images.inspect(reference)
             podman = await self._client.is_podman()
-        return ImageInfo(
-            id=raw["Id"],
-            references=_references(raw, podman=podman),
-            labels=raw["Config"]["Labels"] or {},
-            size_bytes=int(raw["Size"]),
-            created_at=_created(raw.get("Created")),
-        )
+        return _info(raw, labels_of(raw["Config"]), podman=podman)
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
         async with self._client.looking("listing images") as docker:
             found = await docker.images.list(filters={"label": [label]})
             podman = await self._client.is_podman()
-        return tuple(_listed(raw, podman=podman) for raw in found if label in (raw["Labels"] or {}))
+        return tuple(_info(raw, labels_of(raw), podman=podman) for raw in found if label in labels_of(raw))
 
-    async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
-        podman = await self._is_podman(f"pushing {reference}")
-        async for progress in push_pull.push(self._client.get(), reference, podman=podman, logins=self._logins):
-            yield progress
+    def push(self, reference: str) -> AsyncIterator[TransferProgress]:
+        return push_pull.transfer(self._client, "pushing", reference, self._logins)
 
-    async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
-        podman = await self._is_podman(f"pulling {reference}")
-        async for progress in push_pull.pull(self._client.get(), reference, podman=podman, logins=self._logins):
-            yield progress
-
-    async def _is_podman(self, doing: str) -> bool:
-        with engine_errors(doing):
-            return await self._client.is_podman()
+    def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
+        return push_pull.transfer(self._client, "pulling", reference, self._logins)
 
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)
@@ -158,11 +144,11 @@ async def _result(docker: Docker, container: DockerContainer, timeout: float) ->
     return ExecResult(int(ended["StatusCode"]), stdout, stderr)
 
 
-def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
+def _info(raw: Mapping[str, Any], labels: Mapping[str, str], *, podman: bool) -> ImageInfo:
     return ImageInfo(
         id=raw["Id"],
         references=_references(raw, podman=podman),
-        labels=raw["Labels"] or {},
+        labels=labels,
         size_bytes=int(raw["Size"]),
         created_at=_created(raw.get("Created")),
     )

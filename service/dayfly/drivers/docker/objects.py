@@ -72,11 +72,6 @@ def _moment(text: str) -> datetime | None:
     return None if text.startswith("0001-") else datetime.fromisoformat(text)
 
 
-def label_of(container: DockerContainer, name: str) -> str | None:
-    labels: Mapping[str, str] = container["Labels"] or {}
-    return labels.get(name)
-
-
 def name_of(container: DockerContainer) -> str:
     """The name of a listed container, or its id."""
     # Its own name has one slash; names from links have two. A half-removed container has no name.
@@ -147,13 +142,13 @@ async def or_none(call: Awaitable[T]) -> T | None:
         raise
 
 
-def labels_of(found: Mapping[str, Any]) -> Mapping[str, str]:
+def labels_of(found: Mapping[str, Any] | DockerContainer) -> Mapping[str, str]:
     """The labels of a volume, a network or a listed container."""
     labels: Mapping[str, str] = found["Labels"] or {}
     return labels
 
 
-def carries(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def carries(found: Mapping[str, Any] | DockerContainer, labels: Mapping[str, str]) -> bool:
     """Whether `found` has all `labels`: the engine's filter alone is not trusted with a removal."""
     return labels.items() <= labels_of(found).items()
 
