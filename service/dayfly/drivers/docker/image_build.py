@@ -19,15 +19,14 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
-from dayfly.drivers.docker.objects import delete, or_none, unless
+from dayfly.drivers.docker.objects import commit, content_id, create, delete, or_none, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
-"""A transfer or commit without output for so long has failed; node disks of some GiB are silent for minutes."""
+"""A transfer without output for so long has failed; node disks of some GiB are silent for minutes."""
 _LOOK_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -45,7 +44,7 @@ async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequ
             # containerd's image store names an image before it unpacks it.
             await _drop_unfinished(docker, reference, replaced)
             raise
-        image_id = _content_id(str(output[-1]["status"]))
+        image_id = content_id(str(output[-1]["status"]))
         await _drop_replaced(docker, replaced, image_id)
     return image_id
 
@@ -63,9 +62,9 @@ async def add_files(docker: Docker, base: str, folder: Path, reference: str, lab
         replaced = await _id_of(docker, reference)
         await _delete(container)
         try:
-            await _create(docker, base, container)
+            await create(docker, container.id, never_run_config(base), timeout=_LOOK_SECONDS)
             await _send(docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing)
-            image_id = await _commit(container, reference, labels)
+            image_id = await commit(container, reference, {"Labels": dict(labels)})
         finally:
             await _delete(container)
         await _drop_replaced(docker, replaced, image_id)
@@ -94,26 +93,6 @@ async def build(
     ]
     with engine_errors(doing):
         await _send(docker, "POST", "build", params, _folder(context), doing, report)
-
-
-@uncancellable
-async def _create(docker: Docker, base: str, container: DockerContainer) -> None:
-    async with asyncio.timeout(_LOOK_SECONDS):
-        await docker.containers.create(never_run_config(base), name=container.id)
-
-
-@uncancellable
-async def _commit(container: DockerContainer, reference: str, labels: Mapping[str, str]) -> str:
-    repository, tag = split_tag(reference)
-    async with asyncio.timeout(_SILENCE_SECONDS):
-        # All other fields come from the container, which has them from `base`.
-        answer = await container.commit(repository=repository, tag=tag, config={"Labels": dict(labels)}, pause=False)
-    return _content_id(str(answer["Id"]))
-
-
-def _content_id(digest: str) -> str:
-    """In Docker's form; Podman leaves out the digest's algorithm."""
-    return digest if ":" in digest else f"sha256:{digest}"
 
 
 async def _delete(container: DockerContainer) -> None:

@@ -12,14 +12,13 @@ from typing import Any, Final
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
 from dayfly.drivers.docker import image_build, push_pull
 from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, labels_of, or_none, still_there, unless
+from dayfly.drivers.docker.objects import create, delete, labels_of, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
@@ -89,7 +88,7 @@ class DockerImages:
             name = f"dayfly-one-shot-{secrets.token_hex(6)}"
             container = self._client.get().containers.container(name)
             try:
-                await self._create(config, name)
+                await create(self._client.get(), name, config, timeout=_CHANGE_SECONDS)
                 async with asyncio.timeout(_CHANGE_SECONDS):
                     await container.start()
                 return await _result(self._client.get(), container, timeout)
@@ -103,11 +102,6 @@ class DockerImages:
             async with asyncio.timeout(_CHANGE_SECONDS):
                 await delete(self._client.get().containers.container(name))
             self._ended.discard(name)
-
-    @uncancellable
-    async def _create(self, config: dict[str, Any], name: str) -> None:
-        async with asyncio.timeout(_CHANGE_SECONDS):
-            await self._client.get().containers.create(config, name=name)
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
         return await image_build.import_rootfs(self._client.get(), tar, reference, changes)
