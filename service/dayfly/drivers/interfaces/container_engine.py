@@ -83,6 +83,20 @@ class EngineInfo:
     limitations: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pressure:
+    """Contention for the CPUs of the engine's host in percent, measured by `source`."""
+
+    percent: float
+    source: Literal["psi", "load"]
+
+
+class PressureGauge(Protocol):
+    """Reads the host's pressure from its kernel."""
+
+    def read(self) -> Pressure: ...
+
+
 class ByteStream(Protocol):
     """A duplex stream to a command in a container."""
 
