@@ -149,6 +149,31 @@ class DockerEngine:
         async with self._client.looking("reading the engine's version") as docker:
             return engine_info.engine_info(await docker.version(), await docker.system.info())
 
+    async def all_names(self) -> frozenset[str]:
+        """`container NAME`, `volume NAME`, `network NAME` for each object on the engine, whatever its labels.
+
+        A check on the engine's label filters: objects are only ever removed by exact label.
+        """
+        async with self._client.looking("listing the engine's objects") as docker:
+            containers = await docker.containers.list(all=True)
+            volumes = (await docker.volumes.list())["Volumes"] or ()  # type: ignore[no-untyped-call]
+            networks = await docker.networks.list()
+        return frozenset(
+            {
+                *(f"container {name_of(container)}" for container in containers),
+                *(f"volume {volume['Name']}" for volume in volumes),
+                *(f"network {network['Name']}" for network in networks),
+            }
+        )
+
+    async def volumes_in_use(self) -> frozenset[str]:
+        """The names of all volumes that containers of this installation use, anonymous volumes included."""
+        async with self._client.looking("listing the volumes in use") as docker:
+            filters = {"label": [f"{LABEL_INSTANCE}={self._instance}"]}
+            containers = await docker.containers.list(all=True, filters=filters)
+        mounts = (mount for container in containers for mount in container["Mounts"] or ())
+        return frozenset(str(mount["Name"]) for mount in mounts if mount.get("Type") == "volume" and mount.get("Name"))
+
     async def close(self) -> None:
         await self._client.close()
 
