@@ -20,6 +20,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 from dayfly.domain.cluster.naming import split_tag
+from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
 from dayfly.drivers.docker.objects import commit, content_id, create, delete, or_none, unless
@@ -31,68 +32,70 @@ _LOOK_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
 
 
-async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequence[str]) -> str:
-    """An image of one layer, called `reference`; its content id."""
-    repository, tag = split_tag(reference)
-    params = [("fromSrc", "-"), ("repo", repository), ("tag", tag), *(("changes", line) for line in changes)]
-    doing = f"importing {reference}"
-    with engine_errors(doing):
-        replaced = await _id_of(docker, reference)
-        try:
-            output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
-        except (BakeFailed, DiskFull):
-            # containerd's image store names an image before it unpacks it.
-            await _drop_unfinished(docker, reference, replaced)
-            raise
-        image_id = content_id(str(output[-1]["status"]))
-        await _drop_replaced(docker, replaced, image_id)
-    return image_id
+class DockerBuilder:
+    """An ImageBuilder. `docker_host` as in DockerClient."""
 
+    def __init__(self, docker_host: str | None) -> None:
+        self._client = DockerClient(docker_host)
 
-async def add_files(docker: Docker, base: str, folder: Path, reference: str, labels: Mapping[str, str]) -> str:
-    """An image of `base` with the content of `folder` at its root, called `reference`; its content id.
+    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
+        repository, tag = split_tag(reference)
+        params = [("fromSrc", "-"), ("repo", repository), ("tag", tag), *(("changes", line) for line in changes)]
+        docker, doing = self._client.get(), f"importing {reference}"
+        with engine_errors(doing):
+            replaced = await _id_of(docker, reference)
+            try:
+                output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
+            except (BakeFailed, DiskFull):
+                # containerd's image store names an image before it unpacks it.
+                await _drop_unfinished(docker, reference, replaced)
+                raise
+            image_id = content_id(str(output[-1]["status"]))
+            await _drop_replaced(docker, replaced, image_id)
+        return image_id
 
-    Committed from a container that never runs. The engine's builder would complete its step after its caller is gone,
-    and leave an image that no caller removes.
-    """
-    doing = f"making {reference}"
-    # A fixed name, so that the next attempt finds the container of a killed one.
-    container = docker.containers.container(f"dayfly-making-{re.sub('[^a-z0-9]+', '-', reference)}")
-    with engine_errors(doing):
-        replaced = await _id_of(docker, reference)
-        await _delete(container)
-        try:
-            await create(docker, container.id, never_run_config(base), timeout=_LOOK_SECONDS)
-            await _send(docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing)
-            image_id = await commit(container, reference, {"Labels": dict(labels)})
-        finally:
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        """Commits a container that never runs.
+
+        The engine's builder would complete its step after its caller is gone: an image would be left over.
+        """
+        docker, doing = self._client.get(), f"making {reference}"
+        # A fixed name, so that the next attempt finds the container of a killed one.
+        container = docker.containers.container(f"dayfly-making-{re.sub('[^a-z0-9]+', '-', reference)}")
+        with engine_errors(doing):
+            replaced = await _id_of(docker, reference)
             await _delete(container)
-        await _drop_replaced(docker, replaced, image_id)
-    return image_id
+            try:
+                await create(docker, container.id, never_run_config(base), timeout=_LOOK_SECONDS)
+                await _send(
+                    docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing
+                )
+                image_id = await commit(container, reference, {"Labels": dict(labels)})
+            finally:
+                await _delete(container)
+            await _drop_replaced(docker, replaced, image_id)
+        return image_id
 
+    async def build(
+        self,
+        context: Path,
+        reference: str,
+        *,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Build image `reference` from the folder `context` and its Dockerfile. Raises as add_files()."""
+        doing = f"building {reference}"
+        params = [
+            *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
+            *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
+        ]
+        with engine_errors(doing):
+            await _send(self._client.get(), "POST", "build", params, _folder(context), doing, on_line)
 
-async def build(
-    docker: Docker,
-    context: Path,
-    reference: str,
-    *,
-    arguments: Mapping[str, str],
-    labels: Mapping[str, str],
-    on_line: Callable[[str], None] | None = None,
-) -> None:
-    """Build image `reference` from the folder `context` and its Dockerfile, with the engine's own builder."""
-    doing = f"building {reference}"
-
-    def report(line: Mapping[str, Any]) -> None:
-        if on_line is not None and (text := str(line.get("stream", "")).strip()):
-            on_line(text)
-
-    params = [
-        *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
-        *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
-    ]
-    with engine_errors(doing):
-        await _send(docker, "POST", "build", params, _folder(context), doing, report)
+    async def close(self) -> None:
+        await self._client.close()
 
 
 async def _delete(container: DockerContainer) -> None:
@@ -107,9 +110,9 @@ async def _send(
     params: Sequence[tuple[str, str]],
     body: AsyncIterator[bytes],
     doing: str,
-    on_line: Callable[[Mapping[str, Any]], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
-    """Send `body`, a tar; the answer's lines, which are JSON."""
+    """Send `body`, a tar; the answer's lines, which are JSON. `on_line` receives the output in them."""
     output: list[Mapping[str, Any]] = []
     try:
         async with docker.session.request(
@@ -124,8 +127,8 @@ async def _send(
                 raise _failure(json.loads(await response.text())["message"], doing)
             async for line in _lines(response):
                 output.append(line)
-                if on_line is not None:
-                    on_line(line)
+                if on_line is not None and (text := str(line.get("stream", "")).strip()):
+                    on_line(text)
                 if "error" in line:
                     raise _failure(str(line["error"]), doing)
     except ClientError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +13,12 @@ from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 
 from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
-from dayfly.drivers.docker import image_build, push_pull
-from dayfly.drivers.docker.client import LOOK_SECONDS, DockerClient
+from dayfly.drivers.docker import push_pull
+from dayfly.drivers.docker.client import LOOK_SECONDS
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.image_build import DockerBuilder
 from dayfly.drivers.docker.objects import create, delete, labels_of, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
@@ -29,7 +30,7 @@ _CHANGE_SECONDS: Final = 300.0
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-class DockerImages:
+class DockerImages(DockerBuilder):
     """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
 
     `run` labels its containers with `instance`, where that is given: a killed process may leave one behind.
@@ -38,7 +39,7 @@ class DockerImages:
     def __init__(
         self, docker_host: str | None = None, *, instance: str | None = None, logins: Path | None = None
     ) -> None:
-        self._client = DockerClient(docker_host)
+        super().__init__(docker_host)
         self._logins = logins
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._ended: set[str] = set()
@@ -102,29 +103,6 @@ class DockerImages:
             async with asyncio.timeout(_CHANGE_SECONDS):
                 await delete(self._client.get().containers.container(name))
             self._ended.discard(name)
-
-    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
-        return await image_build.import_rootfs(self._client.get(), tar, reference, changes)
-
-    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        return await image_build.add_files(self._client.get(), base, folder, reference, labels)
-
-    async def build(
-        self,
-        context: Path,
-        reference: str,
-        *,
-        arguments: Mapping[str, str],
-        labels: Mapping[str, str],
-        on_line: Callable[[str], None] | None = None,
-    ) -> None:
-        """Build `reference` from the folder `context` and its Dockerfile. Raises as ImageBuilder.add_files."""
-        await image_build.build(
-            self._client.get(), context, reference, arguments=arguments, labels=labels, on_line=on_line
-        )
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 async def _result(docker: Docker, container: DockerContainer, timeout: float) -> ExecResult | None:
