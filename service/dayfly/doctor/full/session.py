@@ -75,7 +75,8 @@ class Session:
     engine: EngineInfo | None = None
     accelerator: AcceleratorAnswer | None = None
     limits: TimeLimits = ACCELERATED
-    found_image: NodeImage | None = None
+    image: NodeImage = field(init=False)
+    """Set by the trial that finds it, which all trials with clusters need."""
     cluster: str = ""
     cold_host_keys: tuple[str, ...] = ()
     template: str = ""
@@ -88,12 +89,6 @@ class Session:
     def show_progress(self, text: str) -> None:
         self.progress = text
         self.show(text)
-
-    @property
-    def image(self) -> NodeImage:
-        if self.found_image is None:
-            raise TypeError("no trial has found the image yet")
-        return self.found_image
 
     @property
     def has_kubernetes(self) -> bool:
