@@ -160,9 +160,12 @@ class KubeClient:
             raise NotUsable(f"the ConfigMap {wanted.name} is not as wanted")
 
     async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
+        metadata = {"namespace": wanted.namespace, "name": wanted.name}
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
+
         async def refused() -> str | None:
             async with KubeHttp(access, self._clock) as http:
-                answer = await http.apply(objects.config_map_path(wanted), objects.config_map_manifest(wanted))
+                answer = await http.apply(objects.config_map_path(wanted), manifest)
             return None if answer.is_success else answer.text[:_MESSAGE_CHARACTERS]
 
         if late := await self._late({wanted.name: refused}, timeout, "no answer"):
@@ -246,11 +249,8 @@ class KubeClient:
 
 
 def _not_ready(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
-    return [name for name, boot_id in boot_ids.items() if not _is_ready(seen.get(name), boot_id)]
-
-
-def _is_ready(node: KubeNode | None, boot_id: str) -> bool:
-    return node is not None and node.ready and node.boot_id == boot_id
+    ready = {name for name, node in seen.items() if node.ready and node.boot_id == boot_ids[name]}
+    return [name for name in boot_ids if name not in ready]
 
 
 def _condition(node: KubeNode | None, boot_id: str) -> str:

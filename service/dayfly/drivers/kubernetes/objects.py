@@ -128,11 +128,6 @@ def config_map_path(wanted: ConfigMap) -> str:
     return f"/api/v1/namespaces/{wanted.namespace}/configmaps/{wanted.name}"
 
 
-def config_map_manifest(wanted: ConfigMap) -> Object:
-    metadata = {"namespace": wanted.namespace, "name": wanted.name}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
-
-
 def data_of(content: bytes) -> object:
     """The data of the ConfigMap in an answer; None: it is none."""
     try:
