@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientError, ClientTimeout
 
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.client import DockerClient
@@ -125,8 +125,10 @@ async def _send(
         ) as response:
             if response.status >= 400:
                 raise _failure(json.loads(await response.text())["message"], doing)
-            async for line in _lines(response):
-                output.append(line)
+            async for raw in response.content:
+                if not raw.strip():
+                    continue
+                output.append(line := json.loads(raw))
                 if on_line is not None and (text := str(line.get("stream", "")).strip()):
                     on_line(text)
                 if "error" in line:
@@ -137,12 +139,6 @@ async def _send(
             raise error.__cause__ from error
         raise
     return output
-
-
-async def _lines(response: ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
-    async for line in response.content:
-        if line.strip():
-            yield json.loads(line)
 
 
 def _failure(message: str, doing: str) -> DayflyError:
