@@ -40,10 +40,7 @@ _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
 class DockerEngine:
-    """The containers of one Dayfly installation (`instance`) on one Docker engine.
-
-    `docker_host` as in DockerClient.
-    """
+    """The containers of one installation (`instance`) on one Docker engine. `docker_host` as in DockerClient."""
 
     def __init__(self, docker_host: str | None = None, *, instance: str, clock: Clock | None = None) -> None:
         self._client = DockerClient(docker_host)

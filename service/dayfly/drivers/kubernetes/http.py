@@ -46,10 +46,7 @@ class Change:
 
 
 class KubeHttp:
-    """A connection to one API server, as its administrator or, with `token`, as a service account.
-
-    An async context manager.
-    """
+    """A connection to one API server, as its administrator or, with `token`, as a service account."""
 
     def __init__(self, access: KubeAccess, clock: Clock, *, token: str | None = None) -> None:
         self._clock = clock
