@@ -27,11 +27,12 @@ from dayfly.cli.progress.live import Console
 from dayfly.clock import SystemClock
 from dayfly.concurrency import unwrap_exception_group
 from dayfly.drivers.docker.images import DockerImages
-from dayfly.errors import DayflyError, ImageMissing
+from dayfly.errors import DayflyError
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.cache import Cache
 from dayfly.images.container import TAG_LENGTH, remove_former
 from dayfly.images.fingerprint import fingerprint
+from dayfly.images.node_images import find_image
 from dayfly.images.process import run
 from dayfly.images.progress import OnLine, Reporter
 from dayfly.images.recipe import RootFileSystem
@@ -66,7 +67,7 @@ class Lab:
         key = fingerprint(REPO, rootfs, self.base, files=sources)
         final = f"{repository}:{key[:TAG_LENGTH]}"
         async with self.cache.alone(f"lab.{name}", partial(self.reporter.waiting, name)):
-            image_id = await self._find(final)
+            image_id = await find_image(self.images, final)
             if image_id is not None:
                 self.reporter.cached(name, f"{final} is on the engine")
             else:
@@ -80,7 +81,7 @@ class Lab:
         """The reference of a base image: Debian with the packages."""
         key = fingerprint(REPO, rootfs, files=(f"{HERE}/trim", "service/dayfly/images/rootfs.py"))
         reference = f"dayfly/{name}-base:{key[:TAG_LENGTH]}"
-        if await self._find(reference) is not None:
+        if await find_image(self.images, reference) is not None:
             self.reporter.cached(f"{name} base", f"{reference} is on the engine")
             return reference
 
@@ -106,12 +107,6 @@ class Lab:
                 await self.images.build(
                     context, reference, arguments={"BASE": base}, labels={LABEL: key}, on_line=on_line
                 )
-
-    async def _find(self, reference: str) -> str | None:
-        try:
-            return (await self.images.inspect(reference)).id
-        except ImageMissing:
-            return None
 
 
 async def _make_wheels(context: Path, on_line: OnLine) -> None:

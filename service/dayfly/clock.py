@@ -30,11 +30,9 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point; never decreases."""
-        ...
 
     async def sleep(self, seconds: float) -> None: ...
 

@@ -8,11 +8,12 @@ A call that is marked uncancellable has a time limit of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,10 +42,14 @@ async def unwrap_exception_group() -> AsyncIterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        leaf: BaseException = group
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
-        raise leaf from group
+        raise first_leaf(group) from group
+
+
+def first_leaf(error: E | BaseExceptionGroup[E]) -> E:
+    """The first failure in a group, however deep; `error` itself where it is none."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def in_parallel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -57,10 +62,7 @@ async def in_parallel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 async def _end_of(running: asyncio.Future[Any]) -> None:
     """Wait for the end of `running`, despite cancellations: every uncancellable call has a time limit of its own."""
     while not running.done():
-        waiting: Awaitable[Any] = asyncio.wait({running})
-        try:
-            await waiting
-        except asyncio.CancelledError:
-            continue
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({running})
     if not running.cancelled():
         running.exception()  # retrieved: asyncio would log it otherwise

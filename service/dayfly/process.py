@@ -54,10 +54,8 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             await serving.record()
             jobs.append(serving.run())
         if worker and not api and settings.worker_metrics_port is not None:
-            scraped, closing = (
-                stack.enter_context(metrics_socket(settings, settings.worker_metrics_port)),
-                asyncio.Event(),
-            )
+            scraped = stack.enter_context(metrics_socket(settings, settings.worker_metrics_port))
+            closing = asyncio.Event()
             jobs.append(_serve(create_metrics_server(settings, closing), closing, scraped))
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)

@@ -12,11 +12,12 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dayfly.vocabulary import IMAGE_REFERENCE
@@ -47,6 +48,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_MIRROR: Final = re.compile(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+")
 _INSTANCE: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _DATABASES: Final = ("postgresql+asyncpg://…", "sqlite+aiosqlite:///…")
 _ENGINE_SCHEMES: Final = ("tcp", "http", "https", "ssh")
@@ -78,7 +80,15 @@ def _is_engine(value: str) -> bool:
     return url.scheme in _ENGINE_SCHEMES and bool(url.hostname) and port_is_valid
 
 
-def _check_database_url(value: str) -> None:
+def _is_range(value: str) -> bool:
+    first, dash, last = value.partition("-")
+    return bool(dash) and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536
+
+
+def _database_url(value: str) -> str:
+    # The value may hold a password: no message quotes it.
+    if not any(re.fullmatch(f"{re.escape(form[:-1])}.+", value) for form in _DATABASES):
+        raise ValueError(f"must be {' or '.join(_DATABASES)}")
     # Not at the top: SQLAlchemy takes longer to import than all the rest, and few commands have a database.
     from sqlalchemy import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
@@ -92,6 +102,7 @@ def _check_database_url(value: str) -> None:
     # The name `file:…` is a URI of SQLite's, which may name memory, too.
     if url.get_backend_name() == "sqlite" and (url.database in (None, "", ":memory:") or "uri" in url.query):
         raise ValueError("a SQLite database needs a file: sqlite+aiosqlite:////var/lib/dayfly/dayfly.db")
+    return value
 
 
 def _host_name_or_any(value: str) -> str:
@@ -110,9 +121,32 @@ def _list(value: Any) -> Any:
     return [one.strip() for one in value.split(",") if one.strip()]
 
 
+def _must(hold: Callable[[str], object], sentence: str) -> AfterValidator:
+    def checked(value: str) -> str:
+        if not hold(value):
+            raise ValueError(sentence)
+        return value
+
+    return AfterValidator(checked)
+
+
 Address = Annotated[str, AfterValidator(_ip_address)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(_list)]
+Instance = Annotated[
+    str,
+    _must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
+]
+EngineUrl = Annotated[str, _must(_is_engine, "must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")]
+PortRange = Annotated[str, _must(_is_range, "a port range has the form 40000-40999")]
+Mirror = Annotated[
+    str,
+    _must(_MIRROR.fullmatch, "a mirror is a URI as in an apt source: https://mirror.example/debian, file:/srv/debian"),
+]
+ImageReference = Annotated[
+    str, _must(IMAGE_REFERENCE.fullmatch, "must be the name of an image, such as debian:bookworm-slim")
+]
 
 
 class Settings(BaseSettings):
@@ -124,9 +158,9 @@ class Settings(BaseSettings):
     """Folder of the SQLite database and of the cached KVM probe."""
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
     """The bakes' cache, named by content hash. May be deleted at any time."""
-    database_url: str | None = None
+    database_url: DatabaseUrl | None = None
     """`postgresql+asyncpg://…`, or `sqlite+aiosqlite:///…` for one process; unset: SQLite under `state_dir`."""
-    instance: str = "default"
+    instance: Instance = "default"
     """The installation's name, which labels its containers, networks and volumes. Unique on an engine."""
 
     listen_address: Address = "127.0.0.1"
@@ -146,7 +180,7 @@ class Settings(BaseSettings):
     body_timeout_seconds: Deadline = 20.0
     """The time that callers have to send a request's body; then 408 `body_too_slow`."""
 
-    docker_host: str | None = None
+    docker_host: EngineUrl | None = None
     """The engine's URL, `unix:///var/run/docker.sock`; unset: as the docker command finds it."""
     docker_config: Path = Field(
         default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
@@ -157,18 +191,18 @@ class Settings(BaseSettings):
     advertise_host: HostName | None = None
     """The host in endpoints shown to callers, and in the certificates of new clusters' API servers; unset:
     `publish_address`."""
-    port_range: str | None = None
+    port_range: PortRange | None = None
     """The range of clusters' published ports, as `40000-40999`; unset: 20000-29999, outside of the kernel's ephemeral
     range."""
 
-    debian_mirror: str | None = None
+    debian_mirror: Mirror | None = None
     """The Debian mirror of bakes (suites, updates, backports, sources): a URI as in an apt source.
     Unset: the machine's apt sources if they have the suite, or the mirror of its other Debian suites, or mmdebstrap's
     default. Proxy, certificates and credentials come from apt's configuration."""
-    debian_security_mirror: str | None = None
+    debian_security_mirror: Mirror | None = None
     """The mirror of <suite>-security. Unset, with `debian_mirror` set: the folder debian-security beside a folder
     debian, or the mirror itself; if neither has the suite, bakes report this and continue without the suite."""
-    bake_base: str = "debian:bookworm-slim"
+    bake_base: ImageReference = "debian:bookworm-slim"
     """The Debian image (12 or newer) for bakes in a container; pulled if missing."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
@@ -246,47 +280,6 @@ class Settings(BaseSettings):
                 raise ValueError(f"{old} was renamed in 0.3.0: set {new} instead, and unset {old}")
         return given
 
-    @field_validator("port_range")
-    @classmethod
-    def _check_range(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        first, dash, last = value.partition("-")
-        if not (dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
-            raise ValueError("a port range has the form 40000-40999")
-        return value
-
-    @field_validator("instance")
-    @classmethod
-    def _check_instance(cls, value: str) -> str:
-        if not _INSTANCE.fullmatch(value):
-            raise ValueError("must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _check_database(cls, value: str | None) -> str | None:
-        # The value may hold a password: no message quotes it.
-        if value is not None and not any(re.fullmatch(f"{re.escape(form[:-1])}.+", value) for form in _DATABASES):
-            raise ValueError(f"must be {' or '.join(_DATABASES)}")
-        if value is not None:
-            _check_database_url(value)
-        return value
-
-    @field_validator("docker_host")
-    @classmethod
-    def _check_engine(cls, value: str | None) -> str | None:
-        if value is not None and not _is_engine(value):
-            raise ValueError("must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")
-        return value
-
-    @field_validator("bake_base")
-    @classmethod
-    def _check_bake_base(cls, value: str) -> str:
-        if not IMAGE_REFERENCE.fullmatch(value):
-            raise ValueError("must be the name of an image, such as debian:bookworm-slim")
-        return value
-
     @model_validator(mode="after")
     def _check_ttl(self) -> Self:
         if self.default_ttl_seconds is not None and self.default_ttl_seconds > self.max_ttl_seconds:
@@ -295,13 +288,6 @@ class Settings(BaseSettings):
                 f"{self.max_ttl_seconds}"
             )
         return self
-
-    @field_validator("debian_mirror", "debian_security_mirror")
-    @classmethod
-    def _check_mirror(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+", value):
-            raise ValueError("a mirror is a URI as in an apt source: https://mirror.example/debian, file:/srv/debian")
-        return value
 
     def environment(self, *names: str) -> dict[str, str]:
         """Environment variables that pass these settings to another process; unset settings are left out."""

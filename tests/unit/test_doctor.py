@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 
 import pytest
 
-from dayfly.doctor import GIB, Check, Host, Subject, examine
+from dayfly.doctor.checks import GIB, Check, Host
+from dayfly.doctor.examine import Subject, examine
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer

@@ -13,7 +13,7 @@ from dayfly.cli.doctor import render
 from dayfly.cli.main import app
 from dayfly.cli.progress.doctor import TrialView
 from dayfly.cli.progress.live import Console
-from dayfly.doctor import Check
+from dayfly.doctor.checks import Check
 from dayfly.doctor.full.report import Report, TrialResult
 
 

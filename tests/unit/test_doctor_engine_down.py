@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dayfly.doctor import Check, Host
 from dayfly.doctor import engine_down as module
+from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.engine_down import engine_down
 
 SOCKET = "/run/docker.sock"

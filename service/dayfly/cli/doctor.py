@@ -21,7 +21,8 @@ from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.progress.live import Console
 from dayfly.cli.server_settings import command_settings
 from dayfly.cli.signals import run_interruptible
-from dayfly.doctor import Check, examine
+from dayfly.doctor.checks import Check
+from dayfly.doctor.examine import examine
 from dayfly.doctor.full.examination import examine_fully
 from dayfly.doctor.full.report import Report, TrialResult
 from dayfly.doctor.subject import open_subject

@@ -98,12 +98,7 @@ _LIMITS: Final = (
         4,
         "sysctl -w fs.inotify.max_user_instances=1024",
     ),
-    Limit(
-        "inotify watches",
-        _sysctl("fs.inotify.max_user_watches"),
-        8,
-        "sysctl -w fs.inotify.max_user_watches=65536",
-    ),
+    Limit("inotify watches", _sysctl("fs.inotify.max_user_watches"), 8, "sysctl -w fs.inotify.max_user_watches=65536"),
     Limit("process ids", _tasks, 80, "sysctl -w kernel.pid_max=131072 kernel.threads-max=131072", used=_tasks_used),
     Limit(
         "neighbour table",
@@ -120,10 +115,5 @@ _LIMITS: Final = (
         used=_tracked,
     ),
     Limit("bridge ports", _bridge_ports, 2, "remove containers: a bridge has at most 1023 ports", used=_fullest_bridge),
-    Limit(
-        "network namespaces",
-        _sysctl("user.max_net_namespaces"),
-        3,
-        "sysctl -w user.max_net_namespaces=65536",
-    ),
+    Limit("network namespaces", _sysctl("user.max_net_namespaces"), 3, "sysctl -w user.max_net_namespaces=65536"),
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from dayfly.doctor.checks import Check
@@ -31,12 +30,12 @@ class NeededSuite:
 FindSources = Callable[[NeededSuite], Awaitable[Sources]]
 
 
-def needed_suites(root: Path | None = None) -> tuple[NeededSuite, ...]:
-    """The suites of all recipes; `root` is provisioning/. Raises as load_recipe does."""
-    toolbox = load_toolbox(root)
+def needed_suites() -> tuple[NeededSuite, ...]:
+    """The suites of all recipes. Raises as load_recipe does."""
+    toolbox = load_toolbox()
     needs: dict[str, tuple[bool, set[str]]] = {}
-    for name in recipe_names(root):
-        for part in (toolbox, load_base(load_recipe(name, root).base, root)):
+    for name in recipe_names():
+        for part in (toolbox, load_base(load_recipe(name).base)):
             backports, recipes = needs.get(part.suite, (False, set()))
             needs[part.suite] = (backports or bool(part.backports), recipes | {name})
     return tuple(NeededSuite(suite, backports, tuple(sorted(names))) for suite, (backports, names) in needs.items())

@@ -17,10 +17,6 @@ class MalformedAnswer(ValueError):
     """An answer does not have the expected form."""
 
 
-class TooLong(MalformedAnswer):
-    """A sender exceeded a bound."""
-
-
 class Tail:
     """The last `limit` bytes of a stream."""
 
@@ -42,7 +38,7 @@ class Lines:
     """Splits a stream into lines of at most `limit` bytes, without their ends."""
 
     def __init__(self, limit: int, *, cut: bool = False) -> None:
-        """`cut`: a longer line loses its end. Otherwise add() raises TooLong."""
+        """`cut`: a longer line loses its end. Otherwise add() raises MalformedAnswer."""
         self._limit, self._cut = limit, cut
         self._rest = bytearray()
 
@@ -64,7 +60,7 @@ class Lines:
     def _extend(self, part: bytes) -> None:
         room = self._limit - len(self._rest)
         if len(part) > room and not self._cut:
-            raise TooLong(f"a line is longer than {self._limit} bytes")
+            raise MalformedAnswer(f"a line is longer than {self._limit} bytes")
         self._rest += part[: max(0, room)]
 
 

@@ -164,9 +164,7 @@ class SshConnections:
 async def _finish(process: asyncssh.SSHClientProcess[bytes], on_line: Callable[[str], None] | None) -> CommandResult:
     stdout, stderr = bytearray(), bytearray()
     try:
-        await in_parallel(
-            (_drain(process.stdout, stdout, on_line), _drain(process.stderr, stderr, on_line)),
-        )
+        await in_parallel((_drain(process.stdout, stdout, on_line), _drain(process.stderr, stderr, on_line)))
         await process.wait_closed()
     finally:
         if process.returncode is None:

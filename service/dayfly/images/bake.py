@@ -23,7 +23,6 @@ from dayfly.concurrency import unwrap_exception_group
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
 from dayfly.drivers.interfaces import ImageBuilder, ImageStore
-from dayfly.errors import ImageMissing
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
@@ -31,6 +30,7 @@ from dayfly.images.container import LABEL_TOOLBOX, TAG_LENGTH, build_image, remo
 from dayfly.images.disk import make_disk
 from dayfly.images.host import check_host
 from dayfly.images.node import make_node
+from dayfly.images.node_images import find_image
 from dayfly.images.plan import BakePlan, make_plan
 from dayfly.images.progress import Report, Reporter
 from dayfly.images.recipe import RootFileSystem
@@ -73,10 +73,10 @@ async def bake(
         return await job.run()
 
 
-async def is_baked(recipe_name: str, images: ImageStore, provisioning: Path | None = None) -> bool:
+async def is_baked(recipe_name: str, images: ImageStore) -> bool:
     """Whether the engine has the image that a bake of the recipe would give. Raises NotFound, InvalidRequest."""
-    plan = make_plan(recipe_name, provisioning or assets.provisioning())
-    return await _find(images, _final(plan)) is not None
+    plan = make_plan(recipe_name, assets.provisioning())
+    return await find_image(images, _final(plan)) is not None
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Bake:
             self.reporter.waiting("image", "another bake of this recipe runs")
 
         async with self.cache.alone(f"{self.plan.recipe.name}.image", wait):
-            if (image_id := await _find(self.images, final)) is not None:
+            if (image_id := await find_image(self.images, final)) is not None:
                 self.reporter.cached("image", f"{final} exists and is verified")
             else:
                 check_host()
@@ -162,7 +162,7 @@ class _Bake:
             await make_rootfs(self.plan.toolbox, tar, hook=hook, mirrors=self.mirrors, on_line=on_line)
 
         async with self.cache.alone("toolbox.image", partial(self.reporter.waiting, "toolbox")):
-            if (existing := await _find(self.images, reference)) is not None:
+            if (existing := await find_image(self.images, reference)) is not None:
                 self.reporter.cached("toolbox", f"{reference} is on the engine")
                 return existing
             folder = await self._cached("toolbox", "toolbox", key, make)
@@ -229,10 +229,3 @@ class _Bake:
 
 def _final(plan: BakePlan) -> str:
     return f"dayfly/{plan.recipe.name}:{plan.keys.image[:TAG_LENGTH]}"
-
-
-async def _find(images: ImageStore, reference: str) -> str | None:
-    try:
-        return (await images.inspect(reference)).id
-    except ImageMissing:
-        return None

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from dayfly.clock import Clock
@@ -48,9 +47,7 @@ class Cache:
         await asyncio.to_thread(self._remove_leftovers)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         while self._held:
             os.close(self._held.pop())
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dayfly
-from dayfly import assets
+from dayfly import assets, errors
 from dayfly.clock import Clock
 from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRun, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, Internal
@@ -149,13 +149,8 @@ def _class_of(code: str) -> type[DayflyError]:
     """The error with `code`; BakeFailed for an unknown code."""
     if code == Internal.code:
         return Internal
-    return next((kind for kind in _subclasses(DayflyError) if kind.code == code), BakeFailed)
-
-
-def _subclasses(kind: type[DayflyError]) -> Iterator[type[DayflyError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+    known = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DayflyError))
+    return next((kind for kind in known if kind.code == code), BakeFailed)
 
 
 def _files(folder: Path, target: str, *, skip: Path | None = None) -> Iterator[File]:

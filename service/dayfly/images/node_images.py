@@ -45,6 +45,14 @@ async def list_images(images: ImageStore) -> tuple[NodeImage, ...]:
     return tuple(sorted(found, key=lambda image: image.info.created_at, reverse=True))
 
 
+async def find_image(images: ImageStore, reference: str) -> str | None:
+    """The content id of any image; None: it is not on the engine."""
+    try:
+        return (await images.inspect(reference)).id
+    except ImageMissing:
+        return None
+
+
 async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageManifest]:
     """The content id and the manifest of the image at a full reference.
 
@@ -99,7 +107,7 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
     _check_source(source)
     if name is not None:
         _check_name(name)
-    existed = await _exists(images, source)
+    existed = await find_image(images, source) is not None
     async for progress in images.pull(source):
         on_progress(progress)
     info = await images.inspect(source)
@@ -124,14 +132,6 @@ def _check_source(source: str) -> None:
         raise BadName(f"{source!r} is not the reference of an image in a registry, such as lab:5000/dayfly/bare:1")
     if host in _PUBLIC:
         raise BadName(f"{source}: the engine calls images of {host} as it calls its own; pull from another registry")
-
-
-async def _exists(images: ImageStore, reference: str) -> bool:
-    try:
-        await images.inspect(reference)
-    except ImageMissing:
-        return False
-    return True
 
 
 def _own_name(manifest: ImageManifest, source: str) -> str:

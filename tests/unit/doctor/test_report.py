@@ -13,7 +13,7 @@ from dayfly.cli.errors import CommandError
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.doctor import LastingConsole, TrialView, render_report
 from dayfly.cli.progress.live import Console
-from dayfly.doctor import Check, Host
+from dayfly.doctor.checks import Check, Host
 from dayfly.doctor.full.evidence import Evidence
 from dayfly.doctor.full.examination import host_facts
 from dayfly.doctor.full.faults import Fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dayfly.drivers.bounds import Lines, MalformedAnswer, Tail, TooLong, parse_json
+from dayfly.drivers.bounds import Lines, MalformedAnswer, Tail, parse_json
 
 
 def test_the_last_bytes_are_kept_however_they_come() -> None:
@@ -45,7 +45,7 @@ def test_a_long_line_loses_its_end_and_the_next_is_whole() -> None:
 def test_a_line_that_is_too_long() -> None:
     lines = Lines(4)
     lines.add(b"abcd")
-    with pytest.raises(TooLong, match="longer than 4 bytes"):
+    with pytest.raises(MalformedAnswer, match="longer than 4 bytes"):
         lines.add(b"e")
 
 

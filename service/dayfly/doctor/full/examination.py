@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from dayfly.doctor.full.service import TrialService, trial_settings
 from dayfly.doctor.full.session import Session
 from dayfly.doctor.full.trials import cold, end, saved, start, transfer
 from dayfly.domain.cluster.timeouts import TEARDOWN_SECONDS
-from dayfly.drivers.docker.object_names import EngineNames
 from dayfly.settings import Settings
 
 _CHECK_SECONDS: Final = 300.0
@@ -126,11 +125,7 @@ async def _session(operator: Settings, image: str, clock: Clock, show: Callable[
     try:
         settings = trial_settings(operator, state_dir)
         service = TrialService(settings)
-        async with AsyncExitStack() as stack:
-            infrastructure = await stack.enter_async_context(open_infrastructure(settings, clock))
-            names = EngineNames(settings.docker_host)
-            stack.push_async_callback(names.close)
-            api = await stack.enter_async_context(AsyncClient(service.url))
-            yield Session(operator, settings, image, infrastructure, names, api, service, clock, show)
+        async with open_infrastructure(settings, clock) as infrastructure, AsyncClient(service.url) as api:
+            yield Session(operator, settings, image, infrastructure, api, service, clock, show)
     finally:
         shutil.rmtree(state_dir)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Self
 
 import httpx
@@ -76,9 +75,7 @@ class RegistryApi:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
     async def push(self, repository: str, tag: str, image: TinyImage) -> None:
@@ -97,10 +94,6 @@ class RegistryApi:
     async def blob(self, repository: str, digest: str) -> bytes:
         return (await self._ask("GET", f"/v2/{repository}/blobs/{digest}", 200)).content
 
-    async def blob_size(self, repository: str, digest: str) -> int:
-        """Bytes. Raises TrialFailed when the registry does not have the blob."""
-        return int((await self._ask("HEAD", f"/v2/{repository}/blobs/{digest}", 200)).headers["Content-Length"])
-
     async def image_size(self, repository: str, tag: str) -> int:
         """Bytes of all blobs of an image, each queried. Raises TrialFailed when a blob is missing."""
         manifest = json.loads(await self.manifest(repository, tag))
@@ -108,7 +101,8 @@ class RegistryApi:
             parts = [part["digest"] for part in manifest["manifests"]]
             return sum([await self.image_size(repository, digest) for digest in parts])
         blobs = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
-        return sum([await self.blob_size(repository, digest) for digest in blobs])
+        found = [await self._ask("HEAD", f"/v2/{repository}/blobs/{digest}", 200) for digest in blobs]
+        return sum(int(answer.headers["Content-Length"]) for answer in found)
 
     async def _ask(
         self, method: str, path: str, expected: int, content: bytes | None = None, headers: dict[str, str] | None = None

@@ -18,7 +18,6 @@ from dayfly.doctor.full.service import TrialService
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.cluster.timeouts import ACCELERATED, TEARDOWN_SECONDS, TimeLimits
 from dayfly.domain.image import ImageManifest
-from dayfly.drivers.docker.object_names import EngineNames
 from dayfly.drivers.interfaces import EngineInfo, ImageInfo, ImageStore
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
 from dayfly.schemas.clusters import wait_is_over
@@ -65,7 +64,6 @@ class Session:
     settings: Settings
     wanted_image: str
     infrastructure: Infrastructure
-    names: EngineNames
     api: AsyncClient
     service: TrialService
     clock: Clock
@@ -77,7 +75,8 @@ class Session:
     engine: EngineInfo | None = None
     accelerator: AcceleratorAnswer | None = None
     limits: TimeLimits = ACCELERATED
-    found_image: NodeImage | None = None
+    image: NodeImage = field(init=False)
+    """Set by the trial that finds it, which all trials with clusters need."""
     cluster: str = ""
     cold_host_keys: tuple[str, ...] = ()
     template: str = ""
@@ -90,12 +89,6 @@ class Session:
     def show_progress(self, text: str) -> None:
         self.progress = text
         self.show(text)
-
-    @property
-    def image(self) -> NodeImage:
-        if self.found_image is None:
-            raise TypeError("no trial has found the image yet")
-        return self.found_image
 
     @property
     def has_kubernetes(self) -> bool:
@@ -168,7 +161,7 @@ class Session:
 
     async def note_volumes(self) -> None:
         """Record the volumes that containers use now, to check their deletion later."""
-        self.volumes |= await self.names.volumes_in_use(self.settings.instance)
+        self.volumes |= await self.infrastructure.engine.volumes_in_use()
 
     async def evidence(self) -> Mapping[str, bytes]:
         """Logs, records, events and diagnostics of the service and its clusters, or the errors of their collection."""

@@ -21,6 +21,10 @@ from dayfly.drivers.docker.engine_address import NO_ADDRESS, EngineAddress, engi
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.errors import EngineRefused, EngineUnavailable
 
+CHANGE_SECONDS: Final = 120.0
+"""The limit of one change: creating a container on a busy disk is slow."""
+LOOK_SECONDS: Final = 30.0
+"""The limit of one query: aiodocker itself has none."""
 _PING_SECONDS: Final = 10.0
 
 
@@ -58,15 +62,23 @@ class DockerClient:
         return self._is_podman
 
     @asynccontextmanager
+    async def looking(self, doing: str) -> AsyncIterator[Docker]:
+        """The client, for a query. Failures are raised as errors of dayfly.errors that begin with `doing`."""
+        with engine_errors(doing):
+            async with asyncio.timeout(LOOK_SECONDS):
+                yield self.get()
+
+    @asynccontextmanager
     async def changing(self, doing: str) -> AsyncIterator[Docker]:
-        """The client, for a change. Failures are raised as errors of dayfly.errors that begin with `doing`.
+        """The client, for a change. Failures are raised as by looking().
 
         A stopping engine refuses with messages of many kinds. So a refusal is an EngineRefused only if the engine
         still answers afterwards.
         """
         try:
             with engine_errors(doing):
-                yield self.get()
+                async with asyncio.timeout(CHANGE_SECONDS):
+                    yield self.get()
         except EngineRefused as refused:
             try:
                 await self.ping()

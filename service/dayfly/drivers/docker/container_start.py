@@ -15,6 +15,7 @@ from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE
 from dayfly.domain.cluster.topology import ContainerSpec, Volume
 from dayfly.drivers.docker import host_ports as docker_ports
+from dayfly.drivers.docker.client import CHANGE_SECONDS
 from dayfly.drivers.docker.container_config import container_config
 from dayfly.drivers.docker.errors import is_name_taken, is_port_taken, is_status, logged
 from dayfly.drivers.docker.objects import State, delete, has_our_labels, labels_of, or_none, state_of
@@ -22,8 +23,6 @@ from dayfly.drivers.interfaces import File
 from dayfly.drivers.tar import archive
 from dayfly.errors import ContainerRemoved, EngineRefused, PortsExhausted
 
-CHANGE_SECONDS: Final = 120.0
-"""The limit of one change: creating a container on a busy disk is slow."""
 _PORT_TRIES: Final = 50
 
 

@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 from aiodocker.exceptions import DockerError
 
+from dayfly.concurrency import first_leaf
 from dayfly.errors import (
     DayflyError,
     DiskFull,
@@ -88,7 +89,7 @@ def engine_errors(doing: str) -> Iterator[None]:
     except _BROKEN as error:
         raise translate(error, doing) from error
     except ExceptionGroup as group:
-        first = _first_leaf(group)
+        first = first_leaf(group)
         if isinstance(first, _BROKEN):
             raise translate(first, doing) from group
         raise first from group
@@ -173,9 +174,3 @@ def is_name_taken(error: DockerError) -> bool:
 def is_status(error: DockerError, *statuses: int) -> bool:
     """Whether the engine answered with one of `statuses`."""
     return int(error.status) in statuses
-
-
-def _first_leaf(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

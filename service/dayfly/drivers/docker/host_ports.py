@@ -10,13 +10,14 @@ import errno
 import random
 import re
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from aiodocker import Docker
 
 from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.docker.container_config import LABEL_PORTS
+from dayfly.drivers.docker.objects import labels_of
 from dayfly.errors import PortsExhausted
 
 DEFAULT_RANGE: Final = "20000-29999"
@@ -25,19 +26,13 @@ DEFAULT_RANGE: Final = "20000-29999"
 _PORT: Final = re.compile(r":(\d+)\b")
 
 
-async def choose(
-    docker: Docker,
-    container: ContainerSpec,
-    avoid: Collection[int],
-    free: Callable[[str, int], bool] | None = None,
-) -> Mapping[int, int]:
+async def choose(docker: Docker, container: ContainerSpec, avoid: Collection[int]) -> Mapping[int, int]:
     """Port of the container → host port, at random among the free ports that are not in `avoid`.
 
     Ports of stopped containers are not free, whatever their installation. Raises PortsExhausted.
     """
     if not container.ports:
         return {}
-    free = free or can_be_bound
     publication = container.publication
     port_range = publication.port_range or DEFAULT_RANGE
     first, _, last = port_range.partition("-")
@@ -49,7 +44,7 @@ async def choose(
         at = random.randrange(len(left))  # noqa: S311 - spread, not secret
         left[at], left[-1] = left[-1], left[at]
         port = left.pop()
-        if free(publication.address, port):
+        if can_be_bound(publication.address, port):
             chosen.append(port)
     if len(chosen) < len(container.ports):
         needed = len(container.ports)
@@ -86,4 +81,4 @@ def ports_of(labels: Mapping[str, str]) -> frozenset[int]:
 async def _owned(docker: Docker) -> frozenset[int]:
     # Other installations', too: their stopped clusters could not start again without their ports.
     found = await docker.containers.list(all=True, filters={"label": [LABEL_PORTS]})
-    return frozenset().union(*(ports_of(container["Labels"] or {}) for container in found))
+    return frozenset().union(*(ports_of(labels_of(container)) for container in found))

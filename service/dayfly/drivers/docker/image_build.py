@@ -17,103 +17,85 @@ from typing import Any, BinaryIO, Final
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientError, ClientTimeout
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import split_tag
+from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
-from dayfly.drivers.docker.objects import delete, or_none, unless
+from dayfly.drivers.docker.objects import commit, content_id, create, delete, or_none, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
-"""A transfer or commit without output for so long has failed; node disks of some GiB are silent for minutes."""
+"""A transfer without output for so long has failed; node disks of some GiB are silent for minutes."""
 _LOOK_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
 
 
-async def import_rootfs(docker: Docker, tar: Path, reference: str, changes: Sequence[str]) -> str:
-    """An image of one layer, called `reference`; its content id."""
-    repository, tag = split_tag(reference)
-    params = [("fromSrc", "-"), ("repo", repository), ("tag", tag), *(("changes", line) for line in changes)]
-    doing = f"importing {reference}"
-    with engine_errors(doing):
-        replaced = await _id_of(docker, reference)
-        try:
-            output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
-        except (BakeFailed, DiskFull):
-            # containerd's image store names an image before it unpacks it.
-            await _drop_unfinished(docker, reference, replaced)
-            raise
-        image_id = _content_id(str(output[-1]["status"]))
-        await _drop_replaced(docker, replaced, image_id)
-    return image_id
+class DockerBuilder:
+    """An ImageBuilder. `docker_host` as in DockerClient."""
 
+    def __init__(self, docker_host: str | None) -> None:
+        self._client = DockerClient(docker_host)
 
-async def add_files(docker: Docker, base: str, folder: Path, reference: str, labels: Mapping[str, str]) -> str:
-    """An image of `base` with the content of `folder` at its root, called `reference`; its content id.
+    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
+        repository, tag = split_tag(reference)
+        params = [("fromSrc", "-"), ("repo", repository), ("tag", tag), *(("changes", line) for line in changes)]
+        docker, doing = self._client.get(), f"importing {reference}"
+        with engine_errors(doing):
+            replaced = await _id_of(docker, reference)
+            try:
+                output = await _send(docker, "POST", "images/create", params, await _file(tar), doing)
+            except (BakeFailed, DiskFull):
+                # containerd's image store names an image before it unpacks it.
+                await _drop_unfinished(docker, reference, replaced)
+                raise
+            image_id = content_id(str(output[-1]["status"]))
+            await _drop_replaced(docker, replaced, image_id)
+        return image_id
 
-    Committed from a container that never runs. The engine's builder would complete its step after its caller is gone,
-    and leave an image that no caller removes.
-    """
-    doing = f"making {reference}"
-    # A fixed name, so that the next attempt finds the container of a killed one.
-    container = docker.containers.container(f"dayfly-making-{re.sub('[^a-z0-9]+', '-', reference)}")
-    with engine_errors(doing):
-        replaced = await _id_of(docker, reference)
-        await _delete(container)
-        try:
-            await _create(docker, base, container)
-            await _send(docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing)
-            image_id = await _commit(container, reference, labels)
-        finally:
+    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
+        """Commits a container that never runs.
+
+        The engine's builder would complete its step after its caller is gone: an image would be left over.
+        """
+        docker, doing = self._client.get(), f"making {reference}"
+        # A fixed name, so that the next attempt finds the container of a killed one.
+        container = docker.containers.container(f"dayfly-making-{re.sub('[^a-z0-9]+', '-', reference)}")
+        with engine_errors(doing):
+            replaced = await _id_of(docker, reference)
             await _delete(container)
-        await _drop_replaced(docker, replaced, image_id)
-    return image_id
+            try:
+                await create(docker, container.id, never_run_config(base), timeout=_LOOK_SECONDS)
+                await _send(
+                    docker, "PUT", f"containers/{container.id}/archive", [("path", "/")], _folder(folder), doing
+                )
+                image_id = await commit(container, reference, {"Labels": dict(labels)})
+            finally:
+                await _delete(container)
+            await _drop_replaced(docker, replaced, image_id)
+        return image_id
 
+    async def build(
+        self,
+        context: Path,
+        reference: str,
+        *,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Build image `reference` from the folder `context` and its Dockerfile. Raises as add_files()."""
+        doing = f"building {reference}"
+        params = [
+            *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
+            *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
+        ]
+        with engine_errors(doing):
+            await _send(self._client.get(), "POST", "build", params, _folder(context), doing, on_line)
 
-async def build(
-    docker: Docker,
-    context: Path,
-    reference: str,
-    *,
-    arguments: Mapping[str, str],
-    labels: Mapping[str, str],
-    on_line: Callable[[str], None] | None = None,
-) -> None:
-    """Build image `reference` from the folder `context` and its Dockerfile, with the engine's own builder."""
-    doing = f"building {reference}"
-
-    def report(line: Mapping[str, Any]) -> None:
-        if on_line is not None and (text := str(line.get("stream", "")).strip()):
-            on_line(text)
-
-    params = [
-        *(("t", reference), ("version", "1"), ("rm", "1"), ("forcerm", "1")),
-        *(("buildargs", json.dumps(dict(arguments))), ("labels", json.dumps(dict(labels)))),
-    ]
-    with engine_errors(doing):
-        await _send(docker, "POST", "build", params, _folder(context), doing, report)
-
-
-@uncancellable
-async def _create(docker: Docker, base: str, container: DockerContainer) -> None:
-    async with asyncio.timeout(_LOOK_SECONDS):
-        await docker.containers.create(never_run_config(base), name=container.id)
-
-
-@uncancellable
-async def _commit(container: DockerContainer, reference: str, labels: Mapping[str, str]) -> str:
-    repository, tag = split_tag(reference)
-    async with asyncio.timeout(_SILENCE_SECONDS):
-        # All other fields come from the container, which has them from `base`.
-        answer = await container.commit(repository=repository, tag=tag, config={"Labels": dict(labels)}, pause=False)
-    return _content_id(str(answer["Id"]))
-
-
-def _content_id(digest: str) -> str:
-    """In Docker's form; Podman leaves out the digest's algorithm."""
-    return digest if ":" in digest else f"sha256:{digest}"
+    async def close(self) -> None:
+        await self._client.close()
 
 
 async def _delete(container: DockerContainer) -> None:
@@ -128,9 +110,9 @@ async def _send(
     params: Sequence[tuple[str, str]],
     body: AsyncIterator[bytes],
     doing: str,
-    on_line: Callable[[Mapping[str, Any]], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
-    """Send `body`, a tar; the answer's lines, which are JSON."""
+    """Send `body`, a tar; the answer's lines, which are JSON. `on_line` receives the output in them."""
     output: list[Mapping[str, Any]] = []
     try:
         async with docker.session.request(
@@ -143,10 +125,12 @@ async def _send(
         ) as response:
             if response.status >= 400:
                 raise _failure(json.loads(await response.text())["message"], doing)
-            async for line in _lines(response):
-                output.append(line)
-                if on_line is not None:
-                    on_line(line)
+            async for raw in response.content:
+                if not raw.strip():
+                    continue
+                output.append(line := json.loads(raw))
+                if on_line is not None and (text := str(line.get("stream", "")).strip()):
+                    on_line(text)
                 if "error" in line:
                     raise _failure(str(line["error"]), doing)
     except ClientError as error:
@@ -155,12 +139,6 @@ async def _send(
             raise error.__cause__ from error
         raise
     return output
-
-
-async def _lines(response: ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
-    async for line in response.content:
-        if line.strip():
-            yield json.loads(line)
 
 
 def _failure(message: str, doing: str) -> DayflyError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -12,26 +12,25 @@ from typing import Any, Final
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 
-from dayfly.concurrency import uncancellable
 from dayfly.domain.cluster.naming import LABEL_INSTANCE, LABEL_ROLE, split_tag
-from dayfly.drivers.docker import image_build, push_pull
-from dayfly.drivers.docker.client import DockerClient
+from dayfly.drivers.docker import push_pull
+from dayfly.drivers.docker.client import LOOK_SECONDS
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, or_none, still_there, unless
+from dayfly.drivers.docker.image_build import DockerBuilder
+from dayfly.drivers.docker.objects import create, delete, labels_of, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
 
-_LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image takes a slow disk minutes."""
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-class DockerImages:
+class DockerImages(DockerBuilder):
     """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
 
     `run` labels its containers with `instance`, where that is given: a killed process may leave one behind.
@@ -40,7 +39,7 @@ class DockerImages:
     def __init__(
         self, docker_host: str | None = None, *, instance: str | None = None, logins: Path | None = None
     ) -> None:
-        self._client = DockerClient(docker_host)
+        super().__init__(docker_host)
         self._logins = logins
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._ended: set[str] = set()
@@ -50,44 +49,27 @@ class DockerImages:
         if not IMAGE_REFERENCE.fullmatch(reference):
             # Part of a path of the engine's API: `..` would lead to another call.
             raise ImageMissing(f"{reference!r} is not the reference of an image")
-        with engine_errors(f"image {reference}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                raw = await self._client.get().images.inspect(reference)
-                podman = await self._client.is_podman()
-        return ImageInfo(
-            id=raw["Id"],
-            references=_references(raw, podman=podman),
-            labels=raw["Config"]["Labels"] or {},
-            size_bytes=int(raw["Size"]),
-            created_at=_created(raw.get("Created")),
-        )
+        async with self._client.looking(f"image {reference}") as docker:
+            raw = await docker.images.inspect(reference)
+            podman = await self._client.is_podman()
+        return _info(raw, labels_of(raw["Config"]), podman=podman)
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
-        with engine_errors("listing images"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                found = await self._client.get().images.list(filters={"label": [label]})
-                podman = await self._client.is_podman()
-        return tuple(_listed(raw, podman=podman) for raw in found if label in (raw["Labels"] or {}))
+        async with self._client.looking("listing images") as docker:
+            found = await docker.images.list(filters={"label": [label]})
+            podman = await self._client.is_podman()
+        return tuple(_info(raw, labels_of(raw), podman=podman) for raw in found if label in labels_of(raw))
 
-    async def push(self, reference: str) -> AsyncIterator[TransferProgress]:
-        podman = await self._is_podman(f"pushing {reference}")
-        async for progress in push_pull.push(self._client.get(), reference, podman=podman, logins=self._logins):
-            yield progress
+    def push(self, reference: str) -> AsyncIterator[TransferProgress]:
+        return push_pull.transfer(self._client, "pushing", reference, self._logins)
 
-    async def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
-        podman = await self._is_podman(f"pulling {reference}")
-        async for progress in push_pull.pull(self._client.get(), reference, podman=podman, logins=self._logins):
-            yield progress
-
-    async def _is_podman(self, doing: str) -> bool:
-        with engine_errors(doing):
-            return await self._client.is_podman()
+    def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
+        return push_pull.transfer(self._client, "pulling", reference, self._logins)
 
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)
-        with engine_errors(f"tagging {image}"):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await self._client.get().images.tag(image, repository, tag=tag)
+        async with self._client.looking(f"tagging {image}") as docker:
+            await docker.images.tag(image, repository, tag=tag)
 
     async def remove(self, reference: str) -> None:
         with engine_errors(f"removing {reference}"):
@@ -107,7 +89,7 @@ class DockerImages:
             name = f"dayfly-one-shot-{secrets.token_hex(6)}"
             container = self._client.get().containers.container(name)
             try:
-                await self._create(config, name)
+                await create(self._client.get(), name, config, timeout=_CHANGE_SECONDS)
                 async with asyncio.timeout(_CHANGE_SECONDS):
                     await container.start()
                 return await _result(self._client.get(), container, timeout)
@@ -122,34 +104,6 @@ class DockerImages:
                 await delete(self._client.get().containers.container(name))
             self._ended.discard(name)
 
-    @uncancellable
-    async def _create(self, config: dict[str, Any], name: str) -> None:
-        async with asyncio.timeout(_CHANGE_SECONDS):
-            await self._client.get().containers.create(config, name=name)
-
-    async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
-        return await image_build.import_rootfs(self._client.get(), tar, reference, changes)
-
-    async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
-        return await image_build.add_files(self._client.get(), base, folder, reference, labels)
-
-    async def build(
-        self,
-        context: Path,
-        reference: str,
-        *,
-        arguments: Mapping[str, str],
-        labels: Mapping[str, str],
-        on_line: Callable[[str], None] | None = None,
-    ) -> None:
-        """Build `reference` from the folder `context` and its Dockerfile. Raises as ImageBuilder.add_files."""
-        await image_build.build(
-            self._client.get(), context, reference, arguments=arguments, labels=labels, on_line=on_line
-        )
-
-    async def close(self) -> None:
-        await self._client.close()
-
 
 async def _result(docker: Docker, container: DockerContainer, timeout: float) -> ExecResult | None:
     try:
@@ -157,16 +111,16 @@ async def _result(docker: Docker, container: DockerContainer, timeout: float) ->
             ended = await container.wait()
     except TimeoutError:
         return None
-    async with asyncio.timeout(_LOOK_SECONDS):
+    async with asyncio.timeout(LOOK_SECONDS):
         stdout, stderr = await output_ends(docker, container.id)
     return ExecResult(int(ended["StatusCode"]), stdout, stderr)
 
 
-def _listed(raw: Mapping[str, Any], *, podman: bool) -> ImageInfo:
+def _info(raw: Mapping[str, Any], labels: Mapping[str, str], *, podman: bool) -> ImageInfo:
     return ImageInfo(
         id=raw["Id"],
         references=_references(raw, podman=podman),
-        labels=raw["Labels"] or {},
+        labels=labels,
         size_bytes=int(raw["Size"]),
         created_at=_created(raw.get("Created")),
     )

@@ -13,7 +13,15 @@ from aiodocker.exceptions import DockerError
 from aiodocker.networks import DockerNetwork
 from aiodocker.volumes import DockerVolume
 
-from dayfly.domain.cluster.naming import LABEL_CLUSTER, LABEL_INSTANCE, LABEL_NODE, LABEL_ROLE, LABEL_TEMPLATE
+from dayfly.concurrency import uncancellable
+from dayfly.domain.cluster.naming import (
+    LABEL_CLUSTER,
+    LABEL_INSTANCE,
+    LABEL_NODE,
+    LABEL_ROLE,
+    LABEL_TEMPLATE,
+    split_tag,
+)
 from dayfly.domain.cluster.topology import Role
 from dayfly.drivers.docker.errors import is_status, logged
 from dayfly.drivers.interfaces import ContainerStatus
@@ -21,6 +29,9 @@ from dayfly.errors import EngineRefused, NotRemoved
 
 T = TypeVar("T")
 State = Literal["created", "running", "paused", "exited"]
+
+_COMMIT_SECONDS: Final = 1800.0
+"""Node disks of some GiB take minutes."""
 
 _STATES: Final[Mapping[str, State]] = {
     "created": "created",
@@ -72,16 +83,31 @@ def _moment(text: str) -> datetime | None:
     return None if text.startswith("0001-") else datetime.fromisoformat(text)
 
 
-def label_of(container: DockerContainer, name: str) -> str | None:
-    labels: Mapping[str, str] = container["Labels"] or {}
-    return labels.get(name)
-
-
 def name_of(container: DockerContainer) -> str:
     """The name of a listed container, or its id."""
     # Its own name has one slash; names from links have two. A half-removed container has no name.
     names = [name[1:] for name in container["Names"] or () if name.count("/") == 1]
     return names[0] if names else str(container.id)
+
+
+@uncancellable
+async def create(docker: Docker, name: str, config: Mapping[str, Any], *, timeout: float) -> None:
+    async with asyncio.timeout(timeout):
+        await docker.containers.create(dict(config), name=name)
+
+
+@uncancellable
+async def commit(container: DockerContainer, reference: str, config: Mapping[str, Any]) -> str:
+    """Create image `reference` from the container's files; its content id. All fields beside `config` are kept."""
+    repository, tag = split_tag(reference)
+    async with asyncio.timeout(_COMMIT_SECONDS):
+        answer = await container.commit(repository=repository, tag=tag, config=dict(config), pause=False)
+    return content_id(str(answer["Id"]))
+
+
+def content_id(digest: str) -> str:
+    """In Docker's form; Podman leaves out the digest's algorithm."""
+    return digest if ":" in digest else f"sha256:{digest}"
 
 
 async def delete_all(containers: Sequence[DockerContainer]) -> None:
@@ -147,13 +173,13 @@ async def or_none(call: Awaitable[T]) -> T | None:
         raise
 
 
-def labels_of(found: Mapping[str, Any]) -> Mapping[str, str]:
+def labels_of(found: Mapping[str, Any] | DockerContainer) -> Mapping[str, str]:
     """The labels of a volume, a network or a listed container."""
     labels: Mapping[str, str] = found["Labels"] or {}
     return labels
 
 
-def carries(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def carries(found: Mapping[str, Any] | DockerContainer, labels: Mapping[str, str]) -> bool:
     """Whether `found` has all `labels`: the engine's filter alone is not trusted with a removal."""
     return labels.items() <= labels_of(found).items()
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from aiodocker import Docker
 from aiodocker.exceptions import DockerStreamError
 from aiohttp import ClientTimeout
 
 from dayfly.addresses import is_loopback
 from dayfly.domain.cluster.naming import split_tag
+from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.registry_credentials import credentials_for, registry_of
 from dayfly.drivers.interfaces import TransferProgress
@@ -38,57 +37,44 @@ _NO_LOGIN: Final = (
 )
 
 
-async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
-    """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
-    repository, tag = split_tag(reference)
-    params = {"tag": tag} | _without_tls(reference, podman=podman)
-    transfer = _Transfer("pushing", reference, f"images/{repository}/push", params, podman)
-    async for progress in _run(docker, transfer, logins):
-        yield progress
-
-
-async def pull(docker: Docker, reference: str, *, podman: bool, logins: Path | None) -> AsyncIterator[TransferProgress]:
-    """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
-    repository, tag = split_tag(reference)
-    if podman:
-        named = f"{repository}{'@' if '@' in reference else ':'}{tag}"
-        path, params = _PULL_OF_PODMAN, {"reference": named} | _without_tls(reference, podman=True)
-    else:
-        path, params = "images/create", {"fromImage": repository, "tag": tag}
-    async for progress in _run(docker, _Transfer("pulling", reference, path, params, podman), logins):
-        yield progress
-
-
-@dataclass(frozen=True)
-class _Transfer:
-    """The API call of a push or pull."""
-
-    verb: str
-    reference: str
-    path: str
-    params: Mapping[str, str]
-    podman: bool
-
-
-async def _run(docker: Docker, transfer: _Transfer, logins: Path | None) -> AsyncIterator[TransferProgress]:
-    registry, path, podman = registry_of(transfer.reference), transfer.path, transfer.podman
+async def transfer(
+    client: DockerClient, verb: Literal["pushing", "pulling"], reference: str, logins: Path | None
+) -> AsyncIterator[TransferProgress]:
+    """Push or pull. Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
+    doing, registry = f"{verb} {reference}", registry_of(reference)
+    with engine_errors(doing):
+        podman = await client.is_podman()
+    path, params = _call(verb, reference, podman=podman)
     credentials = None if logins is None else await credentials_for(registry, logins)
-    call = docker._query(  # noqa: SLF001
+    call = client.get()._query(  # noqa: SLF001
         path,
         "POST",
-        params=transfer.params,
+        params=params,
         headers=_header(credentials, podman=podman),
         timeout=ClientTimeout(total=None, sock_read=_SILENCE_SECONDS),
         versioned_api=path != _PULL_OF_PODMAN,
     )
     try:
-        with engine_errors(f"{transfer.verb} {transfer.reference}"):
+        with engine_errors(doing):
             async with call as response:
                 async for line in response.content:
                     if line.strip():
                         yield _progress(json.loads(line))
     except (EngineRefused, ImageMissing) as error:
-        raise _explained(error, transfer, registry) from error
+        raise _explained(error, verb, reference, podman=podman) from error
+
+
+def _call(verb: str, reference: str, *, podman: bool) -> tuple[str, Mapping[str, str]]:
+    """The path and the parameters of the API call."""
+    repository, tag = split_tag(reference)
+    # Docker skips TLS on loopback by itself.
+    without_tls = {"tlsVerify": "false"} if podman and is_on_loopback(registry_of(reference)) else {}
+    if verb == "pushing":
+        return f"images/{repository}/push", {"tag": tag} | without_tls
+    if podman:
+        named = f"{repository}{'@' if '@' in reference else ':'}{tag}"
+        return _PULL_OF_PODMAN, {"reference": named} | without_tls
+    return "images/create", {"fromImage": repository, "tag": tag}
 
 
 def _progress(line: Mapping[str, Any]) -> TransferProgress:
@@ -113,24 +99,19 @@ def _header(credentials: Mapping[str, str] | None, *, podman: bool) -> dict[str,
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(credentials or {}).encode()).decode()}
 
 
-def _without_tls(reference: str, *, podman: bool) -> dict[str, str]:
-    """Docker skips TLS on loopback by itself; Podman needs this parameter."""
-    return {"tlsVerify": "false"} if podman and is_on_loopback(registry_of(reference)) else {}
-
-
 def is_on_loopback(registry: str) -> bool:
     """Whether `registry` (`host:port`, `[::1]:5000`) has a loopback address or is `localhost`."""
     host, _, port = registry.rpartition(":")
     return is_loopback(host if port.isdigit() else registry)
 
 
-def _explained(error: EngineRefused | ImageMissing, transfer: _Transfer, registry: str) -> DayflyError:
+def _explained(error: EngineRefused | ImageMissing, verb: str, reference: str, *, podman: bool) -> DayflyError:
     """`error` with advice, where the registry refused."""
-    doing = f"{transfer.verb} {transfer.reference}"
+    doing, registry = f"{verb} {reference}", registry_of(reference)
     if _NO_TLS in error.operator_detail:
         where = (
             f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf'
-            if transfer.podman
+            if podman
             else f'`"insecure-registries": ["{registry}"]` in /etc/docker/daemon.json, and restart the engine'
         )
         message = f"{doing}: the registry {registry} has no TLS: allow it on the engine's host by {where}"
@@ -144,7 +125,7 @@ def _explained(error: EngineRefused | ImageMissing, transfer: _Transfer, registr
             f"run `docker login {registry}` as the user who runs this command"
         )
         return RegistryRefused(message, operator_detail=error.operator_detail)
-    if missing and transfer.verb == "pulling":
+    if missing and verb == "pulling":
         return ImageMissing(
             f"{doing}: the registry {registry} has no such image", operator_detail=error.operator_detail
         )

@@ -92,7 +92,7 @@ def _check(resource: EngineResource, instance: str, labels: Mapping[str, str]) -
 
 
 def _container(found: DockerContainer) -> tuple[EngineResource, Mapping[str, str]]:
-    labels: Mapping[str, str] = found["Labels"] or {}
+    labels = labels_of(found)
     running = found["State"] in {"running", "paused", "restarting"}
     cluster_id, template_id = _of(labels)
     return EngineResource("container", found.id, name_of(found), cluster_id, running, template_id), labels

@@ -14,19 +14,18 @@ from aiodocker.containers import DockerContainer
 from aiodocker.stream import Stream
 
 from dayfly.concurrency import uncancellable
-from dayfly.domain.cluster.naming import LABEL_ROLE, split_tag
+from dayfly.domain.cluster.naming import LABEL_ROLE
 from dayfly.drivers.bounds import OUTPUT_BYTES, Lines
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import tool_config
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, or_none, unless
+from dayfly.drivers.docker.objects import commit, create, delete, or_none, unless
 from dayfly.drivers.interfaces import OutputLine, ToolContainer
 from dayfly.drivers.tar import archive
 from dayfly.errors import BakeFailed
 
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
-_COMMIT_SECONDS: Final = 1800.0
 _LABELS: Final = {LABEL_ROLE: "bake"}
 """No installation's label: no service may collect the volume of a bake's cache."""
 _STDOUT: Final = 1
@@ -49,7 +48,7 @@ class DockerTools:
         stream = container.attach(stdin=True, stdout=True, stderr=True)
         try:
             with engine_errors(doing):
-                await _create(docker, container.id, tool, socket)
+                await create(docker, container.id, tool_config(tool, socket, _LABELS), timeout=_CHANGE_SECONDS)
                 await _start(container, stream, tool)
             yield DockerToolRun(container, stream)
         finally:
@@ -101,24 +100,13 @@ class DockerToolRun:
             ended = await or_none(self._container.wait())
         return None if ended is None else int(ended["StatusCode"])
 
-    @uncancellable
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
-        repository, tag = split_tag(reference)
-        config = {"Labels": dict(labels), "Cmd": ["/bin/sh"]}
         with engine_errors(f"making {reference}"):
-            async with asyncio.timeout(_COMMIT_SECONDS):
-                image = await self._container.commit(repository=repository, tag=tag, config=config, pause=False)
-        return str(image["Id"])
+            return await commit(self._container, reference, {"Labels": dict(labels), "Cmd": ["/bin/sh"]})
 
 
 def _line(name: str, raw: bytes) -> OutputLine:
     return OutputLine("stdout" if name == "stdout" else "stderr", raw.decode(errors="replace").rstrip("\r"))
-
-
-@uncancellable
-async def _create(docker: Docker, name: str, tool: ToolContainer, socket: Path) -> None:
-    async with asyncio.timeout(_CHANGE_SECONDS):
-        await docker.containers.create(tool_config(tool, socket, _LABELS), name=name)
 
 
 async def _start(container: DockerContainer, stream: Stream, tool: ToolContainer) -> None:

@@ -16,8 +16,9 @@ from dayfly.drivers.interfaces.container_engine import (
     EngineInfo,
     ExecResult,
     File,
+    Pressure,
+    PressureGauge,
 )
-from dayfly.drivers.interfaces.host import Pressure, PressureGauge
 from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, TransferProgress
 from dayfly.drivers.interfaces.kubernetes import ConfigMap, KubeAccess, KubeApi, KubeNode, KubePod, Manifest
 from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Ram, Ssh, SshTarget

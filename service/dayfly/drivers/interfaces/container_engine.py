@@ -83,12 +83,25 @@ class EngineInfo:
     limitations: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pressure:
+    """Contention for the CPUs of the engine's host in percent, measured by `source`."""
+
+    percent: float
+    source: Literal["psi", "load"]
+
+
+class PressureGauge(Protocol):
+    """Reads the host's pressure from its kernel."""
+
+    def read(self) -> Pressure: ...
+
+
 class ByteStream(Protocol):
     """A duplex stream to a command in a container."""
 
     async def read(self) -> bytes:
         """The next bytes of standard output; b"" at its end."""
-        ...
 
     async def write(self, data: bytes) -> None: ...
 
@@ -103,64 +116,51 @@ class ContainerEngine(Protocol):
         container has run before and is never created; raises ContainerRemoved when it is gone. Raises ImageMissing,
         PortsExhausted, DiskFull, EngineRefused.
         """
-        ...
 
     async def list_containers(self, cluster_id: str) -> tuple[ContainerStatus, ...]:
         """All containers of a cluster, by exact label."""
-        ...
 
     async def list_resources(self) -> tuple[EngineResource, ...]:
         """All resources of this installation, by exact label, in a constant number of calls.
 
         On an engine that loses volumes' labels: also volumes without any label that have a name of Dayfly's.
         """
-        ...
 
     async def discard(self, resource: EngineResource) -> None:
         """Remove a resource of list_resources(), a container with its anonymous volumes. No error when it is gone.
 
         Raises NotRemoved when it still exists afterwards, EngineRefused when it is in use or has other labels by now.
         """
-        ...
 
     async def stop(self, name: str) -> None:
         """Kill a container and keep it, with its files and logs. No error when it does not exist."""
-        ...
 
     async def wait_exit(self, name: str) -> int | None:
         """Wait until the container is not running; its exit code, None when it does not exist."""
-        ...
 
     async def remove(self, cluster_id: str, *, only: Collection[str] | None = None) -> None:
         """Remove a cluster's containers with their anonymous volumes, its networks and its volumes, by exact label.
 
         `only`: remove only the containers of these names. Returns when all are gone; otherwise raises NotRemoved.
         """
-        ...
 
     async def exec(self, name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
         """Run `argv` in a container to completion. Raises ContainerExited when the container is not running."""
-        ...
 
     def open(self, name: str, argv: Sequence[str]) -> AbstractAsyncContextManager[ByteStream]:
         """Run `argv` in a running container, connected to its standard input and output."""
-        ...
 
     async def logs(self, name: str, *, tail_lines: int = 200) -> str:
         """The last lines of a container's output, both streams, newest last."""
-        ...
 
     async def read_file(self, name: str, path: str, *, tail_bytes: int) -> bytes:
         """The last `tail_bytes` of a file in a container, running or not; b"" when there is no such file."""
-        ...
 
     async def endpoints(self, cluster_id: str) -> Mapping[int, Endpoint]:
         """Port of the namespace's outer address → the host's address and port that publish it."""
-        ...
 
     def events(self, cluster_id: str | None = None) -> AsyncIterator[EngineEvent]:
         """The events from this call on, of one cluster or of this instance. Ends with EngineUnavailable."""
-        ...
 
     async def info(self) -> EngineInfo: ...
 

@@ -37,11 +37,9 @@ class ImageStore(Protocol):
 
     async def inspect(self, reference: str) -> ImageInfo:
         """By reference or id. Raises ImageMissing."""
-        ...
 
     async def list(self, *, label: str) -> tuple[ImageInfo, ...]:
         """All images that carry `label`."""
-        ...
 
     def push(self, reference: str) -> AsyncIterator[TransferProgress]: ...
 
@@ -51,13 +49,11 @@ class ImageStore(Protocol):
 
     async def remove(self, reference: str) -> None:
         """Untag, and delete the image when no other tag names it. No error when it does not exist."""
-        ...
 
     async def run(
         self, image: str, argv: Sequence[str], *, devices: Sequence[str] = (), timeout: float
     ) -> ExecResult | None:
         """Run `argv` in a container without privileges or network, and remove the container; None after `timeout`."""
-        ...
 
 
 class ImageBuilder(Protocol):
@@ -71,11 +67,9 @@ class ImageBuilder(Protocol):
 
         `changes` are Dockerfile instructions (`CMD`, `ENTRYPOINT`, `ENV`, `LABEL`, …).
         """
-        ...
 
     async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
         """Create an image of `base`, which has a command, with the content of `folder` at its root; its content id.
 
         The image has the labels of `base`, too. One call at a time for a `reference`. Raises ImageMissing for `base`.
         """
-        ...

@@ -74,19 +74,16 @@ class ConfigMap:
 
 
 class KubeApi(Protocol):
-    """The few calls that steps make to a cluster's API server."""
+    """The few calls that steps make to a cluster's API server. They raise NotUsable where no other error is named."""
 
     async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
         """Whether /healthz answers ok, in one request. False when the API server cannot be reached."""
-        ...
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
         """All nodes, with the ages of their leases. Raises NodeNotReady when the API server does not answer."""
-        ...
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
         """All pods, in one request. Raises NodeNotReady when the API server does not answer."""
-        ...
 
     async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
         """Diagnostics of a cluster: short name → text.
@@ -94,7 +91,6 @@ class KubeApi(Protocol):
         Nodes, pods, events, descriptions of pods that are not Ready, and logs of containers that failed; each bounded.
         Never raises: in place of what is missing is the reason.
         """
-        ...
 
     async def wait_nodes_ready(
         self,
@@ -108,7 +104,6 @@ class KubeApi(Protocol):
 
         Raises NodeNotReady with the last condition of each node.
         """
-        ...
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
         """Wait until the kubelet of each of `nodes` answers /healthz through the API server.
@@ -116,59 +111,43 @@ class KubeApi(Protocol):
         The record of a restored node says Ready before its kubelet has reported. Raises NodeNotReady with the last
         answer of each kubelet.
         """
-        ...
 
     async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
         """Watch until the kubelet of each node has renewed its lease since its machine started.
 
         `started`: node → seconds since then. Raises NodeNotReady.
         """
-        ...
 
     async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
         """Wait until the API server accepts a token of `default/default`, and a pod of `image` in a dry run.
 
-        A refusal by a policy of the cluster's user counts as an answer. Raises NotUsable.
+        A refusal by a policy of the cluster's user counts as an answer.
         """
-        ...
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
-        """Wait until a GET of each of `paths` of the API server succeeds. Raises NotUsable with each last answer."""
-        ...
+        """Wait until a GET of each of `paths` of the API server succeeds."""
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         """Raises NotUsable where the ConfigMap does not exist, differs, or the API server does not answer."""
-        ...
 
     async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
-        """Create or update the ConfigMap, in one request; wait until the API server accepts it. Raises NotUsable."""
-        ...
+        """Create or update the ConfigMap, in one request; wait until the API server accepts it."""
 
     async def labels(
         self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
     ) -> tuple[Mapping[str, str] | None, ...]:
-        """The labels of each of `objects` as it is now; None: it does not exist. Raises NotUsable."""
-        ...
+        """The labels of each of `objects` as it is now; None: it does not exist."""
 
     async def apply(self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float) -> None:
-        """Create or update `objects` in their order, by server-side apply. Answers that may pass are waited for.
-
-        Raises NotUsable with the API server's answer.
-        """
-        ...
+        """Create or update `objects` in their order, by server-side apply. Answers that may pass are waited for."""
 
     async def delete(
         self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
     ) -> None:
-        """Delete those of `objects` that have `label`, in their order, each with its dependents until it is gone.
-
-        Raises NotUsable.
-        """
-        ...
+        """Delete those of `objects` that have `label`, in their order, each with its dependents until it is gone."""
 
     async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
-        """Watch until `default/default` exists, which proves that the controller manager works. Raises NotUsable."""
-        ...
+        """Watch until `default/default` exists, which proves that the controller manager works."""
 
     async def run_pod(
         self,
@@ -180,8 +159,4 @@ class KubeApi(Protocol):
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:
-        """Run a pod until it succeeds, and delete it. An existing pod of that name is adopted.
-
-        Raises NotUsable with its last state.
-        """
-        ...
+        """Run a pod until it succeeds, and delete it. An existing pod of that name is adopted."""

@@ -34,15 +34,12 @@ class Machines(Protocol):
 
     async def status(self, container: str) -> str:
         """`running`, `paused`, `inmigrate`, `postmigrate`, `prelaunch`, … as QEMU names it."""
-        ...
 
     async def pause(self, container: str) -> None:
         """Stop the machine's CPUs and its clock."""
-        ...
 
     async def resume(self, container: str) -> None:
         """Resume the machine, also after save() and load(). Its wall clock lags by the length of the pause."""
-        ...
 
     async def save(self, container: str, folder: str, *, ram: Ram, disk: bool, fence: Fence, timeout: float) -> int:
         """Save the machine into `folder`, atomically, on stable storage; bytes on disk.
@@ -50,15 +47,12 @@ class Machines(Protocol):
         Replaces an earlier snapshot, and leaves the machine paused. `disk`: save its overlay, too. QEMU records whether
         the machine was running, but load() leaves every machine paused. Raises LeaseLost when `fence` refuses.
         """
-        ...
 
     async def saved(self, container: str, folder: str) -> bool:
         """Whether `folder` has a snapshot."""
-        ...
 
     async def discard(self, container: str, folder: str, *, fence: Fence) -> None:
         """Remove a folder of snapshots. No error when it does not exist. Raises LeaseLost when `fence` refuses."""
-        ...
 
     async def load(
         self,
@@ -74,11 +68,9 @@ class Machines(Protocol):
         With `then`, which `timeout` does not limit: resume the machine after `then`, sooner than resume() would. The
         session with QEMU stays open meanwhile.
         """
-        ...
 
     async def set_clock(self, container: str, clock: Clock, *, timeout: float) -> None:
         """Set the guest's clock to `clock`, within half a second. Raises SshTimeout when no agent answers."""
-        ...
 
     async def run(
         self, container: str, argv: Sequence[str], *, stdin: bytes = b"", clock: Clock | None = None, timeout: float
@@ -88,17 +80,14 @@ class Machines(Protocol):
         With `clock`, the command also sets the guest's clock: its last argument is the number of seconds to add.
         Raises as set_clock() when the clock is wrong afterwards.
         """
-        ...
 
     async def read(self, container: str, path: str, *, timeout: float) -> str:
         """A small text file of the guest, read without a process. Raises CommandFailed when the file does not exist,
         SshTimeout when no agent answers in time.
         """
-        ...
 
     async def memory(self, container: str) -> MachineMemory:
         """The host memory that the machine uses."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,6 @@ class Ssh(Protocol):
 
     async def wait(self, target: SshTarget, *, timeout: float) -> None:
         """Wait until a command runs on the node. Raises SshTimeout or SshRefused."""
-        ...
 
     async def run(
         self,
@@ -135,14 +123,11 @@ class Ssh(Protocol):
 
         `on_line` receives each line of stdout and stderr as it arrives.
         """
-        ...
 
     async def put(self, target: SshTarget, files: Sequence[File], *, timeout: float) -> None:
         """Write `files`; missing folders get mode 0755. Raises SshTimeout, CommandFailed."""
-        ...
 
     async def forget(self, target: SshTarget) -> None:
         """Close the kept connection."""
-        ...
 
     async def close(self) -> None: ...

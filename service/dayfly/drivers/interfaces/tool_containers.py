@@ -47,15 +47,12 @@ class ToolRun(Protocol):
 
     def lines(self) -> AsyncIterator[OutputLine]:
         """The program's output, until the program ends or the engine goes away."""
-        ...
 
     async def exit_code(self) -> int | None:
         """Wait for the program's end; None when the container is removed already. Raises EngineUnavailable."""
-        ...
 
     async def commit(self, reference: str, *, labels: Mapping[str, str]) -> str:
         """Create image `reference` from the container's current files and environment; the image's content id."""
-        ...
 
 
 class ToolRunner(Protocol):
@@ -66,4 +63,3 @@ class ToolRunner(Protocol):
 
         Raises BakeFailed when the engine is on another host or rootless, ImageMissing, EngineUnavailable.
         """
-        ...

@@ -6,13 +6,15 @@ Not here: how a pod is run (pod_run.py), and objects of any kind (manifests.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import httpx
 
 from dayfly.clock import Clock, SystemClock
+from dayfly.concurrency import in_parallel
 from dayfly.drivers.bounds import MalformedAnswer
 from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
 from dayfly.drivers.kubernetes import objects
@@ -46,18 +48,16 @@ class KubeClient:
             return False
 
     async def nodes(self, access: KubeAccess, *, timeout: float) -> tuple[KubeNode, ...]:
-        with _no_answer(access, timeout):
-            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
-                nodes, _ = await http.items(_NODES)
-                leases, _ = await http.items(_LEASES)
-                now = http.now()
+        async with self._asking(access, timeout) as http:
+            nodes, _ = await http.items(_NODES)
+            leases, _ = await http.items(_LEASES)
+            now = http.now()
         ages = {lease["metadata"]["name"]: objects.renewal_age(lease, now) for lease in leases}
         return tuple(objects.node(item, now, ages.get(item["metadata"]["name"])) for item in nodes)
 
     async def pods(self, access: KubeAccess, *, timeout: float) -> tuple[KubePod, ...]:
-        with _no_answer(access, timeout):
-            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
-                pods, _ = await http.items("/api/v1/pods")
+        async with self._asking(access, timeout) as http:
+            pods, _ = await http.items("/api/v1/pods")
         return tuple(map(objects.pod, pods))
 
     async def report(self, access: KubeAccess, *, timeout: float) -> Mapping[str, str]:
@@ -93,15 +93,11 @@ class KubeClient:
             ) from error
 
     async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
-        last = dict.fromkeys(nodes, "not asked yet")
-        try:
-            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
-                for name in nodes:
-                    group.create_task(self._wait_path(access, f"{_NODES}/{name}/proxy/healthz", last, name))
-        except TimeoutError as error:
+        kubelets = {name: partial(self._get, access, f"{_NODES}/{name}/proxy/healthz") for name in nodes}
+        if late := await self._late(kubelets, timeout):
             raise NodeNotReady(
-                f"the kubelets of {', '.join(last)} do not answer the API server within {timeout:g} s", evidence=last
-            ) from error
+                f"the kubelets of {', '.join(late)} do not answer the API server within {timeout:g} s", evidence=late
+            )
 
     async def wait_renewed(self, access: KubeAccess, started: Mapping[str, float], *, timeout: float) -> None:
         began, late = self._clock.monotonic(), dict.fromkeys(started, "it has no lease")
@@ -130,19 +126,8 @@ class KubeClient:
             raise NodeNotReady(f"no report since the start ({reason}): {words}", evidence=late) from error
 
     async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
-        problem = "no answer"
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    try:
-                        if (found := await self._unusable(access, image)) is None:
-                            return
-                        problem = found
-                    except (httpx.HTTPError, ValueError) as error:
-                        problem = str(error) or type(error).__name__
-                    await self._clock.sleep(_RETRY_SECONDS)
-        except TimeoutError as error:
-            raise NotUsable(f"no pod could be made within {timeout:g} s: {problem}") from error
+        if late := await self._late({_PROBE: partial(self._unusable, access, image)}, timeout, "no answer"):
+            raise NotUsable(f"no pod could be made within {timeout:g} s: {late[_PROBE]}")
 
     async def _unusable(self, access: KubeAccess, image: str) -> str | None:
         """Why no pod can be made. Raises httpx.HTTPError, ValueError."""
@@ -162,13 +147,8 @@ class KubeClient:
         return None
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
-        last = dict.fromkeys(paths, "not asked yet")
-        try:
-            async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
-                for path in paths:
-                    group.create_task(self._wait_path(access, path, last, path))
-        except TimeoutError as error:
-            raise NotUsable(f"{', '.join(last)} not ready within {timeout:g} s", evidence=last) from error
+        if late := await self._late({path: partial(self._get, access, path) for path in paths}, timeout):
+            raise NotUsable(f"{', '.join(late)} not ready within {timeout:g} s", evidence=late)
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         try:
@@ -180,23 +160,17 @@ class KubeClient:
             raise NotUsable(f"the ConfigMap {wanted.name} is not as wanted")
 
     async def put_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
-        problem = "no answer"
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    try:
-                        async with KubeHttp(access, self._clock) as http:
-                            answer = await http.apply(
-                                objects.config_map_path(wanted), objects.config_map_manifest(wanted)
-                            )
-                        if answer.is_success:
-                            return
-                        problem = answer.text[:_MESSAGE_CHARACTERS]
-                    except httpx.HTTPError as error:
-                        problem = str(error) or type(error).__name__
-                    await self._clock.sleep(_RETRY_SECONDS)
-        except TimeoutError as error:
-            raise NotUsable(f"the ConfigMap {wanted.name} was not accepted within {timeout:g} s: {problem}") from error
+        metadata = {"namespace": wanted.namespace, "name": wanted.name}
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
+
+        async def refused() -> str | None:
+            async with KubeHttp(access, self._clock) as http:
+                answer = await http.apply(objects.config_map_path(wanted), manifest)
+            return None if answer.is_success else answer.text[:_MESSAGE_CHARACTERS]
+
+        if late := await self._late({wanted.name: refused}, timeout, "no answer"):
+            problem = late[wanted.name]
+            raise NotUsable(f"the ConfigMap {wanted.name} was not accepted within {timeout:g} s: {problem}")
 
     async def labels(
         self, access: KubeAccess, objects: Sequence[Manifest], *, timeout: float
@@ -235,37 +209,48 @@ class KubeClient:
         run = PodRun(access, self._clock, objects.pod_manifest(name, image, argv), on_change)
         await run.to_its_end(timeout)
 
-    async def _wait_path(self, access: KubeAccess, path: str, last: dict[str, str], key: str) -> None:
-        """Wait until a GET of `path` succeeds, then delete `key` from `last`; until then, it has the last answer."""
-        while True:
-            try:
-                async with KubeHttp(access, self._clock) as http:
-                    answer = await http.request("GET", path)
-                if answer.is_success:
-                    del last[key]
-                    return
-                last[key] = answer.text[:_MESSAGE_CHARACTERS]
-            except httpx.HTTPError as error:
-                last[key] = str(error) or type(error).__name__
-            await self._clock.sleep(_RETRY_SECONDS)
+    async def _get(self, access: KubeAccess, path: str) -> str | None:
+        """The answer to a GET of `path`; None: a success. Raises httpx.HTTPError."""
+        async with KubeHttp(access, self._clock) as http:
+            answer = await http.request("GET", path)
+        return None if answer.is_success else answer.text[:_MESSAGE_CHARACTERS]
 
+    async def _late(
+        self, attempts: Mapping[str, Callable[[], Awaitable[str | None]]], timeout: float, first: str = "not asked yet"
+    ) -> Mapping[str, str]:
+        """Repeat each of `attempts` until it returns None; the last problem of each that did not within `timeout`."""
+        late = dict.fromkeys(attempts, first)
 
-@contextmanager
-def _no_answer(access: KubeAccess, timeout: float) -> Iterator[None]:
-    """Raises NodeNotReady where the API server does not answer, or not in the expected form."""
-    try:
-        yield
-    except (TimeoutError, httpx.HTTPError, ValueError) as error:
-        reason = str(error) or f"no answer within {timeout:g} s"
-        raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
+        async def repeat(name: str, attempt: Callable[[], Awaitable[str | None]]) -> None:
+            while True:
+                try:
+                    if (problem := await attempt()) is None:
+                        del late[name]
+                        return
+                    late[name] = problem
+                except (httpx.HTTPError, ValueError) as error:
+                    late[name] = str(error) or type(error).__name__
+                await self._clock.sleep(_RETRY_SECONDS)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await in_parallel(repeat(name, attempt) for name, attempt in attempts.items())
+        return late
+
+    @asynccontextmanager
+    async def _asking(self, access: KubeAccess, timeout: float) -> AsyncIterator[KubeHttp]:
+        """Raises NodeNotReady where the API server does not answer, or not in the expected form."""
+        try:
+            async with asyncio.timeout(timeout), KubeHttp(access, self._clock) as http:
+                yield http
+        except (TimeoutError, httpx.HTTPError, ValueError) as error:
+            reason = str(error) or f"no answer within {timeout:g} s"
+            raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
 
 
 def _not_ready(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:
-    return [name for name, boot_id in boot_ids.items() if not _is_ready(seen.get(name), boot_id)]
-
-
-def _is_ready(node: KubeNode | None, boot_id: str) -> bool:
-    return node is not None and node.ready and node.boot_id == boot_id
+    ready = {name for name, node in seen.items() if node.ready and node.boot_id == boot_ids[name]}
+    return [name for name in boot_ids if name not in ready]
 
 
 def _condition(node: KubeNode | None, boot_id: str) -> str:

@@ -12,7 +12,6 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import httpx
@@ -47,18 +46,14 @@ class Change:
 
 
 class KubeHttp:
-    """A connection to one API server, as its administrator or, with `token`, as a service account.
-
-    An async context manager.
-    """
+    """A connection to one API server, as its administrator or, with `token`, as a service account."""
 
     def __init__(self, access: KubeAccess, clock: Clock, *, token: str | None = None) -> None:
         self._clock = clock
         self._date: tuple[datetime, float] | None = None
         self._extensions = {"sni_hostname": access.server_name}
-        host = f"[{access.endpoint.host}]" if ":" in access.endpoint.host else access.endpoint.host
         self._client = httpx.AsyncClient(
-            base_url=f"https://{host}:{access.endpoint.port}",
+            base_url=f"https://{access.endpoint}",
             verify=_tls(access, with_certificate=token is None),
             # Not compressed: a small answer could become a very long one.
             headers={"Accept-Encoding": "identity"} | ({} if token is None else {"Authorization": f"Bearer {token}"}),
@@ -71,10 +66,8 @@ class KubeHttp:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
 
     async def request(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -60,11 +59,16 @@ def renewal_age(lease: Object, now: datetime) -> float | None:
 def node(item: Object, now: datetime | None = None, renewed: float | None = None) -> KubeNode:
     """`now`: the API server's time; `renewed`: the age of its lease in seconds. Raises NodeNotReady."""
     try:
-        found, changed = _read_node(item)
-        age = 0.0
-        if now is not None and changed is not None:
+        status: Object = item.get("status", {})
+        conditions = status.get("conditions") or []
+        boot_id = _text(mapping(status, "nodeInfo").get("bootID"))
+        name, age = clean(item["metadata"]["name"]), 0.0
+        ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+        if ready is None:
+            return KubeNode(name, ready=False, reason="no status yet", boot_id=boot_id, renewal_age=renewed)
+        if now is not None and (changed := ready.get("lastTransitionTime")) is not None:
             age = (now - datetime.fromisoformat(changed)).total_seconds() - 2 * _RESOLUTION_SECONDS
-        return replace(found, condition_age=age, renewal_age=renewed)
+        return KubeNode(name, ready["status"] == "True", reason(ready), boot_id, age, renewed)
     except _OTHER_FORM as error:
         raise NodeNotReady("the API server describes a node in an unknown form") from error
 
@@ -72,33 +76,16 @@ def node(item: Object, now: datetime | None = None, renewed: float | None = None
 def pod(item: Object) -> KubePod:
     """Raises NotUsable."""
     try:
-        return _read_pod(item)
+        status = item.get("status", {})
+        return KubePod(
+            name=clean(item["metadata"]["name"]),
+            namespace=clean(item["metadata"]["namespace"]),
+            phase=_text(status.get("phase")) or "Unknown",
+            node=_text(item["spec"].get("nodeName")) or None,
+            reason=_pod_reason(status),
+        )
     except _OTHER_FORM as error:
         raise NotUsable("the API server describes a pod in an unknown form") from error
-
-
-def _read_node(item: Object) -> tuple[KubeNode, str | None]:
-    """The node, and when its Ready condition last changed."""
-    status: Object = item.get("status", {})
-    conditions = status.get("conditions") or []
-    boot_id = _text(mapping(status, "nodeInfo").get("bootID"))
-    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
-    name = clean(item["metadata"]["name"])
-    if ready is None:
-        return KubeNode(name, ready=False, reason="no status yet", boot_id=boot_id), None
-    found = KubeNode(name, ready=ready["status"] == "True", reason=reason(ready), boot_id=boot_id)
-    return found, ready.get("lastTransitionTime")
-
-
-def _read_pod(item: Object) -> KubePod:
-    status = item.get("status", {})
-    return KubePod(
-        name=clean(item["metadata"]["name"]),
-        namespace=clean(item["metadata"]["namespace"]),
-        phase=_text(status.get("phase")) or "Unknown",
-        node=_text(item["spec"].get("nodeName")) or None,
-        reason=_pod_reason(status),
-    )
 
 
 def _pod_reason(status: Object) -> str:
@@ -139,11 +126,6 @@ def pod_manifest(name: str, image: str, argv: Sequence[str], *, token: bool = Fa
 
 def config_map_path(wanted: ConfigMap) -> str:
     return f"/api/v1/namespaces/{wanted.namespace}/configmaps/{wanted.name}"
-
-
-def config_map_manifest(wanted: ConfigMap) -> Object:
-    metadata = {"namespace": wanted.namespace, "name": wanted.name}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
 
 
 def data_of(content: bytes) -> object:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import secrets
-from pathlib import Path
 from typing import Final
 
 import yaml
 
 from dayfly.client import Cluster
+from dayfly.clock import boot_time
 from dayfly.doctor.full.guest import guest
 from dayfly.doctor.full.registry_api import MANIFEST_TYPE, RegistryApi, TinyImage, digest_of
 from dayfly.doctor.full.report import TrialFailed
@@ -20,7 +20,6 @@ from dayfly.drivers.interfaces import KubeAccess
 from dayfly.drivers.kubernetes.client import KubeClient
 
 NODES: Final = tuple(node_name(index) for index in range(1, WORKERS + 2))
-_HOST_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _REPOSITORY: Final = "doctor/tiny"
 _BULK_BYTES: Final = 4 << 20
 _PORT: Final = 7777
@@ -79,7 +78,7 @@ def access_of(kubeconfig: str) -> KubeAccess:
 
 async def log_in(session: Session) -> str:
     """Each node has by SSH its own name, size, kernel and boot, and the right clock."""
-    boots = [_HOST_BOOT_ID.read_text().strip()]
+    boots = [boot_time().boot_id]
     clocks, keys = [], []
     sizes = {node.name: node.size for node in await session.api.nodes(session.cluster)}
     if set(sizes) != set(NODES):

@@ -118,7 +118,7 @@ async def _delete_checkpoint(session: Session) -> None:
 async def _left_by_name(session: Session) -> list[str]:
     """`kind name` of objects with the id of a cluster or template in their name, and of volumes that a trial used."""
     ids = await _ids(session)
-    present = await session.names.all_names()
+    present = await session.infrastructure.engine.all_names()
     return sorted(
         name for name in present if any(one in name for one in ids) or name.removeprefix("volume ") in session.volumes
     )

@@ -56,7 +56,7 @@ async def find_image(session: Session) -> str:
     text = info.labels[LABEL_IMAGE]
     # By the digest's tag: a bake may move the other tag during the trials.
     own = next((name for name in info.references if name.endswith(f":{manifest.digest[:TAG_LENGTH]}")), reference)
-    session.found_image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
+    session.image = NodeImage(own, info, manifest, text, await images_of_bake(images, text))
     session.show_progress("booting a kernel on KVM")
     session.accelerator = await session.infrastructure.accelerators.probe(image_id)
     session.limits = limits_for(session.accelerator.accelerator, session.settings.boot_limit_seconds)
