@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, insert, literal, not_, select
 
 from dayfly.domain.addon import pending
-from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -40,7 +39,7 @@ def new_cluster(
         hold=hold,
         addons=pending(spec.addons),
     )
-    return with_end(cluster)
+    return schedule.with_end(cluster)
 
 
 def own_cluster(
@@ -57,11 +56,6 @@ def own_cluster(
     # The random id keeps the name free.
     name = f"{purpose.replace('_', '-')}-{made.id}"
     return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
-
-
-def with_end(cluster: Cluster) -> Cluster:
-    end = expiry(cluster)
-    return replace(cluster, expires_at=end.at if end else None)
 
 
 async def insert_cluster(

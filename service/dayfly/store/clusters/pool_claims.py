@@ -13,7 +13,8 @@ from dayfly.domain.addon import pending
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.store.clusters.create import replace_labels, with_end
+from dayfly.store.clusters.create import replace_labels
+from dayfly.store.clusters.schedule import with_end
 from dayfly.store.commands import NewCluster
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
