@@ -25,6 +25,7 @@ from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import (
     addon_columns,
     cluster_from,
+    endpoint_columns,
     fault_columns,
     needs_columns,
     step_columns,
@@ -128,9 +129,8 @@ class StatusUpdates(StorePart):
             return cluster_from(await write_cluster(transaction, old.id, values))
 
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
-        values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
         async with guarded(self._database, claim) as (transaction, _):
-            written = {"endpoints": values, "updated_at": transaction.now}
+            written = {**endpoint_columns(endpoints), "updated_at": transaction.now}
             await write_cluster(transaction, claim.cluster.id, written)
 
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from dayfly.domain.scheduling.resources import Resources, demand
 from dayfly.domain.template import Template, TemplatePhase
 from dayfly.errors import MESSAGE_CHARACTERS, shorten
 from dayfly.store.db.stored_names import CODES, STEPS, present, stored
+from dayfly.store.db.tables import clusters
 
 _BREAK: Final = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 """What may end or indent a line."""
@@ -44,6 +45,24 @@ def cluster_from(row: Row[Any]) -> Cluster:
         "addons": tuple(map(_addon_from, row.addons or ())),
     }
     return Cluster(**{name: columns[name] for name in _CLUSTER_FIELDS})
+
+
+def cluster_columns(cluster: Cluster) -> dict[str, Any]:
+    """The row of `cluster`, without the columns that are no part of it: due time, lease, reserved resources."""
+    return {name: value for name, value in vars(cluster).items() if name in clusters.c} | {
+        "spec": cluster.spec.model_dump(mode="json"),
+        "shape": cluster.spec.shape,
+        "fault": None if cluster.fault is None else fault_columns(cluster.fault),
+        "origin": None if cluster.boot_source is None else str(cluster.boot_source),
+        "reset_to": None if cluster.reset_to is None else str(cluster.reset_to),
+        **endpoint_columns(cluster.endpoints),
+        **addon_columns(cluster.addons),
+        **hold_columns(cluster.hold),
+    }
+
+
+def endpoint_columns(endpoints: Mapping[int, Endpoint]) -> dict[str, object]:
+    return {"endpoints": {str(inside): vars(outside) for inside, outside in endpoints.items()}}
 
 
 def hold_columns(hold: Hold | None) -> dict[str, object]:
@@ -78,7 +97,7 @@ def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
 
 
 def needs_columns(needs: Resources) -> dict[str, int]:
-    return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
+    return vars(needs).copy()
 
 
 def step_from(row: Row[Any]) -> StepReport:
@@ -117,17 +136,12 @@ def pool_from(row: Row[Any]) -> Pool:
 
 def pool_columns(pool: Pool) -> dict[str, object]:
     """A pool's row, without `waiting`, which workers write."""
-    return {
-        "id": pool.id,
-        "name": pool.name,
-        "owner": pool.owner,
+    columns = vars(pool) | {
         "spec": pool.spec.model_dump(mode="json"),
-        "size": pool.size,
-        "maximum": pool.maximum,
-        "created_at": pool.created_at,
         "schedule": _SCHEDULE.dump_python(pool.schedule, mode="json"),
-        "max_age_seconds": pool.max_age_seconds,
     }
+    del columns["condition"]
+    return columns
 
 
 def condition_columns(condition: PoolCondition) -> dict[str, str]:
