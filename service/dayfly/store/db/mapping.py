@@ -176,15 +176,8 @@ def fault_columns(fault: Fault) -> dict[str, str | None]:
 
 
 def step_columns(report: StepReport) -> dict[str, object]:
-    """The columns of a report; the step's name and node identify its row."""
-    return {
-        "state": report.state,
-        "attempt": report.attempt,
-        "started_at": report.started_at,
-        "finished_at": report.finished_at,
-        "detail": plain(report.detail),
-        "error_code": report.error_code,
-    }
+    """The columns of a report, without its cluster."""
+    return {**vars(report), "node": report.node or "", "detail": plain(report.detail)}
 
 
 def event_columns(event: NewEvent) -> dict[str, object]:
