@@ -199,6 +199,6 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[st
         event = NewEvent("cluster.admitted", f"resources reserved: {needs[row.id]}", seconds=waited)
         events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
         waits_of_new[row.id] = None if row.ready_at is not None else max(0.0, waited)
-        transaction.notify_cluster(row.id)
+        transaction.wake(row.id)
     await connection.execute(insert(tables.events), events)
     return waits_of_new

@@ -82,8 +82,7 @@ async def insert_cluster(
         if result.rowcount == 0:
             return False
     await _insert_labels(transaction, cluster)
-    transaction.notify_cluster(cluster.id)
-    transaction.wake(QUEUE)
+    transaction.wake(cluster.id, QUEUE)
     return True
 
 

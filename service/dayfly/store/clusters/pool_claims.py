@@ -89,9 +89,8 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
     await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
     await append_events(transaction, claimed.id, NewEvent(CLAIMED, f"taken from pool {member.pool_id}", seconds=waited))
-    transaction.notify_cluster(claimed.id)
     # QUEUE: the pool needs a new member.
-    transaction.wake(WORK, QUEUE, request_topic(claimed.id))
+    transaction.wake(claimed.id, WORK, QUEUE, request_topic(claimed.id))
     return claimed
 
 

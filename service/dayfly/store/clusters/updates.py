@@ -56,7 +56,7 @@ class ClusterUpdates(StorePart):
                 **hold_columns(new.hold),
             }
             await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
-            transaction.notify_cluster(new.id)
+            transaction.wake(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 
     async def heartbeat(self, id_or_name: str) -> Cluster:

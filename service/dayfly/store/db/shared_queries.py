@@ -126,8 +126,7 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
     for some in batches(ids):
         await transaction.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
     for cluster_id in ids:
-        transaction.notify_cluster(cluster_id)
-        transaction.wake(WORK, QUEUE, request_topic(cluster_id))
+        transaction.wake(cluster_id, WORK, QUEUE, request_topic(cluster_id))
     return len(ids)
 
 
