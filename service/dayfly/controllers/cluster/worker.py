@@ -16,6 +16,7 @@ import structlog
 
 from dayfly import metrics
 from dayfly.clock import Clock
+from dayfly.concurrency import first_result
 from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.outcome import Outcome, RequeueAfter
 from dayfly.errors import DatabaseUnavailable, DayflyError, InfrastructureError, LeaseLost
@@ -161,20 +162,9 @@ class Worker:
 
     async def _pass(self, claim: Claim) -> Outcome:
         """One pass, cancelled when the desired state changes; then another is due at once."""
-        work = asyncio.ensure_future(self.reconcile(claim))
-        keeper = asyncio.ensure_future(self._keep(claim))
-        try:
-            done, _ = await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
-            if work in done:
-                return work.result()
-            keeper.result()  # LeaseLost, or the desired state has changed
-            return RequeueAfter(0.0)
-        finally:
-            for task in (work, keeper):
-                task.cancel()
-            await asyncio.gather(work, keeper, return_exceptions=True)
+        return await first_result(self.reconcile(claim), self._keep(claim))
 
-    async def _keep(self, claim: Claim) -> None:
+    async def _keep(self, claim: Claim) -> Outcome:
         """Renew the lease until the desired state differs from that of the claim. Raises LeaseLost."""
         desired = claim.cluster.desired
         with self.store.watch_requests(claim.cluster.id) as watch:
@@ -187,3 +177,4 @@ class Worker:
                 else:
                     fresh = await self.store.leases.renew(claim, lease_seconds=self.options.lease_seconds)
                     renew_at = self.clock.monotonic() + self.options.lease_seconds / 3
+        return RequeueAfter(0.0)
