@@ -13,18 +13,6 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.vocabulary import TemplatePhase
 
-__all__ = [
-    "FAILURES_IN_A_ROW",
-    "FORMAT",
-    "Template",
-    "TemplatePhase",
-    "is_unused",
-    "is_worn",
-    "template_key",
-    "why_not_forked",
-    "without_caller_options",
-]
-
 FORMAT: Final = 1
 """Counts changes, above all of QEMU's command line, that the snapshot of a machine does not survive."""
 FAILURES_IN_A_ROW: Final = 3

@@ -17,13 +17,14 @@ import structlog
 from dayfly.concurrency import first_result
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import RequeueAfter
-from dayfly.domain.addon import Addon, AddonError, AddonState, AddonStatus
+from dayfly.domain.addon import Addon, AddonError, AddonStatus
 from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import AddonFailed, ContainerExited, Failure, VmExited
 from dayfly.steps.addons import Addons, install_addon, remove_addon
 from dayfly.steps.step import StepContext
 from dayfly.store import Claim
+from dayfly.vocabulary import AddonState
 
 _log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, delete, func, select
 
-from dayfly.domain.addon import AddonError, AddonState, AddonStatus, as_failed, as_ready
+from dayfly.domain.addon import AddonError, AddonStatus, as_failed, as_ready
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
@@ -33,6 +33,7 @@ from dayfly.store.db.mapping import (
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.vocabulary import AddonState
 
 EVIDENCE_BYTES: Final = 64 * 1024
 """Stored size of an evidence text. The end is stored: the reason is there."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
-from dayfly.domain.addon import AddonError, AddonState, AddonStatus
+from dayfly.domain.addon import AddonError, AddonStatus
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -18,10 +18,11 @@ from dayfly.domain.cluster.model import Cluster, Endpoint, Event, Fault, Hold, N
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.domain.template import Template, TemplatePhase
+from dayfly.domain.template import Template
 from dayfly.errors import MESSAGE_CHARACTERS, shorten
 from dayfly.store.db.stored_names import CODES, STEPS, present, stored
 from dayfly.store.db.tables import clusters
+from dayfly.vocabulary import AddonState, TemplatePhase
 
 _BREAK: Final = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 """What may end or indent a line."""
