@@ -83,12 +83,10 @@ class ProvisioningStatus(StorePart):
             values = {"paused": paused, "updated_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
-    async def saw_traffic(self, claim: Claim, packets: int, *, active: bool) -> Cluster:
-        """Record the number of packets from outside; `active`: the cluster is in use now."""
+    async def saw_traffic(self, claim: Claim, packets: int) -> Cluster:
+        """Record the number of packets from outside; the cluster is in use now."""
         async with guarded(self._database, claim) as (transaction, row):
-            values: dict[str, Any] = {"traffic": packets}
-            if active:
-                values["active_at"] = transaction.now
+            values = {"traffic": packets, "active_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
 
