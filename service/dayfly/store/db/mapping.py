@@ -73,19 +73,14 @@ def hold_columns(hold: Hold | None) -> dict[str, object]:
 
 
 def _addon_from(kept: dict[str, Any]) -> AddonStatus:
-    error = kept["error"]
-    why = None if error is None else AddonError(present(CODES, error["code"]), error["message"])
+    why = None if kept["error"] is None else AddonError(**_reason_from(kept["error"]))
     return AddonStatus(kept["name"], AddonState(kept["state"]), why)
 
 
 def addon_columns(addons: Iterable[AddonStatus]) -> dict[str, object]:
     """The states of a cluster's add-ons, as JSON."""
-    kept = [{"name": one.name, "state": one.state, "error": _error_columns(one.error)} for one in addons]
+    kept = [{"name": one.name, "state": one.state, "error": one.error and reason_columns(one.error)} for one in addons]
     return {"addons": kept or None}
-
-
-def _error_columns(error: AddonError | None) -> dict[str, str] | None:
-    return None if error is None else {"code": stored(CODES, error.code), "message": plain(error.message)}
 
 
 def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
@@ -131,7 +126,8 @@ def pool_from(row: Row[Any]) -> Pool:
     columns = row._asdict()
     columns["spec"] = ClusterSpec.model_validate(row.spec)
     columns["schedule"] = _SCHEDULE.validate_python(row.schedule)
-    columns["condition"] = _condition_from(columns.pop("waiting"))
+    waiting = columns.pop("waiting")
+    columns["condition"] = PoolCondition(**_reason_from(waiting)) if waiting else None
     return Pool(**columns)
 
 
@@ -145,35 +141,26 @@ def pool_columns(pool: Pool) -> dict[str, object]:
     return columns
 
 
-def condition_columns(condition: PoolCondition) -> dict[str, str]:
-    """Why a pool is not filled, as JSON."""
-    return {"code": stored(CODES, condition.code), "message": plain(condition.message)}
+def reason_columns(reason: AddonError | Fault | PoolCondition) -> dict[str, str]:
+    """A code and its message, as JSON."""
+    return {"code": stored(CODES, reason.code), "message": plain(reason.message)}
 
 
-def _condition_from(kept: dict[str, Any] | None) -> PoolCondition | None:
-    return None if not kept else PoolCondition(present(CODES, kept["code"]), kept["message"])
+def _reason_from(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {"code": present(CODES, kept["code"]), "message": kept["message"]}
 
 
 def _fault_from(kept: dict[str, Any] | None) -> Fault | None:
     if not kept:
         return None
     step = kept["step"]
-    return Fault(
-        code=present(CODES, kept["code"]),
-        message=kept["message"],
-        step=None if step is None else present(STEPS, step),
-        node=kept["node"],
-    )
+    return Fault(**_reason_from(kept), step=None if step is None else present(STEPS, step), node=kept["node"])
 
 
 def fault_columns(fault: Fault) -> dict[str, str | None]:
     """A fault as JSON, without its evidence."""
-    return {
-        "code": stored(CODES, fault.code),
-        "message": plain(fault.message),
-        "step": None if fault.step is None else stored(STEPS, fault.step),
-        "node": fault.node,
-    }
+    step = None if fault.step is None else stored(STEPS, fault.step)
+    return {**reason_columns(fault), "step": step, "node": fault.node}
 
 
 def step_columns(report: StepReport) -> dict[str, object]:
