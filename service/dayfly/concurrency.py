@@ -59,6 +59,18 @@ async def in_parallel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def first_result(work: Awaitable[T], guard: Awaitable[T]) -> T:
+    """The result of `work`, or of `guard` where that ends first. The other is cancelled, and has ended."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(guard)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _end_of(running: asyncio.Future[Any]) -> None:
     """Wait for the end of `running`, despite cancellations: every uncancellable call has a time limit of its own."""
     while not running.done():

@@ -1,6 +1,6 @@
 """The values that the domain, the API and the client share: phases, purposes, choices, and patterns of names.
 
-It needs only the standard library, so that the client needs no part of the server. The domain's modules export the
+It needs only the standard library, so that the client needs no part of the server. Modules of domain/cluster export the
 values that they have rules for. Not here: these rules (domain/).
 """
 

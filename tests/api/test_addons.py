@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from dayfly.domain.addon import AddonError, AddonState
+from dayfly.domain.addon import AddonError
 from dayfly.domain.cluster.model import NewEvent
 from dayfly.store import Store
+from dayfly.vocabulary import AddonState
 from tests.api.test_bad_input import check_problem
 from tests.support.api import Worker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.domain.addon import Addon, AddonDefinition, AddonState, identity
+from dayfly.domain.addon import Addon, AddonDefinition, identity
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
@@ -15,6 +15,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.template import template_key
 from dayfly.errors import EngineUnavailable, NotUsable
 from dayfly.store import Change, Store
+from dayfly.vocabulary import AddonState
 from tests.support.specs import make_addon, make_spec
 from tests.support.world import World
 

@@ -12,9 +12,9 @@ from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.network import API_PORT, REGISTRY_PORT
 from dayfly.domain.cluster.spec import PublishedPort
 from dayfly.domain.cluster.topology import published_ports
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, EngineUnavailable, PortsExhausted, SshTimeout
 from dayfly.store import Store
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.world import World
 

@@ -223,7 +223,7 @@ async def test_a_cluster_that_is_to_be_woken_up_keeps_its_disks(world: World) ->
 )
 def test_who_hibernates_is_not_damaged(phase: Phase, desired: Desired, damaged: bool) -> None:
     one_of_three = [EngineResource("container", "1", "dayfly-a-net", "a", running=True)]
-    known = [Known("a", phase, desired, reserved=True, held=False, containers=3, begun=True)]
+    known = [Known("a", phase, desired, reserved=True, containers=3, begun=True)]
     assert bool(find_damaged(one_of_three, known)) is damaged
 
 

@@ -12,12 +12,12 @@ from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Pool
-from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, LeaseLost, SshTimeout
 from dayfly.store import NewPool, Store
 from dayfly.store.db.tables import template_secrets, templates
 from dayfly.testing.fakes import FakeContainer
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 

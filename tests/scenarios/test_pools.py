@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.pool import Pool, PoolCondition
-from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, PoolChange, Store
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company, make_pool, waiting
 

@@ -8,10 +8,10 @@ from sqlalchemy import update
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import CommandFailed, EngineUnavailable
 from dayfly.store import Store
 from dayfly.store.db.tables import templates
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.world import World
 

@@ -11,8 +11,9 @@ import pytest
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.naming import template_volume
-from dayfly.domain.template import FAILURES_IN_A_ROW, Template, TemplatePhase
+from dayfly.domain.template import FAILURES_IN_A_ROW, Template
 from dayfly.store import NewCluster, NewPool, Store
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
 from tests.support.world import World

@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from dayfly.domain.addon import Addon, AddonError, AddonState, AddonStatus
+from dayfly.domain.addon import Addon, AddonError, AddonStatus
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Fault, NewEvent
 from dayfly.errors import Conflict, NotReady
 from dayfly.store import Change, Claim, NewPool, Store
+from dayfly.vocabulary import AddonState
 from tests.store.helpers import claim_new, claim_one, create, make_members, make_ready, move
 from tests.support.specs import make_addon, make_spec
 

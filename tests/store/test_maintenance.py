@@ -34,7 +34,6 @@ async def test_all_that_is_not_deleted_is_known(store: Store) -> None:
     provisioning = known[running.cluster.id]
     assert (provisioning.phase, provisioning.desired) == (Phase.PROVISIONING, Desired.ABSENT)
     assert {cluster.id for cluster in known.values() if cluster.reserved} == {running.cluster.id}
-    assert {cluster.id for cluster in known.values() if cluster.held} == {held.id}
 
 
 async def test_who_is_nudged_is_due(store: Store) -> None:

@@ -91,7 +91,7 @@ async def test_only_who_has_the_claim_may_write(store: Store) -> None:
     writes: list[Callable[[], Awaitable[object]]] = [
         lambda: store.provisioning.begin(claim, IMAGE),
         lambda: store.provisioning.set_paused(claim, paused=True),
-        lambda: store.provisioning.saw_traffic(claim, 7, active=True),
+        lambda: store.provisioning.saw_traffic(claim, 7),
     ]
     for write in writes:
         with pytest.raises(LeaseLost):
@@ -121,9 +121,8 @@ async def test_machines_that_begin_again_do_not_stand_still(store: Store) -> Non
 async def test_traffic_is_remembered_and_when_there_was_some(store: Store) -> None:
     claim = await claim_new(store, idle_seconds=400)
     await move(store, claim, Phase.PROVISIONING, Phase.READY)
-    quiet = await store.provisioning.saw_traffic(claim, 7, active=False)
-    assert (quiet.traffic, quiet.active_at) == (7, None)
-    busy = await store.provisioning.saw_traffic(claim, 2**40, active=True)
+    assert (claim.cluster.traffic, claim.cluster.active_at) == (0, None)
+    busy = await store.provisioning.saw_traffic(claim, 2**40)
     assert busy.traffic == 2**40
     assert busy.active_at is not None
     await store.leases.release(claim, due_in_seconds=None)

@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from dayfly.domain.cluster.model import Purpose
-from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewCluster, NewPool, Store
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
 

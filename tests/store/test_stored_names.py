@@ -9,7 +9,6 @@ from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Fault, NewEvent, Purpose, StepReport, StepState
 from dayfly.domain.pool import PoolCondition
-from dayfly.domain.template import TemplatePhase
 from dayfly.store import NewPool, Store
 from dayfly.store.db.stored_names import (
     CHECKPOINT_PHASES,
@@ -21,7 +20,7 @@ from dayfly.store.db.stored_names import (
     present,
     stored,
 )
-from dayfly.vocabulary import CLUSTER_NAME
+from dayfly.vocabulary import CLUSTER_NAME, TemplatePhase
 from tests.store.helpers import claim_new, make_ready, make_template
 from tests.support.specs import make_spec
 

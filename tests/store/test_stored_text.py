@@ -12,7 +12,7 @@ from dayfly.domain.cluster.model import Fault, NewEvent, StepReport, StepState
 from dayfly.domain.pool import PoolCondition
 from dayfly.errors import MESSAGE_CHARACTERS
 from dayfly.store import Store
-from dayfly.store.db.mapping import condition_columns, event_columns, fault_columns, step_columns
+from dayfly.store.db.mapping import event_columns, fault_columns, reason_columns, step_columns
 from tests.store.helpers import claim_new
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ WRITTEN: dict[str, Callable[[str], object]] = {
     "event": lambda text: event_columns(NewEvent("step.waiting", text))["message"],
     "step": lambda text: step_columns(StepReport("boot", None, StepState.RUNNING, 1, AT, detail=text))["detail"],
     "fault": lambda text: fault_columns(Fault("not_usable", text))["message"],
-    "condition": lambda text: condition_columns(PoolCondition("capacity", text))["message"],
+    "condition": lambda text: reason_columns(PoolCondition("capacity", text))["message"],
 }
 
 

@@ -9,10 +9,11 @@ import pytest
 from dayfly.domain.cluster.boot_source import TEMPLATE
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Fault, Purpose
-from dayfly.domain.template import Template, TemplatePhase
+from dayfly.domain.template import Template
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
 from dayfly.store.db.tables import clusters
+from dayfly.vocabulary import TemplatePhase
 from tests.store.helpers import (
     admit_all,
     claim_new,

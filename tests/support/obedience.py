@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dayfly.domain.addon import AddonState
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -21,6 +20,7 @@ from dayfly.domain.security.secrets import new_secrets
 from dayfly.domain.template import template_key, why_not_forked
 from dayfly.errors import NotFound
 from dayfly.store import Claim, Store
+from dayfly.vocabulary import AddonState
 
 RULES = CapacityRules(
     cpu_overcommit=4, memory_overcommit=1, disk_overcommit=1, reserve_memory_mib=1024, reserve_disk_gib=5

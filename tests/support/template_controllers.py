@@ -17,10 +17,11 @@ from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.pool import Pool
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.domain.template import Template, TemplatePhase, template_key
+from dayfly.domain.template import Template, template_key
 from dayfly.errors import ImageMissing
 from dayfly.settings import Settings
 from dayfly.store import Claim, NewPool, Store
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_manifest, make_spec
 
 SECRETS = new_secrets(make_spec(), datetime(2026, 1, 1, tzinfo=UTC))

@@ -24,12 +24,13 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import Resources
-from dayfly.domain.template import Template, TemplatePhase, template_key
+from dayfly.domain.template import Template, template_key
 from dayfly.drivers.interfaces import Drivers
 from dayfly.errors import EngineUnavailable
 from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
 from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
+from dayfly.vocabulary import TemplatePhase
 from tests.support.clock import FakeClock
 
 GIVE_UP_SECONDS = 60

@@ -1,4 +1,4 @@
-"""Parallel calls: results in order, and one failure ends the others."""
+"""Parallel calls: results in order, and one failure ends the others; a guard ends work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dayfly.concurrency import in_parallel
+from dayfly.concurrency import first_result, in_parallel
 
 
 async def test_results_are_in_the_order_of_the_calls() -> None:
@@ -39,3 +39,29 @@ async def test_the_first_failure_is_raised_as_it_is_and_cancels_the_others() -> 
     with pytest.raises(KeyError, match="first"):
         await in_parallel((waits(), fails()))
     assert ended == ["cancelled"]
+
+
+async def test_the_result_is_that_of_the_first_to_end_and_the_other_is_cancelled() -> None:
+    ended: list[str] = []
+
+    async def waits() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+        return "waited"
+
+    async def ends() -> str:
+        await asyncio.sleep(0)
+        return "ended"
+
+    assert await first_result(ends(), waits()) == "ended"
+    assert await first_result(waits(), ends()) == "ended"
+    assert ended == ["cancelled", "cancelled"]
+
+
+async def test_of_work_and_guard_that_end_together_the_work_counts() -> None:
+    async def ends(word: str) -> str:
+        return word
+
+    assert await first_result(ends("work"), ends("guard")) == "work"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -28,20 +29,15 @@ _HARM: Final = frozenset({"die", "destroy"})
 _AWAY_SECONDS: Final = 1.0
 
 
+@dataclass(frozen=True)
 class EngineEventWatcher:
-    def __init__(
-        self,
-        store: Store,
-        engine: ContainerEngine,
-        collector: GarbageCollector,
-        pool_health: PoolHealth,
-        outages: Outages,
-        clock: Clock,
-        *,
-        survey_seconds: float,
-    ) -> None:
-        self._store, self._engine, self._collector, self._pool_health = store, engine, collector, pool_health
-        self._outages, self._clock, self._survey_seconds = outages, clock, survey_seconds
+    store: Store
+    engine: ContainerEngine
+    collector: GarbageCollector
+    pool_health: PoolHealth
+    outages: Outages
+    clock: Clock
+    survey_seconds: float
 
     async def run(self) -> None:
         """Until cancelled. An outage of the engine or the database is logged once; then the watch starts again."""
@@ -49,9 +45,9 @@ class EngineEventWatcher:
         while True:
             try:
                 # Subscribe before the first comparison, so that no event is lost.
-                events = self._engine.events()
-                await self._collector.look()
-                await self._outages.wake()
+                events = self.engine.events()
+                await self.collector.look()
+                await self.outages.wake()
                 if away:
                     _log.info("watching the engine again")
                 away = False
@@ -61,7 +57,7 @@ class EngineEventWatcher:
                 if not away:
                     _log.warning("cannot watch the engine", code=error.code, reason=error.for_operator)
                 away = True
-                await self._clock.sleep(_AWAY_SECONDS)
+                await self.clock.sleep(_AWAY_SECONDS)
 
     async def _watch(self, events: AsyncIterator[EngineEvent]) -> None:
         """Raises EngineUnavailable when the stream of events ends."""
@@ -84,12 +80,12 @@ class EngineEventWatcher:
             news.clear()
             clusters = tuple(harmed)
             harmed.clear()
-            await self._store.maintenance.requeue(clusters)
+            await self.store.maintenance.requeue(clusters)
 
     async def _look_periodically(self) -> None:
         while True:
             # After the subscription: with many members it takes a while.
-            with metrics.measured_sweep("pool_health", self._clock):
-                await self._pool_health.look()
-            await self._clock.sleep(self._survey_seconds)
-            await self._collector.look()
+            with metrics.measured_sweep("pool_health", self.clock):
+                await self.pool_health.look()
+            await self.clock.sleep(self.survey_seconds)
+            await self.collector.look()

@@ -19,11 +19,11 @@ from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.engine_resource import EngineResource, Orphan
-from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import DayflyError, Failure
 from dayfly.settings import Settings
 from dayfly.store import Known, Store
+from dayfly.vocabulary import TemplatePhase
 
 _log = structlog.get_logger(__name__)
 

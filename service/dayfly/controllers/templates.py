@@ -15,10 +15,11 @@ import structlog
 from dayfly.clock import Clock
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.template import Template, TemplatePhase, is_unused, is_worn
+from dayfly.domain.template import Template, is_unused, is_worn
 from dayfly.errors import DayflyError, ImageMissing, NotANodeImage
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.vocabulary import TemplatePhase
 
 _log = structlog.get_logger(__name__)
 

@@ -14,25 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from dayfly.errors import InvalidRequest
 from dayfly.vocabulary import AddonState
 
-__all__ = [
-    "LABEL_ADDON",
-    "Addon",
-    "AddonDefinition",
-    "AddonError",
-    "AddonState",
-    "AddonStatus",
-    "after_request",
-    "as_failed",
-    "as_ready",
-    "begun_again",
-    "former_addons",
-    "identity",
-    "pending",
-    "reference",
-    "select_addons",
-    "title",
-]
-
 LABEL_ADDON: Final = "dayfly.addon"
 """The label of an add-on's objects; its value is the add-on's name. Other objects are never changed or deleted."""
 

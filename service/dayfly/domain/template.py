@@ -13,18 +13,6 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator
 from dayfly.vocabulary import TemplatePhase
 
-__all__ = [
-    "FAILURES_IN_A_ROW",
-    "FORMAT",
-    "Template",
-    "TemplatePhase",
-    "is_unused",
-    "is_worn",
-    "template_key",
-    "why_not_forked",
-    "without_caller_options",
-]
-
 FORMAT: Final = 1
 """Counts changes, above all of QEMU's command line, that the snapshot of a machine does not survive."""
 FAILURES_IN_A_ROW: Final = 3
@@ -108,18 +96,8 @@ def _addons(spec: ClusterSpec) -> str:
 
 def without_caller_options(spec: ClusterSpec) -> ClusterSpec:
     """`spec` for a template or a pool: with the shape of `spec`, but without the caller's other options."""
-    defaults: dict[str, object] = {
-        "labels": {},
-        "ttl_seconds": None,
-        "heartbeat_interval_seconds": None,
-        "restart": "always",
-        "isolation": "shared",
-        "idle_seconds": None,
-        "ports": (),
-        "former_addons": (),
-        "addons_revision": 0,
-    }
-    return spec.model_copy(update=defaults)
+    kept = ("image", "image_id", "manifest", "control_plane", "worker", "workers", "readiness", "addons")
+    return ClusterSpec(**{name: getattr(spec, name) for name in kept})
 
 
 def is_worn(template: Template, now: datetime, *, max_age_seconds: float, unused_seconds: float) -> bool:

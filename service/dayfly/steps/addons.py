@@ -8,9 +8,9 @@ Not here: changes of a ready cluster (controllers/cluster/addons.py).
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from dayfly.domain.addon import LABEL_ADDON, Addon, title
 from dayfly.domain.cluster.timeouts import TimeLimits
@@ -44,7 +44,7 @@ class Addons(Step):
 
     async def apply(self, context: StepContext) -> None:
         try:
-            await _while_running(context, self._converge(context))
+            await while_running(context, self._converge(context))
         except AddonFailed as error:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise
@@ -70,12 +70,12 @@ async def install_addon(context: StepContext, addon: Addon, before: Sequence[Add
             await _remove(context, former, until)
         await _install(context, addon, until)
 
-    await _while_running(context, work())
+    await while_running(context, work())
 
 
 async def remove_addon(context: StepContext, addon: Addon) -> None:
     """Delete what is there of `addon`, until it is gone. Raises AddonFailed, ContainerExited, VmExited."""
-    await _while_running(context, _remove(context, addon, context.clock.monotonic() + context.limits.addons))
+    await while_running(context, _remove(context, addon, context.clock.monotonic() + context.limits.addons))
 
 
 async def _install(context: StepContext, addon: Addon, until: float) -> None:
@@ -115,7 +115,3 @@ def _failure(addon: Addon, words: str) -> Iterator[None]:
         failed = AddonFailed(f"the add-on {addon.name} {words}: {error.message}", evidence=error.evidence)
         failed.addon = addon.name
         raise failed from error
-
-
-async def _while_running(context: StepContext, work: Coroutine[Any, Any, None]) -> None:
-    await while_running(context.drivers.engine, (context.topology.net, *context.topology.nodes), work)

@@ -45,7 +45,7 @@ class Boot(Step):
         await context.drivers.ssh.forget(target)
         answered = context.drivers.ssh.wait(target, timeout=context.limits.boot)
         try:
-            await while_running(engine, [context.topology.net, context.container], answered)
+            await while_running(context, answered)
         except SshTimeout as error:
             error.evidence |= await container_evidence(engine, context.container)
             await self._check_lease(context, error)
@@ -54,7 +54,7 @@ class Boot(Step):
 
     async def undo(self, context: StepContext) -> None:
         async with asyncio.timeout(TEARDOWN_SECONDS):
-            if context.recovering:
+            if context.cluster.keeps_disks:
                 # The disk belongs to the caller: the container is stopped, never removed.
                 await context.drivers.engine.stop(context.container.name)
             else:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import ControlPlaneInit
-from dayfly.steps.guest.node_files import node_files
+from dayfly.steps.guest.node_files import copy_node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
-from dayfly.steps.guest.registry_names import registry_rules
 from dayfly.steps.kubernetes_access import access_of
 from dayfly.steps.step import Step, StepContext
 
@@ -30,12 +29,6 @@ class ControlPlane(Step):
             # Do not copy the files again: an API server that starts may be reading them.
             context.progress(f"{node.name} starts its control plane again")
         else:
-            await self._copy_files(context)
+            await copy_node_files(context)
             context.progress(f"{node.name} has its certificates and starts its control plane")
         await run_program(context, program, ControlPlaneInit, timeout=context.limits.control_plane)
-
-    async def _copy_files(self, context: StepContext) -> None:
-        node = context.this_node
-        files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
-        files += await registry_rules(context)
-        await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)

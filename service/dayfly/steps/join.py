@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import JoinFailed
-from dayfly.steps.guest.node_files import node_files
+from dayfly.steps.guest.node_files import copy_node_files
 from dayfly.steps.guest.node_scripts import kubernetes_node, program_done, run_program
-from dayfly.steps.guest.registry_names import registry_rules
 from dayfly.steps.step import Step, StepContext
 
 
@@ -18,9 +17,6 @@ class Join(Step):
         return await program_done(context, kubernetes_node(context).join)
 
     async def apply(self, context: StepContext) -> None:
-        node = context.this_node
-        files = node_files(context.spec, context.secrets, node, emulated=context.limits.emulated)
-        files += await registry_rules(context)
-        await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
-        context.progress(f"{node.name} joins the cluster")
+        await copy_node_files(context)
+        context.progress(f"{context.this_node.name} joins the cluster")
         await run_program(context, kubernetes_node(context).join, JoinFailed, timeout=context.limits.join)

@@ -48,9 +48,8 @@ class Personalize(Step):
         return True
 
     async def apply(self, context: StepContext) -> None:
-        containers = [context.topology.net, context.container]
         try:
-            await while_running(context.drivers.engine, containers, self._personalize(context))
+            await while_running(context, self._personalize(context))
         except SshTimeout as error:
             error.evidence |= await container_evidence(context.drivers.engine, context.container)
             raise

@@ -59,12 +59,11 @@ class Ready(Step):
             return False
 
     async def apply(self, context: StepContext) -> None:
-        containers = (context.topology.net, *context.topology.nodes)
         if not wants_kubernetes(context.spec):
-            await while_running(context.drivers.engine, containers, _wait_ssh(context))
+            await while_running(context, _wait_ssh(context))
             return
         try:
-            await while_running(context.drivers.engine, containers, self._wait(context, await access_of(context)))
+            await while_running(context, self._wait(context, await access_of(context)))
         except (NodeNotReady, NotUsable) as error:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise

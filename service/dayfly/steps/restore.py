@@ -119,7 +119,7 @@ class Restore(Step):
 
         loading = context.drivers.machines.load(container.name, folder, ram=ram, timeout=context.limits.load, then=then)
         try:
-            await while_running(engine, [context.topology.net, container], loading)
+            await while_running(context, loading)
         except CommandFailed as error:
             error.evidence |= await container_evidence(engine, container)
             raise

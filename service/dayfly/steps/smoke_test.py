@@ -28,9 +28,8 @@ class SmokeTest(Step):
         return await marked(context, _MARK, context.spec.nodes()[0])
 
     async def apply(self, context: StepContext) -> None:
-        containers = (context.topology.net, *context.topology.nodes)
         try:
-            await while_running(context.drivers.engine, containers, self._run(context, await access_of(context)))
+            await while_running(context, self._run(context, await access_of(context)))
         except (NotUsable, NodeNotReady) as error:
             error.evidence |= await kubelet_evidence(context, context.spec.nodes())
             raise

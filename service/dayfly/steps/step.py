@@ -21,7 +21,7 @@ from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits
 from dayfly.domain.cluster.topology import ContainerSpec, Topology, machine_of
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.drivers.interfaces import Drivers, File, SshTarget
+from dayfly.drivers.interfaces import CommandResult, Drivers, File, SshTarget
 from dayfly.errors import ContainerExited
 
 
@@ -50,21 +50,11 @@ class StepContext:
         return self.cluster.spec
 
     @property
-    def recovering(self) -> bool:
-        """Whether its machines start again with their own disks, and are never created anew."""
-        return self.cluster.keeps_disks
-
-    @property
     def boot_source(self) -> BootSource:
         """The snapshot, in a step that restores machines."""
         if self.cluster.boot_source is None:
             raise TypeError("this cluster has no boot source: its machines start from their own disks")
         return self.cluster.boot_source
-
-    @property
-    def is_forked(self) -> bool:
-        """Whether its machines are being restored from a template."""
-        return self.cluster.boot_source is not None and self.cluster.boot_source.kind == "template"
 
     @property
     def was_ready(self) -> bool:
@@ -94,7 +84,7 @@ class StepContext:
 
         Raises ContainerRemoved where such a container is missing: a new one would have a blank disk or other ports.
         """
-        kept = self.recovering or (self.was_ready and container.role == "net")
+        kept = self.cluster.keeps_disks or (self.was_ready and container.role == "net")
         await self.drivers.engine.ensure(container, files, again=kept)
 
     async def endpoint(self, port: int) -> Endpoint:
@@ -108,6 +98,10 @@ class StepContext:
         """SSH access to `node`, by default `this_node`."""
         endpoint = await self.endpoint(network.ssh_forward_port((node or self.this_node).index))
         return ssh_target(self.secrets, endpoint)
+
+    async def ssh(self, command: str, node: Node | None = None, *, timeout: float) -> CommandResult:
+        """Run `command` on `node`, by default `this_node`, to its end. Raises SshTimeout."""
+        return await self.drivers.ssh.run(await self.ssh_target(node), command, timeout=timeout)
 
 
 def ssh_target(secrets: ClusterSecrets, endpoint: Endpoint) -> SshTarget:

@@ -20,7 +20,6 @@ from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.model import NewEvent, Purpose
 from dayfly.domain.scheduling.fair_queue import DurationStats, Occupant, Queue, Waiting
 from dayfly.domain.scheduling.resources import Resources
-from dayfly.domain.template import TemplatePhase
 from dayfly.store.clusters.pool_claims import CLAIMED
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
@@ -29,6 +28,7 @@ from dayfly.store.db.shared_queries import batches, expired_without_hold, owner_
 from dayfly.store.db.tables import checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
+from dayfly.vocabulary import TemplatePhase
 
 _ADVISORY_LOCK: Final = 0x6461_7966_6C79_01
 """Serialises admission. db/migrate.py uses another number."""
@@ -199,6 +199,6 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[st
         event = NewEvent("cluster.admitted", f"resources reserved: {needs[row.id]}", seconds=waited)
         events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
         waits_of_new[row.id] = None if row.ready_at is not None else max(0.0, waited)
-        transaction.notify_cluster(row.id)
+        transaction.wake(row.id)
     await connection.execute(insert(tables.events), events)
     return waits_of_new

@@ -124,13 +124,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Known:
-    """A cluster that is not deleted, as garbage collection needs it. `held`: a hold keeps the cluster now."""
+    """A cluster that is not deleted, as garbage collection needs it."""
 
     id: str
     phase: Phase
     desired: Desired
     reserved: bool
-    held: bool
     containers: int
     """Expected running containers: network, registry, one for each node. 0 while the cluster is hibernated."""
     begun: bool = False

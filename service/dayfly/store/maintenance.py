@@ -14,33 +14,27 @@ from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import batches
 from dayfly.store.db.tables import clusters, templates
-from dayfly.store.db.types import DatabaseNow
 from dayfly.store.idempotency_keys import purge_uses
 from dayfly.store.notify.commit_notifier import WORK
 
-_NOW: Final = select(DatabaseNow())
 _KNOWN: Final = select(
-    *(clusters.c[name] for name in ("id", "phase", "desired", "reserved", "hold_until", "ready_at")),
+    *(clusters.c[name] for name in ("id", "phase", "desired", "reserved", "ready_at")),
     clusters.c.spec["workers"].as_integer().label("workers"),
 ).where(tables.LIVING)
 
 
 class Maintenance(StorePart):
     async def known(self) -> tuple[Known, ...]:
-        async with self._database.read() as connection:
-            now = (await connection.execute(_NOW)).scalar_one()
-            rows = (await connection.execute(_KNOWN)).all()
         return tuple(
             Known(
                 id=row.id,
                 phase=Phase(row.phase),
                 desired=Desired(row.desired),
                 reserved=row.reserved,
-                held=row.hold_until is not None and row.hold_until > now,
                 begun=row.ready_at is not None,
                 containers=0 if row.phase == Phase.HIBERNATED else 2 + 1 + row.workers,
             )
-            for row in rows
+            for row in await self._rows(_KNOWN)
         )
 
     async def deleted(self, cluster_ids: Collection[str]) -> frozenset[str]:

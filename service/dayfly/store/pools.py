@@ -24,7 +24,7 @@ from dayfly.store.commands import UNSET, IdempotencyKey, NewPool, PoolChange
 from dayfly.store.db import ids as names
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import cluster_from, condition_columns, pool_columns, pool_from
+from dayfly.store.db.mapping import cluster_from, pool_columns, pool_from, reason_columns
 from dayfly.store.db.shared_queries import batches, remove_clusters
 from dayfly.store.db.tables import clusters, pools
 from dayfly.store.idempotency_keys import keep_use, record_use, require_new
@@ -92,7 +92,7 @@ class PoolQueries(StorePart):
 
     async def set_condition(self, pool_id: str, condition: PoolCondition | None) -> bool:
         """Record why the pool is not filled; whether that is new. Nothing for a deleted pool. Wakes no worker."""
-        new = None if condition is None else condition_columns(condition)
+        new = None if condition is None else reason_columns(condition)
         async with self._database.write() as transaction:
             row = (await transaction.execute(select(pools.c.waiting).where(pools.c.id == pool_id))).one_or_none()
             if row is None or row.waiting == new:

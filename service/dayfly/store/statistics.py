@@ -10,13 +10,13 @@ from sqlalchemy import and_, case, func, select
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.template import TemplatePhase
 from dayfly.store.commands import MEMBER_STATES, Usage
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart
 from dayfly.store.db.shared_queries import owner_expression
 from dayfly.store.db.tables import clusters, pools, templates
 from dayfly.store.db.types import DatabaseNow, UtcDateTime
+from dayfly.vocabulary import TemplatePhase
 
 
 class Statistics(StorePart):

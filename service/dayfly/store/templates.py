@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from dayfly.domain.cluster.model import Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.domain.template import Template, TemplatePhase
+from dayfly.domain.template import Template
 from dayfly.errors import Internal, NotFound
 from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.template_builds import remove_builders
@@ -23,6 +23,7 @@ from dayfly.store.db.mapping import template_from
 from dayfly.store.db.tables import clusters, template_secrets, templates
 from dayfly.store.idempotency_keys import record_use, require_new
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.vocabulary import TemplatePhase
 
 _ATTEMPTS: Final = 5
 """Attempts of a write that conflicts with concurrent writes."""

@@ -12,9 +12,10 @@ from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.naming import saved_volume, template_volume
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.template import Template, TemplatePhase
+from dayfly.domain.template import Template
 from dayfly.store.db.tables import clusters as table
 from dayfly.testing.fakes import FakeContainer
+from dayfly.vocabulary import TemplatePhase
 from tests.scenarios.matrix.stage import Stage, recorded
 
 

@@ -9,7 +9,6 @@ import pytest
 from dayfly.domain.addon import (
     AddonDefinition,
     AddonError,
-    AddonState,
     AddonStatus,
     after_request,
     as_failed,
@@ -20,8 +19,9 @@ from dayfly.domain.addon import (
 )
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.provisioning_plan import plan_steps
-from dayfly.domain.template import Template, TemplatePhase, template_key, why_not_forked, without_caller_options
+from dayfly.domain.template import Template, template_key, why_not_forked, without_caller_options
 from dayfly.errors import InvalidRequest
+from dayfly.vocabulary import AddonState, TemplatePhase
 from tests.support.specs import make_addon, make_cluster, make_spec
 
 READY, PENDING, FAILED, REMOVING = AddonState.READY, AddonState.PENDING, AddonState.FAILED, AddonState.REMOVING

@@ -13,11 +13,11 @@ from dayfly.domain.image import NodeSize
 from dayfly.domain.template import (
     FAILURES_IN_A_ROW,
     Template,
-    TemplatePhase,
     is_worn,
     template_key,
     why_not_forked,
 )
+from dayfly.vocabulary import TemplatePhase
 from tests.support.specs import make_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

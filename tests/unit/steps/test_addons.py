@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dayfly.domain.addon import LABEL_ADDON, Addon, AddonError, AddonState, AddonStatus, identity
+from dayfly.domain.addon import LABEL_ADDON, Addon, AddonError, AddonStatus, identity
 from dayfly.domain.cluster.boot_source import IMAGE, TEMPLATE
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import EMULATED
@@ -15,6 +15,7 @@ from dayfly.steps.addons import Addons
 from dayfly.steps.ready import Ready
 from dayfly.steps.step import StepContext
 from dayfly.testing.fakes import FakeKube
+from dayfly.vocabulary import AddonState
 from tests.support.kube_world import SPEC, World, context_of
 from tests.support.specs import make_addon
 

@@ -12,11 +12,11 @@ from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.templates.presenter import show_template
 from dayfly.domain import template as domain
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import NotFound
 from dayfly.schemas.cluster_requests import MAX_OWNER, OWNER
 from dayfly.schemas.templates import Template, TemplateList, TemplateRequest
 from dayfly.store import CarriedOut
+from dayfly.vocabulary import TemplatePhase
 
 router: Final = APIRouter(prefix="/v1/templates", tags=["templates"])
 

@@ -8,21 +8,23 @@ Not here: add-ons of a cluster that is provisioned (steps/addons.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from dayfly.concurrency import first_result
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import RequeueAfter
-from dayfly.domain.addon import Addon, AddonError, AddonState, AddonStatus
+from dayfly.domain.addon import Addon, AddonError, AddonStatus
 from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import AddonFailed, ContainerExited, Failure, VmExited
 from dayfly.steps.addons import Addons, install_addon, remove_addon
 from dayfly.steps.step import StepContext
 from dayfly.store import Claim
+from dayfly.vocabulary import AddonState
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +56,8 @@ class AddonController:
         make = self.context.step_contexts(claim.cluster, await self.context.secrets(claim))
         context = await make(PlannedStep("addons"), lambda _: None)
         try:
-            await self._until_changed(claim, self._converge(claim, context))
+            # Work that never succeeds would take the whole limit, although the caller wants something else.
+            await first_result(self._converge(claim, context), self._changed(claim))
         except _Outdated:
             _log.info("the add-ons were changed meanwhile", cluster=claim.cluster.id)
         except (ContainerExited, VmExited) as error:
@@ -66,30 +69,13 @@ class AddonController:
         await self._remove_all(claim, context)
         await self._install_all(claim, context)
 
-    async def _until_changed(self, claim: Claim, work: Coroutine[Any, Any, None]) -> None:
-        """`work`, cut off when a caller changes the add-ons: one that never works would take the whole limit.
-
-        Raises _Outdated.
-        """
-        working = asyncio.ensure_future(work)
-        changed = asyncio.ensure_future(self._changed(claim))
-        try:
-            await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                changed.result()
-                raise _Outdated
-            working.result()
-        finally:
-            for task in (working, changed):
-                task.cancel()
-            await asyncio.gather(working, changed, return_exceptions=True)
-
     async def _changed(self, claim: Claim) -> None:
-        """Until a caller has changed the add-ons since the claim."""
+        """Raises _Outdated once a caller has changed the add-ons since the claim."""
         clusters, cluster = self.context.store.clusters, claim.cluster
         with self.context.store.watch_requests(cluster.id) as watch:
             while (await clusters.get(cluster.id)).spec.addons_revision == cluster.spec.addons_revision:
                 await watch.wait(_LOOK_SECONDS)
+        raise _Outdated
 
     async def _remove_all(self, claim: Claim, context: StepContext) -> None:
         former = {addon.name: addon for addon in claim.cluster.spec.former_addons}

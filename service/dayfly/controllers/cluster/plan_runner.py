@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -61,20 +62,16 @@ class DependencyLost(Exception):
         self.failure = failure
 
 
+@dataclass(frozen=True)
 class PlanRunner:
     """Runs one plan once."""
 
-    def __init__(
-        self,
-        steps: Mapping[str, Step],
-        context: ContextFactory,
-        recorder: EventRecorder,
-        retry_policy: Callable[[PlannedStep], RetryPolicy],
-        boot_throttle: BootThrottle,
-    ) -> None:
-        self._steps, self._context, self._recorder = steps, context, recorder
-        self._retry_policy, self._boot_throttle = retry_policy, boot_throttle
-        self._made: set[tuple[str, int | None]] = set()
+    steps: Mapping[str, Step]
+    context: ContextFactory
+    recorder: EventRecorder
+    retry_policy: Callable[[PlannedStep], RetryPolicy]
+    boot_throttle: BootThrottle
+    _made: set[tuple[str, int | None]] = field(default_factory=set, init=False)
 
     async def run(self, plan: Sequence[PlannedStep], on_done: Callable[[PlannedStep], Awaitable[None]]) -> None:
         """Until every step of `plan` holds; `on_done` is awaited before the dependent steps begin.
@@ -98,7 +95,7 @@ class PlanRunner:
         """One step, until it holds or has failed for good."""
         attempt, holds = 1, False
         while not holds:
-            recorder = self._recorder.step(planned, attempt)
+            recorder = self.recorder.step(planned, attempt)
             try:
                 holds = await self._try(planned, recorder, attempt)
             except InfrastructureError as error:
@@ -108,10 +105,10 @@ class PlanRunner:
 
     async def _try(self, planned: PlannedStep, recorder: StepRecorder, attempt: int) -> bool:
         """Whether the step holds now. Raises StepFailed where no attempt is left."""
-        step = self._steps[planned.name]
+        step = self.steps[planned.name]
         context: StepContext | None = None
         try:
-            context = await self._context(planned, recorder.progress)
+            context = await self.context(planned, recorder.progress)
             already = await self._attempt(planned, step, context, recorder)
         except (Failure, InvalidRequest) as error:
             await self._after_failure(planned, step, context, recorder, error, attempt)
@@ -131,7 +128,7 @@ class PlanRunner:
             # Boots load the host most: they wait for a turn, which is not counted.
             turn: AbstractAsyncContextManager[None] = nullcontext()
             if planned.name == "boot":
-                turn = self._boot_throttle.turn(context.cluster.id, recorder.waiting)
+                turn = self.boot_throttle.turn(context.cluster.id, recorder.waiting)
             async with turn, asyncio.timeout(limit):
                 await step.apply(context)
         except TimeoutError as error:
@@ -152,9 +149,9 @@ class PlanRunner:
         for name, node in sorted(planned.after, key=str):
             beneath = PlannedStep(name, node)
             try:
-                context = await self._context(beneath, recorder.progress)
-                async with asyncio.timeout(self._steps[name].limit(context.limits)):
-                    holds = await self._steps[name].check(context)
+                context = await self.context(beneath, recorder.progress)
+                async with asyncio.timeout(self.steps[name].limit(context.limits)):
+                    holds = await self.steps[name].check(context)
             except (Failure, InvalidRequest, TimeoutError):
                 holds = False
             if not holds:
@@ -173,16 +170,16 @@ class PlanRunner:
     ) -> None:
         """Undo and pause before another attempt; raises StepFailed where none is left."""
         await self._recheck_dependencies(planned, recorder, error)
-        if not error.retryable or attempt >= self._retry_policy(planned).attempts:
+        if not error.retryable or attempt >= self.retry_policy(planned).attempts:
             recorder.failed(error, again_in_seconds=None)
             raise StepFailed(planned, error) from error
-        pause = self._retry_policy(planned).backoff(attempt)
+        pause = self.retry_policy(planned).backoff(attempt)
         recorder.failed(error, again_in_seconds=pause)
         # Proves the lease before anything is removed: a suspended process may have lost the cluster to another.
-        await self._recorder.written()
+        await self.recorder.written()
         try:
             if context is not None:
                 await step.undo(context)
         except (Failure, TimeoutError) as trouble:
             recorder.waiting(f"cannot be undone before the next attempt: {trouble}")
-        await self._recorder.clock.sleep(pause)
+        await self.recorder.clock.sleep(pause)

@@ -182,7 +182,7 @@ class ReadyController:
         if must_hibernate(claim.cluster, claim.at) and (end := expiry(claim.cluster)) is not None:
             words = f"{end.story}; it cannot hibernate, and a hold keeps its machines stopped"
             return await self.finalizer.fail(claim, Expired(words))
-        await self.context.store.provisioning.saw_traffic(claim, claim.cluster.traffic, active=True)
+        await self.context.store.provisioning.saw_traffic(claim, claim.cluster.traffic)
         await self.context.store.lifecycle.resume(claim.cluster.id)
         return RequeueAfter(0.0)
 
@@ -211,7 +211,7 @@ class ReadyController:
             # Dayfly's own kept SSH connections cause traffic: close them.
             if (secrets := await store.clusters.secrets(cluster.id)) is not None:
                 await close_ssh(self.context.drivers, cluster, secrets)
-            cluster = await store.provisioning.saw_traffic(claim, packets or 0, active=True)
+            cluster = await store.provisioning.saw_traffic(claim, packets or 0)
         since = cluster.active_at or cluster.ready_at or cluster.created_at
         quiet = (claim.at - since).total_seconds()
         if quiet < idle:

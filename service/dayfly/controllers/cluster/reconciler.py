@@ -126,7 +126,7 @@ class Reconciler:
             # Idle kept connections would count as traffic, or be saved. Here: another process may run the next pass.
             await close_ssh(self.context.drivers, cluster, secrets)
         if cluster.spec.idle_seconds is not None:
-            await store.provisioning.saw_traffic(claim, cluster.traffic, active=True)
+            await store.provisioning.saw_traffic(claim, cluster.traffic)
         if cluster.boot_source == TEMPLATE and cluster.template_id is not None:
             await store.templates.fork_ended(cluster.template_id, ok=True)
         again = cluster.ready_at is not None

@@ -16,6 +16,7 @@ import structlog
 
 from dayfly import metrics
 from dayfly.clock import Clock
+from dayfly.concurrency import first_result
 from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.outcome import Outcome, RequeueAfter
 from dayfly.errors import DatabaseUnavailable, DayflyError, InfrastructureError, LeaseLost
@@ -37,28 +38,24 @@ class WorkerOptions:
     defect_pause_seconds: float = 10.0
 
 
+@dataclass(frozen=True)
 class Worker:
     """One claim loop; `reconcile` reconciles a claimed cluster (reconciler.py).
 
     Cancel `run()` to stop it: running passes are cancelled and their leases released.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        reconcile: Callable[[Claim], Awaitable[Outcome]],
-        options: WorkerOptions,
-        outages: Outages,
-        clock: Clock,
-    ) -> None:
-        self._store, self._reconcile, self._options, self._clock = store, reconcile, options, clock
-        self._outages = outages
+    store: Store
+    reconcile: Callable[[Claim], Awaitable[Outcome]]
+    options: WorkerOptions
+    outages: Outages
+    clock: Clock
 
     async def run(self) -> None:
         """Until cancelled."""
-        slots = asyncio.Semaphore(self._options.concurrency)
+        slots = asyncio.Semaphore(self.options.concurrency)
         async with asyncio.TaskGroup() as group:
-            with self._store.watch_work() as watch:
+            with self.store.watch_work() as watch:
                 while True:
                     # A slot before the claim: a claimed cluster is reconciled at once.
                     await slots.acquire()
@@ -68,11 +65,11 @@ class Worker:
     async def _next_claim(self, watch: Watch) -> Claim:
         """The next due cluster. Waits for a wake-up, until a cluster is due, or at most the polling time."""
         while True:
-            pause = self._options.poll_seconds
+            pause = self.options.poll_seconds
             try:
                 if (claim := await self._claim()) is not None:
                     return claim
-                until_due = await self._store.leases.seconds_until_due()
+                until_due = await self.store.leases.seconds_until_due()
                 pause = pause if until_due is None else min(pause, until_due)
             except DayflyError as error:
                 _log.warning("cannot claim work", code=error.code, reason=error.for_operator)
@@ -81,7 +78,7 @@ class Worker:
     async def _claim(self) -> Claim | None:
         """One attempt. Where it is cancelled, its claim is released at once: else the lease would have to expire."""
         claiming = asyncio.ensure_future(
-            self._store.leases.claim(self._options.name, lease_seconds=self._options.lease_seconds, limit=1)
+            self.store.leases.claim(self.options.name, lease_seconds=self.options.lease_seconds, limit=1)
         )
         try:
             claims = await asyncio.shield(claiming)
@@ -96,8 +93,8 @@ class Worker:
     async def _serve(self, claim: Claim, slots: asyncio.Semaphore) -> None:
         """One claim: a pass while the lease is renewed; then the lease is released."""
         outcome: Outcome = RequeueAfter(0.0)
-        release_seconds = self._options.lease_seconds
-        began, result = self._clock.monotonic(), "error"
+        release_seconds = self.options.lease_seconds
+        began, result = self.clock.monotonic(), "error"
         metrics.leases_claimed.inc()
         try:
             outcome, result = await self._result(claim)
@@ -110,17 +107,17 @@ class Worker:
             _log.warning(
                 "a pass could not finish", cluster=claim.cluster.id, code=error.code, reason=error.for_operator
             )
-            outcome = RequeueAfter(self._options.defect_pause_seconds)
+            outcome = RequeueAfter(self.options.defect_pause_seconds)
         except Exception:
             _log.exception("a pass met a defect", cluster=claim.cluster.id)
-            outcome = RequeueAfter(self._options.defect_pause_seconds)
+            outcome = RequeueAfter(self.options.defect_pause_seconds)
         except asyncio.CancelledError:
             release_seconds = 0.0  # a database that is away must not delay the stop
             result = "finished"
             raise
         finally:
             slots.release()
-            metrics.pass_seconds.labels(result).observe(self._clock.monotonic() - began)
+            metrics.pass_seconds.labels(result).observe(self.clock.monotonic() - began)
             await self._release(claim, outcome, release_seconds)
 
     async def _result(self, claim: Claim) -> tuple[Outcome, str]:
@@ -134,29 +131,29 @@ class Worker:
             outcome = await self._pass(claim)
         except InfrastructureError as error:
             _log.warning("a cluster waits", cluster=claim.cluster.id, code=error.code, reason=error.for_operator)
-            return await self._outages.requeue(claim, error), "waiting"
-        self._outages.end(claim.cluster.id)
+            return await self.outages.requeue(claim, error), "waiting"
+        self.outages.end(claim.cluster.id)
         return outcome, "finished"
 
     async def _requeue(self, claim: Claim) -> None:
         """A late call of this pass may have changed the cluster after the next worker checked it."""
         try:
-            await self._store.maintenance.requeue([claim.cluster.id])
+            await self.store.maintenance.requeue([claim.cluster.id])
         except DayflyError as error:
             _log.warning("cannot requeue a cluster", cluster=claim.cluster.id, code=error.code)
 
     async def _release(self, claim: Claim, outcome: Outcome, release_seconds: float) -> None:
         """Release the lease, with retries for `release_seconds`: otherwise the cluster waits until it expires."""
-        given_up_at = self._clock.monotonic() + release_seconds
+        given_up_at = self.clock.monotonic() + release_seconds
         while True:
             try:
-                await self._store.leases.release(claim, due_in_seconds=outcome.seconds)
+                await self.store.leases.release(claim, due_in_seconds=outcome.seconds)
             except DatabaseUnavailable as error:
-                if self._clock.monotonic() >= given_up_at:
+                if self.clock.monotonic() >= given_up_at:
                     # The lease expires by itself.
                     _log.warning("cannot release a lease", cluster=claim.cluster.id, code=error.code)
                     return
-                await self._clock.sleep(_AWAY_SECONDS)
+                await self.clock.sleep(_AWAY_SECONDS)
             except DayflyError as error:
                 _log.warning("cannot release a lease", cluster=claim.cluster.id, code=error.code)
                 return
@@ -165,29 +162,19 @@ class Worker:
 
     async def _pass(self, claim: Claim) -> Outcome:
         """One pass, cancelled when the desired state changes; then another is due at once."""
-        work = asyncio.ensure_future(self._reconcile(claim))
-        keeper = asyncio.ensure_future(self._keep(claim))
-        try:
-            done, _ = await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
-            if work in done:
-                return work.result()
-            keeper.result()  # LeaseLost, or the desired state has changed
-            return RequeueAfter(0.0)
-        finally:
-            for task in (work, keeper):
-                task.cancel()
-            await asyncio.gather(work, keeper, return_exceptions=True)
+        return await first_result(self.reconcile(claim), self._keep(claim))
 
-    async def _keep(self, claim: Claim) -> None:
+    async def _keep(self, claim: Claim) -> Outcome:
         """Renew the lease until the desired state differs from that of the claim. Raises LeaseLost."""
         desired = claim.cluster.desired
-        with self._store.watch_requests(claim.cluster.id) as watch:
+        with self.store.watch_requests(claim.cluster.id) as watch:
             # A request may have come between the claim and the watch.
-            fresh = await self._store.clusters.get(claim.cluster.id)
-            renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
+            fresh = await self.store.clusters.get(claim.cluster.id)
+            renew_at = self.clock.monotonic() + self.options.lease_seconds / 3
             while fresh.desired is desired:
-                if await watch.wait(renew_at - self._clock.monotonic()):
-                    fresh = await self._store.clusters.get(claim.cluster.id)
+                if await watch.wait(renew_at - self.clock.monotonic()):
+                    fresh = await self.store.clusters.get(claim.cluster.id)
                 else:
-                    fresh = await self._store.leases.renew(claim, lease_seconds=self._options.lease_seconds)
-                    renew_at = self._clock.monotonic() + self._options.lease_seconds / 3
+                    fresh = await self.store.leases.renew(claim, lease_seconds=self.options.lease_seconds)
+                    renew_at = self.clock.monotonic() + self.options.lease_seconds / 3
+        return RequeueAfter(0.0)

@@ -15,10 +15,10 @@ from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.cluster.lifecycle import Desired
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import TEMPLATE_BUILDING, Pool, PoolCondition, pool_condition, surplus_members
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import DayflyError
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.vocabulary import TemplatePhase
 
 _log = structlog.get_logger(__name__)
 

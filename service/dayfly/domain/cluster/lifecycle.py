@@ -10,25 +10,16 @@ from dayfly.vocabulary import Desired, Phase
 __all__ = ["LIVING", "TRANSITIONS", "Desired", "Phase", "check_transition"]
 
 
-TRANSITIONS: Final[frozenset[tuple[Phase, Phase]]] = frozenset(
-    {
-        (Phase.PENDING, Phase.PROVISIONING),
-        (Phase.PENDING, Phase.DELETING),
-        (Phase.PROVISIONING, Phase.READY),
-        (Phase.PROVISIONING, Phase.FAILED),
-        (Phase.PROVISIONING, Phase.DELETING),
-        (Phase.READY, Phase.PROVISIONING),
-        (Phase.READY, Phase.FAILED),
-        (Phase.READY, Phase.HIBERNATED),
-        # A hibernated cluster has released its vCPUs and memory: it is queued again.
-        (Phase.HIBERNATED, Phase.PENDING),
-        (Phase.HIBERNATED, Phase.FAILED),
-        (Phase.HIBERNATED, Phase.DELETING),
-        (Phase.READY, Phase.DELETING),
-        (Phase.FAILED, Phase.DELETING),
-        (Phase.DELETING, Phase.DELETED),
-    }
-)
+_NEXT: Final = {
+    Phase.PENDING: (Phase.PROVISIONING, Phase.DELETING),
+    Phase.PROVISIONING: (Phase.READY, Phase.FAILED, Phase.DELETING),
+    Phase.READY: (Phase.PROVISIONING, Phase.FAILED, Phase.HIBERNATED, Phase.DELETING),
+    # A hibernated cluster has released its vCPUs and memory: it is queued again.
+    Phase.HIBERNATED: (Phase.PENDING, Phase.FAILED, Phase.DELETING),
+    Phase.FAILED: (Phase.DELETING,),
+    Phase.DELETING: (Phase.DELETED,),
+}
+TRANSITIONS: Final = frozenset((old, new) for old, phases in _NEXT.items() for new in phases)
 
 LIVING: Final = frozenset(Phase) - {Phase.DELETED}
 """Phases in which a cluster's name is taken."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dayfly.addresses import host_and_port
-from dayfly.domain.addon import Addon, AddonState, AddonStatus
+from dayfly.domain.addon import Addon, AddonStatus
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.spec import ClusterSpec, VmsUnderHold
-from dayfly.vocabulary import Purpose, StepState
+from dayfly.vocabulary import AddonState, Purpose, StepState
 
 __all__ = ["Cluster", "Endpoint", "Event", "Fault", "Hold", "NewEvent", "Purpose", "StepReport", "StepState"]
 

@@ -55,7 +55,6 @@ class Machine:
     kernel: str
     initrd: str
     kernel_arguments: tuple[str, ...]
-    overlay: str
     tap: str
     mac: str
 
@@ -116,7 +115,7 @@ def _command_line(machine: Machine, memory: tuple[str, ...], *, seed: str) -> tu
         *_processor(machine),
         *memory,
         *_kernel(machine),
-        *_disk(machine),
+        *_disk(),
         *_network(machine),
         *("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"),
         # A new GUID with each start makes the kernel of a fork reseed its random numbers.
@@ -156,12 +155,12 @@ def _kernel(machine: Machine) -> tuple[str, ...]:
     return ("-kernel", machine.kernel, "-initrd", machine.initrd, "-append", " ".join(arguments))
 
 
-def _disk(machine: Machine) -> tuple[str, ...]:
+def _disk() -> tuple[str, ...]:
     # -drive refuses a node-name equal to its id; templates need both, so -blockdev.
     # Clusters are ephemeral: writes are not flushed to the host's disk.
     cache = "cache.no-flush=on,discard=unmap"
     return (
-        *("-blockdev", f"driver=file,node-name=f0,filename={machine.overlay},{cache}"),
+        *("-blockdev", f"driver=file,node-name=f0,filename={OVERLAY},{cache}"),
         *("-blockdev", f"driver=qcow2,node-name=d0,file=f0,{cache}"),
         *("-device", "virtio-blk-pci,drive=d0,id=vda"),
     )

@@ -222,7 +222,6 @@ def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_
         kernel=spec.manifest.kernel,
         initrd=spec.manifest.initrd,
         kernel_arguments=spec.manifest.kernel_arguments,
-        overlay=qemu_cmdline.OVERLAY,
         tap=network.tap_name(node.index),
         mac=network.node_mac(node.index),
     )

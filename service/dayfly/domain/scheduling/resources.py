@@ -30,20 +30,14 @@ class Resources:
 
     def fits(self, room: Resources) -> bool:
         """Whether `room` suffices. An over-committed dimension blocks only requests that need more of it."""
-        return (
-            self.vcpus <= max(0, room.vcpus)
-            and self.memory_mib <= max(0, room.memory_mib)
-            and self.disk_gib <= max(0, room.disk_gib)
-        )
+        return all(need <= max(0, left) for need, left in self._beside(room))
 
     def share_of(self, whole: Resources) -> float:
         """The largest of the shares of `whole` in vCPUs, memory and disk."""
-        parts = (
-            (self.vcpus, whole.vcpus),
-            (self.memory_mib, whole.memory_mib),
-            (self.disk_gib, whole.disk_gib),
-        )
-        return max(part / total if total > 0 else float(part > 0) for part, total in parts)
+        return max(part / total if total > 0 else float(part > 0) for part, total in self._beside(whole))
+
+    def _beside(self, other: Resources) -> tuple[tuple[int, int], ...]:
+        return (self.vcpus, other.vcpus), (self.memory_mib, other.memory_mib), (self.disk_gib, other.disk_gib)
 
     def __str__(self) -> str:
         return f"{self.vcpus} vCPUs, {self.memory_mib} MiB of memory and {self.disk_gib} GiB of disk"

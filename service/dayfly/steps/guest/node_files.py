@@ -13,11 +13,20 @@ from dayfly.domain.security.kubeconfig import CLIENTS
 from dayfly.domain.security.pki import NODES, ca_hash
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.drivers.interfaces import File
+from dayfly.steps.guest.registry_names import registry_rules
+from dayfly.steps.step import StepContext
 
 CLUSTER_ENV: Final = "/etc/dayfly/cluster.env"
 KUBERNETES_DIR: Final = "/etc/kubernetes"
 
 _WORKER_SHARE: Final = frozenset({"pki/ca.crt"})
+
+
+async def copy_node_files(context: StepContext) -> None:
+    """Give this node its files, with the rules for its registry. Raises SshTimeout."""
+    files = node_files(context.spec, context.secrets, context.this_node, emulated=context.limits.emulated)
+    files += await registry_rules(context)
+    await context.drivers.ssh.put(await context.ssh_target(), files, timeout=context.limits.command)
 
 
 def node_files(spec: ClusterSpec, secrets: ClusterSecrets, node: Node, *, emulated: bool) -> tuple[File, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from dayfly.concurrency import in_parallel
+from dayfly.domain.cluster.boot_source import TEMPLATE
 from dayfly.domain.cluster.spec import Node
 from dayfly.domain.image import KubernetesNode
 from dayfly.errors import CommandFailed, Failure, ImageBroken, InfrastructureError, SshTimeout
@@ -19,6 +20,7 @@ _MARKS: Final = "/run/dayfly-"
 """In memory: a mark is valid for one boot."""
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _EVIDENCE_CHARACTERS: Final = 16 * 1024
+_JOURNAL: Final = "journalctl --unit kubelet --no-pager --lines 120 --output cat"
 _LOOK_SECONDS: Final = 20.0
 
 
@@ -33,14 +35,9 @@ def kubernetes_node(context: StepContext) -> KubernetesNode:
 async def program_done(context: StepContext, program: str) -> bool:
     """Whether `program` reports on this node that its work is done; False where the node does not answer."""
     try:
-        result = await context.drivers.ssh.run(
-            await context.ssh_target(),
-            f"{program} --done",
-            timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
-        )
+        return (await context.ssh(f"{program} --done", timeout=_look_seconds(context))).exit_code == 0
     except SshTimeout:
         return False
-    return result.exit_code == 0
 
 
 async def run_program(context: StepContext, program: str, failure: type[Failure], *, timeout: float) -> None:
@@ -53,7 +50,7 @@ async def run_program(context: StepContext, program: str, failure: type[Failure]
 
     running = context.drivers.ssh.run(await context.ssh_target(), program, timeout=timeout, on_line=on_line)
     try:
-        result = await while_running(context.drivers.engine, [context.topology.net, context.container], running)
+        result = await while_running(context, running)
     except SshTimeout as error:
         evidence = error.evidence | await kubelet_evidence(context, [node])
         raise failure(f"{program} on {node.name}: {error.message}", evidence=evidence) from error
@@ -71,11 +68,7 @@ async def kubelet_evidence(context: StepContext, nodes: Iterable[Node]) -> dict[
     evidence = {}
     for node in nodes:
         try:
-            journal = await context.drivers.ssh.run(
-                await context.ssh_target(node),
-                "journalctl --unit kubelet --no-pager --lines 120 --output cat",
-                timeout=_LOOK_SECONDS * (3 if context.limits.emulated else 1),
-            )
+            journal = await context.ssh(_JOURNAL, node, timeout=_look_seconds(context))
             evidence[f"kubelet/{node.name}"] = context.secrets.redact(journal.stdout[-_EVIDENCE_CHARACTERS:])
         except (Failure, InfrastructureError) as error:
             evidence[f"kubelet/{node.name}"] = f"not available: {error.code}: {error.message}"
@@ -86,13 +79,11 @@ async def boot_ids(context: StepContext) -> dict[str, str]:
     """Node's name → boot id of its kernel. Raises SshTimeout, CommandFailed."""
 
     async def ask(node: Node) -> str:
-        if context.is_forked:
+        if context.cluster.boot_source == TEMPLATE:
             # By the agent: a login is slow in a fork (steps/personalize.py).
             container = context.of(node).container.name
             return (await context.drivers.machines.read(container, _BOOT_ID, timeout=context.limits.command)).strip()
-        result = await context.drivers.ssh.run(
-            await context.ssh_target(node), f"cat {_BOOT_ID}", timeout=context.limits.command
-        )
+        result = await context.ssh(f"cat {_BOOT_ID}", node, timeout=context.limits.command)
         if result.exit_code != 0:
             raise CommandFailed(f"the boot id of {node.name} cannot be read", evidence={"stderr": result.stderr})
         return result.stdout.strip()
@@ -103,9 +94,7 @@ async def boot_ids(context: StepContext) -> dict[str, str]:
 
 async def remember(context: StepContext, mark: str, node: Node) -> None:
     """Leave a mark on `node` that marked() finds until the machine stops. Raises CommandFailed, SshTimeout."""
-    result = await context.drivers.ssh.run(
-        await context.ssh_target(node), f"touch {_MARKS}{mark}", timeout=context.limits.command
-    )
+    result = await context.ssh(f"touch {_MARKS}{mark}", node, timeout=context.limits.command)
     if result.exit_code != 0:
         raise CommandFailed(f"{_MARKS}{mark} cannot be written on {node.name}", evidence={"stderr": result.stderr})
 
@@ -113,9 +102,10 @@ async def remember(context: StepContext, mark: str, node: Node) -> None:
 async def marked(context: StepContext, mark: str, node: Node) -> bool:
     """Whether the mark is there; False where the node does not answer."""
     try:
-        result = await context.drivers.ssh.run(
-            await context.ssh_target(node), f"test -e {_MARKS}{mark}", timeout=context.limits.command
-        )
+        return (await context.ssh(f"test -e {_MARKS}{mark}", node, timeout=context.limits.command)).exit_code == 0
     except SshTimeout:
         return False
-    return result.exit_code == 0
+
+
+def _look_seconds(context: StepContext) -> float:
+    return _LOOK_SECONDS * (3 if context.limits.emulated else 1)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.topology import ContainerSpec
 from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import ContainerExited, DayflyError, VmExited
+from dayfly.steps.step import StepContext
 
 EVIDENCE_BYTES = 32 * 1024
 
 Result = TypeVar("Result")
 
 
-async def while_running(
-    engine: ContainerEngine, containers: Sequence[ContainerSpec], work: Coroutine[Any, Any, Result]
-) -> Result:
-    """The result of `work`, unless one of `containers` ends first: then VmExited or ContainerExited.
+async def while_running(context: StepContext, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, unless the network's container or a machine of the step ends first.
 
-    Everything else is cancelled.
+    Then VmExited or ContainerExited; everything else is cancelled.
     """
+    engine, topology = context.drivers.engine, context.topology
+    containers = (topology.net, *(topology.nodes if context.node is None else [context.container]))
     job = asyncio.ensure_future(work)
     guards = {asyncio.ensure_future(engine.wait_exit(container.name)): container for container in containers}
     pending: set[asyncio.Future[Any]] = {job, *guards}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, literal, not_, select
 
 from dayfly.domain.addon import pending
-from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -18,7 +16,7 @@ from dayfly.domain.template import without_caller_options
 from dayfly.store.clusters import schedule
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
-from dayfly.store.db.mapping import addon_columns, hold_columns, needs_columns
+from dayfly.store.db.mapping import cluster_columns, needs_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE
 
@@ -40,7 +38,7 @@ def new_cluster(
         hold=hold,
         addons=pending(spec.addons),
     )
-    return with_end(cluster)
+    return schedule.with_end(cluster)
 
 
 def own_cluster(
@@ -59,11 +57,6 @@ def own_cluster(
     return replace(made, name=name, purpose=purpose, template_id=template_id, pool_id=pool_id)
 
 
-def with_end(cluster: Cluster) -> Cluster:
-    end = expiry(cluster)
-    return replace(cluster, expires_at=end.at if end else None)
-
-
 async def insert_cluster(
     transaction: Transaction,
     cluster: Cluster,
@@ -75,7 +68,11 @@ async def insert_cluster(
 
     `needs`: the host's resources, if they differ from the spec's. Raises IntegrityError if the name or id is taken.
     """
-    values = _columns(cluster, needs or demand(cluster.spec))
+    values = {
+        **cluster_columns(cluster),
+        **needs_columns(needs or demand(cluster.spec)),
+        "due_at": schedule.look(cluster, cluster.created_at),
+    }
     if unless is None:
         await transaction.execute(insert(clusters).values(values))
     else:
@@ -85,8 +82,7 @@ async def insert_cluster(
         if result.rowcount == 0:
             return False
     await _insert_labels(transaction, cluster)
-    transaction.notify_cluster(cluster.id)
-    transaction.wake(QUEUE)
+    transaction.wake(cluster.id, QUEUE)
     return True
 
 
@@ -99,28 +95,3 @@ async def _insert_labels(transaction: Transaction, cluster: Cluster) -> None:
     if cluster.spec.labels:
         pairs = [{"cluster_id": cluster.id, "key": k, "value": v} for k, v in cluster.spec.labels.items()]
         await transaction.execute(insert(tables.labels), pairs)
-
-
-def _columns(cluster: Cluster, needs: Resources) -> dict[str, Any]:
-    return {
-        "id": cluster.id,
-        "name": cluster.name,
-        "spec": cluster.spec.model_dump(mode="json"),
-        "shape": cluster.spec.shape,
-        "desired": cluster.desired,
-        "phase": cluster.phase,
-        "generation": cluster.generation,
-        "endpoints": {},
-        "created_at": cluster.created_at,
-        "updated_at": cluster.updated_at,
-        "owner": cluster.owner,
-        "purpose": cluster.purpose,
-        "template_id": cluster.template_id,
-        "pool_id": cluster.pool_id,
-        "heartbeat_at": cluster.heartbeat_at,
-        "expires_at": cluster.expires_at,
-        "due_at": schedule.look(cluster, cluster.created_at),
-        **addon_columns(cluster.addons),
-        **hold_columns(cluster.hold),
-        **needs_columns(needs),
-    }

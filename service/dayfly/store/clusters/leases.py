@@ -149,11 +149,11 @@ class Leases(StorePart):
                 raise _lost(claim)
             now = transaction.now
             due_at = schedule.after_claim(claim, cluster_from(row), row.due_at, now, due_in_seconds)
+            transaction.wake(row.id)
             if due_at is not None and due_at <= now:
                 transaction.wake(WORK)
             elif due_at is not None:
                 transaction.wake_here(WORK)  # this process's claim loop computes its next pause again
-            transaction.notify_cluster(row.id)
             await write_cluster(transaction, row.id, {"due_at": due_at, **NO_LEASE})
 
 
@@ -164,7 +164,7 @@ async def guarded(database: Database, claim: Claim) -> AsyncIterator[tuple[Trans
         row = await _lock(transaction, claim)
         if row is None:
             raise _lost(claim)
-        transaction.notify_cluster(claim.cluster.id)
+        transaction.wake(claim.cluster.id)
         yield transaction, row
 
 

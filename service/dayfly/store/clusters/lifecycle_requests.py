@@ -111,7 +111,6 @@ async def _request(transaction: Transaction, row: Row[Any], changes: dict[str, o
 
 async def make_due(transaction: Transaction, row: Row[Any], changes: Mapping[str, object]) -> Cluster:
     """Write `changes` to the row, due at once, and notify the worker that holds the claim; the updated cluster."""
-    transaction.notify_cluster(row.id)
-    transaction.wake(WORK, request_topic(row.id))
+    transaction.wake(row.id, WORK, request_topic(row.id))
     values = {**changes, "due_at": schedule.due_at_once(row.due_at, transaction.now)}
     return cluster_from(await write_cluster(transaction, row.id, values))

@@ -13,11 +13,12 @@ from dayfly.domain.addon import pending
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.store.clusters.create import replace_labels, with_end
+from dayfly.store.clusters.create import replace_labels
+from dayfly.store.clusters.schedule import with_end
 from dayfly.store.commands import NewCluster
 from dayfly.store.db import ids, tables
 from dayfly.store.db.database import Transaction
-from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
+from dayfly.store.db.mapping import cluster_columns, cluster_from
 from dayfly.store.db.shared_queries import append_events, write_cluster
 from dayfly.store.db.tables import clusters
 from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
@@ -68,39 +69,28 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
             member,
             name=new.name or ids.new_name(),
             spec=new.spec,
+            purpose=Purpose.CLUSTER,
+            pool_id=None,
+            phase=Phase.PENDING,
+            paused=False,
             created_at=now,
+            admitted_at=now,
             ready_at=None,
+            updated_at=now,
+            active_at=now,
             heartbeat_at=None if new.spec.heartbeat_interval_seconds is None else now,
+            warned_at=None,
+            addons=pending(new.spec.addons),
             hold=new.hold,
         )
     )
-    values = {
-        "name": taken.name,
-        "spec": taken.spec.model_dump(mode="json"),
-        "purpose": Purpose.CLUSTER,
-        "pool_id": None,
-        "phase": Phase.PENDING,
-        "paused": False,
-        "created_at": now,
-        "admitted_at": now,
-        "ready_at": None,
-        "updated_at": now,
-        "active_at": now,
-        "due_at": now,
-        "heartbeat_at": taken.heartbeat_at,
-        "expires_at": taken.expires_at,
-        "warned_at": None,
-        **addon_columns(pending(new.spec.addons)),
-        **hold_columns(taken.hold),
-    }
-    claimed = cluster_from(await write_cluster(transaction, taken.id, values))
+    claimed = cluster_from(await write_cluster(transaction, taken.id, {**cluster_columns(taken), "due_at": now}))
     # An older Dayfly let callers label a member.
     await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
     await append_events(transaction, claimed.id, NewEvent(CLAIMED, f"taken from pool {member.pool_id}", seconds=waited))
-    transaction.notify_cluster(claimed.id)
     # QUEUE: the pool needs a new member.
-    transaction.wake(WORK, QUEUE, request_topic(claimed.id))
+    transaction.wake(claimed.id, WORK, QUEUE, request_topic(claimed.id))
     return claimed
 
 

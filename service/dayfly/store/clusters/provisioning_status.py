@@ -15,7 +15,6 @@ from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
 from dayfly.store.clusters.leases import guarded
 from dayfly.store.clusters.status_updates import put_secrets
@@ -24,6 +23,7 @@ from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import addon_columns, cluster_from, needs_columns, plain
 from dayfly.store.db.shared_queries import append_events, write_cluster
+from dayfly.vocabulary import TemplatePhase
 
 _FOR_NEW_FORKS: Final = (TemplatePhase.VERIFYING, TemplatePhase.READY)
 
@@ -83,12 +83,10 @@ class ProvisioningStatus(StorePart):
             values = {"paused": paused, "updated_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
-    async def saw_traffic(self, claim: Claim, packets: int, *, active: bool) -> Cluster:
-        """Record the number of packets from outside; `active`: the cluster is in use now."""
+    async def saw_traffic(self, claim: Claim, packets: int) -> Cluster:
+        """Record the number of packets from outside; the cluster is in use now."""
         async with guarded(self._database, claim) as (transaction, row):
-            values: dict[str, Any] = {"traffic": packets}
-            if active:
-                values["active_at"] = transaction.now
+            values = {"traffic": packets, "active_at": transaction.now}
             return cluster_from(await write_cluster(transaction, row.id, values))
 
 

@@ -6,15 +6,24 @@ no write under a claim may postpone it; the release of the claim sets the next t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import Row
 
 from dayfly.domain.cluster.expiry import expiry, next_look
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.store.commands import Claim
+from dayfly.store.db.mapping import cluster_from
 
 _REST: Final = timedelta(seconds=1)
+
+
+def with_end(cluster: Cluster) -> Cluster:
+    end = expiry(cluster)
+    return replace(cluster, expires_at=end.at if end else None)
 
 
 def look(cluster: Cluster, now: datetime) -> datetime | None:
@@ -38,18 +47,25 @@ def sooner(*times: datetime | None) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def after_change(
-    old: Cluster, new: Cluster, due_at: datetime | None, now: datetime, *, leased: bool
-) -> datetime | None:
-    """The new `due_at` when a caller's update turns `old` into `new`.
+def after_change(old: Cluster, new: Cluster, row: Row[Any], now: datetime) -> datetime | None:
+    """The new `due_at` when a caller's update turns `old`, the cluster of `row`, into `new`.
 
     `due_at` may move later only if it came from `look`: the requeue of a worker, or of a leased cluster, stays.
     """
-    planned = look(new, now)
+    planned, due_at = look(new, now), row.due_at
     if new.phase is Phase.FAILED and new.reserved and new.hold != old.hold:
         return now  # a worker applies the changed hold to the failed cluster's VMs
+    leased = row.lease_expires_at is not None and row.lease_expires_at > now
     waits_for_time = not leased and (due_at is None or due_at > now) and due_at == look(old, now)
     return planned if waits_for_time else sooner(due_at, planned)
+
+
+def after_heartbeat(row: Row[Any], now: datetime) -> dict[str, Any]:
+    """The columns of the cluster of `row` when its heartbeat interval begins again."""
+    old = cluster_from(row)
+    new = with_end(replace(old, heartbeat_at=now, warned_at=None))
+    due_at = after_change(old, new, row, now)
+    return {"heartbeat_at": now, "expires_at": new.expires_at, "warned_at": None, "due_at": due_at}
 
 
 def after_claim(

@@ -200,18 +200,7 @@ async def _grant_heartbeats(transaction: Transaction, now: datetime, *, older_th
     query = select(clusters).where(tables.LIVING, clusters.c.desired != Desired.ABSENT, silent)
     rows = (await transaction.execute(query.order_by(clusters.c.id).with_for_update())).all()
     for row in rows:
-        old = cluster_from(row)
-        new = replace(old, heartbeat_at=now, warned_at=None)
-        end = expiry(new)
-        new = replace(new, expires_at=end.at if end else None)
-        leased = row.lease_expires_at is not None and row.lease_expires_at > now
-        values = {
-            "heartbeat_at": now,
-            "expires_at": new.expires_at,
-            "warned_at": None,
-            "due_at": schedule.after_change(old, new, row.due_at, now, leased=leased),
-        }
-        await write_cluster(transaction, row.id, values)
+        await write_cluster(transaction, row.id, schedule.after_heartbeat(row, now))
     if rows:
         _log.info("no heartbeat could be received: the intervals begin again", clusters=len(rows))
 

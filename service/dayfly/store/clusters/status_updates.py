@@ -8,10 +8,9 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Executable, and_, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import and_, delete, func, select
 
-from dayfly.domain.addon import AddonError, AddonState, AddonStatus, as_failed, as_ready
+from dayfly.domain.addon import AddonError, AddonStatus, as_failed, as_ready
 from dayfly.domain.cluster.expiry import expiry
 from dayfly.domain.cluster.lifecycle import Phase, check_transition
 from dayfly.domain.cluster.model import Cluster, Endpoint, Fault, NewEvent, Purpose, StepReport
@@ -25,6 +24,7 @@ from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import (
     addon_columns,
     cluster_from,
+    endpoint_columns,
     fault_columns,
     needs_columns,
     step_columns,
@@ -33,23 +33,10 @@ from dayfly.store.db.mapping import (
 from dayfly.store.db.shared_queries import append_events, put, write_cluster
 from dayfly.store.db.types import UtcDateTime
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.vocabulary import AddonState
 
 EVIDENCE_BYTES: Final = 64 * 1024
 """Stored size of an evidence text. The end is stored: the reason is there."""
-
-
-def _put_steps(inserted: postgresql.Insert | sqlite.Insert) -> Executable:
-    """A step that has a row keeps its id: the order of the steps' begins."""
-    key = ("cluster_id", "name", "node")
-    replaced = {column.name: column for column in inserted.excluded if column.name not in {"id", *key}}
-    return inserted.on_conflict_do_update(index_elements=key, set_=replaced)
-
-
-_PUT_STEPS: Final[Mapping[str, Executable]] = {
-    "postgresql": _put_steps(postgresql.insert(tables.steps)),
-    "sqlite": _put_steps(sqlite.insert(tables.steps)),
-}
-"""Built once, because most transactions of a pass report steps. Takes the rows of all reported steps."""
 
 
 class StatusUpdates(StorePart):
@@ -128,9 +115,8 @@ class StatusUpdates(StorePart):
             return cluster_from(await write_cluster(transaction, old.id, values))
 
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
-        values = {str(inside): {"host": e.host, "port": e.port} for inside, e in endpoints.items()}
         async with guarded(self._database, claim) as (transaction, _):
-            written = {"endpoints": values, "updated_at": transaction.now}
+            written = {**endpoint_columns(endpoints), "updated_at": transaction.now}
             await write_cluster(transaction, claim.cluster.id, written)
 
     async def save_secrets(self, claim: Claim, secrets: ClusterSecrets) -> None:
@@ -140,13 +126,12 @@ class StatusUpdates(StorePart):
     async def record(self, claim: Claim, items: Sequence[StepReport | NewEvent]) -> None:
         """Add the events at the database's time, and replace the reports of these steps (and nodes)."""
         # The last report of a step wins; the dict keeps the order of the first reports.
-        reports = {(item.name, item.node or ""): item for item in items if isinstance(item, StepReport)}
+        reports = {(item.name, item.node): item for item in items if isinstance(item, StepReport)}
         events = [item for item in items if isinstance(item, NewEvent)]
         async with guarded(self._database, claim) as (transaction, _):
-            if reports:
-                same = {"cluster_id": claim.cluster.id}
-                rows = [{**same, "name": n, "node": at, **step_columns(one)} for (n, at), one in reports.items()]
-                await transaction.execute(_PUT_STEPS[transaction.connection.dialect.name], rows)
+            # A step that has a row keeps its id: the order of the steps' begins.
+            rows = [{"cluster_id": claim.cluster.id, **step_columns(one)} for one in reports.values()]
+            await put(transaction, tables.steps, ("cluster_id", "name", "node"), rows)
             if events:
                 await append_events(transaction, claim.cluster.id, *events)
 
@@ -244,11 +229,11 @@ async def _end(transaction: Transaction, claim: Claim) -> dict[str, Any]:
 
 async def put_secrets(transaction: Transaction, cluster_id: str, secrets: ClusterSecrets) -> None:
     """Replace the secrets of a cluster whose row is locked."""
-    key = {"cluster_id": cluster_id}
-    await put(transaction, tables.secrets, key, {"content": secrets.model_dump(mode="json")})
+    row = {"cluster_id": cluster_id, "content": secrets.model_dump(mode="json")}
+    await put(transaction, tables.secrets, ("cluster_id",), [row])
 
 
 async def _save_evidence(transaction: Transaction, claim: Claim, evidence: Mapping[str, str]) -> None:
-    for name, text in evidence.items():
-        kept = {"content": storable_tail(text, EVIDENCE_BYTES)}
-        await put(transaction, tables.evidence, {"cluster_id": claim.cluster.id, "name": name}, kept)
+    texts = {name: storable_tail(text, EVIDENCE_BYTES) for name, text in evidence.items()}
+    rows = [{"cluster_id": claim.cluster.id, "name": name, "content": text} for name, text in texts.items()]
+    await put(transaction, tables.evidence, ("cluster_id", "name"), rows)

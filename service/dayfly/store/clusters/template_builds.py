@@ -13,7 +13,6 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from dayfly.domain.cluster.model import Fault, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
-from dayfly.domain.template import TemplatePhase
 from dayfly.errors import Conflict
 from dayfly.store.clusters.create import insert_cluster, own_cluster
 from dayfly.store.clusters.leases import guarded
@@ -24,6 +23,7 @@ from dayfly.store.db.mapping import fault_columns
 from dayfly.store.db.shared_queries import remove_clusters
 from dayfly.store.db.tables import clusters, templates
 from dayfly.store.notify.commit_notifier import QUEUE
+from dayfly.vocabulary import TemplatePhase
 
 _TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
 

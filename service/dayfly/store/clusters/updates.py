@@ -16,7 +16,7 @@ from dayfly.domain.addon import after_request
 from dayfly.domain.cluster.model import Cluster, Hold, NewEvent
 from dayfly.errors import Conflict
 from dayfly.store.clusters import schedule
-from dayfly.store.clusters.create import replace_labels, with_end
+from dayfly.store.clusters.create import replace_labels
 from dayfly.store.commands import UNSET, Change
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import addon_columns, cluster_from, hold_columns
@@ -56,7 +56,7 @@ class ClusterUpdates(StorePart):
                 **hold_columns(new.hold),
             }
             await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
-            transaction.notify_cluster(new.id)
+            transaction.wake(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 
     async def heartbeat(self, id_or_name: str) -> Cluster:
@@ -67,17 +67,11 @@ class ClusterUpdates(StorePart):
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
-            old, now = require_active(row), transaction.now
+            old = require_active(row)
             if old.spec.heartbeat_interval_seconds is None:
                 raise Conflict(f"cluster {old.name} was created without a heartbeat interval and needs no heartbeat")
-            new = with_end(replace(old, heartbeat_at=now, warned_at=None))
-            values = {
-                "heartbeat_at": now,
-                "expires_at": new.expires_at,
-                "warned_at": None,
-                "due_at": schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now)),
-            }
-            return cluster_from(await write_cluster(transaction, new.id, values))
+            values = schedule.after_heartbeat(row, transaction.now)
+            return cluster_from(await write_cluster(transaction, old.id, values))
 
 
 def _changed(old: Cluster, change: Change) -> Cluster:
@@ -91,16 +85,12 @@ def _changed(old: Cluster, change: Change) -> Cluster:
             new = replace(new, spec=new.spec.with_addons(change.addons), addons=states)
     if change.ttl_seconds is UNSET:
         return new
-    new = with_end(new)
+    new = schedule.with_end(new)
     return replace(new, warned_at=None) if _is_later(new.expires_at, old.expires_at) else new
 
 
 def _is_later(new: datetime | None, old: datetime | None) -> bool:
     return old is not None and (new is None or new > old)
-
-
-def _leased(row: Row[Any], now: datetime) -> bool:
-    return row.lease_expires_at is not None and row.lease_expires_at > now
 
 
 def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transaction) -> datetime | None:
@@ -111,7 +101,7 @@ def _due_after(row: Row[Any], old: Cluster, new: Cluster, transaction: Transacti
         # The worker that installs what is not wanted any more stops (controllers/cluster/addons.py).
         transaction.wake(WORK, request_topic(row.id))
     else:
-        due_at = schedule.after_change(old, new, row.due_at, now, leased=_leased(row, now))
+        due_at = schedule.after_change(old, new, row, now)
     if due_at is not None and (row.due_at is None or due_at < row.due_at):
         transaction.wake(WORK)
     return due_at

@@ -63,15 +63,12 @@ class Transaction:
         return await self.connection.execute(statement, parameters)
 
     def wake(self, *topics: str) -> None:
-        """On commit, wake the watches of `topics`."""
+        """On commit, wake the watches of `topics`. A cluster's id is the topic of all its changes."""
         self.topics.update(topics)
 
     def wake_here(self, *topics: str) -> None:
         """As `wake`, for watches of this store only."""
         self.own_topics.update(topics)
-
-    def notify_cluster(self, cluster_id: str) -> None:
-        self.topics.add(cluster_id)
 
 
 class Database:

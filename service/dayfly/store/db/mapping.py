@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
-from dayfly.domain.addon import AddonError, AddonState, AddonStatus
+from dayfly.domain.addon import AddonError, AddonStatus
 from dayfly.domain.checkpoint import Checkpoint, CheckpointPhase
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -18,9 +18,11 @@ from dayfly.domain.cluster.model import Cluster, Endpoint, Event, Fault, Hold, N
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period, Pool, PoolCondition
 from dayfly.domain.scheduling.resources import Resources, demand
-from dayfly.domain.template import Template, TemplatePhase
+from dayfly.domain.template import Template
 from dayfly.errors import MESSAGE_CHARACTERS, shorten
 from dayfly.store.db.stored_names import CODES, STEPS, present, stored
+from dayfly.store.db.tables import clusters
+from dayfly.vocabulary import AddonState, TemplatePhase
 
 _BREAK: Final = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 """What may end or indent a line."""
@@ -46,6 +48,24 @@ def cluster_from(row: Row[Any]) -> Cluster:
     return Cluster(**{name: columns[name] for name in _CLUSTER_FIELDS})
 
 
+def cluster_columns(cluster: Cluster) -> dict[str, Any]:
+    """The row of `cluster`, without the columns that are no part of it: due time, lease, reserved resources."""
+    return {name: value for name, value in vars(cluster).items() if name in clusters.c} | {
+        "spec": cluster.spec.model_dump(mode="json"),
+        "shape": cluster.spec.shape,
+        "fault": None if cluster.fault is None else fault_columns(cluster.fault),
+        "origin": None if cluster.boot_source is None else str(cluster.boot_source),
+        "reset_to": None if cluster.reset_to is None else str(cluster.reset_to),
+        **endpoint_columns(cluster.endpoints),
+        **addon_columns(cluster.addons),
+        **hold_columns(cluster.hold),
+    }
+
+
+def endpoint_columns(endpoints: Mapping[int, Endpoint]) -> dict[str, object]:
+    return {"endpoints": {str(inside): vars(outside) for inside, outside in endpoints.items()}}
+
+
 def hold_columns(hold: Hold | None) -> dict[str, object]:
     if hold is None:
         return {"hold_until": None, "hold_reason": None, "hold_vms": None}
@@ -53,19 +73,14 @@ def hold_columns(hold: Hold | None) -> dict[str, object]:
 
 
 def _addon_from(kept: dict[str, Any]) -> AddonStatus:
-    error = kept["error"]
-    why = None if error is None else AddonError(present(CODES, error["code"]), error["message"])
+    why = None if kept["error"] is None else AddonError(**_reason_from(kept["error"]))
     return AddonStatus(kept["name"], AddonState(kept["state"]), why)
 
 
 def addon_columns(addons: Iterable[AddonStatus]) -> dict[str, object]:
     """The states of a cluster's add-ons, as JSON."""
-    kept = [{"name": one.name, "state": one.state, "error": _error_columns(one.error)} for one in addons]
+    kept = [{"name": one.name, "state": one.state, "error": one.error and reason_columns(one.error)} for one in addons]
     return {"addons": kept or None}
-
-
-def _error_columns(error: AddonError | None) -> dict[str, str] | None:
-    return None if error is None else {"code": stored(CODES, error.code), "message": plain(error.message)}
 
 
 def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
@@ -78,7 +93,7 @@ def needs_from(row: Row[*tuple[Any, ...]]) -> Resources:
 
 
 def needs_columns(needs: Resources) -> dict[str, int]:
-    return {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_gib": needs.disk_gib}
+    return vars(needs).copy()
 
 
 def step_from(row: Row[Any]) -> StepReport:
@@ -111,66 +126,46 @@ def pool_from(row: Row[Any]) -> Pool:
     columns = row._asdict()
     columns["spec"] = ClusterSpec.model_validate(row.spec)
     columns["schedule"] = _SCHEDULE.validate_python(row.schedule)
-    columns["condition"] = _condition_from(columns.pop("waiting"))
+    waiting = columns.pop("waiting")
+    columns["condition"] = PoolCondition(**_reason_from(waiting)) if waiting else None
     return Pool(**columns)
 
 
 def pool_columns(pool: Pool) -> dict[str, object]:
     """A pool's row, without `waiting`, which workers write."""
-    return {
-        "id": pool.id,
-        "name": pool.name,
-        "owner": pool.owner,
+    columns = vars(pool) | {
         "spec": pool.spec.model_dump(mode="json"),
-        "size": pool.size,
-        "maximum": pool.maximum,
-        "created_at": pool.created_at,
         "schedule": _SCHEDULE.dump_python(pool.schedule, mode="json"),
-        "max_age_seconds": pool.max_age_seconds,
     }
+    del columns["condition"]
+    return columns
 
 
-def condition_columns(condition: PoolCondition) -> dict[str, str]:
-    """Why a pool is not filled, as JSON."""
-    return {"code": stored(CODES, condition.code), "message": plain(condition.message)}
+def reason_columns(reason: AddonError | Fault | PoolCondition) -> dict[str, str]:
+    """A code and its message, as JSON."""
+    return {"code": stored(CODES, reason.code), "message": plain(reason.message)}
 
 
-def _condition_from(kept: dict[str, Any] | None) -> PoolCondition | None:
-    return None if not kept else PoolCondition(present(CODES, kept["code"]), kept["message"])
+def _reason_from(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {"code": present(CODES, kept["code"]), "message": kept["message"]}
 
 
 def _fault_from(kept: dict[str, Any] | None) -> Fault | None:
     if not kept:
         return None
     step = kept["step"]
-    return Fault(
-        code=present(CODES, kept["code"]),
-        message=kept["message"],
-        step=None if step is None else present(STEPS, step),
-        node=kept["node"],
-    )
+    return Fault(**_reason_from(kept), step=None if step is None else present(STEPS, step), node=kept["node"])
 
 
 def fault_columns(fault: Fault) -> dict[str, str | None]:
     """A fault as JSON, without its evidence."""
-    return {
-        "code": stored(CODES, fault.code),
-        "message": plain(fault.message),
-        "step": None if fault.step is None else stored(STEPS, fault.step),
-        "node": fault.node,
-    }
+    step = None if fault.step is None else stored(STEPS, fault.step)
+    return {**reason_columns(fault), "step": step, "node": fault.node}
 
 
 def step_columns(report: StepReport) -> dict[str, object]:
-    """The columns of a report; the step's name and node identify its row."""
-    return {
-        "state": report.state,
-        "attempt": report.attempt,
-        "started_at": report.started_at,
-        "finished_at": report.finished_at,
-        "detail": plain(report.detail),
-        "error_code": report.error_code,
-    }
+    """The columns of a report, without its cluster."""
+    return {**vars(report), "node": report.node or "", "detail": plain(report.detail)}
 
 
 def event_columns(event: NewEvent) -> dict[str, object]:

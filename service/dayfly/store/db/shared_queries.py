@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -10,11 +10,10 @@ from typing import Any, Final
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    Insert,
+    Executable,
     Label,
     Row,
     Table,
-    Update,
     and_,
     bindparam,
     func,
@@ -24,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -126,8 +126,7 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
     for some in batches(ids):
         await transaction.execute(update(clusters).where(clusters.c.id.in_(some)).values(changes))
     for cluster_id in ids:
-        transaction.notify_cluster(cluster_id)
-        transaction.wake(WORK, QUEUE, request_topic(cluster_id))
+        transaction.wake(cluster_id, WORK, QUEUE, request_topic(cluster_id))
     return len(ids)
 
 
@@ -137,15 +136,14 @@ async def append_events(transaction: Transaction, cluster_id: str, *events: NewE
     await transaction.execute(_NEW_EVENT, rows)
 
 
-async def put(transaction: Transaction, table: Table, key: Mapping[str, str], values: Mapping[str, object]) -> None:
-    """Update or insert the row with `key`. The caller has locked the cluster's row, so no concurrent insert occurs."""
-    changed, new = _statements_of(table, tuple(key))
-    same = {f"key_{name}": value for name, value in key.items()}
-    result = await transaction.execute(changed, {**same, **values})
-    if result.rowcount == 0:
-        await transaction.execute(new, {**key, **values})
+async def put(transaction: Transaction, table: Table, key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert `rows`; one whose `key` is taken replaces that row, and keeps its id."""
+    if rows:
+        await transaction.execute(_upsert(transaction.connection.dialect.name, table, key), rows)
 
 
-@cache
-def _statements_of(table: Table, key: tuple[str, ...]) -> tuple[Update, Insert]:
-    return update(table).where(*(table.c[name] == bindparam(f"key_{name}") for name in key)), insert(table)
+@cache  # most transactions of a pass report steps
+def _upsert(dialect: str, table: Table, key: tuple[str, ...]) -> Executable:
+    new = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    replaced = {column.name: column for column in new.excluded if column.name not in {"id", *key}}
+    return new.on_conflict_do_update(index_elements=key, set_=replaced)

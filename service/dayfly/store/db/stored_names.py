@@ -14,7 +14,7 @@ from sqlalchemy import Dialect, String, TypeDecorator
 
 from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.model import Purpose
-from dayfly.domain.template import TemplatePhase
+from dayfly.vocabulary import TemplatePhase
 
 Renames = Mapping[str, str]
 

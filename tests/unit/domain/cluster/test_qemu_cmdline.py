@@ -17,7 +17,6 @@ MACHINE = qemu_cmdline.Machine(
     kernel="/dayfly/vmlinuz",
     initrd="/dayfly/initrd",
     kernel_arguments=("quiet", "net.ifnames=0"),
-    overlay="/var/lib/dayfly/disk.qcow2",
     tap="tap03",
     mac="52:55:00:d1:55:03",
 )
@@ -67,7 +66,7 @@ def test_memory_is_a_file_of_exactly_the_machines_size_that_the_machine_uses() -
 
 def test_one_disk_whose_nodes_chain_up() -> None:
     file, image = (dict(p.split("=", 1) for p in v.split(",")) for v in values(MACHINE, "-blockdev"))
-    assert file["filename"] == MACHINE.overlay
+    assert file["filename"] == qemu_cmdline.OVERLAY
     assert image["file"] == file["node-name"]
     assert device(MACHINE, "virtio-blk-pci")["drive"] == image["node-name"]
 
