@@ -18,10 +18,10 @@ from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration, printable_line
 from dayfly.cli.progress.live import Console, LiveView, draws
-from dayfly.client import Client, Cluster, ClusterFailed, Event, WaitTimeout
+from dayfly.client import Client, Cluster, Event, WaitTimeout
 from dayfly.client.retries import Backoff
 from dayfly.client.sync_connection import sync_retry
-from dayfly.client.waiting import longest_hold
+from dayfly.client.waiting import longest_hold, require_reached
 from dayfly.schemas.clusters import is_paused, wait_is_over
 from dayfly.vocabulary import WaitFor
 
@@ -42,10 +42,7 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
             # Heartbeats have moved its expiry since the wait began.
             raise interrupted(view.cluster) from error
         cluster = view.cluster
-    if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
-        raise ClusterFailed(cluster)
-    if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
-        raise ClusterFailed(cluster)
+    require_reached(cluster, wanted)
     return cluster
 
 
