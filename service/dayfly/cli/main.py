@@ -86,7 +86,7 @@ class Commands(typer.core.TyperGroup):
             if isinstance(error, OSError):
                 # What is still buffered cannot be written at the exit either.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-            say(str(explanation), err=True)
+            say(explanation.lines, err=True)
             raise typer.Exit(explanation.exit_code) from error
 
 
