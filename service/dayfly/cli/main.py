@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,7 +62,9 @@ class Commands(typer.core.TyperGroup):
         lazy = _COMMANDS.get(cmd_name)
         if lazy is None:
             return None
-        return _summary(cmd_name, lazy) if self._summaries_do else _load(cmd_name, lazy)
+        if self._summaries_do:
+            return typer.core.TyperCommand(cmd_name, help=lazy.summary, hidden=lazy.hidden)
+        return _load(cmd_name, lazy)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._summaries_do = True
@@ -121,11 +122,11 @@ def _load(name: str, lazy: _Lazy) -> Any:
         if error.name is None or error.name.partition(".")[0] == "dayfly":
             raise  # a module of Dayfly is missing: a defect
         raise ServerExtraMissing(name, error.name) from error
-    if isinstance(target, typer.Typer):
-        command = typer.main.get_command(target)
-        command.name = name
-    else:
-        command = _single(name, target, hidden=lazy.hidden)
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        target.command(hidden=lazy.hidden)(function)
+    command = typer.main.get_command(target)
+    command.name = name
     _unwrap_help(command)
     return command
 
@@ -135,21 +136,6 @@ def _unwrap_help(command: Any) -> None:
     command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
     for child in getattr(command, "commands", {}).values():
         _unwrap_help(child)
-
-
-def _summary(name: str, lazy: _Lazy) -> Any:
-    """A command with its help text only, for the list of commands."""
-
-    def summary() -> None: ...
-
-    summary.__doc__ = lazy.summary
-    return _single(name, summary, hidden=lazy.hidden)
-
-
-def _single(name: str, function: Callable[..., None], *, hidden: bool) -> Any:
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, hidden=hidden)(function)
-    return typer.main.get_command(single)
 
 
 if __name__ == "__main__":
