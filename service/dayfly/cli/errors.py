@@ -38,17 +38,6 @@ class CommandError(Exception):
         return f"{line}\n  hint: {printable_line(self.hint)}" if self.hint else line
 
 
-class ServerExtraMissing(CommandError):
-    """A command of the server, but only the client is installed."""
-
-    def __init__(self, command: str, module: str) -> None:
-        super().__init__(
-            "not_installed",
-            f"`dayfly {command}` needs the server's packages ({module} is missing)",
-            "in a clone of Dayfly: pip install '.[server]'",
-        )
-
-
 @contextmanager
 def checked_values() -> Iterator[None]:
     """Raise invalid values of options as CommandError, like the server's rejections."""

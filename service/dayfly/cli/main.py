@@ -18,7 +18,7 @@ from typing import Any, Final
 import typer
 import typer.core
 
-from dayfly.cli.errors import ServerExtraMissing, explain
+from dayfly.cli.errors import CommandError, explain
 from dayfly.cli.exit_codes import HELP, ExitCode
 from dayfly.cli.terminal import log_to_terminal, say
 
@@ -107,12 +107,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may be latin-1
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="dayfly")
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _load(name: str, lazy: _Lazy) -> Any:
@@ -121,7 +117,8 @@ def _load(name: str, lazy: _Lazy) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "dayfly":
             raise  # a module of Dayfly is missing: a defect
-        raise ServerExtraMissing(name, error.name) from error
+        detail = f"`dayfly {name}` needs the server's packages ({error.name} is missing)"
+        raise CommandError("not_installed", detail, "in a clone of Dayfly: pip install '.[server]'") from error
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         target.command(hidden=lazy.hidden)(function)
