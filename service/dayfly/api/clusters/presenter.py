@@ -60,11 +60,7 @@ def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> 
         queue_position=place.position,
         estimated_start_at=place.start_at,
         estimated_ready_at=place.ready_at,
-        endpoints={
-            leads_to: endpoint
-            for port, leads_to in topology.published_ports(cluster.spec).items()
-            if (endpoint := _callers_endpoints(cluster).get(port))
-        },
+        endpoints={port.leads_to: port.endpoint for port in show_ports(cluster).ports if port.endpoint},
         error=show_fault(cluster.fault, ()),
     )
 
