@@ -108,7 +108,7 @@ def _explain_own(error: ClientError | DayflyError | CommandError) -> CommandErro
             hint = f"the server continues; see `dayfly cluster show {error.cluster.name}`"
             found = CommandError("wait_timeout", str(error), hint, exit_code=ExitCode.TIMEOUT)
         case DayflyError():
-            exit_code = exit_codes.of_error(error, error.code)
+            exit_code = exit_codes.of_error(error)
             found = CommandError(error.code, error.for_operator, _HINTS_HERE.get(error.code), exit_code=exit_code)
     return found
 
