@@ -14,7 +14,7 @@ from dayfly.cli import cluster_lifetime, cluster_output, options
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import parse_labels, parse_ports
+from dayfly.cli.formatting import parse_labels, parse_port
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import interrupted, watch
 from dayfly.client import Client, Cluster
@@ -100,7 +100,7 @@ def create(
             restart=restart,
             isolation=isolation,
             idle_seconds=None if idle is None else round(idle),
-            ports=parse_ports(publish or []) or None,
+            ports=tuple(map(parse_port, publish or [])) or None,
             addons=addon or None,
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
