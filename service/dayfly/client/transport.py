@@ -147,13 +147,8 @@ def api_error(response: httpx.Response) -> ApiError:
     if not isinstance(problem, dict) or not isinstance(code, str) or not _CODE.fullmatch(code):
         return _not_dayfly(response)
     detail = problem.get("detail")
-    return ApiError(
-        code,
-        response.status_code,
-        detail if isinstance(detail, str) else "",
-        problem,
-        retry_after_seconds=_retry_after(response),
-    )
+    text = detail if isinstance(detail, str) else ""
+    return ApiError(code, response.status_code, text, problem, retry_after_seconds=_retry_after(response))
 
 
 @contextmanager
