@@ -36,9 +36,8 @@ class ApiServices:
     """Dependencies and limits of the API.
 
     `settings`: the limits of TTLs and holds, and the memory overcommit of forks. `rules`: the host's resources for
-    clusters.
-    `checks`: name of a dependency → check. `allowed_hosts`: accepted host names in the Host header, without ports; None
-    accepts any.
+    clusters. `checks`: name of a dependency → check. `allowed_hosts`: accepted host names in the Host header, without
+    ports; None accepts any.
     """
 
     settings: Settings

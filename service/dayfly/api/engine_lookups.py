@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from dayfly.errors import EngineUnavailable
+from dayfly.errors import DayflyError, EngineUnavailable
 
 T = TypeVar("T")
 
@@ -43,6 +43,13 @@ class EngineLookups:
         else:
             task.cancel()
         raise EngineUnavailable(f"the engine did not answer within {self.seconds:g} s: nothing was recorded")
+
+    async def known(self, lookup: Awaitable[T]) -> T | None:
+        """As bounded(); None if the look-up failed."""
+        try:
+            return await self.bounded(lookup)
+        except DayflyError:
+            return None
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self.unfinished.discard(task)

@@ -16,9 +16,6 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
-from dayfly.domain.cluster.model import Cluster
-from dayfly.schemas.clusters import wait_is_over
-from dayfly.vocabulary import WaitFor
 
 T = TypeVar("T")
 
@@ -27,20 +24,6 @@ _LOOK_SECONDS: Final = 5.0
 """Seconds between reads without a notification: a notification can be lost with its connection, and the caller may have
 left.
 """
-
-
-async def wait_for_cluster(
-    request: Request, services: ApiServices, cluster: Cluster, wait: WaitFor, timeout_seconds: float
-) -> Cluster:
-    """The cluster, once `wait` is met, can no longer be met, or timed out."""
-
-    async def look() -> Cluster:
-        return await services.store.clusters.get(cluster.id)
-
-    def is_over(seen: Cluster) -> bool:
-        return wait_is_over(seen, wait)
-
-    return await hold(request, services, cluster.id, look, is_over, timeout_seconds)
 
 
 async def hold(

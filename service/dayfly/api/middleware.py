@@ -19,17 +19,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dayfly.api import problems
+from dayfly.api import problems, request_checks
 from dayfly.api.long_poll import StreamCut
-from dayfly.api.request_checks import (
-    MAX_BODY_BYTES,
-    late_body,
-    refuse_body,
-    refuse_host,
-    refuse_origin,
-    refuse_overload,
-    refuse_url,
-)
 from dayfly.api.request_metrics import RequestMetrics
 
 _USABLE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -84,21 +75,21 @@ class Gate:
 
         try:
             refusal = (
-                refuse_overload(scope)
-                or refuse_url(scope)
-                or refuse_host(scope, headers, self.allowed_hosts)
-                or refuse_origin(scope, headers)
+                request_checks.refuse_overload(scope)
+                or request_checks.refuse_url(scope)
+                or request_checks.refuse_host(scope, headers, self.allowed_hosts)
+                or request_checks.refuse_origin(scope, headers)
             )
             if refusal is None:
                 try:
                     async with asyncio.timeout(self.body_seconds):
                         body = await _read(receive, headers)
                 except TimeoutError:
-                    refusal = late_body(scope, self.body_seconds)
+                    refusal = request_checks.late_body(scope, self.body_seconds)
                 else:
                     if body is None:
                         return  # the caller left before the end of the body
-                    refusal = refuse_body(scope, headers, body)
+                    refusal = request_checks.refuse_body(scope, headers, body)
                     receive = _Replayed(body, receive)
             await (refusal or self.app)(scope, receive, send_secured)
         except ClientDisconnect:
@@ -146,10 +137,10 @@ class _Replayed:
 async def _read(receive: Receive, headers: Headers) -> bytes | None:
     """The body, of a body over the limit at least one byte too many; None if the caller left."""
     declared = headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        return bytes(MAX_BODY_BYTES + 1)
+    if declared.isdigit() and int(declared) > request_checks.MAX_BODY_BYTES:
+        return bytes(request_checks.MAX_BODY_BYTES + 1)
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES:
+    while len(body) <= request_checks.MAX_BODY_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None

@@ -119,13 +119,6 @@ def invalid_request(scope: Scope, detail: str) -> Response:
     return problem_response(scope, _STATUS[invalid], invalid.code, _title(invalid), detail)
 
 
-def too_many_connections(scope: Scope) -> Response:
-    """The response to a request on a connection beyond the bound."""
-    detail = "The service answers as many connections as it may: repeat the request later."
-    headers = {"Connection": "close"}
-    return problem_response(scope, 503, "too_many_connections", "Too many connections", detail, headers=headers)
-
-
 def unreadable_request(too_long: bool, *, has_url: bool) -> Response:
     """The response to bytes that are no HTTP request. `has_url`: what is too long is not the URL."""
     if not too_long:

@@ -53,7 +53,11 @@ def refuse_overload(scope: Scope) -> Response | None:
     """503 where more connections are open than allowed, and all others are being answered."""
     if not scope.get("state", {}).get(OVER_LIMIT, False):
         return None
-    return problems.too_many_connections(scope)
+    detail = "The service answers as many connections as it may: repeat the request later."
+    headers = {"Connection": "close"}
+    return problems.problem_response(
+        scope, 503, "too_many_connections", "Too many connections", detail, headers=headers
+    )
 
 
 def refuse_url(scope: Scope) -> Response | None:

@@ -48,17 +48,14 @@ class RequestMetrics:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = f"{message['status'] // 100}xx"
-                _observe_seconds(scope, self.clock.monotonic() - began)
+                seconds = self.clock.monotonic() - began
+                metrics.http_seconds.labels(_method(scope["method"]), _template(scope)).observe(seconds)
             await send(message)
 
         try:
             await self.app(scope, receive, send_measured)
         finally:
             metrics.http_requests.labels(_method(scope["method"]), _template(scope), status).inc()
-
-
-def _observe_seconds(scope: Scope, seconds: float) -> None:
-    metrics.http_seconds.labels(_method(scope["method"]), _template(scope)).observe(seconds)
 
 
 def _method(method: str) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from dayfly.cli.image_tools import open_tools
 from dayfly.errors import DayflyError
 from dayfly.images.bake import bake
 from dayfly.images.container_bake import error_line, progress_line, result_line
 from dayfly.settings import Settings
+
+_print: Final = partial(print, flush=True)
 
 
 def main() -> None:
@@ -55,10 +58,6 @@ async def _cancel_at_end_of_input(task: asyncio.Task[Any]) -> None:
     while await reader.read(1024):
         pass
     task.cancel()
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from dayfly.cli import cluster_lifecycle, cluster_lifetime, cluster_output
+from dayfly.cli import cluster_output
 from dayfly.cli.cluster_create import create
 from dayfly.cli.cluster_kubeconfig import forget_context, kubeconfig
+from dayfly.cli.cluster_lifecycle import checkpoints, hibernate, idle, reset, resume
+from dayfly.cli.cluster_lifetime import diagnostics, extend, heartbeat, hold, unhold
 from dayfly.cli.cluster_lookup import by_last_name, ready_hint
 from dayfly.cli.cluster_ssh import run_ssh
 from dayfly.cli.emit import emit, emit_each
@@ -25,8 +27,6 @@ from dayfly.client.sync_connection import sync_retry
 from dayfly.vocabulary import WaitFor
 
 app = typer.Typer(no_args_is_help=True, help="Create, show, use and delete clusters.", add_completion=False)
-
-
 app.command()(create)
 
 
@@ -89,18 +89,9 @@ def delete(
     emit(cluster, cluster_output.sentence(cluster), output, as_json)
 
 
-for command in (
-    *(cluster_lifecycle.reset, cluster_lifecycle.hibernate, cluster_lifecycle.resume, cluster_lifecycle.idle),
-    *(
-        cluster_lifetime.extend,
-        cluster_lifetime.hold,
-        cluster_lifetime.unhold,
-        cluster_lifetime.heartbeat,
-        cluster_lifetime.diagnostics,
-    ),
-):
+for command in (reset, hibernate, resume, idle, extend, hold, unhold, heartbeat, diagnostics):
     app.command()(command)
-app.add_typer(cluster_lifecycle.checkpoints, name="checkpoint")
+app.add_typer(checkpoints, name="checkpoint")
 
 
 @app.command()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from dayfly.cli import cluster_lifetime, cluster_output, options
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
-from dayfly.cli.formatting import parse_labels, parse_ports
+from dayfly.cli.formatting import parse_labels, parse_port
 from dayfly.cli.output_file import write_output
 from dayfly.cli.progress.cluster import interrupted, watch
 from dayfly.client import Client, Cluster
@@ -84,9 +83,6 @@ def create(
     """Create a cluster."""
     if hold is None and (hold_reason or hold_vms):
         raise typer.BadParameter("--hold-reason and --hold-vms need --hold")
-    control_plane, worker = options.sizes(
-        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
-    )
     key = idempotency_key or uuid.uuid4().hex
     with Client() as client:
         create = partial(
@@ -95,8 +91,7 @@ def create(
             idempotency_key=key,
             image=image,
             workers=workers,
-            control_plane=control_plane,
-            worker=worker,
+            **options.sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)),
             labels=parse_labels(label or []),
             ttl_seconds=None if ttl is None else round(ttl),
             readiness=readiness,
@@ -105,17 +100,23 @@ def create(
             restart=restart,
             isolation=isolation,
             idle_seconds=None if idle is None else round(idle),
-            ports=parse_ports(publish or []) or None,
+            ports=tuple(map(parse_port, publish or [])) or None,
             addons=addon or None,
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         cluster = _create(client, create, key, delete=delete_on_interrupt)
         if wait or kubeconfig is not None:
-            with _deleted_on_interrupt(client, lambda: cluster, delete=delete_on_interrupt):
+            try:
                 cluster = watch(client, cluster, "ready", timeout)
                 if kubeconfig is not None:
                     fetch = partial(client.kubeconfig, cluster.id)
                     write_output(kubeconfig, sync_retry(Backoff(REQUEST_SECONDS), fetch))
+            except KeyboardInterrupt as error:
+                raise (_delete(client, cluster) if delete_on_interrupt else interrupted(cluster)) from error
+            except CommandError as error:
+                if not (delete_on_interrupt and error.exit_code == ExitCode.INTERRUPTED):
+                    raise
+                raise _delete(client, cluster) from error
     emit(cluster, cluster_output.sentence(cluster), output, as_json)
 
 
@@ -133,19 +134,6 @@ def _create(client: Client, create: Callable[[], Cluster], key: str, *, delete: 
             f"the same command with --idempotency-key {key} returns it; dayfly cluster list shows it",
             exit_code=ExitCode.INTERRUPTED,
         ) from error
-
-
-@contextmanager
-def _deleted_on_interrupt(client: Client, last_seen: Callable[[], Cluster], *, delete: bool) -> Iterator[None]:
-    """Raises CommandError on Ctrl-C and SIGTERM in the block; with `delete`, the cluster is deleted."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise (_delete(client, last_seen()) if delete else interrupted(last_seen())) from error
-    except CommandError as error:
-        if not (delete and error.exit_code == ExitCode.INTERRUPTED):
-            raise
-        raise _delete(client, last_seen()) from error
 
 
 def _delete(client: Client, cluster: Cluster) -> CommandError:

@@ -7,15 +7,9 @@ from typing import Annotated
 
 import typer
 
+from dayfly.cli import kubeconfig_file
 from dayfly.cli.cluster_lookup import ready_hint
 from dayfly.cli.errors import CommandError
-from dayfly.cli.kubeconfig_file import (
-    context_name,
-    merge_kubeconfig,
-    merged_clusters,
-    remove_from_kubeconfigs,
-    user_kubeconfig,
-)
 from dayfly.cli.options import Name
 from dayfly.cli.output_file import write_output
 from dayfly.cli.terminal import say
@@ -47,7 +41,11 @@ def kubeconfig(
     with Client() as client, ready_hint(client, name):
         if merge:
             cluster = client.get(name)
-            _merge(client.kubeconfig(cluster.id), cluster, switch=switch)
+            text = client.kubeconfig(cluster.id)
+            path, context = kubeconfig_file.user_kubeconfig(), kubeconfig_file.context_name(cluster.name)
+            kubeconfig_file.merge_kubeconfig(path, text, context, cluster.id, switch=switch)
+            use = "is the current context" if switch else f"was added: kubectl --context {context} …"
+            say(f"{path}: context {context} {use}", err=True)
             _forget_deleted(client)
         elif output is not None:
             write_output(output, client.kubeconfig(name))
@@ -55,19 +53,12 @@ def kubeconfig(
             say(client.kubeconfig(name), nl=False)
 
 
-def _merge(text: str, cluster: Cluster, *, switch: bool) -> None:
-    path, context = user_kubeconfig(), context_name(cluster.name)
-    merge_kubeconfig(path, text, context, cluster.id, switch=switch)
-    use = "is the current context" if switch else f"was added: kubectl --context {context} …"
-    say(f"{path}: context {context} {use}", err=True)
-
-
 def forget_context(cluster: Cluster) -> None:
     """Remove a deleted cluster's context. The deletion succeeds without."""
     why = "its cluster is deleted" if cluster.phase == "deleted" else "its cluster is being deleted"
     try:
-        for path in remove_from_kubeconfigs(cluster.id):
-            say(f"{path}: context {context_name(cluster.name)} was removed: {why}", err=True)
+        for path in kubeconfig_file.remove_from_kubeconfigs(cluster.id):
+            say(f"{path}: context {kubeconfig_file.context_name(cluster.name)} was removed: {why}", err=True)
     except CommandError as error:
         say(f"warning [{error.code}]: the kubeconfig keeps the cluster's context: {error.detail}", err=True)
 
@@ -75,7 +66,7 @@ def forget_context(cluster: Cluster) -> None:
 def _forget_deleted(client: Client) -> None:
     """Remove the contexts of clusters that this server says are deleted: those that expired had no `cluster delete`."""
     try:
-        merged = sorted(merged_clusters())
+        merged = sorted(kubeconfig_file.merged_clusters())
     except CommandError as error:  # of another file in KUBECONFIG
         say(f"warning [{error.code}]: contexts of deleted clusters stay: {error.detail}", err=True)
         return

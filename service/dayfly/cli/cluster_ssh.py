@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dayfly.cli.errors import CommandError
@@ -23,7 +24,8 @@ def run_ssh(access: SshAccess, command: Sequence[str]) -> int:
         # Ctrl-C is for the remote side: this process must survive it to remove the private key.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            process = subprocess.Popen(argv, preexec_fn=_default_interrupt)  # noqa: PLW1509 - no threads here
+            restore = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            process = subprocess.Popen(argv, preexec_fn=restore)  # noqa: PLW1509 - no threads here
             return process.wait()
         finally:
             signal.signal(signal.SIGINT, before)
@@ -49,7 +51,3 @@ def ssh_argv(program: str, access: SshAccess, command: Sequence[str], folder: Pa
     # After `--` neither the host nor the command is taken for an option.
     where = ("-p", str(access.port), "-l", access.username, "--", access.host)
     return [program, "-F", "none", *pairs, *where, *command]
-
-
-def _default_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

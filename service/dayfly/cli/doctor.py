@@ -58,19 +58,15 @@ def doctor(
     chosen = OutputFormat.JSON if as_json else output
     settings = command_settings()
     if full:
-        raise typer.Exit(_examine_fully(settings, image, evidence, chosen))
+        with TrialView(LastingConsole(stderr=True)) as view:
+            tried = asyncio.run(_until_stopped(settings, image, view, evidence))
+        _emit(asdict(tried), tried.trials, chosen, lambda: render_report(tried, Console()))
+        raise typer.Exit(tried.exit_code)
     checks = run_interruptible(_examine(settings))
     healthy = all(check.status != "fail" for check in checks)
     report = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
     _emit(report, checks, chosen, lambda: render(checks, Console()))
     raise typer.Exit(0 if healthy else 1)
-
-
-def _examine_fully(settings: Settings, image: str, evidence: Path | None, output: OutputFormat | None) -> int:
-    with TrialView(LastingConsole(stderr=True)) as view:
-        report = asyncio.run(_until_stopped(settings, image, view, evidence))
-    _emit(asdict(report), report.trials, output, lambda: render_report(report, Console()))
-    return report.exit_code
 
 
 def _emit(

@@ -22,7 +22,7 @@ def emit(value: Any, text: str, output: OutputFormat | None, as_json: bool = Fal
 
             say(yaml.safe_dump(to_jsonable_python(value), sort_keys=False, allow_unicode=True), nl=False)
         case OutputFormat.NAME:
-            for one in value if _is_list(value) else (value,):
+            for one in value if isinstance(value, Sequence) else (value,):
                 say(_name(one))
         case OutputFormat.WIDE:
             say(text if wide is None else wide)
@@ -39,10 +39,6 @@ def emit_each(value: Any, text: str, output: OutputFormat | None, as_json: bool 
             emit([value], text, OutputFormat.YAML)
         case other:
             emit(value, text, other)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _name(value: Any) -> str:

@@ -7,7 +7,6 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -32,16 +31,11 @@ class CommandError(Exception):
         self.detail = detail
         self.hint = hint
 
-
-class ServerExtraMissing(CommandError):
-    """A command of the server, but only the client is installed."""
-
-    def __init__(self, command: str, module: str) -> None:
-        super().__init__(
-            "not_installed",
-            f"`dayfly {command}` needs the server's packages ({module} is missing)",
-            "in a clone of Dayfly: pip install '.[server]'",
-        )
+    @property
+    def lines(self) -> str:
+        """What the command prints: `error [code]: detail`, with the hint on a second line."""
+        line = f"error [{self.code}]: {printable_line(self.detail)}"
+        return f"{line}\n  hint: {printable_line(self.hint)}" if self.hint else line
 
 
 @contextmanager
@@ -75,61 +69,47 @@ _HINTS_HERE = {"engine_unavailable": "dayfly doctor"}
 """For commands that run on the server."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """`error [code]: detail`, with a hint on a second line, and the exit code."""
-
-    code: str
-    detail: str
-    hint: str | None
-    exit_code: ExitCode
-
-    def __str__(self) -> str:
-        line = f"error [{self.code}]: {printable_line(self.detail)}"
-        return f"{line}\n  hint: {printable_line(self.hint)}" if self.hint else line
-
-
-def explain(error: Exception) -> Explanation | None:
-    """What to print for an expected error; None for an unexpected error."""
+def explain(error: Exception) -> CommandError | None:
+    """An expected error as a command prints it; None for an unexpected error."""
     if isinstance(error, (ClientError, DayflyError, CommandError)):
         return _explain_own(error)
-    found: Explanation | None = None
+    found: CommandError | None = None
     match error:
         case UnicodeEncodeError():
-            found = Explanation("invalid_request", "an argument is not valid UTF-8", None, ExitCode.USAGE)
+            found = CommandError("invalid_request", "an argument is not valid UTF-8", exit_code=ExitCode.USAGE)
         case ImportError() if "socksio" in str(error):
             hint = "pip install 'httpx[socks]', or unset ALL_PROXY"
-            found = Explanation("bad_proxy", "a SOCKS proxy needs the package socksio", hint, ExitCode.USAGE)
+            found = CommandError("bad_proxy", "a SOCKS proxy needs the package socksio", hint, exit_code=ExitCode.USAGE)
         case ValueError() if "proxy" in str(error).lower():
-            found = Explanation("bad_proxy", f"the proxy of the environment: {error}", None, ExitCode.USAGE)
+            found = CommandError("bad_proxy", f"the proxy of the environment: {error}", exit_code=ExitCode.USAGE)
         case OSError() if (missing := _missing_certificates()) is not None:
-            found = Explanation("bad_certificates", missing, None, ExitCode.USAGE)
+            found = CommandError("bad_certificates", missing, exit_code=ExitCode.USAGE)
         case OSError(errno=errno.ENOSPC | errno.EIO):
-            found = Explanation("not_written", f"standard output: {error.strerror}", None, ExitCode.ERROR)
+            found = CommandError("not_written", f"standard output: {error.strerror}")
     return found
 
 
-def _explain_own(error: ClientError | DayflyError | CommandError) -> Explanation:
-    found = Explanation("client", str(error), None, ExitCode.ERROR)
+def _explain_own(error: ClientError | DayflyError | CommandError) -> CommandError:
+    found = CommandError("client", str(error))
     match error:
         case CommandError():
-            found = Explanation(error.code, error.detail, error.hint, error.exit_code)
+            found = error
         case ApiError():
             exit_code = exit_codes.of_problem(error.code, error.status)
-            found = Explanation(error.code, error.detail, _hint(error), exit_code)
+            found = CommandError(error.code, error.detail, _hint(error), exit_code=exit_code)
         case InvalidArgument():
-            found = Explanation("invalid_request", str(error), None, ExitCode.USAGE)
+            found = CommandError("invalid_request", str(error), exit_code=ExitCode.USAGE)
         case Unreachable():
             hint = "start the service with `dayfly serve`, or set DAYFLY_URL to its URL"
-            found = Explanation("unreachable", str(error), hint, ExitCode.UNREACHABLE)
+            found = CommandError("unreachable", str(error), hint, exit_code=ExitCode.UNREACHABLE)
         case ClusterFailed():
-            found = Explanation(*_explain_failed(error), ExitCode.FAILED)
+            found = CommandError(*_explain_failed(error), exit_code=ExitCode.FAILED)
         case WaitTimeout():
             hint = f"the server continues; see `dayfly cluster show {error.cluster.name}`"
-            found = Explanation("wait_timeout", str(error), hint, ExitCode.TIMEOUT)
+            found = CommandError("wait_timeout", str(error), hint, exit_code=ExitCode.TIMEOUT)
         case DayflyError():
-            exit_code = exit_codes.of_error(error, error.code)
-            found = Explanation(error.code, error.for_operator, _HINTS_HERE.get(error.code), exit_code)
+            exit_code = exit_codes.of_error(error)
+            found = CommandError(error.code, error.for_operator, _HINTS_HERE.get(error.code), exit_code=exit_code)
     return found
 
 

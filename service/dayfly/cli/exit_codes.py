@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from dayfly import errors
+
 
 class ExitCode(IntEnum):
     """Scripts may branch on these."""
@@ -53,20 +55,19 @@ _OF_CODE: Final = {
     "unexpected_answer": ExitCode.UNREACHABLE,
 }
 _OF_CLASS: Final = {
-    "InvalidRequest": ExitCode.USAGE,
-    "NotFound": ExitCode.NOT_FOUND,
-    "Conflict": ExitCode.CONFLICT,
-    "InfrastructureError": ExitCode.UNREACHABLE,
-    "Failure": ExitCode.FAILED,
+    errors.InvalidRequest: ExitCode.USAGE,
+    errors.NotFound: ExitCode.NOT_FOUND,
+    errors.Conflict: ExitCode.CONFLICT,
+    errors.InfrastructureError: ExitCode.UNREACHABLE,
+    errors.Failure: ExitCode.FAILED,
 }
-"""By name: the client's commands do not import dayfly.errors."""
 
 
 def of_problem(code: str, status: int) -> ExitCode:
     return _OF_CODE.get(code) or _OF_STATUS.get(status, ExitCode.ERROR)
 
 
-def of_error(error: Exception, code: str) -> ExitCode:
-    """The exit code for an error of a command that runs on the server's machine (dayfly.errors)."""
-    bases = (_OF_CLASS[one.__name__] for one in type(error).__mro__ if one.__name__ in _OF_CLASS)
-    return _OF_CODE.get(code) or next(bases, ExitCode.ERROR)
+def of_error(error: errors.DayflyError) -> ExitCode:
+    """The exit code for an error of a command that runs on the server's machine."""
+    bases = (_OF_CLASS[one] for one in type(error).__mro__ if one in _OF_CLASS)
+    return _OF_CODE.get(error.code) or next(bases, ExitCode.ERROR)

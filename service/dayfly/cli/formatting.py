@@ -40,12 +40,8 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     return labels
 
 
-def parse_ports(given: Iterable[str]) -> tuple[PortRequest, ...]:
+def parse_port(text: str) -> PortRequest:
     """`web=30080`, `web=node02:30080`, `web=192.168.67.10:80`. Raises BadParameter."""
-    return tuple(map(_parse_port, given))
-
-
-def _parse_port(text: str) -> PortRequest:
     name, _, target = text.partition("=")
     place, _, port = target.rpartition(":")
     field = "address" if "." in place else "node"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_table
 from dayfly.cli.options import Json, Output
-from dayfly.client import Client, Orphan
+from dayfly.client import Client
 from dayfly.vocabulary import OutputFormat
 
 
@@ -27,14 +26,11 @@ def gc(
     """
     with Client() as client:
         found = client.orphans() if dry_run else client.remove_orphans()
-    text = _table(found, dry_run=dry_run) if found else "no orphans"
+    columns = ("KIND", "NAME", "WHY", "WOULD BE REMOVED" if dry_run else "REMOVED")
+    table = format_table(columns, [(one.kind, one.name, one.why, one.error or "yes") for one in found])
+    text = table if found else "no orphans"
     if as_json or output in {OutputFormat.JSON, OutputFormat.YAML}:
         emit({"dry_run": dry_run, "orphans": [one.model_dump() for one in found]}, text, output, as_json)
     else:
         emit(found, text, output)
     raise typer.Exit(1 if any(one.error for one in found) else 0)
-
-
-def _table(found: Sequence[Orphan], *, dry_run: bool) -> str:
-    columns = ("KIND", "NAME", "WHY", "WOULD BE REMOVED" if dry_run else "REMOVED")
-    return format_table(columns, [(one.kind, one.name, one.why, one.error or "yes") for one in found])

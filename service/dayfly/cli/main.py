@@ -12,14 +12,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import typer
 import typer.core
 
-from dayfly.cli.errors import ServerExtraMissing, explain
+from dayfly.cli.errors import CommandError, explain
 from dayfly.cli.exit_codes import HELP, ExitCode
 from dayfly.cli.terminal import log_to_terminal, say
 
@@ -63,7 +62,9 @@ class Commands(typer.core.TyperGroup):
         lazy = _COMMANDS.get(cmd_name)
         if lazy is None:
             return None
-        return _summary(cmd_name, lazy) if self._summaries_do else _load(cmd_name, lazy)
+        if self._summaries_do:
+            return typer.core.TyperCommand(cmd_name, help=lazy.summary, hidden=lazy.hidden)
+        return _load(cmd_name, lazy)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._summaries_do = True
@@ -86,7 +87,7 @@ class Commands(typer.core.TyperGroup):
             if isinstance(error, OSError):
                 # What is still buffered cannot be written at the exit either.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-            say(str(explanation), err=True)
+            say(explanation.lines, err=True)
             raise typer.Exit(explanation.exit_code) from error
 
 
@@ -106,12 +107,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may be latin-1
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="dayfly")
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _load(name: str, lazy: _Lazy) -> Any:
@@ -120,12 +117,13 @@ def _load(name: str, lazy: _Lazy) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "dayfly":
             raise  # a module of Dayfly is missing: a defect
-        raise ServerExtraMissing(name, error.name) from error
-    if isinstance(target, typer.Typer):
-        command = typer.main.get_command(target)
-        command.name = name
-    else:
-        command = _single(name, target, hidden=lazy.hidden)
+        detail = f"`dayfly {name}` needs the server's packages ({error.name} is missing)"
+        raise CommandError("not_installed", detail, "in a clone of Dayfly: pip install '.[server]'") from error
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        target.command(hidden=lazy.hidden)(function)
+    command = typer.main.get_command(target)
+    command.name = name
     _unwrap_help(command)
     return command
 
@@ -135,21 +133,6 @@ def _unwrap_help(command: Any) -> None:
     command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
     for child in getattr(command, "commands", {}).values():
         _unwrap_help(child)
-
-
-def _summary(name: str, lazy: _Lazy) -> Any:
-    """A command with its help text only, for the list of commands."""
-
-    def summary() -> None: ...
-
-    summary.__doc__ = lazy.summary
-    return _single(name, summary, hidden=lazy.hidden)
-
-
-def _single(name: str, function: Callable[..., None], *, hidden: bool) -> Any:
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, hidden=hidden)(function)
-    return typer.main.get_command(single)
 
 
 if __name__ == "__main__":

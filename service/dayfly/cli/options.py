@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
@@ -46,15 +45,17 @@ WorkerMemoryMib = Annotated[int | None, typer.Option(min=1, help="Memory of each
 WorkerDiskGib = Annotated[int | None, typer.Option(min=1, help="Disk of each worker. Default: as --disk-gib.")]
 
 
-def sizes(
-    node: tuple[int | None, int | None, int | None], worker: tuple[int | None, int | None, int | None]
-) -> tuple[SizeRequest, SizeRequest]:
-    """Sizes of the control plane and of a worker, from the options for all nodes and for workers: vCPUs, MiB, GiB."""
+class Sizes(TypedDict):
+    control_plane: SizeRequest
+    worker: SizeRequest
+
+
+def sizes(node: tuple[int | None, int | None, int | None], worker: tuple[int | None, int | None, int | None]) -> Sizes:
+    """The sizes of a request, from the options for all nodes and for workers: vCPUs, MiB, GiB."""
     of_worker = [given or common for given, common in zip(worker, node, strict=True)]
-    return _size(node), _size(of_worker)
+    return {"control_plane": _size(*node), "worker": _size(*of_worker)}
 
 
-def _size(given: Sequence[int | None]) -> SizeRequest:
-    vcpus, memory_mib, disk_gib = given
+def _size(vcpus: int | None, memory_mib: int | None, disk_gib: int | None) -> SizeRequest:
     with checked_values():
         return SizeRequest(vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)

@@ -61,9 +61,6 @@ def create(
     as_json: options.Json = False,
 ) -> None:
     """Create a pool: new clusters of the same shape and owner claim its members, and are ready sooner."""
-    control_plane, worker = options.sizes(
-        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
-    )
     with Client() as client:
         made = client.create_pool(
             name,
@@ -73,8 +70,7 @@ def create(
             schedule=parse_schedule(schedule or []),
             max_age_seconds=None if max_age is None else round(max_age),
             workers=workers,
-            control_plane=control_plane,
-            worker=worker,
+            **options.sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)),
             readiness=readiness,
             owner=owner,
             addons=addon or None,

@@ -41,15 +41,11 @@ def create(
     as_json: options.Json = False,
 ) -> None:
     """Create a template: new clusters of the same shape and owner are forks of it, ready in seconds."""
-    control_plane, worker = options.sizes(
-        (vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)
-    )
     with Client() as client:
         made = client.create_template(
             image=image,
             workers=workers,
-            control_plane=control_plane,
-            worker=worker,
+            **options.sizes((vcpus, memory_mib, disk_gib), (worker_vcpus, worker_memory_mib, worker_disk_gib)),
             readiness=readiness,
             owner=owner,
             addons=addon or None,

@@ -21,14 +21,12 @@ class AsyncClient(AsyncWaits):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always
-    an id or a name. `transport` is for tests.
+    an id or a name. A repeated request with the same `idempotency_key` (default: a new one) is carried out once; a
+    request that failed for a moment is repeated by the client itself. `transport` is for tests.
     """
 
     async def create_template(self, *, idempotency_key: str | None = None, **options: Unpack[ShapeOptions]) -> Template:
-        """Request a template of such clusters, which will be forks of it; where there is one, that one.
-
-        `idempotency_key` as in create().
-        """
+        """Request a template of such clusters, which will be forks of it; where there is one, that one."""
         return await self._read(Template, "POST", "/v1/templates", json=shape_body(options), key=idempotency_key)
 
     async def templates(self, *, owner: str | None = None, retired: bool = False) -> tuple[Template, ...]:
@@ -47,10 +45,7 @@ class AsyncClient(AsyncWaits):
     async def create_pool(
         self, name: str, *, idempotency_key: str | None = None, **options: Unpack[PoolOptions]
     ) -> Pool:
-        """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready.
-
-        `idempotency_key` as in create().
-        """
+        """Keep `size` such clusters waiting: a create() of the same shape and owner takes one at once, ready."""
         body = shape_body({"name": name, **options})
         return await self._read(Pool, "POST", "/v1/pools", json=body, key=idempotency_key, of=name)
 

@@ -33,16 +33,12 @@ _PAGE: Final = 500
 
 
 class AsyncClusters(AsyncConnection):
-    """Clusters, their nodes, events and checkpoints. `cluster` is always an id or a name."""
+    """Clusters, their nodes, events and checkpoints."""
 
     async def create(
         self, name: str | None = None, *, idempotency_key: str | None = None, **options: Unpack[ClusterOptions]
     ) -> Cluster:
-        """Request a cluster; it is being made when this returns.
-
-        A repeated request with the same `idempotency_key` (default: a new one) returns the same cluster. The client
-        repeats a request that failed for a moment itself.
-        """
+        """Request a cluster; it is being made when this returns."""
         body = shape_body({"name": name, **options})
         return await self._read(Cluster, "POST", "/v1/clusters", json=body, key=idempotency_key, of=name)
 
@@ -71,9 +67,8 @@ class AsyncClusters(AsyncConnection):
     ) -> tuple[ClusterSummary, ...]:
         """All of `owner` with all of `labels` in one of `phases` (none given: all but deleted ones), newest first.
 
-        `name`: clusters that have it, or had it before their deletion.
-
-        `purposes`: `cluster` (what is listed where none is given), `template`, `verification`, `pool_member`.
+        `name`: clusters that have it, or had it before their deletion. `purposes`: `cluster` (what is listed where none
+        is given), `template`, `verification`, `pool_member`.
         """
         pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
         query = {"label": pairs, "phase": phases, "owner": owner, "purpose": purposes, "name": name, "limit": _PAGE}
@@ -115,10 +110,7 @@ class AsyncClusters(AsyncConnection):
     async def reset(
         self, cluster: str, *, checkpoint: str | None = None, idempotency_key: str | None = None
     ) -> Cluster:
-        """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end.
-
-        `idempotency_key` as in create(): a repeated request resets no second time.
-        """
+        """Back to how it was when it was first ready, or to one of its checkpoints; wait_ready() waits for the end."""
         to = "pristine" if checkpoint is None else {"checkpoint": checkpoint}
         path = path_of("clusters", cluster, "reset")
         return await self._read(Cluster, "POST", path, json={"to": to}, key=idempotency_key, of=cluster)
@@ -132,10 +124,7 @@ class AsyncClusters(AsyncConnection):
         return await self._read(Cluster, "POST", path_of("clusters", cluster, "resume"), of=cluster)
 
     async def create_checkpoint(self, cluster: str, name: str, *, idempotency_key: str | None = None) -> Checkpoint:
-        """Request a checkpoint of its present state; it is being saved when this returns.
-
-        `idempotency_key` as in create().
-        """
+        """Request a checkpoint of its present state; it is being saved when this returns."""
         path = path_of("clusters", cluster, "checkpoints")
         return await self._read(Checkpoint, "POST", path, json={"name": name}, key=idempotency_key, of=name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -21,13 +22,17 @@ async def async_pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def async_retry(backoff: retries.Backoff, call: Callable[[], Awaitable[T]]) -> T:
-    """The result of `call`, repeated while its error may pass and time is left. Raises the last error."""
+async def async_retry(
+    backoff: retries.Backoff,
+    call: Callable[[], Awaitable[T]],
+    may_repeat: Callable[[ClientError], bool] = retries.may_pass,
+) -> T:
+    """The result of `call`, repeated while its error allows that and time is left. Raises the last error."""
     while True:
         try:
             result = await call()
         except ClientError as error:
-            pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+            pause = backoff.pause_seconds(error) if may_repeat(error) else None
             if pause is None:
                 raise
         else:
@@ -63,15 +68,8 @@ class AsyncConnection:
         options = wire.with_key(method, options)
         repeated = method in {"POST", "DELETE"} and not options.get("once", False)
         backoff = retries.Backoff(retries.REQUEST_SECONDS if repeated else 0.0)
-        while True:
-            try:
-                return await self._send_once(method, path, options)
-            except ClientError as error:
-                possible = retries.may_repeat(error, idempotent=method == "POST")
-                pause = backoff.pause_seconds(error) if possible else None
-                if pause is None:
-                    raise
-            await async_pause(pause)
+        may_repeat = partial(retries.may_repeat, idempotent=method == "POST")
+        return await async_retry(backoff, partial(self._send_once, method, path, options), may_repeat)
 
     async def _read_held(
         self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None

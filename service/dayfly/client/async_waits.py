@@ -6,21 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from dayfly.client import async_connection, retries
+from dayfly.client import async_connection, retries, waiting
 from dayfly.client.async_clusters import AsyncClusters
-from dayfly.client.errors import ApiError, ClientError, ClusterFailed, WaitTimeout
+from dayfly.client.errors import ApiError, ClientError, WaitTimeout
 from dayfly.client.heartbeat import async_heartbeats, is_last, log_failure
 from dayfly.client.transport import path_of
-from dayfly.client.waiting import (
-    DELETED_SECONDS,
-    FOLLOW_SECONDS,
-    HIBERNATED_SECONDS,
-    HOLD_SECONDS,
-    OVERLAP_CHARACTERS,
-    READY_SECONDS,
-    longest_hold,
-    unseen,
-)
 from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
 from dayfly.vocabulary import WaitFor
 
@@ -42,21 +32,15 @@ class AsyncWaits(AsyncClusters):
         ):
             yield
 
-    async def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+    async def wait_ready(self, cluster: str, *, timeout_seconds: float = waiting.READY_SECONDS) -> Cluster:
         """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-        seen = await self._wait(cluster, "ready", timeout_seconds)
-        if seen.phase != "ready" or seen.desired != "present":
-            raise ClusterFailed(seen)
-        return seen
+        return await self._wait(cluster, "ready", timeout_seconds)
 
-    async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
+    async def wait_hibernated(self, cluster: str, *, timeout_seconds: float = waiting.HIBERNATED_SECONDS) -> Cluster:
         """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
-        seen = await self._wait(cluster, "hibernated", timeout_seconds)
-        if seen.phase != "hibernated" or seen.desired != "hibernated":
-            raise ClusterFailed(seen)
-        return seen
+        return await self._wait(cluster, "hibernated", timeout_seconds)
 
-    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+    async def wait_deleted(self, cluster: str, *, timeout_seconds: float = waiting.DELETED_SECONDS) -> None:
         """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
         try:
             await self._wait(cluster, "deleted", timeout_seconds)
@@ -69,12 +53,12 @@ class AsyncWaits(AsyncClusters):
 
         Sends the cluster's heartbeats meanwhile.
         """
-        backoff = retries.Backoff(FOLLOW_SECONDS)
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
         async with self.heartbeats_while_waiting(seen):
             while True:
-                more = partial(self.events, seen.id, after=after, wait_seconds=HOLD_SECONDS)
-                part = await async_connection.async_retry(retries.Backoff(FOLLOW_SECONDS), more)
+                more = partial(self.events, seen.id, after=after, wait_seconds=waiting.HOLD_SECONDS)
+                part = await async_connection.async_retry(retries.Backoff(waiting.FOLLOW_SECONDS), more)
                 for event in part.events:
                     yield event
                 after = part.next_after
@@ -95,17 +79,17 @@ class AsyncWaits(AsyncClusters):
 
     async def _follow_console(self, cluster: str, node: str, tail_bytes: int) -> AsyncIterator[str]:
         seen, begun = "", False
-        backoff = retries.Backoff(FOLLOW_SECONDS)
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         while True:
             try:
                 if begun:
-                    missed = unseen(await self.console(cluster, node), seen)
+                    missed = waiting.unseen(await self.console(cluster, node), seen)
                     if missed:
                         yield missed
-                    seen = (seen + missed)[-OVERLAP_CHARACTERS:]
+                    seen = (seen + missed)[-waiting.OVERLAP_CHARACTERS :]
                 async for text in self._console_stream(cluster, node, 0 if begun else tail_bytes):
-                    begun, backoff = True, retries.Backoff(FOLLOW_SECONDS)
-                    seen = (seen + text)[-OVERLAP_CHARACTERS:]
+                    begun, backoff = True, retries.Backoff(waiting.FOLLOW_SECONDS)
+                    seen = (seen + text)[-waiting.OVERLAP_CHARACTERS :]
                     yield text
             except ClientError as error:
                 pause = backoff.pause_seconds(error) if begun and retries.may_pass(error) else None
@@ -116,18 +100,19 @@ class AsyncWaits(AsyncClusters):
             await async_connection.async_pause(pause)
 
     async def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Wait until the cluster has the state or cannot reach it. Raises WaitTimeout, or a longer outage's error."""
+        """Wait until the cluster has the state. Raises ClusterFailed, WaitTimeout, or a longer outage's error."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
         seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
         while True:
             remaining = backoff.remaining
-            hold_seconds = min(remaining, longest_hold(seen))
+            hold_seconds = min(remaining, waiting.longest_hold(seen))
             seen = await async_connection.async_retry(
                 backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
             )
             if wait_is_over(seen, wanted):
+                waiting.require_reached(seen, wanted)
                 return seen
             if remaining <= 0:
                 raise WaitTimeout(seen, wanted, timeout_seconds)

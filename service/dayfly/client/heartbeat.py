@@ -25,16 +25,9 @@ _JOIN_SECONDS: Final = 1.0
 _log = logging.getLogger("dayfly.client")
 
 
-def pause_seconds(beat: Heartbeat) -> float:
+def pause_seconds(interval_seconds: int) -> float:
     """A third of the interval: two may be lost, and the cluster lives."""
-    return beat.heartbeat_interval_seconds / 3
-
-
-def _begin(first: Heartbeat | None, interval_seconds: int | None) -> tuple[Heartbeat, float]:
-    """The latest heartbeat, and the pause before the next one; none where no heartbeat was sent yet."""
-    if first is not None:
-        return first, pause_seconds(first)
-    return Heartbeat(expires_at=None, heartbeat_interval_seconds=interval_seconds or 0), 0.0
+    return interval_seconds / 3
 
 
 def is_last(error: Exception) -> bool:
@@ -61,29 +54,28 @@ def sync_heartbeats(
     Raises the error of the last heartbeat at the end of the block, unless it was an `expected_end`. With the cluster's
     `interval_seconds`, the first heartbeat is sent in the background, too, and the block begins at once.
     """
-    first, stop = None, threading.Event()
-    if interval_seconds is None:
-        first = sync_retry(Backoff(REQUEST_SECONDS), beat)
+    interval, pause = interval_seconds, 0.0
+    if interval is None:
+        interval = sync_retry(Backoff(REQUEST_SECONDS), beat).heartbeat_interval_seconds
+        pause = pause_seconds(interval)
+    stop = threading.Event()
     last: list[Exception] = []
 
-    def run() -> None:
-        latest, pause = _begin(first, interval_seconds)
+    def run(interval: int, pause: float) -> None:
         while not stop.wait(pause):
-            pause = pause_seconds(latest)
             try:
-                latest = beat()
-                pause = pause_seconds(latest)
+                interval = beat().heartbeat_interval_seconds
             except Exception as error:  # the cluster's life depends on the next heartbeat
                 if stop.is_set():
                     return
-                if is_last(error):
-                    last.append(error)
                 if not (is_last(error) and expected_end()):
                     log_failure(error)
-                if last:
+                if is_last(error):
+                    last.append(error)
                     return
+            pause = pause_seconds(interval)
 
-    thread = threading.Thread(target=run, name="dayfly-heartbeats", daemon=True)
+    thread = threading.Thread(target=run, args=(interval, pause), name="dayfly-heartbeats", daemon=True)
     thread.start()
     try:
         yield
@@ -99,25 +91,24 @@ async def async_heartbeats(
     beat: Callable[[], Awaitable[Heartbeat]], *, expected_end: Callable[[], bool], interval_seconds: int | None = None
 ) -> AsyncIterator[None]:
     """The same for asyncio."""
-    first = None
-    if interval_seconds is None:
-        first = await async_retry(Backoff(REQUEST_SECONDS), beat)
+    interval, pause = interval_seconds, 0.0
+    if interval is None:
+        interval = (await async_retry(Backoff(REQUEST_SECONDS), beat)).heartbeat_interval_seconds
+        pause = pause_seconds(interval)
 
-    async def run() -> None:
-        latest, pause = _begin(first, interval_seconds)
+    async def run(interval: int, pause: float) -> None:
         while True:
             await asyncio.sleep(pause)
-            pause = pause_seconds(latest)
             try:
-                latest = await beat()
-                pause = pause_seconds(latest)
+                interval = (await beat()).heartbeat_interval_seconds
             except Exception as error:
                 if not (is_last(error) and expected_end()):
                     log_failure(error)
                 if is_last(error):
                     raise
+            pause = pause_seconds(interval)
 
-    task = asyncio.create_task(run())
+    task = asyncio.create_task(run(interval, pause))
     try:
         yield
     finally:

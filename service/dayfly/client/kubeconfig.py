@@ -48,15 +48,11 @@ def _rebuild(text: str, expected: str | None) -> str:
     identity = _known(user["user"], _USER)
     if not ({"client-certificate-data", "client-key-data"} <= identity.keys() or "token" in identity):
         raise ValueError("it has neither a client certificate with its key nor a token")
+    described = {"server": _server(cluster["cluster"]["server"]), **_known(cluster["cluster"], _CLUSTER)}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": name,
-                "cluster": {"server": _server(cluster["cluster"]["server"]), **_known(cluster["cluster"], _CLUSTER)},
-            }
-        ],
+        "clusters": [{"name": name, "cluster": described}],
         "users": [{"name": user_name, "user": identity}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": user_name}}],
         "current-context": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Self, TypeVar, Unpack
 
 import httpx
@@ -22,13 +23,17 @@ def sync_pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def sync_retry(backoff: retries.Backoff, call: Callable[[], T]) -> T:
-    """The result of `call`, repeated while its error may pass and time is left. Raises the last error."""
+def sync_retry(
+    backoff: retries.Backoff,
+    call: Callable[[], T],
+    may_repeat: Callable[[ClientError], bool] = retries.may_pass,
+) -> T:
+    """The result of `call`, repeated while its error allows that and time is left. Raises the last error."""
     while True:
         try:
             result = call()
         except ClientError as error:
-            pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+            pause = backoff.pause_seconds(error) if may_repeat(error) else None
             if pause is None:
                 raise
         else:
@@ -64,15 +69,8 @@ class Connection:
         options = wire.with_key(method, options)
         repeated = method in {"POST", "DELETE"} and not options.get("once", False)
         backoff = retries.Backoff(retries.REQUEST_SECONDS if repeated else 0.0)
-        while True:
-            try:
-                return self._send_once(method, path, options)
-            except ClientError as error:
-                possible = retries.may_repeat(error, idempotent=method == "POST")
-                pause = backoff.pause_seconds(error) if possible else None
-                if pause is None:
-                    raise
-            sync_pause(pause)
+        may_repeat = partial(retries.may_repeat, idempotent=method == "POST")
+        return sync_retry(backoff, partial(self._send_once, method, path, options), may_repeat)
 
     def _read_held(
         self, model: type[M], path: str, query: wire.Query, *, parameter: str, seconds: float, of: str | None = None

@@ -7,21 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from dayfly.client import retries, sync_connection
-from dayfly.client.errors import ApiError, ClientError, ClusterFailed, WaitTimeout
+from dayfly.client import retries, sync_connection, waiting
+from dayfly.client.errors import ApiError, ClientError, WaitTimeout
 from dayfly.client.heartbeat import is_last, log_failure, sync_heartbeats
 from dayfly.client.sync_clusters import Clusters
 from dayfly.client.transport import path_of
-from dayfly.client.waiting import (
-    DELETED_SECONDS,
-    FOLLOW_SECONDS,
-    HIBERNATED_SECONDS,
-    HOLD_SECONDS,
-    OVERLAP_CHARACTERS,
-    READY_SECONDS,
-    longest_hold,
-    unseen,
-)
 from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
 from dayfly.vocabulary import WaitFor
 
@@ -43,21 +33,15 @@ class Waits(Clusters):
         ):
             yield
 
-    def wait_ready(self, cluster: str, *, timeout_seconds: float = READY_SECONDS) -> Cluster:
+    def wait_ready(self, cluster: str, *, timeout_seconds: float = waiting.READY_SECONDS) -> Cluster:
         """Until it is ready. Raises ClusterFailed, WaitTimeout."""
-        seen = self._wait(cluster, "ready", timeout_seconds)
-        if seen.phase != "ready" or seen.desired != "present":
-            raise ClusterFailed(seen)
-        return seen
+        return self._wait(cluster, "ready", timeout_seconds)
 
-    def wait_hibernated(self, cluster: str, *, timeout_seconds: float = HIBERNATED_SECONDS) -> Cluster:
+    def wait_hibernated(self, cluster: str, *, timeout_seconds: float = waiting.HIBERNATED_SECONDS) -> Cluster:
         """Until it is hibernated. Raises ClusterFailed, also where it could not be and is ready, and WaitTimeout."""
-        seen = self._wait(cluster, "hibernated", timeout_seconds)
-        if seen.phase != "hibernated" or seen.desired != "hibernated":
-            raise ClusterFailed(seen)
-        return seen
+        return self._wait(cluster, "hibernated", timeout_seconds)
 
-    def wait_deleted(self, cluster: str, *, timeout_seconds: float = DELETED_SECONDS) -> None:
+    def wait_deleted(self, cluster: str, *, timeout_seconds: float = waiting.DELETED_SECONDS) -> None:
         """Until nothing is left of it, or nothing was. Raises WaitTimeout."""
         try:
             self._wait(cluster, "deleted", timeout_seconds)
@@ -70,12 +54,12 @@ class Waits(Clusters):
 
         Sends the cluster's heartbeats meanwhile.
         """
-        backoff = retries.Backoff(FOLLOW_SECONDS)
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
         with self.heartbeats_while_waiting(seen):
             while True:
-                more = partial(self.events, seen.id, after=after, wait_seconds=HOLD_SECONDS)
-                part = sync_connection.sync_retry(retries.Backoff(FOLLOW_SECONDS), more)
+                more = partial(self.events, seen.id, after=after, wait_seconds=waiting.HOLD_SECONDS)
+                part = sync_connection.sync_retry(retries.Backoff(waiting.FOLLOW_SECONDS), more)
                 for event in part.events:
                     yield event
                 after = part.next_after
@@ -96,17 +80,17 @@ class Waits(Clusters):
 
     def _follow_console(self, cluster: str, node: str, tail_bytes: int) -> Iterator[str]:
         seen, begun = "", False
-        backoff = retries.Backoff(FOLLOW_SECONDS)
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         while True:
             try:
                 if begun:
-                    missed = unseen(self.console(cluster, node), seen)
+                    missed = waiting.unseen(self.console(cluster, node), seen)
                     if missed:
                         yield missed
-                    seen = (seen + missed)[-OVERLAP_CHARACTERS:]
+                    seen = (seen + missed)[-waiting.OVERLAP_CHARACTERS :]
                 for text in self._console_stream(cluster, node, 0 if begun else tail_bytes):
-                    begun, backoff = True, retries.Backoff(FOLLOW_SECONDS)
-                    seen = (seen + text)[-OVERLAP_CHARACTERS:]
+                    begun, backoff = True, retries.Backoff(waiting.FOLLOW_SECONDS)
+                    seen = (seen + text)[-waiting.OVERLAP_CHARACTERS :]
                     yield text
             except ClientError as error:
                 pause = backoff.pause_seconds(error) if begun and retries.may_pass(error) else None
@@ -117,18 +101,19 @@ class Waits(Clusters):
             sync_connection.sync_pause(pause)
 
     def _wait(self, cluster: str, wanted: WaitFor, timeout_seconds: float) -> Cluster:
-        """Wait until the cluster has the state or cannot reach it. Raises WaitTimeout, or a longer outage's error."""
+        """Wait until the cluster has the state. Raises ClusterFailed, WaitTimeout, or a longer outage's error."""
         backoff = retries.Backoff(timeout_seconds)
         # How long a request may be held depends on the cluster's heartbeats.
         seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
         while True:
             remaining = backoff.remaining
-            hold_seconds = min(remaining, longest_hold(seen))
+            hold_seconds = min(remaining, waiting.longest_hold(seen))
             seen = sync_connection.sync_retry(
                 backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
             )
             if wait_is_over(seen, wanted):
+                waiting.require_reached(seen, wanted)
                 return seen
             if remaining <= 0:
                 raise WaitTimeout(seen, wanted, timeout_seconds)

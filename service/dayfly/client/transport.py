@@ -154,21 +154,17 @@ def api_error(response: httpx.Response) -> ApiError:
 
     A proxy's page, or its JSON, is none of Dayfly's: a program must not take a proxy's 404 for a deleted cluster.
     """
+    media_type = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
     try:
-        problem = response.json() if _media_type(response) == "application/problem+json" else None
+        problem = response.json() if media_type == "application/problem+json" else None
     except (ValueError, RecursionError):
         problem = None
     code = problem.get("code") if isinstance(problem, dict) else None
     if not isinstance(problem, dict) or not isinstance(code, str) or not _CODE.fullmatch(code):
         return _not_dayfly(response)
     detail = problem.get("detail")
-    return ApiError(
-        code,
-        response.status_code,
-        detail if isinstance(detail, str) else "",
-        problem,
-        retry_after_seconds=_retry_after(response),
-    )
+    text = detail if isinstance(detail, str) else ""
+    return ApiError(code, response.status_code, text, problem, retry_after_seconds=_retry_after(response))
 
 
 @contextmanager
@@ -193,10 +189,6 @@ def _not_dayfly(response: httpx.Response) -> ApiError:
     detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
     retry_after = _retry_after(response)
     return ApiError("unexpected_answer", response.status_code, detail, {}, retry_after_seconds=retry_after)
-
-
-def _media_type(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 def _retry_after(response: httpx.Response) -> float | None:

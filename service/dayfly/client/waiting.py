@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from dayfly.schemas.clusters import ClusterSummary
+from dayfly.client.errors import ClusterFailed
+from dayfly.schemas.clusters import Cluster, ClusterSummary
+from dayfly.vocabulary import WaitFor
 
 READY_SECONDS: Final = 1800.0
 DELETED_SECONDS: Final = 300.0
@@ -15,6 +17,7 @@ FOLLOW_SECONDS: Final = 600.0
 """The longest outage of the server after which events and consoles are still followed."""
 OVERLAP_CHARACTERS: Final = 1024
 """The end of a console's output by which the place is found again after an outage."""
+_DESIRED: Final = {"ready": "present", "hibernated": "hibernated"}
 
 
 def longest_hold(cluster: ClusterSummary) -> float:
@@ -22,6 +25,12 @@ def longest_hold(cluster: ClusterSummary) -> float:
     if cluster.heartbeat_interval_seconds is None:
         return HOLD_SECONDS
     return min(HOLD_SECONDS, cluster.heartbeat_interval_seconds / 3)
+
+
+def require_reached(cluster: Cluster, wanted: WaitFor) -> None:
+    """Raise ClusterFailed if the wait is over because the cluster cannot be `wanted`, or is to leave that state."""
+    if wanted in _DESIRED and (cluster.phase, cluster.desired) != (wanted, _DESIRED[wanted]):
+        raise ClusterFailed(cluster)
 
 
 def unseen(printed: str, seen: str) -> str:

@@ -37,6 +37,17 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class ChangeRequestModel(RequestModel):
+    """Fields to change; at least one is given."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            *names, last = type(self).model_fields
+            raise ValueError(f"nothing to change: give at least one of {', '.join(names)} and {last}")
+        return self
+
+
 class ResponseModel(BaseModel):
     """All fields are required of the server; a client ignores those that it does not know."""
 

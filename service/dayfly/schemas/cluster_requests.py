@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
-from dayfly.schemas.base import RequestModel
+from dayfly.schemas.base import ChangeRequestModel, RequestModel
 from dayfly.vocabulary import (
     ADDON_NAME,
     CLUSTER_NAME,
@@ -257,7 +257,7 @@ class ClusterRequest(ShapeRequest):
     )
 
 
-class ChangeRequest(RequestModel):
+class ChangeRequest(ChangeRequestModel):
     """Update of a cluster; omitted fields keep their values."""
 
     ttl_seconds: int | None = Field(
@@ -286,11 +286,3 @@ class ChangeRequest(RequestModel):
         "are tried again. The cluster stays ready meanwhile: its `addons` have the states. It must be ready, without a "
         "pending request.",
     )
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError(
-                "nothing to change: give at least one of ttl_seconds, labels, hold, idle_seconds and addons"
-            )
-        return self

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dayfly.schemas.base import Code, Id, Open, RequestModel, ResponseModel
+from dayfly.schemas.base import ChangeRequestModel, Code, Id, Open, RequestModel, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
 from dayfly.schemas.clusters import Shape
 from dayfly.vocabulary import CLUSTER_NAME, Day
@@ -75,19 +75,13 @@ class PoolRequest(ShapeRequest):
     max_age_seconds: MaxAge = DEFAULT_AGE_SECONDS
 
 
-class PoolChangeRequest(RequestModel):
+class PoolChangeRequest(ChangeRequestModel):
     """Update of a pool; omitted fields keep their values. The shape cannot change: create another pool."""
 
     size: Size = 0
     maximum: Maximum = 0
     schedule: Schedule = ()
     max_age_seconds: MaxAge = DEFAULT_AGE_SECONDS
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError("nothing to change: give at least one of size, maximum, schedule and max_age_seconds")
-        return self
 
 
 class Period(ResponseModel):

@@ -92,7 +92,8 @@ def test_a_message_is_one_line_whoever_wrote_it(cluster: Cluster) -> None:
     assert cluster_output.description(failed).count("\nphase  ") == 1
     assert f"\nerror [not_usable]: {line}" in cluster_output.description(failed)
     explanation = explain(ClusterFailed(failed))
-    assert str(explanation).splitlines()[0].endswith(line)
+    assert explanation is not None
+    assert explanation.lines.splitlines()[0].endswith(line)
     assert format_table(("DETAIL",), [(forged,)]) == f"DETAIL\n{line}"
     at = {"id": 1, "at": "2026-01-01T00:00:00Z", "type": "x", "message": forged}
     event = Event.model_validate({**dict.fromkeys(("step", "node", "seconds", "code")), **at})

@@ -67,7 +67,9 @@ def test_a_watched_cluster_gets_heartbeats_and_outages_end_nothing() -> None:
 def test_a_watched_cluster_that_is_being_deleted() -> None:
     with pytest.raises(ClusterFailed) as caught:
         watched(Server(phase="ready", desired="absent"))
-    assert str(explain(caught.value)) == (
+    explained = explain(caught.value)
+    assert explained is not None
+    assert explained.lines == (
         "error [deleted]: the cluster demo is being deleted\n  hint: dayfly cluster events 0123456789ab"
     )
 

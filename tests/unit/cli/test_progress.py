@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from dayfly.cli.progress import cluster as progress
+from dayfly.cli.progress import live
+from dayfly.cli.progress.cluster import ClusterView
 from dayfly.client import Client, Cluster, Step
 from dayfly.schemas.base import FROM_SERVER
 
@@ -20,8 +21,8 @@ def cluster(url: str) -> Cluster:
 
 
 @pytest.fixture
-def draw(cluster: Cluster) -> Callable[[progress._Picture], str]:
-    def text(picture: progress._Picture) -> str:
+def draw(cluster: Cluster) -> Callable[[ClusterView], str]:
+    def text(picture: ClusterView) -> str:
         console = Console(file=io.StringIO(), width=100, force_terminal=False)
         console.print(picture.render())
         assert isinstance(console.file, io.StringIO)
@@ -35,11 +36,11 @@ def step(cluster: Cluster, **changes: object) -> Step:
     return Step.model_validate({**fields, "started_at": cluster.created_at, **changes}, context=FROM_SERVER)
 
 
-def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:
+def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable[[ClusterView], str]) -> None:
     now = 100.0
-    picture = progress._Picture(cluster, lambda: now)
+    picture = ClusterView(live.Console(stderr=True), cluster, lambda: now)
     done = step(cluster, name="sandbox", node=None, state="done", seconds=1.5, finished_at=cluster.created_at)
-    picture.cluster(cluster.model_copy(update={"steps": (done, step(cluster, attempt=2, detail="no SSH yet"))}))
+    picture.show(cluster.model_copy(update={"steps": (done, step(cluster, attempt=2, detail="no SSH yet"))}))
     now = 110.0
     lines = [line.rstrip() for line in draw(picture).splitlines()]
     assert lines[1].split() == ["-", "sandbox", "done", "1.5", "s"]
@@ -47,7 +48,7 @@ def test_each_step_with_its_node_state_and_time(cluster: Cluster, draw: Callable
     assert f"{cluster.name}: pending (#{cluster.queue_position}), 10.0 s" in lines[3]
 
 
-def test_markup_of_a_guest_is_only_text(cluster: Cluster, draw: Callable[[progress._Picture], str]) -> None:
-    picture = progress._Picture(cluster)
-    picture.cluster(cluster.model_copy(update={"steps": (step(cluster, detail="[/red] [bold]x"),)}))
+def test_markup_of_a_guest_is_only_text(cluster: Cluster, draw: Callable[[ClusterView], str]) -> None:
+    picture = ClusterView(live.Console(stderr=True), cluster)
+    picture.show(cluster.model_copy(update={"steps": (step(cluster, detail="[/red] [bold]x"),)}))
     assert "[/red] [bold]x" in draw(picture)

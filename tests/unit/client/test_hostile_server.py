@@ -197,4 +197,6 @@ def test_a_code_is_a_code(given: str) -> None:
 def test_the_name_of_a_text_is_one_argument_of_the_hint() -> None:
     fault = {"code": "boot", "message": "x", "step": "boot", "evidence": ["boot/a; reboot"]}
     failed = Cluster.model_validate({**ANSWER, "phase": "failed", "error": fault}, context=FROM_SERVER)
-    assert str(explain(ClusterFailed(failed))).endswith("hint: dayfly cluster evidence demo 'boot/a; reboot'")
+    explained = explain(ClusterFailed(failed))
+    assert explained is not None
+    assert explained.lines.endswith("hint: dayfly cluster evidence demo 'boot/a; reboot'")

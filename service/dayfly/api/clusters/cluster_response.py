@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import Request
 
 from dayfly.api.clusters.presenter import show_cluster
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.dependencies import ApiServices
-from dayfly.api.long_poll import wait_for_cluster
+from dayfly.api.long_poll import hold
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
-from dayfly.schemas.clusters import Cluster
+from dayfly.schemas.clusters import Cluster, wait_is_over
 from dayfly.vocabulary import WaitFor
 
 
@@ -27,5 +29,7 @@ async def show_after(
 ) -> Cluster:
     """As show(), but with a `wait`, once it is met, can no longer be met, or timed out."""
     if wait is not None:
-        cluster = await wait_for_cluster(request, services, cluster, wait, timeout_seconds)
+        look = partial(services.store.clusters.get, cluster.id)
+        is_over = partial(wait_is_over, wanted=wait)
+        cluster = await hold(request, services, cluster.id, look, is_over, timeout_seconds)
     return await show(cluster, services)

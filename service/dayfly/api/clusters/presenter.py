@@ -60,11 +60,7 @@ def show_summary(cluster: domain.Cluster, place: QueuePosition = NOT_QUEUED) -> 
         queue_position=place.position,
         estimated_start_at=place.start_at,
         estimated_ready_at=place.ready_at,
-        endpoints={
-            leads_to: endpoint
-            for port, leads_to in topology.published_ports(cluster.spec).items()
-            if (endpoint := _callers_endpoints(cluster).get(port))
-        },
+        endpoints={port.leads_to: port.endpoint for port in show_ports(cluster).ports if port.endpoint},
         error=show_fault(cluster.fault, ()),
     )
 
@@ -112,11 +108,10 @@ def show_node(
 
 
 def show_ports(cluster: domain.Cluster) -> PortList:
+    endpoints = {port: Endpoint.of(one) for port, one in _callers_endpoints(cluster).items()}
+    published = topology.published_ports(cluster.spec).items()
     return PortList(
-        ports=tuple(
-            Port(port=port, leads_to=leads_to, endpoint=_show_endpoint(_callers_endpoints(cluster).get(port)))
-            for port, leads_to in topology.published_ports(cluster.spec).items()
-        )
+        ports=tuple(Port(port=port, leads_to=leads_to, endpoint=endpoints.get(port)) for port, leads_to in published)
     )
 
 
@@ -124,10 +119,6 @@ def _callers_endpoints(cluster: domain.Cluster) -> Mapping[int, domain.Endpoint]
     """The endpoints that a caller may use: none of a pool's member, nor of one whose claim no worker has begun yet."""
     is_claimed_only = cluster.phase is Phase.PENDING and cluster.ready_at is None
     return cluster.endpoints if cluster.purpose is domain.Purpose.CLUSTER and not is_claimed_only else {}
-
-
-def _show_endpoint(endpoint: domain.Endpoint | None) -> Endpoint | None:
-    return Endpoint.of(endpoint) if endpoint else None
 
 
 def _show_reset(to: BootSource | None) -> Literal["pristine"] | ToCheckpoint | None:

@@ -5,7 +5,7 @@ Not here: whether the host can run it (capacity_check.py), and how long it may l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from dayfly.api.clusters.capacity_check import check_room
@@ -41,7 +41,7 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
             "restart": request.restart,
             "isolation": request.isolation,
             "idle_seconds": request.idle_seconds,
-            "ports": _ports(request.ports, shape),
+            "ports": tuple(_port(f"ports.{index}", one, shape) for index, one in enumerate(request.ports)),
         }
     )
 
@@ -93,12 +93,8 @@ def resolve_addons(
     return tuple(addon.of_cluster() for addon in chosen)
 
 
-def _ports(wanted: Sequence[PortRequest], shape: ClusterSpec) -> tuple[PublishedPort, ...]:
-    """Raises InvalidRequest where a node does not exist, or an address cannot be a Service's."""
-    return tuple(_port(f"ports.{index}", one, shape) for index, one in enumerate(wanted))
-
-
 def _port(field: str, wanted: PortRequest, shape: ClusterSpec) -> PublishedPort:
+    """Raises InvalidRequest where the node does not exist, or the address cannot be a Service's."""
     if wanted.address is not None:
         if shape.manifest.kubernetes is None:
             raise InvalidRequest(f"{field}.address: an image without Kubernetes has no Services: name a node instead")

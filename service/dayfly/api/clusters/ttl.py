@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 from dayfly.api.dependencies import ApiServices
 from dayfly.domain.cluster.expiry import expiry
@@ -53,15 +53,11 @@ def change_of(request: ChangeRequest, services: ApiServices) -> tuple[Change, Ca
     now = services.clock.now()
 
     def allow(changed: Cluster) -> None:
-        if "ttl_seconds" in given:
-            _check_time_is_left(changed, now)
+        end = expiry(replace(changed, heartbeat_at=None))
+        if "ttl_seconds" in given and end is not None and end.at <= now:
+            raise InvalidRequest(
+                f"ttl_seconds: the cluster would have expired at {end.at:%Y-%m-%d %H:%M:%S} UTC; DELETE the cluster "
+                "instead"
+            )
 
     return change, allow
-
-
-def _check_time_is_left(cluster: Cluster, now: datetime) -> None:
-    end = expiry(replace(cluster, heartbeat_at=None))
-    if end is not None and end.at <= now:
-        raise InvalidRequest(
-            f"ttl_seconds: the cluster would have expired at {end.at:%Y-%m-%d %H:%M:%S} UTC; DELETE the cluster instead"
-        )

@@ -32,14 +32,10 @@ async def get_readiness(request: Request, services: Services) -> Readiness | Res
     failures = {name: reason for name, task in running.items() if (reason := task.result()) is not None}
     if not failures:
         return Readiness(checks=dict.fromkeys(running, "ok"))
-    return problem_response(
-        request.scope,
-        503,
-        "unready",
-        "A dependency of the service does not work",
-        "; ".join(f"{name}: {reason}" for name, reason in failures.items()),
-        field_errors=[FieldError(location="check", path=name, detail=reason) for name, reason in failures.items()],
-    )
+    title = "A dependency of the service does not work"
+    detail = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+    failed = [FieldError(location="check", path=name, detail=reason) for name, reason in failures.items()]
+    return problem_response(request.scope, 503, "unready", title, detail, field_errors=failed)
 
 
 @router.get("/v1/version", operation_id="getVersion")

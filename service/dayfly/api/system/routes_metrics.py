@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -22,10 +22,8 @@ from dayfly.api.dependencies import ApiServices, Services
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.scheduling.fair_queue import Queue
 from dayfly.domain.scheduling.resources import Resources
-from dayfly.errors import DayflyError
 from dayfly.store import DEFAULT_OWNER, MEMBER_STATES, Usage
 
-T = TypeVar("T")
 NewGauge = Callable[..., Gauge]
 
 router: Final = APIRouter(tags=["system"])
@@ -44,8 +42,7 @@ async def get_metrics(services: Services) -> PlainTextResponse:
     is 0, and what is read from it is left out.
     """
     # In parallel: of an engine or a database that hangs, each look-up takes half of the time that Prometheus waits.
-    recorded = _or_none(services.lookups.bounded(_store(services)))
-    now, stored = await asyncio.gather(_infrastructure(services), recorded)
+    now, stored = await asyncio.gather(_infrastructure(services), services.lookups.known(_store(services)))
     up = Gauge("dayfly_database_up", "1 if the database answered during this scrape, otherwise 0.", registry=now)
     up.set(0 if stored is None else 1)
     registries = (now, stored, metrics.REGISTRY)
@@ -55,7 +52,24 @@ async def get_metrics(services: Services) -> PlainTextResponse:
 
 async def _infrastructure(services: ApiServices) -> CollectorRegistry:
     registry = CollectorRegistry()
-    await _add_capacity(partial(Gauge, registry=registry), services)
+    gauge = partial(Gauge, registry=registry)
+    up = gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.")
+    versions, capacity = await asyncio.gather(
+        services.lookups.known(services.engine_versions()),
+        services.lookups.known(services.host_capacity()),
+    )
+    up.set(0 if versions is None else 1)
+    if capacity is None:
+        amounts = dict.fromkeys(("host", "offered"), (math.nan, math.nan, math.nan))
+    else:
+        amounts = {"host": _amounts(capacity), "offered": _amounts(services.rules.offered(capacity))}
+    texts = {"host": "of the engine's host", "offered": "that clusters may reserve in all"}
+    for name, (vcpus, memory, disk) in amounts.items():
+        unknown = "NaN while the host's size is unknown."
+        cpus = "cpus" if name == "host" else "vcpus"
+        gauge(f"dayfly_{name}_{cpus}", f"CPUs {texts[name]}; {unknown}").set(vcpus)
+        gauge(f"dayfly_{name}_memory_bytes", f"Memory {texts[name]}; {unknown}").set(memory)
+        gauge(f"dayfly_{name}_disk_bytes", f"Disk {texts[name]}; {unknown}").set(disk)
     return registry
 
 
@@ -78,13 +92,6 @@ async def _store(services: ApiServices) -> CollectorRegistry:
         templates.labels(phase.value).set(number)
     gauge("dayfly_forks", "Living forks of templates.").set(await statistics.count_forks())
     return registry
-
-
-async def _or_none(lookup: Awaitable[T]) -> T | None:
-    try:
-        return await lookup
-    except DayflyError:
-        return None
 
 
 def _add_clusters(gauge: NewGauge, usage: Sequence[Usage], held: Queue) -> None:
@@ -145,26 +152,6 @@ def _add_pools(gauge: NewGauge, counts: Mapping[tuple[str, str], int]) -> None:
     members = gauge("dayfly_pool_members", "Members of a pool, as dayfly_members.", ["pool", "state"])
     for labels, count in sorted(counts.items()):
         members.labels(*labels).set(count)
-
-
-async def _add_capacity(gauge: NewGauge, services: ApiServices) -> None:
-    up = gauge("dayfly_engine_up", "1 if the engine answered during this scrape, otherwise 0.")
-    versions, capacity = await asyncio.gather(
-        _or_none(services.lookups.bounded(services.engine_versions())),
-        _or_none(services.lookups.bounded(services.host_capacity())),
-    )
-    up.set(0 if versions is None else 1)
-    if capacity is None:
-        amounts = dict.fromkeys(("host", "offered"), (math.nan, math.nan, math.nan))
-    else:
-        amounts = {"host": _amounts(capacity), "offered": _amounts(services.rules.offered(capacity))}
-    texts = {"host": "of the engine's host", "offered": "that clusters may reserve in all"}
-    for name, (vcpus, memory, disk) in amounts.items():
-        unknown = "NaN while the host's size is unknown."
-        cpus = "cpus" if name == "host" else "vcpus"
-        gauge(f"dayfly_{name}_{cpus}", f"CPUs {texts[name]}; {unknown}").set(vcpus)
-        gauge(f"dayfly_{name}_memory_bytes", f"Memory {texts[name]}; {unknown}").set(memory)
-        gauge(f"dayfly_{name}_disk_bytes", f"Disk {texts[name]}; {unknown}").set(disk)
 
 
 def _amounts(resources: Resources) -> tuple[float, float, float]:

@@ -61,13 +61,10 @@ async def get_status(services: Services) -> Status:
 
 
 async def _host(services: ApiServices, reserved: Resources) -> HostStatus:
-    try:
-        capacity = await services.lookups.bounded(services.host_capacity())
-    except DayflyError:
-        return HostStatus(capacity=None, offered=None, reserved=Capacity.of(reserved))
+    capacity = await services.lookups.known(services.host_capacity())
     return HostStatus(
-        capacity=Capacity.of(capacity),
-        offered=Capacity.of(services.rules.offered(capacity)),
+        capacity=Capacity.of(capacity) if capacity else None,
+        offered=Capacity.of(services.rules.offered(capacity)) if capacity else None,
         reserved=Capacity.of(reserved),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Group
@@ -22,36 +21,29 @@ _MARKS: Final[dict[PhaseState, tuple[str, str]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Seen:
-    progress: Progress
-    at: float
-
-
 class BakeView(LiveView):
     """Shows the progress of a bake's phases."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._phases: dict[str, _Seen] = {}
+        self._phases: dict[str, tuple[Progress, float]] = {}
+        """Phase → its last report, and the time of that report."""
 
     def show(self, progress: Progress) -> None:
         """The callback of a bake."""
-        before = self._phases.get(progress.phase)
-        self._phases[progress.phase] = _Seen(progress, time.monotonic())
-        if draws(self.console):
-            return
-        if before is None or before.progress.state != progress.state:
+        before, _ = self._phases.get(progress.phase, (None, 0.0))
+        self._phases[progress.phase] = (progress, time.monotonic())
+        if not draws(self.console) and (before is None or before.state != progress.state):
             self.console.print(_line(progress, progress.seconds), soft_wrap=True)
 
     def render(self) -> Group:
-        return Group(*(_line(seen.progress, _elapsed(seen)) for seen in self._phases.values()))
+        return Group(*(_line(progress, _elapsed(progress, at)) for progress, at in self._phases.values()))
 
 
-def _elapsed(seen: _Seen) -> float:
+def _elapsed(progress: Progress, at: float) -> float:
     """A phase's seconds so far: the reported seconds, and of a phase that is not over the time since the report."""
-    over = seen.progress.state not in {"running", "waiting"}
-    return seen.progress.seconds + (0.0 if over else time.monotonic() - seen.at)
+    over = progress.state not in {"running", "waiting"}
+    return progress.seconds + (0.0 if over else time.monotonic() - at)
 
 
 def _line(progress: Progress, seconds: float) -> Text:

@@ -31,30 +31,20 @@ def wait_for(
 
     Raises CommandError after `timeout_seconds`, and on Ctrl-C.
     """
+    backoff = Backoff(timeout_seconds)
     try:
-        return _wait_for(look, is_over, state, what, timeout_seconds)
+        with _StateView(Console(stderr=True), what) as view:
+            while True:
+                seen = sync_connection.sync_retry(backoff, look)
+                view.show(state(seen))
+                if is_over(seen):
+                    return seen
+                if backoff.remaining <= 0:
+                    detail = f"{what} is {state(seen)}, after {timeout_seconds:.0f} s"
+                    raise CommandError("wait_timeout", detail, "the server continues", exit_code=ExitCode.TIMEOUT)
+                sync_connection.sync_pause(min(_PAUSE_SECONDS, backoff.remaining))
     except KeyboardInterrupt as error:
         raise CommandError("interrupted", f"{what} goes on", exit_code=ExitCode.INTERRUPTED) from error
-
-
-def _wait_for(
-    look: Callable[[], T],
-    is_over: Callable[[T], bool],
-    state: Callable[[T], str],
-    what: str,
-    timeout_seconds: float,
-) -> T:
-    backoff = Backoff(timeout_seconds)
-    with _StateView(Console(stderr=True), what) as view:
-        while True:
-            seen = sync_connection.sync_retry(backoff, look)
-            view.show(state(seen))
-            if is_over(seen):
-                return seen
-            if backoff.remaining <= 0:
-                detail = f"{what} is {state(seen)}, after {timeout_seconds:.0f} s"
-                raise CommandError("wait_timeout", detail, "the server continues", exit_code=ExitCode.TIMEOUT)
-            sync_connection.sync_pause(min(_PAUSE_SECONDS, backoff.remaining))
 
 
 class _StateView(LiveView):
@@ -67,10 +57,7 @@ class _StateView(LiveView):
     def show(self, state: str) -> None:
         changed, self._state = state != self._state, state
         if changed and not draws(self.console):
-            self.console.print(self._line(), soft_wrap=True)
+            self.console.print(self.render(), soft_wrap=True)
 
     def render(self) -> Text:
-        return self._line()
-
-    def _line(self) -> Text:
         return Text(f"[{format_duration(time.monotonic() - self._began):>10}] {self._what}: {self._state}")
