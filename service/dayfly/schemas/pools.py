@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dayfly.schemas.base import ChangeRequestModel, Code, Id, Open, RequestModel, ResponseModel
 from dayfly.schemas.cluster_requests import ShapeRequest
@@ -40,18 +40,17 @@ class PeriodRequest(RequestModel):
         return self
 
 
-def _as_tuple(given: Any) -> Any:
-    return tuple(given) if isinstance(given, list) else given
-
-
 Size = Annotated[int, Field(ge=0, le=MAX_POOL, description="How many members wait, outside of the schedule's periods.")]
 Maximum = Annotated[
     int, Field(ge=0, le=MAX_POOL, description="The most that wait, whatever size and schedule say. 0 stops the pool.")
 ]
 Schedule = Annotated[
     tuple[PeriodRequest, ...],
-    BeforeValidator(_as_tuple),
-    Field(max_length=MAX_PERIODS, description="The first period that has the moment gives the size instead of `size`."),
+    Field(
+        strict=False,  # JSON's arrays are lists
+        max_length=MAX_PERIODS,
+        description="The first period that has the moment gives the size instead of `size`.",
+    ),
 ]
 MaxAge = Annotated[
     int,
