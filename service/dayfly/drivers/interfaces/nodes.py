@@ -52,6 +52,10 @@ class Machines(Protocol):
         """
         ...
 
+    async def size_so_far(self, container: str, folder: str) -> int:
+        """Bytes on disk of the snapshot in `folder`, also while save() writes it; 0 before."""
+        ...
+
     async def saved(self, container: str, folder: str) -> bool:
         """Whether `folder` has a snapshot."""
         ...
