@@ -23,8 +23,9 @@ CALLS = frozenset(
      "read_file", "endpoints", "info"}
 )  # fmt: skip
 MACHINE_CALLS = frozenset(
-    {"status", "pause", "resume", "save", "saved", "discard", "load", "set_clock", "run", "read", "memory"}
-)
+    {"status", "pause", "resume", "save", "size_so_far", "saved", "discard", "load", "set_clock", "run", "read",
+     "memory"}
+)  # fmt: skip
 _MACHINES = "machines."
 _LENGTH = struct.Struct("!I")
 _DONE, _RAISED, _ITEM = "done", "raised", "item"

@@ -73,6 +73,10 @@ def test_the_api_is_that_of_its_version(lab: Lab) -> None:
     assert set(lab.kubectl("api-versions").split()) == set(API_VERSIONS.split())
     assert lab.applies(CRON_JOB)
     lab.kubectl("delete", "cronjob", "nightly")
+    flags = lab.on_node("node01", "cat /etc/kubernetes/manifests/kube-*.yaml")
+    assert "--enable-admission-plugins=NodeRestriction" in flags, "it is what kubeadm adds to the defaults"
+    for switch in ("--feature-gates", "--runtime-config", "--disable-admission-plugins"):
+        assert switch not in flags, "features, API groups and admission are as by default"
 
 
 def test_an_image_pushed_by_the_host_runs_on_each_node(lab: Lab, web: dict[str, str]) -> None:

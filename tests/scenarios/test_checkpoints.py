@@ -12,6 +12,7 @@ from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
+from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, EngineUnavailable, LeaseLost, NotFound
 from dayfly.store import Store
@@ -71,6 +72,23 @@ async def test_a_checkpoint_is_made_and_the_cluster_goes_on(world: World) -> Non
     assert (await world.store.clusters.get(cluster.id)).phase is Phase.READY
     volume = world.engine.volumes[f"dayfly-{cluster.id}-saved"]
     assert {f"/saved/checkpoints/before/{name}" for name in NODES} <= set(volume.files)
+
+
+async def test_a_growing_checkpoint_and_template_show_their_size(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dayfly.steps.vm.snapshot_files._REPORT_SECONDS", 0.01)
+    async with world.working(), asyncio.timeout(GIVE_UP_SECONDS):
+        cluster, gate = await ready(world), world.machines.block("save")
+        await world.store.checkpoints.create(cluster.id, "before")
+        with world.store.watch(cluster.id) as watch:
+            while not (found := (await world.store.checkpoints.due(cluster.id))[0]).size_bytes:
+                await watch.wait(1)
+        assert (found.phase, found.size_bytes) == (CheckpointPhase.CREATING, 2 << 18)
+        template, _ = await world.store.templates.create(SPEC, "default", world.key(SPEC))
+        while not (growing := await world.store.templates.get(template.id)).size_bytes:  # noqa: ASYNC110 - no watch
+            await asyncio.sleep(0.005)
+        assert (growing.phase, growing.size_bytes) == (TemplatePhase.BUILDING, 2 << 18)
+        gate.open()
+        assert await settled(world, cluster) == [("before", CheckpointPhase.READY)]
 
 
 async def test_a_cluster_goes_back_to_its_checkpoint_whatever_came_since(world: World) -> None:

@@ -87,7 +87,11 @@ async def test_one_a_key_though_many_ask_at_once(url: str) -> None:
 
 async def test_a_template_that_is_saved_is_tried(store: Store) -> None:
     claim = await _build(store)
+    await store.template_builds.growing(claim, 2**20)
+    [template] = await store.templates.list()
+    assert (template.phase, template.size_bytes) == (TemplatePhase.BUILDING, 2**20)
     await store.template_builds.saved(claim, 3 * 2**30)
+    await store.template_builds.growing(claim, 2**21)
     [template] = await store.templates.list()
     assert (template.phase, template.size_bytes, template.forks) == (TemplatePhase.VERIFYING, 3 * 2**30, 1)
     assert await store.templates.find("key", "default") is None

@@ -200,9 +200,12 @@ class World:
 
 
 def said(
-    node: str, *, ready: bool = True, boot: str = "", steady: float = 60, renewed: float | None = STARTED - 1
+    node: str, *, ready: bool = True, boot: str = "", steady: float = STARTED - 6, renewed: float | None = STARTED - 1
 ) -> KubeNode:
-    """A node's status as its kubelet reported it, in the node's present boot unless `boot` names another."""
+    """A node's status as its kubelet reported it, in the node's present boot unless `boot` names another.
+
+    `steady`: the age of its condition, which changed since the machines started.
+    """
     reason = "" if ready else "NodeStatusUnknown"
     return KubeNode(node, ready, reason, boot or f"boot-of-{node}", steady, renewed)
 

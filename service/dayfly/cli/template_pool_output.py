@@ -85,7 +85,10 @@ def checkpoint_sentence(one: Checkpoint) -> str:
 
 
 def snapshot_progress(one: Checkpoint | Template) -> str:
-    return f"{one.phase}, {format_size(one.size_bytes)}" if one.size_bytes else one.phase
+    if not one.size_bytes:
+        return one.phase
+    size = format_size(one.size_bytes)
+    return f"saving, {size} so far" if one.phase in {"building", "creating"} else f"{one.phase}, {size}"
 
 
 def pool_progress(one: Pool) -> str:

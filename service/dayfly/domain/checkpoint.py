@@ -12,7 +12,7 @@ __all__ = ["Checkpoint", "CheckpointPhase"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint. `size_bytes` as the disk has it; 0 until it is ready."""
+    """One checkpoint. `size_bytes` as the disk has it, so far while it is saved; 0 before."""
 
     cluster_id: str
     name: str

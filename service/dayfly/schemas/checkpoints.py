@@ -20,7 +20,9 @@ class Checkpoint(ResponseModel):
         "the reason."
     )
     created_at: datetime
-    size_bytes: int = Field(description="As the disk has it; 0 until it is ready.")
+    size_bytes: int = Field(
+        description="As the disk has it; while it is `creating`, its size so far, a few seconds old, and 0 before."
+    )
 
 
 class CheckpointList(ResponseModel):

@@ -43,7 +43,9 @@ class Template(Shape):
     ready_at: datetime | None
     last_used_at: datetime | None = Field(description="When the last fork of it was begun.")
     age_seconds: float = Field(description="Since it was asked for.")
-    size_bytes: int = Field(description="As the disk has it; 0 until it is saved.")
+    size_bytes: int = Field(
+        description="As the disk has it; while it is saved, its size so far, a few seconds old; 0 before."
+    )
     uses: int = Field(description="How many forks were ever begun.")
     forks: int = Field(description="How many of them are not deleted.")
     failures: int = Field(description="How many forks failed since the last that did not.")

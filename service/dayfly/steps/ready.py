@@ -9,7 +9,8 @@ What was recorded before the machines last started does not count, whether they 
 Ready in its present boot, and its kubelet must have renewed its lease since that start. The engine says when the
 machines' containers started; the cluster's own clock says when the leases were renewed. The host's clock may be set
 meanwhile: a lease that was renewed before this pass began counts for nothing, however old the machines seem to be. That
-holds for machines that were paused, too: the pass begins when they go on.
+holds for machines that were paused, too: the pass begins when they go on. Restored memory also holds the time since
+when a node is Ready: a time before the start does not count either, and two looks of this pass take its place.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _LOOK_SECONDS: Final = 10.0
 _STEADY_SECONDS: Final = 2.0
 """A node must have been Ready for so long without a break."""
 
+_Seen = dict[str, float]
+"""Node → when this pass first saw it Ready, and saw it so in every look since, on the clock that nobody can set."""
+
 
 class Ready(Step):
     def limit(self, limits: TimeLimits) -> float:
@@ -46,7 +50,12 @@ class Ready(Step):
         access, timeout = await access_of(context), context.limits.api_request
         kube, kubernetes = context.drivers.kube, kubernetes_node(context)
         try:
-            booted, hosting = await boot_ids(context), await registry_hosting(context)
+            booted, hosting, seen = await boot_ids(context), await registry_hosting(context), _Seen()
+            if await _problem(context, access, booted, seen) is not None:
+                if booted.keys() - seen.keys():
+                    return False
+                # All are Ready; how long, only a second look shows.
+                await context.clock.sleep(_STEADY_SECONDS)
             # In parallel: an emulated API server takes some tenths of a second for each connection.
             async with unwrap_exception_group(), asyncio.TaskGroup() as group:
                 group.create_task(kube.wait_kubelets(access, booted, timeout=timeout))
@@ -54,7 +63,7 @@ class Ready(Step):
                 group.create_task(kube.wait_paths(access, _paths(context), timeout=timeout))
                 if hosting is not None:
                     group.create_task(kube.check_config_map(access, hosting, timeout=timeout))
-            return await _problem(context, access, booted) is None
+            return await _problem(context, access, booted, seen) is None
         except (NodeNotReady, NotUsable, SshTimeout):
             return False
 
@@ -70,10 +79,10 @@ class Ready(Step):
 
     async def _wait(self, context: StepContext, access: KubeAccess) -> None:
         limits, began = context.limits, context.clock.monotonic()
-        booted = await boot_ids(context)
+        booted, seen = await boot_ids(context), _Seen()
         while True:
-            await self._wait_once(context, access, booted)
-            problem = await _problem(context, access, booted)
+            await self._wait_once(context, access, booted, seen)
+            problem = await _problem(context, access, booted, seen)
             if problem is None:
                 return
             if context.clock.monotonic() - began > 2 * limits.nodes_ready:
@@ -82,7 +91,9 @@ class Ready(Step):
             # A node that became Ready just now is looked at again when it has been so for a moment.
             await context.clock.sleep(_STEADY_SECONDS)
 
-    async def _wait_once(self, context: StepContext, access: KubeAccess, booted: Mapping[str, str]) -> None:
+    async def _wait_once(
+        self, context: StepContext, access: KubeAccess, booted: Mapping[str, str], seen: _Seen
+    ) -> None:
         def on_change(node: KubeNode) -> None:
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
@@ -90,7 +101,10 @@ class Ready(Step):
         await kube.wait_nodes_ready(access, booted, timeout=limits.nodes_ready, on_change=on_change)
         await kube.wait_renewed(access, await _started(context), timeout=limits.nodes_ready)
         context.progress("all nodes have reported since the start")
-        await kube.wait_kubelets(access, booted, timeout=limits.nodes_ready)
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+            group.create_task(kube.wait_kubelets(access, booted, timeout=limits.nodes_ready))
+            # The first look, so that the moment passes while the rest is waited for.
+            group.create_task(_look(context, access, booted, seen))
         context.progress("all kubelets answer")
         await kube.wait_service_account(access, timeout=limits.pod)
         hosting = await registry_hosting(context)
@@ -145,23 +159,41 @@ async def _wait_ssh(context: StepContext) -> None:
     await in_parallel(map(answered, context.spec.nodes()))
 
 
-async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str, str]) -> str | None:
+async def _look(context: StepContext, access: KubeAccess, booted: Mapping[str, str], seen: _Seen) -> None:
+    """Note in `seen` which nodes are Ready now. The last look decides: this one may fail."""
+    with suppress(NodeNotReady):
+        await _problem(context, access, booted, seen)
+
+
+async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str, str], seen: _Seen) -> str | None:
     """The first node that is not ready now, and why. Raises NodeNotReady where the API server does not answer."""
     # Before the API server is asked: so an age by its clock that is less is of a report since the start.
-    started = await _started(context)
+    started, asked = await _started(context), context.clock.monotonic()
     found = {node.name: node for node in await context.drivers.kube.nodes(access, timeout=context.limits.api_request)}
+    problems = list[str]()
     for name, boot_id in booted.items():
-        node = found.get(name)
-        if node is None:
-            return f"{name} is not registered"
-        if not node.ready:
-            return f"{name} is not Ready: {node.reason}; {node.last_report}"
-        if node.boot_id != boot_id:
-            return f"{name} has not reported since its boot; {node.last_report}"
-        if not node.renewed_within(started[name]):
-            return f"{name} has not reported since its start {started[name]:.0f} s ago; {node.last_report}"
-        if node.condition_age < _STEADY_SECONDS:
-            return f"{name} has been Ready for less than {_STEADY_SECONDS:g} s"
+        if (problem := _node_problem(name, found.get(name), boot_id, started[name])) is not None:
+            seen.pop(name, None)
+            problems.append(problem)
+            continue
+        first = seen.setdefault(name, context.clock.monotonic())
+        if not found[name].changed_within(started[name]) and asked - first < _STEADY_SECONDS:
+            problems.append(f"{name} has been seen Ready since its start for less than {_STEADY_SECONDS:g} s")
+    return next(iter(problems), None)
+
+
+def _node_problem(name: str, node: KubeNode | None, boot_id: str, started: float) -> str | None:
+    """Why a node whose machine started `started` seconds ago is not ready, by one look alone."""
+    if node is None:
+        return f"{name} is not registered"
+    if not node.ready:
+        return f"{name} is not Ready: {node.reason}; {node.last_report}"
+    if node.boot_id != boot_id:
+        return f"{name} has not reported since its boot; {node.last_report}"
+    if not node.renewed_within(started):
+        return f"{name} has not reported since its start {started:.0f} s ago; {node.last_report}"
+    if node.condition_age < _STEADY_SECONDS:
+        return f"{name} has been Ready for less than {_STEADY_SECONDS:g} s"
     return None
 
 

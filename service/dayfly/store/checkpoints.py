@@ -83,12 +83,17 @@ class Checkpoints(StorePart):
         found = await self.list(cluster_id)
         return tuple(checkpoint for checkpoint in found if checkpoint.phase is not CheckpointPhase.READY)
 
+    async def growing(self, claim: Claim, name: str, size_bytes: int) -> None:
+        """Record the size so far of a checkpoint that is being saved. Raises LeaseLost."""
+        async with guarded(self._database, claim) as (transaction, _):
+            making = _being_made(claim.cluster.id, name)
+            await transaction.execute(update(checkpoints).where(making).values(size_bytes=size_bytes))
+
     async def made(self, claim: Claim, name: str, size_bytes: int) -> None:
         """Mark the checkpoint ready, unless its deletion was requested meanwhile. Raises LeaseLost."""
-        making = and_(_one(claim.cluster.id, name), checkpoints.c.phase == CheckpointPhase.CREATING)
         ready = {"phase": CheckpointPhase.READY, "size_bytes": size_bytes}
         async with guarded(self._database, claim) as (transaction, _):
-            await transaction.execute(update(checkpoints).where(making).values(ready))
+            await transaction.execute(update(checkpoints).where(_being_made(claim.cluster.id, name)).values(ready))
 
     async def gone(self, claim: Claim, name: str) -> None:
         """Remove the record of a checkpoint that failed or was deleted: its name is free. Raises LeaseLost."""
@@ -106,3 +111,7 @@ async def _read(connection: AsyncConnection, cluster_id: str) -> tuple[Checkpoin
 
 def _one(cluster_id: str, name: str) -> ColumnElement[bool]:
     return and_(checkpoints.c.cluster_id == cluster_id, checkpoints.c.name == name)
+
+
+def _being_made(cluster_id: str, name: str) -> ColumnElement[bool]:
+    return and_(_one(cluster_id, name), checkpoints.c.phase == CheckpointPhase.CREATING)

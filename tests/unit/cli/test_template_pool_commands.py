@@ -15,7 +15,7 @@ from typer.testing import Result
 from dayfly.cli import template_pool_output
 from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
-from dayfly.client import Client, Pool, Template, sync_connection
+from dayfly.client import Checkpoint, Client, Pool, Template, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 
 Dayfly = Callable[..., Result]
@@ -116,6 +116,20 @@ def test_templates(dayfly: Dayfly) -> None:
     assert dayfly("template", "show", "0123456789ab").stderr.endswith("hint: dayfly template list\n")
     again = dayfly("template", "create", *shape).stdout
     assert re.fullmatch(r"template \w+ is (building|verifying|ready)\n", again)
+
+
+@pytest.mark.parametrize(
+    ("phase", "size_bytes", "words"),
+    [
+        ("creating", 0, "creating"),
+        ("creating", 312 << 20, "saving, 312 MiB so far"),
+        ("ready", 500 << 20, "ready, 500 MiB"),
+    ],
+)
+def test_a_wait_shows_the_size_of_a_growing_snapshot(phase: str, size_bytes: int, words: str) -> None:
+    fields = {"name": "c", "phase": phase, "created_at": "2026-01-01T00:00:00Z", "size_bytes": size_bytes}
+    found = Checkpoint.model_validate(fields, context=FROM_SERVER)
+    assert template_pool_output.snapshot_progress(found) == words
 
 
 def test_a_template_that_failed_says_why_and_where_to_look() -> None:

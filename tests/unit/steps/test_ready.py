@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.model import Purpose
-from dayfly.drivers.interfaces import ConfigMap, KubeNode
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.ready import Ready
 from dayfly.steps.step import StepContext
@@ -82,7 +82,7 @@ async def test_nodes_on_record_as_ready_whose_kubelets_are_silent_are_not_ready(
     ],
 )
 async def test_the_last_look_decides(first: KubeNode, words: str) -> None:
-    world = World(looks=[(said("node01"), first)])
+    world = World(looks=[(said("node01"), said("node02")), (said("node01"), first)])
     context, progress = context_of(world)
     await Ready().apply(context)
     assert progress.count(f"{words}: waiting again") == 1
@@ -99,12 +99,60 @@ async def test_the_last_look_decides(first: KubeNode, words: str) -> None:
 
 async def test_a_node_that_flaps_is_waited_for_until_it_stays() -> None:
     down, young = said("node02", ready=False), said("node02", steady=0)
-    looks: list[tuple[KubeNode, ...]] = [(said("node01"), node) for node in (down, young, down, young)]
+    # Each pass looks twice.
+    looks: list[tuple[KubeNode, ...]] = [
+        (said("node01"), node) for node in (down, down, young, young, down, down, young, young)
+    ]
     world = World(looks=looks)
     context, _ = context_of(world)
     await Ready().apply(context)
     assert len(world.clock.slept) == 4
     assert not world.looks
+
+
+_SAVED = (said("node01"), said("node02", steady=600))
+"""The machines started 30 s ago; the condition of node02 is restored memory, and its kubelet has reported since."""
+_NOT_YET = "node02 has been seen Ready since its start for less than 2 s: waiting again"
+
+
+@pytest.mark.parametrize("steady", [STARTED - 5, 600])
+async def test_a_condition_that_may_be_older_than_the_start_counts_from_the_first_look(steady: float) -> None:
+    """The clock of a node may be 5 s behind."""
+    world = World(nodes_now=(said("node01"), said("node02", steady=steady)))
+    context, progress = context_of(world)
+    await Ready().apply(context)
+    assert progress.count(_NOT_YET) == 1
+    assert world.clock.slept == [2.0]
+
+
+@pytest.mark.parametrize(("second", "so"), [(_SAVED, True), ((said("node01"), said("node02", ready=False)), False)])
+async def test_a_check_of_such_a_node_takes_two_looks(second: tuple[KubeNode, ...], so: bool) -> None:
+    world = World(looks=[_SAVED], nodes_now=second)
+    context, _ = context_of(world)
+    assert await Ready().check(context) is so
+    assert world.clock.slept == [2.0]
+
+
+async def test_a_fork_whose_other_checks_take_the_moment_waits_no_longer() -> None:
+    class Slow(World):
+        async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+            self.clock.advance(2.0)
+
+    world = Slow(nodes_now=_SAVED)
+    context, progress = context_of(world)
+    await Ready().apply(context)
+    assert world.clock.slept == []
+    assert _NOT_YET not in progress
+
+
+@pytest.mark.parametrize("other", [said("node02", ready=False), said("node02", steady=600, renewed=600)])
+async def test_the_moment_begins_again_after_a_look_at_which_the_node_was_not_ready(other: KubeNode) -> None:
+    """Also where the API server's record of the condition is again the saved one."""
+    world = World(nodes_now=_SAVED, looks=[_SAVED, (said("node01"), other)])
+    context, progress = context_of(world)
+    await Ready().apply(context)
+    assert progress.count(_NOT_YET) == 1
+    assert world.clock.slept == [2.0, 2.0]
 
 
 async def test_what_a_pool_member_reported_before_its_claim_does_not_count() -> None:

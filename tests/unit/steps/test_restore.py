@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.interfaces import CommandResult, Drivers, ExecResult
-from dayfly.errors import CommandFailed, ContainerRemoved, LeaseLost, SavedStateMissing, VmExited
+from dayfly.errors import CommandFailed, ContainerRemoved, DatabaseUnavailable, LeaseLost, SavedStateMissing, VmExited
 from dayfly.steps.registry import Registry
 from dayfly.steps.remove_stale import RemoveStale
 from dayfly.steps.restore import Restore
@@ -236,6 +236,46 @@ async def test_a_registry_gets_back_what_it_had_and_keeps_nothing_else() -> None
     assert only[0] == "registry"
     assert "-delete" in only[3]
     assert only[-2:] == ("/var/lib/registry", "/saved/checkpoints/before/registry")
+
+
+async def _grow(lab: Lab, on_size: Callable[[int], Awaitable[None]]) -> int:
+    kinds = {"ram": "whole", "disk": True, "fence": 1, "timeout": 1}
+    return await save(lab.drivers, lab.context.topology, BootSource("checkpoint", "later"), on_size=on_size, **kinds)  # type: ignore[arg-type]
+
+
+async def _to_be_saved(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A cluster that runs. While it is saved, its size is reported all the time."""
+    lab = await Lab(CHECKPOINT).saved()
+    await Restore().apply(lab.context)
+    monkeypatch.setattr("dayfly.steps.vm.snapshot_files._REPORT_SECONDS", 0)
+    return lab
+
+
+async def test_a_growing_snapshots_size_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = await _to_be_saved(monkeypatch)
+    gate, sizes = lab.machines.block("save"), list[int]()
+    lab.machines.fail_next("size_so_far", CommandFailed("du: no such file"))
+
+    async def note(size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise DatabaseUnavailable("for a moment")
+        gate.open()
+
+    assert await _grow(lab, note) == 2 << 20
+    assert sizes[:2] == [2 << 18] * 2
+    assert lab.machines.calls["size_so_far"] >= 3
+
+
+async def test_whoever_lost_the_lease_saves_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = await _to_be_saved(monkeypatch)
+    lab.machines.block("save")
+
+    async def lost(size: int) -> None:
+        raise LeaseLost("another worker has it")
+
+    with pytest.raises(LeaseLost):
+        await _grow(lab, lost)
 
 
 async def test_a_registry_that_cannot_be_copied_is_a_failure() -> None:

@@ -9,8 +9,10 @@ Not here: when a snapshot is taken (ready.py), and how it is restored (steps/res
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -103,6 +105,7 @@ class Snapshots:
             disk=True,
             fence=cluster.fence,
             timeout=limits.save,
+            on_size=partial(context.store.template_builds.growing, claim),
         )
 
     async def checkpoint(self, claim: Claim, checkpoint: Checkpoint) -> None:
@@ -117,7 +120,8 @@ class Snapshots:
             return
         began = self.context.clock.monotonic()
         try:
-            size = await self._save(claim, origin, disk=True)
+            report = partial(self.context.store.checkpoints.growing, claim, checkpoint.name)
+            size = await self._save(claim, origin, disk=True, on_size=report)
         except (Failure, InvalidRequest) as error:
             await self._record(claim, "cluster.checkpoint", f"checkpoint {checkpoint.name} failed", error)
             await self._try_discard(claim.cluster, origin)
@@ -161,7 +165,14 @@ class Snapshots:
         await pause_all(self.context.drivers.machines, self.context.topology(claim.cluster))
         await self.context.store.provisioning.set_paused(claim, paused=True)
 
-    async def _save(self, claim: Claim, origin: BootSource, *, disk: bool) -> int:
+    async def _save(
+        self,
+        claim: Claim,
+        origin: BootSource,
+        *,
+        disk: bool,
+        on_size: Callable[[int], Awaitable[None]] | None = None,
+    ) -> int:
         cluster, drivers, fence = claim.cluster, self.context.drivers, claim.cluster.fence
         topology, limits = self.context.topology(cluster), await self.context.limits(cluster)
         await self.context.store.provisioning.set_paused(claim, paused=True)
@@ -171,7 +182,7 @@ class Snapshots:
         if disk:
             await snapshot_files.save_registry(drivers.engine, topology, origin, fence=fence, timeout=limits.save)
         return await snapshot_files.save(
-            drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save
+            drivers, topology, origin, ram="whole", disk=disk, fence=fence, timeout=limits.save, on_size=on_size
         )
 
     async def _resume_all(self, cluster: Cluster) -> ResumeResult:

@@ -52,6 +52,10 @@ class KubeNode:
         """
         return self.renewal_age is not None and -_CLOCK_SKEW_SECONDS <= self.renewal_age < seconds
 
+    def changed_within(self, seconds: float) -> bool:
+        """Whether the Ready condition surely changed in the last `seconds`, however wrong the cluster's clock was."""
+        return self.condition_age + _CLOCK_SKEW_SECONDS < seconds
+
 
 @dataclass(frozen=True)
 class KubePod:

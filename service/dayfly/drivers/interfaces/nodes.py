@@ -48,6 +48,10 @@ class Machines(Protocol):
         the machine was running, but load() leaves every machine paused. Raises LeaseLost when `fence` refuses.
         """
 
+    async def size_so_far(self, container: str, folder: str) -> int:
+        """Bytes on disk of the snapshot in `folder`, also while save() writes it; 0 before."""
+        ...
+
     async def saved(self, container: str, folder: str) -> bool:
         """Whether `folder` has a snapshot."""
 

@@ -53,6 +53,12 @@ du --summarize --block-size=1 "$1"
 """
 # A state of any host (qemu_cmdline.state_name).
 _SAVED_THERE: Final = f"""for one in "$1/{qemu_cmdline.STATE}"*; do [ ! -e "$one" ] || exit 0; done; exit 1"""
+# A draft first: the folder beside it is of an earlier save.
+_SIZE_SO_FAR: Final = """for one in "$1".new-* "$1"; do
+    [ ! -e "$one" ] || exec du --summarize --block-size=1 "$one"
+done
+echo 0
+"""
 _DISCARD: Final = f"""{PASS}
 rm -rf "$1".new-* "$1.old"
 [ ! -e "$1" ] || {{ mv "$1" "$1.old" && rm -rf "$1.old"; }}
@@ -109,9 +115,12 @@ class QemuMachines:
         except (DayflyError, asyncio.CancelledError):
             await self._clear(container, draft)
             raise
-        if (found := _BYTES.match(usage)) is None:
-            raise CommandFailed(f"{container}: the size of {folder} is not known")
-        return int(found[0])
+        return _size(container, folder, usage)
+
+    async def size_so_far(self, container: str, folder: str) -> int:
+        # Not `ram.transferred` of query-migrate: a template's memory and every disk are copied by _COPY.
+        usage = await self._shell(container, _SIZE_SO_FAR, folder, timeout=_SHORT_SECONDS)
+        return _size(container, folder, usage)
 
     async def saved(self, container: str, folder: str) -> bool:
         check = ["sh", "-c", _SAVED_THERE, "sh", folder]
@@ -293,6 +302,13 @@ def _text(answer: object, name: str) -> str:
     """The text `name`; "" where QEMU's answer has none."""
     found = answer.get(name) if isinstance(answer, Mapping) else None
     return found if isinstance(found, str) else ""
+
+
+def _size(container: str, folder: str, usage: str) -> int:
+    """The bytes in the output of `du`. Raises CommandFailed."""
+    if (found := _BYTES.match(usage)) is None:
+        raise CommandFailed(f"{container}: the size of {folder} is not known")
+    return int(found[0])
 
 
 def _failure(message: str) -> DayflyError:

@@ -7,17 +7,21 @@ Not here: when snapshots are taken, and what for (controllers/).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
-from dayfly.concurrency import in_parallel
+from dayfly.concurrency import in_parallel, unwrap_exception_group
 from dayfly.domain.cluster.boot_source import HIBERNATION, BootSource
 from dayfly.domain.cluster.fencing import PASS, REFUSED
 from dayfly.domain.cluster.topology import ContainerSpec, Topology
 from dayfly.drivers.interfaces import ContainerEngine, Drivers, Machines, Ram
-from dayfly.errors import CommandFailed, LeaseLost
+from dayfly.errors import CommandFailed, Failure, InfrastructureError, LeaseLost
 
 REGISTRY: Final = "registry"
+_REPORT_SECONDS: Final = 5.0
+"""The pause between two reports of a growing snapshot's size."""
 _CONTENT: Final = "/var/lib/registry"
 # Copied before the fence, which makes other claims wait; the copy counts when it is renamed.
 _SAVE_REGISTRY: Final = f"""
@@ -46,19 +50,51 @@ def folder_of(origin: BootSource, container: ContainerSpec) -> str:
 
 
 async def save(
-    drivers: Drivers, topology: Topology, origin: BootSource, *, ram: Ram, disk: bool, fence: int, timeout: float
+    drivers: Drivers,
+    topology: Topology,
+    origin: BootSource,
+    *,
+    ram: Ram,
+    disk: bool,
+    fence: int,
+    timeout: float,
+    on_size: Callable[[int], Awaitable[None]] | None = None,
 ) -> int:
     """Save all machines as `origin`, in parallel; bytes on disk. They are paused afterwards. `fence`: of the claim.
 
-    Raises as Machines.save; then some may be saved, and any may be paused.
+    `on_size` is awaited with the bytes so far, now and then. Raises as Machines.save and, of what `on_size` raises,
+    LeaseLost; then some may be saved, and any may be paused.
     """
-    machines, around = drivers.machines, origin.fence(fence)
-    return sum(
-        await in_parallel(
+    machines, around, over = drivers.machines, origin.fence(fence), asyncio.Event()
+    async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+        if on_size is not None:
+            group.create_task(_report_size(machines, topology, origin, on_size, over))
+        sizes = await in_parallel(
             machines.save(node.name, folder_of(origin, node), ram=ram, disk=disk, fence=around, timeout=timeout)
             for node in topology.nodes
         )
-    )
+        # The last report ends before the caller records the whole size.
+        over.set()
+    return sum(sizes)
+
+
+async def _report_size(
+    machines: Machines,
+    topology: Topology,
+    origin: BootSource,
+    on_size: Callable[[int], Awaitable[None]],
+    over: asyncio.Event,
+) -> None:
+    """Report the size of a growing snapshot until it is `over`. Raises LeaseLost."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPORT_SECONDS):
+                await over.wait()
+                return
+        # A snapshot does not fail because its size is not known meanwhile.
+        with suppress(Failure, InfrastructureError):
+            sizes = (machines.size_so_far(node.name, folder_of(origin, node)) for node in topology.nodes)
+            await on_size(sum(await in_parallel(sizes)))
 
 
 async def discard(machines: Machines, topology: Topology, origin: BootSource, *, fence: int) -> None:

@@ -29,6 +29,11 @@ _TASKS: Final = {Purpose.TEMPLATE: "builds", Purpose.VERIFICATION: "verifies"}
 
 
 class TemplateBuilds(StorePart):
+    async def growing(self, claim: Claim, size_bytes: int) -> None:
+        """Record the size so far of a template whose snapshot is being taken."""
+        async with guarded(self._database, claim) as (transaction, row):
+            await _move(transaction, row, TemplatePhase.BUILDING, {"size_bytes": size_bytes})
+
     async def saved(self, claim: Claim, size_bytes: int) -> None:
         """The snapshot of the builder is there: remove the builder, and queue the fork that verifies the template."""
         async with guarded(self._database, claim) as (transaction, row):

@@ -229,6 +229,27 @@ async def test_a_size_that_is_none_is_a_failure(lab: Lab, monkeypatch: pytest.Mo
         await lab.save()
 
 
+async def test_the_size_so_far_is_that_of_what_is_being_written(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[int]()
+    execute = lab.engine.exec
+
+    async def watched(name: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> ExecResult:
+        if "cp --sparse" in argv[2]:
+            sizes.append(await lab.machines.size_so_far(NODE, str(lab.folder)))
+        return await execute(name, argv, stdin=stdin, timeout=timeout)
+
+    monkeypatch.setattr(lab.engine, "exec", watched)
+    assert await lab.machines.size_so_far(NODE, str(lab.folder)) == 0
+    lab.qemu.state = b"x" * (1 << 20)
+    whole = await lab.save(ram="whole")
+    (first,) = sizes
+    assert 1 << 20 <= first < whole
+    assert await lab.machines.size_so_far(NODE, str(lab.folder)) == whole
+    lab.qemu.state = b""
+    await lab.save(ram="whole")
+    assert sizes[1] < 1 << 20, "the earlier snapshot does not count"
+
+
 async def test_a_look_that_was_killed_does_not_say_that_nothing_is_saved(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
