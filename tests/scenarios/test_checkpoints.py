@@ -12,12 +12,12 @@ from dayfly.domain.checkpoint import CheckpointPhase
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
-from dayfly.domain.template import TemplatePhase
 from dayfly.drivers.interfaces import ExecResult
 from dayfly.errors import CommandFailed, EngineUnavailable, LeaseLost, NotFound
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters
 from dayfly.testing.fakes import FakeMachines
+from dayfly.vocabulary import TemplatePhase
 from tests.store.helpers import set_back
 from tests.support.specs import make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
