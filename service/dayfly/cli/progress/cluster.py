@@ -71,7 +71,8 @@ def _watch(
     client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float, see: Callable[[Cluster], None]
 ) -> Cluster:
     if not wait_is_over(cluster, wanted):
-        cluster = _follow(client, cluster, wanted, timeout_seconds, see)
+        with client.heartbeats_while_waiting(cluster):
+            cluster = _follow(client, cluster, wanted, timeout_seconds, see)
     if wanted == "ready" and (cluster.phase != "ready" or cluster.desired != "present"):
         raise ClusterFailed(cluster)
     if wanted == "hibernated" and (cluster.phase != "hibernated" or cluster.desired != "hibernated"):
@@ -82,7 +83,7 @@ def _watch(
 def _follow(
     client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: float, see: Callable[[Cluster], None]
 ) -> Cluster:
-    """Goes on through outages of the server, and sends the cluster's heartbeats. `see` is given each look."""
+    """Goes on through outages of the server. `see` is given each look."""
     backoff = Backoff(timeout_seconds)
     look = partial(client.get, cluster.id)
     last, since = 0, cluster.created_at
@@ -109,7 +110,6 @@ def _follow(
             if over:
                 return cluster
             last = news.next_after
-            client.heartbeat_while_waiting(cluster)
             held = partial(client.get, cluster.id, wait=wanted, timeout_seconds=hold_seconds)
             cluster = sync_retry(backoff, held if paused else look)
 
