@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.cluster_output import lifetime, phase
+from dayfly.cli.cluster_output import lifetime, phase, state
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration, printable_line
@@ -56,12 +56,12 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
 
 
 def interrupted(cluster: Cluster) -> CommandError:
-    """The error of an interrupted wait: how long the cluster lives, and how to delete it."""
+    """The error of an interrupted wait: what becomes of the cluster, how long it lives, and how to delete it."""
     if cluster.desired == "absent":
-        return CommandError("interrupted", f"the deletion of {cluster.name} continues", exit_code=ExitCode.INTERRUPTED)
+        return CommandError("interrupted", f"cluster {state(cluster)}", exit_code=ExitCode.INTERRUPTED)
     return CommandError(
         "interrupted",
-        f"cluster {cluster.name} keeps running and {lifetime(cluster)}",
+        f"cluster {state(cluster)}; it {lifetime(cluster)}",
         f"dayfly cluster delete {cluster.name}",
         exit_code=ExitCode.INTERRUPTED,
     )

@@ -26,15 +26,18 @@ def wait_for(
     state: Callable[[T], str],
     what: str,
     timeout_seconds: float,
+    *,
+    if_interrupted: tuple[str, str],
 ) -> T:
     """Look until `is_over`, and show `state` on standard error. Outages and foreign answers are waited out.
 
-    Raises CommandError after `timeout_seconds`, and on Ctrl-C.
+    Raises CommandError after `timeout_seconds`, and on Ctrl-C: with `if_interrupted`, a sentence about what the server
+    continues, and the command that deletes it.
     """
     try:
         return _wait_for(look, is_over, state, what, timeout_seconds)
     except KeyboardInterrupt as error:
-        raise CommandError("interrupted", f"{what} goes on", exit_code=ExitCode.INTERRUPTED) from error
+        raise CommandError("interrupted", *if_interrupted, exit_code=ExitCode.INTERRUPTED) from error
 
 
 def _wait_for(
