@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,10 +103,12 @@ def explain(error: Exception) -> Explanation | None:
             found = Explanation("bad_proxy", "a SOCKS proxy needs the package socksio", hint, ExitCode.USAGE)
         case ValueError() if "proxy" in str(error).lower():
             found = Explanation("bad_proxy", f"the proxy of the environment: {error}", None, ExitCode.USAGE)
-        case OSError() if (missing := _missing_certificates()) is not None:
-            found = Explanation("bad_certificates", missing, None, ExitCode.USAGE)
         case OSError(errno=errno.ENOSPC | errno.EIO):
             found = Explanation("not_written", f"standard output: {error.strerror}", None, ExitCode.ERROR)
+        case OSError() if (unusable := _unusable_certificates()) is not None:
+            name, detail = unusable
+            hint = f"unset {name}, or set it to certificates in PEM form"
+            found = Explanation("bad_certificates", f"{name}: {detail}", hint, ExitCode.USAGE)
     return found
 
 
@@ -133,11 +136,20 @@ def _explain_own(error: ClientError | DayflyError | CommandError) -> Explanation
     return found
 
 
-def _missing_certificates() -> str | None:
+def _unusable_certificates() -> tuple[str, str] | None:
+    """The variable that names certificates which cannot be used, and why."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         path = os.environ.get(name)
         if path and not Path(path).exists():
-            return f"{name}: {path} does not exist"
+            return name, f"{path} does not exist"
+    file = os.environ.get("SSL_CERT_FILE")
+    try:
+        if file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:  # first: it is an OSError, with a text of OpenSSL's
+        return "SSL_CERT_FILE", f"{file} is no file of certificates"
+    except OSError as error:
+        return "SSL_CERT_FILE", f"{file} cannot be read: {error.strerror}"
     return None
 
 
