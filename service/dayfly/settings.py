@@ -14,11 +14,11 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dayfly.addresses import is_engine_url
 from dayfly.vocabulary import IMAGE_REFERENCE
 
 _PROCESS = secrets.token_hex(3)
@@ -49,7 +49,6 @@ _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _INSTANCE: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _DATABASES: Final = ("postgresql+asyncpg://…", "sqlite+aiosqlite:///…")
-_ENGINE_SCHEMES: Final = ("tcp", "http", "https", "ssh")
 
 
 def _ip_address(value: str) -> str:
@@ -65,17 +64,6 @@ def _host_name(value: str) -> str:
         return value if _HOST_NAME.fullmatch(value) else _ip_address(value)
     except ValueError:
         raise ValueError(f"{value!r} is neither a host name nor an IP address; write neither port nor scheme") from None
-
-
-def _is_engine(value: str) -> bool:
-    try:
-        url = urlsplit(value)
-        port_is_valid = url.port is None or url.port > 0
-    except ValueError:
-        return False
-    if url.scheme == "unix":
-        return not url.netloc and len(url.path) > 1
-    return url.scheme in _ENGINE_SCHEMES and bool(url.hostname) and port_is_valid
 
 
 def _check_database_url(value: str) -> None:
@@ -276,7 +264,7 @@ class Settings(BaseSettings):
     @field_validator("docker_host")
     @classmethod
     def _check_engine(cls, value: str | None) -> str | None:
-        if value is not None and not _is_engine(value):
+        if value is not None and not is_engine_url(value):
             raise ValueError("must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")
         return value
 

@@ -64,6 +64,7 @@ WRONG = {
         "tcp://:99999",
         "tcp://h:x",
         "tcp://",
+        "tcp://a..b:1",
     ),
     "publish_address": ("lab.example", "0"),
     "advertise_host": ("http://lab.example", "lab.example:80", "-"),
