@@ -83,7 +83,8 @@ def _check_database_url(value: str) -> None:
 
 
 def _host_name_or_any(value: str) -> str:
-    return value if value == "*" else _host_name(value)
+    """As the API compares it with the name in a Host header: in lower case, without the dot that ends a DNS name."""
+    return value if value == "*" else _host_name(value.removesuffix(".")).lower()
 
 
 def _list(value: Any) -> Any:
