@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from aiodocker import Docker
+from yarl import URL
+
+from dayfly.drivers.docker import objects, push_pull
 from dayfly.drivers.docker.images import DockerImages
+from dayfly.drivers.docker.objects import image_in_path
 from dayfly.errors import ImageMissing
 from dayfly.vocabulary import IMAGE_REFERENCE
 
@@ -26,6 +32,9 @@ FOREIGN = [
     "a\n",
     "",
 ]
+
+_HAVE_A_REPOSITORY = ("a:", "a:.b", "a@sha256:short")
+"""Their tag or digest is wrong: it is a parameter of a push, and not in the path."""
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,26 @@ def test_references_of_the_distribution_project(reference: str) -> None:
 @pytest.mark.parametrize("reference", FOREIGN)
 async def test_what_is_no_reference_reaches_no_engine(reference: str) -> None:
     assert not IMAGE_REFERENCE.fullmatch(reference)
-    images = DockerImages("unix:///nonexistent")
-    with pytest.raises(ImageMissing, match="is not the reference of an image"):
-        await images.inspect(reference)
+    images, docker = DockerImages("unix:///nonexistent"), Docker("unix:///nonexistent")
+    calls = (
+        lambda: images.inspect(reference),
+        lambda: images.remove(reference),
+        lambda: images.tag(reference, "dayfly/bare:1"),
+        lambda: anext(push_pull.push(docker, reference, podman=False, logins=None)),
+    )
+    for call in calls[: 3 if reference in _HAVE_A_REPOSITORY else 4]:
+        with pytest.raises(ImageMissing, match="is not the reference of an image"):
+            await call()
+    await docker.close()
     await images.close()
+
+
+@pytest.mark.parametrize("reference", ["bare", "[::1]:5000/x:1", "lab.example:5000/x@sha256:" + "a" * 64])
+def test_a_reference_is_the_same_in_a_path(reference: str) -> None:
+    assert URL(f"http://engine/v1.41/images/{image_in_path(reference)}/json").path == f"/v1.41/images/{reference}/json"
+
+
+def test_what_a_path_reserves_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the grammar will allow."""
+    monkeypatch.setattr(objects, "IMAGE_REFERENCE", re.compile(".*"))
+    assert image_in_path("lab:5000/a?b#c%2f d@x") == "lab:5000/a%3Fb%23c%252f%20d@x"

@@ -19,10 +19,8 @@ from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
-from dayfly.drivers.docker.objects import delete, or_none, still_there, unless
+from dayfly.drivers.docker.objects import delete, image_in_path, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
-from dayfly.errors import ImageMissing
-from dayfly.vocabulary import IMAGE_REFERENCE
 
 _LOOK_SECONDS: Final = 30.0
 _CHANGE_SECONDS: Final = 300.0
@@ -47,12 +45,10 @@ class DockerImages:
         """Names of one-shot containers that have ended and may still exist."""
 
     async def inspect(self, reference: str) -> ImageInfo:
-        if not IMAGE_REFERENCE.fullmatch(reference):
-            # Part of a path of the engine's API: `..` would lead to another call.
-            raise ImageMissing(f"{reference!r} is not the reference of an image")
+        path = image_in_path(reference)
         with engine_errors(f"image {reference}"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                raw = await self._client.get().images.inspect(reference)
+                raw = await self._client.get().images.inspect(path)
                 podman = await self._client.is_podman()
         return ImageInfo(
             id=raw["Id"],
@@ -87,14 +83,15 @@ class DockerImages:
         repository, tag = split_tag(reference)
         with engine_errors(f"tagging {image}"):
             async with asyncio.timeout(_LOOK_SECONDS):
-                await self._client.get().images.tag(image, repository, tag=tag)
+                await self._client.get().images.tag(image_in_path(image), repository, tag=tag)
 
     async def remove(self, reference: str) -> None:
+        path = image_in_path(reference)
         with engine_errors(f"removing {reference}"):
             async with asyncio.timeout(_CHANGE_SECONDS):
                 images = self._client.get().images
-                await unless(images.delete(reference), 404)
-                if await or_none(images.inspect(reference)) is not None:
+                await unless(images.delete(path), 404)
+                if await or_none(images.inspect(path)) is not None:
                     raise still_there(f"image {reference}")
 
     async def run(

@@ -20,6 +20,7 @@ from aiohttp import ClientTimeout
 from dayfly.addresses import is_loopback
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.objects import image_in_path
 from dayfly.drivers.docker.registry_credentials import credentials_for, registry_of
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
@@ -42,7 +43,7 @@ async def push(docker: Docker, reference: str, *, podman: bool, logins: Path | N
     """Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
     repository, tag = split_tag(reference)
     params = {"tag": tag} | _without_tls(reference, podman=podman)
-    transfer = _Transfer("pushing", reference, f"images/{repository}/push", params, podman)
+    transfer = _Transfer("pushing", reference, f"images/{image_in_path(repository)}/push", params, podman)
     async for progress in _run(docker, transfer, logins):
         yield progress
 
