@@ -1,4 +1,4 @@
-"""Addresses of hosts, for the client and the server: loopback, and a host with its port as text.
+"""Addresses, for the client and the server: loopback, a host with its port as text, URLs of engines.
 
 It needs only the standard library, so that the client needs no part of the server.
 """
@@ -6,6 +6,11 @@ It needs only the standard library, so that the client needs no part of the serv
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_ENGINE_SCHEMES: Final = ("tcp", "http", "https", "ssh")
 
 
 def is_loopback(host: str) -> bool:
@@ -19,3 +24,17 @@ def is_loopback(host: str) -> bool:
 def host_and_port(host: str, port: int) -> str:
     """`127.0.0.1:80`, `[::1]:80`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_engine_url(url: str) -> bool:
+    """Whether `url` can be that of a container engine: `unix:///var/run/docker.sock`, `tcp://host:2376`."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port is None or parts.port > 0
+        (parts.hostname or "").encode("idna")  # as DNS is asked; a label may be empty or too long
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return not parts.netloc and len(parts.path) > 1
+    is_one_word = re.search(r"\s", url) is None
+    return parts.scheme in _ENGINE_SCHEMES and bool(parts.hostname) and port_is_valid and is_one_word

@@ -15,11 +15,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dayfly.addresses import is_engine_url
 from dayfly.vocabulary import IMAGE_REFERENCE
 
 _PROCESS = secrets.token_hex(3)
@@ -51,7 +51,6 @@ _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _MIRROR: Final = re.compile(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+")
 _INSTANCE: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _DATABASES: Final = ("postgresql+asyncpg://…", "sqlite+aiosqlite:///…")
-_ENGINE_SCHEMES: Final = ("tcp", "http", "https", "ssh")
 
 
 def _ip_address(value: str) -> str:
@@ -67,17 +66,6 @@ def _host_name(value: str) -> str:
         return value if _HOST_NAME.fullmatch(value) else _ip_address(value)
     except ValueError:
         raise ValueError(f"{value!r} is neither a host name nor an IP address; write neither port nor scheme") from None
-
-
-def _is_engine(value: str) -> bool:
-    try:
-        url = urlsplit(value)
-        port_is_valid = url.port is None or url.port > 0
-    except ValueError:
-        return False
-    if url.scheme == "unix":
-        return not url.netloc and len(url.path) > 1
-    return url.scheme in _ENGINE_SCHEMES and bool(url.hostname) and port_is_valid
 
 
 def _is_range(value: str) -> bool:
@@ -106,7 +94,8 @@ def _database_url(value: str) -> str:
 
 
 def _host_name_or_any(value: str) -> str:
-    return value if value == "*" else _host_name(value)
+    """As the API compares it with the name in a Host header: in lower case, without the dot that ends a DNS name."""
+    return value if value == "*" else _host_name(value.removesuffix(".")).lower()
 
 
 def _list(value: Any) -> Any:
@@ -138,7 +127,9 @@ Instance = Annotated[
     str,
     _must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
 ]
-EngineUrl = Annotated[str, _must(_is_engine, "must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")]
+EngineUrl = Annotated[
+    str, _must(is_engine_url, "must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")
+]
 PortRange = Annotated[str, _must(_is_range, "a port range has the form 40000-40999")]
 Mirror = Annotated[
     str,

@@ -327,7 +327,9 @@ async def test_a_request_for_another_host(http: httpx.AsyncClient, host: str) ->
     check_problem(await http.get("/v1/clusters", headers={"Host": host}), 421, "host_not_allowed")
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8700", "127.0.0.1:1", "[::1]", "[::1]:8700"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8700", "localhost.", "localhost.:8700", "127.0.0.1:1", "[::1]", "[::1]:8700"]
+)
 async def test_a_request_for_loopback(http: httpx.AsyncClient, host: str) -> None:
     assert (await http.get("/v1/clusters", headers={"Host": host})).status_code == 200
 

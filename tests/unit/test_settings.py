@@ -64,6 +64,7 @@ WRONG = {
         "tcp://:99999",
         "tcp://h:x",
         "tcp://",
+        "tcp://a..b:1",
     ),
     "publish_address": ("lab.example", "0"),
     "advertise_host": ("http://lab.example", "lab.example:80", "-"),
@@ -124,6 +125,8 @@ def test_a_list_is_written_with_commas_or_in_json(monkeypatch: pytest.MonkeyPatc
     for written in ("lab.example, 10.0.0.5", '["lab.example", "10.0.0.5"]'):
         monkeypatch.setenv("DAYFLY_HOST_NAMES", written)
         assert server_settings().host_names == ("lab.example", "10.0.0.5")
+    monkeypatch.setenv("DAYFLY_HOST_NAMES", "Lab.Example,dns.example.,2001:DB8::1")
+    assert server_settings().host_names == ("lab.example", "dns.example", "2001:db8::1")
     monkeypatch.setenv("DAYFLY_HOST_NAMES", "*")
     assert server_settings().allowed_hosts is None
 

@@ -111,7 +111,7 @@ def _is_same_host(origin: str, host: str) -> bool:
 
 
 def _host_name(header: str) -> str:
-    """`[::1]:8700` → `::1`, `localhost:8700` → `localhost`."""
+    """`[::1]:8700` → `::1`, `Localhost:8700` → `localhost`, `lab.example.` → `lab.example`."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+    return header.partition(":")[0].lower().removesuffix(".")

@@ -12,10 +12,11 @@ from dayfly.cli.cluster_lookup import ready_hint
 from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
+from dayfly.cli.formatting import format_duration
 from dayfly.cli.options import IdempotencyKey, IgnoreNotFound, Json, Name, Output, Timeout, Wait, duration
 from dayfly.cli.progress.cluster import watch
 from dayfly.cli.progress.resource import wait_for
-from dayfly.client import ApiError, Client
+from dayfly.client import ApiError, Client, Cluster
 from dayfly.client import Checkpoint as CheckpointValue
 from dayfly.client.retries import Backoff
 from dayfly.client.sync_connection import sync_retry
@@ -108,6 +109,11 @@ def create_checkpoint(
                     template_pool_output.snapshot_progress,
                     f"checkpoint {checkpoint}",
                     timeout,
+                    if_interrupted=(
+                        f"checkpoint {checkpoint} is being created; it lives as long as cluster {cluster.name}, which "
+                        f"{_lifetime(cluster)}",
+                        f"dayfly cluster checkpoint delete {cluster.name} {checkpoint}",
+                    ),
                 )
     emit(made, template_pool_output.checkpoint_sentence(made), output, as_json)
 
@@ -132,6 +138,14 @@ def delete_checkpoint(
     with Client() as client, ignored_not_found(ignore_not_found):
         deleted = client.delete_checkpoint(name, checkpoint)
     emit(deleted, f"checkpoint {deleted.name} is being deleted", output, as_json)
+
+
+def _lifetime(cluster: Cluster) -> str:
+    """As cluster_output.lifetime(), and true after heartbeats have moved the expiry."""
+    interval = cluster.heartbeat_interval_seconds
+    if interval is None or cluster.expires_because != "heartbeat":
+        return cluster_output.lifetime(cluster)
+    return f"expires {format_duration(interval)} after its last heartbeat"
 
 
 def _checkpoint(client: Client, cluster: str, name: str) -> CheckpointValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,10 +83,12 @@ def explain(error: Exception) -> CommandError | None:
             found = CommandError("bad_proxy", "a SOCKS proxy needs the package socksio", hint, exit_code=ExitCode.USAGE)
         case ValueError() if "proxy" in str(error).lower():
             found = CommandError("bad_proxy", f"the proxy of the environment: {error}", exit_code=ExitCode.USAGE)
-        case OSError() if (missing := _missing_certificates()) is not None:
-            found = CommandError("bad_certificates", missing, exit_code=ExitCode.USAGE)
         case OSError(errno=errno.ENOSPC | errno.EIO):
             found = CommandError("not_written", f"standard output: {error.strerror}")
+        case OSError() if (unusable := _unusable_certificates()) is not None:
+            name, detail = unusable
+            hint = f"unset {name}, or set it to certificates in PEM form"
+            found = CommandError("bad_certificates", f"{name}: {detail}", hint, exit_code=ExitCode.USAGE)
     return found
 
 
@@ -113,11 +116,20 @@ def _explain_own(error: ClientError | DayflyError | CommandError) -> CommandErro
     return found
 
 
-def _missing_certificates() -> str | None:
+def _unusable_certificates() -> tuple[str, str] | None:
+    """The variable that names certificates which cannot be used, and why."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         path = os.environ.get(name)
         if path and not Path(path).exists():
-            return f"{name}: {path} does not exist"
+            return name, f"{path} does not exist"
+    file = os.environ.get("SSL_CERT_FILE")
+    try:
+        if file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:  # first: it is an OSError, with a text of OpenSSL's
+        return "SSL_CERT_FILE", f"{file} is no file of certificates"
+    except OSError as error:
+        return "SSL_CERT_FILE", f"{file} cannot be read: {error.strerror}"
     return None
 
 

@@ -12,6 +12,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,22 +75,34 @@ class Commands(typer.core.TyperGroup):
         finally:
             self._summaries_do = False
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        # `--help` and `--show-completion` print while options are parsed.
+        with _explained():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         log_to_terminal()
-        try:
+        with _explained():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("interrupted", err=True)
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except Exception as error:
-            explanation = explain(error)
-            if explanation is None:
-                raise
-            if isinstance(error, OSError):
-                # What is still buffered cannot be written at the exit either.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-            say(explanation.lines, err=True)
-            raise typer.Exit(explanation.exit_code) from error
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Print an expected error of the block as one line, and exit with its code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except Exception as error:
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        if isinstance(error, OSError):
+            # What is still buffered cannot be written at the exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+        say(explanation.lines, err=True)
+        raise typer.Exit(explanation.exit_code) from error
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, epilog=HELP, pretty_exceptions_enable=False)

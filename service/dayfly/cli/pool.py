@@ -83,6 +83,10 @@ def create(
                 template_pool_output.pool_progress,
                 f"pool {made.name}",
                 timeout,
+                if_interrupted=(
+                    f"pool {made.name} is being filled; it lives until it is deleted",
+                    f"dayfly pool delete {made.name}",
+                ),
             )
             _require_filled(made)
     emit(made, template_pool_output.sentence(made), output, as_json)

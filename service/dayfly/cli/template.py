@@ -58,6 +58,10 @@ def create(
                 template_pool_output.snapshot_progress,
                 f"template {made.id}",
                 timeout,
+                if_interrupted=(
+                    f"template {made.id} is being built; it lives until it is deleted, old or unused",
+                    f"dayfly template delete {made.id}",
+                ),
             )
             _require_ready(made)
     emit(made, f"template {made.id} is {made.phase}", output, as_json)

@@ -9,7 +9,7 @@ from functools import partial
 from dayfly.client import async_connection, retries, waiting
 from dayfly.client.async_clusters import AsyncClusters
 from dayfly.client.errors import ApiError, ClientError, WaitTimeout
-from dayfly.client.heartbeat import async_heartbeats, is_last, log_failure
+from dayfly.client.heartbeat import async_heartbeats
 from dayfly.client.transport import path_of
 from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
 from dayfly.vocabulary import WaitFor
@@ -105,23 +105,24 @@ class AsyncWaits(AsyncClusters):
         # How long a request may be held depends on the cluster's heartbeats.
         seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
-        while True:
-            remaining = backoff.remaining
-            hold_seconds = min(remaining, waiting.longest_hold(seen))
-            seen = await async_connection.async_retry(
-                backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
-            )
-            if wait_is_over(seen, wanted):
-                waiting.require_reached(seen, wanted)
-                return seen
-            if remaining <= 0:
-                raise WaitTimeout(seen, wanted, timeout_seconds)
-            await self.heartbeat_while_waiting(seen)
+        async with self.heartbeats_while_waiting(seen):
+            while True:
+                remaining = backoff.remaining
+                hold_seconds = min(remaining, waiting.longest_hold(seen))
+                seen = await async_connection.async_retry(
+                    backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
+                )
+                if wait_is_over(seen, wanted):
+                    waiting.require_reached(seen, wanted)
+                    return seen
+                if remaining <= 0:
+                    raise WaitTimeout(seen, wanted, timeout_seconds)
 
     @asynccontextmanager
     async def heartbeats_while_waiting(self, cluster: ClusterSummary) -> AsyncIterator[None]:
         """Send heartbeats in the background while the block runs, if the cluster expects them.
 
+        Not between the block's requests: a look at the cluster may fail for longer than the interval.
         Their end is no error of the block: the next look at the cluster tells.
         """
         interval = cluster.heartbeat_interval_seconds
@@ -131,13 +132,3 @@ class AsyncWaits(AsyncClusters):
         beat = partial(self._heartbeat, cluster.id, once=True)
         async with async_heartbeats(beat, expected_end=lambda: True, interval_seconds=interval):
             yield
-
-    async def heartbeat_while_waiting(self, cluster: ClusterSummary) -> None:
-        """Send a heartbeat, if the cluster expects one; a failure is logged, and the next look at the cluster tells."""
-        if cluster.heartbeat_interval_seconds is None or cluster.desired == "absent":
-            return
-        try:
-            await self._heartbeat(cluster.id, once=True)
-        except ClientError as error:
-            if not is_last(error):
-                log_failure(error)

@@ -9,7 +9,7 @@ from functools import partial
 
 from dayfly.client import retries, sync_connection, waiting
 from dayfly.client.errors import ApiError, ClientError, WaitTimeout
-from dayfly.client.heartbeat import is_last, log_failure, sync_heartbeats
+from dayfly.client.heartbeat import sync_heartbeats
 from dayfly.client.sync_clusters import Clusters
 from dayfly.client.transport import path_of
 from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
@@ -106,23 +106,24 @@ class Waits(Clusters):
         # How long a request may be held depends on the cluster's heartbeats.
         seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
         identity = seen.id  # the name is free for another as soon as this cluster is deleted
-        while True:
-            remaining = backoff.remaining
-            hold_seconds = min(remaining, waiting.longest_hold(seen))
-            seen = sync_connection.sync_retry(
-                backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
-            )
-            if wait_is_over(seen, wanted):
-                waiting.require_reached(seen, wanted)
-                return seen
-            if remaining <= 0:
-                raise WaitTimeout(seen, wanted, timeout_seconds)
-            self.heartbeat_while_waiting(seen)
+        with self.heartbeats_while_waiting(seen):
+            while True:
+                remaining = backoff.remaining
+                hold_seconds = min(remaining, waiting.longest_hold(seen))
+                seen = sync_connection.sync_retry(
+                    backoff, partial(self.get, identity, wait=wanted, timeout_seconds=hold_seconds)
+                )
+                if wait_is_over(seen, wanted):
+                    waiting.require_reached(seen, wanted)
+                    return seen
+                if remaining <= 0:
+                    raise WaitTimeout(seen, wanted, timeout_seconds)
 
     @contextmanager
     def heartbeats_while_waiting(self, cluster: ClusterSummary) -> Iterator[None]:
         """Send heartbeats in the background while the block runs, if the cluster expects them.
 
+        Not between the block's requests: a look at the cluster may fail for longer than the interval.
         Their end is no error of the block: the next look at the cluster tells.
         """
         interval = cluster.heartbeat_interval_seconds
@@ -132,13 +133,3 @@ class Waits(Clusters):
         beat = partial(self._heartbeat, cluster.id, once=True)
         with sync_heartbeats(beat, expected_end=lambda: True, interval_seconds=interval):
             yield
-
-    def heartbeat_while_waiting(self, cluster: ClusterSummary) -> None:
-        """Send a heartbeat, if the cluster expects one; a failure is logged, and the next look at the cluster tells."""
-        if cluster.heartbeat_interval_seconds is None or cluster.desired == "absent":
-            return
-        try:
-            self._heartbeat(cluster.id, once=True)
-        except ClientError as error:
-            if not is_last(error):
-                log_failure(error)

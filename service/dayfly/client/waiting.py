@@ -21,7 +21,7 @@ _DESIRED: Final = {"ready": "present", "hibernated": "hibernated"}
 
 
 def longest_hold(cluster: ClusterSummary) -> float:
-    """How long one request of a wait is held: whoever waits sends a heartbeat in each third of the interval."""
+    """How long one request of a wait is held: a third of the interval at most, because heartbeats move the expiry."""
     if cluster.heartbeat_interval_seconds is None:
         return HOLD_SECONDS
     return min(HOLD_SECONDS, cluster.heartbeat_interval_seconds / 3)

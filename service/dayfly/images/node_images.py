@@ -78,8 +78,9 @@ async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageM
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
     """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no new tag.
 
-    Raises ImageMissing, NotANodeImage, EngineRefused, EngineUnavailable.
+    Raises BadName, ImageMissing, NotANodeImage, EngineRefused, EngineUnavailable.
     """
+    _check_target(target)
     reference = image_reference(name)
     try:
         info = await images.inspect(reference)
@@ -123,6 +124,12 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
     if not existed:
         await images.remove(source)
     return NodeImage(await images.inspect(info.id), manifest)
+
+
+def _check_target(target: str) -> None:
+    """Raises BadName for what no image can be tagged as."""
+    if not IMAGE_REFERENCE.fullmatch(target) or "@" in target or target.startswith("sha256:"):
+        raise BadName(f"{target!r} is not a reference to push an image to, such as lab:5000/dayfly/bare:1")
 
 
 def _check_source(source: str) -> None:

@@ -47,6 +47,18 @@ def test_missing_certificates() -> None:
     assert_one_error(code, errors, "error [bad_certificates]: SSL_CERT_FILE: /nowhere.pem does not exist")
 
 
+def test_certificates_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for path, why in (
+        (tmp_path / "ca.pem", "is no file of certificates"),
+        (tmp_path, "cannot be read: Is a directory"),
+    ):
+        code, errors = run("https://dayfly.example", "cluster", "list", SSL_CERT_FILE=str(path))
+        expected = f"error [bad_certificates]: SSL_CERT_FILE: {path} {why}\n  hint: unset SSL_CERT_FILE, or set it to "
+        assert_one_error(code, errors, expected)
+        assert code == 2
+
+
 def test_an_argument_that_is_not_utf8(url: str) -> None:
     code, errors = run(url, "cluster", "create", os.fsdecode(b"\xff"), "--image", "bare")
     assert (code, errors.decode()) == (2, "error [invalid_request]: an argument is not valid UTF-8\n")
@@ -75,6 +87,15 @@ def test_a_url_that_is_not_utf8() -> None:
 def test_a_full_disk() -> None:
     with Path("/dev/full").open("wb") as full:
         code, errors = run("http://127.0.0.1:9", "version", stdout=full)
+    assert (code, errors.decode()) == (1, "error [not_written]: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("cluster", "--help"), ("--show-completion", "bash"), ()])
+def test_a_full_disk_before_any_command_runs(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, errors = run(
+            "http://127.0.0.1:9", *arguments, stdout=full, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+        )
     assert (code, errors.decode()) == (1, "error [not_written]: standard output: No space left on device\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 
 import httpx
@@ -11,7 +12,7 @@ from typer.testing import Result
 
 from dayfly.cli.errors import explain
 from dayfly.cli.progress.cluster import watch
-from dayfly.client import Client, Cluster, ClusterFailed, sync_connection
+from dayfly.client import Client, Cluster, ClusterFailed, heartbeat, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 from tests.unit.client.test_lifetime import CLUSTER
 
@@ -19,10 +20,15 @@ Dayfly = Callable[..., Result]
 
 
 class Server:
-    """A cluster with heartbeats of 6 s that is `last` at the fifth look; every second request meets an outage."""
+    """A cluster with heartbeats of 6 s that is `last` at the fifth look; every second request meets an outage.
 
-    def __init__(self, **last: str) -> None:
+    With `beats_needed`, the fifth look waits for so many heartbeats.
+    """
+
+    def __init__(self, *, beats_needed: int = 0, **last: str) -> None:
         self.last = last
+        self.beats_needed = beats_needed
+        self.enough = threading.Event()
         self.requests = self.looks = self.beats = 0
         self.held: list[float] = []
 
@@ -33,6 +39,8 @@ class Server:
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/heartbeat"):
             self.beats += 1
+            if self.beats >= self.beats_needed:
+                self.enough.set()
             return httpx.Response(429, html="<html>busy</html>")
         self.requests += 1
         if self.requests % 2:
@@ -43,12 +51,14 @@ class Server:
             self.held.append(float(request.url.params["wait"]))
             return httpx.Response(200, json={"events": [], "next_after": 0, "phase": "provisioning"})
         self.looks += 1
+        assert self.looks < 5 or not self.beats_needed or self.enough.wait(20)
         return httpx.Response(200, json=self.cluster())
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_connection, "sync_pause", lambda _: None)
+    monkeypatch.setattr(heartbeat, "pause_seconds", lambda _: 0.001)
 
 
 def watched(server: Server) -> Cluster:
@@ -58,9 +68,9 @@ def watched(server: Server) -> Cluster:
 
 
 def test_a_watched_cluster_gets_heartbeats_and_outages_end_nothing() -> None:
-    server = Server(phase="ready")
+    server = Server(beats_needed=5, phase="ready")
     assert watched(server).phase == "ready"
-    assert server.beats == 5
+    assert server.beats >= 5
     assert server.held == [2.0] * 5 + [0.0]
 
 

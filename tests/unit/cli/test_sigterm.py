@@ -33,7 +33,8 @@ def test_the_cursor_is_given_back(url: str) -> None:
     os.close(terminal)
     assert exit_code == 130, seen
     assert seen.rindex(SHOWN) > seen.rindex(HIDDEN)
-    assert b"keeps running" in seen
+    assert b"cluster slow-terminal is " in seen
+    assert b"; it never expires" in seen
     assert b"Traceback" not in seen
 
 

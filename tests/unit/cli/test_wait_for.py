@@ -11,6 +11,8 @@ from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.progress.resource import wait_for
 from dayfly.client import ApiError, Unreachable, sync_connection
 
+INTERRUPTED = ("template x is being built", "dayfly template delete x")
+
 
 @pytest.fixture(autouse=True)
 def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -22,7 +24,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def wait(look: Callable[[], str], timeout_seconds: float = 60.0) -> str:
-    return wait_for(look, lambda seen: seen == "ready", str, "template x", timeout_seconds)
+    return wait_for(look, lambda seen: seen == "ready", str, "template x", timeout_seconds, if_interrupted=INTERRUPTED)
 
 
 def answers(*given: str | Exception) -> Callable[[], str]:

@@ -115,6 +115,13 @@ async def test_a_push_that_fails_leaves_no_tag(images: FakeImages) -> None:
     assert (await images.inspect("dayfly/bare:latest")).references == ("dayfly/bare:latest",)
 
 
+@pytest.mark.parametrize("target", ["", "lab:5000/Bare", "lab:5000/a/../b", "a b", "lab/x@sha256:" + "0" * 64])
+async def test_a_push_to_what_is_no_reference_asks_no_engine(images: FakeImages, target: str) -> None:
+    images.fail_next("inspect", EngineRefused("asked"))
+    with pytest.raises(BadName, match=r"^[^\n]* is not a reference to push an image to, such as lab:5000/[^\n]*$"):
+        await push_image(images, "bare", target, ignore)
+
+
 async def test_only_node_images_are_pushed(images: FakeImages) -> None:
     images.add("dayfly/else:latest")
     with pytest.raises(NotANodeImage):

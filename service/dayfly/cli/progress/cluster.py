@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dayfly.cli.cluster_output import lifetime, phase
+from dayfly.cli.cluster_output import lifetime, phase, state
 from dayfly.cli.errors import CommandError
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_duration, printable_line
@@ -37,7 +37,8 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
     if not wait_is_over(cluster, wanted):
         view = ClusterView(Console(stderr=True), cluster)
         try:
-            _follow(client, view, wanted, timeout_seconds)
+            with client.heartbeats_while_waiting(cluster):
+                _follow(client, view, wanted, timeout_seconds)
         except KeyboardInterrupt as error:
             # Heartbeats have moved its expiry since the wait began.
             raise interrupted(view.cluster) from error
@@ -47,19 +48,19 @@ def watch(client: Client, cluster: Cluster, wanted: WaitFor, timeout_seconds: fl
 
 
 def interrupted(cluster: Cluster) -> CommandError:
-    """The error of an interrupted wait: how long the cluster lives, and how to delete it."""
+    """The error of an interrupted wait: what becomes of the cluster, how long it lives, and how to delete it."""
     if cluster.desired == "absent":
-        return CommandError("interrupted", f"the deletion of {cluster.name} continues", exit_code=ExitCode.INTERRUPTED)
+        return CommandError("interrupted", f"cluster {state(cluster)}", exit_code=ExitCode.INTERRUPTED)
     return CommandError(
         "interrupted",
-        f"cluster {cluster.name} keeps running and {lifetime(cluster)}",
+        f"cluster {state(cluster)}; it {lifetime(cluster)}",
         f"dayfly cluster delete {cluster.name}",
         exit_code=ExitCode.INTERRUPTED,
     )
 
 
 def _follow(client: Client, view: ClusterView, wanted: WaitFor, timeout_seconds: float) -> None:
-    """Goes on through outages of the server, and sends the cluster's heartbeats."""
+    """Goes on through outages of the server."""
     backoff = Backoff(timeout_seconds)
     cluster, last = view.cluster, 0
     look = partial(client.get, cluster.id)
@@ -85,7 +86,6 @@ def _follow(client: Client, view: ClusterView, wanted: WaitFor, timeout_seconds:
             if over:
                 return
             last = news.next_after
-            client.heartbeat_while_waiting(cluster)
             held = partial(client.get, cluster.id, wait=wanted, timeout_seconds=hold_seconds)
             cluster = sync_retry(backoff, held if paused else look)
 

@@ -26,10 +26,13 @@ def wait_for(
     state: Callable[[T], str],
     what: str,
     timeout_seconds: float,
+    *,
+    if_interrupted: tuple[str, str],
 ) -> T:
     """Look until `is_over`, and show `state` on standard error. Outages and foreign answers are waited out.
 
-    Raises CommandError after `timeout_seconds`, and on Ctrl-C.
+    Raises CommandError after `timeout_seconds`, and on Ctrl-C: with `if_interrupted`, a sentence about what the server
+    continues, and the command that deletes it.
     """
     backoff = Backoff(timeout_seconds)
     try:
@@ -44,7 +47,7 @@ def wait_for(
                     raise CommandError("wait_timeout", detail, "the server continues", exit_code=ExitCode.TIMEOUT)
                 sync_connection.sync_pause(min(_PAUSE_SECONDS, backoff.remaining))
     except KeyboardInterrupt as error:
-        raise CommandError("interrupted", f"{what} goes on", exit_code=ExitCode.INTERRUPTED) from error
+        raise CommandError("interrupted", *if_interrupted, exit_code=ExitCode.INTERRUPTED) from error
 
 
 class _StateView(LiveView):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from dayfly.addresses import is_engine_url
 from dayfly.errors import EngineUnavailable
 
 DEFAULT: Final = "unix:///var/run/docker.sock"
@@ -83,6 +84,8 @@ def _unusable(detail: str) -> EngineUnavailable:
 def _checked(found: EngineAddress) -> EngineAddress:
     if not found.url.startswith(_SCHEMES):
         raise _unusable(f"{found.source} is {found.url!r}: it must begin with one of {', '.join(_SCHEMES)}")
+    if not is_engine_url(found.url):
+        raise _unusable(f"{found.source} is {found.url!r}: write unix:///var/run/docker.sock or tcp://host:2376")
     return found
 
 

@@ -23,7 +23,7 @@ from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
-from dayfly.drivers.docker.objects import commit, content_id, create, delete, or_none, unless
+from dayfly.drivers.docker.objects import commit, content_id, create, delete, image_in_path, or_none, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
 _SILENCE_SECONDS: Final = 1800.0
@@ -191,7 +191,7 @@ async def _folder(path: Path) -> AsyncIterator[bytes]:
 
 async def _id_of(docker: Docker, reference: str) -> str | None:
     async with asyncio.timeout(_LOOK_SECONDS):
-        image = await or_none(docker.images.inspect(reference))
+        image = await or_none(docker.images.inspect(image_in_path(reference)))
     return None if image is None else str(image["Id"])
 
 
@@ -199,7 +199,7 @@ async def _drop_unfinished(docker: Docker, reference: str, replaced: str | None)
     """Delete the image that `reference` names, unless `reference` named it before (`replaced`)."""
     if (unfinished := await _id_of(docker, reference)) is not None and unfinished != replaced:
         async with asyncio.timeout(_LOOK_SECONDS):
-            await unless(docker.images.delete(reference), 404)
+            await unless(docker.images.delete(image_in_path(reference)), 404)
 
 
 async def _drop_replaced(docker: Docker, replaced: str | None, image_id: str) -> None:
@@ -208,8 +208,8 @@ async def _drop_replaced(docker: Docker, replaced: str | None, image_id: str) ->
         return
     async with asyncio.timeout(_LOOK_SECONDS):
         try:
-            if not (await docker.images.inspect(replaced))["RepoTags"]:
-                await docker.images.delete(replaced)
+            if not (await docker.images.inspect(image_in_path(replaced)))["RepoTags"]:
+                await docker.images.delete(image_in_path(replaced))
         except DockerError as error:
             if not is_status(error, 404, 409):
                 raise

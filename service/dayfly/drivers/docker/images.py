@@ -19,10 +19,8 @@ from dayfly.drivers.docker.container_config import one_shot_config
 from dayfly.drivers.docker.container_output import output_ends
 from dayfly.drivers.docker.errors import engine_errors
 from dayfly.drivers.docker.image_build import DockerBuilder
-from dayfly.drivers.docker.objects import create, delete, labels_of, or_none, still_there, unless
+from dayfly.drivers.docker.objects import create, delete, image_in_path, labels_of, or_none, still_there, unless
 from dayfly.drivers.interfaces import ExecResult, ImageInfo, TransferProgress
-from dayfly.errors import ImageMissing
-from dayfly.vocabulary import IMAGE_REFERENCE
 
 _CHANGE_SECONDS: Final = 300.0
 """The limit of one change: deleting a large image takes a slow disk minutes."""
@@ -46,11 +44,9 @@ class DockerImages(DockerBuilder):
         """Names of one-shot containers that have ended and may still exist."""
 
     async def inspect(self, reference: str) -> ImageInfo:
-        if not IMAGE_REFERENCE.fullmatch(reference):
-            # Part of a path of the engine's API: `..` would lead to another call.
-            raise ImageMissing(f"{reference!r} is not the reference of an image")
+        path = image_in_path(reference)
         async with self._client.looking(f"image {reference}") as docker:
-            raw = await docker.images.inspect(reference)
+            raw = await docker.images.inspect(path)
             podman = await self._client.is_podman()
         return _info(raw, labels_of(raw["Config"]), podman=podman)
 
@@ -69,14 +65,15 @@ class DockerImages(DockerBuilder):
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)
         async with self._client.looking(f"tagging {image}") as docker:
-            await docker.images.tag(image, repository, tag=tag)
+            await docker.images.tag(image_in_path(image), repository, tag=tag)
 
     async def remove(self, reference: str) -> None:
+        path = image_in_path(reference)
         with engine_errors(f"removing {reference}"):
             async with asyncio.timeout(_CHANGE_SECONDS):
                 images = self._client.get().images
-                await unless(images.delete(reference), 404)
-                if await or_none(images.inspect(reference)) is not None:
+                await unless(images.delete(path), 404)
+                if await or_none(images.inspect(path)) is not None:
                     raise still_there(f"image {reference}")
 
     async def run(

@@ -1,4 +1,4 @@
-"""Docker's objects one by one: the state of a container, and deletions that tolerate concurrent ones."""
+"""Docker's objects one by one: a container's state, an image's path, deletions that tolerate concurrent ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar, cast
+from urllib.parse import quote
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
@@ -25,7 +26,8 @@ from dayfly.domain.cluster.naming import (
 from dayfly.domain.cluster.topology import Role
 from dayfly.drivers.docker.errors import is_status, logged
 from dayfly.drivers.interfaces import ContainerStatus
-from dayfly.errors import EngineRefused, NotRemoved
+from dayfly.errors import EngineRefused, ImageMissing, NotRemoved
+from dayfly.vocabulary import IMAGE_REFERENCE
 
 T = TypeVar("T")
 State = Literal["created", "running", "paused", "exited"]
@@ -46,6 +48,16 @@ _STATES: Final[Mapping[str, State]] = {
     "stopping": "running",
     "stopped": "exited",
 }
+
+
+def image_in_path(reference: str) -> str:
+    """`reference` as a part of a path of the engine's API. Raises ImageMissing for what is no reference of an image.
+
+    The grammar refuses `..`, which would lead to another call; all that a path reserves is percent-encoded.
+    """
+    if not IMAGE_REFERENCE.fullmatch(reference):
+        raise ImageMissing(f"{reference!r} is not the reference of an image")
+    return quote(reference, safe="/:@")
 
 
 async def look(container: DockerContainer) -> ContainerStatus | None:

@@ -41,6 +41,7 @@ async def transfer(
     client: DockerClient, verb: Literal["pushing", "pulling"], reference: str, logins: Path | None
 ) -> AsyncIterator[TransferProgress]:
     """Push or pull. Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
+    image_in_path(reference)  # refused before the engine is asked
     doing, registry = f"{verb} {reference}", registry_of(reference)
     with engine_errors(doing):
         podman = await client.is_podman()
@@ -70,7 +71,7 @@ def _call(verb: str, reference: str, *, podman: bool) -> tuple[str, Mapping[str,
     # Docker skips TLS on loopback by itself.
     without_tls = {"tlsVerify": "false"} if podman and is_on_loopback(registry_of(reference)) else {}
     if verb == "pushing":
-        return f"images/{repository}/push", {"tag": tag} | without_tls
+        return f"images/{image_in_path(repository)}/push", {"tag": tag} | without_tls
     if podman:
         named = f"{repository}{'@' if '@' in reference else ':'}{tag}"
         return _PULL_OF_PODMAN, {"reference": named} | without_tls

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dayfly.drivers.docker import client
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.engine_address import DEFAULT, EngineAddress, engine_address
 from dayfly.errors import EngineUnavailable
@@ -92,6 +93,12 @@ def test_missing_certificates_are_one_sentence(folder: Path) -> None:
     [
         ({"DOCKER_HOST": "/var/run/docker.sock"}, r"^DOCKER_HOST is '/var/run/docker.sock': it must begin with"),
         ({"DOCKER_HOST": "npipe://x"}, r"^DOCKER_HOST is 'npipe://x': it must begin with"),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:99999"}, r"^DOCKER_HOST is 'tcp://127.0.0.1:99999': write unix:///"),
+        ({"DOCKER_HOST": "tcp://h:x"}, r"^DOCKER_HOST is 'tcp://h:x': write unix:///"),
+        ({"DOCKER_HOST": "tcp://a..b:1"}, r"^DOCKER_HOST is 'tcp://a\.\.b:1': write unix:///"),
+        ({"DOCKER_HOST": "tcp://h/x y"}, r"^DOCKER_HOST is 'tcp://h/x y': write unix:///"),
+        ({"DOCKER_HOST": "unix://"}, r"^DOCKER_HOST is 'unix://': write unix:///"),
+        ({"DOCKER_CONTEXT": "far"}, r"^docker context far is 'tcp://h:99999': write unix:///"),
         ({"DOCKER_CONTEXT": "none"}, r"^there is no docker context none, which DOCKER_CONTEXT names$"),
         ({"DOCKER_CONTEXT": "../x"}, r"^there is no docker context \.\./x, which DOCKER_CONTEXT names$"),
         ({"DOCKER_CONTEXT": "empty"}, r"^docker context empty names no engine$"),
@@ -99,6 +106,7 @@ def test_missing_certificates_are_one_sentence(folder: Path) -> None:
 )
 def test_what_names_no_engine_is_one_sentence(folder: Path, variables: dict[str, str], why: str) -> None:
     add_context(folder, "empty", {})
+    add_context(folder, "far", {"Host": "tcp://h:99999"})
     with unusable(why):
         found(folder, **variables)
 
@@ -126,6 +134,10 @@ async def test_the_client_says_so_too(folder: Path, monkeypatch: pytest.MonkeyPa
         DockerClient(None).get()
 
 
-async def test_a_url_that_no_client_takes_is_for_the_operator() -> None:
-    with unusable(r"^no engine at ssh:// \(DAYFLY_DOCKER_HOST\): "):
-        DockerClient("ssh://").get()
+async def test_a_url_that_no_client_takes_is_for_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(client, "Docker", refuse)
+    with unusable(r"^no engine at ssh://host \(DAYFLY_DOCKER_HOST\): no$"):
+        DockerClient("ssh://host").get()
