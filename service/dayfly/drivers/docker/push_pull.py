@@ -19,6 +19,7 @@ from dayfly.addresses import is_loopback
 from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.errors import engine_errors
+from dayfly.drivers.docker.objects import image_in_path
 from dayfly.drivers.docker.registry_credentials import credentials_for, registry_of
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import DayflyError, EngineRefused, ImageMissing, RegistryRefused
