@@ -16,6 +16,7 @@ when a node is Ready: a time before the start does not count either, and two loo
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -36,8 +37,10 @@ _LOOK_SECONDS: Final = 10.0
 _STEADY_SECONDS: Final = 2.0
 """A node must have been Ready for so long without a break."""
 
+_LONG_AGO: Final = -math.inf
 _Seen = dict[str, float]
-"""Node → when this pass first saw it Ready, and saw it so in every look since, on the clock that nobody can set."""
+"""Node → when this pass first saw it Ready, and saw it so in every look since, on the clock that nobody can set; where
+the node says that it became so since its start, long ago."""
 
 
 class Ready(Step):
@@ -82,6 +85,8 @@ class Ready(Step):
         booted, seen = await boot_ids(context), _Seen()
         while True:
             await self._wait_once(context, access, booted, seen)
+            if (rest := _STEADY_SECONDS - (context.clock.monotonic() - max(seen.values(), default=_LONG_AGO))) > 0:
+                await context.clock.sleep(rest)
             problem = await _problem(context, access, booted, seen)
             if problem is None:
                 return
@@ -176,8 +181,8 @@ async def _problem(context: StepContext, access: KubeAccess, booted: Mapping[str
             seen.pop(name, None)
             problems.append(problem)
             continue
-        first = seen.setdefault(name, context.clock.monotonic())
-        if not found[name].changed_within(started[name]) and asked - first < _STEADY_SECONDS:
+        is_new = found[name].changed_within(started[name])
+        if asked - seen.setdefault(name, _LONG_AGO if is_new else context.clock.monotonic()) < _STEADY_SECONDS:
             problems.append(f"{name} has been seen Ready since its start for less than {_STEADY_SECONDS:g} s")
     return next(iter(problems), None)
 
