@@ -97,11 +97,12 @@ pid_noted() {
 # loses_signals PID: whether the child is still a copy of this shell, with a handler of this shell's traps: the handler takes
 # a signal, and nobody runs the trap. The child gives the handlers up a moment after its start. SIGHUP stands for all three.
 loses_signals() {
-    local key value
+    local key value caught=0
     [[ /proc/$1/exe -ef /proc/$$/exe ]] || return 1
-    # Hides only "no such file": the child has ended.
-    while read -r key value && [[ $key != SigCgt: ]]; do :; done 2>/dev/null <"/proc/$1/status" || return 1
-    ((0x${value:-0} & 1))
+    # To the end: bash gives back what `read` did not use by a seek, which fails where the child has ended meanwhile. The next
+    # `read`, of any file, would get it. Hides only "no such file": the child has ended.
+    while read -r key value; do [[ $key != SigCgt: ]] || caught=$value; done 2>/dev/null <"/proc/$1/status" || true
+    ((0x$caught & 1))
 }
 
 # For EXIT traps: ends the command of `limited`. timeout forwards SIGTERM, and sends SIGKILL after GRACE seconds. Then the

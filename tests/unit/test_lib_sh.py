@@ -159,6 +159,17 @@ def test_only_a_copy_of_this_shell_loses_signals(shell: Shell) -> None:
     assert command.said.strip() == "receives"
 
 
+def test_what_is_read_after_the_end_of_a_child_is_what_was_asked_for(shell: Shell) -> None:
+    """The file of a process that ends while it is read cannot be read back to its middle."""
+    (shell.folder / "asked").write_text("asked for\n")
+    start = "PID_PENDING=yes; : & pid_noted"
+    look = 'while read -r line; do [[ $line == "asked for" ]] || echo "$line"; done <asked'
+    result = shell.run(
+        f"exit_on_signals; for ((i = 0; i < 300; i++)); do {start}; {look}; wait; done", sources=("lib",)
+    )
+    assert (result.code, result.said) == (0, "")
+
+
 def test_packages_are_not_left_half_configured_by_a_signal(shell: Shell) -> None:
     install = "echo $$ >pid; until [ -e go ]; do sleep 0.02; done; touch whole"
     body = f'case " $* " in *download-only* | *" update "*) ;; *) {install} ;; esac'
