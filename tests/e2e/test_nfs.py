@@ -187,7 +187,9 @@ def lines(lab: Lab, pod: str, file: str) -> int:
 
 
 def server_pod(lab: Lab) -> dict[str, Any]:
-    (pod,) = json.loads(lab.kubectl("get", "pods", *SERVER, "-o", "json"))["items"]
+    """The server's pod; one that is being deleted may be listed beside it."""
+    found = json.loads(lab.kubectl("get", "pods", *SERVER, "-o", "json"))["items"]
+    (pod,) = (one for one in found if "deletionTimestamp" not in one["metadata"])
     assert isinstance(pod, dict)
     return pod
 
