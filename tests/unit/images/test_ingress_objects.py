@@ -6,8 +6,6 @@ import re
 from ipaddress import ip_address
 from typing import Any
 
-import pytest
-
 from dayfly.domain.addon import identity
 from dayfly.domain.cluster.network import LOAD_BALANCERS
 from dayfly.images.recipe import load_recipe
@@ -18,26 +16,6 @@ PROGRAM = PROGRAMS / "ingress"
 ADDON = "ingress"
 MAIN = (PROGRAM / "main.go").read_text()
 CLUSTER = (PROGRAM / "cluster.go").read_text()
-
-
-@pytest.fixture(scope="module")
-def objects() -> dict[tuple[str, str], Any]:
-    """The objects by kind and name."""
-    return {(one["kind"], one["metadata"]["name"]): one for one in addon_objects(ADDON)}
-
-
-@pytest.fixture(scope="module")
-def pod(objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    template = objects["Deployment", ADDON]["spec"]["template"]
-    assert isinstance(template, dict)
-    return template
-
-
-@pytest.fixture(scope="module")
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (one,) = pod["spec"]["containers"]
-    assert isinstance(one, dict)
-    return one
 
 
 def test_every_file_of_the_folder_is_an_object_of_the_addon(objects: dict[tuple[str, str], Any]) -> None:

@@ -6,36 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dayfly.images.recipe import load_recipe
 from tests.support.program_objects import ADDONS, PROGRAMS, PROVISIONING, addon, addon_objects
 
 PROGRAM = PROGRAMS / "metrics"
 ADDON = "metrics-server"
 API_SERVICE = "v1beta1.metrics.k8s.io"
-
-
-@pytest.fixture(scope="module")
-def objects() -> dict[tuple[str, str], Any]:
-    """The objects by kind and name."""
-    found = {(one["kind"], one["metadata"]["name"]): one for one in addon_objects(ADDON)}
-    assert len(found) == len(addon_objects(ADDON))
-    return found
-
-
-@pytest.fixture(scope="module")
-def pod(objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    template = objects["Deployment", ADDON]["spec"]["template"]
-    assert isinstance(template, dict)
-    return template
-
-
-@pytest.fixture(scope="module")
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (one,) = pod["spec"]["containers"]
-    assert isinstance(one, dict)
-    return one
 
 
 def test_every_file_of_the_folder_is_an_object_of_the_addon() -> None:

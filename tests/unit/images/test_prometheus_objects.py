@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dayfly.images.recipe import load_recipe
-from tests.support.program_objects import ADDONS, PROGRAMS, PROVISIONING, addon, addon_objects
+from tests.support.program_objects import ADDONS, PROGRAMS, PROVISIONING, addon
 
 PROGRAM = PROGRAMS / "targets"
 ADDON = "prometheus"
@@ -20,21 +20,6 @@ EXPORTER = "node-exporter"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 OWN_JOBS = {"prometheus", "apiserver", "kubelet", "cadvisor", "node-exporter"}
 ANNOTATED_JOBS = {"kubernetes-service-endpoints", "kubernetes-pods"}
-
-
-@pytest.fixture(scope="module")
-def objects() -> dict[tuple[str, str], Any]:
-    """The objects by kind and name."""
-    found = {(one["kind"], one["metadata"]["name"]): one for one in addon_objects(ADDON)}
-    assert len(found) == len(addon_objects(ADDON))
-    return found
-
-
-@pytest.fixture(scope="module")
-def pod(objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    template = objects["Deployment", ADDON]["spec"]["template"]
-    assert isinstance(template, dict)
-    return template
 
 
 @pytest.fixture(scope="module")
