@@ -8,7 +8,7 @@ A call that is marked uncancellable has a time limit of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -57,6 +57,24 @@ async def in_parallel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     async with unwrap_exception_group(), asyncio.TaskGroup() as group:
         tasks = [group.create_task(call) for call in calls]
     return [task.result() for task in tasks]
+
+
+async def in_order_of_needs(
+    needs: Mapping[str, Iterable[str]], call: Callable[[str], Coroutine[Any, Any, None]]
+) -> None:
+    """`call` with each name of `needs`, once the calls with the names that it needs have ended; otherwise in parallel.
+
+    A needed name that is no key is taken as there. The first failure cancels the other calls, and is raised.
+    """
+    ended = {name: asyncio.Event() for name in needs}
+
+    async def one(name: str) -> None:
+        for needed in ended.keys() & set(needs[name]):
+            await ended[needed].wait()
+        await call(name)
+        ended[name].set()
+
+    await in_parallel(map(one, needs))
 
 
 async def first_result(work: Awaitable[T], guard: Awaitable[T]) -> T:

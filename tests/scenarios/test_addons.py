@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from dayfly.controllers.spec_refresh import SpecRefresher
@@ -17,7 +20,7 @@ from dayfly.errors import EngineUnavailable, NotUsable
 from dayfly.store import Change, Store
 from dayfly.vocabulary import AddonState
 from tests.support.specs import make_addon, make_spec
-from tests.support.world import World
+from tests.support.world import GIVE_UP_SECONDS, World
 
 TEA, MILK = make_addon(), make_addon("milk", needs=["tea"])
 READY, PENDING, FAILED, REMOVING = AddonState.READY, AddonState.PENDING, AddonState.FAILED, AddonState.REMOVING
@@ -41,6 +44,13 @@ async def request(world: World, cluster: Cluster, *addons: Addon) -> Cluster:
     """The cluster, once nothing is due of its add-ons."""
     await world.store.updates.change(cluster.id, Change(addons=addons))
     return await world.until_so(cluster, lambda now: not any(one.is_due for one in now.addons))
+
+
+async def until(seen: Callable[[], bool]) -> None:
+    """Returns when `seen`: calls to the API server have no watch."""
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        while not seen():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
 
 
 def states(cluster: Cluster) -> dict[str, AddonState]:
@@ -132,6 +142,25 @@ async def test_all_are_removed_in_the_reverse_order_of_their_installation(world:
         cluster = await ready(world, TEA, MILK)
         await request(world, cluster)
     assert await events_of(world, cluster) == ["add-on milk is removed", "add-on tea is removed"]
+
+
+async def test_only_what_needs_another_waits_for_it(world: World) -> None:
+    lemon = make_addon("lemon")
+    async with world.working():
+        cluster = await ready(world)
+        asked, gate = world.kube.calls["wait_paths"], world.kube.block("wait_paths")
+        await world.store.updates.change(cluster.id, Change(addons=(TEA, MILK, lemon)))
+        await until(lambda: world.kube.calls["wait_paths"] == asked + 2)
+        assert {name.partition("-")[0] for name in objects(world, cluster)} == {"tea", "lemon"}
+        gate.open()
+        await world.until_so(cluster, lambda now: set(states(now).values()) == {READY})
+        asked, gate = world.kube.calls["delete"], world.kube.block("delete")
+        await world.store.updates.change(cluster.id, Change(addons=()))
+        await until(lambda: world.kube.calls["delete"] == asked + 2)
+        gate.open()
+        await world.until_so(cluster, lambda now: not now.addons)
+    assert (await events_of(world, cluster))[-1] == "add-on tea is removed"
+    assert objects(world, cluster) == []
 
 
 async def test_an_error_after_a_request_is_shown_at_the_addon_and_tried_again_by_the_next(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Parallel calls: results in order, and one failure ends the others; a guard ends work."""
+"""Parallel calls: results in order, and one failure ends the others; calls in order of needs; a guard ends work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dayfly.concurrency import first_result, in_parallel
+from dayfly.concurrency import first_result, in_order_of_needs, in_parallel
 
 
 async def test_results_are_in_the_order_of_the_calls() -> None:
@@ -65,3 +65,34 @@ async def test_of_work_and_guard_that_end_together_the_work_counts() -> None:
         return word
 
     assert await first_result(ends("work"), ends("guard")) == "work"
+
+
+async def test_a_call_begins_when_those_that_it_needs_have_ended() -> None:
+    began: list[str] = []
+    go, both_began = asyncio.Event(), asyncio.Event()
+
+    async def call(name: str) -> None:
+        began.append(name)
+        if len(began) == 2:
+            both_began.set()
+        if name == "tea":
+            await go.wait()
+
+    running = asyncio.ensure_future(in_order_of_needs({"milk": ["tea", "cup"], "lemon": [], "tea": []}, call))
+    await both_began.wait()
+    assert sorted(began) == ["lemon", "tea"]
+    go.set()
+    await running
+    assert began[-1] == "milk"
+
+
+async def test_no_call_begins_after_one_that_it_needs_has_failed() -> None:
+    began: list[str] = []
+
+    async def call(name: str) -> None:
+        began.append(name)
+        raise ValueError(name)
+
+    with pytest.raises(ValueError, match="tea"):
+        await in_order_of_needs({"tea": [], "milk": ["tea"]}, call)
+    assert began == ["tea"]

@@ -84,6 +84,12 @@ def select_addons(names: Iterable[str], known: Mapping[str, AddonDefinition]) ->
     return tuple(chosen.values())
 
 
+def needed_by(addons: Iterable[Addon]) -> dict[str, tuple[str, ...]]:
+    """Add-on → those of `addons` that need it, which are removed before it."""
+    there = tuple(addons)
+    return {addon.name: tuple(other.name for other in there if addon.name in other.needs) for addon in there}
+
+
 def identity(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """What makes two manifests the same object, whatever their version: group, kind, namespace, name."""
     group = item["apiVersion"].rpartition("/")[0]

@@ -1,8 +1,9 @@
 """The step `addons`: every add-on of the cluster is installed and works, and nothing is left of removed ones.
 
-Objects are applied one after the other, and have the label that says whose they are. An object of the same name without
-it is somebody else's: it is never changed, and the add-on fails. What is there is looked at each time, so that an
-attempt that was cut off is completed by the next.
+All add-ons are installed at the same time, but each after those that it needs; their removal is the reverse. The
+objects of an add-on are applied one after the other, and have the label that says whose they are. An object of the same
+name without it is somebody else's: it is never changed, and the add-on fails. What is there is looked at each time, so
+that an attempt that was cut off is completed by the next.
 Not here: changes of a ready cluster (controllers/cluster/addons.py).
 """
 
@@ -12,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from dayfly.domain.addon import LABEL_ADDON, Addon, title
+from dayfly.concurrency import in_order_of_needs
+from dayfly.domain.addon import LABEL_ADDON, Addon, needed_by, title
 from dayfly.domain.cluster.timeouts import TimeLimits
 from dayfly.errors import AddonFailed, NotUsable
 from dayfly.steps.guest.node_scripts import kubelet_evidence
@@ -51,11 +53,18 @@ class Addons(Step):
 
     async def _converge(self, context: StepContext) -> None:
         until = context.clock.monotonic() + context.limits.addons
-        for addon in reversed(context.spec.former_addons):
-            await _remove(context, addon, until)
-        for addon in context.cluster.expected_addons:
-            await _install(context, addon, until)
-            context.progress(f"the add-on {addon.name} is ready")
+        former = {addon.name: addon for addon in context.spec.former_addons}
+        expected = {addon.name: addon for addon in context.cluster.expected_addons}
+
+        async def remove(name: str) -> None:
+            await _remove(context, former[name], until)
+
+        async def install(name: str) -> None:
+            await _install(context, expected[name], until)
+            context.progress(f"the add-on {name} is ready")
+
+        await in_order_of_needs(needed_by(former.values()), remove)
+        await in_order_of_needs({addon.name: addon.needs for addon in expected.values()}, install)
 
 
 async def install_addon(context: StepContext, addon: Addon, before: Sequence[Addon] = ()) -> None:

@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from dayfly.concurrency import first_result
+from dayfly.concurrency import first_result, in_order_of_needs
 from dayfly.controllers.cluster.context import ClusterContext
 from dayfly.controllers.cluster.outcome import RequeueAfter
-from dayfly.domain.addon import Addon, AddonError, AddonStatus
+from dayfly.domain.addon import Addon, AddonError, AddonStatus, needed_by
 from dayfly.domain.cluster.model import Cluster, NewEvent
 from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.errors import AddonFailed, ContainerExited, Failure, VmExited
@@ -79,18 +79,19 @@ class AddonController:
 
     async def _remove_all(self, claim: Claim, context: StepContext) -> None:
         former = {addon.name: addon for addon in claim.cluster.spec.former_addons}
+        going = {one.name: one for one in claim.cluster.addons if one.state is AddonState.REMOVING}
+        addons = {name: former.get(name, Addon(name=name)) for name in going}
         left: set[str] = set()
         """What add-ons need that could not be removed."""
-        # The order of removal is that of installation, reversed.
-        order = list(former)
-        going = [one for one in claim.cluster.addons if one.state is AddonState.REMOVING]
-        for one in sorted(going, key=lambda one: order.index(one.name) if one.name in former else -1, reverse=True):
-            addon = former.get(one.name, Addon(name=one.name))
-            failed = one.error is not None
-            if one.is_due:
-                failed = not await self._remove(claim, context, addon, needed=addon.name in left)
+
+        async def remove(name: str) -> None:
+            failed = going[name].error is not None
+            if going[name].is_due:
+                failed = not await self._remove(claim, context, addons[name], needed=name in left)
             if failed:
-                left.update(addon.needs)
+                left.update(addons[name].needs)
+
+        await in_order_of_needs(needed_by(addons.values()), remove)
 
     async def _remove(self, claim: Claim, context: StepContext, addon: Addon, *, needed: bool) -> bool:
         if needed:
@@ -107,21 +108,25 @@ class AddonController:
         former = {addon.name: addon for addon in claim.cluster.spec.former_addons}
         states = {one.name: one for one in claim.cluster.addons}
         broken = {one.name for one in claim.cluster.addons if one.state is AddonState.FAILED}
-        for addon in claim.cluster.spec.addons:
-            status = states.get(addon.name, AddonStatus(addon.name, AddonState.PENDING))
-            if not status.is_due:
-                continue
+        addons = {addon.name: addon for addon in claim.cluster.spec.addons}
+
+        async def install(name: str) -> None:
+            if not states.get(name, AddonStatus(name, AddonState.PENDING)).is_due:
+                return
+            addon = addons[name]
             if missing := sorted(broken.intersection(addon.needs)):
-                error: Failure | None = AddonFailed(f"the add-on {addon.name} needs {', '.join(missing)}, which failed")
+                error: Failure | None = AddonFailed(f"the add-on {name} needs {', '.join(missing)}, which failed")
             else:
-                before = [former[addon.name]] if addon.name in former else []
+                before = [former[name]] if name in former else []
                 error = await _error_of(context, install_addon(context, addon, before))
             if error is None:
-                ready = NewEvent("cluster.addon", f"add-on {addon.name} is ready")
-                await self._observed(claim, addon.name, AddonState.READY, ready)
+                ready = NewEvent("cluster.addon", f"add-on {name} is ready")
+                await self._observed(claim, name, AddonState.READY, ready)
             else:
-                broken.add(addon.name)
-                await self._failed(claim, addon.name, AddonState.FAILED, error)
+                broken.add(name)
+                await self._failed(claim, name, AddonState.FAILED, error)
+
+        await in_order_of_needs({addon.name: addon.needs for addon in addons.values()}, install)
 
     async def _failed(self, claim: Claim, name: str, state: AddonState, error: Failure) -> None:
         evidence = {f"addons/{name}/{key}": text for key, text in error.evidence.items()}
