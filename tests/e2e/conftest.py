@@ -1,7 +1,7 @@
 """One template of a Kubernetes cluster for all end-to-end tests: under emulation, a cold boot takes minutes.
 
-The template's builder is the cold cluster; every other cluster is a fork. All of them are on a host for tests, because
-test_recovery.py kills the engine.
+A command of README makes it. The template's builder is the cold cluster; every other cluster is a fork. All of them are
+on a host for tests, because test_recovery.py kills the engine.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from dayfly.client import Client, Template
-from tests.e2e.lab import MANIFESTS, PATIENCE_SECONDS, PROCESSES, Lab, engine_lists, living
-from tests.support.guest import ready_template, until
+from tests.e2e.lab import MANIFESTS, PROCESSES, Lab, engine_lists, living
+from tests.e2e.reader import Reader, template_command
+from tests.support.guest import until
 from tests.support.host import Host, own_host
 from tests.support.postgres import postgres_server
 from tests.support.service import Service, running_service
@@ -56,10 +57,11 @@ def service(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="session")
-def template(service: Service) -> Template:
+def template(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    Reader(service, tmp_path_factory.mktemp("reader")).run(template_command())
     with Client(service.url) as client:
-        asked = client.create_template(image="k8s-debian", workers=1)
-        made = ready_template(client, asked.id, seconds=2 * PATIENCE_SECONDS)
+        (made,) = client.templates()
+    assert made.phase == "ready"
     assert made.ready_at is not None
     print(f"template: {(made.ready_at - made.created_at).total_seconds():.0f} s, {made.size_bytes >> 20} MiB")
     return made

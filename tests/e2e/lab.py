@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -163,6 +164,26 @@ def living(service: Service, name: str, *, ports: Sequence[PortRequest] = PORTS)
             client.delete(asked.id)
             client.wait_deleted(asked.id)
             assert {name for name in service.objects() if asked.id in name} == set()
+
+
+@contextmanager
+def others_hibernate(service: Service) -> Iterator[None]:
+    """All ready clusters hibernate meanwhile: two idle ones already need all of two emulated cores."""
+    with Client(service.url) as client:
+        ready = [one.id for one in client.list(phases=["ready"])]
+        for cluster in ready:
+            began = time.monotonic()
+            client.hibernate(cluster)
+            client.wait_hibernated(cluster, timeout_seconds=PATIENCE_SECONDS)
+            print(f"hibernated after {time.monotonic() - began:.0f} s")
+        try:
+            yield
+        finally:
+            for cluster in ready:
+                began = time.monotonic()
+                client.resume(cluster)
+                client.wait_ready(cluster, timeout_seconds=PATIENCE_SECONDS)
+                print(f"ready again {time.monotonic() - began:.0f} s after it was resumed")
 
 
 def engine_lists(engine: str) -> dict[str, set[str]]:

@@ -1,7 +1,4 @@
-"""A template that was saved thirty days ago still serves; the test's worker has a clock thirty days ahead.
-
-A separate module: two Kubernetes clusters at once are too much for a small machine without KVM.
-"""
+"""A template that was saved thirty days ago still serves; the test's worker has a clock thirty days ahead."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dayfly.client import Template
-from tests.e2e.lab import NODES, PROCESSES, assert_forked, assert_undisturbed, living
+from tests.e2e.lab import NODES, PROCESSES, assert_forked, assert_undisturbed, living, others_hibernate
 from tests.support.service import Service
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
@@ -22,22 +19,23 @@ DAYS = 30
 def test_a_template_of_thirty_days_serves(
     service: Service, template: Template, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    for process in service.processes[1:]:
-        process.end()
-    later = service.start_module("tests.support.later_worker", f"--days={DAYS}", name="later")
-    try:
-        with living(service, "later") as lab:
-            assert_forked(lab, template)
-            for node in NODES:
-                guest = float(lab.on_node(node, "date +%s"))
-                assert abs(guest - time.time() - timedelta(days=DAYS).total_seconds()) < 60
-            began = time.monotonic()
-            lab.deploy_web(tmp_path_factory.mktemp("later"))
-            web = lab.web_pods()
-            print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")
-            for here, there in (NODES, NODES[::-1]):
-                assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
-            assert_undisturbed(lab)
-    finally:
-        later.kill()
-        service.restart(*PROCESSES)
+    with others_hibernate(service):
+        for process in service.processes[1:]:
+            process.end()
+        later = service.start_module("tests.support.later_worker", f"--days={DAYS}", name="later")
+        try:
+            with living(service, "later") as lab:
+                assert_forked(lab, template)
+                for node in NODES:
+                    guest = float(lab.on_node(node, "date +%s"))
+                    assert abs(guest - time.time() - timedelta(days=DAYS).total_seconds()) < 60
+                began = time.monotonic()
+                lab.deploy_web(tmp_path_factory.mktemp("later"))
+                web = lab.web_pods()
+                print(f"two new pods run {time.monotonic() - began:.0f} s after they were asked for")
+                for here, there in (NODES, NODES[::-1]):
+                    assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
+                assert_undisturbed(lab)
+        finally:
+            later.kill()
+            service.restart(*PROCESSES)

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 import pytest
 
 from dayfly.client import Client, Template
-from tests.e2e.lab import NODES, PATIENCE_SECONDS, PROCESSES, Lab, assert_forked, assert_undisturbed, living
+from tests.e2e.lab import (
+    NODES,
+    PATIENCE_SECONDS,
+    PROCESSES,
+    Lab,
+    assert_forked,
+    assert_undisturbed,
+    living,
+    others_hibernate,
+)
 from tests.e2e.lookups import assert_followed
 from tests.support.guest import filled_pool
 from tests.support.service import Service
@@ -40,21 +49,14 @@ def test_it_goes_on_after_hibernation_and_a_restart_of_the_service(
 ) -> None:
     """While it is hibernated, a member of a pool is claimed: a small machine emulates one cluster at a time."""
     before = containers_of(lab, "default")
-    began = time.monotonic()
-    lab.client.hibernate(lab.cluster.id)
-    lab.client.wait_hibernated(lab.cluster.id)
-    print(f"hibernated after {time.monotonic() - began:.0f} s")
-    service.restart(*PROCESSES)
-    with claimed(service, "twin") as twin:
-        assert_forked(twin, template)
-        assert twin.kubectl("get", "nodes", "-o", "name").split() == [f"node/{node}" for node in NODES]
-        # Both API servers continued from the same memory.
-        assert len(twin.first_names) == len(lab.first_names) == 5
-        assert not twin.first_names & lab.first_names
-    began = time.monotonic()
-    lab.client.resume(lab.cluster.id)
-    lab.client.wait_ready(lab.cluster.id, timeout_seconds=PATIENCE_SECONDS)
-    print(f"ready again {time.monotonic() - began:.0f} s after it was resumed")
+    with others_hibernate(service):
+        service.restart(*PROCESSES)
+        with claimed(service, "twin") as twin:
+            assert_forked(twin, template)
+            assert twin.kubectl("get", "nodes", "-o", "name").split() == [f"node/{node}" for node in NODES]
+            # Both API servers continued from the same memory.
+            assert len(twin.first_names) == len(lab.first_names) == 5
+            assert not twin.first_names & lab.first_names
     for here, there in (NODES, NODES[::-1]):
         assert lab.fetch(here, f"{web[there]}:8080") == f"served on {there}"
     assert containers_of(lab, "default") == before, "the same, and none was started again"

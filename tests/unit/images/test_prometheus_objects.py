@@ -1,6 +1,6 @@
 """The objects of the add-on prometheus match each other, the recipe, and the program that finds targets.
 
-Not here: whether Prometheus accepts its configuration, and finds targets by it (tests/e2e/test_prometheus.py).
+Not here: whether Prometheus accepts its configuration, and finds targets by it (tests/e2e/addons/test_prometheus.py).
 """
 
 from __future__ import annotations

@@ -1,56 +1,42 @@
 """The add-on ingress: requests to a port that the host publishes reach Services by host and path, over TLS as well.
 
-A request installs the add-on in a cluster that runs, and another removes it. Not here: the rules of hosts and paths
-(kubernetes/programs/ingress).
+Not here: the rules of hosts and paths (kubernetes/programs/ingress).
 """
 
 from __future__ import annotations
 
 import json
 import ssl
-import time
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
 from dayfly.client import PortRequest
-from tests.e2e.lab import INGRESS, INGRESS_TLS, MANIFESTS, Lab
+from tests.e2e.addons.ingresses import addresses, apply, ingress, path, rule
+from tests.e2e.lab import INGRESS, INGRESS_TLS, Lab
 from tests.support.certificates import Signed, signed_for
 from tests.support.guest import until
 
 pytestmark = pytest.mark.kubernetes
 
 ADDON: Final = "ingress"
-INSTALL_SECONDS: Final = 300
 PATIENCE_SECONDS: Final = 240
-_OBJECTS: Final = "serviceaccounts,services,deployments,replicasets,pods,endpoints,endpointslices"
-_CLUSTER_OBJECTS: Final = "clusterroles,clusterrolebindings,ingressclasses"
+MANIFESTS: Final = Path(__file__).parent
 
 
-@pytest.fixture(scope="module", autouse=True)
-def addon(shared_lab: Lab) -> Iterator[None]:
-    """The cluster has the add-on; afterwards nothing is left of it, not even an address in an Ingress that stays."""
-    lab = shared_lab
-    assert traces(lab) == []
-    change(lab, [ADDON], "ready")
-    assert traces(lab) != []
+@pytest.fixture(scope="module")
+def sold(shared_lab: Lab) -> Iterator[None]:
+    """The objects of shops.yaml are gone after the last test."""
     yield
-    apply(lab, ingress("stays", rule("stays.example", path("/", "closed", 80))))
-    try:
-        until("an Ingress has the address", lambda: addresses(lab, "stays") or None, seconds=PATIENCE_SECONDS)
-        change(lab, [], None)
-        assert traces(lab) == []
-        assert addresses(lab, "stays") == []
-    finally:
-        lab.kubectl("delete", "ingress", "stays")
-        lab.kubectl("delete", "pods,services", "-l", "app=shop", "--now")
+    shared_lab.kubectl("delete", "pods,services", "-l", "app=shop", "--now")
 
 
 @pytest.fixture
-def shops(lab: Lab, web: dict[str, str]) -> None:
+def shops(lab: Lab, web: dict[str, str], sold: None) -> None:
     """The objects of shops.yaml; `web` has pushed their image."""
     lab.kubectl("apply", "-f", str(MANIFESTS / "shops.yaml"))
     lab.kubectl("wait", "pod", "-l", "app=shop", "--for=condition=Ready", "--timeout=200s", timeout=220)
@@ -118,55 +104,6 @@ def test_an_ingress_that_cannot_be_served_is_reported_and_stops_no_other(lab: La
         lab.kubectl("delete", "ingress/bad", "ingress/good")
 
 
-def change(lab: Lab, addons: list[str], state: str | None) -> None:
-    """Request the whole list of add-ons; returns when `ingress` is in `state` (None: no longer listed)."""
-    began = time.monotonic()
-    lab.client.change(lab.cluster.id, addons=addons)
-
-    def look() -> bool | None:
-        found = {one.name: one for one in lab.client.get(lab.cluster.id).addons}
-        assert all(one.error is None for one in found.values()), found
-        return True if (found[ADDON].state if ADDON in found else None) == state else None
-
-    until(f"{ADDON} is {state}", look, seconds=INSTALL_SECONDS, pause=1)
-    print(f"add-ons {addons} after {time.monotonic() - began:.0f} s")
-    assert lab.client.get(lab.cluster.id).phase == "ready"
-
-
-def traces(lab: Lab) -> list[str]:
-    """All objects that the add-on or its program made, by name."""
-    found = lab.kubectl("get", _OBJECTS, "-n", "kube-system", "-o", "name")
-    found += lab.kubectl("get", _CLUSTER_OBJECTS, "-o", "name")
-    return [name for name in found.split() if "ingress" in name]
-
-
-def apply(lab: Lab, *items: dict[str, Any]) -> None:
-    whole = {"apiVersion": "v1", "kind": "List", "items": items}
-    lab.kubectl_with(json.dumps(whole), "apply", "-f", "-")
-
-
-def ingress(name: str, *rules: dict[str, Any], tls: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """An Ingress without a class: the default one is the add-on's. `tls`: Secret → hosts."""
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": name},
-        "spec": {
-            "rules": rules,
-            "tls": [{"secretName": secret, "hosts": hosts} for secret, hosts in (tls or {}).items()],
-        },
-    }
-
-
-def rule(host: str, *paths: dict[str, Any]) -> dict[str, Any]:
-    return {"host": host, "http": {"paths": paths}}
-
-
-def path(prefix: str, service: str, port: int | str) -> dict[str, Any]:
-    named = {"name": port} if isinstance(port, str) else {"number": port}
-    return {"path": prefix, "pathType": "Prefix", "backend": {"service": {"name": service, "port": named}}}
-
-
 def secret(name: str, signed: Signed) -> dict[str, Any]:
     texts = {"tls.crt": signed.certificate, "tls.key": signed.key}
     data = {key: b64encode(text.encode()).decode() for key, text in texts.items()}
@@ -201,11 +138,6 @@ def await_answer(lab: Lab, host: str, where: str, wanted: tuple[int, str], signe
             return None
 
     until(f"{host}{where} answers {wanted}", look, seconds=PATIENCE_SECONDS)
-
-
-def addresses(lab: Lab, name: str) -> list[str]:
-    status = json.loads(lab.kubectl("get", "ingress", name, "-o", "json"))["status"]
-    return [one["ip"] for one in status["loadBalancer"].get("ingress", [])]
 
 
 def warning(lab: Lab, name: str) -> str | None:

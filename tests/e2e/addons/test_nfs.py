@@ -1,7 +1,7 @@
 """The add-on nfs: one claim for pods on several nodes.
 
-A request installs the add-on in a cluster that runs, and another removes it. Not here: the provisioner's own tests
-(kubernetes/programs/volumes); claims of the default StorageClass (test_volumes.py).
+Not here: the provisioner's own tests (kubernetes/programs/volumes); claims of the default StorageClass
+(test_volumes.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.addons import INSTALL_SECONDS, install, remove
-from tests.e2e.claims import FOLDER, GONE_SECONDS, POD_SECONDS, folders, in_pod, is_ready, phase, until_gone, volume_of
+from tests.e2e.addons.change import CHANGE_SECONDS, installed
+from tests.e2e.claims import FOLDER, GONE_SECONDS, POD_SECONDS, in_pod, is_ready, phase, until_gone, volume_of
 from tests.e2e.lab import NODES, PATIENCE_SECONDS, Lab
 from tests.support.guest import until
 
@@ -27,28 +27,15 @@ PODS: Final = tuple(f"sharer-{node}" for node in NODES)
 SERVER: Final = ("-n", "kube-system", "-l", "k8s-app=nfs")
 GRACE_SECONDS: Final = 90
 """So long a server that began again may refuse to open files: nodes get back what they had opened."""
-_KINDS: Final = "serviceaccounts,services,deployments,replicasets,pods,persistentvolumeclaims,endpoints,endpointslices"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def addon(shared_lab: Lab) -> Iterator[None]:
-    """The cluster has the add-on; afterwards nothing is left of it."""
-    lab, before = shared_lab, traces(shared_lab)
-    assert [name for name in before if ADDON in name] == []
-    install(lab, ADDON)
-    assert traces(lab) > before
+def cleared(shared_lab: Lab) -> Iterator[None]:
+    """Whichever test was the last: the removal of the add-on would wait for the claim."""
     yield
-    remove(lab, ADDON)
-    until("nothing is left of the add-on", lambda: traces(lab) <= before or None, seconds=GONE_SECONDS, pause=1)
-
-
-def traces(lab: Lab) -> set[str]:
-    """All objects that the add-on or its program made, by name, and the directories of volumes on all nodes."""
-    found = lab.kubectl("get", _KINDS, "-n", "kube-system", "-o", "name")
-    found += lab.kubectl("get", "clusterroles,clusterrolebindings,storageclasses", "-o", "name")
-    volumes = lab.kubectl("get", "persistentvolumes", "-o", "name").split()
-    directories = [f"{node}:{name}" for node in NODES for name in folders(lab, node)]
-    return {*(name for name in found.split() if ADDON in name), *volumes, *directories}
+    stop_pods(shared_lab)
+    shared_lab.kubectl("delete", "pvc", "common", "--ignore-not-found", "--wait=false")
+    until_gone(shared_lab, "pvc/common")
 
 
 def test_pods_on_two_nodes_share_what_outlives_them_and_the_server(lab: Lab) -> None:
@@ -123,23 +110,29 @@ def test_a_deleted_claim_takes_its_directory_with_it(lab: Lab) -> None:
 
 
 def test_removal_waits_for_claims(lab: Lab) -> None:
-    """No pod loses its volume: the server goes after the last claim. The fixture then finds the add-on removed."""
+    """No pod loses its volume: the server goes after the last claim."""
     apply(lab, "claim")
     bind(lab)
-    lab.client.change(lab.cluster.id, addons=[])
-    until("the StorageClass is being deleted", lambda: is_leaving(lab, "storageclass/nfs"), seconds=INSTALL_SECONDS)
+    others = installed(lab) - {ADDON}
+    lab.client.change(lab.cluster.id, addons=sorted(others))
+    until("the StorageClass is being deleted", lambda: is_leaving(lab, "storageclass/nfs"), seconds=CHANGE_SECONDS)
     name = volume_of(lab, "common")["metadata"]["name"]
     until("its volume, too", lambda: is_leaving(lab, f"pv/{name}"), seconds=GONE_SECONDS)
     assert phase(lab, "pvc/common") == "Bound"
-    assert [one.state for one in lab.client.get(lab.cluster.id).addons] == ["removing"]
+    assert states(lab) == {**dict.fromkeys(others, "ready"), ADDON: "removing"}
     assert server_pod(lab)["status"]["phase"] == "Running"
     lab.kubectl("delete", "pvc", "common", "--wait=false")
     until(
         "the add-on is removed",
-        lambda: lab.client.get(lab.cluster.id).addons == () or None,
-        seconds=INSTALL_SECONDS + GONE_SECONDS,
+        lambda: states(lab) == dict.fromkeys(others, "ready") or None,
+        seconds=CHANGE_SECONDS,
         pause=1,
     )
+
+
+def states(lab: Lab) -> dict[str, str]:
+    """The state of each add-on."""
+    return {one.name: one.state for one in lab.client.get(lab.cluster.id).addons}
 
 
 def apply(lab: Lab, part: str) -> None:

@@ -1,7 +1,7 @@
 """The add-on prometheus: figures of both nodes, their containers, the API server, and of what has the annotations.
 
-A request installs the add-on in a cluster that runs, and another removes it. Not here: the program that finds targets
-(kubernetes/programs/targets), and the configuration's parts (tests/unit/images/test_prometheus_objects.py).
+Not here: the program that finds targets (kubernetes/programs/targets), and the configuration's parts
+(tests/unit/images/test_prometheus_objects.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.addons import install, remove
 from tests.e2e.lab import NODES, Lab
 from tests.support.guest import until
 
@@ -23,13 +22,6 @@ ADDON: Final = "prometheus"
 API: Final = "/api/v1/namespaces/kube-system/services/prometheus:http/proxy/api/v1"
 TARGET_SECONDS: Final = 240
 """Prometheus looks for targets every 15 seconds and scrapes them every 30; an emulated kubelet samples as often."""
-TRACE_SECONDS: Final = 60
-"""A controller deletes the token of an account that was deleted."""
-_KINDS: Final = (
-    "serviceaccounts,secrets,configmaps,services,endpoints,endpointslices,"
-    "deployments,replicasets,daemonsets,controllerrevisions,pods"
-)
-_NAMES: Final = ("prometheus", "node-exporter")
 _ANNOTATIONS: Final = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/figures"}
 _SCRAPED: Final = [
     {
@@ -59,25 +51,6 @@ _SCRAPED: Final = [
         "spec": {"selector": {"app": "scraped"}, "ports": [{"port": 80, "targetPort": 8080}]},
     },
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def addon(shared_lab: Lab) -> Iterator[None]:
-    """The cluster has the add-on; afterwards nothing is left of it."""
-    lab, before = shared_lab, traces(shared_lab)
-    assert before == []
-    install(lab, ADDON)
-    assert traces(lab) != []
-    yield
-    remove(lab, ADDON)
-    until("nothing is left", lambda: traces(lab) == [] or None, seconds=TRACE_SECONDS, pause=2)
-
-
-def traces(lab: Lab) -> list[str]:
-    """All objects that the add-on made, by name."""
-    found = lab.kubectl("get", _KINDS, "-n", "kube-system", "-o", "name")
-    found += lab.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
-    return [name for name in found.split() if any(one in name for one in _NAMES)]
 
 
 @pytest.fixture

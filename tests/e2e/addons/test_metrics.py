@@ -1,7 +1,7 @@
 """The add-on metrics-server: `kubectl top`, and a HorizontalPodAutoscaler that reads a current value.
 
-A request installs the add-on in a cluster that runs, and another removes it. Not here: the program's own tests
-(kubernetes/programs/metrics); clusters that have add-ons from the start (tests/scenarios/test_addons.py).
+Not here: the program's own tests (kubernetes/programs/metrics); clusters that have add-ons from the start
+(tests/scenarios/test_addons.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.addons import install, remove
 from tests.e2e.lab import NODES, Lab
 from tests.support.guest import until
 
@@ -24,7 +23,6 @@ METRICS: Final = "/apis/metrics.k8s.io/v1beta1"
 FIGURES_SECONDS: Final = 180
 """An emulated kubelet samples a container every 30 to 60 seconds; a rate needs two samples."""
 ADDON: Final = "metrics-server"
-_KINDS: Final = "serviceaccounts,services,deployments,replicasets,pods,rolebindings,endpoints,endpointslices"
 AUTOSCALER_SECONDS: Final = 240
 """The controller reads metrics every 15 seconds, but not those of a container's first minute."""
 _AUTOSCALER: Final = {
@@ -45,25 +43,6 @@ _AUTOSCALER: Final = {
         ],
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def addon(shared_lab: Lab) -> Iterator[None]:
-    """The cluster has the add-on; afterwards nothing is left of it."""
-    lab, before = shared_lab, traces(shared_lab)
-    assert before == []
-    install(lab, ADDON)
-    assert traces(lab) != []
-    yield
-    remove(lab, ADDON)
-    assert traces(lab) == []
-
-
-def traces(lab: Lab) -> list[str]:
-    """All objects that the add-on or its program made, by name."""
-    found = lab.kubectl("get", _KINDS, "-n", "kube-system", "-o", "name")
-    found += lab.kubectl("get", "clusterroles,clusterrolebindings,apiservices", "-o", "name")
-    return [name for name in found.split() if "metrics" in name]
 
 
 @pytest.fixture
