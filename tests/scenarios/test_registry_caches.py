@@ -50,7 +50,7 @@ class Lab:
     def volumes(self) -> set[str]:
         return {name for name in self.world.engine.volumes if CACHES_OWNER in name}
 
-    async def _read(self, registry: str, path: Path) -> Mapping[str, str] | None:  # noqa: ARG002
+    async def _read(self, registry: str, path: Path) -> Mapping[str, str] | None:
         found = self.logins.get(registry)
         if isinstance(found, RegistryRefused):
             raise found

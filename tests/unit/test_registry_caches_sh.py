@@ -1,4 +1,4 @@
-"""controllers/registry_caches.sh in a real shell, with a stand-in for docker-registry: the bound of the content is kept."""
+"""controllers/registry_caches.sh in a real shell, with a stand-in for docker-registry: the content's bound is kept."""
 
 from __future__ import annotations
 

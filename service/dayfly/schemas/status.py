@@ -65,5 +65,6 @@ class Status(ResponseModel):
     templates: dict[str, int] = Field(description="By phase, every phase but `retired`.")
     engine: EngineStatus
     registry_caches: tuple[str, ...] = Field(
-        default=(), description="Registries that nodes pull from through caches of the installation, as images name them."
+        default=(),
+        description="Registries that nodes pull from through the installation's caches, as images name them.",
     )

@@ -143,7 +143,9 @@ async def test_forks_and_templates_pull_cached_registries_through_the_cache(lab:
     context = replace(lab.context, cluster=kubernetes, topology=topology)
     for one in (kubernetes, replace(kubernetes, purpose=Purpose.TEMPLATE)):
         await Personalize().apply(replace(context, cluster=one))
-        rules = {path: tomllib.loads(text.decode()) for path, text in unpacked(lab.given.pop()).items() if ".io" in path}
+        rules = {
+            path: tomllib.loads(text.decode()) for path, text in unpacked(lab.given.pop()).items() if ".io" in path
+        }
         pull = {"capabilities": ["pull", "resolve"]}
         # In this order, and without `server`: containerd asks the registry itself last.
         assert {path: list(rule["host"].items()) for path, rule in rules.items()} == {
@@ -154,7 +156,9 @@ async def test_forks_and_templates_pull_cached_registries_through_the_cache(lab:
             ],
         }
         assert all(rule.keys() == {"host"} for rule in rules.values())
-    assert await registry_rules(replace(lab.context, topology=topology)) == (), "without Kubernetes there is no containerd"
+    assert await registry_rules(replace(lab.context, topology=topology)) == (), (
+        "without Kubernetes there is no containerd"
+    )
 
 
 def test_the_longest_name_of_a_cached_registry_has_a_rule() -> None:

@@ -65,7 +65,8 @@ def test_registry_caches_change_the_registrys_container_only() -> None:
         "/run/dayfly-caches",
         True,
     )
-    assert cached.registry.ports == cached.registry.capabilities == ()
+    assert cached.registry.ports == ()
+    assert cached.registry.capabilities == ()
 
 
 def test_names_and_labels_are_exact_evidence() -> None:
