@@ -33,6 +33,7 @@ from dayfly.controllers.engine_host import EngineHost
 from dayfly.controllers.gc import GarbageCollector
 from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
+from dayfly.controllers.registry_caches import RegistryCaches
 from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.controllers.templates import TemplateController
 from dayfly.domain.cluster.damage import RestartRules
@@ -40,6 +41,7 @@ from dayfly.domain.cluster.topology import Publication
 from dayfly.domain.scheduling.resources import CapacityRules
 from dayfly.drivers.docker.engine import DockerEngine
 from dayfly.drivers.docker.images import DockerImages
+from dayfly.drivers.docker.registry_credentials import credentials_for
 from dayfly.drivers.host_pressure import KernelPressure
 from dayfly.drivers.interfaces import Drivers, ImageStore, PressureGauge
 from dayfly.drivers.kubernetes.client import KubeClient
@@ -116,7 +118,7 @@ def capacity_rules(settings: Settings) -> CapacityRules:
         memory_overcommit=settings.memory_overcommit,
         disk_overcommit=settings.disk_overcommit,
         reserve_memory_mib=settings.reserve_memory_mib,
-        reserve_disk_gib=settings.reserve_disk_gib,
+        reserve_disk_gib=settings.reserve_disk_gib + (settings.registry_cache_gib if settings.caches else 0),
     )
 
 
@@ -148,6 +150,7 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
         advertised=settings.advertised,
         boot_limit_seconds=settings.boot_limit_seconds,
         processor=host_processor(),
+        caches=settings.caches,
     )
     return ClusterContext(
         store,
@@ -202,6 +205,7 @@ def worker_jobs(
     )
     resolve = partial(resolve_image, infrastructure.images)
     specs = SpecRefresher(resolve, infrastructure.accelerators.template_key, load_addons())
+    caches = RegistryCaches(settings, infrastructure.engine, infrastructure.images, credentials_for, clock)
     return [
         Worker(store, reconciler.reconcile, options, outages, clock).run(),
         Admission(store, infrastructure.host.offered, settings.poll_seconds).run(),
@@ -216,4 +220,5 @@ def worker_jobs(
         ).run(),
         TemplateController(settings, store, specs, clock).run(),
         PoolController(settings, store, specs, clock).run(),
+        *([caches.run()] if settings.caches else []),
     ]

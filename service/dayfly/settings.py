@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dayfly.addresses import is_engine_url
+from dayfly.domain.registry_cache import RegistryCache, read_caches
 from dayfly.vocabulary import IMAGE_REFERENCE
 
 _PROCESS = secrets.token_hex(3)
@@ -98,6 +99,11 @@ def _host_name_or_any(value: str) -> str:
     return value if value == "*" else _host_name(value.removesuffix(".")).lower()
 
 
+def _registry_caches(value: tuple[str, ...]) -> tuple[str, ...]:
+    read_caches(value)
+    return value
+
+
 def _list(value: Any) -> Any:
     """A list is written as `a,b`, or in JSON as older releases required."""
     if not isinstance(value, str):
@@ -122,6 +128,7 @@ def _must(hold: Callable[[str], object], sentence: str) -> AfterValidator:
 Address = Annotated[str, AfterValidator(_ip_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 HostName = Annotated[str, AfterValidator(_host_name)]
+RegistryCaches = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_registry_caches)]
 HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(_list)]
 Instance = Annotated[
     str,
@@ -185,6 +192,15 @@ class Settings(BaseSettings):
     port_range: PortRange | None = None
     """The range of clusters' published ports, as `40000-40999`; unset: 20000-29999, outside of the kernel's ephemeral
     range."""
+
+    registry_caches: RegistryCaches = ()
+    """Public registries that clusters' nodes pull from through caches of this installation, as
+    `docker.io=https://registry-1.docker.io,quay.io`; the URL may be that of a mirror. Empty: no caches."""
+    registry_cache_gib: Annotated[int, Field(ge=1, le=2**20)] = 20
+    """The disk for the content of all registry caches. Beyond, the content that was read least recently is removed."""
+    registry_cache_logins: Path | None = None
+    """A file as `docker login` writes it, with the caches' logins (user and password). Every cluster can pull what
+    these logins can. Unset: the caches pull anonymously."""
 
     debian_mirror: Mirror | None = None
     """The Debian mirror of bakes (suites, updates, backports, sources): a URI as in an apt source.
@@ -279,6 +295,15 @@ class Settings(BaseSettings):
                 f"{self.max_ttl_seconds}"
             )
         return self
+
+    @property
+    def caches(self) -> tuple[RegistryCache, ...]:
+        """The registry caches, by name."""
+        return read_caches(self.registry_caches)
+
+    def is_cached(self, registry: str) -> bool:
+        """Whether nodes pull images of `registry` (`docker.io`, as in names of images) through a cache."""
+        return any(cache.name == registry for cache in self.caches)
 
     def environment(self, *names: str) -> dict[str, str]:
         """Environment variables that pass these settings to another process; unset settings are left out."""

@@ -88,7 +88,7 @@ class World:
                 raise EngineUnavailable("Cannot connect to Docker Engine")  # it is found out by a container
             return "kvm"
 
-        installation = Installation("default", Publication(), self.advertised)
+        installation = Installation("default", Publication(), self.advertised, caches=self.settings.caches)
         drivers = Drivers(self.engine, self.ssh, self.kube, self.machines)
         return ClusterContext(self.store, drivers, installation, accelerator, self.pressure, self.clock)
 
@@ -106,7 +106,11 @@ class World:
         return Admission(self.store, offered, 5)
 
     def collector(self, *, grace_seconds: float = 0.0, history_seconds: float = NEVER_SECONDS) -> GarbageCollector:
-        settings = Settings(orphan_grace_seconds=grace_seconds, history_seconds=history_seconds)
+        settings = Settings(
+            orphan_grace_seconds=grace_seconds,
+            history_seconds=history_seconds,
+            registry_caches=self.settings.registry_caches,
+        )
         return GarbageCollector(settings, self.store, self.engine, self.clock)
 
     def watcher(self) -> EngineEventWatcher:

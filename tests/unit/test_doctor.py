@@ -103,6 +103,12 @@ async def test_a_healthy_host_has_nothing_to_mend(healthy: Subject) -> None:
     assert "version 1" in checks["cgroups"].found
 
 
+async def test_registry_caches_are_checked_where_there_are_some(healthy: Subject) -> None:
+    assert "registry caches" not in await report(healthy)
+    check = Check("registry caches", "ok", "docker.io; 0.0 of 20 GiB")
+    assert (await report(replace(healthy, check_caches=answers(check))))["registry caches"] == check
+
+
 async def test_the_engine_is_called_by_its_name_with_what_it_does_not_do(healthy: Subject) -> None:
     podman = replace(INFO, name="Podman", version="5.4.2", image_store="storage", limitations=("x",))
     found = (await report(replace(healthy, engine_info=answers(podman))))["engine"].found

@@ -40,6 +40,27 @@ WRONG = {
     "state_dir": (),
     "cache_dir": (),
     "docker_config": (),
+    "registry_cache_logins": (),
+    "registry_caches": (
+        "docker.io=registry-1.docker.io",
+        "docker.io=ftp://registry-1.docker.io",
+        "docker.io=https://user:secret@registry-1.docker.io",
+        "docker.io=https://registry-1.docker.io/v2",
+        "docker.io=https://registry-1.docker.io:0",
+        "docker.io=https://registry-1.docker.io?secret=1",
+        "https://registry-1.docker.io",
+        "registry:5000",
+        "localhost:5000",
+        "127.0.0.1:5000",
+        "quay.io:99999",
+        "index.docker.io",
+        "quay.io,quay.io",
+        "quay.io/coreos",
+        "*",
+        ",".join(f"r{number}.example" for number in range(17)),
+        f"{'a' * 60}.lab",
+        '["quay.io", 1]',
+    ),
     "database_url": (
         "mysql://u:secret@host/x",
         "postgresql://host/x",
@@ -135,6 +156,18 @@ def test_a_list_is_written_with_commas_or_in_json(monkeypatch: pytest.MonkeyPatc
 def test_an_empty_variable_is_as_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"DAYFLY_{name.upper()}", "")
     assert server_settings() == Settings()
+
+
+def test_registry_caches_are_read_in_one_order_whatever_the_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not server_settings().is_cached("docker.io")
+    monkeypatch.setenv("DAYFLY_REGISTRY_CACHES", "Quay.io, docker.io=https://mirror.example:5443/ ,reg.example:5000")
+    settings = server_settings()
+    assert [(cache.name, cache.upstream, cache.port) for cache in settings.caches] == [
+        ("docker.io", "https://mirror.example:5443", 5001),
+        ("quay.io", "https://quay.io", 5002),
+        ("reg.example:5000", "https://reg.example:5000", 5003),
+    ]
+    assert [settings.is_cached(name) for name in ("docker.io", "quay.io", "ghcr.io")] == [True, True, False]
 
 
 def test_a_default_time_to_live_over_the_longest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import structlog
 from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.domain.cluster.lifecycle import Desired, Phase
+from dayfly.domain.cluster.naming import CACHES_OWNER, is_caches_sockets_volume
 from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.drivers.interfaces import ContainerEngine
 from dayfly.errors import DayflyError, Failure
@@ -42,15 +43,20 @@ def find_orphans(
     known: Collection[Known],
     gone: Collection[str],
     templates: Mapping[str, TemplatePhase],
+    *,
+    has_caches: bool = False,
 ) -> tuple[Orphan, ...]:
     """The `resources` without an owner among `known` and `templates`; containers first: they may use the others.
 
-    `gone` are ids of clusters on record as deleted; `templates` are all on record, retired ones included.
+    `gone` are ids of clusters on record as deleted; `templates` are all on record, retired ones included. `has_caches`:
+    this installation has registry caches.
     """
     living = {cluster.id: cluster for cluster in known}
     orphans = []
     for resource in resources:
-        if resource.template_id and not resource.cluster_id:
+        if resource.cluster_id == CACHES_OWNER:
+            orphan = None if has_caches else _of_caches(resource, resources)
+        elif resource.template_id and not resource.cluster_id:
             orphan = _of_template(resource, templates.get(resource.template_id))
         else:
             orphan = _of_cluster(resource, living.get(resource.cluster_id), gone)
@@ -66,6 +72,14 @@ def _of_template(resource: EngineResource, phase: TemplatePhase | None) -> Orpha
     if phase in _NO_FORKS:
         return Orphan(resource, f"template {resource.template_id} is {phase}", on_record=True)
     return None
+
+
+def _of_caches(resource: EngineResource, resources: Sequence[EngineResource]) -> Orphan | None:
+    # Clusters that were created with caches mount the sockets' volume: it cannot be removed before them.
+    clusters_run = any(one.kind == "container" and one.cluster_id != CACHES_OWNER for one in resources)
+    if clusters_run and resource.kind == "volume" and is_caches_sockets_volume(resource.name):
+        return None
+    return Orphan(resource, "this installation has no registry caches", on_record=True)
 
 
 def _of_cluster(resource: EngineResource, owner: Known | None, gone: Collection[str]) -> Orphan | None:
@@ -155,11 +169,13 @@ class GarbageCollector:
             _log.warning("an orphan cannot be removed yet", name=orphan.resource.name, code=error.code)
 
     async def _without_owner(self, resources: Sequence[EngineResource], known: Collection[Known]) -> tuple[Orphan, ...]:
-        unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known} - {""}
+        unknown = {resource.cluster_id for resource in resources} - {cluster.id for cluster in known}
+        unknown -= {"", CACHES_OWNER}
         gone = await self._store.maintenance.deleted(unknown) if unknown else frozenset()
         has_templates = any(resource.template_id for resource in resources)
         templates = await self._store.templates.known() if has_templates else {}
-        return find_orphans(resources, known, gone, templates)
+        has_caches = bool(self._settings.registry_caches)
+        return find_orphans(resources, known, gone, templates, has_caches=has_caches)
 
     def _ripe(self, orphan: Orphan) -> bool:
         if orphan.on_record:

@@ -33,6 +33,7 @@ class Subject:
     `database_file` is SQLite's file, None for a database server; `wanted` is the configured accelerator.
     `engine_address` is the engine's URL and its source (drivers/docker/engine_address.py); None: there is none.
     `find_sources` finds the mirrors for bakes (raises DayflyError); None: mirrors are not checked.
+    `check_caches` checks the registry caches; None: there are none.
     """
 
     engine_info: Callable[[], Awaitable[EngineInfo]]
@@ -46,6 +47,7 @@ class Subject:
     engine_address: tuple[str, str | None] | None = ("unix:///var/run/docker.sock", None)
     needed_suites: tuple[NeededSuite, ...] = ()
     find_sources: FindSources | None = None
+    check_caches: Callable[[], Awaitable[Check]] | None = None
     host: Host = field(default_factory=Host)
 
 
@@ -56,6 +58,8 @@ async def examine(subject: Subject) -> tuple[Check, ...]:
     found = [engine]
     if info is not None:
         found += [checks.storage_driver(info), checks.cgroups(info), await _check_images(subject)]
+        if subject.check_caches is not None:
+            found.append(await subject.check_caches())
     found += [
         checks.tun(host),
         await _check_accelerator(subject) if info is not None or subject.wanted == "tcg" else _UNTRIED,

@@ -10,6 +10,7 @@ from dayfly.app import Infrastructure, open_infrastructure
 from dayfly.clock import SystemClock
 from dayfly.doctor.examine import Subject
 from dayfly.doctor.packages import needed_suites
+from dayfly.doctor.registry_caches import check_registry_caches
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.drivers.docker.engine_address import engine_address
 from dayfly.drivers.qemu.kvm_probe import AcceleratorAnswer
@@ -46,6 +47,7 @@ async def open_subject(settings: Settings) -> AsyncIterator[Subject]:
             engine_address=_address(settings),
             needed_suites=needed_suites(),
             find_sources=lambda need: find_sources(need.suite, backports=need.backports, mirrors=mirrors),
+            check_caches=partial(check_registry_caches, settings, infrastructure.engine) if settings.caches else None,
         )
 
 

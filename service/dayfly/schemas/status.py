@@ -64,3 +64,7 @@ class Status(ResponseModel):
     pools: tuple[PoolStatus, ...]
     templates: dict[str, int] = Field(description="By phase, every phase but `retired`.")
     engine: EngineStatus
+    registry_caches: tuple[str, ...] = Field(
+        default=(),
+        description="Registries that nodes pull from through the installation's caches, as images name them.",
+    )

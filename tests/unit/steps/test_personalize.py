@@ -18,11 +18,12 @@ from dayfly.domain.cluster.network import REGISTRY_PORT, ssh_forward_port
 from dayfly.domain.cluster.spec import Readiness
 from dayfly.domain.cluster.timeouts import EMULATED
 from dayfly.domain.cluster.topology import Publication, compute_topology
+from dayfly.domain.registry_cache import read_caches
 from dayfly.domain.security.secrets import new_secrets
 from dayfly.drivers.interfaces import CommandResult, Drivers
 from dayfly.errors import CommandFailed, SshRefused, SshTimeout, VmExited
 from dayfly.steps.guest.guest_seed import seed_file
-from dayfly.steps.guest.registry_names import RULE, RULES_DIR, registry_rules
+from dayfly.steps.guest.registry_names import RULE, RULES_DIR, cache_rule, registry_rules
 from dayfly.steps.personalize import Personalize
 from dayfly.steps.sandbox import Sandbox
 from dayfly.steps.step import StepContext
@@ -134,6 +135,36 @@ async def test_a_host_name_that_is_too_long_for_the_guests_program_has_no_rule(l
         await Personalize().apply(context)
         names = list(unpacked(lab.given.pop()))
         assert all(len(name) < 100 for name in names), names
+
+
+async def test_forks_and_templates_pull_cached_registries_through_the_cache(lab: Lab) -> None:
+    kubernetes = replace(lab.context.cluster, spec=make_spec(kubernetes=True))
+    topology = replace(lab.context.topology, caches=read_caches(["docker.io", "quay.io=http://mirror.example:5443"]))
+    context = replace(lab.context, cluster=kubernetes, topology=topology)
+    for one in (kubernetes, replace(kubernetes, purpose=Purpose.TEMPLATE)):
+        await Personalize().apply(replace(context, cluster=one))
+        rules = {
+            path: tomllib.loads(text.decode()) for path, text in unpacked(lab.given.pop()).items() if ".io" in path
+        }
+        pull = {"capabilities": ["pull", "resolve"]}
+        # In this order, and without `server`: containerd asks the registry itself last.
+        assert {path: list(rule["host"].items()) for path, rule in rules.items()} == {
+            "etc/containerd/certs.d/docker.io/hosts.toml": [("http://registry:5001/docker.io/v2", pull)],
+            "etc/containerd/certs.d/quay.io/hosts.toml": [
+                ("http://registry:5002/quay.io/v2", pull),
+                ("http://mirror.example:5443", pull),
+            ],
+        }
+        assert all(rule.keys() == {"host"} for rule in rules.values())
+    assert await registry_rules(replace(lab.context, topology=topology)) == (), (
+        "without Kubernetes there is no containerd"
+    )
+
+
+def test_the_longest_name_of_a_cached_registry_has_a_rule() -> None:
+    (cache,) = read_caches([f"{'a' * 53}.lab:5000"])
+    assert len(f"{RULES_DIR}/{cache.name}/hosts.toml") <= 100
+    assert tomllib.loads(cache_rule(cache))["host"].keys() == {f"http://registry:5001/{'a' * 53}.lab_5000/v2"}
 
 
 def test_the_image_reaches_the_registry_as_the_rules_do() -> None:

@@ -57,6 +57,7 @@ async def get_status(services: Services) -> Status:
         pools=await _pools(services),
         templates={phase.value: number for phase, number in (await statistics.count_templates()).items()},
         engine=await _engine(services),
+        registry_caches=tuple(cache.name for cache in services.settings.caches),
     )
 
 

@@ -12,6 +12,7 @@ from dayfly.domain.cluster.provisioning_plan import PlannedStep
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.cluster.timeouts import Accelerator, TimeLimits, limits_for
 from dayfly.domain.cluster.topology import Publication, Topology, compute_topology
+from dayfly.domain.registry_cache import RegistryCache
 from dayfly.domain.security.secrets import ClusterSecrets, new_secrets
 from dayfly.domain.template import template_key
 from dayfly.drivers.interfaces import Drivers, PressureGauge
@@ -32,6 +33,7 @@ class Installation:
     advertised: str
     boot_limit_seconds: float | None = None
     processor: str = ""
+    caches: tuple[RegistryCache, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ClusterContext:
             generation=cluster.generation,
             template_id=cluster.template_id,
             makes_template=cluster.purpose is Purpose.TEMPLATE,
+            caches=self.installation.caches,
         )
 
     async def limits(self, cluster: Cluster) -> TimeLimits:

@@ -37,6 +37,7 @@ def trial_settings(operator: Settings, state_dir: Path) -> Settings:
         "host_names": (),
         "default_ttl_seconds": None,
         "template_auto": False,
+        "registry_caches": (),
         "survey_seconds": min(operator.survey_seconds, _SURVEY_SECONDS),
         "log_format": "console",
         "log_level": "info",

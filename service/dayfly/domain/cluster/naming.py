@@ -16,9 +16,15 @@ LABEL_GENERATION: Final = "dayfly.generation"
 LABEL_NODE: Final = "dayfly.node"
 LABEL_TEMPLATE: Final = "dayfly.template"
 """On a template's volume, which belongs to no cluster: the template's id."""
+LABEL_FINGERPRINT: Final = "dayfly.fingerprint"
+"""On the container of the registry caches: changes with everything that the container was made of."""
 LABEL_IMAGE: Final = "dayfly.image"
 """On a node image: its manifest, as JSON (domain/image.py)."""
 
+CACHES_OWNER: Final = "registry-cache"
+"""In the place of a cluster's id, on the objects of the registry caches, which are of no cluster."""
+
+_SOCKETS_END: Final = "-sockets"
 _IMAGE_REPOSITORY: Final = "dayfly"
 _SAVED_VOLUME: Final = re.compile(r"dayfly-(.+)-saved")
 _TEMPLATE_VOLUME: Final = re.compile(r"dayfly-template-(.+)")
@@ -36,6 +42,29 @@ def saved_volume(cluster_id: str) -> str:
 
 def template_volume(template_id: str) -> str:
     return f"dayfly-template-{template_id}"
+
+
+def caches_container(instance: str) -> str:
+    return f"dayfly-{CACHES_OWNER}-{instance}"
+
+
+def caches_content_volume(instance: str) -> str:
+    return f"dayfly-{CACHES_OWNER}-{instance}-content"
+
+
+def caches_sockets_volume(instance: str) -> str:
+    """The volume of the registry caches' sockets, which clusters' registry containers mount, too."""
+    return f"dayfly-{CACHES_OWNER}-{instance}{_SOCKETS_END}"
+
+
+def is_caches_sockets_volume(name: str) -> bool:
+    """Whether `name`, of a volume of the registry caches, is that of their sockets."""
+    return name.endswith(_SOCKETS_END)
+
+
+def caches_labels(instance: str) -> dict[str, str]:
+    """The labels of all objects of the registry caches."""
+    return {LABEL_CLUSTER: CACHES_OWNER, LABEL_INSTANCE: instance}
 
 
 def volume_owner(name: str) -> tuple[str, str] | None:

@@ -12,14 +12,28 @@ from typing import Final, Literal
 from dayfly.domain.cluster import boot_source, naming, network, qemu_cmdline
 from dayfly.domain.cluster.spec import ClusterSpec, Node
 from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.registry_cache import SOCKETS_DIR, RegistryCache
 
-Role = Literal["net", "registry", "node"]
+Role = Literal["net", "registry", "node", "cache"]
+"""`cache`: of no cluster (controllers/registry_caches.py)."""
 
 _SHARES_PER_VCPU: Final = 4096
 """Far more than the 1024 of a cluster's other containers: the registry must not slow the machines down."""
 _CONTROL_PLANE_WEIGHT: Final = 8
 """Its CPU weight against a worker of the same size in its cluster: all other nodes wait for it, and a starved one loses
 its leases. With two emulated nodes on two processors a fork's API answered after 1.6 s; with half the weight, 1.8 s."""
+
+_FORWARD: Final = """\
+for forward; do
+    while :; do
+        socat "TCP-LISTEN:${{forward%%=*}},bind={address},reuseaddr,fork,max-children=200" \\
+            "UNIX-CONNECT:${{forward#*=}}"
+        sleep 1
+    done &
+done
+exec {program}
+"""
+"""Arguments: PORT=SOCKET …. In a loop, because the network's container may not have created its bridge yet."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,15 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Topology:
-    """All containers of one cluster. `net` owns the namespace that the others join."""
+    """All containers of one cluster. `net` owns the namespace that the others join.
+
+    `caches`: the installation's registry caches, which nodes reach through the registry's container.
+    """
 
     net: ContainerSpec
     registry: ContainerSpec
     nodes: tuple[ContainerSpec, ...]
+    caches: tuple[RegistryCache, ...] = ()
 
     def node(self, index: int) -> ContainerSpec:
         return self.nodes[index - 1]
@@ -89,6 +107,7 @@ def compute_topology(
     generation: int = 1,
     template_id: str | None = None,
     makes_template: bool = False,
+    caches: tuple[RegistryCache, ...] = (),
 ) -> Topology:
     """The containers that `spec` needs, named and labelled for `cluster_id`.
 
@@ -128,10 +147,10 @@ def compute_topology(
         name=naming.container_name(cluster_id, "registry"),
         role="registry",
         image=spec.image_id,
-        command=("/usr/lib/dayfly/registry",),
+        command=_registry_command(caches),
         labels=labels("registry"),
         joins=net.name,
-        volumes=(saved,),
+        volumes=(saved, *_cache_sockets(instance, caches)),
     )
     nodes = tuple(
         ContainerSpec(
@@ -149,7 +168,7 @@ def compute_topology(
         )
         for node in spec.nodes()
     )
-    return Topology(net, registry, nodes)
+    return Topology(net, registry, nodes, caches)
 
 
 def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
@@ -160,6 +179,22 @@ def published_ports(spec: ClusterSpec) -> Mapping[int, str]:
     ports |= {network.ssh_forward_port(node.index): f"ssh/{node.name}" for node in spec.nodes()}
     own = enumerate(spec.ports, start=1)
     return ports | {network.port_forward_port(number): f"ports/{wanted.name}" for number, wanted in own}
+
+
+def _registry_command(caches: tuple[RegistryCache, ...]) -> tuple[str, ...]:
+    """The registry's program; with `caches`, after the start of a forwarder from a port of the bridge to each cache."""
+    program = "/usr/lib/dayfly/registry"
+    if not caches:
+        return (program,)
+    forwards = (f"{cache.port}={cache.socket}" for cache in caches)
+    return ("/bin/sh", "-c", _FORWARD.format(address=network.GATEWAY, program=program), "registry", *forwards)
+
+
+def _cache_sockets(instance: str, caches: tuple[RegistryCache, ...]) -> tuple[Volume, ...]:
+    if not caches:
+        return ()
+    name, labels = naming.caches_sockets_volume(instance), naming.caches_labels(instance)
+    return (Volume(name, SOCKETS_DIR, labels, read_only=True),)
 
 
 def _net_environment(spec: ClusterSpec) -> dict[str, str]:

@@ -19,7 +19,7 @@ from dayfly.drivers.interfaces.container_engine import (
     Pressure,
     PressureGauge,
 )
-from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, TransferProgress
+from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, ReadLogin, TransferProgress
 from dayfly.drivers.interfaces.kubernetes import ConfigMap, KubeAccess, KubeApi, KubeNode, KubePod, Manifest
 from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Ram, Ssh, SshTarget
 from dayfly.drivers.interfaces.tool_containers import OutputLine, ToolContainer, ToolRun, ToolRunner
@@ -48,6 +48,7 @@ __all__ = [
     "Pressure",
     "PressureGauge",
     "Ram",
+    "ReadLogin",
     "Ssh",
     "SshTarget",
     "ToolContainer",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from dayfly.drivers.interfaces.container_engine import ExecResult
+
+ReadLogin = Callable[[str, Path], Awaitable[Mapping[str, str] | None]]
+"""Registry, file of `docker login` → the login stored there, with `username` and `password`; None where there is none.
+
+Raises RegistryRefused when the login cannot be read."""
 
 
 @dataclass(frozen=True)

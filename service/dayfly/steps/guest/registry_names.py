@@ -3,6 +3,9 @@
 A node pulls `localhost:<port>/app:1` from registry:5000, where <port> is the host's port of the registry; a ConfigMap
 shows the names to tools (KEP-1755). Both have the host's port, so they are written for each cluster, and a template has
 neither: its forks have other ports.
+A registry that the installation caches has a rule, too: first the cache, then the registry itself. All clusters have
+these rules, templates included, whose add-ons may be pulled. Where a machine from a snapshot has the rule of a former
+cache, the port is closed or the cache answers 404, and containerd goes on to the registry itself.
 Not here: registry:5000 itself, which the image configures (provisioning/ansible/roles/containerd).
 """
 
@@ -13,6 +16,7 @@ from typing import Final
 from dayfly.domain.cluster.model import Endpoint, Purpose
 from dayfly.domain.cluster.network import REGISTRY_PORT
 from dayfly.domain.cluster.provisioning_plan import wants_kubernetes
+from dayfly.domain.registry_cache import RegistryCache
 from dayfly.drivers.interfaces import ConfigMap, File
 from dayfly.steps.step import StepContext
 
@@ -26,13 +30,24 @@ RULE: Final = f'server = "http://{INSIDE}"\n[host]\n'
 
 
 async def registry_rules(context: StepContext) -> tuple[File, ...]:
-    """The rules by which a node's containerd pulls from the registry under the host's names, read at each pull."""
+    """The rules of a node's containerd, read at each pull: for the registry's names on the host, and for caches."""
+    rules: dict[str, str] = {}
+    if wants_kubernetes(context.spec):
+        rules |= {cache.name: cache_rule(cache) for cache in context.topology.caches}
     address = await registry_address(context)
-    if address is None:
-        return ()
-    names = sorted({f"localhost:{address.port}", f"127.0.0.1:{address.port}", str(address)})
-    paths = (f"{RULES_DIR}/{name}/hosts.toml" for name in names)
-    return tuple(File(path, RULE.encode(), 0o644) for path in paths if len(path) <= _LONGEST_PATH)
+    if address is not None:
+        names = {f"localhost:{address.port}", f"127.0.0.1:{address.port}", str(address)}
+        rules |= dict.fromkeys(names, RULE)
+    paths = {f"{RULES_DIR}/{name}/hosts.toml": text for name, text in sorted(rules.items())}
+    return tuple(File(path, text.encode(), 0o644) for path, text in paths.items() if len(path) <= _LONGEST_PATH)
+
+
+def cache_rule(cache: RegistryCache) -> str:
+    """Without `server`: containerd asks the registry itself last, with its login of the registry."""
+    places = [f"http://registry:{cache.port}{cache.prefix}v2"]
+    if cache.has_own_upstream:
+        places.append(cache.upstream)
+    return "".join(f'[host."{place}"]\n  capabilities = ["pull", "resolve"]\n' for place in places)
 
 
 def folders_of(rules: tuple[File, ...]) -> dict[str, int]:

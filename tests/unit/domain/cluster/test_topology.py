@@ -9,6 +9,7 @@ import pytest
 from dayfly.domain.cluster import naming, network
 from dayfly.domain.cluster.spec import PublishedPort
 from dayfly.domain.cluster.topology import ContainerSpec, Publication, Topology, compute_topology, published_ports
+from dayfly.domain.registry_cache import read_caches
 from dayfly.vocabulary import MAX_PORTS
 from tests.support.specs import IMAGE_ID, make_spec
 
@@ -37,6 +38,35 @@ def test_one_namespace_that_all_others_join() -> None:
     value = topology()
     assert value.net.joins is None
     assert {c.joins for c in containers(value)[1:]} == {value.net.name}
+
+
+def test_registry_caches_change_the_registrys_container_only() -> None:
+    plain = topology()
+    cached = compute_topology(
+        "0a1b2c3d4e5f",
+        make_spec(workers=1, kubernetes=True),
+        instance="lab",
+        accelerator="tcg",
+        publication=Publication("127.0.0.1", "40000-40999"),
+        caches=read_caches(["quay.io", "docker.io"]),
+    )
+    assert (cached.net, cached.nodes) == (plain.net, plain.nodes)
+    assert plain.registry.command == ("/usr/lib/dayfly/registry",)
+    shell, option, program, _, *forwards = cached.registry.command
+    assert (shell, option) == ("/bin/sh", "-c")
+    # Only for the bridge: the engine's network has other people's containers.
+    assert f"bind={network.GATEWAY}," in program
+    assert program.splitlines()[-1] == "exec /usr/lib/dayfly/registry"
+    assert forwards == ["5001=/run/dayfly-caches/docker.io.sock", "5002=/run/dayfly-caches/quay.io.sock"]
+    saved, sockets = cached.registry.volumes
+    assert (saved,) == plain.registry.volumes
+    assert (sockets.name, sockets.path, sockets.read_only) == (
+        "dayfly-registry-cache-lab-sockets",
+        "/run/dayfly-caches",
+        True,
+    )
+    assert cached.registry.ports == ()
+    assert cached.registry.capabilities == ()
 
 
 def test_names_and_labels_are_exact_evidence() -> None:
