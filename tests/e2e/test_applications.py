@@ -1,7 +1,8 @@
 """Applications are applied as they are, and work: Kubernetes' own manifests, and one with all ordinary kinds.
 
 The site has no internet: nodes pull images of docker.io and gcr.io from the cluster's registry, which has small
-stand-ins under upstream's names. Not here: each kind's own behaviour (test_volumes.py, test_policies.py, test_ingress.py).
+stand-ins under upstream's names. Not here: each kind's own behaviour (test_volumes.py, test_policies.py,
+test_ingress.py).
 """
 
 from __future__ import annotations
