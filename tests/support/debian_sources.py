@@ -68,7 +68,17 @@ async def _fetch(sources: Sources, package: str, root: Path) -> Path:
     await run(["apt-get", "update", "--error-on=any", "--quiet"], environment=environment)
     downloads = root / "downloads"
     downloads.mkdir()
-    argv = ["env", "-C", downloads, "apt-get", "source", "--quiet", "--download-only", "--only-source", package]
+    argv: list[str | Path] = [
+        "env",
+        "-C",
+        downloads,
+        "apt-get",
+        "source",
+        "--quiet",
+        "--download-only",
+        "--only-source",
+        package,
+    ]
     await run(argv, environment=environment, name="apt-get source")
     (archive,) = downloads.glob("*.orig.tar.*")
     return archive
