@@ -23,7 +23,7 @@ import pytest
 from dayfly.steps.guest.registry_names import RULE, RULES_DIR
 from tests.conformance.registry import push_all
 from tests.e2e import upstream
-from tests.e2e.addons import install, remove
+from tests.e2e.addons.change import change
 from tests.e2e.claims import GONE_SECONDS, POD_SECONDS, in_pod, is_ready, until_gone
 from tests.e2e.lab import INGRESS, MANIFESTS, NODES, Lab
 from tests.e2e.lookups import read_answers, script_of
@@ -33,7 +33,7 @@ from tests.support.debian_sources import debian_source
 from tests.support.docker_archives import write_archive
 from tests.support.guest import until
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.long]
 
 ADDON: Final = "ingress"
 TRIED: Final = "tried"
@@ -77,7 +77,7 @@ def applied(shared_lab: Lab, tree: Path, tmp_path_factory: pytest.TempPathFactor
         redirect(lab)
         lab.kubectl_with(upstream.STORAGE_CLASS, "apply", "-f", "-")
         apply(foreign, *(tree / file for file in upstream.STATEFUL_SET))
-        install(lab, ADDON)
+        change(lab, [ADDON])
         # After the add-on: the API server gives the default class to new Ingresses only.
         apply(foreign, *(tree / file for file in upstream.INGRESS))
         apply(lab, MANIFESTS / "application.yaml")
@@ -93,8 +93,7 @@ def applied(shared_lab: Lab, tree: Path, tmp_path_factory: pytest.TempPathFactor
         until("their volumes are gone", lambda: volumes(lab, *namespaces) == [] or None, seconds=GONE_SECONDS, pause=1)
         lab.kubectl("delete", "storageclass", "nginx-sc", "--ignore-not-found")
         print(f"the applications were removed within {time.monotonic() - began:.0f} s")
-        if ADDON in {one.name for one in lab.client.get(lab.cluster.id).addons}:
-            remove(lab, ADDON)
+        change(lab, ())
 
 
 @pytest.fixture
