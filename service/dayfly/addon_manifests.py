@@ -29,11 +29,13 @@ ImagesUnavailable = Callable[[Iterable[PinnedImage]], str | None]
 def pulled_images_available(settings: Settings, images: Iterable[PinnedImage]) -> str | None:
     """Why the nodes of this installation cannot pull one of `images`; None: they can. Nothing is asked for this.
 
-    Nodes reach no registry but those that the setting `registry_caches` names.
+    Nodes reach no registry but those that the setting `registry_caches` names, each as `quay.io` or `quay.io=URL`.
     """
-    cached = frozenset(getattr(settings, "registry_caches", ()))
+    cached = {entry.partition("=")[0] for entry in getattr(settings, "registry_caches", ())}
     missing = sorted({image.source.partition("/")[0] for image in images} - cached)
-    return f"this installation has no cache of {', '.join(missing)}" if missing else None
+    if not missing:
+        return None
+    return f"this installation has no cache of {', '.join(missing)}: set DAYFLY_REGISTRY_CACHES on the server"
 
 
 class AddonManifests:

@@ -79,9 +79,10 @@ def test_nodes_pull_from_registries_that_the_installation_caches() -> None:
     def of(*caches: str) -> str | None:
         return pulled_images_available(cast("Any", SimpleNamespace(registry_caches=caches)), images)
 
-    assert of("quay.io", "docker.io", "ghcr.io") is None
-    assert of("quay.io") == "this installation has no cache of docker.io"
-    assert of() == "this installation has no cache of docker.io, quay.io"
+    assert of("quay.io", "docker.io=https://mirror.example", "ghcr.io") is None
+    advice = "set DAYFLY_REGISTRY_CACHES on the server"
+    assert of("quay.io") == f"this installation has no cache of docker.io: {advice}"
+    assert of() == f"this installation has no cache of docker.io, quay.io: {advice}"
 
 
 async def test_templates_keep_an_addon_that_is_not_available_any_more(tmp_path: Path) -> None:
