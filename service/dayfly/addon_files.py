@@ -1,7 +1,8 @@
 """Reads provisioning/addons/NAME/addon.yaml and the objects beside it.
 
-The node images of an add-on's recipes have all of its container images: no add-on is pulled from a registry.
-Not here: rules of add-ons (domain/addon.py).
+Add-ons are `baked`: the node images of their recipes have all of their container images. Or they are `pulled`: they
+name files and images that others made, each by its digest.
+Not here: rules of add-ons (domain/addon.py), the files that pulled ones name (addon_manifests.py).
 """
 
 from __future__ import annotations
@@ -16,27 +17,54 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dayfly import assets
 from dayfly.domain.addon import LABEL_ADDON, AddonDefinition, identity
+from dayfly.domain.addon_source import PulledSource
 from dayfly.errors import InvalidRequest
-from dayfly.vocabulary import ADDON_NAME
+from dayfly.vocabulary import ADDON_NAME, AddonSource
 
 
 class _File(BaseModel):
-    """addon.yaml."""
+    """addon.yaml of any add-on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=f"^(?:{ADDON_NAME.pattern})$")
     description: str = Field(min_length=1)
+    source: AddonSource = AddonSource.BAKED
     recipes: tuple[str, ...] = Field(min_length=1)
-    """Recipes of node images that have its container images."""
+    """Recipes of node images that can run it."""
     needs: tuple[str, ...] = ()
     """Other add-ons, which are installed first."""
+
+
+class _Baked(_File):
     images: tuple[str, ...] = ()
-    """Its container images."""
+    """Its container images, which the node images have."""
     objects: tuple[str, ...] = Field(min_length=1)
     """Files of its folder, one object each, in order of creation."""
     ready_paths: tuple[str, ...] = Field(min_length=1)
     """GETs of the API server that succeed when the add-on works."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+
+class _Pulled(_File):
+    version: Any
+    kubernetes: Any
+    images: Any
+    manifests: Any
+    """These four: domain/addon_source.py."""
+    objects: tuple[str, ...] = ()
+    """Files of its folder, beside the objects of its manifests; each after those of its kind."""
+    ready_paths: tuple[str, ...] = ()
+    """GETs that succeed when it works, or paths of workloads that are available then. Its own workloads are added."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in PulledSource.model_fields}
+        source = PulledSource.model_validate(own)
+        return {"images": tuple(one.reference for one in source.images), "pulled": source}
 
 
 def load_addons(root: Path | None = None) -> Mapping[str, AddonDefinition]:
@@ -60,8 +88,10 @@ def _check_needs(addon: AddonDefinition, known: Mapping[str, AddonDefinition], p
 def _load(folder: Path) -> AddonDefinition:
     name = f"addons/{folder.name}"
     given = _yaml(folder / "addon.yaml", name)
+    form = _Pulled if isinstance(given, dict) and given.get("source") == AddonSource.PULLED else _Baked
     try:
-        file = _File.model_validate(given)
+        file = form.model_validate(given)
+        content = file.content
     except ValidationError as error:
         why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise InvalidRequest(f"{name}/addon.yaml is not a valid add-on: {why}") from error
@@ -70,7 +100,8 @@ def _load(folder: Path) -> AddonDefinition:
     objects = tuple(_object(folder, one, file.name) for one in file.objects)
     if len(set(map(identity, objects))) < len(objects):
         raise InvalidRequest(f"{name}: two files describe the same object")
-    return AddonDefinition(**file.model_dump(exclude={"objects"}), objects=objects)
+    common = {key: getattr(file, key) for key in ("name", "description", "recipes", "needs", "ready_paths")}
+    return AddonDefinition(**common, **content, objects=objects)
 
 
 def _object(folder: Path, file: str, addon: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from dayfly.addon_files import load_addons
+from dayfly.addon_manifests import AddonManifests
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
@@ -165,6 +166,7 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
     collector = GarbageCollector(settings, store, engine, clock)
+    manifests = AddonManifests.of(settings)
     return ApiServices(
         settings=settings,
         store=store,
@@ -185,6 +187,8 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         allowed_hosts=settings.allowed_hosts,
         held=HeldResponses(settings.max_held_responses),
         addons=load_addons(),
+        why_addon_unavailable=manifests.why_unavailable,
+        complete_addon=manifests.complete,
     )
 
 
@@ -204,7 +208,8 @@ def worker_jobs(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
     )
     resolve = partial(resolve_image, infrastructure.images)
-    specs = SpecRefresher(resolve, infrastructure.accelerators.template_key, load_addons())
+    complete = AddonManifests.of(settings).complete
+    specs = SpecRefresher(resolve, infrastructure.accelerators.template_key, load_addons(), complete)
     caches = RegistryCaches(settings, infrastructure.engine, infrastructure.images, credentials_for, clock)
     return [
         Worker(store, reconciler.reconcile, options, outages, clock).run(),

@@ -99,6 +99,15 @@ class CheckpointPhase(StrEnum):
     DELETING = "deleting"
 
 
+class AddonSource(StrEnum):
+    """Where the container images of an add-on come from."""
+
+    BAKED = "baked"
+    """The node image has them."""
+    PULLED = "pulled"
+    """Nodes pull them, through the installation's caches of registries."""
+
+
 class AddonState(StrEnum):
     """The state of one add-on of a cluster, as last observed."""
 

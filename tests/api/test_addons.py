@@ -8,11 +8,13 @@ import httpx
 import pytest
 
 from dayfly.domain.addon import AddonError
+from dayfly.domain.addon_source import KubernetesRange
 from dayfly.domain.cluster.model import NewEvent
 from dayfly.store import Store
 from dayfly.vocabulary import AddonState
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Worker
+from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.pulled_addons import make_juice
 
 URL = "/v1/clusters/demo"
 
@@ -29,13 +31,61 @@ async def shown(http: httpx.AsyncClient) -> list[tuple[str, str, Any]]:
 async def test_the_known_addons_are_listed_by_name(http: httpx.AsyncClient) -> None:
     answer = await http.get("/v1/addons")
     assert answer.status_code == 200
+    baked = {"source": "baked", "version": None, "available": True, "unavailable_because": None}
     assert answer.json() == {
         "addons": [
-            {"name": "far", "description": "Far for all.", "recipes": ["k8s-other"], "needs": []},
-            {"name": "milk", "description": "Milk for all.", "recipes": ["k8s-test"], "needs": ["tea"]},
-            {"name": "tea", "description": "Tea for all.", "recipes": ["k8s-test"], "needs": []},
+            {"name": "far", "description": "Far for all.", "recipes": ["k8s-other"], "needs": [], **baked},
+            {
+                "name": "juice",
+                "description": "Juice.",
+                "recipes": ["k8s-test"],
+                "needs": [],
+                "source": "pulled",
+                "version": "v1.2.3",
+                "available": False,
+                "unavailable_because": "run `dayfly addon fetch juice`",
+            },
+            {"name": "milk", "description": "Milk for all.", "recipes": ["k8s-test"], "needs": ["tea"], **baked},
+            {"name": "tea", "description": "Tea for all.", "recipes": ["k8s-test"], "needs": [], **baked},
         ]
     }
+
+
+@pytest.mark.parametrize("path", ["/v1/clusters", "/v1/templates", "/v1/pools"])
+async def test_an_addon_that_is_not_available_is_refused_with_what_is_missing(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    more = {"name": "ci", "size": 1} if path == "/v1/pools" else {}
+    answer = await http.post(path, json={"image": "k8s", "addons": ["tea", "juice"], **more})
+    problem = check_problem(answer, 422, "addon_unavailable")
+    assert problem["detail"] == "addons: juice is not available: run `dayfly addon fetch juice`"
+
+
+async def test_a_pulled_addon_is_one_like_others_once_it_is_available(
+    http: httpx.AsyncClient, worker: Worker, store: Store, infrastructure: Infrastructure
+) -> None:
+    await create(http)
+    await worker.tend()
+    problem = check_problem(await http.patch(URL, json={"addons": ["juice"]}), 422, "addon_unavailable")
+    assert "dayfly addon fetch juice" in problem["detail"]
+    infrastructure.no_juice = None
+    assert (await http.get("/v1/addons")).json()["addons"][1]["available"] is True
+    await http.patch(URL, json={"addons": ["juice"]})
+    await worker.tend()
+    assert await shown(http) == [("juice", "ready", None)]
+    (addon,) = (await store.clusters.get("demo")).spec.addons
+    assert (len(addon.objects), addon.objects[0]["kind"]) == (8, "Namespace")
+
+
+async def test_a_pulled_addon_is_for_some_versions_of_kubernetes(store: Store) -> None:
+    old = make_juice()
+    assert old.pulled is not None
+    versions = KubernetesRange(oldest="1.21", newest="1.22")
+    newer = old.model_copy(update={"pulled": old.pulled.model_copy(update={"kubernetes": versions})})
+    services = Infrastructure(no_juice=None).services(store, addons={"juice": newer})
+    async with http_client(services) as http:
+        problem = check_problem(await create(http, "juice"), 422, "invalid_request")
+    assert problem["detail"] == "addons: juice v1.2.3 is for Kubernetes 1.21 to 1.22, not v1.20.2"
 
 
 async def test_a_cluster_gets_addons_and_what_they_need(http: httpx.AsyncClient, worker: Worker, store: Store) -> None:
@@ -59,7 +109,7 @@ async def test_a_dry_run_names_all_addons(http: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        ({"addons": ["coffee"]}, "addons: there is no add-on 'coffee'; there are: far, milk, tea"),
+        ({"addons": ["coffee"]}, "addons: there is no add-on 'coffee'; there are: far, juice, milk, tea"),
         ({"addons": ["far"]}, "addons: far runs on images of k8s-other, not on those of k8s-test"),
         ({"addons": ["tea"], "image": "bare"}, "addons: an image without Kubernetes has none"),
         ({"addons": ["tea"], "readiness": "booted"}, "addons: a cluster that is ready when it is booted has none"),
@@ -148,7 +198,7 @@ async def test_a_patch_that_is_not_possible_is_refused(http: httpx.AsyncClient, 
     assert problem["detail"] == "cluster demo is pending, not ready"
     await worker.tend()
     for names, detail in (
-        (["coffee"], "there is no add-on 'coffee'; there are: far, milk, tea"),
+        (["coffee"], "there is no add-on 'coffee'; there are: far, juice, milk, tea"),
         (["far"], "far runs on images of k8s-other, not on those of k8s-test"),
         (["tea", "tea"], "an add-on is named twice"),
     ):

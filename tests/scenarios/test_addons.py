@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from dayfly.addon_fetch import fetch_addon
+from dayfly.addon_manifests import AddonManifests
 from dayfly.controllers.spec_refresh import SpecRefresher
-from dayfly.domain.addon import Addon, AddonDefinition, identity
+from dayfly.domain.addon import LABEL_ADDON, Addon, AddonDefinition, identity
 from dayfly.domain.cluster.boot_source import IMAGE
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster
@@ -19,6 +22,7 @@ from dayfly.domain.template import template_key
 from dayfly.errors import EngineUnavailable, NotUsable
 from dayfly.store import Change, Store
 from dayfly.vocabulary import AddonState
+from tests.support.pulled_addons import MANIFEST, PINNED, make_juice, serving
 from tests.support.specs import make_addon, make_spec
 from tests.support.world import GIVE_UP_SECONDS, World
 
@@ -280,6 +284,30 @@ async def test_requests_converge_whenever_workers_die(world: World, calls: int) 
         now = await world.store.clusters.get(cluster.id)
         assert (now.phase, states(now)) == (Phase.READY, {addon.name: READY for addon in wanted})
         assert sorted(objects(world, now)) == sorted(left)
+
+
+async def test_a_pulled_addon_is_fetched_installed_in_order_and_removed(world: World, tmp_path: Path) -> None:
+    juice, manifests = make_juice(), AddonManifests(tmp_path, lambda _: None)
+    with serving(MANIFEST) as transport:
+        fetch_addon(juice, manifests, transport=transport)
+    addon = manifests.complete(juice)
+    async with world.working():
+        cluster = await ready(world, TEA, addon)
+        assert states(cluster) == {"tea": READY, "juice": READY}
+        here = world.kube.objects[str(cluster.endpoints[API_PORT])]
+        kinds = [item["kind"] for item in here.values() if item["metadata"]["labels"][LABEL_ADDON] == "juice"]
+        assert kinds[:2] == ["Namespace", "CustomResourceDefinition"]
+        assert kinds[-3:] == ["Deployment", "ValidatingWebhookConfiguration", "Juice"]
+        assert ("juice/press:v1" in str(here), PINNED in str(here)) == (False, True)
+        less = await request(world, cluster, TEA)
+        assert (states(less), objects(world, less)) == ({"tea": READY}, OF_TEA)
+        # Its Deployment proves that it works: no path is written in the definition.
+        path = "/apis/apps/v1/namespaces/juice/deployments/press"
+        world.kube.failing_paths[path] = "0 of 1 pods are available"
+        failed = await request(world, cluster, TEA, addon)
+    assert (failed.phase, states(failed)) == (Phase.READY, {"tea": READY, "juice": FAILED})
+    evidence = await world.store.clusters.evidence(cluster.id)
+    assert evidence[f"addons/juice/{path}"] == "0 of 1 pods are available"
 
 
 async def test_pools_and_templates_get_the_addons_of_this_release() -> None:

@@ -15,20 +15,23 @@ from typing import Any
 import httpx
 import uvicorn
 
+from dayfly.addon_manifests import assemble, sha256
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.clock import SystemClock
-from dayfly.domain.addon import AddonDefinition
+from dayfly.domain.addon import Addon, AddonDefinition
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.engine_resource import EngineResource, Orphan
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.errors import DayflyError, ImageMissing, NotANodeImage, VmExited
+from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeImage, VmExited
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
+from tests.support.pulled_addons import MANIFEST as JUICE
+from tests.support.pulled_addons import make_juice
 from tests.support.specs import IMAGE_ID, make_addon, make_manifest
 
 HOST = Resources(vcpus=8, memory_mib=16384, disk_gib=205)
@@ -42,6 +45,9 @@ def _addon(name: str, recipe: str, *needs: str) -> AddonDefinition:
 ADDONS = {
     one.name: one for one in (_addon("tea", "k8s-test"), _addon("milk", "k8s-test", "tea"), _addon("far", "k8s-other"))
 }
+
+ADDONS["juice"] = make_juice()
+"""It is not available: no server of tests has its manifest."""
 
 __all__ = [
     "ADDONS",
@@ -192,6 +198,15 @@ class Infrastructure:
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     memory: Memory = field(default_factory=Memory)
     orphans: Orphans = field(default_factory=Orphans)
+    no_juice: str | None = "run `dayfly addon fetch juice`"
+    """Why the pulled add-on is not available."""
+
+    def complete_addon(self, addon: AddonDefinition) -> Addon:
+        if addon.pulled is None:
+            return addon.of_cluster()
+        if self.no_juice is not None:
+            raise AddonUnavailable(f"addons: {addon.name} is not available: {self.no_juice}")
+        return assemble(addon, {sha256(JUICE): JUICE})
 
     def services(self, store: Store, settings: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> ApiServices:
         fields: dict[str, Any] = {
@@ -211,6 +226,8 @@ class Infrastructure:
             "clock": SystemClock(),
             "settings": Settings(max_ttl_seconds=86400, max_hold_seconds=7200, **settings),
             "addons": ADDONS,
+            "why_addon_unavailable": lambda addon: None if addon.pulled is None else self.no_juice,
+            "complete_addon": self.complete_addon,
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
         }

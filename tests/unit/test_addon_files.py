@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,34 @@ def test_every_addon_that_ships_is_valid_and_runs_on_known_images() -> None:
         assert all(path.startswith("/") for path in addon.ready_paths)
 
 
+PULLED = [addon for addon in load_addons().values() if addon.pulled is not None]
+
+
+@pytest.mark.parametrize("addon", PULLED, ids=lambda addon: addon.name)
+def test_every_pulled_addon_is_pinned_and_suits_the_kubernetes_of_its_images(addon: AddonDefinition) -> None:
+    source = addon.pulled
+    assert source is not None
+    for recipe in addon.recipes:
+        kubernetes = load_recipe(recipe).kubernetes
+        assert kubernetes is not None
+        assert source.kubernetes.has(kubernetes.version)
+    assert len({image.name for image in source.images}) == len(source.images)
+    assert len({image.digest for image in source.images}) == len(source.images)
+    assert all("." in image.source.partition("/")[0] for image in source.images)
+    for manifest in source.manifests:
+        # A branch shows another content tomorrow: the address has the version, the tag of a part, or a commit.
+        assert re.search(r"/v?\d+\.\d+(\.\d+)?/|/[0-9a-f]{40}/", manifest.url)
+        # Digests that are written into texts are those of the list.
+        written = {digest for one in manifest.replace for digest in re.findall("sha256:[0-9a-f]{64}", one.new)}
+        assert written <= {image.digest for image in source.images}
+    assert "Written only, never run" in addon.description
+
+
+def test_the_pulled_addons_are_those_that_this_installation_cannot_bake() -> None:
+    names = {addon.name for addon in PULLED}
+    assert names == {"calico", "cdi", "cert-manager", "istio", "kubevirt", "kwok", "multus"}
+
+
 def test_an_addon_is_read_with_its_objects_in_order(root: Path) -> None:
     add(root, "milk", "tea")
     found = load_addons(root)
@@ -78,6 +107,56 @@ def test_an_addon_is_read_with_its_objects_in_order(root: Path) -> None:
     kept = found["milk"].of_cluster()
     assert (kept.name, kept.needs, kept.ready_paths) == ("milk", ("tea",), ("/apis/tea/ready",))
     assert set(kept.model_dump()) == {"name", "needs", "objects", "ready_paths"}
+
+
+PULLED_ADDON = f"""\
+name: tea
+description: Tea of others.
+source: pulled
+version: v1.5.5
+kubernetes: {{oldest: "1.19", newest: "1.21"}}
+recipes: [k8s-debian]
+images: [{{name: "tea/pot:v1", digest: "sha256:{"0a" * 32}"}}]
+manifests: [{{url: "https://tea.example/v1.5.5/tea.yaml", sha256: {"0b" * 32}}}]
+objects: [pot.yaml]
+"""
+
+
+def test_a_pulled_addon_is_read_with_its_own_objects(root: Path) -> None:
+    (root / "addons" / "tea" / "addon.yaml").write_text(PULLED_ADDON)
+    tea = load_addons(root)["tea"]
+    assert tea.pulled is not None
+    assert (tea.source, tea.version, tea.ready_paths) == ("pulled", "v1.5.5", ())
+    assert tea.images == (f"docker.io/tea/pot@sha256:{'0a' * 32}",)
+    assert [item["metadata"]["name"] for item in tea.objects] == ["pot"]
+    assert str(tea.pulled.kubernetes) == "1.19 to 1.21"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("source: bought", "source: "),
+        ("version: latest", "version: "),
+        ("kubernetes: {oldest: 1.19, newest: v1.21}", "kubernetes.oldest: "),
+        ("kubernetes: {oldest: '1.21', newest: '1.20'}", "is newer than newest"),
+        ("images: [tea/pot:v1]", "images.0: "),
+        ("images: []", "images: "),
+        ("images: [{name: tea, digest: sha256:0a}]", "images.0.digest: "),
+        ("manifests: []", "manifests: "),
+        ("manifests: [{url: 'https://a/b'}]", "manifests.0.sha256: "),
+        (f"manifests: [{{url: 'http://a/b', sha256: {'0b' * 32}}}]", "manifests.0.url: "),
+        ("replaces: [dns]", "replaces: "),
+    ],
+)
+def test_what_no_pulled_addon_can_say_is_refused(root: Path, change: str, reason: str) -> None:
+    path = root / "addons" / "tea" / "addon.yaml"
+    field = change.partition(":")[0]
+    kept = [line for line in PULLED_ADDON.splitlines() if not line.startswith(f"{field}:")]
+    path.write_text("\n".join([*kept, change]))
+    with pytest.raises(InvalidRequest, match=reason) as refused:
+        load_addons(root)
+    assert "addons/tea/addon.yaml is not a valid add-on: " in refused.value.message
+    assert "\n" not in refused.value.message
 
 
 def test_a_tree_without_addons_has_none(tmp_path: Path) -> None:

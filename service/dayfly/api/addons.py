@@ -14,5 +14,13 @@ router: Final = APIRouter(prefix="/v1/addons", tags=["addons"])
 
 @router.get("", operation_id="listAddons")
 async def list_addons(services: Services) -> AddonList:
-    """List all add-ons, by name. Clusters get them by `addons` at creation, or later by PATCH."""
-    return AddonList(addons=tuple(Addon.of(services.addons[name]) for name in sorted(services.addons)))
+    """List all add-ons, by name. Clusters get them by `addons` at creation, or later by PATCH.
+
+    Those that are `pulled` are available when their manifests are on the server and nodes can pull their images.
+    """
+    found = []
+    for name in sorted(services.addons):
+        addon = services.addons[name]
+        reason = services.why_addon_unavailable(addon)
+        found.append(Addon.of(addon, available=reason is None, unavailable_because=reason))
+    return AddonList(addons=tuple(found))

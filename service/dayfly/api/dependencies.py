@@ -17,7 +17,7 @@ from dayfly.api.engine_lookups import EngineLookups
 from dayfly.api.held_responses import HeldResponses
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
-from dayfly.domain.addon import AddonDefinition
+from dayfly.domain.addon import Addon, AddonDefinition
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.engine_resource import Orphan
@@ -69,6 +69,10 @@ class ApiServices:
     allowed_hosts: frozenset[str] | None
     addons: Mapping[str, AddonDefinition] = field(default_factory=dict)
     """What clusters can have beside their image, by name."""
+    why_addon_unavailable: Callable[[AddonDefinition], str | None] = lambda _: None
+    """What is missing before a cluster can have the add-on; None: nothing."""
+    complete_addon: Callable[[AddonDefinition], Addon] = AddonDefinition.of_cluster
+    """The add-on as a cluster gets it. Raises AddonUnavailable."""
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
     held: HeldResponses = field(default_factory=HeldResponses)

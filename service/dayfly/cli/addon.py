@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dayfly.addon_fetch import fetch_addon
+from dayfly.addon_files import load_addons
+from dayfly.addon_manifests import AddonManifests
 from dayfly.cli import cluster_output, options
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_table
+from dayfly.cli.server_settings import command_settings
+from dayfly.cli.terminal import say
 from dayfly.client import Client
+from dayfly.errors import NotFound
 
-app = typer.Typer(no_args_is_help=True, help="List add-ons, and change those of a cluster.", add_completion=False)
+app = typer.Typer(
+    no_args_is_help=True, help="List and fetch add-ons, and change those of a cluster.", add_completion=False
+)
 
 
 @app.command("list")
@@ -19,8 +28,39 @@ def list_addons(output: options.Output = None, as_json: options.Json = False) ->
     """List the add-ons that clusters can have."""
     with Client() as client:
         found = client.addons()
-    rows = [(one.name, ", ".join(one.recipes), ", ".join(one.needs) or "-", one.description) for one in found]
-    emit(found, format_table(("NAME", "IMAGES", "NEEDS", "DESCRIPTION"), rows), output, as_json)
+    rows = [
+        (
+            one.name,
+            f"{one.source} {one.version}" if one.version else one.source,
+            "yes" if one.available else "no",
+            ", ".join(one.recipes),
+            ", ".join(one.needs) or "-",
+            one.description,
+        )
+        for one in found
+    ]
+    table = format_table(("NAME", "SOURCE", "AVAILABLE", "IMAGES", "NEEDS", "DESCRIPTION"), rows)
+    reasons = [f"{one.name} is not available: {one.unavailable_because}" for one in found if not one.available]
+    emit(found, "\n".join([table, *reasons]), output, as_json)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A pulled add-on; `dayfly addon list` lists them.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="FILE", help="Take a manifest from this file, and download none. Repeatable."),
+    ] = None,
+) -> None:
+    """Fetch the manifests of a pulled add-on, on the server. Content without the pinned digest is refused."""
+    addon = load_addons().get(name)
+    if addon is None:
+        raise NotFound(f"there is no add-on {name!r}: `dayfly addon list` lists them")
+    manifests = AddonManifests.of(command_settings())
+    for url in fetch_addon(addon, manifests, files or ()):
+        say(f"stored {url}")
+    reason = manifests.why_unavailable(addon)
+    say(f"{name} {addon.version} is available" if reason is None else f"{name} is not available yet: {reason}")
 
 
 @app.command("set")

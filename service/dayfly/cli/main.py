@@ -43,7 +43,7 @@ _COMMANDS: Final = {
     "cluster": _Lazy("dayfly.cli.cluster", "app", "Create, show, use and delete clusters."),
     "template": _Lazy("dayfly.cli.template", "app", "Create, show and delete templates of clusters."),
     "pool": _Lazy("dayfly.cli.pool", "app", "Keep paused clusters ready for the next caller."),
-    "addon": _Lazy("dayfly.cli.addon", "app", "List add-ons, and change those of a cluster."),
+    "addon": _Lazy("dayfly.cli.addon", "app", "List and fetch add-ons, and change those of a cluster."),
     "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
     "status": _Lazy("dayfly.cli.status", "status", "Show the host's capacity and who uses it, the queue, the engine."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from dayfly.domain.addon_source import PulledSource
 from dayfly.errors import InvalidRequest
-from dayfly.vocabulary import AddonState
+from dayfly.vocabulary import AddonSource, AddonState
 
 LABEL_ADDON: Final = "dayfly.addon"
 """The label of an add-on's objects; its value is the add-on's name. Other objects are never changed or deleted."""
@@ -28,15 +29,28 @@ class Addon(BaseModel):
     objects: tuple[dict[str, Any], ...] = ()
     """Kubernetes objects in order of creation; of an add-on that was removed, their reference()."""
     ready_paths: tuple[str, ...] = ()
-    """Paths of the API server that answer 200 when the add-on works."""
+    """Paths of the API server that succeed when the add-on works; that of a workload, when this is available."""
 
 
 class AddonDefinition(Addon):
-    """An add-on that this Dayfly knows. `recipes`: the node images that have its container images, `images`."""
+    """An add-on that this Dayfly knows. `recipes`: the node images that can run it.
+
+    These have its container images, `images`; or, with `pulled`, nodes pull them, and `objects` are but the folder's.
+    """
 
     description: str
     recipes: tuple[str, ...]
     images: tuple[str, ...] = ()
+    pulled: PulledSource | None = None
+
+    @property
+    def source(self) -> AddonSource:
+        return AddonSource.PULLED if self.pulled else AddonSource.BAKED
+
+    @property
+    def version(self) -> str | None:
+        """That of the project that a pulled add-on comes from."""
+        return self.pulled.version if self.pulled else None
 
     def of_cluster(self) -> Addon:
         """The part that is stored with a cluster."""

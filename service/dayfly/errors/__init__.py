@@ -7,7 +7,8 @@
     │   ├── NotANodeImage         not a node image of this Dayfly               not_a_node_image
     │   ├── ImpossibleSize        the image or the plan does not allow the size impossible_size
     │   ├── Capacity              larger than the whole host                    capacity
-    │   └── TooManyNodes          more nodes than addresses                     too_many_nodes
+    │   ├── TooManyNodes          more nodes than addresses                     too_many_nodes
+    │   └── AddonUnavailable      this installation cannot have the add-on yet  addon_unavailable
     ├── NotFound                  no such cluster, node, …                                      (HTTP 404)
     │   └── NoKubernetes          the cluster has no Kubernetes                 no_kubernetes
     ├── Conflict                  not possible in the present state                             (HTTP 409)
@@ -40,6 +41,8 @@
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
         ├── AddonFailed           an add-on is not installed, or does not work  addon_failed
+        ├── AddonFetchFailed      a manifest of an add-on cannot be fetched     addon_fetch_failed
+        ├── AddonContentDiffers   a manifest does not have its digest           addon_content_differs
         ├── SavedStateMissing     a VM's snapshot is missing                    saved_state_missing
         ├── SavedElsewhere        snapshot of another host or accelerator       saved_elsewhere
         ├── CheckpointNotLoaded   a checkpoint cannot be restored               checkpoint_not_loaded

@@ -92,6 +92,14 @@ class AddonFailed(Failure, code="addon_failed"):
     """The name of the add-on, which the message has as well."""
 
 
+class AddonFetchFailed(Failure, code="addon_fetch_failed", retryable=True):
+    """A manifest of an add-on could not be downloaded or read."""
+
+
+class AddonContentDiffers(Failure, code="addon_content_differs"):
+    """A manifest of an add-on has another content than its digest says."""
+
+
 class SavedStateMissing(Failure, code="saved_state_missing"):
     """The snapshot of a VM is missing."""
 

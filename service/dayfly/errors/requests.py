@@ -33,6 +33,10 @@ class TooManyNodes(InvalidRequest, code="too_many_nodes"):
     """The cluster has more nodes than addresses."""
 
 
+class AddonUnavailable(InvalidRequest, code="addon_unavailable"):
+    """This installation lacks what the add-on needs."""
+
+
 class NotFound(DayflyError, code="not_found"):
     """No such cluster, node, image or route."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
 from dayfly.schemas.base import Code, Id, Open, ResponseModel
-from dayfly.vocabulary import AddonState
+from dayfly.vocabulary import AddonSource, AddonState
 
 
 class Addon(ResponseModel):
@@ -15,6 +18,16 @@ class Addon(ResponseModel):
     description: str
     recipes: tuple[str, ...] = Field(description="The recipes of node images that can run it.")
     needs: tuple[Id, ...] = Field(description="Other add-ons, which a cluster that has it gets as well.")
+    source: Open[AddonSource] = Field(
+        description="`baked`: the node images of its recipes have its container images. `pulled`: others made it; its "
+        "manifests are fetched on the server, and nodes pull its container images by digest through the "
+        "installation's caches of registries."
+    )
+    version: str | None = Field(description="Of a pulled add-on.")
+    available: bool = Field(description="Whether a cluster can have it. If not, requests get 422 `addon_unavailable`.")
+    unavailable_because: str | None = Field(description="What is missing, with the command or setting that adds it.")
+
+    absent_means: ClassVar[Mapping[str, object]] = {"source": AddonSource.BAKED, "available": True}
 
 
 class AddonList(ResponseModel):

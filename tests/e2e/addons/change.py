@@ -21,8 +21,8 @@ _CLUSTER_KINDS: Final = "clusterroles,clusterrolebindings,ingressclasses,storage
 
 
 def baked(client: Client) -> tuple[str, ...]:
-    """All add-ons that the image has."""
-    return tuple(one.name for one in client.addons() if "k8s-debian" in one.recipes)
+    """All add-ons whose images are in the node image."""
+    return tuple(one.name for one in client.addons() if one.source == "baked")
 
 
 def installed(lab: Lab) -> set[str]:

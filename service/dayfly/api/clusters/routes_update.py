@@ -30,7 +30,8 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
     change, allow = change_of(wanted, services)
     if "addons" in wanted.model_fields_set:
         spec = (await services.store.clusters.get(cluster)).spec
-        change = replace(change, addons=resolve_addons(wanted.addons, spec.manifest, spec.readiness, services))
+        addons = await resolve_addons(wanted.addons, spec.manifest, spec.readiness, services)
+        change = replace(change, addons=addons)
     return await show(await services.store.updates.change(cluster, change, allow), services)
 
 

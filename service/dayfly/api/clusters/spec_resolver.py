@@ -5,6 +5,7 @@ Not here: whether the host can run it (capacity_check.py), and how long it may l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -69,16 +70,19 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
         worker=worker if request.workers.count else manifest.worker,
         workers=request.workers.count,
         readiness=readiness,
-        addons=resolve_addons(request.addons, manifest, readiness, services),
+        addons=await resolve_addons(request.addons, manifest, readiness, services),
     )
     check_room(spec, await services.host_capacity(), services.rules)
     return spec
 
 
-def resolve_addons(
+async def resolve_addons(
     names: Iterable[str], manifest: ImageManifest, readiness: Readiness, services: ApiServices
 ) -> tuple[Addon, ...]:
-    """The add-ons of these names, and those that they need. Raises InvalidRequest where the cluster cannot have one."""
+    """The add-ons of these names, and those that they need.
+
+    Raises InvalidRequest where the cluster cannot have one, AddonUnavailable where no cluster can yet.
+    """
     chosen = select_addons(names, services.addons)
     if chosen and manifest.kubernetes is None:
         raise InvalidRequest("addons: an image without Kubernetes has none")
@@ -90,7 +94,12 @@ def resolve_addons(
         if manifest.recipe not in addon.recipes:
             recipes = ", ".join(addon.recipes)
             raise InvalidRequest(f"addons: {addon.name} runs on images of {recipes}, not on those of {manifest.recipe}")
-    return tuple(addon.of_cluster() for addon in chosen)
+        version = manifest.kubernetes.version if manifest.kubernetes else ""
+        if addon.pulled and not addon.pulled.kubernetes.has(version):
+            supported = addon.pulled.kubernetes
+            raise InvalidRequest(f"addons: {addon.name} {addon.version} is for Kubernetes {supported}, not {version}")
+    # In threads: the first time, definitions of ten thousands of lines are parsed.
+    return tuple([await asyncio.to_thread(services.complete_addon, addon) for addon in chosen])
 
 
 def _port(field: str, wanted: PortRequest, shape: ClusterSpec) -> PublishedPort:

@@ -129,7 +129,10 @@ class KubeApi(Protocol):
         """
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
-        """Wait until a GET of each of `paths` of the API server succeeds."""
+        """Wait until a GET of each of `paths` of the API server succeeds.
+
+        One of a Deployment, DaemonSet or StatefulSet counts when the workload is available.
+        """
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
         """Raises NotUsable where the ConfigMap does not exist, differs, or the API server does not answer."""

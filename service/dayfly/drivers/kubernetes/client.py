@@ -15,7 +15,7 @@ import httpx
 
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import in_parallel
-from dayfly.drivers.bounds import MalformedAnswer
+from dayfly.drivers.bounds import MalformedAnswer, parse_json
 from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
 from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import KubeHttp, watched
@@ -147,7 +147,7 @@ class KubeClient:
         return None
 
     async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
-        if late := await self._late({path: partial(self._get, access, path) for path in paths}, timeout):
+        if late := await self._late({path: partial(self._not_ready, access, path) for path in paths}, timeout):
             raise NotUsable(f"{', '.join(late)} not ready within {timeout:g} s", evidence=late)
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
@@ -214,6 +214,14 @@ class KubeClient:
         async with KubeHttp(access, self._clock) as http:
             answer = await http.request("GET", path)
         return None if answer.is_success else answer.text[:_MESSAGE_CHARACTERS]
+
+    async def _not_ready(self, access: KubeAccess, path: str) -> str | None:
+        """Why a GET of `path` fails, or shows a workload that is not available. Raises httpx.HTTPError, ValueError."""
+        async with KubeHttp(access, self._clock) as http:
+            answer = await http.request("GET", path)
+        if not answer.is_success:
+            return answer.text[:_MESSAGE_CHARACTERS]
+        return objects.why_unavailable(parse_json(answer.content)) if objects.is_workload(path) else None
 
     async def _late(
         self, attempts: Mapping[str, Callable[[], Awaitable[str | None]]], timeout: float, first: str = "not asked yet"

@@ -16,6 +16,7 @@ from dayfly.drivers.kubernetes.http import Object
 from dayfly.errors import NodeNotReady, NotUsable
 
 _OTHER_FORM: Final = (AttributeError, KeyError, TypeError, ValueError)
+_WORKLOAD: Final = re.compile(r"/apis/apps/v1/namespaces/[^/]+/(deployments|daemonsets|statefulsets)/[^/]+")
 _RESOLUTION_SECONDS: Final = 1.0
 """Of a condition's times, and of the API server's own time, which is rounded up."""
 
@@ -35,6 +36,30 @@ def refusal(answer: httpx.Response) -> str | None:
         httpx.codes.TOO_MANY_REQUESTS,
     }
     return None if policy else said
+
+
+def is_workload(path: str) -> bool:
+    """Whether a path of the API server is that of a Deployment, a DaemonSet or a StatefulSet."""
+    return _WORKLOAD.fullmatch(path) is not None
+
+
+def why_unavailable(workload: object) -> str | None:
+    """Why a workload is not available in its present generation; None: it is."""
+    item = workload if isinstance(workload, dict) else {}
+    status, spec = mapping(item, "status"), mapping(item, "spec")
+    if number(status, "observedGeneration") < max(number(mapping(item, "metadata"), "generation"), 1):
+        return "its controller has not seen it yet"
+    if item.get("kind") == "DaemonSet":
+        wanted, updated = number(status, "desiredNumberScheduled"), number(status, "updatedNumberScheduled")
+        available = number(status, "numberAvailable")
+    else:
+        wanted = number(spec, "replicas") if "replicas" in spec else 1
+        updated = number(status, "updatedReplicas")
+        # Kubernetes 1.20 has no availableReplicas of a StatefulSet.
+        available = number(status, "readyReplicas" if item.get("kind") == "StatefulSet" else "availableReplicas")
+    if min(updated, available) >= wanted:
+        return None
+    return f"{available} of {wanted} pods are available, {updated} of the present generation"
 
 
 def token(content: bytes) -> str:

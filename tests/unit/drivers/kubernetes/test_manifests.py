@@ -226,3 +226,17 @@ async def test_an_api_service_is_created_and_then_merged(
     await kube.apply(access, [item], timeout=120)
     assert server.asked == [("PATCH", "v1.tea"), ("POST", "v1.tea"), ("PATCH", "v1.tea")]
     assert server.objects[path]["spec"] == {"a": "b", "caBundle": "program's"}
+
+
+async def test_the_path_of_a_workload_is_ready_when_the_workload_is_available(
+    served: tuple[KubeObjects, KubeAccess],
+) -> None:
+    objects, access = served
+    path = "/apis/apps/v1/namespaces/shop/daemonsets/pots"
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1}
+    objects.objects[path] = {"kind": "DaemonSet", "metadata": {"generation": 1}, "status": status}
+    with pytest.raises(NotUsable) as late:
+        await KubeClient(clock=Impatient(1)).wait_paths(access, [path], timeout=60)
+    assert late.value.evidence[path] == "0 of 1 pods are available, 1 of the present generation"
+    objects.objects[path]["status"] = {**status, "numberAvailable": 1}
+    await KubeClient(clock=Impatient(1)).wait_paths(access, [path], timeout=60)

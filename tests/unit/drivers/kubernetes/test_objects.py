@@ -76,3 +76,47 @@ async def test_a_date_that_is_none_is_no_defect(tmp_path: Path, year: str) -> No
         http._note_date(httpx.Response(200, headers={"date": f"Mon, 01 Jan {year} 00:00:00 GMT"}))
         with pytest.raises(MalformedAnswer):
             http.now()
+
+
+def workload(kind: str, status: dict[str, int], replicas: int | None = 2, generation: int = 3) -> dict[str, Any]:
+    spec = {} if replicas is None else {"replicas": replicas}
+    return {"kind": kind, "metadata": {"generation": generation}, "spec": spec, "status": status}
+
+
+SEEN = {"observedGeneration": 3}
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (workload("Deployment", {**SEEN, "updatedReplicas": 2, "availableReplicas": 2}), None),
+        (workload("Deployment", {**SEEN, "updatedReplicas": 1, "availableReplicas": 1}, replicas=None), None),
+        (workload("Deployment", SEEN, replicas=0), None),
+        (workload("Deployment", {**SEEN, "updatedReplicas": 2, "availableReplicas": 1}), "1 of 2 pods are available"),
+        (workload("Deployment", {**SEEN, "updatedReplicas": 1, "availableReplicas": 2}), "1 of the present generation"),
+        (workload("Deployment", {"observedGeneration": 2, "updatedReplicas": 2}), "its controller has not seen it yet"),
+        (workload("Deployment", {}, generation=0), "its controller has not seen it yet"),
+        (workload("StatefulSet", {**SEEN, "updatedReplicas": 2, "readyReplicas": 2}), None),
+        (workload("StatefulSet", {**SEEN, "updatedReplicas": 2}), "0 of 2 pods are available"),
+        (
+            workload(
+                "DaemonSet",
+                {**SEEN, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3},
+            ),
+            None,
+        ),
+        (workload("DaemonSet", {**SEEN, "desiredNumberScheduled": 3}), "0 of 3 pods are available"),
+        ([], "its controller has not seen it yet"),
+        ({"kind": "Deployment", "status": "fine", "metadata": 3}, "its controller has not seen it yet"),
+    ],
+)
+def test_a_workload_is_available_with_all_pods_of_its_present_generation(item: object, reason: str | None) -> None:
+    found = objects.why_unavailable(item)
+    assert (found is None) is (reason is None)
+    assert (reason or "") in (found or "")
+
+
+def test_paths_of_workloads_are_told_from_others() -> None:
+    assert objects.is_workload("/apis/apps/v1/namespaces/a/deployments/b")
+    for path in ("/healthz", "/apis/apps/v1/namespaces/a/deployments/b/status", "/apis/apps/v1/namespaces/a/pods/b"):
+        assert not objects.is_workload(path)
