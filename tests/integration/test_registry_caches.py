@@ -109,10 +109,13 @@ class Lab:
         self.caches = RegistryCaches(settings, engine, images, credentials_for, SystemClock())
 
     def get(self, path: str) -> tuple[str, str]:
-        """Status line and body of a request from the cluster's bridge, as a node makes it."""
+        """Status line and body of a request from the cluster's bridge, as a node makes it.
+
+        Like any HTTP client, socat does not end its direction: the forwarder would not wait for a late answer.
+        """
         (cache,) = self.topology.caches
         request = f"GET {path} HTTP/1.0\\r\\nHost: registry\\r\\nAccept: {MANIFEST}\\r\\n\\r\\n"
-        call = f"printf '{request}' | socat -t {SECONDS} - TCP:{GATEWAY}:{cache.port}"
+        call = f"printf '{request}' | socat -t {SECONDS} - TCP:{GATEWAY}:{cache.port},shut-none"
         answer = docker("exec", self.topology.net.name, "sh", "-c", call)
         head, _, body = answer.replace("\r\n", "\n").partition("\n\n")
         return head.partition("\n")[0], body
