@@ -25,10 +25,10 @@ _MAX_LEAVES: Final = 5
 
 def register(config: pytest.Config) -> None:
     """Add the plugin to this process. Only a process with the folder in its environment writes."""
-    # Pytest that a test starts must not write its failures here.
+    # Neither xdist's workers nor pytest that a test starts may write here: they inherit the environment later.
     folder = os.environ.pop(FOLDER_VARIABLE, None)
     config.pluginmanager.register(MessagePlugin())
-    if folder is not None and not hasattr(config, "workerinput"):
+    if folder is not None:
         config.pluginmanager.register(ReasonsPlugin(Path(folder)))
 
 
