@@ -10,6 +10,8 @@ from types import FrameType
 import hypothesis
 import pytest
 
+from tests.support import reasons
+
 # Busy machines are slow: tests/bench measures durations.
 hypothesis.settings.register_profile("dayfly", deadline=None)
 hypothesis.settings.load_profile("dayfly")
@@ -30,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The developer's own settings must not reach the tests.
     for name in [name for name in os.environ if name.startswith("DAYFLY_") and name != "DAYFLY_CACHE_DIR"]:
         del os.environ[name]
+    reasons.register(config)
 
 
 def _interrupt_once(_number: int, _frame: FrameType | None) -> None:

@@ -131,7 +131,8 @@ set_command() {
             # loadfile: the tests of a file share machines, which take long to boot.
             sharing+=(--dist loadfile) ;;
     esac
-    COMMAND=(python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
+    COMMAND=(env "TEST_REASONS=$WORK/reasons/$stage"
+        python -m pytest -p no:cacheprovider --durations=20 "${sharing[@]}" "${tests[@]}"
         ${TEST_LIMIT[$stage]:+--timeout="${TEST_LIMIT[$stage]}"} ${FAST:+-m "not kubernetes"} ${LONG:+--long} "${PYTEST_ARGS[@]}")
 }
 
@@ -212,6 +213,8 @@ run_beside() {
         JOB=$!
         wait "$JOB" || status=$?
         JOB=
+        # The end of the log is another job's when the run ends.
+        [[ $status -eq 0 || $job == serial ]] || tail -n 6 "$WORK/bake.log" >"$WORK/image $job.log"
         if [[ $job == serial && $status -eq 5 && ${#PYTEST_ARGS[@]} -gt 0 ]]; then status=0; fi
         # A bake after the list makes an image that stays.
         if [[ -n $listed && $job != serial ]]; then docker images --quiet --no-trunc "dayfly/$job" >>"$WORK/images-before"; fi
@@ -267,7 +270,7 @@ list_images() {
 }
 
 check_nothing_is_left() {
-    local kind id format began status=0
+    local kind id format found began status=0
     began=$(clock)
     say "" "=== nothing is left"
     { list_docker_objects | comm -13 "$WORK/before" - >"$WORK/left"; } || status=1
@@ -282,7 +285,9 @@ check_nothing_is_left() {
             image) format='{{.RepoTags}} {{.Config.Labels}}' ;;
             *) format='{{.Name}} {{.Labels}}' ;;
         esac
-        say "left behind: $kind $id $(docker inspect --type "$kind" --format "$format" "$id")"
+        found="left behind: $kind $id $(docker inspect --type "$kind" --format "$format" "$id")"
+        say "$found"
+        say "$found" >>"$WORK/nothing is left.log"
         # Remove only containers with Dayfly's label: other programs may use this engine.
         if [[ $kind == container && -n $(docker inspect --format '{{index .Config.Labels "dayfly.instance"}}' "$id") ]]; then
             docker rm --force --volumes "$id" >/dev/null || say "container $id stays: the reason is above"
@@ -309,15 +314,36 @@ on_exit() {
         say "total $SECONDS s; logs: $WORK" "the slowest:"
         list_slowest
     fi
-    if [[ -n $FAILED ]]; then say "FAILED:$FAILED"; fi
+    if [[ -n $FAILED ]]; then
+        say "" "the first reasons:"
+        list_reasons
+        say "FAILED:$FAILED"
+    fi
     if [[ -n $SIGNAL ]]; then say "interrupted by $SIGNAL"; elif [[ -n $FAILED ]]; then status=1; fi
     if [[ $status -eq 0 ]]; then say "all passed"; fi
     exit "$status"
 }
 
-# The twenty slowest tests of all stages, fixtures included.
+# The twelve slowest tests of all stages, fixtures included.
 list_slowest() {
-    grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 20
+    grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 12
+}
+
+# The first failures of each stage that failed: the tests' messages, which tests/support/reasons.py has kept, or the end of
+# the stage's log. Few lines: of a long output, continuous integration keeps only the end.
+list_reasons() {
+    local i log lines=36
+    for i in "${!NAMES[@]}"; do
+        [[ ${RESULTS[$i]} == FAILED* && ! -d $WORK/reasons/${NAMES[$i]} ]] || continue
+        log=$WORK/${NAMES[$i]}.log
+        if [[ ! -s $log ]]; then continue; fi
+        say "${NAMES[$i]}: the end of its output"
+        tail -n 6 "$log" | cut -c 1-200 | sed 's/^/    /'
+        lines=$((lines > 19 ? lines - 7 : 12))
+    done
+    if [[ -d $WORK/reasons ]]; then
+        timeout 20 python -P "$REPO/tests/support/print_reasons.py" "$WORK/reasons" "$lines" || say "see $WORK/reasons"
+    fi
 }
 
 end_beside() {

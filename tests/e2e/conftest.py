@@ -14,8 +14,10 @@ import pytest
 from dayfly.client import Client, Template
 from tests.e2e.lab import MANIFESTS, PROCESSES, Lab, engine_lists, living
 from tests.e2e.reader import Reader, template_command
+from tests.support.evidence import pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401 (hooks)
 from tests.support.guest import until
 from tests.support.host import Host, own_host
+from tests.support.module_times import pytest_runtest_logreport, pytest_terminal_summary  # noqa: F401 (hooks)
 from tests.support.postgres import postgres_server
 from tests.support.service import Service, running_service
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dayfly.client import Client
+from tests.support.evidence import pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401 (hooks)
 from tests.support.service import Service, running_service
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +143,12 @@ class Service:
         wait_until_it_answers(self)
 
 
+RUNNING: list[Service] = []
+"""The services that this process runs, in the order they began: evidence.py looks at them when a test fails."""
+AT_FAILURE: list[Callable[[Service], None]] = []
+"""Called with a service that is about to end because its test failed."""
+
+
 @contextmanager
 def running_service(
     folder: Path, *, commands: Sequence[str] = ("serve",), engine: str | None = None, **settings: str
@@ -172,7 +178,8 @@ def running_service(
             service.start(command)
         if any(command in {"serve", "api"} for command in commands):
             wait_until_it_answers(service)
-        yield service
+        with _noted(service):
+            yield service
     finally:
         for process in service.processes:
             if process.popen.poll() is None:
@@ -184,6 +191,21 @@ def running_service(
             shared.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(probe, f"{shared}.{port}")
             Path(f"{shared}.{port}").replace(shared)
+
+
+@contextmanager
+def _noted(service: Service) -> Iterator[None]:
+    RUNNING.append(service)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException:  # pytest's own failures are no subclasses of Exception
+        for look in AT_FAILURE:
+            look(service)
+        raise
+    finally:
+        RUNNING.remove(service)
 
 
 def docker(*arguments: str, engine: str | None = None, timeout: float = 120) -> str:

@@ -81,7 +81,9 @@ def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     """With this project's own conftest.py, as a stage that is shared among processes."""
     stage = shell.folder / "tests" / "unit"
     stage.mkdir(parents=True)
-    shutil.copy(REPO / "tests" / "conftest.py", stage.parent)
+    (stage.parent / "support").mkdir()
+    for name in ("conftest.py", "support/reasons.py"):
+        shutil.copy(REPO / "tests" / name, stage.parent / name)
     (stage / "test_slow.py").write_text(BLOCKS)
     # Without plugins: loading them, once a process, takes most of the time.
     alone = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin"
@@ -94,6 +96,53 @@ def test_pytest_and_its_workers_clean_up_and_end(shell: Shell) -> None:
     assert process.returncode == 143, said
     assert (shell.folder / "mended").exists(), said
     assert not is_alive(worker)
+    assert "unit: tests/unit/test_slow.py::test_that_waits (interrupted)" in said
+
+
+def test_the_end_tells_the_first_reasons(shell: Shell) -> None:
+    message = "AssertionError: the sum is wrong\\nassert (1 + 1) == 3"
+    line = f'{{"at": 3661, "test": "test_a.py::test_it", "phase": "call", "message": "{message}", "evidence": "busy"}}'
+    writes = f"mkdir -p $TEST_REASONS; echo '{line}' >$TEST_REASONS/1.jsonl; exit 1"
+    shell.stand_in("python", f'[ "$1" = -m ] || exec {sys.executable} "$@"; {writes}')
+    result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
+    _, _, reasons = result.said.partition("the first reasons:\n")
+    assert reasons.splitlines() == [
+        "01:01:01 unit: test_a.py::test_it (call)",
+        "    AssertionError: the sum is wrong",
+        "    assert (1 + 1) == 3",
+        "  | busy",
+        "FAILED: unit",
+    ]
+
+
+def test_the_end_of_the_output_of_a_stage_without_tests_is_told(shell: Shell) -> None:
+    shell.stand_in("nice", 'shift 2; exec "$@"')
+    shell.stand_in(
+        "dayfly", 'case "$*" in "image bake bare") echo "no room: $(printf %0300d 0)"; exit 1 ;; esac; echo fine'
+    )
+    shell.stand_in(
+        "python", "seq() { for ((i = 1; i <= $1; i++)); do echo $i; done; }; seq 9; echo left >volumes; exit 4"
+    )
+    result = shell.run(f"{SETUP} main --only unit --only doctor", sources=SOURCES)
+    _, _, reasons = result.said.partition("the first reasons:\n")
+    lines = reasons.splitlines()
+    assert lines[:7] == ["unit: the end of its output", *(f"    {number}" for number in range(4, 10))]
+    assert lines[7] == "image bare: the end of its output"
+    assert lines[8].startswith("    no room: 000")
+    assert len(lines[8]) == 204
+    assert lines[9:] == [
+        "nothing is left: the end of its output",
+        "    left behind: volume left ",
+        "FAILED: unit image bare nothing is left",
+    ]
+
+
+def test_the_twelve_slowest_tests_are_listed(shell: Shell) -> None:
+    lines = "\n".join(f"{seconds}.00s call     tests/unit/test_a.py::test_{seconds}" for seconds in range(1, 20))
+    shell.stand_in("python", f"echo '{lines}'")
+    result = shell.run(f"{SETUP} main --only unit", sources=SOURCES)
+    _, _, slowest = result.said.partition("the slowest:\n")
+    assert [line.partition(".")[0] for line in slowest.splitlines()] == [*map(str, range(19, 7, -1)), "all passed"]
 
 
 def test_a_signal_ends_the_bakes(shell: Shell) -> None:
