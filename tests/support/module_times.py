@@ -20,6 +20,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _SECONDS:
+        return
     terminalreporter.section("seconds of each module")
     terminalreporter.write_line(f"{'total':>8}{''.join(f'{phase:>10}' for phase in _PHASES)}  module")
     for module, seconds in sorted(_SECONDS.items(), key=lambda item: -sum(item[1].values())):
