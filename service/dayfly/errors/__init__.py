@@ -40,6 +40,7 @@
         ├── NodeNotReady          a node did not become Ready in time           node_not_ready
         ├── NotUsable             Ready, yet no pod ran                         not_usable
         ├── AddonFailed           an add-on is not installed, or does not work  addon_failed
+        ├── ConformanceFailed     a conformance spec failed, or does not exist  conformance_failed
         ├── SavedStateMissing     a VM's snapshot is missing                    saved_state_missing
         ├── SavedElsewhere        snapshot of another host or accelerator       saved_elsewhere
         ├── CheckpointNotLoaded   a checkpoint cannot be restored               checkpoint_not_loaded

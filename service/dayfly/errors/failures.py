@@ -92,6 +92,10 @@ class AddonFailed(Failure, code="addon_failed"):
     """The name of the add-on, which the message has as well."""
 
 
+class ConformanceFailed(Failure, code="conformance_failed"):
+    """Conformance specs failed, did not end in time, or do not exist."""
+
+
 class SavedStateMissing(Failure, code="saved_state_missing"):
     """The snapshot of a VM is missing."""
 
