@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dayfly.store import Store
-from tests.support.api import check_problem
+from tests.api.test_bad_input import check_problem
 from tests.support.specs import CONFORMANCE
 
 TESTED = {"image": "tested", "readiness": "conformance"}
