@@ -25,7 +25,7 @@ VM_STAGES=(doctor integration hosts e2e)
 SERIAL_TESTS=(tests/integration/drivers tests/integration/test_bake_in_container.py)
 declare -A LIMIT=([lint]=600 [doctor]=180 [unit]=600 [store]=900 [api]=600 [scenarios]=1800
     [packaging]=1200 [serial]=1800 [integration]=2400 [hosts]=1200 [e2e]=3600 [bare]=1800 [k8s-debian]=4200
-    [conformance]=4200 [lab]=1200)
+    [conformance]=4200 [k8s-debian-conformance]=2400 [lab]=1200)
 # The time limit of one test with its fixtures, in seconds, if longer than pyproject.toml's.
 declare -A TEST_LIMIT=([packaging]=1000 [hosts]=1100 [e2e]=1800)
 
@@ -183,7 +183,7 @@ start_beside() {
     if wanted integration; then BESIDE+=(lab); fi
     if wanted serial; then BESIDE+=(serial); fi
     if wanted e2e; then BESIDE+=(k8s-debian); fi
-    if [[ -n $LONG ]] && wanted e2e; then BESIDE+=(conformance); fi
+    if [[ -n $LONG ]] && wanted e2e; then BESIDE+=(conformance k8s-debian-conformance); fi
     [[ ${#BESIDE[@]} -gt 0 ]] || return 0
     say "" "=== in the background: ${BESIDE[*]} (logs: $WORK/bake.log, $WORK/serial.log)"
     : >"$WORK/bake.log"

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Builds the images that Kubernetes' conformance tests run, as docker-archives in $OUT, from the programs in $ARTIFACTS and
 # Debian's tools. Names and tags are those of the source's test/utils/image/manifest.go, below the folders that
-# tests/conformance/repos.yaml maps its registries to.
+# tests/conformance/repos.yaml and the role conformance map its registries to.
 set -eu
 
 : "${OUT:?the folder for the archives}" "${ARTIFACTS:?}" "${ETCD_TAG:?}" "${PAUSE_TAG:?}"
 # shellcheck source-path=SCRIPTDIR source=archives.sh
 . "$INPUTS/kubernetes/archives.sh"
-programs=$ARTIFACTS/programs
+programs=$ARTIFACTS/conformance_programs
 
 main() {
     root=$(new_root)

@@ -53,6 +53,7 @@ from dayfly.images.node_images import resolve_image
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
 from dayfly.steps.boot import Boot
+from dayfly.steps.conformance import Conformance
 from dayfly.steps.control_plane import ControlPlane
 from dayfly.steps.join import Join
 from dayfly.steps.observe.console import follow_console, read_console
@@ -80,6 +81,7 @@ STEPS: Final[Mapping[str, Step]] = {
     "ready": Ready(),
     "smoke_test": SmokeTest(),
     "addons": Addons(),
+    "conformance": Conformance(),
 }
 
 

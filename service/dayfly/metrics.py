@@ -27,7 +27,7 @@ _histogram = partial(Histogram, registry=REGISTRY)
 
 STEPS: Final = (
     *("remove_stale", "sandbox", "registry", "boot", "restore", "personalize", "control_plane", "join", "ready"),
-    *("smoke_test", "addons", "teardown"),
+    *("smoke_test", "addons", "conformance", "teardown"),
 )
 CODES: Final = tuple(
     sorted({one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.DayflyError)})

@@ -26,6 +26,8 @@ CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 PORT_NAME: Final = CHECKPOINT_NAME
 ADDON_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 MAX_ADDONS: Final = 32
+MAX_SPECS: Final = 500
+"""More than the conformance specs of any version of Kubernetes."""
 MAX_PORTS: Final = 16
 """A cluster publishes at most so many ports of its nodes and Services beside those that every cluster publishes."""
 
@@ -138,6 +140,12 @@ Readiness = Literal["usable", "nodes", "booted"]
 
 For a fork with Kubernetes: its nodes are Ready and their kubelets answer; the pod has run in its template, and SSH has
 answered in that template's first fork.
+"""
+
+ClusterReadiness = Literal["conformance", "usable", "nodes", "booted"]
+"""What a cluster's caller may ask of `ready`: Readiness, or `usable` and then a list of conformance specs that passed.
+
+The specs run on a cluster that nobody has used yet: before its first `ready`, and after a reset to its pristine state.
 """
 
 Restart = Literal["always", "never"]

@@ -1,4 +1,4 @@
-"""The lists of specs: `short` is short.txt, `long` all conformance specs of the programs but those of cannot.txt."""
+"""The lists of specs: `short` is the recipe's, `long` all conformance specs of the programs but those of cannot.txt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dayfly.images.recipe import Recipe, load_recipe
+
+RECIPE: Final = "k8s-debian-conformance"
 FOLDER: Final = Path(__file__).parent
 CONFORMANCE: Final = r"\[Conformance\]"
 _ARROW: Final = " => "
@@ -25,12 +28,18 @@ class Exclusion:
     reason: str
 
 
-def read_short(text: str | None = None) -> tuple[str, ...]:
+def read_recipe() -> Recipe:
+    return load_recipe(RECIPE)
+
+
+def read_short(names: Sequence[str] | None = None) -> tuple[str, ...]:
     """The names of the short list. Raises ListError for a name that is there twice."""
-    names = tuple(_lines(text if text is not None else (FOLDER / "short.txt").read_text()))
+    kubernetes = read_recipe().kubernetes
+    if names is None:
+        names = kubernetes.conformance.specs if kubernetes and kubernetes.conformance else ()
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ListError(f"the short list has these specs twice: {twice}")
-    return names
+    return tuple(names)
 
 
 def read_exclusions(text: str | None = None) -> tuple[Exclusion, ...]:

@@ -1,4 +1,4 @@
-"""The programs and images of the conformance tests: the artifacts of artifacts.yaml, cached by content.
+"""The programs and images of the conformance tests: artifacts of the recipe k8s-debian-conformance, cached by content.
 
 Not here: what is built (provisioning/kubernetes/build-conformance.sh, images-conformance.sh).
 """
@@ -14,9 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import yaml
-from pydantic import BaseModel, ConfigDict
-
 from dayfly import assets
 from dayfly.clock import SystemClock
 from dayfly.images.apt_sources import Mirrors
@@ -25,20 +22,13 @@ from dayfly.images.cache import Cache
 from dayfly.images.host import check_host
 from dayfly.images.plan import artifact_keys
 from dayfly.images.progress import Report, Reporter
-from dayfly.images.recipe import Artifact
+from dayfly.images.recipe import Artifact, Recipe, load_base
 from dayfly.settings import Settings
-from tests.conformance.lists import FOLDER
+from tests.conformance.lists import read_recipe
 
 KEY_LENGTH: Final = 12
-
-
-class Description(BaseModel):
-    """artifacts.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    suite: str
-    artifacts: dict[str, Artifact]
+PROGRAMS: Final = "conformance_programs"
+IMAGES: Final = "conformance_images"
 
 
 @dataclass(frozen=True)
@@ -66,14 +56,19 @@ class Programs:
         return tuple(sorted(self.images.glob("*.tar")))
 
 
-def read_description() -> Description:
-    return Description.model_validate(yaml.safe_load((FOLDER / "artifacts.yaml").read_text()))
+def artifacts() -> dict[str, Artifact]:
+    """The recipe's artifacts that no other recipe has."""
+    recipe = read_recipe()
+    return {name: recipe.artifacts[name] for name in (PROGRAMS, IMAGES)}
 
 
 def keys() -> dict[str, str]:
     """The content key of each artifact, each after its needs."""
-    description = read_description()
-    return artifact_keys(description.suite, description.artifacts, assets.provisioning())
+    return artifact_keys(_suite(read_recipe()), artifacts(), assets.provisioning())
+
+
+def _suite(recipe: Recipe) -> str:
+    return load_base(recipe.base).suite
 
 
 @contextmanager
@@ -93,22 +88,22 @@ async def built(settings: Settings, report: Report) -> AsyncIterator[Programs]:
 
     Needs root and mmdebstrap to build. Raises BakeFailed, DiskFull.
     """
-    description, content = read_description(), keys()
+    recipe, content = read_recipe(), keys()
     clock = SystemClock()
     reporter = Reporter(report, clock)
     folders: dict[str, Path] = {}
     async with Cache(settings.cache_dir, clock) as cache:
         for name, key in content.items():
-            phase, entry = f"artifact {name}", f"conformance.{name}"
-            artifact = description.artifacts[name]
+            phase, entry = f"artifact {name}", recipe.cache_name(name)
+            artifact = recipe.artifacts[name]
             if cache.has(entry, key):
                 reporter.cached(phase)
             else:
                 check_host()
             needs = {need: folders[need] for need in artifact.needs}
-            make = partial(_make, description.suite, artifact, needs, settings, reporter, phase)
+            make = partial(_make, _suite(recipe), artifact, needs, settings, reporter, phase)
             folders[name] = await cache.get(entry, key, make, partial(reporter.waiting, phase)) / "out"
-        yield Programs(folders["programs"], folders["images"])
+        yield Programs(folders[PROGRAMS], folders[IMAGES])
 
 
 async def _make(

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
     "addon_failed": "of a cluster with add-ons: test_addons.py",
+    "conformance_failed": "of a cluster with a list of specs: test_conformance.py",
     "command_failed": "a step's own: test_plan_runner.py",
 }
 """Codes under Failure and InfrastructureError that no cluster fails with here, and where they are reached."""

@@ -77,6 +77,8 @@ class Images:
                 return IMAGE_ID, make_manifest()
             case "dayfly/k8s:latest":
                 return IMAGE_ID, make_manifest(kubernetes=True)
+            case "dayfly/tested:latest":
+                return IMAGE_ID, make_manifest(conformance=True)
             case "dayfly/plain:latest":
                 raise NotANodeImage("dayfly/plain:latest was not baked by Dayfly")
         raise ImageMissing(f"no image {reference}")

@@ -10,21 +10,23 @@ from dayfly.domain.cluster.boot_source import BootSource
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.spec import ClusterSpec, Readiness
-from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
+from dayfly.domain.image import Conformance, ImageManifest, KubernetesNode, NodeSize
 
 SIZE = NodeSize(vcpus=2, memory_mib=512, disk_gib=8)
 _KUBERNETES = KubernetesNode(version="v1.20.2", smoke_image="registry/smoke:1", ready_paths=("/dns/ready",))
+CONFORMANCE = Conformance(program="/usr/lib/dayfly/conformance/conformance", specs=("[sig-a] one", "[sig-b] two"))
 IMAGE_ID = "sha256:" + "ab" * 32
 
 
-def make_manifest(*, kubernetes: bool = False) -> ImageManifest:
+def make_manifest(*, kubernetes: bool = False, conformance: bool = False) -> ImageManifest:
+    node = _KUBERNETES.model_copy(update={"conformance": CONFORMANCE}) if conformance else _KUBERNETES
     return ImageManifest(
         recipe="k8s-test" if kubernetes else "bare",
         kernel_arguments=("quiet",),
         control_plane=SIZE,
         worker=SIZE,
         minimum=NodeSize(vcpus=1, memory_mib=256, disk_gib=4),
-        kubernetes=_KUBERNETES if kubernetes else None,
+        kubernetes=node if kubernetes or conformance else None,
     )
 
 
@@ -35,16 +37,18 @@ def make_spec(
     readiness: Readiness = "usable",
     image_id: str = IMAGE_ID,
     addons: Sequence[Addon] = (),
+    conformance: Sequence[str] = (),
 ) -> ClusterSpec:
     return ClusterSpec(
         image="bare",
         image_id=image_id,
-        manifest=make_manifest(kubernetes=kubernetes),
+        manifest=make_manifest(kubernetes=kubernetes, conformance=bool(conformance)),
         control_plane=SIZE,
         worker=SIZE,
         workers=workers,
         readiness=readiness,
         addons=tuple(addons),
+        conformance=tuple(conformance),
     )
 
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 REPLAYED: Final = "Idempotency-Replayed"
 """The header of the response to a repeated request."""
 
-ADDED_FIELDS: Final[tuple[str, ...]] = ("isolation", "idle_seconds", "ports", "addons")
+ADDED_FIELDS: Final[tuple[str, ...]] = ("isolation", "idle_seconds", "ports", "addons", "conformance")
 """Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
 
 KeyHeader = Annotated[

@@ -20,7 +20,7 @@ from dayfly.cli.progress.cluster import interrupted, watch
 from dayfly.client import Client, Cluster
 from dayfly.client.retries import REQUEST_SECONDS, Backoff
 from dayfly.client.sync_connection import sync_retry
-from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.vocabulary import ClusterReadiness, Isolation, Restart, VmsUnderHold
 
 
 def create(
@@ -56,8 +56,19 @@ def create(
         VmsUnderHold | None, typer.Option(help="State of the VMs if the hold keeps a failed or expired cluster.")
     ] = None,
     readiness: Annotated[
-        Readiness | None,
-        typer.Option(help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted)."),
+        ClusterReadiness | None,
+        typer.Option(
+            help="Condition for `ready`: a pod runs (usable), nodes are Ready (nodes), SSH answers (booted), "
+            "conformance specs pass (conformance)."
+        ),
+    ] = None,
+    conformance_spec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="A conformance spec's full name, or a regular expression. May be repeated; needs --readiness "
+            "conformance. Default: the image's short list.",
+        ),
     ] = None,
     publish: Annotated[
         list[str] | None,
@@ -102,6 +113,7 @@ def create(
             idle_seconds=None if idle is None else round(idle),
             ports=tuple(map(parse_port, publish or [])) or None,
             addons=addon or None,
+            conformance=conformance_spec or None,
             hold=None if hold is None else cluster_lifetime.hold_request(hold, hold_reason, hold_vms),
         )
         cluster = _create(client, create, key, delete=delete_on_interrupt)

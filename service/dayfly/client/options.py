@@ -36,6 +36,7 @@ class ClusterOptions(ShapeOptions, total=False):
     idle_seconds: int | None
     hold: HoldRequest | None
     ports: Sequence[PortRequest] | None
+    conformance: Sequence[str] | None
 
 
 class PoolOptions(ShapeOptions, total=False):

@@ -5,9 +5,9 @@ The manifest is the whole contract between image and service: no other code know
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 SCHEMA_VERSION: Final = 2
 """2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
@@ -23,6 +23,15 @@ class NodeSize(_Frozen):
     vcpus: int
     memory_mib: int
     disk_gib: int
+
+
+class Conformance(_Frozen):
+    """Kubernetes' own conformance tests, on every node of the image (steps/guest/conformance_run.py has their use)."""
+
+    program: str
+    """Runs on the control plane: `start RUN SECONDS`, `status RUN`, `report RUN`, `stop`."""
+    specs: tuple[str, ...] = Field(min_length=1)
+    """The short list: full names of specs."""
 
 
 class KubernetesNode(_Frozen):
@@ -41,6 +50,14 @@ class KubernetesNode(_Frozen):
     """An image every node already has, with a shell at /bin/sh: the smoke pod runs it."""
     ready_paths: tuple[str, ...] = ()
     """Paths of the API server that answer 200 when what `init` deployed works, the cluster's DNS for one."""
+    conformance: Conformance | None = None
+    """None: the image has no conformance tests."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `conformance` where there is none: the keys and labels of such images are those of older releases."""
+        fields: dict[str, Any] = handler(self)
+        return fields if self.conformance else {name: one for name, one in fields.items() if name != "conformance"}
 
 
 class ImageManifest(_Frozen):

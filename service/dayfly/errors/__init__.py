@@ -43,6 +43,7 @@
         ├── AddonFailed           an add-on is not installed, or does not work  addon_failed
         ├── AddonFetchFailed      a manifest of an add-on cannot be fetched     addon_fetch_failed
         ├── AddonContentDiffers   a manifest does not have its digest           addon_content_differs
+        ├── ConformanceFailed     a conformance spec failed, or does not exist  conformance_failed
         ├── SavedStateMissing     a VM's snapshot is missing                    saved_state_missing
         ├── SavedElsewhere        snapshot of another host or accelerator       saved_elsewhere
         ├── CheckpointNotLoaded   a checkpoint cannot be restored               checkpoint_not_loaded

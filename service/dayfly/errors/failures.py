@@ -100,6 +100,10 @@ class AddonContentDiffers(Failure, code="addon_content_differs"):
     """A manifest of an add-on has another content than its digest says."""
 
 
+class ConformanceFailed(Failure, code="conformance_failed"):
+    """Conformance specs failed, did not end in time, or do not exist."""
+
+
 class SavedStateMissing(Failure, code="saved_state_missing"):
     """The snapshot of a VM is missing."""
 

@@ -181,7 +181,7 @@ class _Bake:
             hook = self.plan.root / "base" / "trim"
             await make_rootfs(what, folder / "rootfs", hook=hook, mirrors=self.mirrors, on_line=on_line)
 
-        return await self._cached("base", f"{recipe.name}.base", self.plan.keys.base, make) / "rootfs"
+        return await self._cached("base", recipe.cache_name("base"), self.plan.keys.base, make) / "rootfs"
 
     async def _artifact(self, name: str, needs: Mapping[str, asyncio.Task[Path]]) -> Path:
         built = {need: await task for need, task in needs.items()}
@@ -198,7 +198,8 @@ class _Bake:
                 on_line=on_line,
             )
 
-        return await self._cached(f"artifact {name}", f"{recipe.name}.{name}", plan.keys.artifacts[name], make) / "out"
+        entry = recipe.cache_name(name)
+        return await self._cached(f"artifact {name}", entry, plan.keys.artifacts[name], make) / "out"
 
     async def _disk(self, base: asyncio.Task[Path], artifacts: Mapping[str, asyncio.Task[Path]]) -> Path:
         plan, recipe = self.plan, self.plan.recipe

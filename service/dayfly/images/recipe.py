@@ -1,13 +1,15 @@
 """A recipe: the parts of a node image, as data. Not here: the bake (bake.py).
 
 Recipes are files provisioning/recipes/NAME.yaml, bases provisioning/base/NAME.yaml; every path in them is below
-provisioning/.
+provisioning/. A recipe that `extends` another one has its fields: mappings are merged, lists are appended, and other
+values replace those of the other. What the other has built is taken from its cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +19,9 @@ from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 
 T = TypeVar("T", bound=BaseModel)
+
+_EXTENDS: Final = "extends"
+"""The field of a recipe's file that names another recipe."""
 
 
 class _Data(BaseModel):
@@ -81,6 +86,12 @@ class Recipe(_Data):
     kernel_arguments: tuple[str, ...] = ()
     kubernetes: KubernetesNode | None = None
     verify: tuple[str, ...] = ()
+    cached_as: dict[str, str] = {}
+    """`base` or an artifact → its name in the cache, where that is not RECIPE.NAME. Part of no key."""
+
+    def cache_name(self, part: str) -> str:
+        """The cache's name of `base` or of an artifact."""
+        return self.cached_as.get(part, f"{self.name}.{part}")
 
     def manifest(self, base: Base, digest: str) -> ImageManifest:
         return ImageManifest(
@@ -97,7 +108,7 @@ class Recipe(_Data):
 
 def load_recipe(name: str, root: Path | None = None) -> Recipe:
     """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe."""
-    recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml")
+    recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml", _read_recipe)
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
     for artifact, details in recipe.artifacts.items():
@@ -122,9 +133,43 @@ def recipe_names(root: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
 
 
-def _load(model: type[T], path: Path) -> T:
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def _read_recipe(path: Path) -> Any:
+    """A recipe's fields, with those of the recipe that it extends."""
+    own = _read(path)
+    if not isinstance(own, dict) or _EXTENDS not in own:
+        return own
+    name = str(own.pop(_EXTENDS))
+    # One level: a recipe's parts are found in two files at most.
+    other = _read(path.with_name(f"{name}.yaml"))
+    if not isinstance(other, dict) or _EXTENDS in other:
+        raise InvalidRequest(f"recipes/{path.name} extends {name}, which is no recipe or extends another one")
+    shared = {artifact: f"{name}.{artifact}" for artifact in other.get("artifacts", {})}
+    if not own.get("packages") and "base" not in own:
+        shared["base"] = f"{name}.base"
+    own["cached_as"] = shared | own.get("cached_as", {})
+    return _merged(other, own)
+
+
+def _merged(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(other)
+    for name, value in own.items():
+        match merged.get(name), value:
+            case dict() as before, dict():
+                merged[name] = _merged(before, value)
+            case list() as before, list():
+                merged[name] = [*before, *value]
+            case _:
+                merged[name] = value
+    return merged
+
+
+def _load(model: type[T], path: Path, read: Callable[[Path], Any] = _read) -> T:
     try:
-        return model.model_validate(yaml.safe_load(path.read_text()))
+        return model.model_validate(read(path))
     except FileNotFoundError:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise NotFound(f"there is no {model.__name__.lower()} {path.stem!r}; there are: {known}") from None

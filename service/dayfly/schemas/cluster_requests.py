@@ -19,15 +19,18 @@ from dayfly.vocabulary import (
     IMAGE_REFERENCE,
     MAX_ADDONS,
     MAX_PORTS,
+    MAX_SPECS,
     PORT_NAME,
+    ClusterReadiness,
     Isolation,
-    Readiness,
     Restart,
     VmsUnderHold,
 )
 
 MAX_LABELS: Final = 32
 MAX_LABEL_VALUE: Final = 255
+MAX_SPEC: Final = 400
+"""Characters: the longest name of a spec of Kubernetes has some 250."""
 MAX_REASON: Final = 256
 MAX_OWNER: Final = 63
 MAX_NUMBER: Final = 2**31 - 1
@@ -137,12 +140,17 @@ class ShapeRequest(RequestModel):
         default=SizeRequest(), description="The first node: the control plane, where the image has Kubernetes."
     )
     workers: WorkersRequest = WorkersRequest()
-    readiness: Readiness | None = Field(
+    readiness: ClusterReadiness | None = Field(
         default=None,
         description="What `ready` promises: a pod has run (`usable`, the default), all nodes are Ready (`nodes`), "
         "or all nodes answer on SSH (`booted`, all that an image without Kubernetes can promise). Of a fork that "
         "is not only to be booted: a pod has run in its template, and SSH has answered in that template's first fork; "
-        "its own nodes are Ready, and their kubelets answer.",
+        "its own nodes are Ready, and their kubelets answer. `conformance`: `usable`, and then a list of Kubernetes' "
+        "own conformance specs has passed on this cluster, before it is ready for the first time and after each reset "
+        "to its pristine state, be it a fork or not. It does not run when a cluster resumes, recovers or goes back to "
+        "a checkpoint, beside what its caller runs. Only clusters, of images that have the tests "
+        "(`k8s-debian-conformance`); they may be forks of a template, or members of a pool, whose readiness is "
+        "`usable`.",
     )
     owner: str = Field(
         default="default",
@@ -189,6 +197,14 @@ class PortRequest(RequestModel):
         if self.node is not None and self.address is not None:
             raise ValueError("a port has a node or an address, not both")
         return self
+
+
+def check_specs(specs: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for an entry that cannot be the name of a spec, nor a pattern."""
+    for one in specs:
+        if not one.isprintable() or not one.strip():
+            raise ValueError("a spec's name or pattern is printable, and not blank")
+    return specs
 
 
 def check_ports(ports: tuple[PortRequest, ...]) -> tuple[PortRequest, ...]:
@@ -255,6 +271,25 @@ class ClusterRequest(ShapeRequest):
         "cannot be changed later, and stay the same through resets and hibernation. A cluster with ports is never "
         "taken from a pool; it may be a fork.",
     )
+    conformance: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=MAX_SPEC)], ...],
+        Field(strict=False),
+        AfterValidator(check_specs),
+    ] = Field(
+        default=(),
+        max_length=MAX_SPECS,
+        description="With the readiness `conformance`: the specs to run, one after the other. An entry is the full "
+        "name of a conformance spec, or a regular expression (Perl's syntax) that names have; they are compared on the "
+        "cluster, which fails (conformance_failed) where no name fits. Left out: the image's short list. A spec that "
+        "skips itself counts for nothing; at least one must pass.",
+        examples=[["\\[sig-network\\] Services should serve a basic endpoint from pods"]],
+    )
+
+    @model_validator(mode="after")
+    def _specs_run_before_ready(self) -> Self:
+        if self.conformance and self.readiness != "conformance":
+            raise ValueError('conformance: the list runs only with `"readiness": "conformance"`')
+        return self
 
 
 class ChangeRequest(ChangeRequestModel):

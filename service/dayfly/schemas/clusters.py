@@ -11,6 +11,7 @@ from dayfly.addresses import host_and_port
 from dayfly.schemas.addons import ClusterAddon
 from dayfly.schemas.base import Code, Id, Open, ResponseModel
 from dayfly.vocabulary import (
+    ClusterReadiness,
     Desired,
     ExpiryReason,
     Isolation,
@@ -80,14 +81,14 @@ class PublishedPort(ResponseModel):
 class Spec(ResponseModel):
     """A specification with every default filled in."""
 
-    absent_means: ClassVar = {"isolation": "shared", "ports": ()}
+    absent_means: ClassVar = {"isolation": "shared", "ports": (), "conformance": ()}
 
     image: str = Field(description="The full reference.")
     image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
     kubernetes_version: str | None = Field(description="null: an image of plain machines, without Kubernetes.")
     control_plane: NodeSize
     workers: Workers
-    readiness: Open[Readiness]
+    readiness: Open[ClusterReadiness]
     labels: dict[str, str]
     ttl_seconds: int | None = Field(description="Counts from when the cluster was first ready, or failed. null: none.")
     heartbeat_interval_seconds: int | None = Field(description="null: no heartbeat is expected.")
@@ -99,6 +100,10 @@ class Spec(ResponseModel):
         description="Hibernated by itself after so long without traffic through its published ports. null: never."
     )
     ports: tuple[PublishedPort, ...] = Field(description="Published beside those that every cluster publishes.")
+    conformance: tuple[str, ...] = Field(
+        description="The names or patterns of the conformance specs that pass before `ready`; empty with any readiness "
+        "but `conformance`."
+    )
 
 
 class Hold(ResponseModel):

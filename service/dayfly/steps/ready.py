@@ -4,7 +4,8 @@ It also writes the ConfigMap that names the cluster's registry: the API server o
 
 Without Kubernetes: every node answers over SSH, which the memory of a restored node cannot show.
 
-The last step of a plan that has it. At its end it looks at everything again: what it saw before may have changed.
+The last step of a plan that has it, but for `conformance`, which ends with another look like this. At its end it looks
+at everything again: what it saw before may have changed.
 What was recorded before the machines last started does not count, whether they booted or were restored: a node must be
 Ready in its present boot, and its kubelet must have renewed its lease since that start. The engine says when the
 machines' containers started; the cluster's own clock says when the leases were renewed. The host's clock may be set

@@ -16,7 +16,7 @@ from tests.scenarios.matrix import schedule as deeds
 from tests.scenarios.matrix.schedule import Deed
 from tests.scenarios.matrix.stage import Stage
 from tests.support.mortal import Fault
-from tests.support.specs import make_spec
+from tests.support.specs import CONFORMANCE, make_spec
 
 MOST_PROCESSES: Final = 3
 _DECOYS: Final[tuple[dict[str, str], ...]] = ({LABEL_INSTANCE: "default2"}, {LABEL_INSTANCE: "defaul"}, {})
@@ -30,7 +30,8 @@ async def do(deed: Deed, stage: Stage) -> None:
 
 @do.register
 async def _(deed: deeds.Create, stage: Stage) -> None:
-    spec = make_spec(workers=deed.nodes - 1, kubernetes=deed.kubernetes).model_copy(
+    listed = CONFORMANCE.specs if deed.kubernetes and deed.conformance else ()
+    spec = make_spec(workers=deed.nodes - 1, kubernetes=deed.kubernetes, conformance=listed).model_copy(
         update={"restart": deed.restart, "ttl_seconds": deed.ttl, "heartbeat_interval_seconds": deed.heartbeat}
     )
     hold = _hold(stage, deed.hold, "running") if deed.hold is not None else None

@@ -32,6 +32,8 @@ class Create(Deed):
 
     nodes: int = 1
     kubernetes: bool = False
+    conformance: bool = False
+    """With Kubernetes: a list of conformance specs runs before it is ready."""
     restart: Restart = "always"
     ttl: int | None = None
     heartbeat: int | None = None
@@ -213,6 +215,7 @@ creates = st.builds(
     AFTER,
     nodes=st.integers(1, 2),
     kubernetes=st.sampled_from([False] * 9 + [True]),
+    conformance=st.booleans(),
     restart=st.sampled_from(["always", "always", "always", "never"]),
     ttl=st.sampled_from([None, None, 20, 300]),
     heartbeat=st.sampled_from([None, None, None, 120]),

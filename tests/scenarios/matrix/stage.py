@@ -39,6 +39,7 @@ from dayfly.store.db.tables import clusters as table
 from dayfly.store.db.tables import pools, templates
 from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from tests.scenarios.matrix.schedule import Deed, Schedule
+from tests.support.conformance import ConformanceProgram
 from tests.support.mortal import Process, Traffic
 from tests.support.specs import IMAGE_ID, make_manifest
 from tests.support.virtual_time import LoopClock, running_loop
@@ -93,6 +94,7 @@ class Stage:
         self.store, self.schedule, self.clock = store, schedule, LoopClock()
         self.engine, self.ssh, self.kube = RememberingEngine(), FakeSsh(), FakeKube()
         self.machines = FakeMachines(self.engine)
+        ConformanceProgram().installed(self.ssh)
         self.traffic = Traffic()
         self.offered = Resources(schedule.room if schedule.room is not None else 1000, 10**9, 10**9)
         self.ids: list[str] = []

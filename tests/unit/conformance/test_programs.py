@@ -26,25 +26,27 @@ from tests.conformance.lists import FOLDER
 from tests.unit.conformance.conftest import Ends
 
 SCRIPTS = assets.provisioning() / "kubernetes"
+ROLE = assets.provisioning() / "ansible" / "roles" / "conformance" / "files"
 
 
 def test_each_artifact_has_a_key_after_its_needs() -> None:
-    assert list(programs.keys()) == ["programs", "images"]
+    assert list(programs.keys()) == ["conformance_programs", "conformance_images"]
 
 
 def test_the_programs_are_of_the_clusters_version_and_packages() -> None:
     recipe = yaml.safe_load((assets.provisioning() / "recipes" / "k8s-debian.yaml").read_text())["artifacts"]
-    built = programs.read_description().artifacts
-    assert built["programs"].environment == recipe["binaries"]["environment"]
-    assert list(built["programs"].packages) == recipe["binaries"]["packages"]
+    built = programs.artifacts()
+    assert built[programs.PROGRAMS].environment == recipe["binaries"]["environment"]
+    assert list(built[programs.PROGRAMS].packages) == recipe["binaries"]["packages"]
     tags = ("ETCD_TAG", "PAUSE_TAG")
-    assert built["images"].environment == {tag: recipe["images"]["environment"][tag] for tag in tags}
+    assert built[programs.IMAGES].environment == {tag: recipe["images"]["environment"][tag] for tag in tags}
 
 
 def test_each_image_lies_where_a_registry_is_mapped_to() -> None:
-    mapped = {
-        name.removeprefix("registry:5000/") for name in yaml.safe_load((FOLDER / "repos.yaml").read_text()).values()
-    }
+    pushed = yaml.safe_load((FOLDER / "repos.yaml").read_text())
+    imported = yaml.safe_load((ROLE / "repos.yaml").read_text())
+    mapped = {name.removeprefix("registry:5000/") for name in pushed.values()}
+    assert imported == {key: name.replace("registry:5000/", "docker.io/") for key, name in pushed.items()}
     script = (SCRIPTS / "images-conformance.sh").read_text()
     images = re.findall(r"[ \"]([a-z0-9-]+)/[a-z$][a-z-]*:[$0-9][\w.-]*", script)
     assert len(images) >= 12
@@ -52,7 +54,7 @@ def test_each_image_lies_where_a_registry_is_mapped_to() -> None:
 
 
 def test_a_script_gets_all_that_it_asks_for() -> None:
-    for artifact in programs.read_description().artifacts.values():
+    for artifact in programs.artifacts().values():
         script = (assets.provisioning() / artifact.script).read_text()
         asked = set(re.findall(r"\$\{(\w+):\?", script)) - {"OUT", "ARTIFACTS"}
         assert asked == set(artifact.environment)
@@ -62,7 +64,9 @@ def test_a_script_gets_all_that_it_asks_for() -> None:
 
 def test_cached_programs_are_not_built(tmp_path: Path) -> None:
     for name, key in programs.keys().items():
-        (tmp_path / f"conformance.{name}-{key[:32]}" / "out").mkdir(parents=True)
+        # The recipe's bake uses the same folders.
+        entry = name.replace("_", ".")
+        (tmp_path / f"{entry}-{key[:32]}" / "out").mkdir(parents=True)
     reports: list[Progress] = []
 
     async def use() -> programs.Programs:
@@ -72,8 +76,8 @@ def test_cached_programs_are_not_built(tmp_path: Path) -> None:
     found = asyncio.run(use())
     assert found.end_to_end.parent.parent.name.startswith("conformance.programs-")
     assert [(report.phase, report.state) for report in reports] == [
-        ("artifact programs", "cached"),
-        ("artifact images", "cached"),
+        ("artifact conformance_programs", "cached"),
+        ("artifact conformance_images", "cached"),
     ]
 
 

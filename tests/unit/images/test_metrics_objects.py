@@ -132,7 +132,7 @@ def test_the_image_is_baked_by_the_recipes_that_can_run_it(container: dict[str, 
     description = addon(ADDON)
     assert description["images"] == [container["image"]]
     assert container["imagePullPolicy"] == "IfNotPresent"
-    assert description["recipes"] == ["k8s-debian"]
+    assert description["recipes"] == ["k8s-debian", "k8s-debian-conformance"]
     for name in description["recipes"]:
         recipe = load_recipe(name)
         assert recipe.artifacts["images"].environment["METRICS_IMAGE"] == container["image"]

@@ -185,7 +185,7 @@ def test_the_images_are_baked_by_the_recipes_that_can_run_them(containers: dict[
     description = addon(ADDON)
     images = [containers[name]["image"] for name in ("server", "provisioner")]
     assert description["images"] == images
-    assert description["recipes"] == ["k8s-debian"]
+    assert description["recipes"] == ["k8s-debian", "k8s-debian-conformance"]
     recipe = load_recipe("k8s-debian")
     environment = recipe.artifacts["images"].environment
     assert [environment["NFS_IMAGE"], environment["VOLUMES_IMAGE"]] == images

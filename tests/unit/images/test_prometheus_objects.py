@@ -293,7 +293,7 @@ def test_the_images_are_baked_by_the_recipes_that_can_run_them(
     every = [containers[ADDON], containers["targets"], exports]
     assert description["images"] == [one["image"] for one in every]
     assert all(one["imagePullPolicy"] == "IfNotPresent" for one in every)
-    assert description["recipes"] == ["k8s-debian"]
+    assert description["recipes"] == ["k8s-debian", "k8s-debian-conformance"]
     variables = dict(
         zip(("PROMETHEUS_IMAGE", "TARGETS_IMAGE", "NODE_EXPORTER_IMAGE"), description["images"], strict=True)
     )

@@ -37,6 +37,7 @@ def show_spec(spec: ClusterSpec) -> Spec:
     return Spec.of(
         spec,
         kubernetes_version=kubernetes.version if kubernetes else None,
+        readiness=spec.promised_readiness,
         workers=Workers.of(spec.worker, count=spec.workers),
     )
 

@@ -15,7 +15,7 @@ from dayfly.api.dependencies import ApiServices
 from dayfly.domain.addon import Addon, select_addons
 from dayfly.domain.cluster import naming
 from dayfly.domain.cluster.network import LOAD_BALANCERS, MAX_NODES, SERVICES, is_service_address
-from dayfly.domain.cluster.spec import ClusterSpec, PublishedPort, Readiness
+from dayfly.domain.cluster.spec import ClusterReadiness, ClusterSpec, PublishedPort, Readiness
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.errors import BadName, ImpossibleSize, InvalidRequest, TooManyNodes
 from dayfly.schemas.cluster_requests import ClusterRequest, PortRequest, ShapeRequest, SizeRequest
@@ -42,6 +42,7 @@ async def resolve_spec(request: ClusterRequest, services: ApiServices) -> Cluste
             "restart": request.restart,
             "isolation": request.isolation,
             "idle_seconds": request.idle_seconds,
+            "conformance": _specs(request, shape.manifest),
             "ports": tuple(_port(f"ports.{index}", one, shape) for index, one in enumerate(request.ports)),
         }
     )
@@ -52,6 +53,11 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
 
     Raises the errors of resolve_spec except BadName.
     """
+    if request.readiness == "conformance" and not isinstance(request, ClusterRequest):
+        raise InvalidRequest(
+            "readiness: conformance specs run on a cluster before its caller gets it, and not in a template or a pool: "
+            "create these with 'usable'; clusters with 'conformance' are their forks and members"
+        )
     if 1 + request.workers.count > MAX_NODES:
         raise TooManyNodes(f"a cluster has at most {MAX_NODES} nodes, the control plane included")
     reference = naming.image_reference(request.image)
@@ -134,12 +140,25 @@ def _size(request: SizeRequest, default: NodeSize) -> NodeSize:
     return default.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def _readiness(wanted: Readiness | None, manifest: ImageManifest) -> Readiness:
-    if manifest.kubernetes is not None:
-        return wanted or "usable"
-    if wanted in {"usable", "nodes"}:
-        raise InvalidRequest(f"readiness: an image without Kubernetes allows 'booted' only, not {wanted!r}")
-    return "booted"
+def _readiness(wanted: ClusterReadiness | None, manifest: ImageManifest) -> Readiness:
+    """The part of the readiness that a cluster shares with its template."""
+    if manifest.kubernetes is None:
+        if wanted not in {None, "booted"}:
+            raise InvalidRequest(f"readiness: an image without Kubernetes allows 'booted' only, not {wanted!r}")
+        return "booted"
+    return "usable" if wanted is None or wanted == "conformance" else wanted
+
+
+def _specs(request: ClusterRequest, manifest: ImageManifest) -> tuple[str, ...]:
+    """The conformance specs of the request. Raises InvalidRequest where the image has no tests."""
+    if request.readiness != "conformance":
+        return ()
+    if manifest.kubernetes is None or manifest.kubernetes.conformance is None:
+        raise InvalidRequest(
+            f"readiness: the image {request.image} has no conformance tests: use an image of the recipe "
+            "k8s-debian-conformance (dayfly image bake k8s-debian-conformance)"
+        )
+    return request.conformance or manifest.kubernetes.conformance.specs
 
 
 def _check_against_image(role: str, size: NodeSize, minimum: NodeSize) -> None:

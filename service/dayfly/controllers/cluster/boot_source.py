@@ -17,7 +17,7 @@ from dayfly.domain.cluster.model import Cluster, NewEvent, Purpose
 from dayfly.domain.cluster.provisioning_plan import SHARED_STEPS
 from dayfly.domain.security.secrets import fork_secrets
 from dayfly.domain.template import why_not_forked
-from dayfly.errors import CheckpointNotLoaded, Conflict, DayflyError, Failure, InvalidRequest
+from dayfly.errors import CheckpointNotLoaded, Conflict, ConformanceFailed, DayflyError, Failure, InvalidRequest
 from dayfly.steps.teardown import remove_everything
 from dayfly.steps.vm.pause_resume import stop_paused
 from dayfly.steps.vm.snapshot_files import empty_registry
@@ -100,6 +100,9 @@ class BootSources:
         cluster, store = claim.cluster, self.context.store
         origin = cluster.boot_source
         if origin is None or origin == IMAGE:
+            raise NoOtherSource(error)
+        if isinstance(error, ConformanceFailed):
+            # The specs' own result: no fault of the source, and another source would hide it.
             raise NoOtherSource(error)
         if origin == HIBERNATION:
             if step != "restore":

@@ -33,14 +33,19 @@ def plan_steps(spec: ClusterSpec, origin: BootSource | None = None, *, generatio
 
     The containers of other generations are removed first, unless the machines keep their disks. With Kubernetes, and
     after a restore, the step `ready` comes after all others: what it sees is so when the cluster becomes ready. Without
-    Kubernetes, `boot` and `personalize` end with an answer over SSH themselves.
+    Kubernetes, `boot` and `personalize` end with an answer over SSH themselves. Only `conformance` comes after `ready`:
+    its specs need a ready cluster, and the step ends with another look at what `ready` promises.
     """
     steps = _made(spec, origin, generation)
     if _changes_addons(spec, origin):
         steps = (*steps, PlannedStep("addons", None, frozenset(step.key for step in steps)))
     if not wants_kubernetes(spec) and (origin is None or origin.kind in {"image", "template"}):
         return steps
-    return (*steps, PlannedStep("ready", None, frozenset(step.key for step in steps)))
+    steps = (*steps, PlannedStep("ready", None, frozenset(step.key for step in steps)))
+    if spec.conformance and origin is not None and origin.kind in {"image", "template"}:
+        # Not beside what a caller runs: other sources, and the machines' own disks, may have a caller's workloads.
+        return (*steps, PlannedStep("conformance", None, frozenset(step.key for step in steps)))
+    return steps
 
 
 def _made(spec: ClusterSpec, origin: BootSource | None, generation: int) -> tuple[PlannedStep, ...]:

@@ -12,9 +12,18 @@ from pydantic import BaseModel, ConfigDict
 from dayfly.domain.addon import Addon, former_addons
 from dayfly.domain.cluster.naming import node_name
 from dayfly.domain.image import ImageManifest, NodeSize
-from dayfly.vocabulary import Isolation, Readiness, Restart, VmsUnderHold
+from dayfly.vocabulary import ClusterReadiness, Isolation, Readiness, Restart, VmsUnderHold
 
-__all__ = ["ClusterSpec", "Isolation", "Node", "PublishedPort", "Readiness", "Restart", "VmsUnderHold"]
+__all__ = [
+    "ClusterReadiness",
+    "ClusterSpec",
+    "Isolation",
+    "Node",
+    "PublishedPort",
+    "Readiness",
+    "Restart",
+    "VmsUnderHold",
+]
 
 
 class Node(BaseModel):
@@ -77,6 +86,14 @@ class ClusterSpec(BaseModel):
     """What was removed by requests: a reset may bring its objects back. References only."""
     addons_revision: int = 0
     """Counts requests that changed add-ons. 0: a snapshot has the add-ons of the cluster."""
+    conformance: tuple[str, ...] = ()
+    """The conformance specs, by name or pattern, that pass before `ready`. Not of the shape: a template of readiness
+    `usable` serves clusters with any list."""
+
+    @property
+    def promised_readiness(self) -> ClusterReadiness:
+        """The readiness that callers ask for and see."""
+        return "conformance" if self.conformance else self.readiness
 
     @property  # not cached: model_copy() would copy the old value
     def shape(self) -> str:

@@ -28,6 +28,10 @@ class TimeLimits:
     pod: float = 120
     addons: float = 600
     """To install or remove the add-ons of a cluster, all together."""
+    conformance_spec: float = 600
+    """For one conformance spec: upstream's own waits end within ten minutes."""
+    conformance: float = 4 * 3600
+    """For a list of conformance specs: all that 1.20 has, one after the other."""
     api_request: float = 15
     save: float = 300
     """To write the machines' memory, and perhaps their disks, to stable storage."""
@@ -48,6 +52,8 @@ EMULATED: Final = TimeLimits(
     nodes_ready=600,
     pod=480,
     addons=1800,
+    conformance_spec=1200,
+    conformance=12 * 3600,
     api_request=60,
     load=180,
     wait_idle=180,

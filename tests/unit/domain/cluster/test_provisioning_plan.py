@@ -101,3 +101,13 @@ def test_machines_wait_for_the_registry_only_where_its_content_is_given_back_wit
 
 def test_an_image_and_disks_that_are_there_are_booted_alike() -> None:
     assert names(IMAGE) == names(None)
+
+
+@pytest.mark.parametrize("origin", [None, IMAGE, TEMPLATE, CHECKPOINT, HIBERNATION], ids=str)
+def test_conformance_specs_run_last_and_not_beside_what_a_caller_runs(origin: BootSource | None) -> None:
+    plain = plan_steps(make_spec(workers=1, kubernetes=True), origin, generation=2)
+    steps = plan_steps(make_spec(workers=1, kubernetes=True, conformance=["a"]), origin, generation=2)
+    if origin in {IMAGE, TEMPLATE}:
+        assert steps == (*plain, PlannedStep("conformance", None, frozenset(step.key for step in plain)))
+    else:
+        assert steps == plain
