@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 
-from dayfly.addon_fetch import fetch_addon
-from dayfly.addon_files import load_addons
-from dayfly.addon_manifests import AddonManifests
 from dayfly.cli import cluster_output, options
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_table
-from dayfly.cli.server_settings import command_settings
-from dayfly.cli.terminal import say
+from dayfly.cli.on_use import import_on_use
 from dayfly.client import Client
-from dayfly.errors import NotFound
 
 app = typer.Typer(
     no_args_is_help=True, help="List and fetch add-ons, and change those of a cluster.", add_completion=False
@@ -53,14 +48,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch the manifests of a pulled add-on, on the server. Content without the pinned digest is refused."""
-    addon = load_addons().get(name)
-    if addon is None:
-        raise NotFound(f"there is no add-on {name!r}: `dayfly addon list` lists them")
-    manifests = AddonManifests.of(command_settings())
-    for url in fetch_addon(addon, manifests, files or ()):
-        say(f"stored {url}")
-    reason = manifests.why_unavailable(addon)
-    say(f"{name} {addon.version} is available" if reason is None else f"{name} is not available yet: {reason}")
+    import_on_use("dayfly.cli.addon_fetch", "addon fetch").fetch(name, files or ())
 
 
 @app.command("set")

@@ -6,7 +6,6 @@ and starts quickly.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import re
@@ -20,8 +19,9 @@ from typing import Any, Final
 import typer
 import typer.core
 
-from dayfly.cli.errors import CommandError, explain
+from dayfly.cli.errors import explain
 from dayfly.cli.exit_codes import HELP, ExitCode
+from dayfly.cli.on_use import import_on_use
 from dayfly.cli.terminal import log_to_terminal, say
 
 
@@ -126,13 +126,7 @@ def main() -> None:
 
 
 def _load(name: str, lazy: _Lazy) -> Any:
-    try:
-        target = getattr(importlib.import_module(lazy.module), lazy.attribute)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "dayfly":
-            raise  # a module of Dayfly is missing: a defect
-        detail = f"`dayfly {name}` needs the server's packages ({error.name} is missing)"
-        raise CommandError("not_installed", detail, "in a clone of Dayfly: pip install '.[server]'") from error
+    target = getattr(import_on_use(lazy.module, name), lazy.attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         target.command(hidden=lazy.hidden)(function)

@@ -57,7 +57,7 @@ def test_the_manifests_of_a_pulled_addon_are_fetched_from_files(
     dayfly: Dayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAYFLY_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("dayfly.cli.addon.load_addons", lambda: ADDONS)
+    monkeypatch.setattr("dayfly.cli.addon_fetch.load_addons", lambda: ADDONS)
     file = tmp_path / "juice.yaml"
     file.write_bytes(MANIFEST[:-1])
     refused = dayfly("addon", "fetch", "juice", "--from", str(file))

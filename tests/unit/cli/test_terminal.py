@@ -103,8 +103,8 @@ ARGUMENTS: Final = {
     "version": (),
 }
 """Arguments of commands that take more, or less, than a name."""
-NO_RESOURCE: Final = {"cluster ssh", "cluster console", "cluster kubeconfig", "cluster diagnostics"}
-"""They pass on a session, a text or a file."""
+NO_RESOURCE: Final = {"cluster ssh", "cluster console", "cluster kubeconfig", "cluster diagnostics", "addon fetch"}
+"""They pass on a session, a text or a file; `addon fetch` asks no server of Dayfly."""
 
 
 def leaves() -> dict[str, Any]:

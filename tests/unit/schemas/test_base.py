@@ -107,9 +107,10 @@ def test_what_0_2_0_did_not_send_of_a_cluster() -> None:
     assert ClusterSummary.absent_means == {
         "isolation": "shared",
         "ports": (),
+        "conformance": (),
         "purpose": "cluster",
         "generation": 1,
         "paused": False,
         "addons": (),
     }
-    assert DryRun.absent_means == {"isolation": "shared", "ports": (), "addons": ()}
+    assert DryRun.absent_means == {"isolation": "shared", "ports": (), "conformance": (), "addons": ()}
