@@ -34,6 +34,8 @@ ELSEWHERE = {
     "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
     "addon_failed": "of a cluster with add-ons: test_addons.py",
+    "addon_fetch_failed": "an operator's command: tests/unit/test_addon_fetch.py",
+    "addon_content_differs": "an operator's command: tests/unit/test_addon_fetch.py",
     "conformance_failed": "of a cluster with a list of specs: test_conformance.py",
     "command_failed": "a step's own: test_plan_runner.py",
 }
