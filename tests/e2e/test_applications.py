@@ -77,7 +77,7 @@ def applied(shared_lab: Lab, tree: Path, tmp_path_factory: pytest.TempPathFactor
         redirect(lab)
         lab.kubectl_with(upstream.STORAGE_CLASS, "apply", "-f", "-")
         apply(foreign, *(tree / file for file in upstream.STATEFUL_SET))
-        change(lab, [ADDON])
+        change(lab, ADDON)
         # After the add-on: the API server gives the default class to new Ingresses only.
         apply(foreign, *(tree / file for file in upstream.INGRESS))
         apply(lab, MANIFESTS / "application.yaml")
@@ -93,7 +93,7 @@ def applied(shared_lab: Lab, tree: Path, tmp_path_factory: pytest.TempPathFactor
         until("their volumes are gone", lambda: volumes(lab, *namespaces) == [] or None, seconds=GONE_SECONDS, pause=1)
         lab.kubectl("delete", "storageclass", "nginx-sc", "--ignore-not-found")
         print(f"the applications were removed within {time.monotonic() - began:.0f} s")
-        change(lab, ())
+        change(lab)
 
 
 @pytest.fixture

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from dayfly.client import Client
 from tests.e2e.claims import folders
 from tests.e2e.lab import NODES, Lab
 from tests.support.guest import until
 
-CHANGE_SECONDS: Final = 600
-"""To install or remove all."""
+CHANGE_SECONDS: Final = 300
+TRACE_SECONDS: Final = 240
+"""Controllers delete what deleted objects owned."""
 _KINDS: Final = (
     "serviceaccounts,secrets,configmaps,services,endpoints,endpointslices,deployments,replicasets,daemonsets,"
     "controllerrevisions,pods,persistentvolumeclaims,roles,rolebindings"
@@ -20,17 +21,12 @@ _KINDS: Final = (
 _CLUSTER_KINDS: Final = "clusterroles,clusterrolebindings,ingressclasses,storageclasses,apiservices,persistentvolumes"
 
 
-def baked(client: Client) -> tuple[str, ...]:
-    """All add-ons whose images are in the node image."""
-    return tuple(one.name for one in client.addons() if one.source == "baked")
-
-
 def installed(lab: Lab) -> set[str]:
     """The add-ons that work."""
     return {one.name for one in lab.client.get(lab.cluster.id).addons if one.state == "ready"}
 
 
-def change(lab: Lab, addons: Iterable[str]) -> None:
+def change(lab: Lab, *addons: str) -> None:
     """Returns when these add-ons work, and nothing else is listed."""
     wanted, began = set(addons), time.monotonic()
     lab.client.change(lab.cluster.id, addons=sorted(wanted))
@@ -43,6 +39,18 @@ def change(lab: Lab, addons: Iterable[str]) -> None:
     until(f"the add-ons are {wanted}", look, seconds=CHANGE_SECONDS, pause=1)
     print(f"add-ons {sorted(wanted)} after {time.monotonic() - began:.0f} s")
     assert lab.client.get(lab.cluster.id).phase == "ready"
+
+
+@contextmanager
+def working(lab: Lab, addon: str) -> Iterator[None]:
+    """The cluster has the add-on; afterwards nothing is left of it."""
+    before = traces(lab)
+    assert installed(lab) == set()
+    change(lab, addon)
+    assert traces(lab) > before
+    yield
+    change(lab)
+    until("nothing is left", lambda: traces(lab) <= before or None, seconds=TRACE_SECONDS, pause=2)
 
 
 def traces(lab: Lab) -> set[str]:

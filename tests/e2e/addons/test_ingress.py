@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from dayfly.client import PortRequest
+from tests.e2e.addons.change import working
 from tests.e2e.addons.ingresses import addresses, apply, ingress, path, rule
 from tests.e2e.lab import INGRESS, INGRESS_TLS, Lab
 from tests.support.certificates import Signed, signed_for
@@ -26,6 +27,20 @@ pytestmark = pytest.mark.kubernetes
 ADDON: Final = "ingress"
 PATIENCE_SECONDS: Final = 240
 MANIFESTS: Final = Path(__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def addon(shared_lab: Lab) -> Iterator[None]:
+    """The cluster has the add-on; afterwards nothing is left of it, not even an address in an Ingress that stays."""
+    lab = shared_lab
+    with working(lab, ADDON):
+        yield
+        apply(lab, ingress("stays", rule("stays.example", path("/", "closed", 80))))
+        until("an Ingress has the address", lambda: addresses(lab, "stays") or None, seconds=PATIENCE_SECONDS)
+    try:
+        assert addresses(lab, "stays") == []
+    finally:
+        lab.kubectl("delete", "ingress", "stays")
 
 
 @pytest.fixture(scope="module")
