@@ -28,6 +28,11 @@ def data(name: str = "pot", **labels: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
 
 
+def daemon_set() -> dict[str, Any]:
+    metadata = {"name": "kettle", "namespace": "shop", "labels": dict([LABEL])}
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata}
+
+
 class Impatient(FakeClock):
     """The limit of a call is reached at its pause of this number."""
 
@@ -170,8 +175,17 @@ async def test_objects_are_deleted_with_their_dependents_until_they_are_gone(
     assert server.asked.index(("DELETE", "reads")) > max(
         index for index, asked in enumerate(server.asked) if asked == ("GET", "pot")
     )
-    assert server.deletions[0]["propagationPolicy"] == "Foreground"
     assert server.deletions[0]["preconditions"] == {"uid": "uid-of-pot"}
+
+
+async def test_only_what_may_have_dependents_waits_for_the_garbage_collector(
+    kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
+) -> None:
+    server, access = served
+    items = [data(), role(), daemon_set()]
+    await kube.apply(access, items, timeout=120)
+    await kube.delete(access, items, label=LABEL, timeout=120)
+    assert [one["propagationPolicy"] for one in server.deletions] == ["Background", "Background", "Foreground"]
 
 
 @pytest.mark.parametrize(
