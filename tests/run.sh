@@ -324,9 +324,9 @@ on_exit() {
     exit "$status"
 }
 
-# The twelve slowest tests of all stages, fixtures included.
+# The twenty slowest tests of all stages, fixtures included.
 list_slowest() {
-    grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 12
+    grep --no-filename --extended-regexp '^[0-9.]+s (call|setup|teardown) ' "$WORK"/*.log | sort --numeric --reverse | head -n 20
 }
 
 # The first failures of each stage that failed: the tests' messages, which tests/support/reasons.py has kept, or the end of

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from dayfly.steps.guest.registry_names import RULE, RULES_DIR
 from tests.conformance.registry import push_all
 from tests.e2e import upstream
 from tests.e2e.addons.change import change
+from tests.e2e.addons.ingresses import PATIENCE_SECONDS, asked, await_answer
 from tests.e2e.claims import GONE_SECONDS, POD_SECONDS, in_pod, is_ready, until_gone
 from tests.e2e.lab import INGRESS, MANIFESTS, NODES, Lab
 from tests.e2e.lookups import read_answers, script_of
@@ -43,7 +43,6 @@ FOREIGN: Final = "foreign"
 OWN: Final = "application"
 """That of application.yaml."""
 NAMESPACE_SECONDS: Final = 120
-PATIENCE_SECONDS: Final = 240
 DRY_RUN_SECONDS: Final = 600
 """For some 800 requests, while the applications start."""
 EVICTION: Final = {
@@ -281,20 +280,3 @@ def is_another(lab: Lab, pod: str, old: str) -> bool | None:
     """Whether `pod` is not the old one any more, and ready."""
     uid = lab.try_kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}")
     return True if uid.returncode == 0 and uid.stdout != old and is_ready(lab, pod) else None
-
-
-def asked(lab: Lab, host: str, path: str) -> tuple[int, str]:
-    """The answer of the add-on's published port for a host."""
-    endpoint = lab.client.get(lab.cluster.id).endpoints[f"ports/{INGRESS.name}"]
-    answer = httpx.get(f"http://{endpoint}{path}", headers={"Host": host}, trust_env=False, timeout=30)
-    return answer.status_code, answer.text.strip()
-
-
-def await_answer(lab: Lab, host: str, path: str, wanted: tuple[int, str]) -> None:
-    def look() -> bool | None:
-        try:
-            return True if asked(lab, host, path) == wanted else None
-        except httpx.TransportError:
-            return None
-
-    until(f"{host}{path} answers {wanted}", look, seconds=PATIENCE_SECONDS)

@@ -6,7 +6,6 @@ Not here: the rules of hosts and paths (kubernetes/programs/ingress).
 from __future__ import annotations
 
 import json
-import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +14,15 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from dayfly.client import PortRequest
 from tests.e2e.addons.change import working
-from tests.e2e.addons.ingresses import addresses, apply, ingress, path, rule
-from tests.e2e.lab import INGRESS, INGRESS_TLS, Lab
+from tests.e2e.addons.ingresses import PATIENCE_SECONDS, addresses, apply, asked, await_answer, ingress, path, rule
+from tests.e2e.lab import INGRESS, Lab
 from tests.support.certificates import Signed, signed_for
 from tests.support.guest import until
 
 pytestmark = pytest.mark.kubernetes
 
 ADDON: Final = "ingress"
-PATIENCE_SECONDS: Final = 240
 MANIFESTS: Final = Path(__file__).parent
 
 
@@ -129,30 +126,6 @@ def secret(name: str, signed: Signed) -> dict[str, Any]:
         "type": "kubernetes.io/tls",
         "data": data,
     }
-
-
-def asked(lab: Lab, host: str, where: str, signed: Signed | None = None) -> tuple[int, str]:
-    """The answer at the published port; over TLS, trusting the authority of `signed` alone, where that is given."""
-    port: PortRequest = INGRESS if signed is None else INGRESS_TLS
-    endpoint = lab.client.get(lab.cluster.id).endpoints[f"ports/{port.name}"]
-    context = ssl.create_default_context(cadata=signed.authority) if signed is not None else False
-    scheme = "http" if signed is None else "https"
-    with httpx.Client(verify=context, trust_env=False, timeout=30) as client:
-        request = client.build_request(
-            "GET", f"{scheme}://{endpoint}{where}", headers={"Host": host}, extensions={"sni_hostname": host}
-        )
-        answer = client.send(request)
-    return answer.status_code, answer.text.strip()
-
-
-def await_answer(lab: Lab, host: str, where: str, wanted: tuple[int, str], signed: Signed | None = None) -> None:
-    def look() -> bool | None:
-        try:
-            return True if asked(lab, host, where, signed) == wanted else None
-        except httpx.TransportError:
-            return None
-
-    until(f"{host}{where} answers {wanted}", look, seconds=PATIENCE_SECONDS)
 
 
 def warning(lab: Lab, name: str) -> str | None:
