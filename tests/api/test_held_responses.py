@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -16,21 +15,9 @@ from dayfly.api.server import create_server
 from dayfly.client import AsyncClient, async_connection
 from dayfly.store import Store
 from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.held_responses import PATIENCE_SECONDS, AnnouncedResponses
 
-PATIENCE = 20
 WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
-
-
-class Watched(HeldResponses):
-    """Signals when the first response is held."""
-
-    begun: asyncio.Event
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        with super().hold():
-            self.begun.set()
-            yield
 
 
 async def endless(_cluster: str, _node: str) -> AsyncIterator[bytes]:
@@ -40,23 +27,20 @@ async def endless(_cluster: str, _node: str) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 def services(store: Store, infrastructure: Infrastructure) -> ApiServices:
-    held = Watched(maximum=1)
-    held.begun = asyncio.Event()
-    return infrastructure.services(store, held=held, follow_console=endless)
+    return infrastructure.services(store, held=AnnouncedResponses(maximum=1), follow_console=endless)
 
 
 @pytest.fixture
 async def http(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]:
     async with http_client(services) as client:
-        client.timeout = httpx.Timeout(PATIENCE)
+        client.timeout = httpx.Timeout(PATIENCE_SECONDS)
         await client.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         yield client
 
 
 async def until_held(services: ApiServices) -> None:
-    assert isinstance(services.held, Watched)
-    async with asyncio.timeout(PATIENCE):
-        await services.held.begun.wait()
+    assert isinstance(services.held, AnnouncedResponses)
+    await services.held.next()
     assert services.held.is_full
 
 
@@ -108,7 +92,7 @@ async def test_what_need_not_be_held_is_answered(
 async def test_a_change_is_made_and_answered_at_once(services: ApiServices, http: httpx.AsyncClient) -> None:
     first = asyncio.create_task(http.get("/v1/clusters/demo?wait=deleted&timeout=60"))
     await until_held(services)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         answer = await http.delete("/v1/clusters/demo?wait=deleted&timeout=60")
     assert (answer.status_code, answer.json()["desired"]) == (202, "absent")
     services.closing.set()
@@ -130,7 +114,7 @@ async def test_the_client_waits_on_until_a_response_can_be_held(
     first = asyncio.create_task(http.get(WAIT))
     await until_held(services)
     async with AsyncClient(transport=httpx.ASGITransport(create_api(services))) as client:
-        assert (await client.wait_ready("demo", timeout_seconds=PATIENCE)).phase == "ready"
+        assert (await client.wait_ready("demo", timeout_seconds=PATIENCE_SECONDS)).phase == "ready"
     assert pauses == [5.0] * 3
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.api.test_long_poll import held
 from tests.support.api import Worker
@@ -156,22 +155,13 @@ async def test_one_that_is_to_be_reset_is_not_ready(http: httpx.AsyncClient, ide
     assert settled["generation"] == 3
 
 
-async def test_the_answer_can_be_held(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    async def once(requested: str) -> None:
-        with store.watch(identity) as watch:
-            while True:
-                cluster = await store.clusters.get(identity)
-                if requested in {cluster.desired, str(cluster.reset_to)}:
-                    break
-                await watch.wait(20)
-        await Worker(store).tend()
-
+async def test_the_answer_can_be_held(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
     url = "/v1/clusters/demo/reset?wait=ready&timeout=60"
-    assert (await held(http, url, once("image"), "POST"))["generation"] == 2
+    assert (await held(http, url, worker.tend(), "POST"))["generation"] == 2
     url = "/v1/clusters/demo/hibernate?wait=hibernated&timeout=60"
-    assert (await held(http, url, once("hibernated"), "POST"))["phase"] == "hibernated"
+    assert (await held(http, url, worker.tend(), "POST"))["phase"] == "hibernated"
     url = "/v1/clusters/demo/resume?wait=ready&timeout=60"
-    assert (await held(http, url, once("present"), "POST"))["phase"] == "ready"
+    assert (await held(http, url, worker.tend(), "POST"))["phase"] == "ready"
 
 
 async def test_waiting_ends_when_something_else_is_wanted(

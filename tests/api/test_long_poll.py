@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import SystemClock
 from dayfly.store import Store
-from tests.support.api import Infrastructure, Worker, http_client
-
-PATIENCE = 20
-"""Far more than any of these takes; reached only by a test that fails."""
+from tests.support.api import ApiHttp, Infrastructure, Worker, http_client
+from tests.support.held_responses import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -29,12 +24,11 @@ async def identity(http: httpx.AsyncClient) -> str:
 
 
 async def held(http: httpx.AsyncClient, url: str, meanwhile: Awaitable[Any], method: str = "GET") -> dict[str, Any]:
-    """The answer to a request that is on its way before `meanwhile` happens."""
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-        answer = group.create_task(http.request(method, url, timeout=PATIENCE))
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert not answer.done()
+    """The answer to a request that the service holds before `meanwhile` happens."""
+    assert isinstance(http, ApiHttp)
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+        answer = group.create_task(http.request(method, url, timeout=PATIENCE_SECONDS))
+        await http.until_held()
         await meanwhile
     body: dict[str, Any] = answer.result().json()
     return body
@@ -61,14 +55,8 @@ async def test_deleted(http: httpx.AsyncClient, identity: str, worker: Worker) -
     assert (cluster["id"], cluster["phase"]) == (identity, "deleted")
 
 
-async def test_a_deletion_that_is_waited_for(http: httpx.AsyncClient, identity: str, store: Store) -> None:
-    async def remove() -> None:
-        with store.watch(identity) as watch:
-            while (await store.clusters.get(identity)).desired != "absent":
-                await watch.wait(PATIENCE)
-        await Worker(store).remove()
-
-    cluster = await held(http, "/v1/clusters/demo?wait=deleted&timeout=60", remove(), "DELETE")
+async def test_a_deletion_that_is_waited_for(http: httpx.AsyncClient, identity: str, worker: Worker) -> None:
+    cluster = await held(http, "/v1/clusters/demo?wait=deleted&timeout=60", worker.remove(), "DELETE")
     assert cluster["phase"] == "deleted"
 
 
@@ -99,7 +87,7 @@ async def test_when_time_is_over_it_tells_how_things_stand(store: Store, infrast
 
     async with http_client(infrastructure.services(store, clock=Leaping())) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             answer = await http.get("/v1/clusters/demo?wait=ready&timeout=60")
     assert (answer.status_code, answer.json()["phase"]) == (200, "pending")
 
@@ -116,7 +104,7 @@ async def test_following_a_deleted_cluster_ends(http: httpx.AsyncClient, identit
     await http.delete("/v1/clusters/demo")
     await worker.remove()
     everything = (await http.get(f"/v1/clusters/{identity}/events")).json()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         after = everything["next_after"]
         answer = (await http.get(f"/v1/clusters/{identity}/events?after={after}&wait=3600")).json()
     assert (answer["events"], answer["phase"]) == ([], "deleted")
@@ -125,37 +113,3 @@ async def test_following_a_deleted_cluster_ends(http: httpx.AsyncClient, identit
 async def test_no_watch_is_left(http: httpx.AsyncClient, identity: str, worker: Worker, store: Store) -> None:
     await held(http, "/v1/clusters/demo?wait=ready&timeout=60", worker.make())
     assert not store._database.notifier._watches
-
-
-@dataclass
-class Announced(HeldResponses):
-    """`begun` is set once a response is held."""
-
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        with super().hold():
-            self.begun.set()
-            yield
-
-
-async def test_a_process_holds_so_many_answers_and_no_more(
-    infrastructure: Infrastructure, store: Store, identity: str, worker: Worker
-) -> None:
-    url = "/v1/clusters/demo?wait=ready&timeout=60"
-    responses = Announced(1)
-    async with http_client(infrastructure.services(store, held=responses)) as http:
-
-        async def others() -> None:
-            await responses.begun.wait()
-            for waiting in (url, "/v1/clusters/demo/events?after=100&wait=60"):
-                refused = await http.get(waiting)
-                assert (refused.status_code, refused.json()["code"]) == (503, "too_many_waits")
-                assert int(refused.headers["Retry-After"]) > 0
-            # Requests without `wait` and updates are answered at once.
-            assert (await http.get("/v1/clusters/demo?wait=ready&timeout=0")).json()["phase"] == "pending"
-            assert (await http.delete("/v1/clusters/demo?wait=deleted&timeout=60")).json()["desired"] == "absent"
-
-        await held(http, url, others())
-        assert (await http.get(url)).status_code == 200

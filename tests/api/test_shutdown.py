@@ -21,12 +21,6 @@ from tests.support.api import Infrastructure, Worker, http_client
 PATIENCE = 20
 
 
-async def under_way(request: asyncio.Task[httpx.Response]) -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)
-    assert not request.done()
-
-
 @asynccontextmanager
 async def serving(services: ApiServices) -> AsyncIterator[str]:
     """The URL of a server, which is stopped at the end of the block."""
@@ -49,7 +43,7 @@ async def test_held_answers_end_with_the_present_state(
     async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         held = group.create_task(http.get(f"/v1/clusters/demo{query}", timeout=PATIENCE))
-        await under_way(held)
+        await http.until_held()
         services.closing.set()
         answer = await held
     assert (answer.status_code, answer.json()["phase"]) == (200, "pending")
@@ -115,13 +109,16 @@ async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
 
 
 async def test_any_other_cancellation_is_one(store: Store, infrastructure: Infrastructure) -> None:
+    asked = asyncio.Event()
+
     async def hang(_reference: str) -> tuple[str, ImageManifest]:
+        asked.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     async with http_client(infrastructure.services(store, resolve_image=hang)) as http:
         create = asyncio.create_task(http.post("/v1/clusters", json={"name": "demo", "image": "bare"}))
-        await under_way(create)
+        await asked.wait()
         create.cancel()
         with pytest.raises(asyncio.CancelledError):
             await create

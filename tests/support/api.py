@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeI
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
+from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
 from tests.support.pulled_addons import MANIFEST as JUICE
 from tests.support.pulled_addons import make_juice
@@ -54,6 +55,7 @@ __all__ = [
     "HOST",
     "OFFERED",
     "RULES",
+    "ApiHttp",
     "Infrastructure",
     "Worker",
     "database_url",
@@ -230,6 +232,7 @@ class Infrastructure:
             "addons": ADDONS,
             "why_addon_unavailable": lambda addon: None if addon.pulled is None else self.no_juice,
             "complete_addon": self.complete_addon,
+            "held": AnnouncedResponses(),
             "allowed_hosts": frozenset({"localhost", "127.0.0.1", "::1"}),
             "checks": {"database": store.ping, "engine": self.engine},
         }
@@ -241,12 +244,22 @@ def database_url(folder: Path) -> str:
     return new_sqlite(folder / "dayfly.db")
 
 
-@asynccontextmanager
-async def http_client(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]:
+class ApiHttp(httpx.AsyncClient):
     """httpx, straight into the application."""
-    transport = httpx.ASGITransport(create_api(services))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8700") as client:
-        yield client
+
+    def __init__(self, services: ApiServices) -> None:
+        super().__init__(transport=httpx.ASGITransport(create_api(services)), base_url="http://127.0.0.1:8700")
+        self._responses = services.held
+
+    async def until_held(self) -> None:
+        """Returns when the service holds one more response."""
+        assert isinstance(self._responses, AnnouncedResponses)
+        await self._responses.next()
+
+
+def http_client(services: ApiServices) -> ApiHttp:
+    """For `async with`."""
+    return ApiHttp(services)
 
 
 @contextmanager
