@@ -13,7 +13,17 @@ from dayfly.domain.cluster.model import Endpoint
 from dayfly.domain.cluster.timeouts import EMULATED, TimeLimits
 from dayfly.domain.cluster.topology import Publication, compute_topology
 from dayfly.domain.security.secrets import new_secrets
-from dayfly.drivers.interfaces import CommandResult, ConfigMap, Drivers, File, KubeAccess, KubeNode, KubePod, SshTarget
+from dayfly.drivers.interfaces import (
+    CommandResult,
+    ConfigMap,
+    Drivers,
+    File,
+    KubeAccess,
+    KubeNode,
+    KubePod,
+    OnLate,
+    SshTarget,
+)
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.step import StepContext
 from tests.support.clock import FakeClock
@@ -50,6 +60,8 @@ class World:
     """The results of the next queries of the nodes; then `nodes_now`."""
     unusable: NotUsable | None = None
     path_not_ready: NotUsable | None = None
+    late: str = ""
+    """Told while paths are waited for."""
     config_map: ConfigMap | None = None
     config_map_refused: NotUsable | None = None
     not_renewed: NodeNotReady | None = None
@@ -143,7 +155,9 @@ class World:
             if on_change:
                 on_change(KubeNode(name, ready=True))
 
-    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+    async def wait_kubelets(
+        self, access: KubeAccess, nodes: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         assert set(nodes) == {node.name for node in SPEC.nodes()}
         if self.silent:
             raise NodeNotReady("the kubelets do not answer")
@@ -153,13 +167,19 @@ class World:
         if self.not_renewed:
             raise self.not_renewed
 
-    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
+    async def wait_usable(
+        self, access: KubeAccess, image: str, *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         assert image == "registry/smoke:1"
         if self.unusable:
             raise self.unusable
 
-    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
+    async def wait_paths(
+        self, access: KubeAccess, paths: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         assert paths == ("/dns/ready",)
+        if on_late and self.late:
+            on_late(self.late)
         if self.path_not_ready:
             raise self.path_not_ready
 
@@ -172,7 +192,7 @@ class World:
             raise self.config_map_refused
         self.config_map = wanted
 
-    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float, on_late: OnLate | None = None) -> None:
         if self.no_account:
             raise self.no_account
 

@@ -97,14 +97,14 @@ async def _install(context: StepContext, addon: Addon, until: float) -> None:
         await kube.apply(access, addon.objects, timeout=_left(context, until))
     context.progress(f"the objects of the add-on {addon.name} are applied")
     with _failure(addon, "does not work"):
-        await kube.wait_paths(access, addon.ready_paths, timeout=_left(context, until))
+        await kube.wait_paths(access, addon.ready_paths, timeout=_left(context, until), on_late=context.progress)
 
 
 async def _remove(context: StepContext, addon: Addon, until: float) -> None:
     label, objects = (LABEL_ADDON, addon.name), addon.objects[::-1]
     with _failure(addon, "cannot be removed"):
-        access = await access_of(context)
-        await context.drivers.kube.delete(access, objects, label=label, timeout=_left(context, until))
+        access, left = await access_of(context), _left(context, until)
+        await context.drivers.kube.delete(access, objects, label=label, timeout=left, on_late=context.progress)
 
 
 def _is_of(addon: Addon, labels: Mapping[str, str] | None) -> bool:

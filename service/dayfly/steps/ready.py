@@ -104,19 +104,20 @@ class Ready(Step):
             context.progress(f"{node.name} is {'Ready' if node.ready else f'not Ready: {node.reason}'}")
 
         kube, limits, kubernetes = context.drivers.kube, context.limits, kubernetes_node(context)
+        tell = context.progress
         await kube.wait_nodes_ready(access, booted, timeout=limits.nodes_ready, on_change=on_change)
         await kube.wait_renewed(access, await _started(context), timeout=limits.nodes_ready)
         context.progress("all nodes have reported since the start")
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            group.create_task(kube.wait_kubelets(access, booted, timeout=limits.nodes_ready))
+            group.create_task(kube.wait_kubelets(access, booted, timeout=limits.nodes_ready, on_late=tell))
             # The first look, so that the moment passes while the rest is waited for.
             group.create_task(_look(context, access, booted, seen))
         context.progress("all kubelets answer")
-        await kube.wait_service_account(access, timeout=limits.pod)
+        await kube.wait_service_account(access, timeout=limits.pod, on_late=tell)
         hosting = await registry_hosting(context)
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
-            group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=limits.pod))
-            group.create_task(kube.wait_paths(access, _paths(context), timeout=limits.pod))
+            group.create_task(kube.wait_usable(access, kubernetes.smoke_image, timeout=limits.pod, on_late=tell))
+            group.create_task(kube.wait_paths(access, _paths(context), timeout=limits.pod, on_late=tell))
             if hosting is not None:
                 group.create_task(kube.put_config_map(access, hosting, timeout=limits.pod))
         context.progress("pods can be created")

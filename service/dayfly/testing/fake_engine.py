@@ -140,7 +140,7 @@ class FakeEngine(FakeHost):
         argv: Sequence[str],
         *,
         stdin: bytes = b"",
-        timeout: float,  # noqa: ARG002
+        timeout: float,
     ) -> ExecResult:
         await self._enter("exec")
         result = self._command(self._running(name), argv, stdin)

@@ -83,8 +83,8 @@ class FakeImages(Faults):
         image: str,
         argv: Sequence[str],
         *,
-        devices: Sequence[str] = (),  # noqa: ARG002
-        timeout: float,  # noqa: ARG002
+        devices: Sequence[str] = (),
+        timeout: float,
     ) -> ExecResult | None:
         await self._enter("run")
         self._get(image)

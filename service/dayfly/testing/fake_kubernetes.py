@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dayfly.domain.addon import identity
-from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest, OnLate
 from dayfly.errors import NodeNotReady, NotUsable
 from dayfly.testing.fake_faults import Faults
 
@@ -72,7 +72,7 @@ class FakeKube(Faults):
         """Pods do not end well, for `reason`; None: they do again."""
         self._failing_pods = reason
 
-    async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:  # noqa: ARG002
+    async def healthy(self, access: KubeAccess, *, timeout: float) -> bool:
         await self._enter("healthy")
         return self.reachable
 
@@ -114,7 +114,9 @@ class FakeKube(Faults):
         boot_id = EARLIER_BOOT if name in self._stale else boot_id
         return KubeNode(name, ready, reason, boot_id, _LONG_AGO, _LONG_AGO if name in self._frozen else -1.0)
 
-    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+    async def wait_kubelets(
+        self, access: KubeAccess, nodes: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         await self._look("wait_kubelets", access, timeout)
         if late := {name: "no answer" for name in nodes if name in self._silent}:
             raise NodeNotReady(f"the kubelets of {', '.join(late)} do not answer within {timeout:g} s", evidence=late)
@@ -124,12 +126,16 @@ class FakeKube(Faults):
         if late := [name for name in started if name in self._frozen]:
             raise NodeNotReady(f"the kubelets of {', '.join(late)} have not renewed their leases within {timeout:g} s")
 
-    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:  # noqa: ARG002
+    async def wait_usable(
+        self, access: KubeAccess, image: str, *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         await self._enter("wait_usable")
         if not self.reachable:
             raise NotUsable(f"no pod could be made within {timeout:g} s")
 
-    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:  # noqa: ARG002
+    async def wait_paths(
+        self, access: KubeAccess, paths: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         await self._enter("wait_paths")
         late = {path: self.failing_paths.get(path, "no answer") for path in paths if self._fails(path)}
         if late:
@@ -153,7 +159,13 @@ class FakeKube(Faults):
             here[identity(item)] = item
 
     async def delete(
-        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+        self,
+        access: KubeAccess,
+        objects: Sequence[Manifest],
+        *,
+        label: tuple[str, str],
+        timeout: float,
+        on_late: OnLate | None = None,
     ) -> None:
         here = self.objects.get(str(access.endpoint), {})
         for item in objects:
@@ -180,18 +192,18 @@ class FakeKube(Faults):
             raise NotUsable(f"ConfigMap {wanted.name} not accepted within {timeout:g} s")
         self.config_maps[str(access.endpoint)] = wanted
 
-    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:  # noqa: ARG002
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float, on_late: OnLate | None = None) -> None:
         await self._enter("wait_service_account")
         if not (self.reachable and self.service_account):
             raise NotUsable(f"no service account default/default within {timeout:g} s")
 
     async def run_pod(
         self,
-        access: KubeAccess,  # noqa: ARG002
+        access: KubeAccess,
         name: str,
         *,
-        image: str,  # noqa: ARG002
-        argv: Sequence[str],  # noqa: ARG002
+        image: str,
+        argv: Sequence[str],
         timeout: float,
         on_change: Callable[[KubePod], None] | None = None,
     ) -> None:

@@ -87,7 +87,7 @@ class FakeMachines(Faults):
         ram: Ram,
         disk: bool,
         fence: Fence,
-        timeout: float,  # noqa: ARG002
+        timeout: float,
     ) -> int:
         found = await self._at("save", container)
         files = self._behind(fence, found, folder)
@@ -115,7 +115,7 @@ class FakeMachines(Faults):
         folder: str,
         *,
         ram: Ram,
-        timeout: float,  # noqa: ARG002
+        timeout: float,
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         found = await self._at("load", container)

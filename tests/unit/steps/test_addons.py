@@ -143,7 +143,7 @@ async def test_ready_looks_at_the_paths_of_addons_last(source: object) -> None:
     asked: list[tuple[str, ...]] = []
 
     class Watched(World):
-        async def wait_paths(self, access: object, paths: object, *, timeout: float) -> None:
+        async def wait_paths(self, access: object, paths: object, **_: object) -> None:
             asked.append(tuple(paths))  # type: ignore[arg-type]
 
     context, _ = context_of(Watched())

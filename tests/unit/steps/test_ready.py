@@ -9,7 +9,7 @@ import pytest
 
 from dayfly.domain.cluster.boot_source import HIBERNATION, IMAGE, TEMPLATE, BootSource
 from dayfly.domain.cluster.model import Purpose
-from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode
+from dayfly.drivers.interfaces import ConfigMap, KubeNode
 from dayfly.errors import NodeNotReady, NotUsable, SshTimeout
 from dayfly.steps.ready import Ready
 from dayfly.steps.step import StepContext
@@ -134,7 +134,7 @@ async def test_a_check_of_such_a_node_takes_two_looks(second: tuple[KubeNode, ..
 
 async def test_a_fork_whose_other_checks_take_the_moment_waits_no_longer() -> None:
     class Slow(World):
-        async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+        async def wait_service_account(self, *_: object, **__: object) -> None:
             self.clock.advance(2.0)
 
     world = Slow(nodes_now=_SAVED)
@@ -285,3 +285,9 @@ async def test_a_template_shows_no_registry_because_its_forks_have_other_ports()
     cluster = replace(context.cluster, boot_source=IMAGE, purpose=Purpose.TEMPLATE)
     await Ready().apply(replace(context, cluster=cluster))
     assert world.config_map is None
+
+
+async def test_what_is_late_is_told() -> None:
+    context, progress = context_of(World(late="/dns/ready is not ready: no endpoints"))
+    await Ready().apply(context)
+    assert "/dns/ready is not ready: no endpoints" in progress

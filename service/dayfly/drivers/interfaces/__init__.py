@@ -20,7 +20,7 @@ from dayfly.drivers.interfaces.container_engine import (
     PressureGauge,
 )
 from dayfly.drivers.interfaces.images import ImageBuilder, ImageInfo, ImageStore, ReadLogin, TransferProgress
-from dayfly.drivers.interfaces.kubernetes import ConfigMap, KubeAccess, KubeApi, KubeNode, KubePod, Manifest
+from dayfly.drivers.interfaces.kubernetes import ConfigMap, KubeAccess, KubeApi, KubeNode, KubePod, Manifest, OnLate
 from dayfly.drivers.interfaces.nodes import CommandResult, Machines, Ram, Ssh, SshTarget
 from dayfly.drivers.interfaces.tool_containers import OutputLine, ToolContainer, ToolRun, ToolRunner
 
@@ -44,6 +44,7 @@ __all__ = [
     "KubePod",
     "Machines",
     "Manifest",
+    "OnLate",
     "OutputLine",
     "Pressure",
     "PressureGauge",

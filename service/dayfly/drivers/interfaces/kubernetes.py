@@ -11,6 +11,9 @@ from dayfly.domain.cluster.model import Endpoint
 Manifest = Mapping[str, Any]
 """A Kubernetes object as its YAML describes it, with apiVersion, kind and metadata.name."""
 
+OnLate = Callable[[str], None]
+"""Takes one sentence now and then while a call waits: what is missing, and why."""
+
 _CLOCK_SKEW_SECONDS: Final = 5.0
 """The most that the clocks of two nodes of a cluster may differ."""
 
@@ -109,7 +112,9 @@ class KubeApi(Protocol):
         Raises NodeNotReady with the last condition of each node.
         """
 
-    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+    async def wait_kubelets(
+        self, access: KubeAccess, nodes: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         """Wait until the kubelet of each of `nodes` answers /healthz through the API server.
 
         The record of a restored node says Ready before its kubelet has reported. Raises NodeNotReady with the last
@@ -122,13 +127,17 @@ class KubeApi(Protocol):
         `started`: node → seconds since then. Raises NodeNotReady.
         """
 
-    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
+    async def wait_usable(
+        self, access: KubeAccess, image: str, *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         """Wait until the API server accepts a token of `default/default`, and a pod of `image` in a dry run.
 
         A refusal by a policy of the cluster's user counts as an answer.
         """
 
-    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
+    async def wait_paths(
+        self, access: KubeAccess, paths: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         """Wait until a GET of each of `paths` of the API server succeeds.
 
         One of a Deployment, DaemonSet or StatefulSet counts when the workload is available.
@@ -149,11 +158,17 @@ class KubeApi(Protocol):
         """Create or update `objects` in their order, by server-side apply. Answers that may pass are waited for."""
 
     async def delete(
-        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+        self,
+        access: KubeAccess,
+        objects: Sequence[Manifest],
+        *,
+        label: tuple[str, str],
+        timeout: float,
+        on_late: OnLate | None = None,
     ) -> None:
         """Delete those of `objects` that have `label`, in their order, each with its dependents until it is gone."""
 
-    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float, on_late: OnLate | None = None) -> None:
         """Watch until `default/default` exists, which proves that the controller manager works."""
 
     async def run_pod(

@@ -16,9 +16,10 @@ import httpx
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import in_parallel
 from dayfly.drivers.bounds import MalformedAnswer, parse_json
-from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest
+from dayfly.drivers.interfaces import ConfigMap, KubeAccess, KubeNode, KubePod, Manifest, OnLate
 from dayfly.drivers.kubernetes import objects
 from dayfly.drivers.kubernetes.http import KubeHttp, watched
+from dayfly.drivers.kubernetes.lateness import told
 from dayfly.drivers.kubernetes.manifests import Manifests
 from dayfly.drivers.kubernetes.pod_run import PODS, PodRun
 from dayfly.drivers.kubernetes.report import report
@@ -92,9 +93,11 @@ class KubeClient:
                 evidence={name: _condition(seen.get(name), boot_id) for name, boot_id in boot_ids.items()},
             ) from error
 
-    async def wait_kubelets(self, access: KubeAccess, nodes: Collection[str], *, timeout: float) -> None:
+    async def wait_kubelets(
+        self, access: KubeAccess, nodes: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
         kubelets = {name: partial(self._get, access, f"{_NODES}/{name}/proxy/healthz") for name in nodes}
-        if late := await self._late(kubelets, timeout):
+        if late := await self._late(kubelets, timeout, on_late=on_late):
             raise NodeNotReady(
                 f"the kubelets of {', '.join(late)} do not answer the API server within {timeout:g} s", evidence=late
             )
@@ -125,8 +128,11 @@ class KubeClient:
             reason = str(error) or f"not within {timeout:g} s"
             raise NodeNotReady(f"no report since the start ({reason}): {words}", evidence=late) from error
 
-    async def wait_usable(self, access: KubeAccess, image: str, *, timeout: float) -> None:
-        if late := await self._late({_PROBE: partial(self._unusable, access, image)}, timeout, "no answer"):
+    async def wait_usable(
+        self, access: KubeAccess, image: str, *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
+        attempts = {_PROBE: partial(self._unusable, access, image)}
+        if late := await self._late(attempts, timeout, "no answer", on_late=on_late):
             raise NotUsable(f"no pod could be made within {timeout:g} s: {late[_PROBE]}")
 
     async def _unusable(self, access: KubeAccess, image: str) -> str | None:
@@ -146,8 +152,11 @@ class KubeClient:
             return f"a service account's token is refused: {answer.text[:_MESSAGE_CHARACTERS]}"
         return None
 
-    async def wait_paths(self, access: KubeAccess, paths: Collection[str], *, timeout: float) -> None:
-        if late := await self._late({path: partial(self._not_ready, access, path) for path in paths}, timeout):
+    async def wait_paths(
+        self, access: KubeAccess, paths: Collection[str], *, timeout: float, on_late: OnLate | None = None
+    ) -> None:
+        attempts = {path: partial(self._not_ready, access, path) for path in paths}
+        if late := await self._late(attempts, timeout, on_late=on_late):
             raise NotUsable(f"{', '.join(late)} not ready within {timeout:g} s", evidence=late)
 
     async def check_config_map(self, access: KubeAccess, wanted: ConfigMap, *, timeout: float) -> None:
@@ -181,13 +190,23 @@ class KubeClient:
         await Manifests(access, self._clock).apply(objects, timeout)
 
     async def delete(
-        self, access: KubeAccess, objects: Sequence[Manifest], *, label: tuple[str, str], timeout: float
+        self,
+        access: KubeAccess,
+        objects: Sequence[Manifest],
+        *,
+        label: tuple[str, str],
+        timeout: float,
+        on_late: OnLate | None = None,
     ) -> None:
-        await Manifests(access, self._clock).delete(objects, label, timeout)
+        await Manifests(access, self._clock).delete(objects, label, timeout, on_late)
 
-    async def wait_service_account(self, access: KubeAccess, *, timeout: float) -> None:
+    async def wait_service_account(self, access: KubeAccess, *, timeout: float, on_late: OnLate | None = None) -> None:
         try:
-            async with asyncio.timeout(timeout), watched(access, self._clock, _ACCOUNTS, "default") as changes:
+            async with (
+                asyncio.timeout(timeout),
+                told(self._clock, on_late, lambda: "the service account default/default does not exist"),
+                watched(access, self._clock, _ACCOUNTS, "default") as changes,
+            ):
                 async for change in changes:
                     if change.kind == "present":
                         return
@@ -224,7 +243,12 @@ class KubeClient:
         return objects.why_unavailable(parse_json(answer.content)) if objects.is_workload(path) else None
 
     async def _late(
-        self, attempts: Mapping[str, Callable[[], Awaitable[str | None]]], timeout: float, first: str = "not asked yet"
+        self,
+        attempts: Mapping[str, Callable[[], Awaitable[str | None]]],
+        timeout: float,
+        first: str = "not asked yet",
+        *,
+        on_late: OnLate | None = None,
     ) -> Mapping[str, str]:
         """Repeat each of `attempts` until it returns None; the last problem of each that did not within `timeout`."""
         late = dict.fromkeys(attempts, first)
@@ -241,7 +265,7 @@ class KubeClient:
                 await self._clock.sleep(_RETRY_SECONDS)
 
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), told(self._clock, on_late, lambda: _one_of(late)):
                 await in_parallel(repeat(name, attempt) for name, attempt in attempts.items())
         return late
 
@@ -254,6 +278,15 @@ class KubeClient:
         except (TimeoutError, httpx.HTTPError, ValueError) as error:
             reason = str(error) or f"no answer within {timeout:g} s"
             raise NodeNotReady(f"the API server at {access.endpoint} does not answer: {reason}") from error
+
+
+def _one_of(late: Mapping[str, str]) -> str:
+    """The first that is late, with its reason, and how many there are beside it; nothing if none is."""
+    if not late:
+        return ""
+    name, problem = next(iter(late.items()))
+    others = f", and {len(late) - 1} more" if len(late) > 1 else ""
+    return f"{name} is not ready{others}: {problem}"
 
 
 def _not_ready(boot_ids: Mapping[str, str], seen: Mapping[str, KubeNode]) -> list[str]:

@@ -14,9 +14,10 @@ import httpx
 from dayfly.clock import Clock
 from dayfly.domain.addon import identity, title
 from dayfly.drivers.bounds import parse_json
-from dayfly.drivers.interfaces import KubeAccess, Manifest
+from dayfly.drivers.interfaces import KubeAccess, Manifest, OnLate
 from dayfly.drivers.kubernetes.fields import clean, mapping, mappings
 from dayfly.drivers.kubernetes.http import KubeHttp, Object
+from dayfly.drivers.kubernetes.lateness import told
 from dayfly.errors import NotUsable
 
 T = TypeVar("T")
@@ -80,7 +81,9 @@ class Manifests:
 
         return tuple(await self._each(items, one, timeout, "cannot be looked at"))
 
-    async def delete(self, items: Sequence[Manifest], label: tuple[str, str], timeout: float) -> None:
+    async def delete(
+        self, items: Sequence[Manifest], label: tuple[str, str], timeout: float, on_late: OnLate | None = None
+    ) -> None:
         async def one(http: KubeHttp, item: Manifest) -> None:
             found = await self._get(http, item)
             if found is None:
@@ -101,7 +104,7 @@ class Manifests:
                     raise _problem(answer, f"the deletion of {title(item)} was refused")
             raise _Again(_leaving(metadata))
 
-        await self._each(items, one, timeout, "was not deleted")
+        await self._each(items, one, timeout, "was not deleted", on_late)
 
     async def _each(
         self,
@@ -109,6 +112,7 @@ class Manifests:
         call: Callable[[KubeHttp, Manifest], Awaitable[T]],
         timeout: float,
         failed: str,
+        on_late: OnLate | None = None,
     ) -> list[T]:
         """`call` with each of `items`, one after the other, repeated while it raises _Again."""
         results: list[T] = []
@@ -116,7 +120,11 @@ class Manifests:
             return results
         item, problem = items[0], "no answer"
         try:
-            async with asyncio.timeout(timeout), KubeHttp(self._access, self._clock) as http:
+            async with (
+                asyncio.timeout(timeout),
+                told(self._clock, on_late, lambda: f"{title(item)}: {problem}"),
+                KubeHttp(self._access, self._clock) as http,
+            ):
                 for item in items:
                     problem, began = "no answer", self._clock.monotonic()
                     while True:

@@ -254,3 +254,36 @@ async def test_the_path_of_a_workload_is_ready_when_the_workload_is_available(
     assert late.value.evidence[path] == "0 of 1 pods are available, 1 of the present generation"
     objects.objects[path]["status"] = {**status, "numberAvailable": 1}
     await KubeClient(clock=Impatient(1)).wait_paths(access, [path], timeout=60)
+
+
+async def test_a_long_wait_tells_what_is_late(served: tuple[KubeObjects, KubeAccess]) -> None:
+    objects, access = served
+    path = "/apis/apps/v1/namespaces/shop/daemonsets/pots"
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1}
+    objects.objects[path] = {"kind": "DaemonSet", "metadata": {"generation": 1}, "status": status}
+    told: list[str] = []
+
+    def mend(sentence: str) -> None:
+        told.append(sentence)
+        if "0 of 1 pods" in sentence:
+            objects.objects[path]["status"] = {**status, "numberAvailable": 1}
+
+    await KubeClient(clock=FakeClock()).wait_paths(access, [path], timeout=60, on_late=mend)
+    assert told[-1] == (f"{path} is not ready: 0 of 1 pods are available, 1 of the present generation")
+
+
+async def test_a_deletion_tells_what_keeps_an_object(served: tuple[KubeObjects, KubeAccess]) -> None:
+    objects, access = served
+    await KubeClient().apply(access, [data()], timeout=120)
+    (path,) = objects.objects
+    kept = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["shop/counted"]}
+    objects.objects[path]["metadata"] |= kept
+    told: list[str] = []
+
+    def mend(sentence: str) -> None:
+        told.append(sentence)
+        if "counted" in sentence:
+            del objects.objects[path]
+
+    await KubeClient(clock=FakeClock()).delete(access, [data()], label=LABEL, timeout=60, on_late=mend)
+    assert told[-1] == "ConfigMap shop/pot: it is being deleted, and waits for shop/counted"
