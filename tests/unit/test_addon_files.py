@@ -93,7 +93,7 @@ def test_every_pulled_addon_is_pinned_and_suits_the_kubernetes_of_its_images(add
 
 def test_the_pulled_addons_are_those_that_this_installation_cannot_bake() -> None:
     names = {addon.name for addon in PULLED}
-    assert names == {"calico", "cdi", "cert-manager", "istio", "kubevirt", "kwok", "multus"}
+    assert names == {"calico", "cdi", "cert-manager", "istio", "kubevirt", "kwok", "multus", "rook"}
 
 
 def test_an_addon_is_read_with_its_objects_in_order(root: Path) -> None:
