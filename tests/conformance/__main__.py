@@ -7,8 +7,9 @@
     python -m tests.conformance table                     writes RESULTS.md of the results
 
 `run` resets the cluster before each piece of the list, pushes the images to its registry and runs `--jobs` specs at
-once, those that Kubernetes calls serial alone. Each result is kept at once: the same command continues an interrupted
-run. Exit code 0: all specs of the list have passed; 1: some have not; 2: the run could not begin or go on.
+once; those that Kubernetes calls serial, and those that have failed beside others, alone. Each result is kept at once:
+the same command continues an interrupted run. Exit code 0: all specs of the list have passed; 1: some have not; 2: the
+run could not begin or go on.
 """
 
 from __future__ import annotations

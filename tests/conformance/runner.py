@@ -90,6 +90,7 @@ class Runner:
             before, unfit = len(left), self._together(left, jobs, began)
             left = [spec for spec in left if spec not in self.file.record.results]
             if unfit is None:
+                jobs = 1  # what is left has failed beside others
                 continue
             if len(left) == before:
                 raise unfit
@@ -98,7 +99,10 @@ class Runner:
             self.prepare()
 
     def _together(self, specs: Sequence[str], jobs: int, began: float) -> Unfit | None:
-        """Run the specs, `jobs` at once, and keep their results; after an Unfit, which is returned, none begins."""
+        """Run the specs, `jobs` at once, and keep their results; after an Unfit, which is returned, none begins.
+
+        A failure beside other specs is no result: the time limits within the tests are those of an idle cluster.
+        """
         unfit: Unfit | None = None
         with ThreadPoolExecutor(jobs) as pool:
             running = {pool.submit(self.end_to_end.run, spec, self.kubeconfig): spec for spec in specs}
@@ -106,8 +110,12 @@ class Runner:
                 for ended in as_completed(running):
                     if ended.cancelled():
                         continue
+                    spec = running[ended]
                     try:
-                        self._keep(running[ended], ended.result(), began)
+                        if jobs > 1 and ended.result().outcome == "failed":
+                            self.say(f"{_clock(began)}  failed beside others, runs again alone: {spec}")
+                        else:
+                            self._keep(spec, ended.result(), began)
                     except Unfit as error:
                         unfit = error
                         pool.shutdown(wait=False, cancel_futures=True)

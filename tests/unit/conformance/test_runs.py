@@ -111,6 +111,15 @@ def test_specs_run_side_by_side_and_serial_ones_alone(make_end_to_end: MakeEndTo
     assert run.calls()[-1] == serial
 
 
+def test_a_spec_that_fails_beside_others_runs_again_alone(make_end_to_end: MakeEndToEnd) -> None:
+    run = Run(make_end_to_end({ALL[0]: "fail once", ALL[1]: "pass", ALL[2]: "fail"}))
+    assert not run(ALL[:3], jobs=2)
+    assert sorted(run.calls()[:3]) == list(ALL[:3])
+    assert sorted(run.calls()[3:]) == [ALL[0], ALL[2]]
+    outcomes = [run.record.results[spec].outcome for spec in ALL[:3]]
+    assert outcomes == ["passed", "passed", "failed"]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupted_spec_has_no_result(make_end_to_end: MakeEndToEnd, jobs: int) -> None:
     run = Run(make_end_to_end({ALL[0]: "pass", ALL[1]: "hang", ALL[2]: "hang"}))
