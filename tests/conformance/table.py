@@ -16,8 +16,8 @@ _HEAD: Final = """\
 # Kubernetes' conformance tests
 
 `python -m tests.conformance table` writes this file from the records of runs: do not edit it. The specs are those of
-Kubernetes' own `e2e.test`, of the version of the cluster; each runs alone (`tests/conformance/__main__.py`). *cold*:
-clusters that booted from the image; *fork*: forks of a template.
+Kubernetes' own `e2e.test`, of the version of the cluster; each has a process of its own
+(`tests/conformance/__main__.py`). *cold*: clusters that booted from the image; *fork*: forks of a template.
 """
 _NOTHING: Final = "\nThe tests have not run yet.\n"
 
