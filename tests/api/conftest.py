@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from dayfly.store import Store
-from tests.support.api import Infrastructure, Worker, database_url, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker, database_url
 
 
 @pytest.fixture(autouse=True)
@@ -40,5 +40,5 @@ def worker(store: Store) -> Worker:
 
 @pytest.fixture
 async def http(store: Store, infrastructure: Infrastructure) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(infrastructure.services(store)) as client:
+    async with ApiHttp(infrastructure.services(store)) as client:
         yield client

@@ -13,7 +13,7 @@ from dayfly.domain.cluster.model import NewEvent
 from dayfly.store import Store
 from dayfly.vocabulary import AddonState
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker
 from tests.support.pulled_addons import make_juice
 
 URL = "/v1/clusters/demo"
@@ -83,7 +83,7 @@ async def test_a_pulled_addon_is_for_some_versions_of_kubernetes(store: Store) -
     versions = KubernetesRange(oldest="1.21", newest="1.22")
     newer = old.model_copy(update={"pulled": old.pulled.model_copy(update={"kubernetes": versions})})
     services = Infrastructure(no_juice=None).services(store, addons={"juice": newer})
-    async with http_client(services) as http:
+    async with ApiHttp(services) as http:
         problem = check_problem(await create(http, "juice"), 422, "invalid_request")
     assert problem["detail"] == "addons: juice v1.2.3 is for Kubernetes 1.21 to 1.22, not v1.20.2"
 

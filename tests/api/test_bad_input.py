@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from dayfly.telemetry import add_request_id
-from tests.support.api import HOST, OFFERED, Infrastructure, http_client
+from tests.support.api import HOST, OFFERED, ApiHttp, Infrastructure
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -335,7 +335,7 @@ async def test_a_request_for_loopback(http: httpx.AsyncClient, host: str) -> Non
 
 
 async def test_a_service_for_all_hosts(store: Store, infrastructure: Infrastructure) -> None:
-    async with http_client(infrastructure.services(store, allowed_hosts=None)) as http:
+    async with ApiHttp(infrastructure.services(store, allowed_hosts=None)) as http:
         assert (await http.get("/healthz", headers={"Host": "lab.example"})).status_code == 200
 
 

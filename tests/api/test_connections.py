@@ -18,7 +18,7 @@ from dayfly.api.server import Server, create_server
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import ImageMissing
 from dayfly.store import Store
-from tests.support.api import Infrastructure, http_client
+from tests.support.api import ApiHttp, Infrastructure
 
 PATIENCE = 20
 HALF_SENT = 200
@@ -115,7 +115,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(store: Store, infrast
         await asyncio.Event().wait()
 
     services = infrastructure.services(store, {"body_timeout_seconds": 0.01})
-    async with http_client(services) as http, asyncio.timeout(PATIENCE):
+    async with ApiHttp(services) as http, asyncio.timeout(PATIENCE):
         with capture_logs() as logs:
             answer = await http.post("/v1/clusters", content=nothing())
     assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")

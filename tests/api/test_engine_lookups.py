@@ -15,7 +15,7 @@ from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
-from tests.support.api import Infrastructure, http_client
+from tests.support.api import ApiHttp, Infrastructure
 
 BODIES: Mapping[str, Mapping[str, object]] = {
     "/v1/clusters": {"name": "demo", "image": "bare"},
@@ -45,7 +45,7 @@ async def hang(*_: object) -> tuple[str, ImageManifest]:
 async def test_an_engine_that_hangs(store: Store, infrastructure: Infrastructure, path: str, hanging: str) -> None:
     changes: dict[str, Any] = {hanging: hang, "lookups": EngineLookups(seconds=0.01)}
     services = infrastructure.services(store, {"fork_memory_overcommit": 2.0}, **changes)
-    async with http_client(services) as http:
+    async with ApiHttp(services) as http:
         answer = await http.post(path, json=BODIES[path])
         assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
         assert answer.headers["retry-after"] == "5"
@@ -56,7 +56,7 @@ async def test_an_engine_that_hangs(store: Store, infrastructure: Infrastructure
 
 async def test_a_console_of_an_engine_that_hangs(store: Store, infrastructure: Infrastructure) -> None:
     services = infrastructure.services(store, read_console=hang, lookups=EngineLookups(seconds=0.01))
-    async with http_client(services) as http:
+    async with ApiHttp(services) as http:
         await http.post("/v1/clusters", json=BODIES["/v1/clusters"])
         answer = await http.get("/v1/clusters/demo/nodes/node01/console")
     assert answer.json()["code"] == "engine_unavailable"
@@ -118,5 +118,5 @@ async def test_nothing_is_recorded_for_a_caller_that_left(
     services = infrastructure.services(store)
     body = httpx.Request("POST", "http://x", json=dict(BODIES[path])).content
     assert await left(services, path, body) == []
-    async with http_client(services) as http:
+    async with ApiHttp(services) as http:
         assert await recorded(http) == []

@@ -14,7 +14,7 @@ from dayfly.api.held_responses import HeldResponses
 from dayfly.api.server import create_server
 from dayfly.client import AsyncClient, async_connection
 from dayfly.store import Store
-from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker
 from tests.support.held_responses import PATIENCE_SECONDS, AnnouncedResponses
 
 WAIT = "/v1/clusters/demo?wait=ready&timeout=60"
@@ -32,7 +32,7 @@ def services(store: Store, infrastructure: Infrastructure) -> ApiServices:
 
 @pytest.fixture
 async def http(services: ApiServices) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(services) as client:
+    async with ApiHttp(services) as client:
         client.timeout = httpx.Timeout(PATIENCE_SECONDS)
         await client.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         yield client

@@ -12,7 +12,7 @@ import pytest
 
 from dayfly.clock import SystemClock
 from dayfly.store import Store
-from tests.support.api import ApiHttp, Infrastructure, Worker, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker
 from tests.support.held_responses import PATIENCE_SECONDS
 
 
@@ -85,7 +85,7 @@ async def test_when_time_is_over_it_tells_how_things_stand(store: Store, infrast
             self.seconds += 60
             return self.seconds
 
-    async with http_client(infrastructure.services(store, clock=Leaping())) as http:
+    async with ApiHttp(infrastructure.services(store, clock=Leaping())) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         async with asyncio.timeout(PATIENCE_SECONDS):
             answer = await http.get("/v1/clusters/demo?wait=ready&timeout=60")

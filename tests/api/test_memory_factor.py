@@ -8,7 +8,7 @@ from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import demand
 from dayfly.store import Store
-from tests.support.api import Images, Infrastructure, http_client
+from tests.support.api import ApiHttp, Images, Infrastructure
 from tests.support.specs import make_spec
 from tests.support.template_controllers import Company
 
@@ -24,7 +24,7 @@ def as_asked(image_id: str, manifest: ImageManifest) -> ClusterSpec:
 async def needs(store: Store, body: dict[str, str], factor: float) -> int:
     """The MiB that admission counts for a cluster of `body`."""
     services = Infrastructure().services(store, {"fork_memory_overcommit": factor})
-    async with http_client(services) as client:
+    async with ApiHttp(services) as client:
         answer = await client.post("/v1/clusters", json=body)
         assert answer.status_code == 202, answer.text
         (waiting,) = [one for one in (await store.admission.queue()).waiting if one.id == answer.json()["id"]]

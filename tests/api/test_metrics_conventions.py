@@ -17,7 +17,7 @@ from dayfly.api.system.routes_metrics import MAX_OWNERS, OTHER_OWNERS
 from dayfly.app import STEPS
 from dayfly.errors import DatabaseUnavailable, EngineUnavailable
 from dayfly.store import NewCluster, NewPool, Store
-from tests.support.api import HOST, Infrastructure, Worker, http_client
+from tests.support.api import HOST, ApiHttp, Infrastructure, Worker
 from tests.support.specs import make_spec
 
 
@@ -135,7 +135,7 @@ async def test_a_database_without_an_answer_is_down_and_the_process_still_shows_
         raise DatabaseUnavailable("away")
 
     services = infrastructure.services(store)
-    async with http_client(services) as http:
+    async with ApiHttp(services) as http:
         assert await value(http, "dayfly_database_up") == 1
         monkeypatch.setattr(store.statistics, "count_forks", away)
         if hangs:

@@ -15,7 +15,7 @@ from dayfly.domain.pool import PoolCondition
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
 from tests.api.test_long_poll import held
-from tests.support.api import OFFERED, Infrastructure, Worker, http_client
+from tests.support.api import OFFERED, ApiHttp, Infrastructure, Worker
 
 PORTS = {"ports": [{"name": "web", "port": 80}]}
 SCHEDULE = [
@@ -232,7 +232,7 @@ async def test_the_schedule_says_how_many_wait(store: Store, infrastructure: Inf
             return self.moment
 
     clock = Fixed()
-    async with http_client(infrastructure.services(store, clock=clock)) as http:
+    async with ApiHttp(infrastructure.services(store, clock=clock)) as http:
         assert (await create(http, schedule=SCHEDULE))["desired_size"] == 0
         clock.moment = datetime(2026, 1, 5, 12, tzinfo=UTC)
         assert await counts(http) == (4, 0, 0)

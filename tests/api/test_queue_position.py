@@ -14,7 +14,7 @@ from dayfly.domain.scheduling.resources import Resources
 from dayfly.errors import EngineUnavailable
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.support.api import RULES, Infrastructure, Worker, http_client
+from tests.support.api import RULES, ApiHttp, Infrastructure, Worker
 
 HALF = {"image": "bare", "control_plane": {"vcpus": 8}, "workers": {"count": 1, "vcpus": 8}}
 """Half of the vCPUs that the host offers."""
@@ -68,7 +68,7 @@ async def test_a_host_with_room_for_nothing(store: Store, infrastructure: Infras
     async def tiny() -> Resources:
         return Resources(vcpus=2, memory_mib=RULES.reserve_memory_mib, disk_gib=100)
 
-    async with http_client(infrastructure.services(store, host_capacity=tiny)) as http:
+    async with ApiHttp(infrastructure.services(store, host_capacity=tiny)) as http:
         problem = check_problem(await http.post("/v1/clusters", json={"image": "bare"}), 422, "capacity")
     assert "no cluster fits" in problem["detail"]
 
@@ -132,7 +132,7 @@ async def test_a_long_queue_is_read_now_and_then(
 
     monkeypatch.setattr(queue_position, "LONG_QUEUE", 2)
     clock = Stopped()
-    async with http_client(infrastructure.services(store, clock=clock)) as http:
+    async with ApiHttp(infrastructure.services(store, clock=clock)) as http:
         made = [(await create(http, f"demo-{number}"))["queue_position"] for number in range(4)]
         assert made == [1, 2, 3, None]
         await http.delete("/v1/clusters/demo-0")

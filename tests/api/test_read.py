@@ -22,7 +22,7 @@ from dayfly.errors import (
     VmExited,
 )
 from dayfly.store import Store
-from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker
 
 
 async def create(http: httpx.AsyncClient, name: str, image: str = "bare", **body: object) -> str:
@@ -369,7 +369,7 @@ async def test_a_check_with_a_defect_is_a_defect(store: Store, infrastructure: I
     async def broken() -> None:
         raise RuntimeError("never shown")
 
-    async with http_client(infrastructure.services(store, checks={"broken": broken})) as http:
+    async with ApiHttp(infrastructure.services(store, checks={"broken": broken})) as http:
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "never shown" not in answer.text

@@ -16,9 +16,8 @@ from dayfly.api.dependencies import ApiServices
 from dayfly.api.engine_lookups import EngineLookups
 from dayfly.domain.image import ImageManifest
 from dayfly.store import Store
-from tests.support.api import Infrastructure, Worker, http_client
-
-PATIENCE = 20
+from tests.support.api import ApiHttp, Infrastructure, Worker
+from tests.support.held_responses import PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -28,7 +27,7 @@ async def serving(services: ApiServices) -> AsyncIterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(create_api(services), lifespan="off", log_config=None, timeout_graceful_shutdown=0)
     )
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         services.closing.set()
@@ -40,9 +39,9 @@ async def test_held_answers_end_with_the_present_state(
     store: Store, infrastructure: Infrastructure, query: str
 ) -> None:
     services = infrastructure.services(store)
-    async with http_client(services) as http, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+    async with ApiHttp(services) as http, asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
-        held = group.create_task(http.get(f"/v1/clusters/demo{query}", timeout=PATIENCE))
+        held = group.create_task(http.get(f"/v1/clusters/demo{query}", timeout=PATIENCE_SECONDS))
         await http.until_held()
         services.closing.set()
         answer = await held
@@ -61,7 +60,7 @@ async def test_a_followed_console_breaks_off(
 
     services = infrastructure.services(store, follow_console=follow)
     read = b""
-    async with serving(services) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
+    async with serving(services) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http:
         await http.post("/v1/clusters", json={"name": "demo", "image": "bare"})
         await worker.make()
         path = "/v1/clusters/demo/nodes/node01/console?follow=true&tail_bytes=7"
@@ -97,8 +96,8 @@ async def test_a_request_that_the_stopping_server_cancels_is_a_problem(
         await asyncio.Event().wait()
         raise AssertionError
 
-    services = infrastructure.services(store, resolve_image=hang, lookups=EngineLookups(seconds=PATIENCE))
-    async with httpx.AsyncClient(timeout=PATIENCE) as http:
+    services = infrastructure.services(store, resolve_image=hang, lookups=EngineLookups(seconds=PATIENCE_SECONDS))
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         async with serving(services) as url:
             create = asyncio.create_task(http.post(f"{url}/v1/clusters", json={"name": "demo", "image": "bare"}))
             await asked.wait()
@@ -116,7 +115,7 @@ async def test_any_other_cancellation_is_one(store: Store, infrastructure: Infra
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with http_client(infrastructure.services(store, resolve_image=hang)) as http:
+    async with ApiHttp(infrastructure.services(store, resolve_image=hang)) as http:
         create = asyncio.create_task(http.post("/v1/clusters", json={"name": "demo", "image": "bare"}))
         await asked.wait()
         create.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from dayfly.store import Store
 from tests.api.test_bad_input import check_problem
-from tests.support.api import Infrastructure, Worker, http_client
+from tests.support.api import ApiHttp, Infrastructure, Worker
 
 MAX_TTL, MAX_HOLD = 86400, 7200
 
@@ -69,7 +69,7 @@ async def test_null_takes_the_time_to_live_away(http: httpx.AsyncClient, worker:
 
 
 async def test_null_is_the_servers_default_where_it_has_one(store: Store, infrastructure: Infrastructure) -> None:
-    async with http_client(infrastructure.services(store, {"default_ttl_seconds": 1800})) as http:
+    async with ApiHttp(infrastructure.services(store, {"default_ttl_seconds": 1800})) as http:
         assert (await create(http))["ttl_seconds"] == 1800
         assert (await change(http, ttl_seconds=60))["ttl_seconds"] == 60
         assert (await change(http, ttl_seconds=None))["ttl_seconds"] == 1800
@@ -218,7 +218,7 @@ async def test_a_time_that_would_be_over_already_is_refused(http: httpx.AsyncCli
     await create(http, ttl_seconds=7200)
     await worker.make()
     infrastructure = Infrastructure()
-    async with http_client(infrastructure.services(worker.store, clock=Later())) as later:
+    async with ApiHttp(infrastructure.services(worker.store, clock=Later())) as later:
         refused = await later.patch("/v1/clusters/demo", json={"ttl_seconds": 60, "labels": {"a": "b"}})
         problem = check_problem(refused, 422, "invalid_request")
         assert "DELETE" in problem["detail"]

@@ -89,10 +89,10 @@ class Runner:
         while left:
             before, unfit = len(left), self._together(left, jobs, began)
             left = [spec for spec in left if spec not in self.file.record.results]
+            alone, jobs = jobs == 1, 1  # what is left has failed beside others, or has not begun
             if unfit is None:
-                jobs = 1  # what is left has failed beside others
                 continue
-            if len(left) == before:
+            if alone and len(left) == before:
                 raise unfit
             # Left behind by an earlier spec, perhaps: a prepared cluster decides.
             self.say(f"{_clock(began)}  the cluster is not fit ({unfit}): preparing it again")

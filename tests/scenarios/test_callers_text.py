@@ -12,7 +12,7 @@ from aiodocker.exceptions import DockerError
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.drivers.docker.errors import translate
 from dayfly.store import Store
-from tests.support.api import Infrastructure, http_client
+from tests.support.api import ApiHttp, Infrastructure
 from tests.support.specs import make_spec
 from tests.support.world import World
 
@@ -36,7 +36,7 @@ async def test_a_failed_cluster_shows_no_text_of_the_engine(store: Store, method
         world.engine.heal()
     assert failed.fault is not None
     assert error.message in failed.fault.message
-    async with http_client(Infrastructure().services(store)) as http:
+    async with ApiHttp(Infrastructure().services(store)) as http:
         shown = [await http.get(f"/v1/clusters/{cluster.id}{part}") for part in ("", "/events", "/steps")]
         bundle = unpacked((await http.get(f"/v1/clusters/{cluster.id}/diagnostics")).content)
     assert error.message in shown[0].text + bundle
@@ -52,7 +52,7 @@ async def test_problems_show_no_text_of_the_engine(store: Store, status: int, se
     with structlog.testing.capture_logs() as lines:
         error = translate(DockerError(status, MARKED), "image x")
         outside.images.broken = outside.engine.error = error
-        async with http_client(outside.services(store)) as http:
+        async with ApiHttp(outside.services(store)) as http:
             answers = [
                 await http.post("/v1/clusters", json={"image": "bare"}),
                 await http.get("/readyz"),

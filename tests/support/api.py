@@ -59,7 +59,6 @@ __all__ = [
     "Infrastructure",
     "Worker",
     "database_url",
-    "http_client",
     "served",
     "template_key_of",
 ]
@@ -255,11 +254,6 @@ class ApiHttp(httpx.AsyncClient):
         """Returns when the service holds one more response."""
         assert isinstance(self._responses, AnnouncedResponses)
         await self._responses.next()
-
-
-def http_client(services: ApiServices) -> ApiHttp:
-    """For `async with`."""
-    return ApiHttp(services)
 
 
 @contextmanager

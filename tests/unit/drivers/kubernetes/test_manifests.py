@@ -269,7 +269,7 @@ async def test_a_long_wait_tells_what_is_late(served: tuple[KubeObjects, KubeAcc
             objects.objects[path]["status"] = {**status, "numberAvailable": 1}
 
     await KubeClient(clock=FakeClock()).wait_paths(access, [path], timeout=60, on_late=mend)
-    assert told[-1] == (f"{path} is not ready: 0 of 1 pods are available, 1 of the present generation")
+    assert told[-1] == f"{path} is not ready: 0 of 1 pods are available, 1 of the present generation"
 
 
 async def test_a_deletion_tells_what_keeps_an_object(served: tuple[KubeObjects, KubeAccess]) -> None:
