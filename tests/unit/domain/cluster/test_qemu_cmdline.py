@@ -101,8 +101,9 @@ def test_the_kernel_gets_the_images_arguments_and_short_cuts_only_under_emulatio
     emulated = value(MACHINE, "-append").split()
     real = value(replace(MACHINE, accelerator="kvm"), "-append").split()
     assert {"root=/dev/vda", "rw", "quiet", "net.ifnames=0"} <= set(real) <= set(emulated)
-    assert "mitigations=off" in emulated
-    assert "mitigations=off" not in real
+    for argument in ("mitigations=off", "highres=off"):
+        assert argument in emulated
+        assert argument not in real
 
 
 def test_no_machine_reboots_behind_our_back_or_reads_a_users_configuration() -> None:
