@@ -36,5 +36,12 @@ async def extract_packages(suite: str, packages: Sequence[str], root: Path) -> N
     """
     sources = await find_sources(suite)
     options = [f"--aptopt={option}" for option in sources.options]
-    argv = ["mmdebstrap", "--variant=extract", "--mode=root", "--skip=cleanup", f"--include={','.join(packages)}", *options]
+    argv = [
+        "mmdebstrap",
+        "--variant=extract",
+        "--mode=root",
+        "--skip=cleanup",
+        f"--include={','.join(packages)}",
+        *options,
+    ]
     await run([*SANDBOX, *argv, suite, root, "-"], stdin=sources.lines())

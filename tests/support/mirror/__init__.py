@@ -1,1 +1,1 @@
-"""The suite's own mirror: Kubernetes' packages, its registry, and a cloud image, for tests where there is no internet."""
+"""The tests' own mirror, for machines without internet: Kubernetes' packages, its registry, and a cloud image."""

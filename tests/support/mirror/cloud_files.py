@@ -40,8 +40,8 @@ def publish(
 ) -> Published:
     """Publish `image` as `name` in `folder` with the public key `key`.
 
-    For broken mirrors: `signer` is the key of a forger, `sha256` a wrong checksum, and `cut_at` the length of a file whose
-    upload was not finished.
+    For broken mirrors: `signer` is the key of a forger, `sha256` a wrong checksum, and `cut_at` the length of a
+    truncated file.
     """
     folder.mkdir(parents=True)
     if cut_at is None:

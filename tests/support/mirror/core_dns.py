@@ -10,7 +10,7 @@ import gzip
 import json
 import tarfile
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from tests.support.docker_archives import write_archive
 
@@ -30,3 +30,9 @@ def write_core_dns(images: Path, reference: str, target: Path) -> Path:
         server = gzip.decompress(_member(archive, layer).read())
     files = {"start": _START, "status/health": "OK"}
     return write_archive(target, reference, (), files, entrypoint=("/bin/busybox", "sh", "/start"), below=server)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    member = archive.extractfile(name)
+    assert member is not None, f"{name} is not a file"
+    return member

@@ -1,4 +1,4 @@
-"""The disk of a cloud image: GPT with BIOS-boot, ESP and root partitions, GRUB for BIOS and UEFI. No loop device, no mount.
+"""The disk of a cloud image: a GPT, GRUB for BIOS and UEFI, and a root partition. No loop device, no mount.
 
 Not here: the root file system (cloud_image.py).
 """
@@ -16,7 +16,17 @@ from dayfly.images.process import run
 SECTOR_BYTES: Final = 512
 _MIB_SECTORS: Final = (1 << 20) // SECTOR_BYTES
 _GRUB: Final = "usr/lib/grub"
-_MODULES: Final = ("part_gpt", "ext2", "search", "search_fs_uuid", "serial", "terminal", "linux", "normal", "configfile")
+_MODULES: Final = (
+    "part_gpt",
+    "ext2",
+    "search",
+    "search_fs_uuid",
+    "serial",
+    "terminal",
+    "linux",
+    "normal",
+    "configfile",
+)
 _BIOS_MODULES: Final = ("biosdisk",)
 _EFI_MODULES: Final = ("fat", "efi_gop")
 _SCRATCH: Final = "grub-scratch"
@@ -74,7 +84,7 @@ def make_layout(mib: int, *, esp_mib: int = 124) -> Layout:
 
 
 async def write_disk(rootfs: Path, raw: Path, layout: Layout) -> None:
-    """Write `rootfs`, which has GRUB's packages, as the bootable disk `raw`. The caller has written its fstab and grub.cfg.
+    """Write `rootfs`, which has GRUB's packages, fstab and grub.cfg, as the bootable disk `raw`.
 
     Raises BakeFailed, DiskFull.
     """

@@ -81,7 +81,7 @@ def _dying(send: Send, limit: int) -> Send:
         if message["type"] == "http.response.body":
             body = message.get("body", b"")
             if len(body) > left:
-                await send(message | {"body": body[:left], "more_body": True})
+                await send({"type": message["type"], "body": body[:left], "more_body": True})
                 raise _Died
             left -= len(body)
         await send(message)

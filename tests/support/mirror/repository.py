@@ -1,4 +1,4 @@
-"""An apt repository with the paths of pkgs.k8s.io: core:/stable:/MINOR/deb/, with Release.key, signed when it is written.
+"""An apt repository with the paths of pkgs.k8s.io (core:/stable:/MINOR/deb/), signed when it is written.
 
 Not here: packages (packages.py), and HTTP (file_server.py).
 """
@@ -61,8 +61,8 @@ async def sign_again(repository: Repository, signer: SigningKey) -> None:
     folder = repository.folder
     for name in ("Release", "Release.gpg", "InRelease"):
         (folder / name).unlink(missing_ok=True)
-    options = {"Origin": "obs://build.opensuse.org/isv:kubernetes:core:stable", "Suite": "deb", "Architectures": "amd64"}
-    described = [word for name, value in options.items() for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")]
+    fields = {"Origin": "dayfly-test", "Label": "dayfly-test", "Architectures": ARCHITECTURE}
+    described = [word for name, value in fields.items() for word in ("-o", f"APT::FTPArchive::Release::{name}={value}")]
     release = (await run(["apt-ftparchive", *described, "release", folder])).encode() + b"\n"
     (folder / "Release").write_bytes(release)
     (folder / "Release.gpg").write_bytes(signer.sign_apart(release))

@@ -41,7 +41,7 @@ class SigningKey:
 def signing_key(name: str = "test mirror") -> Iterator[SigningKey]:
     """A new key whose user id is `name`; private key and agent are gone at the end."""
     # The agent's socket is in this folder, and a socket's path is short.
-    home = Path(tempfile.mkdtemp(prefix="dayfly-gpg-", dir="/tmp"))  # noqa: S108
+    home = Path(tempfile.mkdtemp(prefix="dayfly-gpg-", dir="/tmp"))
     try:
         _run(
             *("gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""),
