@@ -17,13 +17,11 @@ import pytest
 
 from dayfly.errors import BakeFailed
 from tests.support.mirror.entered import entered
-from tests.support.mirror.file_server import file_server
+from tests.support.mirror.kubernetes_mirror import KubernetesMirror, kubernetes_mirror
 from tests.support.mirror.packages import NAMES, minor_of
 from tests.support.mirror.private_apt import make_apt
 from tests.support.mirror.programs import Kubernetes, kubernetes_packages
 from tests.support.mirror.registry import Registry, kubernetes_registry, upstream_path
-from tests.support.mirror.repository import write_repository
-from tests.support.mirror.signing import signing_key
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -70,29 +68,32 @@ def test_the_packages_programs_run(made: tuple[Kubernetes, tuple[Path, ...]], tm
     assert "nowhere" in run(tmp_path / "usr/bin/crictl", "-timeout=1s", "-r", nowhere, "info", code=1)
 
 
-async def test_apt_fetches_them_with_the_right_key_only(
-    made: tuple[Kubernetes, tuple[Path, ...]], tmp_path: Path
-) -> None:
-    kubernetes, packages = made
-    with signing_key() as key, signing_key("forger") as forger:
-        good = await write_repository(packages, minor_of(kubernetes.version), tmp_path / "good", key)
-        bad = await write_repository(packages, minor_of(kubernetes.version), tmp_path / "bad", key, signer=forger)
-    with file_server(good.root) as server:
-        apt = make_apt(tmp_path / "apt", good.source(server.url, good.folder / "Release.key"))
+async def test_apt_fetches_them_with_the_published_key(tmp_path: Path) -> None:
+    async with kubernetes_mirror(tmp_path / "mirror") as mirror:
+        apt = make_apt(tmp_path / "apt", source(mirror))
         await apt.update()
-        for package in packages:
-            name = package.name.partition("_")[0]
-            assert (await apt.download(name)).read_bytes() == package.read_bytes()
-    with file_server(bad.root) as server:
-        apt = make_apt(tmp_path / "second", bad.source(server.url, bad.folder / "Release.key"))
-        with pytest.raises(BakeFailed):
-            await apt.update()
+        for path in mirror.repository.packages():
+            name = Path(path).name.partition("_")[0]
+            package = await apt.download(name)
+            assert package.read_bytes() == (mirror.repository.folder / path).read_bytes()
+        assert (await apt.show("kubelet"))["Version"] == f"{mirror.version.removeprefix('v')}-1.1"
+
+
+async def test_apt_refuses_a_forged_mirror(tmp_path: Path) -> None:
+    async with kubernetes_mirror(tmp_path / "mirror", forged=True) as mirror:
+        with pytest.raises(BakeFailed, match="apt-get"):
+            await make_apt(tmp_path / "apt", source(mirror)).update()
+
+
+def source(mirror: KubernetesMirror) -> str:
+    return f"deb [signed-by={mirror.key}] {mirror.packages}/{minor_of(mirror.version)}/deb/ /\n"
 
 
 def test_the_registry_has_all_images_that_kubeadm_pulls(registry: Registry, client: httpx.Client) -> None:
     wanted = {upstream_path(reference) for reference in registry.wanted}
     assert {name.rpartition(":")[0] for name in wanted} == {
-        *("coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "pause")
+        *("coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "pause"),
+        "e2e-test-images/busybox",
     }
     assert set(client.get("/v2/_catalog").json()["repositories"]) == {name.rpartition(":")[0] for name in wanted}
     for name in wanted:

@@ -32,6 +32,8 @@ from tests.support.mirror.core_dns import write_core_dns
 from tests.support.mirror.programs import Kubernetes, kubernetes
 from tests.support.service import free_port
 
+SMOKE: Final = "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"
+"""An image with a shell, for the check of a new cluster."""
 _START_SECONDS: Final = 60
 _END_SECONDS: Final = 10
 _FILES: Final = (
@@ -44,7 +46,7 @@ _FILES: Final = (
 
 @dataclass(frozen=True)
 class Registry:
-    """`address` is HOST:PORT. `wanted`: upstream's references of the images that kubeadm pulls."""
+    """`address` is HOST:PORT. `wanted`: upstream's references of its images: those that kubeadm pulls, and SMOKE."""
 
     address: str
     wanted: tuple[str, ...]
@@ -71,10 +73,10 @@ async def kubernetes_registry(*, host: str = "127.0.0.1") -> AsyncIterator[Regis
 
 
 async def list_images(made: Kubernetes) -> tuple[str, ...]:
-    """The images of kubeadm's own list for its version. It asks no network for a version that is given."""
+    """The images of kubeadm's list for its version, and SMOKE. kubeadm asks no network for a version that is given."""
     argv: list[str | Path] = [made.binaries / "kubeadm", "config", "images", "list"]
     listed = await run([*argv, "--kubernetes-version", made.version])
-    return tuple(sorted(line for line in listed.splitlines() if "/" in line and " " not in line))
+    return (*sorted(line for line in listed.splitlines() if "/" in line and " " not in line), SMOKE)
 
 
 def upstream_path(reference: str) -> str:
@@ -128,16 +130,15 @@ def _await_answer(address: str, serving: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _fill(program: Path, made: Kubernetes, wanted: tuple[str, ...], folder: Path) -> None:
+    (core_dns,) = (reference for reference in wanted if "/coredns" in reference)
+    own = {
+        core_dns: write_core_dns(made.images, core_dns, folder / "coredns.tar"),
+        SMOKE: made.images / "dayfly.local_smoke_1.tar",
+    }
     storage = folder / "storage"
     storage.mkdir()
-    archives = [path for reference in wanted if (path := _archive(made, reference)).exists()]
-    (missing,) = (reference for reference in wanted if not _archive(made, reference).exists())
-    assert "coredns" in missing, f"the recipe has no image {missing}"
-    archives.append(write_core_dns(made.images, missing, folder / "coredns.tar"))
     with running_registry(program, storage) as address:
-        push_all(archives, address, rename=upstream_path)
-    archives[-1].unlink()
-
-
-def _archive(made: Kubernetes, reference: str) -> Path:
-    return made.images / f"{reference.replace('/', '_').replace(':', '_')}.tar"
+        for reference in wanted:
+            archive = own.get(reference) or made.images / f"{reference.replace('/', '_').replace(':', '_')}.tar"
+            push_all([archive], address, rename=lambda _, reference=reference: upstream_path(reference))
+    own[core_dns].unlink()
