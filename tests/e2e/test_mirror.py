@@ -16,11 +16,13 @@ import httpx
 import pytest
 
 from dayfly.errors import BakeFailed
+from dayfly.images import process
+from dayfly.images.apt import find_sources
 from tests.support.mirror.entered import entered
 from tests.support.mirror.kubernetes_mirror import KubernetesMirror, kubernetes_mirror
 from tests.support.mirror.packages import NAMES, minor_of
 from tests.support.mirror.private_apt import make_apt
-from tests.support.mirror.programs import Kubernetes, kubernetes_packages
+from tests.support.mirror.programs import Kubernetes, kubernetes, kubernetes_packages
 from tests.support.mirror.registry import Registry, kubernetes_registry, upstream_path
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -53,13 +55,13 @@ def run(*argv: str | Path, code: int = 0, **environment: str) -> str:
 
 
 def test_the_packages_programs_run(made: tuple[Kubernetes, tuple[Path, ...]], tmp_path: Path) -> None:
-    kubernetes, packages = made
+    parts, packages = made
     for package in packages:
         run("dpkg-deb", "--extract", package, tmp_path)
     assert tuple(run("dpkg-deb", "--field", package, "Package").strip() for package in packages) == NAMES
-    assert run(tmp_path / "usr/bin/kubeadm", "version", "--output=short").strip() == kubernetes.version
-    assert run(tmp_path / "usr/bin/kubelet", "--version").strip() == f"Kubernetes {kubernetes.version}"
-    assert kubernetes.version in run(tmp_path / "usr/bin/kubectl", "version", "--client")
+    assert run(tmp_path / "usr/bin/kubeadm", "version", "--output=short").strip() == parts.version
+    assert run(tmp_path / "usr/bin/kubelet", "--version").strip() == f"Kubernetes {parts.version}"
+    assert parts.version in run(tmp_path / "usr/bin/kubectl", "version", "--client")
     plugins = {path.name for path in (tmp_path / "opt/cni/bin").iterdir()}
     assert {"bridge", "host-local", "loopback", "portmap"} <= plugins
     versions = json.loads(run(tmp_path / "opt/cni/bin/bridge", CNI_COMMAND="VERSION"))
@@ -83,6 +85,21 @@ async def test_apt_refuses_a_forged_mirror(tmp_path: Path) -> None:
     async with kubernetes_mirror(tmp_path / "mirror", forged=True) as mirror:
         with pytest.raises(BakeFailed, match="apt-get"):
             await make_apt(tmp_path / "apt", source(mirror)).update()
+
+
+@pytest.mark.long
+async def test_debian_installs_them(tmp_path: Path) -> None:
+    async with kubernetes_mirror(tmp_path / "mirror") as mirror, kubernetes() as made:
+        sources = await find_sources(made.suite)
+        # apt's own user may not enter the folders of tests.
+        options = [f"--aptopt={option}" for option in (*sources.options, 'APT::Sandbox::User "root"')]
+        argv = ["mmdebstrap", "--variant=apt", "--mode=root", "--include=kubeadm,kubelet,kubectl", *options]
+        root = tmp_path / "root"
+        lines = sources.lines() + source(mirror)
+        await process.run([*process.SANDBOX, *argv, made.suite, root, "-"], stdin=lines)
+    assert run("chroot", root, "kubeadm", "version", "--output=short").strip() == made.version
+    assert (root / "opt/cni/bin/bridge").exists()
+    assert (root / "etc/systemd/system/multi-user.target.wants/kubelet.service").is_symlink()
 
 
 def source(mirror: KubernetesMirror) -> str:
