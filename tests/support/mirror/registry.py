@@ -140,5 +140,9 @@ def _fill(program: Path, made: Kubernetes, wanted: tuple[str, ...], folder: Path
     with running_registry(program, storage) as address:
         for reference in wanted:
             archive = own.get(reference) or made.images / f"{reference.replace('/', '_').replace(':', '_')}.tar"
-            push_all([archive], address, rename=lambda _, reference=reference: upstream_path(reference))
+            _push_as(reference, archive, address)
     own[core_dns].unlink()
+
+
+def _push_as(reference: str, archive: Path, address: str) -> None:
+    push_all([archive], address, rename=lambda _: upstream_path(reference))
