@@ -11,11 +11,12 @@ CACHE_DIR=${DAYFLY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/dayfly}
 STATE_DIR=${DAYFLY_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/dayfly}
 
 # Packages to run clusters, to bake images (compilers are in build roots), to build and run the lab stack, and for the
-# tests. docker-compose is version 1 on Debian 12 and version 2 later, with the same command.
+# tests, most of them for the tests' own mirror. docker-compose is version 1 on Debian 12 and version 2 later, with the
+# same command.
 RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
 BAKE_PACKAGES=(mmdebstrap debian-archive-keyring qemu-utils e2fsprogs cpio lz4)
 LAB_PACKAGES=(ca-certificates debian-archive-keyring docker-compose mmdebstrap python3 python3-venv)
-TEST_PACKAGES=(busybox-static git)
+TEST_PACKAGES=(apt-utils busybox-static dosfstools fdisk git gnupg mtools)
 
 say() { printf '%s\n' "$@"; }   # one line an argument
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

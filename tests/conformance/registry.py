@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,21 +18,28 @@ _SECONDS: Final = 300.0
 """An emulating machine is busy, and the largest layer has some 40 MiB."""
 
 
-def push_all(archives: Iterable[Path], registry: str, transport: httpx.BaseTransport | None = None) -> tuple[str, ...]:
+def push_all(
+    archives: Iterable[Path],
+    registry: str,
+    transport: httpx.BaseTransport | None = None,
+    *,
+    rename: Callable[[str], str] = str,
+) -> tuple[str, ...]:
     """Push each archive to `registry` (HOST:PORT) under its own name; the names. Layers that are there are not sent.
 
-    `transport` is for tests. Raises httpx.HTTPError.
+    `rename` maps a name (NAME:TAG) to the one in the registry; `transport` is for tests. Raises httpx.HTTPError.
     """
     with httpx.Client(base_url=f"http://{registry}", timeout=_SECONDS, trust_env=False, transport=transport) as client:
-        return tuple(_push(archive, client) for archive in archives)
+        return tuple(_push(archive, client, rename) for archive in archives)
 
 
-def _push(archive: Path, client: httpx.Client) -> str:
+def _push(archive: Path, client: httpx.Client, rename: Callable[[str], str]) -> str:
     with tarfile.open(archive) as members:
         (image,) = json.loads(_read(members, "manifest.json"))
         (reference,) = image["RepoTags"]
         config = _read(members, image["Config"])
         layers = [_read(members, name) for name in image["Layers"]]
+    reference = rename(str(reference))
     name, _, tag = reference.rpartition(":")
     for blob in (config, *layers):
         _push_blob(name, blob, client)
@@ -44,7 +51,7 @@ def _push(archive: Path, client: httpx.Client) -> str:
     }
     headers = {"Content-Type": _MANIFEST}
     _checked(client.put(f"/v2/{name}/manifests/{tag}", content=json.dumps(manifest).encode(), headers=headers))
-    return str(reference)
+    return reference
 
 
 def _push_blob(name: str, blob: bytes, client: httpx.Client) -> None:

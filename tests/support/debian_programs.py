@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from dayfly.clock import SystemClock
@@ -18,14 +19,29 @@ async def debian_program(suite: str, package: str, program: str) -> Path:
     """`program` (a path below `/`) of the newest `package` of `suite`; it runs with this machine's libraries."""
 
     async def make(folder: Path) -> None:
-        sources = await find_sources(suite)
         root = folder / "root"
-        options = [f"--aptopt={option}" for option in sources.options]
-        argv = ["mmdebstrap", "--variant=extract", "--mode=root", "--skip=cleanup", f"--include={package}", *options]
-        await run([*SANDBOX, *argv, suite, root, "-"], stdin=sources.lines())
+        await extract_packages(suite, [package], root)
         (root / program).rename(folder / Path(program).name)
         shutil.rmtree(root)
 
     async with Cache(Settings().cache_dir, SystemClock()) as cache:
         key = fingerprint(REPO, suite, package, program)
         return await cache.get(f"test-{suite}-{package}", key, make) / Path(program).name
+
+
+async def extract_packages(suite: str, packages: Sequence[str], root: Path) -> None:
+    """Extract `packages` of `suite` and their dependencies into `root`: no script of a package runs.
+
+    Raises BakeFailed, DiskFull.
+    """
+    sources = await find_sources(suite)
+    options = [f"--aptopt={option}" for option in sources.options]
+    argv = [
+        "mmdebstrap",
+        "--variant=extract",
+        "--mode=root",
+        "--skip=cleanup",
+        f"--include={','.join(packages)}",
+        *options,
+    ]
+    await run([*SANDBOX, *argv, suite, root, "-"], stdin=sources.lines())

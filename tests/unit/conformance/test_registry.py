@@ -63,6 +63,16 @@ def test_images_keep_their_names_and_blobs(tmp_path: Path) -> None:
     assert [registry.blobs[f"library/busybox@{digest}"] for digest in digests] == [b'{"os":"linux"}', b"layer"]
 
 
+def test_images_under_other_names(tmp_path: Path) -> None:
+    registry = StandIn()
+    archives = [archive(tmp_path / "a.tar", "k8s.gcr.io/pause:3.2", b"layer")]
+    pushed = push_all(
+        archives, "127.0.0.1:1", httpx.MockTransport(registry), rename=lambda name: name.partition("/")[2]
+    )
+    assert pushed == ("pause:3.2",)
+    assert set(registry.manifests) == {"pause:3.2"}
+
+
 def test_a_second_push_sends_no_layer(tmp_path: Path) -> None:
     registry = StandIn()
     archives = [archive(tmp_path / "a.tar", "library/busybox:1.29", b"layer")]

@@ -28,6 +28,17 @@ def test_an_image_of_busybox_and_files(tmp_path: Path) -> None:
         assert member(tree, "www/page").read() == b"words\n"
 
 
+def test_a_layer_below_and_an_entrypoint(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "web.tar", "web:1", (), entrypoint=["/bin/run"], below=b"a tar")
+    with tarfile.open(path) as tar:
+        (manifest,) = json.load(member(tar, "manifest.json"))
+        config = json.load(member(tar, manifest["Config"]))
+        layers = [gzip.decompress(member(tar, name).read()) for name in manifest["Layers"]]
+    assert layers[0] == b"a tar"
+    assert config["config"]["Entrypoint"] == ["/bin/run"]
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
+
+
 def member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     file = tar.extractfile(name)
     assert file is not None
