@@ -57,7 +57,7 @@ class _Data(BaseModel):
 
 
 class SignedChecksums(_Data):
-    """A file of checksums that upstream signs. `key` is a file below provisioning/, an armored or binary OpenPGP key."""
+    """A file of checksums that upstream signs. `key`: a file below provisioning/ with an OpenPGP key, armored or not."""
 
     url: Url
     signature: Url | None = None
@@ -76,6 +76,22 @@ class Newer(_Data):
     """The image's address; `{name}` is the whole match."""
     checksums: Annotated[str, _template("index", "name", "version", "url")]
     """The address of upstream's checksum file."""
+
+    def version_of(self, url: str) -> str:
+        """The version in `url`, an address made by the template `url`. Raises ValueError for another address."""
+        form = ""
+        for literal, name, _, _ in Formatter().parse(self.url):
+            form += re.escape(literal)
+            if name == "index":
+                form += re.escape(self.index)
+            elif name == "name":
+                form += self.pattern  # Its group is the version.
+            elif name == "version":
+                form += "([^/]+?)"
+        found = re.fullmatch(form, url)
+        if found is None or len(set(found.groups())) != 1:
+            raise ValueError(f"{url} does not have the form of newer.url, {self.url}")
+        return found[1]
 
 
 class CloudBase(_Data):
@@ -102,6 +118,12 @@ class CloudBase(_Data):
     def _one_checksum(self) -> Self:
         if (self.checksum is None) == (self.signed_checksums is None):
             raise ValueError("exactly one of checksum and signed_checksums is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _version_is_known(self) -> Self:
+        if self.newer is not None:
+            self.newer.version_of(self.url)
         return self
 
     @property

@@ -65,7 +65,7 @@ class RawDisk:
 
 async def image_format(image: Path) -> Format:
     """The format of `image`. Raises NotADiskImage for another one, and for an image that names other files."""
-    with image.open("rb") as file:  # noqa: ASYNC230 - one sector
+    with image.open("rb") as file:
         head = file.read(SECTOR_BYTES)
     if not head.startswith(_QCOW2_MAGIC):
         if len(head) == SECTOR_BYTES and head.endswith(_MBR_END):
@@ -93,7 +93,7 @@ async def read_disk(image: Path, scratch: Path) -> RawDisk:
         await run(["qemu-img", "convert", "-f", format_, "-O", "raw", image, raw])
     except BakeFailed as error:
         raise NotADiskImage(f"{image.name} cannot be read: {error.message}", evidence=error.evidence) from error
-    with raw.open("rb") as file:  # noqa: ASYNC230 - one sector
+    with raw.open("rb") as file:
         head = file.read(SECTOR_BYTES)
     has_boot_code = head.endswith(_MBR_END) and any(head[:_BOOT_CODE_BYTES])
     label, partitions = await _partitions(raw)

@@ -18,7 +18,6 @@ from dayfly.images.cloud.part import Part
 
 OnLine = Callable[[str], None]
 
-_CHUNK_BYTES: Final = 1 << 20
 _REPORT_BYTES: Final = 32 << 20
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 """After each attempt in a row that brought nothing; then the download fails."""
@@ -98,7 +97,7 @@ async def _receive(response: httpx.Response, url: str, part: Part, limit_bytes: 
     part.append(b"")  # The file exists, even if nothing arrives.
     name = shown(url).rpartition("/")[2]
     reported = part.size
-    async for chunk in response.aiter_raw(_CHUNK_BYTES):
+    async for chunk in response.aiter_raw():  # As they arrive: larger ones would be lost with the connection.
         _check_limit(url, part.size + len(chunk), limit_bytes, part)
         part.append(chunk)
         if part.size - reported >= _REPORT_BYTES:
@@ -113,10 +112,18 @@ def _check_status(response: httpx.Response, url: str) -> None:
     raise _Interrupted(error) if response.status_code in _TEMPORARY else error
 
 
-def _check_limit(url: str, size: int, limit_bytes: int, part: Part) -> None:
+def require_limit(url: str, size: int, limit_bytes: int) -> None:
+    """Raise BaseFetchFailed where a file of `size` is too large."""
     if size > limit_bytes:
-        part.remove()
         raise _failed(url, f"has more than {limit_bytes >> 20} MiB (max_gib of the base)")
+
+
+def _check_limit(url: str, size: int, limit_bytes: int, part: Part) -> None:
+    try:
+        require_limit(url, size, limit_bytes)
+    except BaseFetchFailed:
+        part.remove()
+        raise
 
 
 def _continues(response: httpx.Response, start: int) -> bool:

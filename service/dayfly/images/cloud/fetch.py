@@ -21,7 +21,7 @@ from dayfly.clock import Clock
 from dayfly.errors import BaseContentDiffers, BaseFetchFailed
 from dayfly.images.cache import Cache
 from dayfly.images.cloud.checksums import file_checksum, find_checksum
-from dayfly.images.cloud.download import download
+from dayfly.images.cloud.download import download, require_limit
 from dayfly.images.cloud.http import client, fetch_bytes, file_path, shown
 from dayfly.images.cloud.part import ENDINGS, Part
 from dayfly.images.cloud.signatures import verify
@@ -127,10 +127,9 @@ async def _copy(base: CloudBase, part: Part, limit_bytes: int) -> None:
     source = file_path(base.url)
     part.remove()
     try:
-        with source.open("rb") as file:  # noqa: ASYNC230 - one chunk of a local file at a time
+        with source.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size > limit_bytes:
-                raise BaseFetchFailed(f"{source} has more than {limit_bytes >> 20} MiB (max_gib of the base)")
+            require_limit(base.url, size, limit_bytes)
             part.require_space(size)
             part.append(b"")
             while chunk := file.read(_CHUNK_BYTES):

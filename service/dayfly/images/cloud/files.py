@@ -1,4 +1,7 @@
-"""Files in the file systems of a raw disk, read without mounts: ext by debugfs, FAT by mtools. Not here: which files."""
+"""Files in the file systems of a raw disk, read without mounts: ext by debugfs, FAT by mtools.
+
+Not here: which files.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,13 @@ async def ext_has(disk: RawDisk, partition: Partition, path: str) -> bool:
 async def copy_from_ext(disk: RawDisk, partition: Partition, path: str, target: Path) -> None:
     """Copy a file of an ext file system to `target`. Raises BakeFailed, DiskFull."""
     output = await _debugfs(disk, partition, f"dump {path} {target.name}", folder=target.parent)
-    if not target.exists() or not target.stat().st_size:
+    if not _has_content(target):
         message = f"{path} cannot be read in the image's partition {partition.number}"
         raise BakeFailed(message, evidence={"output": output})
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 async def fat_files(disk: RawDisk, partition: Partition) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ class BakeSeed:
 
     def _network(self) -> dict[str, Any]:
         # `optional`: the boot does not wait until the network is online.
-        card = {"match": {"macaddress": self.mac}, "dhcp4": True, "optional": True}
-        return {"version": 2, "ethernets": {"bake": card}}
+        # `set-name`: without it, only some renderers of cloud-init find the card by its address.
+        card = {"match": {"macaddress": self.mac}, "set-name": "eth0", "dhcp4": True, "optional": True}
+        return {"version": 2, "ethernets": {"eth0": card}}
 
 
 async def seed_disk(target: Path, seed: BakeSeed, scratch: Path) -> None:
