@@ -88,6 +88,8 @@ async def virtual_size(image: Path, format_: Format) -> int:
 async def read_disk(image: Path, scratch: Path) -> RawDisk:
     """The partitions of `image`, of which `scratch`/disk.raw becomes a sparse copy. Raises NotADiskImage, DiskFull."""
     format_ = await image_format(image)
+    if format_ == "qcow2":
+        await _check(image)
     raw = scratch / "disk.raw"
     try:
         await run(["qemu-img", "convert", "-f", format_, "-O", "raw", image, raw])
@@ -98,6 +100,17 @@ async def read_disk(image: Path, scratch: Path) -> RawDisk:
     has_boot_code = head.endswith(_MBR_END) and any(head[:_BOOT_CODE_BYTES])
     label, partitions = await _partitions(raw)
     return RawDisk(raw, label, partitions, has_boot_code)
+
+
+async def _check(image: Path) -> None:
+    """Raise NotADiskImage for a damaged image: QEMU reads zeros where a file is truncated."""
+    try:
+        await run(["qemu-img", "check", "-q", "--output=json", "-f", "qcow2", image])
+    except BakeFailed as error:
+        output = error.evidence.get("output", "")
+        # Unused clusters ("leaks") are an error of this command, but no damage.
+        if '"corruptions"' in output or '"leaks"' not in output:
+            raise NotADiskImage(f"{image.name} is damaged or truncated", evidence=error.evidence) from error
 
 
 async def _information(image: Path, format_: Format) -> dict[str, Any]:

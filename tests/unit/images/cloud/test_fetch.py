@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.support.cloud_bases import cloud_base, sha256
 from tests.support.file_server import Answer, FileServer
 
 CONTENT = bytes(range(256)) * 12_000
-"""Three chunks of a download."""
+"""Almost three MiB."""
 MIB = 1 << 20
 
 
@@ -84,8 +85,6 @@ async def test_the_same_image_from_another_address_is_not_downloaded(fetch: Fetc
 
 
 async def test_sha_512(fetch: Fetcher, server: FileServer, tmp_path: Path) -> None:
-    import hashlib
-
     checksum = f"sha512:{hashlib.sha512(CONTENT).hexdigest()}"
     assert (await fetch(base_of(server, checksum=checksum))).read_bytes() == CONTENT
 
@@ -203,13 +202,10 @@ async def test_a_server_that_is_not_there(fetch: Fetcher, server: FileServer) ->
         url = gone.url
     with pytest.raises(errors.BaseFetchFailed, match="ended after 0 bytes"):
         await fetch(base.model_copy(update={"url": url}))
-    assert fetch.clock.slept == [1.0, 2.0, 4.0, 8.0][: len(fetch.clock.slept)]
-    assert len(fetch.clock.slept) == 4
+    assert fetch.clock.slept == [1.0, 2.0, 4.0, 8.0]
 
 
-async def test_an_image_above_the_limit_is_not_downloaded(
-    fetch: Fetcher, server: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_image_above_the_limit_is_not_downloaded(fetch: Fetcher, server: FileServer) -> None:
     base = base_of(server).model_copy(update={"max_gib": 0})
     with pytest.raises(errors.BaseFetchFailed, match="has more than 0 MiB"):
         await fetch(base)
@@ -251,7 +247,7 @@ async def test_a_redirect_to_http_is_refused_and_one_to_https_followed(fetch: Fe
             case "https://lab.invalid/images/disk.qcow2":
                 return httpx.Response(302, headers={"Location": "https://mirror.invalid/disk.qcow2"})
             case "https://mirror.invalid/disk.qcow2":
-                return httpx.Response(200, content=CONTENT)
+                return httpx.Response(200, stream=httpx.ByteStream(CONTENT))
             case "https://lab.invalid/bad":
                 return httpx.Response(302, headers={"Location": "http://mirror.invalid/disk.qcow2"})
             case _:

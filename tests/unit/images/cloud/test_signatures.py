@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,8 +171,6 @@ def test_every_key_of_a_base_is_there_and_has_the_fingerprint(name: str, tmp_pat
     base = load_base(name)
     if not isinstance(base, CloudBase) or base.signed_checksums is None:
         return
-    import subprocess
-
     command = ["gpg", "--homedir", str(tmp_path), "--batch", "--show-keys", "--with-colons"]
     found = subprocess.run(
         [*command, assets.provisioning() / base.signed_checksums.key], capture_output=True, text=True, check=True
