@@ -28,7 +28,7 @@ CLOUD_FILES: Final = {
 
 @dataclass(frozen=True)
 class DiskImage:
-    """What an image has. `files`: of its root file system, or `file_system`'s magic number alone where that is not ext4.
+    """What an image has. `files`: of its root file system; of one that is not ext4, the magic number alone.
 
     `boot_files`: of a file system of its own for /boot.
     """

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 class Answer:
     """How one request is answered.
 
-    `cut`: the connection ends after so many bytes of the body. `status`: instead of the file. `ignores_range`: the whole
-    file, as a server without ranges. `shift`: a range that begins so many bytes later than asked for.
+    `cut`: the connection ends after so many bytes of the body. `status`: instead of the file. `ignores_range`: the
+    whole file, as a server without ranges. `shift`: a range that begins so many bytes later than asked for.
     """
 
     cut: int | None = None

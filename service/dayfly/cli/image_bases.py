@@ -19,7 +19,7 @@ from dayfly.errors import DayflyError
 from dayfly.images.cloud.http import client
 from dayfly.images.cloud.newer import changed_file, find_newer, unified_diff
 from dayfly.images.cloud_base import CloudBase
-from dayfly.images.recipe import Base, base_file, base_names, load_base
+from dayfly.images.recipe import Base, base_file, base_names, load_any_base
 
 _CHECK_HELP = (
     "Look for newer images upstream, and print the change of each base's file as a unified diff. Nothing is written."
@@ -42,7 +42,7 @@ def bases(
     as_json: Json = False,
 ) -> None:
     """List the bases of recipes."""
-    found = {name: load_base(name) for name in base_names()}
+    found = {name: load_any_base(name) for name in base_names()}
     if not check:
         rows = [(name, *_summary(base)) for name, base in found.items()]
         fields = [_fields(name, base) for name, base in found.items()]

@@ -57,7 +57,7 @@ class _Data(BaseModel):
 
 
 class SignedChecksums(_Data):
-    """A file of checksums that upstream signs. `key`: a file below provisioning/ with an OpenPGP key, armored or not."""
+    """A file of checksums that upstream signs. `key`: a path below provisioning/, an OpenPGP key, armored or not."""
 
     url: Url
     signature: Url | None = None

@@ -15,7 +15,6 @@ from typing import Final
 import yaml
 
 from dayfly.errors import InvalidRequest
-from dayfly.images.cloud_base import CloudBase
 from dayfly.images.fingerprint import fingerprint
 from dayfly.images.recipe import Artifact, Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
 
@@ -47,14 +46,9 @@ class BakePlan:
 
 
 def make_plan(recipe_name: str, root: Path) -> BakePlan:
-    """The plan for `recipe_name`. Raises NotFound, and InvalidRequest: for a missing file, and a cloud image, too."""
+    """The plan for `recipe_name`. Raises NotFound and InvalidRequest; the latter for a missing file, too."""
     recipe = load_recipe(recipe_name, root)
     base = load_base(recipe.base, root)
-    if isinstance(base, CloudBase):
-        raise InvalidRequest(
-            f"recipe {recipe_name} has the base {recipe.base}, a cloud image: this release bakes only on root file "
-            "systems by mmdebstrap, such as debian-12"
-        )
     toolbox = load_toolbox(root)
     try:
         keys = _keys(recipe, base, toolbox, root)

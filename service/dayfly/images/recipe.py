@@ -119,10 +119,21 @@ def load_recipe(name: str, root: Path | None = None) -> Recipe:
     return recipe
 
 
-def load_base(name: str, root: Path | None = None) -> Base | CloudBase:
-    """The base `name`. Raises as load_recipe does."""
+def load_base(name: str, root: Path | None = None) -> Base:
+    """The base `name` of a bake. Raises as load_recipe does; InvalidRequest for a cloud image, too."""
+    base = load_any_base(name, root)
+    if isinstance(base, CloudBase):
+        raise InvalidRequest(
+            f"the base {name} is a cloud image: this release bakes only on root file systems by mmdebstrap, such as "
+            "debian-12"
+        )
+    return base
+
+
+def load_any_base(name: str, root: Path | None = None) -> Base | CloudBase:
+    """The base `name`, of either kind. Raises as load_recipe does."""
     path = base_file(name, root)
-    return _load(CloudBase if _is_cloud_image(path) else Base, path)
+    return _load(CloudBase, path) if _is_cloud_image(path) else _load(Base, path)
 
 
 def base_file(name: str, root: Path | None = None) -> Path:

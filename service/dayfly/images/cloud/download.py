@@ -139,8 +139,8 @@ def _whole_length(response: httpx.Response) -> int | None:
 
 def _validator(response: httpx.Response) -> str:
     """For If-Range: a strong ETag, or else the date of the last change."""
-    etag = response.headers.get("etag", "")
-    return etag if etag.startswith('"') else response.headers.get("last-modified", "")
+    etag = str(response.headers.get("etag", ""))
+    return etag if etag.startswith('"') else str(response.headers.get("last-modified", ""))
 
 
 def _failed(url: str, why: str) -> BaseFetchFailed:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-
 from dayfly.domain.security.secrets import SshKeyPair
 from dayfly.images.process import run
 

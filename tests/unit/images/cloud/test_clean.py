@@ -42,7 +42,14 @@ GONE = (
     "var/tmp/x/y",
 )
 EMPTY = ("etc/machine-id", "etc/cloud/cloud-init.disabled", "var/log/wtmp", "var/log/apt/history.log")
-KEPT = ("etc/passwd", "etc/ssh/sshd_config", "etc/cloud/cloud.cfg", "usr/bin/cloud-init", "home/debian/file", "var/lib/dpkg/status")
+KEPT = (
+    "etc/passwd",
+    "etc/ssh/sshd_config",
+    "etc/cloud/cloud.cfg",
+    "usr/bin/cloud-init",
+    "home/debian/file",
+    "var/lib/dpkg/status",
+)
 
 
 @pytest.fixture

@@ -22,6 +22,14 @@ SEED = BakeSeed(
 )
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def rename(folder: Path, target: Path) -> Path:
+    return folder.rename(target)
+
+
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     folder = tmp_path / "target"
@@ -34,7 +42,7 @@ async def test_the_disk_is_an_overlay_and_the_image_stays(tmp_path: Path, target
     image = DiskImage().make(tmp_path / "made", qcow2=qcow2)
     before = image.read_bytes()
     disk = await prepare_disk(image, target, disk_gib=2)
-    moved = target.rename(tmp_path / "moved")
+    moved = rename(target, tmp_path / "moved")
     run("qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 64k", moved / disk.name)
     information = json.loads(run("qemu-img", "info", "--output=json", moved / disk.name))
     assert information["virtual-size"] == 2 << 30
@@ -53,7 +61,7 @@ async def test_a_packed_disk_has_the_same_content_over_the_same_image(tmp_path: 
     assert disk.stat().st_size < size - 3 * MIB
     run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", tmp_path / "before.raw", disk)
     assert json.loads(run("qemu-img", "info", "--output=json", disk))["backing-filename"] == "base.qcow2"
-    assert {path.name for path in target.iterdir()} == {"base.qcow2", "disk.qcow2"}
+    assert names(target) == ["base.qcow2", "disk.qcow2"]
 
 
 async def test_a_disk_smaller_than_the_image_is_refused(tmp_path: Path, target: Path) -> None:
@@ -61,7 +69,7 @@ async def test_a_disk_smaller_than_the_image_is_refused(tmp_path: Path, target: 
     run("qemu-img", "resize", "-q", image, "2500M")
     with pytest.raises(InvalidRequest, match="disk_gib is 2, but the disk of the cloud image has 3 GiB"):
         await prepare_disk(image, target, disk_gib=2)
-    assert list(target.iterdir()) == []
+    assert names(target) == []
 
 
 async def test_only_disk_images_are_prepared(tmp_path: Path, target: Path) -> None:
@@ -78,7 +86,7 @@ async def test_the_seed_is_a_disk_that_cloud_init_finds(tmp_path: Path) -> None:
     for name, text in SEED.files().items():
         assert run("mtype", "-i", disk, f"::/{name}") == text
     assert disk.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["seed.img"], "no key is left beside the disk"
+    assert names(tmp_path) == ["seed.img"], "no key is left beside the disk"
 
 
 async def test_a_seed_is_never_written_over_another_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import httpx
 import pytest
 
 from dayfly import errors
-from dayfly.images.cloud import part as part_module
 from dayfly.images.cloud.fetch import FOLDER, fetch_image
 from dayfly.images.cloud.part import Part
 from dayfly.images.cloud_base import CloudBase
@@ -174,8 +174,7 @@ async def test_another_content_is_refused_and_removed(fetch: Fetcher, server: Fi
         await fetch(base_of(server))
     assert refused.value.code == "base_content_differs"
     assert refused.value.message == (
-        f"{server.url} ({len(CONTENT) - 1} bytes) has the checksum {sha256(CONTENT[:-1])}; "
-        f"expected: {sha256(CONTENT)}"
+        f"{server.url} ({len(CONTENT) - 1} bytes) has the checksum {sha256(CONTENT[:-1])}; expected: {sha256(CONTENT)}"
     )
     assert fetch.left() == []
 
@@ -215,7 +214,7 @@ async def test_an_image_above_the_limit_is_not_downloaded(fetch: Fetcher, server
 async def test_a_disk_with_too_little_room_is_noticed_before_the_download(
     fetch: Fetcher, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": MIB}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": MIB}))
     with pytest.raises(errors.DiskFull, match="has 1 MiB of free space; the image needs 2 MiB more"):
         await fetch(base_of(server))
     assert fetch.left() == []
@@ -274,9 +273,9 @@ async def test_a_local_file_is_copied(fetch: Fetcher, tmp_path: Path) -> None:
     source.write_bytes(CONTENT)
     image = await fetch(cloud_base(url=source.as_uri(), checksum=sha256(CONTENT)))
     assert image.read_bytes() == CONTENT
-    with pytest.raises(errors.BaseContentDiffers, match="a%20disk.qcow2"):
+    with pytest.raises(errors.BaseContentDiffers, match=r"a%20disk\.qcow2"):
         await fetch(cloud_base(url=source.as_uri(), checksum=sha256(b"other")))
-    with pytest.raises(errors.BaseFetchFailed, match="gone.qcow2 cannot be copied: No such file or directory"):
+    with pytest.raises(errors.BaseFetchFailed, match=r"gone\.qcow2 cannot be copied: No such file or directory"):
         await fetch(cloud_base(url=(tmp_path / "gone.qcow2").as_uri()))
     assert fetch.left() == ["img"]
 

@@ -57,7 +57,11 @@ async def test_a_boot_file_system_of_its_own(tmp_path: Path) -> None:
         (replace(WHOLE, bios_partition=False), "bios", "no boot loader for BIOS"),
         (replace(WHOLE, efi_files=None), "uefi", "no boot loader for UEFI"),
         (replace(WHOLE, efi_files=("EFI/lab/grubx64.efi",)), "uefi", "no boot loader for UEFI"),
-        (replace(WHOLE, files={"/etc/os-release": "", "/usr/bin/cloud-init": ""}), "direct", "no kernel with an initrd"),
+        (
+            replace(WHOLE, files={"/etc/os-release": "", "/usr/bin/cloud-init": ""}),
+            "direct",
+            "no kernel with an initrd",
+        ),
         (replace(WHOLE, label="dos", boot_code=False), "bios", "it can boot: direct"),
     ],
 )
@@ -140,4 +144,17 @@ async def test_a_truncated_image(tmp_path: Path) -> None:
     image.write_bytes(content[: len(content) // 2])
     with pytest.raises(NotADiskImage, match="is damaged or truncated") as refused:
         await inspect(image, tmp_path)
-    assert "corruptions" in refused.value.evidence["output"]
+    assert "ERROR" in refused.value.evidence["output"]
+
+
+async def test_clusters_that_nothing_uses_are_no_damage(tmp_path: Path) -> None:
+    image = WHOLE.make(tmp_path / "made")
+    cluster = 1 << 16
+    content = bytearray(image.read_bytes())
+    content += bytes(-len(content) % cluster + cluster)
+    table = int.from_bytes(content[48:56])
+    block = int.from_bytes(content[table : table + 8])
+    unused = len(content) // cluster - 1
+    content[block + 2 * unused : block + 2 * unused + 2] = b"\0\1"
+    image.write_bytes(content)
+    assert (await inspect(image, tmp_path)).cloud_init is True

@@ -18,7 +18,7 @@ from dayfly.errors import BaseChecksumMissing, BaseFetchFailed
 from dayfly.images.cloud.http import client
 from dayfly.images.cloud.newer import Candidate, find_newer
 from dayfly.images.cloud_base import CloudBase
-from dayfly.images.recipe import base_names, load_base
+from dayfly.images.recipe import base_names, load_any_base
 
 OLD, NEW = "a" * 64, "b" * 64
 INDEX = "https://lab.invalid/images/"
@@ -72,7 +72,7 @@ def provisioning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upstream: Upst
 
 
 def lab(root: Path) -> CloudBase:
-    base = load_base("lab", root)
+    base = load_any_base("lab", root)
     assert isinstance(base, CloudBase)
     return base
 
@@ -125,9 +125,7 @@ def test_one_base_that_cannot_be_looked_up_does_not_hide_the_others(provisioning
     result = CliRunner().invoke(app, ["image", "bases", "--check", "--json"])
     assert result.exit_code == 7
     found = {one["name"]: one for one in json.loads(result.stdout)}
-    assert found["gone"]["error"] == (
-        "[base_fetch_failed] https://gone.invalid/images/ was answered with status 404"
-    )
+    assert found["gone"]["error"] == ("[base_fetch_failed] https://gone.invalid/images/ was answered with status 404")
     assert f"+checksum: sha256:{NEW}" in found["lab"]["diff"]
 
 

@@ -15,7 +15,7 @@ from dayfly import assets, errors
 from dayfly.images.cloud.fetch import fetch_image
 from dayfly.images.cloud.signatures import _binary_key, verify
 from dayfly.images.cloud_base import CloudBase
-from dayfly.images.recipe import base_names, load_base
+from dayfly.images.recipe import base_names, load_any_base
 from tests.support.clock import FakeClock
 from tests.support.cloud_bases import cloud_base, sha256
 from tests.support.file_server import FileServer
@@ -48,6 +48,10 @@ def key_file(tmp_path: Path, keys: dict[str, SigningKey]) -> Path:
     return path
 
 
+def write(path: Path, key: str | bytes) -> None:
+    path.write_bytes(key.encode() if isinstance(key, str) else key)
+
+
 async def check(
     keys: dict[str, SigningKey], key_file: Path, signature: bytes | None, document: bytes = SUMS, key: str = "ours"
 ) -> bytes:
@@ -56,7 +60,7 @@ async def check(
 
 async def test_a_good_detached_signature(keys: dict[str, SigningKey], key_file: Path) -> None:
     assert await check(keys, key_file, keys["ours"].detached(SUMS)) == SUMS
-    key_file.write_bytes(keys["ours"].binary())
+    write(key_file, keys["ours"].binary())
     assert await check(keys, key_file, keys["ours"].detached(SUMS)) == SUMS
 
 
@@ -79,8 +83,8 @@ async def test_a_signature_by_another_key(keys: dict[str, SigningKey], key_file:
 
 
 async def test_a_key_file_with_another_key_than_the_base_names(keys: dict[str, SigningKey], key_file: Path) -> None:
-    key_file.write_text(keys["other"].armored)
-    with pytest.raises(errors.BaseSignatureInvalid, match="lab.asc is not the key"):
+    write(key_file, keys["other"].armored)
+    with pytest.raises(errors.BaseSignatureInvalid, match="is not the key"):
         await check(keys, key_file, keys["other"].detached(SUMS))
 
 
@@ -96,7 +100,7 @@ async def test_a_changed_file(keys: dict[str, SigningKey], key_file: Path) -> No
 
 async def test_a_signature_that_has_expired(keys: dict[str, SigningKey], key_file: Path) -> None:
     key = SigningKey.create(keys["ours"].home.parent / "d", made="20190101T000000")
-    key_file.write_text(key.armored)
+    write(key_file, key.armored)
     with pytest.raises(errors.BaseSignatureExpired, match="the signature of SHA256SUMS has expired") as refused:
         await verify(SUMS, key.expiring(SUMS), key=key_file, fingerprint=key.fingerprint, source=SOURCE)
     key.end_agent()
@@ -104,7 +108,7 @@ async def test_a_signature_that_has_expired(keys: dict[str, SigningKey], key_fil
 
 
 async def test_a_key_that_has_expired(keys: dict[str, SigningKey], key_file: Path) -> None:
-    key_file.write_text(keys["expired"].armored)
+    write(key_file, keys["expired"].armored)
     signature = keys["expired"].detached(SUMS, at="20200102T000000")
     with pytest.raises(errors.BaseSignatureExpired, match="which signed SHA256SUMS, has expired"):
         await check(keys, key_file, signature, key="expired")
@@ -157,7 +161,7 @@ async def test_an_image_with_signed_checksums_is_fetched(
         assert (await fetch()).read_bytes() == CONTENT
         other = SUMS.replace(b"disk.qcow2", b"dusk.qcow2")
         server.other = {"/images/SUMS": other, "/images/SUMS.asc": keys["ours"].detached(other)}
-        with pytest.raises(errors.BaseChecksumMissing, match="SUMS has no checksum of disk.qcow2") as refused:
+        with pytest.raises(errors.BaseChecksumMissing, match=r"SUMS has no checksum of disk\.qcow2") as refused:
             await fetch()
         assert refused.value.code == "base_checksum_missing"
         server.other = {"/images/SUMS": SUMS, "/images/SUMS.asc": keys["other"].detached(SUMS)}
@@ -168,7 +172,7 @@ async def test_an_image_with_signed_checksums_is_fetched(
 
 @pytest.mark.parametrize("name", base_names())
 def test_every_key_of_a_base_is_there_and_has_the_fingerprint(name: str, tmp_path: Path) -> None:
-    base = load_base(name)
+    base = load_any_base(name)
     if not isinstance(base, CloudBase) or base.signed_checksums is None:
         return
     command = ["gpg", "--homedir", str(tmp_path), "--batch", "--show-keys", "--with-colons"]
