@@ -17,13 +17,15 @@ class Answer:
     """How one request is answered.
 
     `cut`: the connection ends after so many bytes of the body. `status`: instead of the file. `ignores_range`: the
-    whole file, as a server without ranges. `shift`: a range that begins so many bytes later than asked for.
+    whole file, as a server without ranges. `shift`: a range that begins so many bytes later than asked for. `most`: a
+    range of at most so many bytes.
     """
 
     cut: int | None = None
     status: int | None = None
     ignores_range: bool = False
     shift: int = 0
+    most: int | None = None
 
 
 WELL = Answer()
@@ -80,17 +82,18 @@ class FileServer:
         size = len(self.content)
         found = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
         if not found or answer.ignores_range or headers.get("if-range", self.etag) != self.etag:
-            start, status, extra = 0, 200, {}
+            start, end, status, extra = 0, size, 200, {}
         elif int(found[1]) >= size:
             yield _head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             return
         else:
             start, status = int(found[1]) + answer.shift, 206
-            extra = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+            end = size if answer.most is None else min(size, start + answer.most)
+            extra = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
         if self.etag:
             extra["ETag"] = self.etag
-        yield _head(status, {"Content-Length": str(size - start), **extra})
-        yield self.content[start : None if answer.cut is None else start + answer.cut]
+        yield _head(status, {"Content-Length": str(end - start), **extra})
+        yield self.content[start : end if answer.cut is None else start + answer.cut]
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:

@@ -82,6 +82,8 @@ async def _attempt(http: httpx.AsyncClient, url: str, part: Part, limit_bytes: i
                 if response.status_code == 206:
                     raise _Interrupted(_failed(url, f"was asked for byte {start} on and sent another range"))
             await _receive(response, url, part, limit_bytes, on_line)
+            if (total := _range_total(response)) is not None and part.size < total:
+                raise _Interrupted(BaseTruncated(f"{shown(url)}: {part.size} of {total} bytes arrived"))
     except httpx.HTTPError as error:
         kind = BaseTruncated if answered else BaseFetchFailed
         raise _Interrupted(kind(f"{shown(url)} ended after {part.size} bytes: {reason(error)}")) from error
@@ -130,6 +132,12 @@ def _continues(response: httpx.Response, start: int) -> bool:
     """Whether the body begins at byte `start`; a server may send the whole file instead."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
     return response.status_code == 206 and found is not None and int(found[1]) == start
+
+
+def _range_total(response: httpx.Response) -> int | None:
+    """The size of the whole file in an answer with a range, which may be shorter than the range that was asked for."""
+    found = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("content-range", ""))
+    return int(found[1]) if found else None
 
 
 def _whole_length(response: httpx.Response) -> int | None:

@@ -168,6 +168,12 @@ async def test_a_wrong_range_is_not_appended(fetch: Fetcher, server: FileServer,
     assert (await fetch(base_of(server))).read_bytes() == CONTENT
 
 
+async def test_a_server_that_sends_less_than_the_range_is_asked_again(fetch: Fetcher, server: FileServer) -> None:
+    server.answers = [Answer(cut=MIB), Answer(most=MIB)]
+    assert (await fetch(base_of(server))).read_bytes() == CONTENT
+    assert server.ranges == ["", f"bytes={MIB}-", f"bytes={2 * MIB}-"]
+
+
 async def test_another_content_is_refused_and_removed(fetch: Fetcher, server: FileServer) -> None:
     server.content = CONTENT[:-1]
     with pytest.raises(errors.BaseContentDiffers) as refused:
