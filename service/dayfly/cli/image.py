@@ -9,7 +9,7 @@ import typer
 
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_age, format_table
-from dayfly.cli.image_bases import bases
+from dayfly.cli.image_bases import bases, fetch_base
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.options import Json, Output
 from dayfly.cli.progress.bake import BakeView
@@ -73,6 +73,7 @@ def recipes(output: Output = None, as_json: Json = False) -> None:
 
 
 app.command()(bases)
+app.command("fetch-base")(fetch_base)
 
 
 @app.command("list")

@@ -1,9 +1,11 @@
-"""`dayfly image bases`: lists the bases of recipes; with --check, prints what changes for newer images of upstream."""
+"""`dayfly image bases` lists the bases of recipes, and what is newer upstream; `fetch-base` fetches a cloud image."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +14,18 @@ from dayfly import assets
 from dayfly.cli.emit import emit
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.formatting import format_table
+from dayfly.cli.image_tools import run_command
 from dayfly.cli.options import Json, Output
+from dayfly.cli.server_settings import command_settings
 from dayfly.cli.signals import run_interruptible
 from dayfly.cli.terminal import say
-from dayfly.errors import DayflyError
+from dayfly.clock import SystemClock
+from dayfly.errors import DayflyError, InvalidRequest
+from dayfly.images.cloud.fetch import fetch_image
 from dayfly.images.cloud.http import client
+from dayfly.images.cloud.inspect import inspect
 from dayfly.images.cloud.newer import changed_file, find_newer, unified_diff
+from dayfly.images.cloud.tools import check_tools
 from dayfly.images.cloud_base import CloudBase
 from dayfly.images.recipe import Base, base_file, base_names, load_any_base
 
@@ -57,6 +65,36 @@ def bases(
         say(f"{one.name}: {one.error or one.state}", err=True)
     if any(one.error for one in checked):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def fetch_base(
+    name: Annotated[str, typer.Argument(metavar="BASE", help="A cloud image; `dayfly image bases` lists them.")],
+) -> None:
+    """Download a base's cloud image into the cache, verify its checksum, and inspect it.
+
+    An interrupted download is continued by the next call. No recipe is baked on a cloud image in this release.
+    """
+    base = load_any_base(name)
+    if not isinstance(base, CloudBase):
+        raise InvalidRequest(f"the base {name} is no cloud image: a bake makes its root file system of packages")
+    said = "interrupted: the next call continues the download"
+    run_command(_fetch(name, base, command_settings().cache_dir), said)
+
+
+async def _fetch(name: str, base: CloudBase, cache_dir: Path) -> None:
+    check_tools()
+    root = assets.provisioning()
+
+    def on_line(line: str) -> None:
+        say(line, err=True)
+
+    image = await fetch_image(base, root=root, cache_dir=cache_dir, clock=SystemClock(), on_line=on_line)
+    # In the cache, where there is room for images: the scratch folder has a copy of the whole disk.
+    with TemporaryDirectory(prefix="inspect.", dir=image.parent) as scratch:
+        found = await inspect(image, Path(scratch))
+        found.boot(base.boot)
+    say(f"{name} is {image}")
+    say(f"it boots by {base.boot}; cloud-init: {'yes' if found.cloud_init else 'not known before the first boot'}")
 
 
 def _summary(base: Base | CloudBase) -> tuple[str, str, str]:
