@@ -13,6 +13,9 @@ SCHEMA_VERSION: Final = 2
 """2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
 
 
+_LATER_FIELDS: Final = frozenset({"boot"})
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,7 +101,7 @@ class ImageManifest(_Frozen):
     """None: kernel and initrd of the image, and a disk that is one file system."""
 
     @model_serializer(mode="wrap")
-    def _without_boot(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `boot` where there is none: the keys and labels of such images are those of older releases."""
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without newer fields where they are empty: such images have the keys and labels of older releases."""
         fields: dict[str, Any] = handler(self)
-        return fields if self.boot else {name: one for name, one in fields.items() if name != "boot"}
+        return {name: one for name, one in fields.items() if one or name not in _LATER_FIELDS}

@@ -143,7 +143,7 @@ def base_file(name: str, root: Path | None = None) -> Path:
 
 def base_names(root: Path | None = None) -> tuple[str, ...]:
     """The names of all bases, sorted."""
-    return _names("base", root)
+    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "base").glob("*.yaml")))
 
 
 def load_toolbox(root: Path | None = None) -> RootFileSystem:
@@ -153,11 +153,7 @@ def load_toolbox(root: Path | None = None) -> RootFileSystem:
 
 def recipe_names(root: Path | None = None) -> tuple[str, ...]:
     """The names of all recipes, sorted."""
-    return _names("recipes", root)
-
-
-def _names(folder: str, root: Path | None) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / folder).glob("*.yaml")))
+    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
 
 
 def _read(path: Path) -> Any:
