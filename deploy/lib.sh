@@ -16,7 +16,7 @@ STATE_DIR=${DAYFLY_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/dayfly}
 RUNTIME_PACKAGES=(ca-certificates iproute2 iptables openssh-client procps)
 BAKE_PACKAGES=(mmdebstrap debian-archive-keyring qemu-utils e2fsprogs cpio lz4)
 LAB_PACKAGES=(ca-certificates debian-archive-keyring docker-compose mmdebstrap python3 python3-venv)
-TEST_PACKAGES=(apt-utils busybox-static dosfstools fdisk git gnupg mtools)
+TEST_PACKAGES=(apt-utils busybox-static dosfstools e2fsprogs fdisk git gnupg gpgv mtools qemu-utils)
 
 say() { printf '%s\n' "$@"; }   # one line an argument
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

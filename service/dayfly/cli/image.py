@@ -9,6 +9,7 @@ import typer
 
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_age, format_table
+from dayfly.cli.image_bases import bases, fetch_base
 from dayfly.cli.image_tools import ImageTools, open_tools, run_command
 from dayfly.cli.options import Json, Output
 from dayfly.cli.progress.bake import BakeView
@@ -69,6 +70,10 @@ def recipes(output: Output = None, as_json: Json = False) -> None:
     """List the recipes."""
     found = [{"name": name, "description": load_recipe(name).description} for name in recipe_names()]
     emit(found, format_table(("RECIPE", "DESCRIPTION"), [tuple(one.values()) for one in found]), output, as_json)
+
+
+app.command()(bases)
+app.command("fetch-base")(fetch_base)
 
 
 @app.command("list")

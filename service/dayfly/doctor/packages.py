@@ -13,7 +13,7 @@ from typing import Final
 from dayfly.doctor.checks import Check
 from dayfly.errors import DayflyError
 from dayfly.images.apt import Sources
-from dayfly.images.recipe import load_base, load_recipe, load_toolbox, recipe_names
+from dayfly.images.recipe import RootFileSystem, load_any_base, load_recipe, load_toolbox, recipe_names
 
 LIMIT_SECONDS: Final = 60.0
 
@@ -35,7 +35,9 @@ def needed_suites() -> tuple[NeededSuite, ...]:
     toolbox = load_toolbox()
     needs: dict[str, tuple[bool, set[str]]] = {}
     for name in recipe_names():
-        for part in (toolbox, load_base(load_recipe(name).base)):
+        for part in (toolbox, load_any_base(load_recipe(name).base)):
+            if not isinstance(part, RootFileSystem):
+                continue  # A cloud image has the packages of its own distribution.
             backports, recipes = needs.get(part.suite, (False, set()))
             needs[part.suite] = (backports or bool(part.backports), recipes | {name})
     return tuple(NeededSuite(suite, backports, tuple(sorted(names))) for suite, (backports, names) in needs.items())

@@ -13,6 +13,9 @@ SCHEMA_VERSION: Final = 2
 """2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
 
 
+_LATER_FIELDS: Final = frozenset({"boot"})
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,6 +63,21 @@ class KubernetesNode(_Frozen):
         return fields if self.conformance else {name: one for name, one in fields.items() if name != "conformance"}
 
 
+Firmware = Literal["direct", "bios", "uefi"]
+"""How a machine starts: with a kernel and an initrd handed over, or by the boot loader of its disk."""
+
+
+class Boot(_Frozen):
+    """How the nodes of an image start, where the disk is not one file system for kernel and initrd in the image."""
+
+    firmware: Firmware
+    root: str = "/dev/vda"
+    """The kernel's `root=` of a direct boot: `PARTUUID=…` for a disk with partitions."""
+    code: str = "/dayfly/firmware.fd"
+    variables: str = "/dayfly/variables.fd"
+    """UEFI's program and its pristine variables in the image. Each node has a copy of the variables."""
+
+
 class ImageManifest(_Frozen):
     """One node image. Paths are inside the container; sizes as in NodeSize."""
 
@@ -79,3 +97,11 @@ class ImageManifest(_Frozen):
     """Shell commands that must succeed on a booted node before a bake's result may be used."""
     digest: str = ""
     """The hash of all inputs of the bake: bakes with the same digest give the same image."""
+    boot: Boot | None = None
+    """None: kernel and initrd of the image, and a disk that is one file system."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without newer fields where they are empty: such images have the keys and labels of older releases."""
+        fields: dict[str, Any] = handler(self)
+        return {name: one for name, one in fields.items() if one or name not in _LATER_FIELDS}

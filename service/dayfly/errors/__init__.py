@@ -50,6 +50,15 @@
         ├── StepTimeout           a step took longer than its limit             step_timeout
         ├── ImageBroken           a node image lacks parts of its manifest      image_broken
         ├── BakeFailed            a bake phase failed                           bake_failed
+        ├── BaseFetchFailed       a base's image cannot be downloaded           base_fetch_failed
+        ├── BaseTruncated         a base's download always ends early           base_truncated
+        ├── BaseContentDiffers    a base's image has another checksum           base_content_differs
+        ├── BaseSignatureInvalid  a base's checksums: no valid signature        base_signature_invalid
+        ├── BaseSignatureExpired  a base's checksums: signature or key expired  base_signature_expired
+        ├── BaseChecksumMissing   a base's checksums: not of its image          base_checksum_missing
+        ├── NotADiskImage         a base's image is no usable disk image        not_a_disk_image
+        ├── NoBootLoader          a base's image cannot boot as it must         no_boot_loader
+        ├── NoCloudInit           a base's image has no cloud-init              no_cloud_init
         └── Internal              a defect of Dayfly; the log has the traceback internal
 
 The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).
@@ -58,5 +67,6 @@ The first line of a class's docstring is the title of its problems. Not here: HT
 from __future__ import annotations
 
 from dayfly.errors.base import *  # noqa: F403 - the whole tree
+from dayfly.errors.bases import *  # noqa: F403 - the whole tree
 from dayfly.errors.failures import *  # noqa: F403 - the whole tree
 from dayfly.errors.requests import *  # noqa: F403 - the whole tree

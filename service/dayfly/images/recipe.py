@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dayfly import assets
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
+from dayfly.images.cloud_base import KIND, CloudBase
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -119,8 +120,30 @@ def load_recipe(name: str, root: Path | None = None) -> Recipe:
 
 
 def load_base(name: str, root: Path | None = None) -> Base:
-    """The base `name`. Raises as load_recipe does."""
-    return _load(Base, (root or assets.provisioning()) / "base" / f"{name}.yaml")
+    """The base `name` of a bake. Raises as load_recipe does; InvalidRequest for a cloud image, too."""
+    base = load_any_base(name, root)
+    if isinstance(base, CloudBase):
+        raise InvalidRequest(
+            f"the base {name} is a cloud image: this release bakes only on root file systems by mmdebstrap, such as "
+            "debian-12"
+        )
+    return base
+
+
+def load_any_base(name: str, root: Path | None = None) -> Base | CloudBase:
+    """The base `name`, of either kind. Raises as load_recipe does."""
+    path = base_file(name, root)
+    return _load(CloudBase, path) if _is_cloud_image(path) else _load(Base, path)
+
+
+def base_file(name: str, root: Path | None = None) -> Path:
+    """The data file of the base `name`, which need not exist."""
+    return (root or assets.provisioning()) / "base" / f"{name}.yaml"
+
+
+def base_names(root: Path | None = None) -> tuple[str, ...]:
+    """The names of all bases, sorted."""
+    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "base").glob("*.yaml")))
 
 
 def load_toolbox(root: Path | None = None) -> RootFileSystem:
@@ -135,6 +158,15 @@ def recipe_names(root: Path | None = None) -> tuple[str, ...]:
 
 def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
+
+
+def _is_cloud_image(path: Path) -> bool:
+    """Whether the file names that kind. What is no base of any kind is refused by the kind without a name."""
+    try:
+        found = _read(path)
+    except (OSError, yaml.YAMLError):
+        return False
+    return isinstance(found, dict) and found.get("kind") == KIND
 
 
 def _read_recipe(path: Path) -> Any:
@@ -174,7 +206,7 @@ def _load(model: type[T], path: Path, read: Callable[[Path], Any] = _read) -> T:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise NotFound(f"there is no {model.__name__.lower()} {path.stem!r}; there are: {known}") from None
     except (ValidationError, yaml.YAMLError) as error:
-        kind = model.__name__.lower()
+        kind = "base of the kind cloud-image" if model is CloudBase else model.__name__.lower()
         why = " ".join(str(error).split())
         if isinstance(error, ValidationError):
             why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())

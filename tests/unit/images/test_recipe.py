@@ -60,7 +60,8 @@ def provisioning(tmp_path: Path) -> Path:
         ("artifacts: {a: {script: toolbox/net, needs: [b]}, b: {script: toolbox/net, needs: [a]}}", "in a circle"),
         ("playbook: ansible/gone.yaml", "gone.yaml"),
         ("finish: [kubernetes/gone]", "kubernetes/gone"),
-        ("base: fedora", "there are: debian-12"),
+        ("base: fedora", "debian-12"),
+        ("base: fedora-44-cloud", "is a cloud image"),
         ("name: [", "expected"),
     ],
 )

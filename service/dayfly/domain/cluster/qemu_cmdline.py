@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.image import Boot
 
 RUN_DIR: Final = "/run/dayfly"
 QMP_SOCKET: Final = f"{RUN_DIR}/qmp.sock"
@@ -22,6 +23,8 @@ SEED_FILE: Final = f"{RUN_DIR}/seed.tar"
 CONSOLE_LOG: Final = "/var/log/dayfly/console.log"
 """In the container's own layer, so that it outlives the VM."""
 OVERLAY: Final = "/var/lib/dayfly/disk.qcow2"
+VARIABLES: Final = "/var/lib/dayfly/variables.fd"
+"""A UEFI machine's own variables: a copy of those in the image."""
 RAM_DIR: Final = "/ram"
 START_FILE: Final = f"{RUN_DIR}/start"
 """The machine's disk and command line (start_file), written before each start of its container."""
@@ -57,6 +60,8 @@ class Machine:
     kernel_arguments: tuple[str, ...]
     tap: str
     mac: str
+    boot: Boot | None = None
+    """None: `kernel` and `initrd`, and a disk that is one file system."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +112,16 @@ def _incoming(machine: Machine, memory: tuple[str, ...]) -> tuple[str, ...]:
 
 def _command_line(machine: Machine, memory: tuple[str, ...], *, seed: str) -> tuple[str, ...]:
     return (
+        *_own_variables(machine),
         "qemu-system-x86_64",
         *("-name", machine.name),
         *("-no-user-config", "-nodefaults", "-no-reboot"),
         *("-display", "none"),
-        *("-machine", "q35,usb=off,vmport=off,smm=off,memory-backend=ram0"),
+        *("-machine", f"q35,usb=off,vmport=off,smm=off,memory-backend=ram0{_flash(machine)}"),
         *_processor(machine),
         *memory,
-        *_kernel(machine),
-        *_disk(),
+        *_loader(machine),
+        *_disk(machine),
         *_network(machine),
         *("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"),
         # A new GUID with each start makes the kernel of a fork reseed its random numbers.
@@ -140,8 +146,40 @@ def _own_memory(machine: Machine) -> tuple[str, ...]:
     return ("-m", size, "-object", f"memory-backend-file,id=ram0,size={size},mem-path={path},share=on")
 
 
-def _kernel(machine: Machine) -> tuple[str, ...]:
-    arguments = ["root=/dev/vda", "rw", "console=ttyS0", *machine.kernel_arguments]
+def _is_uefi(machine: Machine) -> bool:
+    return machine.boot is not None and machine.boot.firmware == "uefi"
+
+
+def _own_variables(machine: Machine) -> tuple[str, ...]:
+    """A prefix that copies the image's variables for this machine, unless it has its own, and executes QEMU.
+
+    A saved machine's variables are in its state: a load writes them over those of the file.
+    """
+    if machine.boot is None or not _is_uefi(machine):
+        return ()
+    # Rename the complete copy: a container killed here leaves no partial file.
+    copy = 'test -e "$1" || { cp "$0" "$1.new" && mv "$1.new" "$1"; } || exit; shift; exec "$@"'
+    return ("/bin/sh", "-c", copy, machine.boot.variables, VARIABLES)
+
+
+def _flash(machine: Machine) -> str:
+    return ",pflash0=code,pflash1=variables" if _is_uefi(machine) else ""
+
+
+def _loader(machine: Machine) -> tuple[str, ...]:
+    """The first program that the machine runs: a kernel, UEFI, or QEMU's own BIOS, which needs no argument."""
+    if machine.boot is None or machine.boot.firmware == "direct":
+        return _kernel(machine, "/dev/vda" if machine.boot is None else machine.boot.root)
+    if machine.boot.firmware == "bios":
+        return ()
+    return (
+        *("-blockdev", f"driver=file,node-name=code,filename={machine.boot.code},read-only=on"),
+        *("-blockdev", f"driver=file,node-name=variables,filename={VARIABLES}"),
+    )
+
+
+def _kernel(machine: Machine, root: str) -> tuple[str, ...]:
+    arguments = [f"root={root}", "rw", "console=ttyS0", *machine.kernel_arguments]
     if machine.accelerator == "tcg":
         # Without these, checks for real hardware cost seconds of every emulated boot.
         arguments += [
@@ -158,14 +196,16 @@ def _kernel(machine: Machine) -> tuple[str, ...]:
     return ("-kernel", machine.kernel, "-initrd", machine.initrd, "-append", " ".join(arguments))
 
 
-def _disk() -> tuple[str, ...]:
+def _disk(machine: Machine) -> tuple[str, ...]:
     # -drive refuses a node-name equal to its id; templates need both, so -blockdev.
     # Clusters are ephemeral: writes are not flushed to the host's disk.
     cache = "cache.no-flush=on,discard=unmap"
+    # The firmware tries this disk before the network.
+    first = "" if machine.boot is None or machine.boot.firmware == "direct" else ",bootindex=1"
     return (
         *("-blockdev", f"driver=file,node-name=f0,filename={OVERLAY},{cache}"),
         *("-blockdev", f"driver=qcow2,node-name=d0,file=f0,{cache}"),
-        *("-device", "virtio-blk-pci,drive=d0,id=vda"),
+        *("-device", f"virtio-blk-pci,drive=d0,id=vda{first}"),
     )
 
 

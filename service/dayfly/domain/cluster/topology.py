@@ -259,6 +259,7 @@ def machine_of(spec: ClusterSpec, node: Node, accelerator: Accelerator) -> qemu_
         kernel_arguments=spec.manifest.kernel_arguments,
         tap=network.tap_name(node.index),
         mac=network.node_mac(node.index),
+        boot=spec.manifest.boot,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dayfly.domain.cluster import qemu_cmdline
 from dayfly.domain.cluster.timeouts import Accelerator
+from dayfly.domain.image import Boot, Firmware
 
 MACHINE = qemu_cmdline.Machine(
     name="node03",
@@ -171,3 +174,104 @@ def test_a_start_file_is_the_disk_and_then_an_argument_a_line() -> None:
 
 def test_every_start_tells_the_guest_that_it_is_another() -> None:
     assert all("vmgenid,guid=auto" in values_in(start, "-device") for start in STARTS.values())
+
+
+def booted_by(firmware: Firmware, root: str = "/dev/vda") -> qemu_cmdline.Machine:
+    return replace(MACHINE, boot=Boot(firmware=firmware, root=root))
+
+
+def test_the_command_line_of_images_without_boot_is_that_of_older_releases() -> None:
+    """Templates of these images are loaded only into the same machine."""
+    assert qemu_cmdline.boot(booted_by("direct")).command == qemu_cmdline.boot(MACHINE).command
+    assert " ".join(qemu_cmdline.boot(MACHINE).command) == (
+        "qemu-system-x86_64 -name node03 -no-user-config -nodefaults -no-reboot -display none "
+        "-machine q35,usb=off,vmport=off,smm=off,memory-backend=ram0 "
+        "-accel tcg,thread=multi,tb-size=512 -cpu max -smp 3 "
+        "-m 768M -object memory-backend-file,id=ram0,size=768M,mem-path=/ram/node03.ram,share=on "
+        "-kernel /dayfly/vmlinuz -initrd /dayfly/initrd "
+        "-append root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check tsc=reliable "
+        "nokaslr nowatchdog cryptomgr.notests "
+        "-blockdev driver=file,node-name=f0,filename=/var/lib/dayfly/disk.qcow2,cache.no-flush=on,discard=unmap "
+        "-blockdev driver=qcow2,node-name=d0,file=f0,cache.no-flush=on,discard=unmap "
+        "-device virtio-blk-pci,drive=d0,id=vda "
+        "-netdev tap,id=n0,ifname=tap03,script=no,downscript=no,vhost=off "
+        "-device virtio-net-pci,netdev=n0,mac=52:55:00:d1:55:03,id=eth0 "
+        "-object rng-random,id=rng0,filename=/dev/urandom -device virtio-rng-pci,rng=rng0 -device vmgenid,guid=auto "
+        "-chardev socket,id=console,path=/run/dayfly/console.sock,server=on,wait=off,"
+        "logfile=/var/log/dayfly/console.log,logappend=on "
+        "-serial chardev:console -device virtio-serial-pci,id=vs0 "
+        "-chardev socket,id=agent,path=/run/dayfly/agent.sock,server=on,wait=off "
+        "-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 "
+        "-chardev socket,id=qmp,path=/run/dayfly/qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control "
+        "-fw_cfg name=opt/dayfly/seed,file=/run/dayfly/seed.tar"
+    )
+
+
+def test_a_kernel_that_is_handed_over_gets_the_partition_of_its_root() -> None:
+    words = value(booted_by("direct", "PARTUUID=0f5c2d68-01"), "-append").split()
+    assert "root=PARTUUID=0f5c2d68-01" in words
+    assert "root=/dev/vda" not in words
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_boot_loader_starts_from_the_disk_and_gets_the_same_seed(firmware: Firmware) -> None:
+    machine = booted_by(firmware)
+    argv = qemu_cmdline.boot(machine).command
+    assert not {"-kernel", "-initrd", "-append", "-bios"} & set(argv)
+    assert device(machine, "virtio-blk-pci")["bootindex"] == "1"
+    assert value(machine, "-fw_cfg") == value(MACHINE, "-fw_cfg")
+    assert qemu_cmdline.boot(machine).disk == "keep"
+
+
+def test_a_bios_is_qemus_own() -> None:
+    machine = booted_by("bios")
+    assert qemu_cmdline.boot(machine).command[0] == "qemu-system-x86_64"
+    assert "pflash" not in value(machine, "-machine")
+    assert len(values(machine, "-blockdev")) == 2
+
+
+def test_uefi_has_its_program_read_only_and_variables_of_the_machines_own() -> None:
+    machine = booted_by("uefi")
+    flash = dict(part.split("=", 1) for part in value(machine, "-machine").split(",")[1:])
+    nodes = [dict(part.split("=", 1) for part in one.split(",")) for one in values(machine, "-blockdev")]
+    code, variables = (next(one for one in nodes if one["node-name"] == flash[name]) for name in ("pflash0", "pflash1"))
+    assert (code["filename"], code.get("read-only")) == ("/dayfly/firmware.fd", "on")
+    assert (variables["filename"], variables.get("read-only")) == (qemu_cmdline.VARIABLES, None)
+
+
+@pytest.mark.parametrize("start", ["boot", "fork", "restore"])
+def test_each_start_of_a_uefi_machine_copies_the_variables_once(start: str, tmp_path: Path) -> None:
+    """The prefix of the command, run with other paths and with `echo` for QEMU."""
+    machine = booted_by("uefi")
+    starts = {
+        "boot": qemu_cmdline.boot(machine),
+        "fork": qemu_cmdline.fork(machine, FOLDER),
+        "restore": qemu_cmdline.restore(machine, FOLDER, keep_disk=True),
+    }
+    command = starts[start].command
+    end = command.index("qemu-system-x86_64")
+    pristine, own = tmp_path / "pristine.fd", tmp_path / "own.fd"
+    paths = {"/dayfly/variables.fd": str(pristine), qemu_cmdline.VARIABLES: str(own)}
+    prefix = [paths.get(word, word) for word in command[:end]]
+    assert set(paths.values()) <= set(prefix)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*prefix, "echo", "a b", "c"], capture_output=True, text=True, check=False)
+
+    assert run().returncode != 0, "without the image's variables there is no machine"
+    pristine.write_text("pristine")
+    assert run().stdout == "a b c\n"
+    assert own.read_text() == "pristine"
+    own.write_text("changed by the machine")
+    assert run().stdout == "a b c\n"
+    assert own.read_text() == "changed by the machine"
+    assert {path.name for path in tmp_path.iterdir()} == {"pristine.fd", "own.fd"}
+
+
+@pytest.mark.parametrize("firmware", ["direct", "bios", "uefi"])
+def test_a_saved_machine_of_any_firmware_starts_as_the_one_it_was(firmware: Firmware) -> None:
+    machine = booted_by(firmware)
+    booted, restored = qemu_cmdline.boot(machine), qemu_cmdline.restore(machine, FOLDER, keep_disk=False)
+    different = [pair for pair in zip(booted.command, restored.command, strict=False) if pair[0] != pair[1]]
+    assert [{word.split(",")[0] for word in pair} for pair in different] == [{"name=opt/dayfly/seed"}]
+    assert all("\n" not in word for word in booted.command)
