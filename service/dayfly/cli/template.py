@@ -12,7 +12,7 @@ from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.progress.resource import wait_for
-from dayfly.client import Client, Cluster, Template
+from dayfly.client import Client, Template
 from dayfly.vocabulary import Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Create, show and delete templates of clusters.", add_completion=False)
@@ -101,11 +101,14 @@ def delete(
     emit(found, f"template {found.id} is {found.phase}", output, as_json)
 
 
-def _look(client: Client, template_id: str) -> tuple[Template, Cluster | None]:
-    """The template, and its builder while that is provisioned."""
+def _look(client: Client, template_id: str) -> tuple[Template, str]:
+    """The template; while nothing of it is saved, what its builder does: its unfinished steps, or its last event."""
     template = client.template(template_id)
-    is_provisioned = template.phase == "building" and not template.size_bytes
-    return template, client.get(template.parents.builder) if is_provisioned else None
+    if template.phase != "building" or template.size_bytes:
+        return template, ""
+    builder = client.get(template.parents.builder)
+    steps = template_pool_output.unfinished_steps(builder)
+    return template, steps or next((one.message for one in client.all_events(builder.id)[-1:]), "")
 
 
 def _require_ready(template: Template) -> None:

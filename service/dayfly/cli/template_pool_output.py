@@ -91,11 +91,14 @@ def snapshot_progress(one: Checkpoint | Template) -> str:
     return f"saving, {size} so far" if one.phase in {"building", "creating"} else f"{one.phase}, {size}"
 
 
-def template_progress(one: Template, builder: Cluster | None) -> str:
-    """What happens to the template; with the steps that its `builder` is at."""
-    steps = [step for step in builder.steps if step.finished_at is None] if builder else []
-    words = "; ".join(_step(step) for step in steps)
-    return f"{snapshot_progress(one)}: {words}" if words else snapshot_progress(one)
+def template_progress(one: Template, builders: str) -> str:
+    """What happens to the template; and to its builder, in words."""
+    return f"{snapshot_progress(one)}: {printable_line(builders)}" if builders else snapshot_progress(one)
+
+
+def unfinished_steps(builder: Cluster) -> str:
+    """`node01 boot; init (waits for the API server)`; empty between steps."""
+    return "; ".join(_step(step) for step in builder.steps if step.finished_at is None)
 
 
 def pool_progress(one: Pool) -> str:
@@ -109,9 +112,8 @@ def _size(size_bytes: int) -> str:
 
 
 def _step(step: Step) -> str:
-    """`node01 boot`, `init (waits for the API server)`."""
     name = f"{step.node} {step.name}" if step.node else step.name
-    return f"{name} ({printable_line(step.detail)})" if step.detail else name
+    return f"{name} ({step.detail})" if step.detail else name
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:

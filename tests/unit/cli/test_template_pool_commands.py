@@ -15,7 +15,7 @@ from typer.testing import Result
 from dayfly.cli import template_pool_output
 from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
-from dayfly.client import Checkpoint, Client, Cluster, Pool, Step, Template, sync_connection
+from dayfly.client import Checkpoint, Client, Cluster, Event, Pool, Step, Template, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 
 Dayfly = Callable[..., Result]
@@ -152,6 +152,18 @@ TEMPLATE: dict[str, object] = {
 }
 
 
+IDLE: dict[str, object] = {
+    "id": 1,
+    "at": "2026-01-01T00:00:00Z",
+    "type": "step.progress",
+    "message": "its snapshot waits until its guests are idle",
+    "step": "snapshot",
+    "node": None,
+    "seconds": None,
+    "code": None,
+}
+
+
 def test_a_wait_for_a_template_tells_the_steps_of_its_builder(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
     builder = Cluster.model_validate(shown(dayfly, "cluster", "create", "builder", "--image", "bare"))
     began: dict[str, object] = {"attempt": 1, "started_at": "2026-01-01T00:00:00Z", "seconds": 1.0, "error_code": None}
@@ -177,11 +189,12 @@ def test_a_wait_for_a_template_tells_the_steps_of_its_builder(dayfly: Dayfly, mo
     monkeypatch.setattr(Client, "create_template", lambda *_, **__: answers.pop(0))
     monkeypatch.setattr(Client, "template", lambda *_: answers.pop(0))
     monkeypatch.setattr(Client, "get", get)
+    monkeypatch.setattr(Client, "all_events", lambda *_: [Event.model_validate(IDLE)])
     monkeypatch.setattr(sync_connection, "sync_pause", lambda _: None)
     done = dayfly("template", "create", "--image", "bare", "--wait")
     assert done.exit_code == 0, done.output
     assert re.sub(r"^\[.*?\] template 0123456789ab: ", "", done.stderr, flags=re.MULTILINE).splitlines() == [
-        "building",
+        "building: its snapshot waits until its guests are idle",
         "building: node01 boot; node02 boot (no answer)",
         "saving, 1 MiB so far",
         "ready, 1 MiB",

@@ -88,6 +88,8 @@ class Snapshots:
         """
         cluster, context = claim.cluster, self.context
         topology, limits = context.topology(cluster), await context.limits(cluster)
+        words = f"its snapshot waits until its guests are idle, {limits.wait_idle:.0f} s at most"
+        await context.store.status.append_event(claim, NewEvent("step.progress", words, "snapshot"))
         busy = await wait_idle(context.drivers.machines, topology, cluster.spec, context.clock, limits)
         if busy is not None:
             words = f"guests are still busy after {limits.wait_idle:.0f} s, and saved so: {busy}"
