@@ -50,6 +50,7 @@
         ├── StepTimeout           a step took longer than its limit             step_timeout
         ├── ImageBroken           a node image lacks parts of its manifest      image_broken
         ├── BakeFailed            a bake phase failed                           bake_failed
+        ├── UpstreamUnavailable   an address of a bake does not answer          upstream_unavailable
         └── Internal              a defect of Dayfly; the log has the traceback internal
 
 The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).
