@@ -61,7 +61,8 @@ async def bake_in_container(
     """As images.bake.bake, but on the Debian image `base`; the image's content id.
 
     `settings` are DAYFLY_* variables for the bake, `folders` the files and folders that they name. Raises the errors of
-    a bake on the host, with the same codes, messages and evidence, and BakeFailed for an engine that cannot run the container.
+    a bake on the host, with the same codes, messages and evidence, and BakeFailed for an engine that cannot run the
+    container.
     """
     access = await asyncio.to_thread(look_at_host)
     async with Reporter(report, clock).phase("baker") as on_line:
