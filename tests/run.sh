@@ -142,7 +142,9 @@ lint() {
     for check in "ruff check" "ruff format --check" mypy lint-imports \
         "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run" \
         "shellcheck provisioning/base/{enter,mount,trim} provisioning/base/initrd/{init,udhcpc}" \
-        "shellcheck provisioning/kubernetes/{*.sh,import-images} provisioning/toolbox/{net,node,registry,trim} tests/hosts/pivot"; do
+        "shellcheck provisioning/kubernetes/{*.sh,import-images} provisioning/toolbox/{net,node,registry,trim} tests/hosts/pivot" \
+        "shellcheck provisioning/ansible/roles/kubernetes_images/files/{list-images-*,pull-images}" \
+        "cd provisioning/ansible && ansible-lint"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -17,56 +15,16 @@ from dayfly.errors import UpstreamUnavailable
 from dayfly.images.kubernetes_versions import load_versions
 from dayfly.images.node_images import NodeImage
 from dayfly.images.package_index import find_versions, parse_releases
+from tests.support.package_repository import Repository, index, package_repository
 
 VERSIONS = load_versions(assets.provisioning() / "kubernetes" / "versions.yaml")
 SIZE = NodeSize(vcpus=1, memory_mib=512, disk_gib=8)
 
 
-def index(*versions: str, package: str = "kubeadm") -> str:
-    return "".join(f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n\n" for version in versions)
-
-
-class Server(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """A client that went away is no failure of the server."""
-
-
-class Repository:
-    """A package repository on loopback. `files`: a path → its text; any other path is answered with `fallback`."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, str] = {}
-        self.fallback = 404
-        self.asked: list[str] = []
-        repository = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                repository.asked.append(self.path)
-                text = repository.files.get(self.path)
-                self.send_response(200 if text is not None else repository.fallback)
-                self.end_headers()
-                self.wfile.write((text or "").encode())
-
-            def log_message(self, *_: object) -> None:
-                """Not on the test's output."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/k8s"
-
-
 @pytest.fixture
 def repository() -> Iterator[Repository]:
-    repository = Repository()
-    thread = threading.Thread(target=repository.server.serve_forever)
-    thread.start()
-    yield repository
-    repository.server.shutdown()
-    thread.join()
-    repository.server.server_close()
+    with package_repository() as repository:
+        yield repository
 
 
 def baked(version: str | None) -> NodeImage:
