@@ -32,7 +32,7 @@ def baked(version: str | None) -> NodeImage:
     manifest = ImageManifest(recipe="x", control_plane=SIZE, worker=SIZE, minimum=SIZE, kubernetes=kubernetes)
     info = ImageInfo(
         id="sha256:1",
-        references=frozenset({"dayfly/x:latest"}),
+        references=("dayfly/x:latest",),
         labels={},
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         size_bytes=1,
