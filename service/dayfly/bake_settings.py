@@ -84,7 +84,7 @@ class BakeSettings(BaseSettings):
     """A file as `docker login` writes it, with the logins (user and password) of bakes. Unset: bakes pull
     anonymously."""
     bake_downloads: Downloads = ()
-    """What replaces the beginning of addresses of cloud images and manifests, as
+    """What replaces the beginning of addresses of files that have a digest (manifests of networks), as
     `https://download.example/=https://mirror.example/`. Digests stay as they are."""
     bake_certificate_authorities: Path | None = None
     """A PEM file with the certificate authorities of these addresses."""
