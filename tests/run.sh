@@ -143,7 +143,9 @@ lint() {
         "shellcheck --external-sources deploy/*.sh deploy/docker/{build.sh,trim,postgres/entrypoint} tests/run.sh .ci/run" \
         "shellcheck provisioning/base/{enter,mount,trim} provisioning/base/initrd/{init,udhcpc}" \
         "shellcheck provisioning/kubernetes/{*.sh,import-images} provisioning/toolbox/{net,node,registry,trim} tests/hosts/pivot \
-            tests/support/mirror/crictl/build.sh"; do
+            tests/support/mirror/crictl/build.sh" \
+        "shellcheck provisioning/ansible/roles/kubernetes_images/files/{list-images-*,pull-images}" \
+        "cd provisioning/ansible && ansible-lint"; do
         echo "--- $check"
         bash -c "$check" || status=1
     done

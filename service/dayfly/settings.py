@@ -7,21 +7,20 @@ Set by environment variables with the prefix `DAYFLY_`, e.g. DAYFLY_STATE_DIR=/v
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dayfly.addresses import is_engine_url
+from dayfly.bake_settings import BakeSettings
 from dayfly.domain.registry_cache import RegistryCache, read_caches
-from dayfly.vocabulary import IMAGE_REFERENCE
+from dayfly.setting_types import as_list, must
 
 _PROCESS = secrets.token_hex(3)
 """Distinguishes processes with the same host name and pid: containers may share both."""
@@ -49,7 +48,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-_MIRROR: Final = re.compile(r"[a-z][a-z0-9+]*:/[^\s\[\]|]+")
 _INSTANCE: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _DATABASES: Final = ("postgresql+asyncpg://…", "sqlite+aiosqlite:///…")
 
@@ -104,50 +102,20 @@ def _registry_caches(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _list(value: Any) -> Any:
-    """A list is written as `a,b`, or in JSON as older releases required."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError("write a list as lab.example,10.0.0.5") from None
-    return [one.strip() for one in value.split(",") if one.strip()]
-
-
-def _must(hold: Callable[[str], object], sentence: str) -> AfterValidator:
-    def checked(value: str) -> str:
-        if not hold(value):
-            raise ValueError(sentence)
-        return value
-
-    return AfterValidator(checked)
-
-
 Address = Annotated[str, AfterValidator(_ip_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 HostName = Annotated[str, AfterValidator(_host_name)]
-RegistryCaches = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_registry_caches)]
-HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(_list)]
+RegistryCaches = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), AfterValidator(_registry_caches)]
+HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(as_list)]
 Instance = Annotated[
     str,
-    _must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
+    must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
 ]
-EngineUrl = Annotated[
-    str, _must(is_engine_url, "must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")
-]
-PortRange = Annotated[str, _must(_is_range, "a port range has the form 40000-40999")]
-Mirror = Annotated[
-    str,
-    _must(_MIRROR.fullmatch, "a mirror is a URI as in an apt source: https://mirror.example/debian, file:/srv/debian"),
-]
-ImageReference = Annotated[
-    str, _must(IMAGE_REFERENCE.fullmatch, "must be the name of an image, such as debian:bookworm-slim")
-]
+EngineUrl = Annotated[str, must(is_engine_url, "must be a URL, such as unix:///var/run/docker.sock or tcp://host:2376")]
+PortRange = Annotated[str, must(_is_range, "a port range has the form 40000-40999")]
 
 
-class Settings(BaseSettings):
+class Settings(BakeSettings):
     """The settings of this installation. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="DAYFLY_", env_ignore_empty=True, frozen=True)
@@ -201,16 +169,6 @@ class Settings(BaseSettings):
     registry_cache_logins: Path | None = None
     """A file as `docker login` writes it, with the caches' logins (user and password). Every cluster can pull what
     these logins can. Unset: the caches pull anonymously."""
-
-    debian_mirror: Mirror | None = None
-    """The Debian mirror of bakes (suites, updates, backports, sources): a URI as in an apt source.
-    Unset: the machine's apt sources if they have the suite, or the mirror of its other Debian suites, or mmdebstrap's
-    default. Proxy, certificates and credentials come from apt's configuration."""
-    debian_security_mirror: Mirror | None = None
-    """The mirror of <suite>-security. Unset, with `debian_mirror` set: the folder debian-security beside a folder
-    debian, or the mirror itself; if neither has the suite, bakes report this and continue without the suite."""
-    bake_base: ImageReference = "debian:bookworm-slim"
-    """The Debian image (12 or newer) for bakes in a container; pulled if missing."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dayfly.bake_settings import BakeSettings
 from dayfly.settings import RENAMED, Settings
 
 REPO = Path(__file__).parents[2]
@@ -27,10 +28,8 @@ def services() -> dict[str, Any]:
 @pytest.mark.parametrize("service", ["api", "worker"])
 def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str) -> None:
     # The stack does not bake, push or pull images: it needs no cache, mirror or registry.
-    images = {
-        f"DAYFLY_{name}"
-        for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
-    }
+    bakes = (name.upper() for name in BakeSettings.model_fields)
+    images = {f"DAYFLY_{name}" for name in (*bakes, "CACHE_DIR", "DOCKER_CONFIG")}
     # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 

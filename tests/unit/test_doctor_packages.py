@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from dayfly.doctor import packages
 from dayfly.doctor.packages import FindSources, NeededSuite, check_packages, needed_suites
 from dayfly.errors import BakeFailed
 from dayfly.images.apt import Source, Sources
+from dayfly.images.recipe import recipe_names
 
 URI = "http://mirror.invalid/debian"
 BOOKWORM = NeededSuite("bookworm", backports=True, recipes=("bare", "k8s-debian", "k8s-debian-conformance"))
@@ -33,7 +35,11 @@ def sources(*releases: str, missing: tuple[str, ...] = ()) -> Sources:
 
 
 def test_every_recipe_is_counted_with_the_toolbox() -> None:
-    assert needed_suites() == (BOOKWORM,)
+    versions = tuple(name for name in recipe_names() if name.startswith("k8s-1."))
+    trixie = NeededSuite("trixie", backports=False, recipes=versions)
+    assert versions
+    # The toolbox of every image is of bookworm.
+    assert needed_suites() == (replace(BOOKWORM, recipes=tuple(sorted((*BOOKWORM.recipes, *versions)))), trixie)
 
 
 async def test_a_suite_that_is_there_says_from_where_and_for_what() -> None:

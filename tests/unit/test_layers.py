@@ -30,11 +30,13 @@ def test_every_module_has_its_layer() -> None:
     stand_beneath_all = {
         "addresses",
         "assets",
+        "bake_settings",
         "clock",
         "concurrency",
         "errors",
         "metrics",
         "py",
+        "setting_types",
         "settings",
         "telemetry",
     }

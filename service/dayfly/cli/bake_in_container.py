@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dayfly.cli.image_tools import open_tools
 from dayfly.errors import DayflyError
+from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake
 from dayfly.images.container_bake import error_line, progress_line, result_line
 from dayfly.settings import Settings
@@ -46,6 +47,8 @@ async def _main(recipe: str) -> None:
                 cache_dir=settings.cache_dir,
                 report=lambda progress: _print(progress_line(progress)),
                 verify=tools.verify,
+                mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
+                addresses=settings.bake_addresses,
             )
     finally:
         watch.cancel()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
 
+from dayfly.assets import provisioning
 from dayfly.cli.emit import emit
 from dayfly.cli.formatting import format_age, format_table
 from dayfly.cli.image_bases import bases, fetch_base
@@ -24,7 +26,9 @@ from dayfly.images.bake import bake as bake_image
 from dayfly.images.bake import is_baked
 from dayfly.images.container_bake import CACHE_VOLUME, CAPABILITIES, bake_in_container
 from dayfly.images.host import missing, reason_for_container
+from dayfly.images.kubernetes_versions import load_versions
 from dayfly.images.node_images import NodeImage, list_images, pull_image, push_image
+from dayfly.images.package_index import find_versions
 from dayfly.images.progress import Report
 from dayfly.images.recipe import load_recipe, recipe_names
 from dayfly.settings import Settings
@@ -50,6 +54,9 @@ The container's capabilities:
 _BAKE_INTERRUPTED: Final = (
     "interrupted: unfinished phases were removed; the next bake continues after the finished ones"
 )
+
+_FAMILY: Final = "k8s"
+_VERSIONS: Final = "kubernetes/versions.yaml"
 
 app = typer.Typer(no_args_is_help=True, help="Bake node images, list, push and pull them.", add_completion=False)
 
@@ -80,6 +87,16 @@ app.command("fetch-base")(fetch_base)
 def list_(output: Output = None, as_json: Json = False) -> None:
     """List the node images on this engine."""
     run_command(_list(command_settings(), output, as_json))
+
+
+@app.command()
+def versions(output: Output = None, as_json: Json = False) -> None:
+    """List the versions of Kubernetes: which releases upstream has, and which are baked.
+
+    Upstream is the package repository that DAYFLY_KUBERNETES_PACKAGES names. The recipe k8s-1.36 bakes the release in
+    the column PINNED; `dayfly image bake k8s-1.36.7` bakes any other release.
+    """
+    run_command(_versions(command_settings(), output, as_json))
 
 
 @app.command()
@@ -126,6 +143,7 @@ async def _bake_on_host(recipe: str, tools: ImageTools, report: Report, settings
         report=report,
         verify=tools.verify,
         mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
+        addresses=settings.bake_addresses,
     )
 
 
@@ -138,9 +156,9 @@ async def _bake_in_container(recipe: str, tools: ImageTools, report: Report, set
             tools=runner,
             report=report,
             clock=SystemClock(),
-            settings=settings.environment(
-                "instance", "accelerator", "publish_address", "port_range", "debian_mirror", "debian_security_mirror"
-            ),
+            settings=settings.environment("instance", "accelerator", "publish_address", "port_range")
+            | settings.address_variables(),
+            folders=settings.address_files(),
         )
 
 
@@ -149,6 +167,18 @@ async def _list(settings: Settings, output: OutputFormat | None, as_json: bool) 
         found = await list_images(tools.images)
     table = format_table(("IMAGE", "RECIPE", "KUBERNETES", "SIZE", "AGE", "ID"), [_row(image) for image in found])
     emit([_fields(image) for image in found], table, output, as_json)
+
+
+async def _versions(settings: Settings, output: OutputFormat | None, as_json: bool) -> None:
+    async with open_tools(settings) as tools:
+        images = await list_images(tools.images)
+    found = await find_versions(_FAMILY, load_versions(provisioning() / _VERSIONS), images, settings.bake_addresses)
+    rows = [
+        (one.minor, one.recipe or "-", one.pinned or "-", one.newest or "-", ", ".join(one.baked) or "-")
+        for one in found
+    ]
+    table = format_table(("KUBERNETES", "RECIPE", "PINNED", "NEWEST", "BAKED"), rows)
+    emit([{**asdict(one), "newest": one.newest} for one in found], table, output, as_json)
 
 
 def _fields(image: NodeImage) -> dict[str, object]:

@@ -59,6 +59,7 @@
         ├── NotADiskImage         a base's image is no usable disk image        not_a_disk_image
         ├── NoBootLoader          a base's image cannot boot as it must         no_boot_loader
         ├── NoCloudInit           a base's image has no cloud-init              no_cloud_init
+        ├── UpstreamUnavailable   an address of a bake does not answer          upstream_unavailable
         └── Internal              a defect of Dayfly; the log has the traceback internal
 
 The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).

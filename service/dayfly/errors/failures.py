@@ -128,5 +128,9 @@ class BakeFailed(Failure, code="bake_failed"):
     """A phase of an image's bake failed."""
 
 
+class UpstreamUnavailable(Failure, code="upstream_unavailable", retryable=True):
+    """An address that a bake needs does not answer as it should."""
+
+
 class Internal(Failure, code="internal"):
     """A defect of Dayfly; the log has the traceback."""

@@ -20,9 +20,11 @@ from typing import Final
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
 from dayfly.concurrency import unwrap_exception_group
+from dayfly.domain.bake_addresses import BakeAddresses
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
 from dayfly.drivers.interfaces import ImageBuilder, ImageStore
+from dayfly.images.apt import find_sources
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.artifacts import make_artifact
 from dayfly.images.cache import Cache
@@ -32,8 +34,9 @@ from dayfly.images.host import check_host
 from dayfly.images.node import make_node
 from dayfly.images.node_images import find_image
 from dayfly.images.plan import BakePlan, make_plan
+from dayfly.images.play_inputs import check_addresses, needs_inputs, play_inputs, write_inputs
 from dayfly.images.progress import Report, Reporter
-from dayfly.images.recipe import RootFileSystem
+from dayfly.images.recipe import Recipe, RootFileSystem
 from dayfly.images.rootfs import OnLine, make_rootfs
 
 _UNTAG_LIMIT_SECONDS: Final = 60.0
@@ -57,19 +60,23 @@ async def bake(
     clock: Clock | None = None,
     provisioning: Path | None = None,
     mirrors: Mirrors | None = None,
+    addresses: BakeAddresses | None = None,
 ) -> str:
     """Bake the recipe and tag it `dayfly/<recipe>:latest` and `dayfly/<recipe>:<digest>`; the image's content id.
 
-    `provisioning` is the folder of recipes and roles; None: this installation's. `mirrors` are those of the settings.
+    `provisioning` is the folder of recipes and roles; None: this installation's. `mirrors` and `addresses` are those
+    of the settings.
     Needs root, unless the image exists already.
     Raises NotFound and InvalidRequest for the recipe, BakeFailed (with the phase in its message, the last lines as
     evidence), DiskFull, EngineUnavailable, and as `verify`. A cancelled or failed bake leaves no image, no mount and no
     process behind; complete phases stay in the cache.
     """
     plan = make_plan(recipe_name, provisioning or assets.provisioning())
+    addresses = addresses or BakeAddresses()
+    check_addresses(plan.recipe, addresses)
     clock = clock or SystemClock()
     async with Cache(cache_dir, clock) as cache:
-        job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors)
+        job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors, addresses)
         return await job.run()
 
 
@@ -88,6 +95,7 @@ class _Bake:
     reporter: Reporter
     verify: Verify
     mirrors: Mirrors | None
+    addresses: BakeAddresses
 
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
@@ -207,13 +215,24 @@ class _Bake:
         built = {name: await task for name, task in artifacts.items()}
 
         async def node(folder: Path, on_line: OnLine) -> None:
-            await make_node(recipe, folder, root=plan.root, base=rootfs, artifacts=built, on_line=on_line)
+            # Outside of `folder`, which stays in the cache: the inputs of the play may have logins.
+            async with self.cache.scratch() as scratch:
+                played = await self._with_inputs(recipe, scratch)
+                await make_node(played, folder, root=plan.root, base=rootfs, artifacts=built, on_line=on_line)
 
         async def disk(folder: Path, on_line: OnLine) -> None:
             await make_disk(made / "rootfs", folder, root=plan.root, disk_gib=recipe.disk_gib, on_line=on_line)
 
         made = await self._cached("node", f"{recipe.name}.node", plan.keys.node, node)
         return await self._cached("disk", f"{recipe.name}.disk", plan.keys.disk, disk)
+
+    async def _with_inputs(self, recipe: Recipe, scratch: Path) -> Recipe:
+        """The recipe with the file that its play reads, if it reads one."""
+        if not needs_inputs(recipe):
+            return recipe
+        sources = await find_sources(self.plan.base.suite, mirrors=self.mirrors)
+        inputs = await play_inputs(recipe, self.addresses, apt_sources=sources.lines(), apt_options=sources.options)
+        return write_inputs(recipe, inputs, scratch)
 
     async def _cached(
         self, phase: str, name: str, key: str, make: Callable[[Path, OnLine], Coroutine[None, None, None]]

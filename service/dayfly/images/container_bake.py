@@ -56,20 +56,28 @@ async def bake_in_container(
     report: Report,
     clock: Clock,
     settings: Mapping[str, str],
+    folders: tuple[Path, ...] = (),
 ) -> str:
     """As images.bake.bake, but on the Debian image `base`; the image's content id.
 
-    `settings` are DAYFLY_* variables for the bake. Raises the errors of a bake on the host, with the same codes,
-    messages and evidence, and BakeFailed for an engine that cannot run the container.
+    `settings` are DAYFLY_* variables for the bake, `folders` the files and folders that they name. Raises the errors of
+    a bake on the host, with the same codes, messages and evidence, and BakeFailed for an engine that cannot run the
+    container.
     """
     access = await asyncio.to_thread(look_at_host)
     async with Reporter(report, clock).phase("baker") as on_line:
         baker = await ensure_baker(base, access, images=images, tools=tools, on_line=on_line)
-    async with tools.run(bake_tool(recipe_name, baker, access, settings)) as run:
+    async with tools.run(bake_tool(recipe_name, baker, access, settings, folders)) as run:
         return await follow(run, report)
 
 
-def bake_tool(recipe_name: str, baker: str, access: HostAccess, settings: Mapping[str, str]) -> ToolContainer:
+def bake_tool(
+    recipe_name: str,
+    baker: str,
+    access: HostAccess,
+    settings: Mapping[str, str],
+    folders: tuple[Path, ...] = (),
+) -> ToolContainer:
     """The container of a bake."""
     environment = {
         **access.proxies,
@@ -92,6 +100,7 @@ def bake_tool(recipe_name: str, baker: str, access: HostAccess, settings: Mappin
         files=(*access_files(access), *own_files()),
         environment=environment,
         volumes={CACHE_VOLUME: _DATA},
+        folders=folders,
         engine_socket=_SOCKET,
         mounts_file_systems=True,
         grace_seconds=_CLEAN_UP_SECONDS,

@@ -15,7 +15,7 @@ from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
 from dayfly.errors import BadName, ImageMissing, NotANodeImage
 from dayfly.vocabulary import IMAGE_REFERENCE
 
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_NAME: Final = re.compile(r"(?=.{1,40}$)[a-z0-9]+((\.|-+)[a-z0-9]+)*")
 _DIGEST: Final = re.compile(r"[0-9a-f]{12,64}")
 _RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
 """Repositories of Dayfly's own images under `dayfly/`, with `*-base` and `test-*`."""
@@ -158,7 +158,9 @@ def _bake(manifest: ImageManifest, source: str) -> str:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise BadName(f"{name!r} cannot be the name of a node image: 1 to 40 lower-case letters, digits and hyphens")
+        raise BadName(
+            f"{name!r} cannot be the name of a node image: 1 to 40 lower-case letters, digits, hyphens and dots"
+        )
     if name in _RESERVED or name.endswith("-base") or name.startswith("test-"):
         raise BadName(f"{name} cannot be the name of a node image: dayfly/{name} is an image of Dayfly's own")
 

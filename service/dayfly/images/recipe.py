@@ -3,11 +3,14 @@
 Recipes are files provisioning/recipes/NAME.yaml, bases provisioning/base/NAME.yaml; every path in them is below
 provisioning/. A recipe that `extends` another one has its fields: mappings are merged, lists are appended, and other
 values replace those of the other. What the other has built is taken from its cache.
+
+A recipe with `versions` is a family: NAME-VERSION is that recipe with the values of a version (recipe_family.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,6 +21,7 @@ from dayfly import assets
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 from dayfly.images.cloud_base import KIND, CloudBase
+from dayfly.images.recipe_family import family_names, read_fields, with_choices
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -109,7 +113,8 @@ class Recipe(_Data):
 
 def load_recipe(name: str, root: Path | None = None) -> Recipe:
     """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe."""
-    recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml", _read_recipe)
+    root = root or assets.provisioning()
+    recipe = _load(Recipe, root / "recipes" / f"{name}.yaml", _read_recipe, partial(recipe_names, root))
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
     for artifact, details in recipe.artifacts.items():
@@ -152,8 +157,10 @@ def load_toolbox(root: Path | None = None) -> RootFileSystem:
 
 
 def recipe_names(root: Path | None = None) -> tuple[str, ...]:
-    """The names of all recipes, sorted."""
-    return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
+    """The names of all recipes, sorted; of a family, those of its versions."""
+    root = root or assets.provisioning()
+    paths = sorted((root / "recipes").glob("*.yaml"), key=lambda path: path.stem)
+    return tuple(name for path in paths for name in family_names(path) or (path.stem,))
 
 
 def _read(path: Path) -> Any:
@@ -170,20 +177,20 @@ def _is_cloud_image(path: Path) -> bool:
 
 
 def _read_recipe(path: Path) -> Any:
-    """A recipe's fields, with those of the recipe that it extends."""
-    own = _read(path)
-    if not isinstance(own, dict) or _EXTENDS not in own:
-        return own
-    name = str(own.pop(_EXTENDS))
-    # One level: a recipe's parts are found in two files at most.
-    other = _read(path.with_name(f"{name}.yaml"))
-    if not isinstance(other, dict) or _EXTENDS in other:
-        raise InvalidRequest(f"recipes/{path.name} extends {name}, which is no recipe or extends another one")
-    shared = {artifact: f"{name}.{artifact}" for artifact in other.get("artifacts", {})}
-    if not own.get("packages") and "base" not in own:
-        shared["base"] = f"{name}.base"
-    own["cached_as"] = shared | own.get("cached_as", {})
-    return _merged(other, own)
+    """A recipe's fields, with those of the recipe that it extends, of its version, and of its choices."""
+    own = read_fields(path)
+    if isinstance(own, dict) and _EXTENDS in own:
+        name = str(own.pop(_EXTENDS))
+        # One level: a recipe's parts are found in two files at most.
+        other = read_fields(path.with_name(f"{name}.yaml"))
+        if not isinstance(other, dict) or _EXTENDS in other:
+            raise InvalidRequest(f"recipes/{path.name} extends {name}, which is no recipe or extends another one")
+        shared = {artifact: f"{name}.{artifact}" for artifact in other.get("artifacts", {})}
+        if not own.get("packages") and "base" not in own:
+            shared["base"] = other.get("cached_as", {}).get("base", f"{name}.base")
+        own["cached_as"] = shared | own.get("cached_as", {})
+        own = _merged(other, own)
+    return with_choices(own, path) if isinstance(own, dict) else own
 
 
 def _merged(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,11 +206,17 @@ def _merged(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _load(model: type[T], path: Path, read: Callable[[Path], Any] = _read) -> T:
+def _load(
+    model: type[T],
+    path: Path,
+    read: Callable[[Path], Any] = _read,
+    names: Callable[[], tuple[str, ...]] | None = None,
+) -> T:
+    """The value in `path`. `names`: the known names, by default of the files in its folder."""
     try:
         return model.model_validate(read(path))
     except FileNotFoundError:
-        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        known = ", ".join(names() if names else sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise NotFound(f"there is no {model.__name__.lower()} {path.stem!r}; there are: {known}") from None
     except (ValidationError, yaml.YAMLError) as error:
         kind = "base of the kind cloud-image" if model is CloudBase else model.__name__.lower()

@@ -89,3 +89,17 @@ def test_it_cleans_up_and_ends_when_nobody_listens_any_more(inside: Inside) -> N
 
     assert inside.run(bake) == 130
     assert cleaned == ["up"]
+
+
+def test_the_addresses_of_the_settings_reach_the_bake(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    async def bake(_: str, **more: Any) -> str:
+        given.update(more)
+        return "sha256:1"
+
+    monkeypatch.setenv("DAYFLY_DEBIAN_MIRROR", "https://mirror.example/debian")
+    monkeypatch.setenv("DAYFLY_KUBERNETES_PACKAGES", "https://mirror.example/k8s")
+    assert inside.run(bake) == 0
+    assert given["mirrors"].debian == "https://mirror.example/debian"
+    assert given["addresses"].kubernetes_packages == "https://mirror.example/k8s"

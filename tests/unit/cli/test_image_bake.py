@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_user_who_is_not_root_bakes_in_a_container_and_is_told_why(bakes: Bake
         "DAYFLY_PUBLISH_ADDRESS": "127.0.0.1",
         "DAYFLY_PORT_RANGE": "40000-40999",
     }
+
+
+def test_a_bake_in_a_container_gets_the_addresses_that_are_set(bakes: Bakes) -> None:
+    bakes.missing = (NO_ROOT,)
+    bakes.run(DAYFLY_BAKE_REGISTRIES="quay.io=https://mirror.example", DAYFLY_KUBERNETES_PACKAGES_KEY="/keys/k")
+    settings = bakes.given["settings"]
+    assert isinstance(settings, dict)
+    assert settings["DAYFLY_BAKE_REGISTRIES"] == '["quay.io=https://mirror.example"]'
+    assert settings["DAYFLY_KUBERNETES_PACKAGES_KEY"] == "/keys/k"
+    assert bakes.given["folders"] == (Path("/keys/k"),)
 
 
 def test_an_image_that_is_there_takes_no_container(bakes: Bakes) -> None:

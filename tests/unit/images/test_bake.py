@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import pytest
 
 from dayfly import assets
+from dayfly.domain.bake_addresses import BakeAddresses
 from dayfly.domain.cluster.naming import LABEL_IMAGE
 from dayfly.domain.image import ImageManifest
-from dayfly.errors import BakeFailed, DiskFull, EngineRefused, EngineUnavailable, ImageBroken
+from dayfly.errors import BakeFailed, DiskFull, EngineRefused, EngineUnavailable, ImageBroken, InvalidRequest
 from dayfly.images import bake as module
+from dayfly.images.apt import Source, Sources
 from dayfly.images.disk import FILES
 from dayfly.images.plan import make_plan
 from dayfly.images.progress import OnLine, Progress
+from dayfly.images.recipe import Recipe
 from dayfly.testing.fakes import FakeImages
 from tests.support.clock import FakeClock
 
@@ -36,20 +40,23 @@ class Kitchen:
         self.progress: list[Progress] = []
         self.verified: list[tuple[str, ImageManifest]] = []
         self.fail: dict[str, BaseException] = {}
+        self.inputs: dict[str, Any] | None = None
+        """What the play of the last node read."""
         self.hang = ""
         self.hanging = asyncio.Event()
         self.waiting = asyncio.Event()
         """A phase waits for another bake."""
 
-    async def bake(self) -> str:
+    async def bake(self, recipe: str = "bare", addresses: BakeAddresses | None = None) -> str:
         return await module.bake(
-            "bare",
+            recipe,
             images=self.images,
             builder=self.images,
             cache_dir=self.cache,
             report=self.report,
             verify=self.verify,
             clock=FakeClock(),
+            addresses=addresses,
         )
 
     def report(self, progress: Progress) -> None:
@@ -66,7 +73,8 @@ class Kitchen:
         await self.step(name)
         mark(target if name == "base" else target.parent, name)
 
-    async def node(self, recipe: object, target: Path, *, base: Path, **_: Any) -> None:
+    async def node(self, recipe: Recipe, target: Path, *, base: Path, **_: Any) -> None:
+        self.inputs = inputs_of(recipe)
         await self.step("node")
         assert marks(base) == {"base"}
         mark(target / "rootfs", "node")
@@ -91,6 +99,13 @@ class Kitchen:
 
     def states(self, phase: str) -> list[str]:
         return [progress.state for progress in self.progress if progress.phase == phase]
+
+
+def inputs_of(recipe: Recipe) -> dict[str, Any] | None:
+    """What the play of `recipe` reads; None for a play that reads nothing."""
+    file = recipe.vars.get("bake_addresses_file")
+    found: dict[str, Any] | None = json.loads(Path(str(file)).read_text()) if file else None
+    return found
 
 
 def mark(folder: Path, name: str) -> None:
@@ -246,3 +261,33 @@ async def test_of_former_images_the_newest_stays_and_whatever_is_in_use(kitchen:
     kitchen.images.fail_next("remove", EngineRefused("a container is using it"))
     await kitchen.bake()
     assert kitchen.references() == kept | {newer}
+
+
+async def test_the_addresses_of_a_bake_reach_its_play_and_stay_nowhere(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sources(suite: str, **_: Any) -> Sources:
+        found = (Source("https://mirror.example/debian", suite),)
+        return Sources(found, (), "DAYFLY_DEBIAN_MIRROR", Path("/keyring"))
+
+    monkeypatch.setattr(module, "find_sources", sources)
+    (tmp_path / "key").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+    (tmp_path / "logins").write_text('{"auths": {"mirror.example": {"auth": "c2VjcmV0"}}}')
+    address = "http://mirror.example/k8s"
+    given = BakeAddresses(
+        kubernetes_packages=address, kubernetes_key=tmp_path / "key", registry_logins=tmp_path / "logins"
+    )
+    await kitchen.bake("k8s-1.36", given)
+    assert kitchen.inputs is not None
+    assert kitchen.inputs["kubernetes_packages"] == address
+    assert kitchen.inputs["logins"] == {"mirror.example": {"auth": "c2VjcmV0"}}
+    assert kitchen.inputs["apt_sources"] == "deb [signed-by=/keyring] https://mirror.example/debian trixie main"
+    assert "dayfly/k8s-1.36:latest" in kitchen.references()
+    kept = [path for path in kitchen.cache.rglob("*") if path.is_file() and "c2VjcmV0" in path.read_text()]
+    assert kept == []
+
+
+async def test_settings_that_a_recipe_cannot_use_are_refused_before_anything_is_made(kitchen: Kitchen) -> None:
+    with pytest.raises(InvalidRequest, match="DAYFLY_KUBERNETES_PACKAGES_KEY"):
+        await kitchen.bake("k8s-1.36", BakeAddresses(kubernetes_packages="http://mirror.example"))
+    assert kitchen.made == []

@@ -52,6 +52,11 @@ def test_the_container_is_told_where_engine_and_cache_are() -> None:
     assert environment["SSL_CERT_FILE"] == CA_BUNDLE
 
 
+def test_the_container_reads_the_files_that_settings_name() -> None:
+    tool = bake_tool("bare", "dayfly/baker:1", ACCESS, {}, (Path("/keys/kubernetes"),))
+    assert tool.folders == (Path("/keys/kubernetes"),)
+
+
 def test_this_installation_is_laid_out_as_a_checkout() -> None:
     files = {file.path: file for file in own_files()}
     assert "/opt/dayfly/service/dayfly/images/bake.py" in files
