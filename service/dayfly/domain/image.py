@@ -9,8 +9,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from dayfly.domain.addon import Addon
+
 SCHEMA_VERSION: Final = 2
 """2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
+
+
+_OF_LAYERS: Final = frozenset({"parents", "parent_recipes", "addons"})
 
 
 class _Frozen(BaseModel):
@@ -79,3 +84,15 @@ class ImageManifest(_Frozen):
     """Shell commands that must succeed on a booted node before a bake's result may be used."""
     digest: str = ""
     """The hash of all inputs of the bake: bakes with the same digest give the same image."""
+    parents: tuple[str, ...] = ()
+    """Of a layer: the digests of the images below it, the nearest first."""
+    parent_recipes: tuple[str, ...] = ()
+    """The recipes of `parents`: add-ons that run on their images run on this one."""
+    addons: tuple[Addon, ...] = ()
+    """The add-ons of every cluster of the image, but for those that are ready when they are booted."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the fields of layers where they are empty: such images have the keys and labels of older releases."""
+        fields: dict[str, Any] = handler(self)
+        return {name: one for name, one in fields.items() if one or name not in _OF_LAYERS}

@@ -2,12 +2,14 @@
 
 Recipes are files provisioning/recipes/NAME.yaml, bases provisioning/base/NAME.yaml; every path in them is below
 provisioning/. A recipe that `extends` another one has its fields: mappings are merged, lists are appended, and other
-values replace those of the other. What the other has built is taken from its cache.
+values replace those of the other. What the other has built is taken from its cache. A recipe that is `from` another one
+is a layer over its image (layer_recipe.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dayfly import assets
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
+from dayfly.images.layer_recipe import FROM, Layer, layer_fields
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -88,6 +91,9 @@ class Recipe(_Data):
     verify: tuple[str, ...] = ()
     cached_as: dict[str, str] = {}
     """`base` or an artifact → its name in the cache, where that is not RECIPE.NAME. Part of no key."""
+    layer: Layer | None = None
+    """Of a recipe that is `from` another one. Then packages, artifacts, play, scripts, kernel arguments and `verify` are
+    what is added; base, sizes and Kubernetes are those of the image below."""
 
     def cache_name(self, part: str) -> str:
         """The cache's name of `base` or of an artifact."""
@@ -106,9 +112,15 @@ class Recipe(_Data):
         )
 
 
-def load_recipe(name: str, root: Path | None = None) -> Recipe:
-    """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe."""
-    recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml", _read_recipe)
+def load_recipe(name: str, root: Path | None = None, *, above: tuple[str, ...] = ()) -> Recipe:
+    """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe.
+
+    `above`: the layers that lead to it.
+    """
+    if name in above:
+        raise InvalidRequest(f"recipes are from each other in a circle: {' → '.join((*above, name))}")
+    path = (root or assets.provisioning()) / "recipes" / f"{name}.yaml"
+    recipe = _load(Recipe, path, partial(_read_recipe, root=root, above=(*above, name)))
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
     for artifact, details in recipe.artifacts.items():
@@ -137,9 +149,13 @@ def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
-def _read_recipe(path: Path) -> Any:
-    """A recipe's fields, with those of the recipe that it extends."""
+def _read_recipe(path: Path, root: Path | None, above: tuple[str, ...]) -> Any:
+    """A recipe's fields, with those of the recipe that it extends or is a layer over."""
     own = _read(path)
+    if isinstance(own, dict) and FROM in own:
+        below = own[FROM]
+        inherited = load_recipe(below, root, above=above).model_dump() if isinstance(below, str) else {}
+        return layer_fields(own, inherited, f"recipes/{path.name}")
     if not isinstance(own, dict) or _EXTENDS not in own:
         return own
     name = str(own.pop(_EXTENDS))
