@@ -11,19 +11,22 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dayfly.errors import BakeFailed
 from dayfly.images.block_changes import changed_ranges
 from dayfly.images.process import EVIDENCE_LINES, run
 from dayfly.images.rootfs import OnLine
-from dayfly.images.tree_changes import Trees
+from dayfly.images.tree_changes import Trees, quoted
 
 CLUSTER_BYTES: Final = 16 * 1024
 """With open-iscsi and lvm2 (2.5 MB of packages) on `bare`: 11.5 MB, compressed 3.0; with 64 KiB 13.4 and 3.2 MB."""
-_ECHO: Final = re.compile(r"debugfs: |debugfs \d|Allocated inode: \d+$")
+_ECHO: Final = re.compile(r"debugfs: |debugfs \d|Allocated inode: \d+$|/\d+/\d+/\d+/\d+/")
 """debugfs repeats its commands, and names new inodes. All else is an error, but for its exit code, which is 0."""
+_LISTED: Final = re.compile(r'debugfs: ls -p "/(?P<folder>.*)"')
+_ENTRY: Final = re.compile(r"/\d+/(?P<mode>10\d{4})/\d+/\d+/(?P<name>.*)/\d*/")
+"""A file, as `ls -p` shows it."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXT4: Final = b"\x53\xef"
 _MAGIC_OFFSET: Final = 1024 + 56
@@ -37,7 +40,7 @@ async def check_chain(disk: Path) -> None:
     folder, seen = disk.parent, set[Path]()
     while disk not in seen:
         seen.add(disk)
-        if disk.is_symlink() or not disk.is_file():
+        if not _is_file(disk):
             raise BakeFailed(f"the image below has no disk {disk.name}, or one that is no file")
         shown = json.loads(await run(["qemu-img", "info", "-f", "qcow2", "--output=json", disk]))
         if "data-file" in shown["format-specific"]["data"]:
@@ -62,8 +65,7 @@ async def extract(disk: Path, target: Path, *, on_line: OnLine | None = None) ->
         file.seek(_MAGIC_OFFSET)
         if file.read(2) != _EXT4:
             raise BakeFailed("the disk below has no ext4 file system on the disk itself: it cannot have layers")
-    rootfs.mkdir()
-    await _debugfs([f'rdump / "{rootfs}"'], raw, target / "commands", write=False)
+    await _extract_files(raw, rootfs, target / "commands")
     return rootfs
 
 
@@ -83,11 +85,19 @@ async def make_layer_disk(below: Path, extracted: Path, rootfs: Path, target: Pa
     await _write(below, before, after, target, work)
 
 
+async def _extract_files(disk: Path, target: Path, file: Path) -> None:
+    """Make the folder `target` of the file system on `disk`."""
+    await run(["mkdir", target])
+    await _debugfs([f"rdump / {quoted(target)}"], disk, file, write=False)
+    # debugfs sets the owner after the mode, which takes setuid and setgid away from programs.
+    commands = [f"ls -p {quoted(folder)}" for folder in _folders(target)]
+    _restore_modes(target, await _debugfs(commands, disk, file, write=False))
+
+
 async def _check(disk: Path, rootfs: Path, work: Path) -> None:
     """Raises BakeFailed where the disk's files are not those of `rootfs`: debugfs reports failures only in words."""
     found = work / "found"
-    found.mkdir()
-    await _debugfs([f'rdump / "{found}"'], disk, work / "commands", write=False)
+    await _extract_files(disk, found, work / "commands")
     if difference := next(Trees(found, rootfs).commands(), None):
         raise BakeFailed("the changed disk is not the layer's root file system", evidence={"first": difference})
     shutil.rmtree(found)
@@ -111,9 +121,32 @@ async def _write(below: Path, before: Path, after: Path, target: Path, work: Pat
     new.rename(target)
 
 
-async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> None:
-    """Raises BakeFailed with all lines that report a failure."""
-    file.write_bytes(b"".join(os.fsencode(f"{line}\n") for line in commands))
+async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> str:
+    """The output. Raises BakeFailed with all lines that report a failure."""
+    _write_commands(commands, file)
     output = await run(["debugfs", *(["-w"] if write else []), "-f", file, disk], name="debugfs")
     if failed := [line for line in output.splitlines() if line and not _ECHO.match(line)]:
         raise BakeFailed(f"debugfs: {failed[0]}", evidence={"output": "\n".join(failed[:EVIDENCE_LINES])})
+    return output
+
+
+def _write_commands(commands: Iterable[str], file: Path) -> None:
+    file.write_bytes(b"".join(os.fsencode(f"{line}\n") for line in commands))
+
+
+def _folders(root: Path) -> list[PurePosixPath]:
+    found = (path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
+    return [PurePosixPath("/"), *(PurePosixPath("/") / path.relative_to(root) for path in found)]
+
+
+def _restore_modes(root: Path, listed: str) -> None:
+    folder = root
+    for line in listed.splitlines():
+        if echo := _LISTED.fullmatch(line):
+            folder = root / echo["folder"].replace('""', '"')
+        elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8) & 0o7777) & 0o6000:
+            (folder / entry["name"]).chmod(mode)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

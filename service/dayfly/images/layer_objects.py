@@ -38,7 +38,9 @@ def layer_addons(recipe: str, layer: Layer, root: Path) -> tuple[Addon, ...]:
         raise InvalidRequest(f"recipe {recipe} has ready_paths, but no manifests")
     size = len(json.dumps([addon.model_dump(mode="json") for addon in found]))
     if size > _LIMIT_BYTES:
-        raise InvalidRequest(f"recipe {recipe}: its add-ons have {size} bytes, more than the {_LIMIT_BYTES} of an image")
+        raise InvalidRequest(
+            f"recipe {recipe}: its add-ons have {size} bytes, more than the {_LIMIT_BYTES} of an image"
+        )
     return found
 
 

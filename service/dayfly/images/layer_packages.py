@@ -1,4 +1,4 @@
-"""Debian packages on top of a root file system. Not here: where they come from (apt.py), other changes (layer_rootfs.py).
+"""Debian packages on top of a root file system. Not here: where they come from (apt.py), the play (layer_rootfs.py).
 
 apt runs on the build machine, with its access to mirrors; dpkg and the packages' scripts run in the root file system.
 """
@@ -57,9 +57,22 @@ async def install_packages(
         *sources.options,
     )
     configuration.write_text("".join(f"{option};\n" for option in options))
-    argv = [*SANDBOX, "sh", "-ec", _INSTALL, root / "base" / "mount", rootfs, configuration, *sorted(packages)]
+    argv: list[str | Path] = [
+        *SANDBOX,
+        "sh",
+        "-ec",
+        _INSTALL,
+        root / "base" / "mount",
+        rootfs,
+        configuration,
+        *sorted(packages),
+    ]
     await run(argv, name="apt-get", on_line=on_line)
+    configuration.unlink()
+    _clean(rootfs)
+
+
+def _clean(rootfs: Path) -> None:
     for pattern in _LEFTOVERS:
         for path in rootfs.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    configuration.unlink()

@@ -29,7 +29,10 @@ async def make_layer_rootfs(
     mirrors: Mirrors | None = None,
     on_line: OnLine | None = None,
 ) -> Path:
-    """Make `target`/rootfs of the root file system `below`, which stays as it is; its path. Raises BakeFailed, DiskFull."""
+    """Make `target`/rootfs of the root file system `below`, which stays as it is; its path.
+
+    Raises BakeFailed, DiskFull.
+    """
     layer = recipe.layer
     assert layer is not None  # noqa: S101 - the plan's recipe has one
     start = below

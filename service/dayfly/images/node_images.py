@@ -75,6 +75,27 @@ async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageM
     return info.id, manifest
 
 
+async def ensure_image(images: ImageStore, source: str, on_progress: OnProgress) -> tuple[str, ImageManifest]:
+    """The content id and the manifest of the image `source`, a registry's by digest; pulled if it is missing.
+
+    It gets no other name. Raises BadName, NotANodeImage (a pulled image is removed again), ImageMissing,
+    RegistryRefused, EngineRefused, EngineUnavailable.
+    """
+    _check_source(source)
+    existed = await find_image(images, source) is not None
+    if not existed:
+        async for progress in images.pull(source):
+            on_progress(progress)
+    try:
+        found = await resolve_image(images, source)
+        _bake(found[1], source)
+    except NotANodeImage:
+        if not existed:
+            await images.remove(source)
+        raise
+    return found
+
+
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
     """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no new tag.
 

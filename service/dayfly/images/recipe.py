@@ -92,8 +92,8 @@ class Recipe(_Data):
     cached_as: dict[str, str] = {}
     """`base` or an artifact → its name in the cache, where that is not RECIPE.NAME. Part of no key."""
     layer: Layer | None = None
-    """Of a recipe that is `from` another one. Then packages, artifacts, play, scripts, kernel arguments and `verify` are
-    what is added; base, sizes and Kubernetes are those of the image below."""
+    """Of a recipe that is `from` another one. Then packages, artifacts, play, scripts, kernel arguments and `verify`
+    are what is added; base, sizes and Kubernetes are those of the image below."""
 
     def cache_name(self, part: str) -> str:
         """The cache's name of `base` or of an artifact."""

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from dayfly.errors import BakeFailed
 
@@ -51,7 +51,7 @@ class Trees:
             yield from self._removed(path)
             is_new = True
         if is_new:
-            yield f"cd {_quoted(path.parent)}"
+            yield f"cd {quoted(path.parent)}"
             yield _creation(new, path)
         if is_new or _attributes(old) != _attributes(new):
             yield from _set_attributes(new, path)
@@ -67,26 +67,26 @@ class Trees:
     def _removed(self, path: PurePosixPath) -> Iterator[str]:
         old = self.before / path.relative_to("/")
         if not stat.S_ISDIR(old.lstat().st_mode):
-            yield f"rm {_quoted(path)}"
+            yield f"rm {quoted(path)}"
             return
         for name in sorted(_names(old)):
             yield from self._removed(path / name)
-        yield f"rmdir {_quoted(path)}"
+        yield f"rmdir {quoted(path)}"
 
     def _extended(self, old: Path | None, new: Path, path: PurePosixPath) -> Iterator[str]:
         assert self.values is not None  # noqa: S101 - asked before
         had, has = ({} if old is None else _extended_attributes(old)), _extended_attributes(new)
         for name in sorted(had.keys() - has.keys()):
-            yield f"ea_rm {_quoted(path)} {name}"
+            yield f"ea_rm {quoted(path)} {name}"
         for name, value in sorted(has.items()):
             if had.get(name) != value:
-                file = self.values / str(len(os.listdir(self.values)))
+                file = self.values / str(sum(1 for _ in self.values.iterdir()))
                 file.write_bytes(value)
-                yield f"ea_set -f {_quoted(file)} {_quoted(path)} {name}"
+                yield f"ea_set -f {quoted(file)} {quoted(path)} {name}"
 
 
 def _names(folder: Path) -> set[str]:
-    return set(os.listdir(folder))
+    return {path.name for path in folder.iterdir()}
 
 
 def _same_content(old: Path, new: Path) -> bool:
@@ -97,7 +97,7 @@ def _same_content(old: Path, new: Path) -> bool:
     if stat.S_ISREG(now.st_mode):
         return was.st_size == now.st_size and filecmp.cmp(old, new, shallow=False)
     if stat.S_ISLNK(now.st_mode):
-        return old.readlink() == new.readlink()
+        return _target(old) == _target(new)
     return was.st_rdev == now.st_rdev
 
 
@@ -118,13 +118,13 @@ def _extended_attributes(path: Path) -> dict[str, bytes]:
 
 def _creation(new: Path, path: PurePosixPath) -> str:
     """The command that creates `path`, in the folder that `cd` has chosen."""
-    mode, name = new.lstat().st_mode, _quoted(path.name)
+    mode, name = new.lstat().st_mode, quoted(path.name)
     if stat.S_ISDIR(mode):
         return f"mkdir {name}"
     if stat.S_ISREG(mode):
-        return f"write {_quoted(new)} {name}"
+        return f"write {quoted(new)} {name}"
     if stat.S_ISLNK(mode):
-        return f"symlink {name} {_quoted(os.readlink(new))}"
+        return f"symlink {name} {quoted(_target(new))}"
     if stat.S_ISFIFO(mode):
         return f"mknod {name} p"
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
@@ -135,16 +135,20 @@ def _creation(new: Path, path: PurePosixPath) -> str:
 
 def _set_attributes(new: Path, path: PurePosixPath) -> Iterator[str]:
     mode, owner, group, time = _attributes(new)
-    quoted = _quoted(path)
+    name = quoted(path)
     if mode:
-        yield f"sif {quoted} mode 0{mode:o}"
-    yield f"sif {quoted} uid {owner}"
-    yield f"sif {quoted} gid {group}"
+        yield f"sif {name} mode 0{mode:o}"
+    yield f"sif {name} uid {owner}"
+    yield f"sif {name} gid {group}"
     if time:
-        yield f"sif {quoted} mtime @{time}"
+        yield f"sif {name} mtime @{time}"
 
 
-def _quoted(text: str | PurePosixPath) -> str:
+def _target(link: Path) -> str:
+    return os.readlink(link)  # noqa: PTH115 - a Path would change targets such as `./name`
+
+
+def quoted(text: str | PurePath) -> str:
     """An argument of a debugfs command. A quote within quotes is doubled."""
     if "\n" in str(text):
         raise BakeFailed(f"the name {str(text)!r} has a line break: debugfs cannot read it")

@@ -101,8 +101,7 @@ class FakeImages(Faults):
         await self._enter("add_files")
         below = self._get(base).id
         made = self.add(reference, {"folder": folder.name, **labels}).id
-        own = {f"/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        self.files[made] = self.files.get(below, {}) | own
+        self.files[made] = self.files.get(below, {}) | _content(folder)
         return made
 
     async def read_files(self, image: str, path: str, folder: Path, *, reader: str) -> None:
@@ -131,3 +130,7 @@ class FakeImages(Faults):
         names = image.references if reference in image.references else (*image.references, reference)
         self.stored[image_id] = replace(image, references=names)
         return self.stored[image_id]
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {f"/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Reads a folder of files out of an image, without running it. Not here: how files get into an image (image_build.py)."""
+"""Reads a folder of files out of an image, without running it. Not here: how files get there (image_build.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ _CHUNK_BYTES: Final = 1 << 20
 async def unpack(docker: Docker, container: str, path: str, folder: Path, doing: str) -> None:
     """Unpack `path` of a container that need not run below `folder`. Raises BakeFailed, DiskFull, DockerError."""
     tar = await asyncio.create_subprocess_exec(
-        *("tar", "--extract", "--no-same-owner", "--no-same-permissions", "--sparse", f"--directory={folder}", "--file=-"),
+        *(
+            "tar",
+            "--extract",
+            "--no-same-owner",
+            "--no-same-permissions",
+            "--sparse",
+            f"--directory={folder}",
+            "--file=-",
+        ),
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
