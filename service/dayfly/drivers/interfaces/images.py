@@ -82,5 +82,5 @@ class ImageBuilder(Protocol):
     async def read_files(self, image: str, path: str, folder: Path, *, reader: str) -> None:
         """Copy the folder `path` of `image`, which has a command, into `folder`; owners and modes are this process's.
 
-        One call at a time for a `reader`. Raises ImageMissing, also where the image has no such path.
+        One call at a time for a `reader`. Raises ImageMissing, EngineRefused where the image has no such path.
         """
