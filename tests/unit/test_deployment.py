@@ -29,7 +29,10 @@ def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str
     # The stack does not bake, push or pull images: it needs no cache, mirror or registry.
     images = {
         f"DAYFLY_{name}"
-        for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
+        for name in (
+            *("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG"),
+            "INSECURE_REGISTRIES",
+        )
     }
     # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
