@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "deploy/README.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "deploy/README.md", "provisioning/README.md")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _LINKED = re.compile(r"\]\(([^)#:]+)\)")
 _PATH = re.compile(r"[A-Za-z_.][\w.-]*(/[\w.-]*)+|[\w-]+\.(?:py|md|sh|toml|yml|json)")
