@@ -101,7 +101,12 @@ async def open_infrastructure(settings: Settings, clock: Clock) -> AsyncIterator
     async with AsyncExitStack() as stack:
         engine = DockerEngine(settings.docker_host, instance=settings.instance, clock=clock)
         stack.push_async_callback(engine.close)
-        images = DockerImages(settings.docker_host, instance=settings.instance, logins=settings.docker_config)
+        images = DockerImages(
+            settings.docker_host,
+            instance=settings.instance,
+            logins=settings.docker_config,
+            insecure_registries=settings.insecure_registries,
+        )
         stack.push_async_callback(images.close)
         ssh = SshConnections()
         stack.push_async_callback(ssh.close)

@@ -102,11 +102,20 @@ def _registry_caches(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _registry(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if port.isdigit() and not 0 < int(port) < 65536:
+        raise ValueError(f"the port of {value} must be 1 to 65535")
+    _host_name(host if port.isdigit() and host else value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_ip_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 RegistryCaches = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), AfterValidator(_registry_caches)]
 HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name_or_any)], ...], NoDecode, BeforeValidator(as_list)]
+Registries = Annotated[tuple[Annotated[str, AfterValidator(_registry)], ...], NoDecode, BeforeValidator(as_list)]
 Instance = Annotated[
     str,
     must(_INSTANCE.fullmatch, "must be 1 to 63 lower-case letters and digits, with `-`, `.` or `_` between them"),
@@ -152,6 +161,9 @@ class Settings(BakeSettings):
         default_factory=lambda: Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     )
     """The file with `docker login`'s logins of registries, for pushes and pulls of images."""
+    insecure_registries: Registries = ()
+    """Registries of node images, as `lab:5000,10.0.0.5`, that Podman uses without TLS or whatever their certificate.
+    Docker reads its own configuration (`insecure-registries`), and so does every engine for certificate authorities."""
     publish_address: Address = "127.0.0.1"
     """The host address of clusters' published ports. Any address but loopback exposes the ports to the network."""
     advertise_host: HostName | None = None

@@ -208,3 +208,29 @@ async def test_a_patch_that_is_not_possible_is_refused(http: httpx.AsyncClient, 
     await http.post(f"{URL}/reset")
     check_problem(await http.patch(URL, json={"addons": ["tea"]}), 409, "conflict")
     assert await shown(http) == []
+
+
+async def test_every_cluster_of_a_layer_has_the_add_ons_in_it(
+    http: httpx.AsyncClient, worker: Worker, store: Store
+) -> None:
+    made = await create(http, "milk", image="layered")
+    assert [one["name"] for one in made.json()["addons"]] == ["baked", "tea", "milk"], (
+        "those of the image below run, too"
+    )
+    await worker.tend()
+    assert await shown(http) == [("baked", "ready", None), ("tea", "ready", None), ("milk", "ready", None)]
+    assert (await http.patch(URL, json={"addons": []})).status_code == 200
+    await worker.tend()
+    assert await shown(http) == [("baked", "ready", None)], "a request cannot remove what is part of the image"
+    (addon,) = (await store.clusters.get("demo")).spec.addons
+    assert addon.ready_paths == ("/apis/baked/ready",)
+
+
+async def test_a_cluster_that_is_ready_when_it_is_booted_has_no_add_ons_of_its_image(http: httpx.AsyncClient) -> None:
+    made = await create(http, image="layered", readiness="booted")
+    assert (made.status_code, made.json()["addons"]) == (202, [])
+
+
+async def test_a_template_of_a_layer_has_the_add_ons_in_it(http: httpx.AsyncClient) -> None:
+    made = await http.post("/v1/templates", json={"image": "layered"})
+    assert (made.status_code, made.json()["addons"]) == (202, ["baked"])

@@ -66,7 +66,8 @@ __all__ = [
 
 @dataclass
 class Images:
-    """`dayfly/bare:latest`, `dayfly/k8s:latest`, and an image that Dayfly did not bake. `broken` is raised instead."""
+    """`dayfly/bare:latest`, `dayfly/k8s:latest`, its layer `dayfly/layered:latest` with an add-on, and an image
+    that Dayfly did not bake. `broken` is raised instead."""
 
     broken: Exception | None = None
 
@@ -80,6 +81,9 @@ class Images:
                 return IMAGE_ID, make_manifest(kubernetes=True)
             case "dayfly/tested:latest":
                 return IMAGE_ID, make_manifest(conformance=True)
+            case "dayfly/layered:latest":
+                parts = {"recipe": "k8s-layered", "parent_recipes": ("k8s-test",), "addons": (make_addon("baked"),)}
+                return IMAGE_ID, make_manifest(kubernetes=True).model_copy(update=parts)
             case "dayfly/plain:latest":
                 raise NotANodeImage("dayfly/plain:latest was not baked by Dayfly")
         raise ImageMissing(f"no image {reference}")

@@ -16,7 +16,8 @@ from dayfly.images.apt import Source, Sources
 from dayfly.images.recipe import recipe_names
 
 URI = "http://mirror.invalid/debian"
-BOOKWORM = NeededSuite("bookworm", backports=True, recipes=("bare", "k8s-debian", "k8s-debian-conformance"))
+RECIPES = ("bare", "bare-writeboost", "k8s-debian", "k8s-debian-conformance", "k8s-debian-iscsi")
+BOOKWORM = NeededSuite("bookworm", backports=True, recipes=RECIPES)
 
 
 def finder(answers: Mapping[str, Sources | BakeFailed]) -> FindSources:
@@ -46,7 +47,7 @@ async def test_a_suite_that_is_there_says_from_where_and_for_what() -> None:
     (check,) = await check_packages([BOOKWORM], finder({"bookworm": sources("bookworm", "bookworm-security")}))
     assert (check.name, check.status, check.advice) == ("packages of bookworm", "ok", "")
     assert check.found.startswith("bookworm, bookworm-security of this machine's apt sources")
-    assert check.found.endswith("for bare, k8s-debian, k8s-debian-conformance")
+    assert check.found.endswith("for " + ", ".join(RECIPES))
 
 
 async def test_a_suite_that_cannot_be_had_is_a_warning_with_the_reason() -> None:

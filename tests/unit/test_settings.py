@@ -61,6 +61,7 @@ WRONG = {
         f"{'a' * 60}.lab",
         '["quay.io", 1]',
     ),
+    "insecure_registries": ("http://lab:5000", "lab:99999", "lab:0", "lab/dayfly", "a b", '["a", 1]', "*"),
     "database_url": (
         "mysql://u:secret@host/x",
         "postgresql://host/x",

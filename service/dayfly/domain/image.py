@@ -9,11 +9,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from dayfly.domain.addon import Addon
+
 SCHEMA_VERSION: Final = 2
 """2: /usr/lib/dayfly/node reads its machine's disk and command line from a file."""
 
 
-_LATER_FIELDS: Final = frozenset({"boot"})
+_LATER_FIELDS: Final = frozenset({"boot", "parents", "parent_recipes", "addons"})
 
 
 class _Frozen(BaseModel):
@@ -99,6 +101,12 @@ class ImageManifest(_Frozen):
     """The hash of all inputs of the bake: bakes with the same digest give the same image."""
     boot: Boot | None = None
     """None: kernel and initrd of the image, and a disk that is one file system."""
+    parents: tuple[str, ...] = ()
+    """Of a layer: the digests of the images below it, the nearest first."""
+    parent_recipes: tuple[str, ...] = ()
+    """The recipes of `parents`: add-ons that run on their images run on this one."""
+    addons: tuple[Addon, ...] = ()
+    """The add-ons of every cluster of the image, but for those that are ready when they are booted."""
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     base ──────┬── node ── disk ── image ┴── verify ── tag
     artifacts ─┘
 
+A layer has the phases below, artifacts, layer, image and verify: `below` is the bake of the image that it is from.
 Every phase but the last two is cached by content (cache.py). A bake builds under a temporary tag; an image gets its
 name after its verification, so every named image works.
 """
@@ -11,11 +12,12 @@ name after its verification, so every named image works.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from dayfly import assets
 from dayfly.clock import Clock, SystemClock
@@ -31,8 +33,11 @@ from dayfly.images.cache import Cache
 from dayfly.images.container import LABEL_TOOLBOX, TAG_LENGTH, build_image, remove_former
 from dayfly.images.disk import make_disk
 from dayfly.images.host import check_host
+from dayfly.images.layer_bake import LAYER_DISK, make_layer
+from dayfly.images.layer_image import build_layer_image, layer_manifest
+from dayfly.images.layer_recipe import BaseImage
 from dayfly.images.node import make_node
-from dayfly.images.node_images import find_image
+from dayfly.images.node_images import ensure_image, find_image, resolve_image
 from dayfly.images.plan import BakePlan, make_plan
 from dayfly.images.play_inputs import check_addresses, needs_inputs, play_inputs, write_inputs
 from dayfly.images.progress import Report, Reporter
@@ -86,6 +91,20 @@ async def is_baked(recipe_name: str, images: ImageStore) -> bool:
     return await find_image(images, _final(plan)) is not None
 
 
+class _Build(Protocol):
+    """Makes the image `reference` in the empty folder `scratch`; its content id."""
+
+    async def __call__(self, *, scratch: Path, reference: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of an image are made: its manifest, and the call that puts them together."""
+
+    manifest: ImageManifest
+    build: _Build
+
+
 @dataclass(frozen=True)
 class _Bake:
     plan: BakePlan
@@ -117,43 +136,71 @@ class _Bake:
                 if waited:
                     # The other bake failed, or was of another state of the recipe.
                     self.reporter.waiting("image", "the phases before it run")
-                toolbox, disk = await self._parts()
-                image_id = await self._verified(unfinished, toolbox, disk)
+                parts = await (self._parts() if self.plan.recipe.layer is None else self._layer_parts())
+                image_id = await self._verified(unfinished, parts)
                 await self.images.tag(image_id, final)
                 await self.images.remove(unfinished)
             await self.images.tag(image_id, f"{repository}:latest")
             await remove_former(self.images, repository, label=LABEL_IMAGE, current=image_id)
         return image_id
 
-    async def _parts(self) -> tuple[str, Path]:
-        """The toolbox image's id, and the folder of the node's disk, kernel and initrd."""
-        recipe, keys = self.plan.recipe, self.plan.keys
+    async def _parts(self) -> _Parts:
+        """The toolbox image, and the folder of the node's disk, kernel and initrd."""
         async with unwrap_exception_group(), asyncio.TaskGroup() as group:
             toolbox = group.create_task(self._toolbox())
             base = group.create_task(self._base())
-            artifacts: dict[str, asyncio.Task[Path]] = {}
-            for name in keys.artifacts:  # Each artifact comes after its needs.
-                needs = {need: artifacts[need] for need in recipe.artifacts[name].needs}
-                artifacts[name] = group.create_task(self._artifact(name, needs))
-            disk = group.create_task(self._disk(base, artifacts))
-        return toolbox.result(), disk.result()
-
-    async def _verified(self, reference: str, toolbox: str, disk: Path) -> str:
-        """Build and verify the image as `reference`; its id. On failure `reference` is removed."""
+            disk = group.create_task(self._disk(base, self._artifacts(group)))
         manifest = self.plan.recipe.manifest(self.plan.base, self.plan.keys.image)
+        build = partial(build_image, self.builder, toolbox=toolbox.result(), disk=disk.result(), manifest=manifest)
+        return _Parts(manifest, build)
+
+    async def _layer_parts(self) -> _Parts:
+        """The image below, which is baked or pulled if it is missing, and the disk that the layer adds."""
+        plan, keys = self.plan, self.plan.keys
+        async with unwrap_exception_group(), asyncio.TaskGroup() as group:
+            image = group.create_task(self._below())
+            artifacts = self._artifacts(group)
+        below, below_manifest = image.result()
+        manifest = layer_manifest(plan.recipe, plan.addons, below_manifest, keys.image)
+        built = {name: task.result() for name, task in artifacts.items()}
+
+        async def make(folder: Path, on_line: OnLine) -> None:
+            await make_layer(
+                plan, below, below_manifest.disk, folder, self.builder, built, mirrors=self.mirrors, on_line=on_line
+            )
+
+        # Of this very image: another bake of the same recipe has another disk.
+        key = hashlib.sha256(f"{keys.disk} {below}".encode()).hexdigest()
+        folder = await self._cached("layer", plan.recipe.cache_name("layer"), key, make)
+        disk = folder / LAYER_DISK
+        return _Parts(manifest, partial(build_layer_image, self.builder, below=below, disk=disk, manifest=manifest))
+
+    async def _below(self) -> tuple[str, ImageManifest]:
+        """The id and the manifest of the image that the layer is from."""
+        plan, layer = self.plan, self.plan.recipe.layer
+        if plan.below is not None:
+            inner = replace(self, plan=plan.below, reporter=self.reporter.within(plan.below.recipe.name))
+            return await resolve_image(self.images, await inner.run())
+        assert layer is not None  # noqa: S101 - a layer's plan
+        assert isinstance(layer.below, BaseImage)  # noqa: S101
+        async with self.reporter.phase("below") as on_line:
+            return await ensure_image(self.images, layer.below.image, lambda progress: on_line(progress.status))
+
+    def _artifacts(self, group: asyncio.TaskGroup) -> dict[str, asyncio.Task[Path]]:
+        artifacts: dict[str, asyncio.Task[Path]] = {}
+        for name in self.plan.keys.artifacts:  # Each artifact comes after its needs.
+            needs = {need: artifacts[need] for need in self.plan.recipe.artifacts[name].needs}
+            artifacts[name] = group.create_task(self._artifact(name, needs))
+        return artifacts
+
+    async def _verified(self, reference: str, parts: _Parts) -> str:
+        """Build and verify the image as `reference`; its id. On failure `reference` is removed."""
         await self.images.remove(reference)
         try:
             async with self.reporter.phase("image"), self.cache.scratch() as scratch:
-                image_id = await build_image(
-                    self.builder,
-                    toolbox=toolbox,
-                    disk=disk,
-                    scratch=scratch,
-                    reference=reference,
-                    manifest=manifest,
-                )
+                image_id = await parts.build(scratch=scratch, reference=reference)
             async with self.reporter.phase("verify") as on_line:
-                await self.verify(image_id, manifest, on_line)
+                await self.verify(image_id, parts.manifest, on_line)
         except BaseException:
             async with asyncio.timeout(_UNTAG_LIMIT_SECONDS):
                 await self.images.remove(reference)

@@ -17,10 +17,13 @@ TOOLS: Final[Mapping[str, str]] = {
     "apt-get": "apt",
     "chroot": "coreutils",
     "cpio": "cpio",
+    "debugfs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
     "lz4": "lz4",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-img": "qemu-utils",
+    "qemu-io": "qemu-utils",
     "unshare": "util-linux",
 }
 """Program → its Debian package."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from dayfly.domain.cluster.naming import LABEL_IMAGE, image_reference, split_tag
 from dayfly.domain.image import SCHEMA_VERSION, ImageManifest
 from dayfly.drivers.interfaces import ImageInfo, ImageStore, TransferProgress
-from dayfly.errors import BadName, ImageMissing, NotANodeImage
+from dayfly.errors import BadName, EngineRefused, ImageMissing, NotANodeImage
 from dayfly.vocabulary import IMAGE_REFERENCE
 
 _NAME: Final = re.compile(r"(?=.{1,40}$)[a-z0-9]+((\.|-+)[a-z0-9]+)*")
@@ -22,6 +23,13 @@ _RESERVED: Final = frozenset({"service", "toolbox", "postgres", "baker"})
 
 _PUBLIC: Final = frozenset({"docker.io", "index.docker.io"})
 """Docker leaves these hosts out of the names of images."""
+
+_ATTEMPTS: Final = 3
+_CUT_OFF: Final = (
+    *("unexpected eof", "connection reset", "broken pipe", "i/o timeout", "handshake timeout"),
+    *("http status: 500", "http status: 502", "http status: 503", "http status: 504"),
+)
+"""In the engine's words: the registry, or the way to it, failed in the middle."""
 
 OnProgress = Callable[[TransferProgress], None]
 
@@ -75,6 +83,26 @@ async def resolve_image(images: ImageStore, reference: str) -> tuple[str, ImageM
     return info.id, manifest
 
 
+async def ensure_image(images: ImageStore, source: str, on_progress: OnProgress) -> tuple[str, ImageManifest]:
+    """The content id and the manifest of the image `source`, a registry's by digest; pulled if it is missing.
+
+    It gets no other name. Raises BadName, NotANodeImage (a pulled image is removed again), ImageMissing,
+    RegistryRefused, EngineRefused, EngineUnavailable.
+    """
+    _check_source(source)
+    existed = await find_image(images, source) is not None
+    if not existed:
+        await _transfer(partial(images.pull, source), on_progress)
+    try:
+        found = await resolve_image(images, source)
+        _bake(found[1], source)
+    except NotANodeImage:
+        if not existed:
+            await images.remove(source)
+        raise
+    return found
+
+
 async def push_image(images: ImageStore, name: str, target: str, on_progress: OnProgress) -> None:
     """Push the node image `name` to a registry as `target` (`host:port/repository:tag`); leaves no new tag.
 
@@ -91,8 +119,7 @@ async def push_image(images: ImageStore, name: str, target: str, on_progress: On
     existed = target in info.references
     await images.tag(info.id, target)
     try:
-        async for progress in images.push(target):
-            on_progress(progress)
+        await _transfer(partial(images.push, target), on_progress)
     finally:
         if not existed:
             await images.remove(target)
@@ -109,8 +136,7 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
     if name is not None:
         _check_name(name)
     existed = await find_image(images, source) is not None
-    async for progress in images.pull(source):
-        on_progress(progress)
+    await _transfer(partial(images.pull, source), on_progress)
     info = await images.inspect(source)
     try:
         manifest = _require_node_image(info, source)
@@ -124,6 +150,24 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
     if not existed:
         await images.remove(source)
     return NodeImage(await images.inspect(info.id), manifest)
+
+
+async def _transfer(begin: Callable[[], AsyncIterator[TransferProgress]], on_progress: OnProgress) -> None:
+    """Push or pull. A transfer that was cut off is resumed: engines and registries keep complete layers.
+
+    Without a pause: the engine has made pauses of its own before it gives up.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async for progress in begin():
+                on_progress(progress)
+        except EngineRefused as error:
+            detail = f"{error.message} {error.operator_detail}".lower()
+            if attempt == _ATTEMPTS or not any(words in detail for words in _CUT_OFF):
+                raise
+            on_progress(TransferProgress("", f"cut off: attempt {attempt + 1} of {_ATTEMPTS}"))
+        else:
+            return
 
 
 def _check_target(target: str) -> None:

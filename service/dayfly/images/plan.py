@@ -14,8 +14,11 @@ from typing import Final
 
 import yaml
 
+from dayfly.domain.addon import Addon
 from dayfly.errors import InvalidRequest
 from dayfly.images.fingerprint import fingerprint
+from dayfly.images.layer_objects import layer_addons
+from dayfly.images.layer_recipe import BaseImage, Layer
 from dayfly.images.recipe import Artifact, Base, Recipe, RootFileSystem, load_base, load_recipe, load_toolbox
 
 _CODE: Final = Path(__file__).parent
@@ -24,7 +27,10 @@ _ENTER: Final = ("base/enter", "base/mount")
 
 @dataclass(frozen=True)
 class Keys:
-    """The content key of every phase; `image` covers all of them."""
+    """The content key of every phase; `image` covers all of them.
+
+    Of a layer: `base` is that of the image below, `disk` that of the difference, and there is no toolbox.
+    """
 
     toolbox: str
     base: str
@@ -36,13 +42,18 @@ class Keys:
 
 @dataclass(frozen=True)
 class BakePlan:
-    """A recipe, its base and toolbox, and the keys of its phases. `root` is provisioning/."""
+    """A recipe, its base and toolbox, and the keys of its phases. `root` is provisioning/.
+
+    Of a layer: `below` is the plan of the recipe that it is from, if it is from one; `addons` are what it adds.
+    """
 
     root: Path
     recipe: Recipe
     base: Base
     toolbox: RootFileSystem
     keys: Keys
+    below: BakePlan | None = None
+    addons: tuple[Addon, ...] = ()
 
 
 def make_plan(recipe_name: str, root: Path) -> BakePlan:
@@ -50,40 +61,76 @@ def make_plan(recipe_name: str, root: Path) -> BakePlan:
     recipe = load_recipe(recipe_name, root)
     base = load_base(recipe.base, root)
     toolbox = load_toolbox(root)
+    layer = recipe.layer
+    below = make_plan(layer.below, root) if layer is not None and isinstance(layer.below, str) else None
     try:
-        keys = _keys(recipe, base, toolbox, root)
+        addons = () if layer is None else layer_addons(recipe.name, layer, root)
+        if layer is None:
+            keys = _keys(recipe, base, toolbox, root)
+        else:
+            keys = _layer_keys(recipe, base, layer, addons, below, root)
     except FileNotFoundError as error:
         raise InvalidRequest(f"recipe {recipe_name} names {error.filename}, which does not exist") from error
-    return BakePlan(root, recipe, base, toolbox, keys)
+    return BakePlan(root, recipe, base, toolbox, keys, below, addons)
 
 
 def _keys(recipe: Recipe, base: Base, toolbox: RootFileSystem, root: Path) -> Keys:
     toolbox_key = _key(root, toolbox, files=("toolbox",), code=("rootfs.py",))
     base_key = _key(root, base, recipe.packages, files=("base/trim",), code=("rootfs.py",))
-    try:
-        artifacts = artifact_keys(base.suite, recipe.artifacts, root)
-    except CycleError as error:
-        raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle") from error
+    artifacts = _artifacts(recipe, base, root)
     node_key = _key(
         root,
         base_key,
         artifacts,
         recipe.vars,
         recipe.finish,
-        files=(
-            recipe.playbook,
-            *_roles(recipe, root),
-            *recipe.finish,
-            *recipe.finish_inputs,
-            "ansible/ansible.cfg",
-            "ansible/connection_plugins",
-            *_ENTER,
-        ),
+        files=_node_files(recipe, root),
         code=("node.py", "rootfs.py"),
     )
     disk_key = _key(root, node_key, recipe.disk_gib, files=("base/initrd",), code=("disk.py",))
     image_key = _key(root, disk_key, toolbox_key, recipe.manifest(base, ""), code=("container.py",))
     return Keys(toolbox_key, base_key, artifacts, node_key, disk_key, image_key)
+
+
+def _layer_keys(
+    recipe: Recipe, base: Base, layer: Layer, addons: tuple[Addon, ...], below: BakePlan | None, root: Path
+) -> Keys:
+    if isinstance(layer.below, BaseImage):
+        below_key = fingerprint(root, layer.below)
+    else:
+        assert below is not None  # noqa: S101 - make_plan has made it
+        below_key = below.keys.image
+    artifacts = _artifacts(recipe, base, root)
+    node_key = _key(
+        root,
+        (below_key, base.suite, recipe.packages, artifacts, recipe.vars, recipe.finish, layer.kernel_modules),
+        files=_node_files(recipe, root),
+        code=("node.py", "layer_rootfs.py", "layer_packages.py"),
+    )
+    disk_key = _key(root, node_key, code=("layer_disk.py", "tree_changes.py", "block_changes.py"))
+    sizes = (recipe.control_plane, recipe.worker, recipe.minimum)
+    added = (recipe.kernel_arguments, recipe.verify, layer.ready_paths, *addons)
+    image_key = _key(root, disk_key, *sizes, *added, code=("layer_image.py",))
+    return Keys("", below_key, artifacts, node_key, disk_key, image_key)
+
+
+def _artifacts(recipe: Recipe, base: Base, root: Path) -> dict[str, str]:
+    try:
+        return artifact_keys(base.suite, recipe.artifacts, root)
+    except CycleError as error:
+        raise InvalidRequest(f"recipe {recipe.name}: its artifacts need each other in a circle") from error
+
+
+def _node_files(recipe: Recipe, root: Path) -> tuple[str, ...]:
+    return (
+        recipe.playbook,
+        *_roles(recipe, root),
+        *recipe.finish,
+        *recipe.finish_inputs,
+        "ansible/ansible.cfg",
+        "ansible/connection_plugins",
+        *_ENTER,
+    )
 
 
 def artifact_keys(suite: str, artifacts: Mapping[str, Artifact], root: Path) -> dict[str, str]:

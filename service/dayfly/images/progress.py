@@ -6,7 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from dayfly.clock import Clock
@@ -36,6 +36,12 @@ class Reporter:
     def __init__(self, report: Report, clock: Clock) -> None:
         self._report = report
         self._clock = clock
+
+    def within(self, name: str) -> Reporter:
+        """A reporter of another image's phases, which have its name before their own."""
+        return Reporter(
+            lambda progress: self._report(replace(progress, phase=f"{name}: {progress.phase}")), self._clock
+        )
 
     def cached(self, phase: str, message: str = "from the cache") -> None:
         self._report(Progress(phase, "cached", 0.0, message))

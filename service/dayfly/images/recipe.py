@@ -2,7 +2,8 @@
 
 Recipes are files provisioning/recipes/NAME.yaml, bases provisioning/base/NAME.yaml; every path in them is below
 provisioning/. A recipe that `extends` another one has its fields: mappings are merged, lists are appended, and other
-values replace those of the other. What the other has built is taken from its cache.
+values replace those of the other. What the other has built is taken from its cache. A recipe that is `from` another one
+is a layer over its image (layer_recipe.py).
 
 A recipe with `versions` is a family: NAME-VERSION is that recipe with the values of a version (recipe_family.py).
 """
@@ -21,6 +22,7 @@ from dayfly import assets
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 from dayfly.images.cloud_base import KIND, CloudBase
+from dayfly.images.layer_recipe import FROM, Layer, layer_fields
 from dayfly.images.recipe_family import family_names, read_fields, with_choices
 
 T = TypeVar("T", bound=BaseModel)
@@ -93,6 +95,9 @@ class Recipe(_Data):
     verify: tuple[str, ...] = ()
     cached_as: dict[str, str] = {}
     """`base` or an artifact → its name in the cache, where that is not RECIPE.NAME. Part of no key."""
+    layer: Layer | None = None
+    """Of a recipe that is `from` another one. Then packages, artifacts, play, scripts, kernel arguments and `verify`
+    are what is added; base, sizes and Kubernetes are those of the image below."""
 
     def cache_name(self, part: str) -> str:
         """The cache's name of `base` or of an artifact."""
@@ -111,10 +116,16 @@ class Recipe(_Data):
         )
 
 
-def load_recipe(name: str, root: Path | None = None) -> Recipe:
-    """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe."""
+def load_recipe(name: str, root: Path | None = None, *, above: tuple[str, ...] = ()) -> Recipe:
+    """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe.
+
+    `above`: the layers that lead to it.
+    """
+    if name in above:
+        raise InvalidRequest(f"recipes are from each other in a circle: {' → '.join((*above, name))}")
     root = root or assets.provisioning()
-    recipe = _load(Recipe, root / "recipes" / f"{name}.yaml", _read_recipe, partial(recipe_names, root))
+    read = partial(_read_recipe, root=root, above=(*above, name))
+    recipe = _load(Recipe, root / "recipes" / f"{name}.yaml", read, partial(recipe_names, root))
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
     for artifact, details in recipe.artifacts.items():
@@ -176,9 +187,13 @@ def _is_cloud_image(path: Path) -> bool:
     return isinstance(found, dict) and found.get("kind") == KIND
 
 
-def _read_recipe(path: Path) -> Any:
-    """A recipe's fields, with those of the recipe that it extends, of its version, and of its choices."""
+def _read_recipe(path: Path, root: Path, above: tuple[str, ...]) -> Any:
+    """A recipe's fields, with those of the recipe that it extends or is a layer over, of its version and its choices."""
     own = read_fields(path)
+    if isinstance(own, dict) and FROM in own:
+        below = own[FROM]
+        inherited = load_recipe(below, root, above=above).model_dump() if isinstance(below, str) else {}
+        return layer_fields(own, inherited, f"recipes/{path.name}")
     if isinstance(own, dict) and _EXTENDS in own:
         name = str(own.pop(_EXTENDS))
         # One level: a recipe's parts are found in two files at most.

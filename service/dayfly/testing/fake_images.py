@@ -26,6 +26,8 @@ class FakeImages(Faults):
         self.run_result: ExecResult | None = ExecResult(0, b"Linux version 6.1.0\n", b"")
         """What `run` gives; None: it overran."""
         self.runs: list[tuple[str, ...]] = []
+        self.files: dict[str, dict[str, bytes]] = {}
+        """Content id → the files that `add_files` put there, by path; of the images below, too."""
 
     def add(self, reference: str, labels: Mapping[str, str] | None = None) -> ImageInfo:
         """An image that is there, called `reference`."""
@@ -97,8 +99,18 @@ class FakeImages(Faults):
 
     async def add_files(self, base: str, folder: Path, reference: str, *, labels: Mapping[str, str]) -> str:
         await self._enter("add_files")
-        self._get(base)
-        return self.add(reference, {"folder": folder.name, **labels}).id
+        below = self._get(base).id
+        made = self.add(reference, {"folder": folder.name, **labels}).id
+        self.files[made] = self.files.get(below, {}) | _content(folder)
+        return made
+
+    async def read_files(self, image: str, path: str, folder: Path, *, reader: str) -> None:
+        await self._enter("read_files")
+        for name, content in self.files.get(self._get(image).id, {}).items():
+            if name.startswith(f"{path}/"):
+                target = folder / Path(path).name / name.removeprefix(f"{path}/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
 
     async def close(self) -> None:
         await self._enter("close")
@@ -118,3 +130,7 @@ class FakeImages(Faults):
         names = image.references if reference in image.references else (*image.references, reference)
         self.stored[image_id] = replace(image, references=names)
         return self.stored[image_id]
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {f"/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}

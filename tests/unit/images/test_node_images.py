@@ -7,7 +7,7 @@ import pytest
 from dayfly.domain.image import ImageManifest, NodeSize
 from dayfly.drivers.interfaces import TransferProgress
 from dayfly.errors import BadName, EngineRefused, ImageMissing, NotANodeImage
-from dayfly.images.node_images import list_images, pull_image, push_image, resolve_image
+from dayfly.images.node_images import ensure_image, list_images, pull_image, push_image, resolve_image
 from dayfly.testing.fakes import FakeImages
 from tests.support.specs import make_manifest
 
@@ -153,3 +153,49 @@ async def test_an_image_of_an_older_dayfly_is_refused_by_name() -> None:
         await resolve_image(images, "dayfly/bare:latest")
     images.add_node_image("dayfly/bare:latest", make_manifest().model_dump_json())
     assert (await resolve_image(images, "dayfly/bare:latest"))[1] == make_manifest()
+
+
+BY_DIGEST = f"lab:5000/dayfly/bare@sha256:{'1' * 64}"
+CUT_OFF = EngineRefused("pulling: the engine refused", operator_detail="error pulling image: unexpected EOF")
+
+
+async def test_a_transfer_that_was_cut_off_is_resumed(images: FakeImages) -> None:
+    seen: list[TransferProgress] = []
+    images.fail_next("push", CUT_OFF, times=2)
+    await push_image(images, "bare", TARGET, seen.append)
+    assert [one.status for one in seen[:2]] == ["cut off: attempt 2 of 3", "cut off: attempt 3 of 3"]
+    images.fail_next("pull", CUT_OFF)
+    assert (await pull_image(images, TARGET, ignore)).manifest == MANIFEST
+
+
+async def test_a_transfer_is_given_up_after_three_attempts_and_at_once_where_another_changes_nothing(
+    images: FakeImages,
+) -> None:
+    images.fail_next("push", CUT_OFF, times=3)
+    with pytest.raises(EngineRefused):
+        await push_image(images, "bare", TARGET, ignore)
+    assert images.calls["push"] == 3
+    images.fail_next("push", EngineRefused("no such host"))
+    with pytest.raises(EngineRefused):
+        await push_image(images, "bare", TARGET, ignore)
+    assert images.calls["push"] == 4
+
+
+async def test_an_image_that_a_bake_needs_is_pulled_once_and_gets_no_other_name(images: FakeImages) -> None:
+    images.registry[BY_DIGEST] = FakeImages().add_node_image("x:1", MANIFEST.model_dump_json() + " ")
+    image_id, manifest = await ensure_image(images, BY_DIGEST, ignore)
+    assert manifest == MANIFEST
+    assert (await images.inspect(image_id)).references == (BY_DIGEST,)
+    assert await ensure_image(images, BY_DIGEST, ignore) == (image_id, manifest)
+    assert images.calls["pull"] == 1
+    assert (await images.inspect("dayfly/bare:latest")).id != image_id
+
+
+@pytest.mark.parametrize("label", [None, "{}", MANIFEST.model_copy(update={"digest": "../x"}).model_dump_json()])
+async def test_a_pulled_image_that_no_layer_can_be_over_is_removed_again(images: FakeImages, label: str | None) -> None:
+    elsewhere = FakeImages()
+    images.registry[BY_DIGEST] = elsewhere.add("x:1") if label is None else elsewhere.add_node_image("x:1", label)
+    with pytest.raises(NotANodeImage):
+        await ensure_image(images, BY_DIGEST, ignore)
+    with pytest.raises(ImageMissing):
+        await images.inspect(BY_DIGEST)

@@ -85,7 +85,7 @@ async def resolve_shape(request: ShapeRequest, services: ApiServices) -> Cluster
 async def resolve_addons(
     names: Iterable[str], manifest: ImageManifest, readiness: Readiness, services: ApiServices
 ) -> tuple[Addon, ...]:
-    """The add-ons of these names, and those that they need.
+    """The add-ons that are part of the image, those of these names, and those that they need.
 
     Raises InvalidRequest where the cluster cannot have one, AddonUnavailable where no cluster can yet.
     """
@@ -96,8 +96,11 @@ async def resolve_addons(
         raise InvalidRequest(
             "addons: a cluster that is ready when it is booted has none: nobody waits for its Kubernetes"
         )
+    # Of a cluster that is ready when it is booted, nobody would wait for them.
+    baked = () if readiness == "booted" else manifest.addons
+    chosen = tuple(addon for addon in chosen if addon.name not in {one.name for one in baked})
     for addon in chosen:
-        if manifest.recipe not in addon.recipes:
+        if {manifest.recipe, *manifest.parent_recipes}.isdisjoint(addon.recipes):
             recipes = ", ".join(addon.recipes)
             raise InvalidRequest(f"addons: {addon.name} runs on images of {recipes}, not on those of {manifest.recipe}")
         version = manifest.kubernetes.version if manifest.kubernetes else ""
@@ -105,7 +108,7 @@ async def resolve_addons(
             supported = addon.pulled.kubernetes
             raise InvalidRequest(f"addons: {addon.name} {addon.version} is for Kubernetes {supported}, not {version}")
     # In threads: the first time, definitions of ten thousands of lines are parsed.
-    return tuple([await asyncio.to_thread(services.complete_addon, addon) for addon in chosen])
+    return (*baked, *[await asyncio.to_thread(services.complete_addon, addon) for addon in chosen])
 
 
 def _port(field: str, wanted: PortRequest, shape: ClusterSpec) -> PublishedPort:

@@ -23,6 +23,7 @@ from dayfly.domain.cluster.naming import split_tag
 from dayfly.drivers.docker.client import DockerClient
 from dayfly.drivers.docker.container_config import never_run_config
 from dayfly.drivers.docker.errors import engine_errors, is_status, refusal
+from dayfly.drivers.docker.image_files import unpack
 from dayfly.drivers.docker.objects import commit, content_id, create, delete, image_in_path, or_none, unless
 from dayfly.errors import BakeFailed, DayflyError, DiskFull
 
@@ -75,6 +76,18 @@ class DockerBuilder:
                 await _delete(container)
             await _drop_replaced(docker, replaced, image_id)
         return image_id
+
+    async def read_files(self, image: str, path: str, folder: Path, *, reader: str) -> None:
+        docker, doing = self._client.get(), f"reading {path} of {image}"
+        # A fixed name, as in add_files.
+        container = docker.containers.container(f"dayfly-reading-{re.sub('[^a-z0-9]+', '-', reader)}")
+        with engine_errors(doing):
+            await _delete(container)
+            try:
+                await create(docker, container.id, never_run_config(image), timeout=_LOOK_SECONDS)
+                await unpack(docker, container.id, path, folder, doing)
+            finally:
+                await _delete(container)
 
     async def build(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -31,14 +31,20 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 class DockerImages(DockerBuilder):
     """The images on one Docker engine. `docker_host` as in DockerClient; `logins`: docker's configuration file.
 
+    `insecure_registries`: `host:port` of registries that Podman may use without verified TLS.
     `run` labels its containers with `instance`, where that is given: a killed process may leave one behind.
     """
 
     def __init__(
-        self, docker_host: str | None = None, *, instance: str | None = None, logins: Path | None = None
+        self,
+        docker_host: str | None = None,
+        *,
+        instance: str | None = None,
+        logins: Path | None = None,
+        insecure_registries: Collection[str] = (),
     ) -> None:
         super().__init__(docker_host)
-        self._logins = logins
+        self._logins, self._insecure = logins, insecure_registries
         self._labels = {LABEL_ROLE: "one-shot"} | ({LABEL_INSTANCE: instance} if instance else {})
         self._ended: set[str] = set()
         """Names of one-shot containers that have ended and may still exist."""
@@ -57,10 +63,10 @@ class DockerImages(DockerBuilder):
         return tuple(_info(raw, labels_of(raw), podman=podman) for raw in found if label in labels_of(raw))
 
     def push(self, reference: str) -> AsyncIterator[TransferProgress]:
-        return push_pull.transfer(self._client, "pushing", reference, self._logins)
+        return push_pull.transfer(self._client, "pushing", reference, self._logins, self._insecure)
 
     def pull(self, reference: str) -> AsyncIterator[TransferProgress]:
-        return push_pull.transfer(self._client, "pulling", reference, self._logins)
+        return push_pull.transfer(self._client, "pulling", reference, self._logins, self._insecure)
 
     async def tag(self, image: str, reference: str) -> None:
         repository, tag = split_tag(reference)

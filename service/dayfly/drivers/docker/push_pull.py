@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,14 +39,22 @@ _NO_LOGIN: Final = (
 
 
 async def transfer(
-    client: DockerClient, verb: Literal["pushing", "pulling"], reference: str, logins: Path | None
+    client: DockerClient,
+    verb: Literal["pushing", "pulling"],
+    reference: str,
+    logins: Path | None,
+    insecure: Collection[str] = (),
 ) -> AsyncIterator[TransferProgress]:
-    """Push or pull. Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable."""
+    """Push or pull. `insecure`: registries (`host:port`) whose certificates Podman does not verify, and that may have
+    no TLS; of Docker's, its own configuration decides.
+
+    Raises RegistryRefused, ImageMissing, EngineRefused, EngineUnavailable.
+    """
     image_in_path(reference)  # refused before the engine is asked
     doing, registry = f"{verb} {reference}", registry_of(reference)
     with engine_errors(doing):
         podman = await client.is_podman()
-    path, params = _call(verb, reference, podman=podman)
+    path, params = _call(verb, reference, podman=podman, insecure=registry in insecure or is_on_loopback(registry))
     credentials = None if logins is None else await credentials_for(registry, logins)
     call = client.get()._query(  # noqa: SLF001
         path,
@@ -66,11 +74,11 @@ async def transfer(
         raise _explained(error, verb, reference, podman=podman) from error
 
 
-def _call(verb: str, reference: str, *, podman: bool) -> tuple[str, Mapping[str, str]]:
+def _call(verb: str, reference: str, *, podman: bool, insecure: bool) -> tuple[str, Mapping[str, str]]:
     """The path and the parameters of the API call."""
     repository, tag = split_tag(reference)
     # Docker skips TLS on loopback by itself.
-    without_tls = {"tlsVerify": "false"} if podman and is_on_loopback(registry_of(reference)) else {}
+    without_tls = {"tlsVerify": "false"} if podman and insecure else {}
     if verb == "pushing":
         return f"images/{image_in_path(repository)}/push", {"tag": tag} | without_tls
     if podman:
@@ -112,7 +120,8 @@ def _explained(error: EngineRefused | ImageMissing, verb: str, reference: str, *
     doing, registry = f"{verb} {reference}", registry_of(reference)
     if _NO_TLS in error.operator_detail:
         where = (
-            f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf'
+            f'`[[registry]]`, `location = "{registry}"`, `insecure = true` in /etc/containers/registries.conf, '
+            f"or here by DAYFLY_INSECURE_REGISTRIES={registry}"
             if podman
             else f'`"insecure-registries": ["{registry}"]` in /etc/docker/daemon.json, and restart the engine'
         )

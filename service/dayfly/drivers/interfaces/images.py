@@ -64,7 +64,7 @@ class ImageStore(Protocol):
 class ImageBuilder(Protocol):
     """The engine calls of a bake beside ImageStore. A call leaves only the image that `reference` names.
 
-    Both raise BakeFailed, DiskFull or EngineUnavailable. Both stream, so that memory stays small.
+    All raise BakeFailed, DiskFull or EngineUnavailable. All stream, so that memory stays small.
     """
 
     async def import_rootfs(self, tar: Path, reference: str, *, changes: Sequence[str] = ()) -> str:
@@ -77,4 +77,10 @@ class ImageBuilder(Protocol):
         """Create an image of `base`, which has a command, with the content of `folder` at its root; its content id.
 
         The image has the labels of `base`, too. One call at a time for a `reference`. Raises ImageMissing for `base`.
+        """
+
+    async def read_files(self, image: str, path: str, folder: Path, *, reader: str) -> None:
+        """Copy the folder `path` of `image`, which has a command, into `folder`; owners and modes are this process's.
+
+        One call at a time for a `reader`. Raises ImageMissing, EngineRefused where the image has no such path.
         """

@@ -125,6 +125,23 @@ async def test_files_are_added_to_an_image(
     assert await _all_containers(docker) == before
 
 
+async def test_files_of_an_image_are_read_without_running_it(
+    images: DockerImages, docker: Docker, base: str, folder: Path, reference: str, tmp_path: Path
+) -> None:
+    (folder / "dayfly" / "disk").write_bytes(b"d" * 5_000_000)
+    made = await images.add_files(base, folder, reference, labels={})
+    before = await _all_containers(docker)
+    target = tmp_path / "target"
+    target.mkdir()
+
+    await images.read_files(made, "/dayfly", target, reader="one")
+
+    assert (target / "dayfly" / "disk").read_bytes() == b"d" * 5_000_000
+    with pytest.raises((EngineRefused, ImageMissing)):
+        await images.read_files(made, "/none", target, reader="one")
+    assert await _all_containers(docker) == before
+
+
 @pytest.mark.usefixtures("slow_tar")
 async def test_adding_that_is_given_up_leaves_nothing(
     images: DockerImages, docker: Docker, base: str, folder: Path, reference: str

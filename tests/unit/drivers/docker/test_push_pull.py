@@ -39,8 +39,10 @@ async def podman(tmp_path: Path) -> AsyncIterator[RecordedEngine]:
         yield engine
 
 
-async def transfer(engine: RecordedEngine, verb: str, reference: str, logins: Path | None = None) -> list[str]:
-    images = DockerImages(engine.url, logins=logins)
+async def transfer(
+    engine: RecordedEngine, verb: str, reference: str, logins: Path | None = None, insecure: tuple[str, ...] = ()
+) -> list[str]:
+    images = DockerImages(engine.url, logins=logins, insecure_registries=insecure)
     try:
         steps = images.push(reference) if verb == "push" else images.pull(reference)
         return [step.status async for step in steps]
@@ -218,3 +220,13 @@ async def test_an_image_that_names_no_time_of_its_making_is_no_defect(docker: Re
     finally:
         await images.close()
     assert {image.created_at for image in found} == {datetime.fromtimestamp(0, UTC)}
+
+
+async def test_podman_does_not_verify_tls_of_a_registry_that_the_settings_name(podman: RecordedEngine) -> None:
+    podman.answers["POST", "images/lab.example:5000/x/push"] = (200, PUSHED)
+    podman.answers[PULL_OF_PODMAN] = (200, '{"images":["1"],"id":"1"}\n')
+    for verb in ("push", "pull"):
+        await transfer(podman, verb, FAR, insecure=("lab.example:5000",))
+        assert podman.asked[-1].query["tlsVerify"] == "false"
+        await transfer(podman, verb, FAR, insecure=("lab.example",))
+        assert "tlsVerify" not in podman.asked[-1].query, "another port is another registry"
