@@ -188,7 +188,7 @@ def _is_cloud_image(path: Path) -> bool:
 
 
 def _read_recipe(path: Path, root: Path, above: tuple[str, ...]) -> Any:
-    """A recipe's fields, with those of the recipe that it extends or is a layer over, of its version and its choices."""
+    """A recipe's fields, with those of the recipe that it extends or is a layer over, its version and choices."""
     own = read_fields(path)
     if isinstance(own, dict) and FROM in own:
         below = own[FROM]
