@@ -5,6 +5,7 @@ Not here: the process that runs them, its signals and its HTTP server (process.p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dayfly.addon_manifests import AddonManifests
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
+from dayfly.controllers.bakes.builder import Builder, BuilderOptions
+from dayfly.controllers.bakes.leftovers import Leftovers
 from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.addons import AddonController
 from dayfly.controllers.cluster.boot_source import BootSources
@@ -49,7 +52,9 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
+from dayfly.images.bake_process import bake_in_process
 from dayfly.images.node_images import resolve_image
+from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
 from dayfly.steps.boot import Boot
@@ -191,6 +196,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,
+        check_bake=partial(asyncio.to_thread, check_order),
     )
 
 
@@ -229,3 +235,19 @@ def worker_jobs(
         PoolController(settings, store, specs, clock).run(),
         *([caches.run()] if settings.caches else []),
     ]
+
+
+async def run_builder(settings: Settings, store: Store, clock: Clock) -> None:
+    """Carry out bakes that callers request over HTTP, until cancelled."""
+    options = BuilderOptions(
+        settings.worker_name,
+        settings.host_name,
+        settings.bake_concurrency,
+        settings.lease_seconds,
+        settings.poll_seconds,
+        settings.bake_attempts,
+    )
+    async with open_infrastructure(settings.of_bakes, clock) as infrastructure:
+        leftovers = Leftovers(infrastructure.engine, infrastructure.images, settings.cache_dir, clock)
+        run_bake = partial(bake_in_process, images=infrastructure.images)
+        await Builder(store, run_bake, leftovers.remove, options, clock).run()

@@ -212,6 +212,14 @@ class Settings(BaseSettings):
     bake_base: ImageReference = "debian:bookworm-slim"
     """The Debian image (12 or newer) for bakes in a container; pulled if missing."""
 
+    bakes: Literal["off", "serve", "separate"] = "off"
+    """Bakes over HTTP, which need root: `serve`: `dayfly serve` carries them out; `separate`: `dayfly builder` processes
+    do, on PostgreSQL; `off`: requests for bakes are refused (bakes_off)."""
+    bake_concurrency: Count = 1
+    """Bakes over HTTP that run at once on one host."""
+    bake_attempts: Count = 3
+    """How often a bake over HTTP is begun whose builder ended, or whose engine did not answer, before it fails."""
+
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""
 
@@ -334,6 +342,16 @@ class Settings(BaseSettings):
         return frozenset({"localhost", "127.0.0.1", "::1", self.listen_address, *self.host_names})
 
     @property
+    def of_bakes(self) -> Self:
+        """For bakes: an instance of their own. A service on the engine would remove unknown containers of its own."""
+        return self.model_copy(update={"instance": f"{self.instance}.bake"})
+
+    @property
+    def host_name(self) -> str:
+        """The host of this process; in a container, the container."""
+        return socket.gethostname()
+
+    @property
     def worker_name(self) -> str:
         """The owner of leases: unique among the processes that share a database."""
-        return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
+        return f"{self.host_name}:{os.getpid()}:{_PROCESS}"

@@ -128,5 +128,9 @@ class BakeFailed(Failure, code="bake_failed"):
     """A phase of an image's bake failed."""
 
 
+class BakeInterrupted(Failure, code="bake_interrupted"):
+    """The builders of a bake ended before the bake did, more often than a bake is begun again."""
+
+
 class Internal(Failure, code="internal"):
     """A defect of Dayfly; the log has the traceback."""

@@ -111,10 +111,21 @@ def load_recipe(name: str, root: Path | None = None) -> Recipe:
     recipe = _load(Recipe, (root or assets.provisioning()) / "recipes" / f"{name}.yaml", _read_recipe)
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
-    for artifact, details in recipe.artifacts.items():
-        for need in details.needs:
-            if need not in recipe.artifacts:
-                raise InvalidRequest(f"recipe {name}: artifact {artifact} needs {need}, which is not an artifact of it")
+    _check_needs(recipe)
+    return recipe
+
+
+def define_recipe(fields: Mapping[str, Any], root: Path | None = None) -> Recipe:
+    """A recipe from the fields that a file would have. Raises InvalidRequest.
+
+    Not here: what a caller may define (orders.py).
+    """
+    path = (root or assets.provisioning()) / "recipes" / f"{fields.get('name')}.yaml"
+    try:
+        recipe = Recipe.model_validate(_extended(dict(fields), path))
+    except ValidationError as error:
+        raise InvalidRequest(f"definition: {_reasons(error)}") from error
+    _check_needs(recipe)
     return recipe
 
 
@@ -133,13 +144,25 @@ def recipe_names(root: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in ((root or assets.provisioning()) / "recipes").glob("*.yaml")))
 
 
+def _check_needs(recipe: Recipe) -> None:
+    for artifact, details in recipe.artifacts.items():
+        for need in details.needs:
+            if need not in recipe.artifacts:
+                why = f"artifact {artifact} needs {need}, which is not an artifact of it"
+                raise InvalidRequest(f"recipe {recipe.name}: {why}")
+
+
 def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
 def _read_recipe(path: Path) -> Any:
     """A recipe's fields, with those of the recipe that it extends."""
-    own = _read(path)
+    return _extended(_read(path), path)
+
+
+def _extended(own: Any, path: Path) -> Any:
+    """The fields `own` of the recipe at `path`, with those of the recipe that it extends."""
     if not isinstance(own, dict) or _EXTENDS not in own:
         return own
     name = str(own.pop(_EXTENDS))
@@ -177,5 +200,9 @@ def _load(model: type[T], path: Path, read: Callable[[Path], Any] = _read) -> T:
         kind = model.__name__.lower()
         why = " ".join(str(error).split())
         if isinstance(error, ValidationError):
-            why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            why = _reasons(error)
         raise InvalidRequest(f"{path.parent.name}/{path.name} is not a valid {kind}: {why}") from error
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
