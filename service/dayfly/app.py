@@ -5,7 +5,6 @@ Not here: the process that runs them, its signals and its HTTP server (process.p
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from dayfly.addon_manifests import AddonManifests
 from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
+from dayfly.controllers.admission import Admission
 from dayfly.controllers.bakes.builder import Builder, BuilderOptions
 from dayfly.controllers.bakes.leftovers import Leftovers
-from dayfly.controllers.admission import Admission
 from dayfly.controllers.cluster.addons import AddonController
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
@@ -196,7 +195,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,
-        check_bake=partial(asyncio.to_thread, check_order),
+        check_bake=check_order,
     )
 
 

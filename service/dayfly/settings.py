@@ -166,8 +166,8 @@ class Settings(BaseSettings):
     host_names: HostNames = ()
     """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
     worker_metrics_port: Port | None = None
-    """The port of /metrics of a `dayfly worker`, on `listen_address`; unset: a worker opens no port. `dayfly serve` and
-    `dayfly api` show metrics on their own port."""
+    """The port of /metrics of a `dayfly worker` or `dayfly builder`, on `listen_address`; unset: they open no port.
+    `dayfly serve` and `dayfly api` show metrics on their own port."""
     max_connections: int = Field(default=1000, ge=16, le=100_000)
     """Open HTTP connections of one process. Beyond, the connection that waits longest for its caller is closed."""
     max_held_responses: int = Field(default=500, ge=1, le=100_000)
@@ -213,8 +213,8 @@ class Settings(BaseSettings):
     """The Debian image (12 or newer) for bakes in a container; pulled if missing."""
 
     bakes: Literal["off", "serve", "separate"] = "off"
-    """Bakes over HTTP, which need root: `serve`: `dayfly serve` carries them out; `separate`: `dayfly builder` processes
-    do, on PostgreSQL; `off`: requests for bakes are refused (bakes_off)."""
+    """Bakes over HTTP, which need root: `serve`: `dayfly serve` carries them out; `separate`: `dayfly builder`
+    processes do, on PostgreSQL; `off`: requests for bakes are refused (bakes_off)."""
     bake_concurrency: Count = 1
     """Bakes over HTTP that run at once on one host."""
     bake_attempts: Count = 3

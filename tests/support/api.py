@@ -26,6 +26,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeImage, VmExited
+from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
@@ -225,9 +226,12 @@ class Infrastructure:
             "find_orphans": self.orphans.find,
             "remove_orphans": self.orphans.remove,
             "template_key_of": template_key_of,
+            "check_bake": check_order,
             "rules": RULES,
             "clock": SystemClock(),
-            "settings": Settings(max_ttl_seconds=86400, max_hold_seconds=7200, **settings),
+            "settings": Settings(
+                **{"max_ttl_seconds": 86400, "max_hold_seconds": 7200, "bakes": "separate", **settings}
+            ),
             "addons": ADDONS,
             "why_addon_unavailable": lambda addon: None if addon.pulled is None else self.no_juice,
             "complete_addon": self.complete_addon,

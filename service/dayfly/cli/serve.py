@@ -74,7 +74,9 @@ def _check_bakes(settings: Settings, *, api: bool, worker: bool) -> None:
     """Raises CommandError where requests for bakes would be accepted, and no process could carry them out."""
     detail = None
     if settings.bakes == "serve" and api and not worker:
-        detail = "DAYFLY_BAKES=serve is for `dayfly serve`: use `separate`, and run `dayfly builder` on a host for bakes"
+        detail = (
+            "DAYFLY_BAKES=serve is for `dayfly serve`: use `separate`, and run `dayfly builder` on a host for bakes"
+        )
     if settings.bakes == "separate" and api and settings.database_file is not None:
         detail = "DAYFLY_BAKES=separate needs PostgreSQL (DAYFLY_DATABASE_URL): with SQLite, use `serve`"
     if detail is not None:

@@ -117,7 +117,15 @@ def result_line(image_id: str) -> str:
 
 
 def error_line(error: DayflyError) -> str:
-    return json.dumps({"kind": "error", "code": error.code, "message": error.message, "detail": error.operator_detail, "evidence": error.evidence})
+    return json.dumps(
+        {
+            "kind": "error",
+            "code": error.code,
+            "message": error.message,
+            "detail": error.operator_detail,
+            "evidence": error.evidence,
+        }
+    )
 
 
 class Output(Protocol):

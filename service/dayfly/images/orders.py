@@ -9,6 +9,7 @@ who creates a cluster is root.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,9 +45,13 @@ def ordered_recipe(order: BakeOrder, root: Path | None = None) -> Recipe:
     return with_variables(load_recipe(order.recipe, root), order.variables)
 
 
-def check_order(order: BakeOrder, root: Path | None = None) -> None:
+async def check_order(order: BakeOrder, root: Path | None = None) -> None:
     """Whether the order can be baked, as far as files show. Raises as ordered_recipe."""
-    root = root or assets.provisioning()
+    # In a thread: the plan reads all files of the recipe.
+    await asyncio.to_thread(_check, order, root or assets.provisioning())
+
+
+def _check(order: BakeOrder, root: Path) -> None:
     make_plan(ordered_recipe(order, root), root)
 
 
@@ -78,7 +83,9 @@ _KINDS: Final = {str: "a string", int: "an integer", bool: "true or false", list
 def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
     name = fields.get("name")
     if not isinstance(name, str) or not _RECIPE.fullmatch(name):
-        raise BadName("definition: name must be 1 to 40 lower-case letters, digits and hyphens, and begin with a letter")
+        raise BadName(
+            "definition: name must be 1 to 40 lower-case letters, digits and hyphens, and begin with a letter"
+        )
     check_name(name)
     installed = recipe_names(root)
     if name in installed:
@@ -109,12 +116,20 @@ def _check_content(recipe: Recipe, root: Path) -> None:
             raise InvalidRequest(f"definition: {name!r} cannot be the name of an artifact")
     for path in _files(recipe):
         _check_file(path, root)
+    _check_words(recipe)
+    _check_sizes(recipe)
+
+
+def _check_words(recipe: Recipe) -> None:
     for package in (*recipe.packages, *(name for one in recipe.artifacts.values() for name in one.packages)):
         if not _PACKAGE.fullmatch(package):
             raise InvalidRequest(f"definition: {package!r} is not the name of a package")
     for argument in recipe.kernel_arguments:
         if not _KERNEL_ARGUMENT.fullmatch(argument):
             raise InvalidRequest(f"definition: {argument!r} is not one argument of a kernel")
+
+
+def _check_sizes(recipe: Recipe) -> None:
     for field in ("control_plane", "worker", "minimum"):
         size: NodeSize = getattr(recipe, field)
         for part, largest in _LARGEST.model_dump().items():

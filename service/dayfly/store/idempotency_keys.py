@@ -76,7 +76,10 @@ async def keep_use(transaction: Transaction, pool_id: str) -> None:
 
 
 async def purge_uses(transaction: Transaction, before: datetime) -> None:
-    """Remove keys from before that time whose pool, template or bake has no record. A cluster's keys go with its row."""
+    """Remove keys from before that time whose pool, template or bake has no record.
+
+    A cluster's keys go with its row.
+    """
     keys = idempotency_keys.c
     recorded = select(pools.c.id).union_all(select(templates.c.id), select(bakes.c.id))
     gone = (keys.cluster_id.is_(None), keys.created_at < before, keys.resource_id.not_in(recorded))

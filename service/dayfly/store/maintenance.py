@@ -65,7 +65,8 @@ class Maintenance(StorePart):
     async def purge_deleted(self, older_than_seconds: float, limit: int) -> int:
         """Remove the records of up to `limit` clusters deleted before that time, and of templates gone before it.
 
-        Those of bakes that ended before it, with their events. And the idempotency keys of templates, pools and bakes without a record. A cluster's keys go with its row.
+        Those of bakes that ended before it, with their events. And the idempotency keys of templates, pools and bakes
+        without a record. A cluster's keys go with its row.
 
         Returns the number of clusters.
         """

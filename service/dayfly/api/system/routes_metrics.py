@@ -37,9 +37,9 @@ MAX_OWNERS: Final = 100
 async def get_metrics(services: Services) -> PlainTextResponse:
     """Metrics of the installation and of this process, in Prometheus' text format.
 
-    Clusters, capacity, queue, leases, pools, templates and bakes are read from the database for this response. Counters and
-    histograms are those of this process: scrape each process. While the database does not answer, `dayfly_database_up`
-    is 0, and what is read from it is left out.
+    Clusters, capacity, queue, leases, pools, templates and bakes are read from the database for this response. Counters
+    and histograms are those of this process: scrape each process. While the database does not answer,
+    `dayfly_database_up` is 0, and what is read from it is left out.
     """
     # In parallel: of an engine or a database that hangs, each look-up takes half of the time that Prometheus waits.
     now, stored = await asyncio.gather(_infrastructure(services), services.lookups.known(_store(services)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -52,12 +52,11 @@ class BuilderOptions:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a pass ends: in a phase, or, without one, with another attempt after `again_seconds`."""
+    """How a pass ends: in a phase, or, without one, with another attempt."""
 
     phase: BakePhase | None
     image: BakedImage | None = None
     error: DayflyError | None = None
-    again_seconds: float = 0.0
 
 
 _CANCELLED = _Outcome(BakePhase.CANCELLED)
@@ -139,7 +138,7 @@ class Builder:
             assert outcome.error is not None  # noqa: S101 - only an error asks for another attempt
             log.add(NewBakeEvent("queued", outcome.error.message, code=outcome.error.code))
             await self.store.bake_leases.give_back(
-                claim, log.take(), due_in_seconds=outcome.again_seconds, counts=True
+                claim, log.take(), due_in_seconds=self.options.retry_seconds, counts=True
             )
             return
         fault = None
@@ -156,21 +155,16 @@ class Builder:
             return _CANCELLED
         if bake.attempts > most:
             message = f"its builder ended during each of {most} attempts, and the bake is not begun again"
-            return _Outcome(BakePhase.FAILED, error=BakeInterrupted(message))
+            return _failed(BakeInterrupted(message))
         try:
             return await first_result(self._baked(bake.order, log), _cancelled(cancel))
-        except InfrastructureError as error:
-            _log.warning("a bake waits", bake=bake.id, code=error.code, reason=error.for_operator)
-            if bake.attempts >= most:
-                return _Outcome(BakePhase.FAILED, error=error)
-            return _Outcome(None, error=error, again_seconds=self.options.retry_seconds)
         except DayflyError as error:
-            _log.warning("a bake failed", bake=bake.id, code=error.code, reason=error.for_operator)
-            return _Outcome(BakePhase.FAILED, error=error)
+            _log.warning("a bake met an error", bake=bake.id, code=error.code, reason=error.for_operator)
+            may_pass = isinstance(error, InfrastructureError) and bake.attempts < most
+            return replace(_failed(error), phase=None) if may_pass else _failed(error)
         except Exception:
             _log.exception("a bake met a defect", bake=bake.id)
-            message = "an internal error of Dayfly; the builder's log has the details"
-            return _Outcome(BakePhase.FAILED, error=Internal(message))
+            return _failed(Internal("an internal error of Dayfly; the builder's log has the details"))
 
     async def _baked(self, order: BakeOrder, log: BakeLog) -> _Outcome:
         return _Outcome(BakePhase.SUCCEEDED, await self.run_bake(order, log.report))
@@ -223,7 +217,10 @@ class Builder:
             raise
 
     async def _give_back(self, claim: BakeClaim, log: BakeLog) -> None:
-        """This builder stops: another one goes on. Of a queued bake nothing may be left: else the lease has to expire."""
+        """This builder stops, another one goes on.
+
+        Nothing may be left of a queued bake: where that cannot be seen to, the lease has to expire.
+        """
         log.add(NewBakeEvent("queued", "its builder was stopped"))
         try:
             async with asyncio.timeout(_STOP_SECONDS):
@@ -233,6 +230,10 @@ class Builder:
             _log.warning("cannot give a bake back", bake=claim.bake.id, code=error.code)
         except TimeoutError:
             _log.warning("cannot give a bake back: the clean-up takes too long", bake=claim.bake.id)
+
+
+def _failed(error: DayflyError) -> _Outcome:
+    return _Outcome(BakePhase.FAILED, error=error)
 
 
 async def _cancelled(cancel: asyncio.Event) -> _Outcome:
