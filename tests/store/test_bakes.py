@@ -207,7 +207,7 @@ async def test_lists_are_pages_newest_first(store: Store) -> None:
         ({"owner": "x", "recipe": "b"}, [1]),
         ({"owner": "z"}, []),
     ):
-        found = await store.bakes.list(**query)  # type: ignore[arg-type]
+        found = await store.bakes.list(**query)
         assert [bake.id for bake in found.bakes] == [made[index].id for index in expected], query
     with pytest.raises(InvalidRequest, match="cursor"):
         await store.bakes.list(cursor="nonsense")
@@ -232,8 +232,8 @@ async def test_the_newest_lines_of_a_long_output_stay(store: Store, monkeypatch:
         lines = [NewBakeEvent(LINE, f"{part}.{line} \x1b[1m\n", "base") for line in range(3)]
         await store.bake_leases.record(held, [NewBakeEvent("step.running", step="base"), *lines])
     events = await store.bakes.events(held.bake.id)
-    lines = [event.message for event in events if event.type == LINE]
-    assert lines == [f"{name} \ufffd[1m " for name in ("2.1", "2.2", "3.0", "3.1", "3.2")]
+    messages = [event.message for event in events if event.type == LINE]
+    assert messages == [f"{name} \ufffd[1m " for name in ("2.1", "2.2", "3.0", "3.1", "3.2")]
     assert len([event for event in events if event.type == "step.running"]) == 4
     await store.bake_leases.record(held, [NewBakeEvent(LINE, "x" * 10_000, "s" * 100)])
     last = (await store.bakes.events(held.bake.id))[-1]

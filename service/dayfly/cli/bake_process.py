@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from dayfly.cli.image_tools import open_tools
+from dayfly.domain.bake import BakeOrder
 from dayfly.errors import DayflyError
 from dayfly.images.apt_sources import Mirrors
 from dayfly.images.bake import bake
@@ -40,26 +41,34 @@ async def _main() -> None:
     assert task is not None  # noqa: S101 - a coroutine of asyncio.run has a task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     reader = asyncio.StreamReader(limit=_ORDER_BYTES)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    line = await reader.readline()
-    if not line:
-        raise asyncio.CancelledError
-    watch = asyncio.create_task(_cancel_at_end(reader, task))
+    loop = asyncio.get_running_loop()
+    source, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    watch = None
     try:
-        settings = Settings()
-        async with open_tools(settings) as tools:
-            image_id = await bake(
-                ordered_recipe(order_from(line)),
-                images=tools.images,
-                builder=tools.images,
-                cache_dir=settings.cache_dir,
-                report=lambda progress: _print(progress_line(progress)),
-                verify=tools.verify,
-                mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
-            )
+        line = await reader.readline()
+        if not line:
+            raise asyncio.CancelledError
+        watch = asyncio.create_task(_cancel_at_end(reader, task))
+        image_id = await _bake(order_from(line))
     finally:
-        watch.cancel()
+        if watch is not None:
+            watch.cancel()
+        source.close()
     _print(result_line(image_id))
+
+
+async def _bake(order: BakeOrder) -> str:
+    settings = Settings()
+    async with open_tools(settings) as tools:
+        return await bake(
+            ordered_recipe(order),
+            images=tools.images,
+            builder=tools.images,
+            cache_dir=settings.cache_dir,
+            report=lambda progress: _print(progress_line(progress)),
+            verify=tools.verify,
+            mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
+        )
 
 
 def _print(line: str) -> None:
