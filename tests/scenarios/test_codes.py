@@ -31,6 +31,7 @@ ELSEWHERE = {
     "checkpoint_not_loaded": "of a cluster that is reset: test_checkpoints.py",
     "image_broken": "a bake's: tests/unit/images",
     "bake_failed": "a bake's: tests/unit/images",
+    "bake_interrupted": "a bake's: test_bakes.py",
     "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
     "addon_failed": "of a cluster with add-ons: test_addons.py",
