@@ -32,6 +32,7 @@ from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
+from tests.support.played_bakes import played_builder
 from tests.support.pulled_addons import MANIFEST as JUICE
 from tests.support.pulled_addons import make_juice
 from tests.support.specs import IMAGE_ID, make_addon, make_manifest
@@ -264,7 +265,7 @@ class ApiHttp(httpx.AsyncClient):
 def served(folder: Path, infrastructure: Infrastructure) -> Iterator[str]:
     """Run the API on a port of 127.0.0.1, in a thread with its own event loop and a stand-in worker. → its URL.
 
-    Clusters whose name starts with `bad` fail; those that start with `slow` stay pending.
+    Clusters whose name starts with `bad` fail; those that start with `slow` stay pending. Bakes: played_bakes.py.
     """
 
     started = threading.Event()
@@ -309,7 +310,8 @@ def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Even
         found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(job) for job in obedience(store)]
+                jobs = [*obedience(store), played_builder(store).run()]
+                running = [group.create_task(job) for job in jobs]
                 await found[0].serve()
                 for task in running:
                     task.cancel()

@@ -30,7 +30,7 @@ def test_the_stack_hands_every_setting_on(services: dict[str, Any], service: str
     images = {
         f"DAYFLY_{name}"
         for name in ("BAKE_BASE", "CACHE_DIR", "DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "DOCKER_CONFIG")
-    }
+    } | {"DAYFLY_BAKES", "DAYFLY_BAKE_ATTEMPTS", "DAYFLY_BAKE_CONCURRENCY"}
     # Renamed variables are passed on as well, so that the service refuses them.
     assert set(services[service]["environment"]) == (SETTINGS - images) | RENAMED.keys()
 

@@ -93,6 +93,7 @@ WRONG = {
     "debian_mirror": ("mirror.example", "http://mirror.example/a b"),
     "debian_security_mirror": ("mirror.example",),
     "bake_base": ("UPPER", "a/../b", "a:b:c"),
+    "bakes": ("on", "true"),
     "accelerator": ("fast",),
     "template_auto": ("perhaps",),
     "log_format": ("xml",),

@@ -84,9 +84,10 @@ class Progress:
 
     def state(self, one: Bake) -> str:
         """The phase, and the steps while the bake runs."""
-        if one.phase != "running" or not self._steps:
-            return one.phase
-        return f"{one.phase}: {', '.join(self._steps.values())}"
+        return self.describe(one.phase)
+
+    def describe(self, phase: str) -> str:
+        return f"{phase}: {', '.join(self._steps.values())}" if phase == "running" and self._steps else str(phase)
 
 
 def _took(one: BakeSummary) -> str:
