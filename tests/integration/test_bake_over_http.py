@@ -1,4 +1,7 @@
-"""Bakes over HTTP through a real service: `bare` from the cache, a cancellation, and a service that is killed."""
+"""Bakes over HTTP through a real service: an image, a cancellation, and a service that is killed.
+
+Each test has a service and a recipe of its own, which extends `bare` and takes its base from the cache of `bare`.
+"""
 
 from __future__ import annotations
 
@@ -13,94 +16,103 @@ import yaml
 from dayfly import assets
 from dayfly.client import Client
 from dayfly.settings import Settings
+from tests.integration.test_bake import processes_in
 from tests.support.service import Service, docker, running_service
 
-pytestmark = pytest.mark.bake
+pytestmark = [pytest.mark.bake, pytest.mark.vm, pytest.mark.timeout(1900)]
 
-_LIMIT_SECONDS: Final = 1800.0
-NAME: Final = "bare-over-http"
+_LIMIT_SECONDS: Final = 1700.0
 
 
-@pytest.fixture(scope="module")
-def baking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that bakes, with the cache of the other bakes: what they built is not built again."""
-    cache = str(Settings().cache_dir)
-    folder = tmp_path_factory.mktemp("baking")
-    with running_service(folder, bakes="serve", cache_dir=cache, lease_seconds="6") as service:
-        yield service
-    for reference in docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"dayfly/{NAME}").split():
-        docker("image", "rm", "--force", reference)
+class Baking:
+    """A service that bakes, and a recipe that no other test has."""
+
+    def __init__(self, service: Service, client: Client, recipe: str) -> None:
+        self.service, self.client, self.recipe = service, client, recipe
+        self.cache = Settings().cache_dir
+
+    def definition(self, **fields: Any) -> dict[str, Any]:
+        return {"extends": "bare", "name": self.recipe, "description": "bare, baked over HTTP", **fields}
+
+    def until(self, enough: Callable[[], object], seconds: float = _LIMIT_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not enough():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def assert_nothing_is_left(self) -> None:
+        """No unfinished image, machine, folder, mount or process of a bake."""
+        assert ":unfinished" not in " ".join(self.images())
+        label = f"label=dayfly.instance={self.service.instance}.bake"
+        assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+        unfinished = f".new-{self.recipe}"
+        assert [path.name for path in self.cache.glob(f"{unfinished}*")] == []
+        assert unfinished not in Path("/proc/self/mountinfo").read_text()
+        assert [words for words in processes_in(self.cache) if unfinished in words] == []
+
+    def images(self) -> list[str]:
+        return docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"dayfly/{self.recipe}").split()
 
 
 @pytest.fixture
-def client(baking: Service) -> Iterator[Client]:
-    with Client(baking.url) as client:
-        yield client
+def baking(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Baking]:
+    recipe = f"bare-{request.node.name.split('_')[1]}"
+    settings = {"bakes": "serve", "cache_dir": str(Settings().cache_dir), "lease_seconds": "6"}
+    with running_service(tmp_path, **settings) as service, Client(service.url) as client:
+        made = Baking(service, client, recipe)
+        try:
+            yield made
+        finally:
+            for reference in made.images():
+                docker("image", "rm", "--force", reference)
 
 
-def definition(**fields: Any) -> dict[str, Any]:
-    """`bare` under another name: its base comes from the cache of `bare`, its image is new."""
-    content: dict[str, Any] = {"extends": "bare", "name": NAME, "description": "bare, baked over HTTP", **fields}
-    return content
+def image_id(reference: str) -> str:
+    return docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
 
 
-def until(enough: Callable[[], object], seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
-    while not enough():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def assert_nothing_is_left(service: Service) -> None:
-    """No unfinished image, verification, folder, mount or process of a bake."""
-    assert ":unfinished" not in docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"dayfly/{NAME}")
-    label = f"label=dayfly.instance={service.instance}.bake"
-    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
-    cache = Settings().cache_dir
-    assert [path.name for path in cache.glob(f".new-{NAME}*")] == []
-    assert f"{cache}/.new-{NAME}" not in Path("/proc/self/mountinfo").read_text()
-    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()]
-    assert not any(f".new-{NAME}".encode() in line for line in lines)
-
-
-def test_bare_is_baked_and_verified(client: Client, baking: Service) -> None:
-    bake = client.create_bake(definition=definition())
+def test_verified_image(baking: Baking) -> None:
+    client = baking.client
+    bake = client.create_bake(definition=baking.definition())
     ended = client.wait_bake(bake.id, timeout_seconds=_LIMIT_SECONDS)
     assert ended.image is not None
-    assert ended.image.startswith(f"dayfly/{NAME}:")
-    found = docker("image", "inspect", "--format", "{{.Id}}", ended.image).strip()
-    assert found == ended.image_id == docker("image", "inspect", "--format", "{{.Id}}", f"dayfly/{NAME}:latest").strip()
+    assert ended.image.startswith(f"dayfly/{baking.recipe}:")
+    assert image_id(ended.image) == image_id(f"dayfly/{baking.recipe}:latest") == ended.image_id
     events = client.all_bake_events(bake.id)
     done = {event.step for event in events if event.type == "step.done"}
-    assert {"node", "disk", "image", "verify"} <= done
-    assert any(event.type == "line" and event.step == "node" for event in events)
+    cached = {event.step for event in events if event.type == "step.cached"}
+    assert {"image", "verify"} <= done
+    assert {"base", "node", "disk"} <= done | cached
     verify = yaml.safe_load((assets.provisioning() / "recipes" / "bare.yaml").read_text())["verify"]
     said = [event.message for event in events if event.step == "verify"]
     assert [command for command in verify if command not in said] == []
-    assert_nothing_is_left(baking)
+    baking.assert_nothing_is_left()
+    again = client.create_bake(definition=baking.definition())
+    assert client.wait_bake(again.id, timeout_seconds=_LIMIT_SECONDS).image_id == ended.image_id
+    assert "verify" not in {event.step for event in client.all_bake_events(again.id)}, "the same inputs"
 
 
-def test_the_same_inputs_are_not_baked_again(client: Client) -> None:
-    first = client.wait_bake(client.create_bake("bare").id, timeout_seconds=_LIMIT_SECONDS)
-    before = docker("image", "inspect", "--format", "{{.Id}}", "dayfly/bare:latest").strip()
-    assert first.image_id == before
-    again = client.create_bake("bare")
-    assert client.wait_bake(again.id, timeout_seconds=_LIMIT_SECONDS).image == first.image
-    assert "verify" not in {event.step for event in client.all_bake_events(again.id)}
+def test_existing_image_of_a_recipe_is_not_baked_again(baking: Baking) -> None:
+    before = image_id("dayfly/bare:latest")
+    bake = baking.client.create_bake("bare")
+    assert baking.client.wait_bake(bake.id, timeout_seconds=_LIMIT_SECONDS).image_id == before
 
 
-def test_a_cancelled_bake_leaves_nothing(client: Client, baking: Service) -> None:
-    bake = client.create_bake(definition=definition(packages=["tree"]))
-    until(lambda: any(event.type == "line" for event in client.all_bake_events(bake.id)))
+def test_cancelled_bake_leaves_nothing(baking: Baking) -> None:
+    client = baking.client
+    # One more package: the base is made from nothing, and takes its time.
+    bake = client.create_bake(definition=baking.definition(packages=["tree"]))
+    baking.until(lambda: any(event.type == "line" for event in client.all_bake_events(bake.id)))
     client.cancel_bake(bake.id)
-    until(lambda: client.bake(bake.id).phase == "cancelled", 120)
-    assert_nothing_is_left(baking)
+    baking.until(lambda: client.bake(bake.id).phase == "cancelled", 150)
+    baking.assert_nothing_is_left()
 
 
-def test_the_bake_of_a_service_that_was_killed_is_taken_up_again(client: Client, baking: Service) -> None:
-    bake = client.create_bake(definition=definition(verify=["true"]))
-    until(lambda: any(event.step == "verify" for event in client.all_bake_events(bake.id)), _LIMIT_SECONDS)
-    baking.restart("serve")
+def test_killed_service_takes_its_bake_up_again(baking: Baking) -> None:
+    client = baking.client
+    bake = client.create_bake(definition=baking.definition())
+    baking.until(lambda: any(event.step == "verify" for event in client.all_bake_events(bake.id)))
+    baking.service.restart("serve")
     ended = client.wait_bake(bake.id, timeout_seconds=_LIMIT_SECONDS)
     assert ended.attempts == 2
-    assert_nothing_is_left(baking)
+    baking.assert_nothing_is_left()

@@ -32,7 +32,7 @@ class Killed:
             topology = compute_topology(
                 verification_cluster(recipe),
                 make_spec(),
-                instance="test",
+                instance="default",
                 accelerator="tcg",
                 publication=Publication("127.0.0.1", None),
             )
