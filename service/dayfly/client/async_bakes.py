@@ -34,7 +34,7 @@ class AsyncBakes(AsyncConnection):
         """
         fields = {"recipe": recipe, "variables": variables, "definition": definition, "owner": owner}
         body = {name: value for name, value in fields.items() if value is not None}
-        return await self._read(Bake, "POST", "/v1/images", json=body, key=idempotency_key, of=recipe)
+        return await self._read(Bake, "POST", "/v1/images", json=body, key=idempotency_key)
 
     async def bakes(
         self, *, phases: Sequence[str] = (), recipe: str | None = None, owner: str | None = None

@@ -35,7 +35,7 @@ class Bakes(Connection):
         """
         fields = {"recipe": recipe, "variables": variables, "definition": definition, "owner": owner}
         body = {name: value for name, value in fields.items() if value is not None}
-        return self._read(Bake, "POST", "/v1/images", json=body, key=idempotency_key, of=recipe)
+        return self._read(Bake, "POST", "/v1/images", json=body, key=idempotency_key)
 
     def bakes(
         self, *, phases: Sequence[str] = (), recipe: str | None = None, owner: str | None = None

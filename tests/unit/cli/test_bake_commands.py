@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
 from typer.testing import Result
 
@@ -19,6 +20,14 @@ from tests.unit.images.test_orders import PLAIN
 
 Dayfly = Callable[..., Result]
 HANGS = "k8s-debian-conformance"
+
+
+@pytest.fixture(autouse=True)
+def _silent_builder() -> Iterator[None]:
+    """The server is a thread of this process, and its builder's log is no output of a command."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
 
 
 def shown(dayfly: Dayfly, *command: str) -> Any:
