@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import suppress
 from typing import Any, Final
 
+from dayfly.cli.bake_in_container import print_line
 from dayfly.cli.image_tools import open_tools
 from dayfly.domain.bake import BakeOrder
 from dayfly.errors import DayflyError
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         asyncio.run(_main())
     except DayflyError as error:
-        _print(error_line(error))
+        print_line(error_line(error))
         raise SystemExit(1) from None
     except asyncio.CancelledError:
         raise SystemExit(130) from None
@@ -54,7 +54,7 @@ async def _main() -> None:
         if watch is not None:
             watch.cancel()
         source.close()
-    _print(result_line(image_id))
+    print_line(result_line(image_id))
 
 
 async def _bake(order: BakeOrder) -> str:
@@ -65,15 +65,10 @@ async def _bake(order: BakeOrder) -> str:
             images=tools.images,
             builder=tools.images,
             cache_dir=settings.cache_dir,
-            report=lambda progress: _print(progress_line(progress)),
+            report=lambda progress: print_line(progress_line(progress)),
             verify=tools.verify,
             mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
         )
-
-
-def _print(line: str) -> None:
-    with suppress(BrokenPipeError):  # the builder is gone: the input ends as well, and the bake is cancelled
-        print(line, flush=True)
 
 
 async def _cancel_at_end(reader: asyncio.StreamReader, task: asyncio.Task[Any]) -> None:
