@@ -17,6 +17,8 @@ from dayfly.api.dependencies import ApiServices
 from dayfly.api.held_responses import HeldResponses
 from dayfly.clock import Clock
 from dayfly.controllers.admission import Admission
+from dayfly.controllers.bakes.builder import Builder, BuilderOptions
+from dayfly.controllers.bakes.leftovers import Leftovers
 from dayfly.controllers.cluster.addons import AddonController
 from dayfly.controllers.cluster.boot_source import BootSources
 from dayfly.controllers.cluster.boot_throttle import BootThrottle
@@ -49,7 +51,9 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
+from dayfly.images.bake_process import bake_in_process
 from dayfly.images.node_images import resolve_image
+from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
 from dayfly.steps.boot import Boot
@@ -196,6 +200,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,
+        check_bake=check_order,
     )
 
 
@@ -234,3 +239,19 @@ def worker_jobs(
         PoolController(settings, store, specs, clock).run(),
         *([caches.run()] if settings.caches else []),
     ]
+
+
+async def run_builder(settings: Settings, store: Store, clock: Clock) -> None:
+    """Carry out bakes that callers request over HTTP, until cancelled."""
+    options = BuilderOptions(
+        settings.worker_name,
+        settings.host_name,
+        settings.bake_concurrency,
+        settings.lease_seconds,
+        settings.poll_seconds,
+        settings.bake_attempts,
+    )
+    async with open_infrastructure(settings.of_bakes, clock) as infrastructure:
+        leftovers = Leftovers(infrastructure.engine, infrastructure.images, settings.cache_dir, clock)
+        run_bake = partial(bake_in_process, images=infrastructure.images)
+        await Builder(store, run_bake, leftovers.remove, options, clock).run()

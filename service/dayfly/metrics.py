@@ -1,4 +1,4 @@
-"""Prometheus metrics of this process: steps, passes, leases, failures, queue time, sweeps, HTTP.
+"""Prometheus metrics of this process: steps, passes, leases, failures, queue time, bakes, sweeps, HTTP.
 
 `dayfly serve` and `dayfly api` show them at /metrics, beside the numbers of the store (api/system/routes_metrics.py);
 `dayfly worker` on a port of its own, if DAYFLY_WORKER_METRICS_PORT is set. Every counter begins at 0 with the process.
@@ -33,12 +33,14 @@ CODES: Final = tuple(
     sorted({one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.DayflyError)})
 )
 PASS_RESULTS: Final = ("finished", "waiting", "lease_lost", "error")
+BAKE_PHASES: Final = ("succeeded", "failed", "cancelled")
 SWEEPS: Final = ("garbage_collection", "pool_health")
 STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "none")
 """`none`: the caller left, or the process stopped, before an answer."""
 
 _STEP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _QUEUE_BUCKETS: Final = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 14400)
+_BAKE_BUCKETS: Final = (1, 10, 60, 300, 900, 1800, 3600, 7200)
 _HTTP_BUCKETS: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300)
 
 step_seconds: Final = _histogram(
@@ -66,6 +68,15 @@ pass_seconds: Final = _histogram(
     "Duration of reconcile passes under one lease, by result. `waiting`: the engine or the database did not answer.",
     ["result"],
     buckets=_STEP_BUCKETS,
+)
+bake_seconds: Final = _histogram(
+    "dayfly_bake_duration_seconds",
+    "Duration of bakes under the lease that this process ended them with, by their last phase.",
+    ["phase"],
+    buckets=_BAKE_BUCKETS,
+)
+bake_failures: Final = _counter(
+    "dayfly_bake_failures_total", "Bakes that this process ended as `failed`, by the code of the error.", ["code"]
 )
 sweep_seconds: Final = _histogram(
     "dayfly_sweep_duration_seconds",
@@ -103,6 +114,9 @@ for _step in STEPS:
 for _code in CODES:
     step_failures.labels(_code)
     cluster_failures.labels(_code)
+    bake_failures.labels(_code)
+for _phase in BAKE_PHASES:
+    bake_seconds.labels(_phase)
 for _result in PASS_RESULTS:
     pass_seconds.labels(_result)
 for _sweep in SWEEPS:

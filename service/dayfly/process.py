@@ -1,6 +1,6 @@
-"""The process of `dayfly serve`, `api` and `worker`: runs the API, a worker, or both, until SIGTERM or SIGINT.
+"""The process of `dayfly serve`, `api`, `worker` and `builder`: runs one or several of them, until SIGTERM or SIGINT.
 
-Not here: what the API and the worker are made of (app.py), and the HTTP server (api/server.py).
+Not here: what the API, the worker and the builder are made of (app.py), and the HTTP server (api/server.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from dayfly.api.server import Server, create_metrics_server, create_server, listening_socket, metrics_socket
-from dayfly.app import open_infrastructure, services_of, worker_jobs
+from dayfly.app import open_infrastructure, run_builder, services_of, worker_jobs
 from dayfly.clock import Clock, SystemClock
 from dayfly.controllers.serving import ServingRecord
 from dayfly.domain.cluster.model import Endpoint
@@ -29,10 +29,10 @@ _log = structlog.get_logger(__name__)
 _DATABASE_PAUSE_SECONDS: Final = 1.0
 
 
-async def run(settings: Settings, *, api: bool, worker: bool) -> None:
-    """Run the API, a worker, or both in one process, until SIGTERM or SIGINT.
+async def run(settings: Settings, *, api: bool, worker: bool, builder: bool = False) -> None:
+    """Run the API, a worker, a builder, or several of them in one process, until SIGTERM or SIGINT.
 
-    A stopping worker cancels its steps and releases its leases at once.
+    A stopping worker cancels its steps and releases its leases at once; a stopping builder ends its bakes.
     """
     configure_logging(settings)
     clock = SystemClock()
@@ -53,12 +53,14 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             # Before a worker of this process can expire a cluster.
             await serving.record()
             jobs.append(serving.run())
-        if worker and not api and settings.worker_metrics_port is not None:
+        if not api and settings.worker_metrics_port is not None:
             scraped = stack.enter_context(metrics_socket(settings, settings.worker_metrics_port))
             closing = asyncio.Event()
             jobs.append(_serve(create_metrics_server(settings, closing), closing, scraped))
         if worker:
             jobs += worker_jobs(settings, store, infrastructure, clock)
+        if builder:
+            jobs.append(run_builder(settings, store, clock))
         if listener is not None:
             services = services_of(settings, store, infrastructure, clock)
             jobs.append(_serve(create_server(services), services.closing, listener))
@@ -66,6 +68,7 @@ async def run(settings: Settings, *, api: bool, worker: bool) -> None:
             "started",
             api=api,
             worker=worker,
+            builder=builder,
             instance=settings.instance,
             name=settings.worker_name,
             **({"listens": str(Endpoint(*listener.getsockname()[:2]))} if listener is not None else {}),

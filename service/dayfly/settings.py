@@ -143,8 +143,8 @@ class Settings(BakeSettings):
     host_names: HostNames = ()
     """Accepted host names in requests' Host header, in addition to loopback's, as `lab.example,10.0.0.5`; `*`: any."""
     worker_metrics_port: Port | None = None
-    """The port of /metrics of a `dayfly worker`, on `listen_address`; unset: a worker opens no port. `dayfly serve` and
-    `dayfly api` show metrics on their own port."""
+    """The port of /metrics of a `dayfly worker` or `dayfly builder`, on `listen_address`; unset: they open no port.
+    `dayfly serve` and `dayfly api` show metrics on their own port."""
     max_connections: int = Field(default=1000, ge=16, le=100_000)
     """Open HTTP connections of one process. Beyond, the connection that waits longest for its caller is closed."""
     max_held_responses: int = Field(default=500, ge=1, le=100_000)
@@ -181,6 +181,14 @@ class Settings(BakeSettings):
     registry_cache_logins: Path | None = None
     """A file as `docker login` writes it, with the caches' logins (user and password). Every cluster can pull what
     these logins can. Unset: the caches pull anonymously."""
+
+    bakes: Literal["off", "serve", "separate"] = "off"
+    """Bakes over HTTP, which need root: `serve`: `dayfly serve` carries them out; `separate`: `dayfly builder`
+    processes do, on PostgreSQL; `off`: requests for bakes are refused (bakes_off)."""
+    bake_concurrency: Count = 1
+    """Bakes over HTTP that run at once on one host."""
+    bake_attempts: Count = 3
+    """How often a bake over HTTP is begun whose builder ended, or whose engine did not answer, before it fails."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto` tries KVM once per host boot, and falls back to emulation (tcg)."""
@@ -304,6 +312,16 @@ class Settings(BakeSettings):
         return frozenset({"localhost", "127.0.0.1", "::1", self.listen_address, *self.host_names})
 
     @property
+    def of_bakes(self) -> Self:
+        """For bakes: an instance of their own. A service on the engine would remove unknown containers of its own."""
+        return self.model_copy(update={"instance": f"{self.instance}.bake"})
+
+    @property
+    def host_name(self) -> str:
+        """The host of this process; in a container, the container."""
+        return socket.gethostname()
+
+    @property
     def worker_name(self) -> str:
         """The owner of leases: unique among the processes that share a database."""
-        return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
+        return f"{self.host_name}:{os.getpid()}:{_PROCESS}"

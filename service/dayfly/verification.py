@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dayfly.clock import Clock
+from dayfly.domain.bake import verification_cluster
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster
 from dayfly.domain.cluster.provisioning_plan import plan_steps
@@ -54,7 +55,7 @@ class Verifier:
 
     def _context(self, image_id: str, manifest: ImageManifest, progress: Callable[[str], None]) -> StepContext:
         now = self.clock.now()
-        cluster_id = f"verify-{manifest.recipe.replace('.', '-')}"
+        cluster_id = verification_cluster(manifest.recipe)
         spec = ClusterSpec(
             image=image_id,
             image_id=image_id,

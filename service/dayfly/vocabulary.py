@@ -135,6 +135,22 @@ class TemplatePhase(StrEnum):
     """Only its record is left."""
 
 
+class BakePhase(StrEnum):
+    """The phase of a bake that was requested over HTTP."""
+
+    QUEUED = "queued"
+    """It waits for a builder, or for a bake before it."""
+    RUNNING = "running"
+    """A builder works on it. After a request to cancel it: the builder ends it, and removes what is unfinished."""
+    SUCCEEDED = "succeeded"
+    """The image was verified, and has its names."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+BakeWait = Literal["ended"]
+"""The state of a bake that a request waits for: `ended` is succeeded, failed or cancelled."""
+
 Readiness = Literal["usable", "nodes", "booted"]
 """The guarantee of `ready`: a pod has run (usable), all nodes are Ready (nodes), all answer on SSH (booted).
 

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "no_boot_loader": "a base's: tests/unit/images/cloud",
     "no_cloud_init": "a base's: tests/unit/images/cloud",
     "upstream_unavailable": "a bake's: tests/unit/images/test_package_index.py",
+    "bake_interrupted": "a bake's: test_bakes.py",
     "not_removed": "of no failure: the deletion is tried again (test_cluster_lifecycle.py)",
     "registry_refused": "an image's push or pull: tests/unit/drivers",
     "addon_failed": "of a cluster with add-ons: test_addons.py",

@@ -26,11 +26,13 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.scheduling.resources import Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeImage, VmExited
+from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.store import Store
 from tests.support.databases import new_sqlite
 from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
+from tests.support.played_bakes import played_builder
 from tests.support.pulled_addons import MANIFEST as JUICE
 from tests.support.pulled_addons import make_juice
 from tests.support.specs import IMAGE_ID, make_addon, make_manifest
@@ -229,9 +231,12 @@ class Infrastructure:
             "find_orphans": self.orphans.find,
             "remove_orphans": self.orphans.remove,
             "template_key_of": template_key_of,
+            "check_bake": check_order,
             "rules": RULES,
             "clock": SystemClock(),
-            "settings": Settings(max_ttl_seconds=86400, max_hold_seconds=7200, **settings),
+            "settings": Settings(
+                **{"max_ttl_seconds": 86400, "max_hold_seconds": 7200, "bakes": "separate", **settings}
+            ),
             "addons": ADDONS,
             "why_addon_unavailable": lambda addon: None if addon.pulled is None else self.no_juice,
             "complete_addon": self.complete_addon,
@@ -264,7 +269,7 @@ class ApiHttp(httpx.AsyncClient):
 def served(folder: Path, infrastructure: Infrastructure) -> Iterator[str]:
     """Run the API on a port of 127.0.0.1, in a thread with its own event loop and a stand-in worker. → its URL.
 
-    Clusters whose name starts with `bad` fail; those that start with `slow` stay pending.
+    Clusters whose name starts with `bad` fail; those that start with `slow` stay pending. Bakes: played_bakes.py.
     """
 
     started = threading.Event()
@@ -309,7 +314,8 @@ def _serve(folder: Path, infrastructure: Infrastructure, started: threading.Even
         found.append(_Server(config, started))
         try:
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(job) for job in obedience(store)]
+                jobs = [*obedience(store), played_builder(store).run()]
+                running = [group.create_task(job) for job in jobs]
                 await found[0].serve()
                 for task in running:
                     task.cancel()

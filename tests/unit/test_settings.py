@@ -114,6 +114,7 @@ WRONG = {
     ),
     "bake_certificate_authorities": (),
     "bake_base": ("UPPER", "a/../b", "a:b:c"),
+    "bakes": ("on", "true"),
     "accelerator": ("fast",),
     "template_auto": ("perhaps",),
     "log_format": ("xml",),

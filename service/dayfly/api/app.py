@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
 from dayfly.api import addons, middleware, problems
+from dayfly.api.bakes import routes as bakes
 from dayfly.api.clusters import (
     routes,
     routes_access,
@@ -45,6 +46,9 @@ If the owner has a template of the cluster's shape, the cluster is a fork of the
 cluster can be reset to its first ready state or to a checkpoint, hibernated and resumed. A pool keeps paused forks: a
 matching `POST /v1/clusters` takes one, which is ready sooner than a fork.
 
+`POST /v1/images` has the server bake a node image, if its operator allows that: wait with `GET
+/v1/bakes/{bake}?wait=ended`; `/v1/bakes/{bake}/events` is the log.
+
 A failed cluster has an `error` with a code and the names of its `evidence`, texts at
 `/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
 id, for a configured time; `/v1/clusters/{cluster}/diagnostics` has all of them in one file.
@@ -61,6 +65,7 @@ _ROUTES: Final = (
     templates,
     pools,
     addons,
+    bakes,
     routes_orphans,
     routes_status,
     routes_metrics,
@@ -71,7 +76,7 @@ _PROBLEMS: Final = {
     403: "`foreign_origin`",
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
-    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
+    409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`",
     413: "`body_too_large`",
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
@@ -83,6 +88,11 @@ _PROBLEMS: Final = {
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
     "`too_many_connections`, `too_many_waits`, `unready`",
 }
+_CHECKED: Final = (
+    *("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/images", "/v1/bakes"),
+    *("/v1/orphans", "/v1/status"),
+)
+"""Paths below these have parameters or bodies, and need the database."""
 _ALWAYS: Final = {403, 414, 421, 500}
 
 
@@ -140,7 +150,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans", "/v1/status")):
+    if path.startswith(_CHECKED):
         statuses |= {422, 503}
     if "{" in path:
         statuses.add(404)

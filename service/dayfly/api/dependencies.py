@@ -18,6 +18,7 @@ from dayfly.api.held_responses import HeldResponses
 from dayfly.api.queue_cache import QueueCache
 from dayfly.clock import Clock
 from dayfly.domain.addon import Addon, AddonDefinition
+from dayfly.domain.bake import BakeOrder
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.engine_resource import Orphan
@@ -63,6 +64,8 @@ class ApiServices:
     find_orphans: Callable[[], Awaitable[Sequence[Orphan]]]
     remove_orphans: Callable[[Sequence[Orphan]], Awaitable[Sequence[Orphan]]]
     """Removes these orphans; those with an `error` are still there."""
+    check_bake: Callable[[BakeOrder], Awaitable[None]]
+    """Whether the recipes and files of this server allow the order. Raises NotFound, InvalidRequest, BadName."""
     clock: Clock
     rules: CapacityRules
     checks: Mapping[str, ReadinessCheck]

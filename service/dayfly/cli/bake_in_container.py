@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from functools import partial
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any
 
 from dayfly.cli.image_tools import open_tools
 from dayfly.errors import DayflyError
@@ -18,7 +18,11 @@ from dayfly.images.bake import bake
 from dayfly.images.container_bake import error_line, progress_line, result_line
 from dayfly.settings import Settings
 
-_print: Final = partial(print, flush=True)
+
+def print_line(line: str) -> None:
+    """Print a line for the program that started this one."""
+    with suppress(BrokenPipeError):  # that program is gone: the input ends as well, and the bake is cancelled
+        print(line, flush=True)
 
 
 def main() -> None:
@@ -26,7 +30,7 @@ def main() -> None:
     try:
         asyncio.run(_main(sys.argv[1]))
     except DayflyError as error:
-        _print(error_line(error))
+        print_line(error_line(error))
         raise SystemExit(1) from None
     except asyncio.CancelledError:
         raise SystemExit(130) from None
@@ -45,14 +49,14 @@ async def _main(recipe: str) -> None:
                 images=tools.images,
                 builder=tools.images,
                 cache_dir=settings.cache_dir,
-                report=lambda progress: _print(progress_line(progress)),
+                report=lambda progress: print_line(progress_line(progress)),
                 verify=tools.verify,
                 mirrors=Mirrors(settings.debian_mirror, settings.debian_security_mirror),
                 addresses=settings.bake_addresses,
             )
     finally:
         watch.cancel()
-    _print(result_line(image_id))
+    print_line(result_line(image_id))
 
 
 async def _cancel_at_end_of_input(task: asyncio.Task[Any]) -> None:

@@ -137,7 +137,7 @@ def _hint(error: ApiError) -> str | None:
     """For `not_found`, the requested path names the missing resource."""
     path = str(error.problem.get("instance", ""))
     if error.code == "not_found":
-        for kind in ("template", "pool"):
+        for kind in ("template", "pool", "bake"):
             if path.startswith(f"/v1/{kind}s/"):
                 return f"dayfly {kind} list"
         if "/checkpoints" in path:

@@ -42,8 +42,7 @@ class ImageTools:
 
 @asynccontextmanager
 async def open_tools(settings: Settings) -> AsyncIterator[ImageTools]:
-    # A separate instance: a service on this engine would remove unknown containers of its own instance as orphans.
-    own = settings.model_copy(update={"instance": f"{settings.instance}.bake"})
+    own = settings.of_bakes
     async with open_infrastructure(own, SystemClock()) as infrastructure:
         yield ImageTools(own, infrastructure.images, infrastructure.drivers, infrastructure.accelerators)
 

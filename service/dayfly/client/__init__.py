@@ -11,9 +11,19 @@ with Client() as dayfly:
 from __future__ import annotations
 
 from dayfly.client.async_client import AsyncClient
-from dayfly.client.errors import ApiError, ClientError, ClusterFailed, InvalidArgument, Unreachable, WaitTimeout
+from dayfly.client.errors import (
+    ApiError,
+    BakeFailed,
+    BakeTimeout,
+    ClientError,
+    ClusterFailed,
+    InvalidArgument,
+    Unreachable,
+    WaitTimeout,
+)
 from dayfly.client.sync_client import Client
 from dayfly.schemas.addons import Addon, AddonError, ClusterAddon
+from dayfly.schemas.bakes import Bake, BakeError, BakeEvent, BakeEventList, BakeSummary
 from dayfly.schemas.checkpoints import Checkpoint
 from dayfly.schemas.cluster_requests import HoldRequest, PortRequest, SizeRequest
 from dayfly.schemas.clusters import (
@@ -45,6 +55,13 @@ __all__ = [
     "AddonError",
     "ApiError",
     "AsyncClient",
+    "Bake",
+    "BakeError",
+    "BakeEvent",
+    "BakeEventList",
+    "BakeFailed",
+    "BakeSummary",
+    "BakeTimeout",
     "Checkpoint",
     "Client",
     "ClientError",

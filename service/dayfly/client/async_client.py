@@ -1,9 +1,13 @@
-"""The asynchronous client: templates, pools, add-ons and the service itself. Not here: clusters (async_clusters.py)."""
+"""The asynchronous client: templates, pools, add-ons and the service itself.
+
+Not here: clusters (async_clusters.py), bakes (async_bakes.py).
+"""
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
+from dayfly.client.async_bakes import AsyncBakes
 from dayfly.client.async_waits import AsyncWaits
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
@@ -17,7 +21,7 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class AsyncClient(AsyncWaits):
+class AsyncClient(AsyncWaits, AsyncBakes):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always

@@ -4,6 +4,8 @@ ClientError
 ├── InvalidArgument  a name, a URL or a token that cannot be used; nothing was sent
 ├── ApiError         the server said no; `code` is stable
 ├── Unreachable      no server answered
+├── BakeFailed       waited for a bake that failed, or is cancelled
+├── BakeTimeout      waited for a bake, and it took longer
 ├── ClusterFailed    waited for a cluster that failed, or was deleted meanwhile
 └── WaitTimeout      waited, and it took longer
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dayfly.schemas.bakes import Bake
 from dayfly.schemas.clusters import Cluster
 
 
@@ -75,6 +78,24 @@ class WaitTimeout(ClientError):
         now = "paused" if cluster.phase == "ready" and cluster.paused else cluster.phase
         super().__init__(f"the cluster {cluster.name} is {now}, not {wanted}, after {seconds:.0f} s")
         self.cluster = cluster
+
+
+class BakeFailed(ClientError):
+    """The bake has ended without an image; `bake.error` has the reason. `code`: the error's, else `cancelled`."""
+
+    def __init__(self, bake: Bake) -> None:
+        self.bake = bake
+        self.code = "cancelled" if bake.error is None else bake.error.code
+        reason = f"is {bake.phase}" if bake.error is None else f"failed: [{bake.error.code}] {bake.error.message}"
+        super().__init__(f"the bake {bake.id} of {bake.recipe} {reason}")
+
+
+class BakeTimeout(ClientError):
+    """The wait timed out; `bake` is the last response."""
+
+    def __init__(self, bake: Bake, seconds: float) -> None:
+        super().__init__(f"the bake {bake.id} of {bake.recipe} is {bake.phase} after {seconds:.0f} s")
+        self.bake = bake
 
 
 def _failure(cluster: Cluster) -> tuple[str, str]:

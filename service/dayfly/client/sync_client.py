@@ -1,11 +1,15 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools, add-ons and the service itself. Not here: clusters (sync_clusters.py)."""
+"""The synchronous client: templates, pools, add-ons and the service itself.
+
+Not here: clusters (sync_clusters.py), bakes (sync_bakes.py).
+"""
 
 from __future__ import annotations
 
 from typing import Final, Unpack
 
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
+from dayfly.client.sync_bakes import Bakes
 from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
 from dayfly.schemas.addons import Addon, AddonList
@@ -18,7 +22,7 @@ _REMOVAL_SECONDS: Final = 600.0
 """The engine removes one orphan after the other."""
 
 
-class Client(Waits):
+class Client(Waits, Bakes):
     """Dayfly's API. Every method raises ApiError and Unreachable.
 
     `url` and `token` default to DAYFLY_URL and DAYFLY_TOKEN, then http://127.0.0.1:8700 and none. `cluster` is always

@@ -11,6 +11,7 @@ from dayfly.vocabulary import WaitFor
 READY_SECONDS: Final = 1800.0
 DELETED_SECONDS: Final = 300.0
 HIBERNATED_SECONDS: Final = 600.0
+BAKE_SECONDS: Final = 7200.0
 HOLD_SECONDS: Final = 50.0
 """How long one request of a longer wait is held: less than what proxies cut."""
 FOLLOW_SECONDS: Final = 600.0

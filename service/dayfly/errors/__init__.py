@@ -14,7 +14,9 @@
     ├── Conflict                  not possible in the present state                             (HTTP 409)
     │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
     │   ├── NameTaken             a living cluster or a pool has the name       name_taken
-    │   └── NotReady              the cluster is not ready                      not_ready
+    │   ├── NotReady              the cluster is not ready                      not_ready
+    │   ├── BakesOff              no bakes over HTTP in this installation       bakes_off
+    │   └── BakeQueueFull         too many bakes are queued                     bake_queue_full
     ├── TooManyWaits              this server holds enough answers            too_many_waits      (HTTP 503)
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
@@ -60,6 +62,7 @@
         ├── NoBootLoader          a base's image cannot boot as it must         no_boot_loader
         ├── NoCloudInit           a base's image has no cloud-init              no_cloud_init
         ├── UpstreamUnavailable   an address of a bake does not answer          upstream_unavailable
+        ├── BakeInterrupted       builders ended during a bake, too often       bake_interrupted
         └── Internal              a defect of Dayfly; the log has the traceback internal
 
 The first line of a class's docstring is the title of its problems. Not here: HTTP (api/problems.py).

@@ -132,5 +132,9 @@ class UpstreamUnavailable(Failure, code="upstream_unavailable", retryable=True):
     """An address that a bake needs does not answer as it should."""
 
 
+class BakeInterrupted(Failure, code="bake_interrupted"):
+    """The builders of a bake ended before the bake did, more often than a bake is begun again."""
+
+
 class Internal(Failure, code="internal"):
     """A defect of Dayfly; the log has the traceback."""

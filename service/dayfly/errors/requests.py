@@ -61,5 +61,13 @@ class NotReady(Conflict, code="not_ready"):
     """The cluster is not ready."""
 
 
+class BakesOff(Conflict, code="bakes_off"):
+    """This installation does not bake images over HTTP."""
+
+
+class BakeQueueFull(Conflict, code="bake_queue_full"):
+    """Too many bakes are queued."""
+
+
 class TooManyWaits(DayflyError, code="too_many_waits"):
     """Too many requests wait on this server."""

@@ -55,7 +55,7 @@ It reports one line for each action.
 
 
 async def bake(
-    recipe_name: str,
+    recipe: str | Recipe,
     *,
     images: ImageStore,
     builder: ImageBuilder,
@@ -76,13 +76,23 @@ async def bake(
     evidence), DiskFull, EngineUnavailable, and as `verify`. A cancelled or failed bake leaves no image, no mount and no
     process behind; complete phases stay in the cache.
     """
-    plan = make_plan(recipe_name, provisioning or assets.provisioning())
+    plan = make_plan(recipe, provisioning or assets.provisioning())
     addresses = addresses or BakeAddresses()
     check_addresses(plan.recipe, addresses)
     clock = clock or SystemClock()
     async with Cache(cache_dir, clock) as cache:
         job = _Bake(plan, images, builder, cache, Reporter(report, clock), verify, mirrors, addresses)
         return await job.run()
+
+
+def unfinished_image(recipe_name: str) -> str:
+    """The reference of an image that is being made or verified."""
+    return f"dayfly/{recipe_name}:unfinished"
+
+
+def image_lock(recipe_name: str) -> str:
+    """The name of the lock that the holder of a recipe's unfinished image has (Cache.alone)."""
+    return f"{recipe_name}.image"
 
 
 async def is_baked(recipe_name: str, images: ImageStore) -> bool:
@@ -119,7 +129,7 @@ class _Bake:
     async def run(self) -> str:
         repository = f"dayfly/{self.plan.recipe.name}"
         final = _final(self.plan)
-        unfinished = f"{repository}:unfinished"
+        unfinished = unfinished_image(self.plan.recipe.name)
         # One bake at a time for a recipe: so an unfinished image is left from a killed bake.
         waited = False
 
@@ -128,7 +138,7 @@ class _Bake:
             waited = True
             self.reporter.waiting("image", "another bake of this recipe runs")
 
-        async with self.cache.alone(f"{self.plan.recipe.name}.image", wait):
+        async with self.cache.alone(image_lock(self.plan.recipe.name), wait):
             if (image_id := await find_image(self.images, final)) is not None:
                 self.reporter.cached("image", f"{final} exists and is verified")
             else:

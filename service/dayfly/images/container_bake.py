@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import dayfly
 from dayfly import assets, errors
 from dayfly.clock import Clock
-from dayfly.drivers.interfaces import File, ImageStore, ToolContainer, ToolRun, ToolRunner
+from dayfly.drivers.interfaces import File, ImageStore, OutputLine, ToolContainer, ToolRunner
 from dayfly.errors import BakeFailed, DayflyError, Internal
 from dayfly.images.baker import CA_BUNDLE, PYTHON, access_files, ensure_baker
 from dayfly.images.host_access import HostAccess, look_at_host
@@ -126,11 +126,29 @@ def result_line(image_id: str) -> str:
 
 
 def error_line(error: DayflyError) -> str:
-    return json.dumps({"kind": "error", "code": error.code, "message": error.for_operator, "evidence": error.evidence})
+    return json.dumps(
+        {
+            "kind": "error",
+            "code": error.code,
+            "message": error.message,
+            "detail": error.operator_detail,
+            "evidence": error.evidence,
+        }
+    )
 
 
-async def follow(run: ToolRun, report: Report) -> str:
-    """Pass on the progress of the bake in the container; its image's content id, or its error."""
+class Output(Protocol):
+    """A program that bakes, in a container or beside this process (bake_process.py)."""
+
+    def lines(self) -> AsyncIterator[OutputLine]:
+        """Its output, until it ends."""
+
+    async def exit_code(self) -> int | None:
+        """Wait for its end; None: the code is not known."""
+
+
+async def follow(run: Output, report: Report, name: str = "the bake in the container") -> str:
+    """Pass on the progress of the bake `name`; its image's content id, or its error."""
     tail: deque[str] = deque(maxlen=EVIDENCE_LINES)
     async for line in run.lines():
         event = _event(line.text) if line.stream == "stdout" else None
@@ -139,11 +157,11 @@ async def follow(run: ToolRun, report: Report) -> str:
                 report(Progress(phase, state, seconds, message))
             case {"kind": "result", "image_id": image_id}:
                 return str(image_id)
-            case {"kind": "error", "code": code, "message": message, "evidence": evidence}:
-                raise _class_of(str(code))(message, evidence=evidence)
+            case {"kind": "error", "code": code, "message": message, "detail": detail, "evidence": evidence}:
+                raise _class_of(str(code))(message, evidence=evidence, operator_detail=detail)
             case _:
                 tail.append(line.text)
-    raise failure("the bake in the container", await run.exit_code(), tail)
+    raise failure(name, await run.exit_code(), tail)
 
 
 def _event(text: str) -> Mapping[str, Any] | None:

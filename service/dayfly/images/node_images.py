@@ -134,7 +134,7 @@ async def pull_image(images: ImageStore, source: str, on_progress: OnProgress, *
     """
     _check_source(source)
     if name is not None:
-        _check_name(name)
+        check_name(name)
     existed = await find_image(images, source) is not None
     await _transfer(partial(images.pull, source), on_progress)
     info = await images.inspect(source)
@@ -186,7 +186,7 @@ def _check_source(source: str) -> None:
 
 
 def _own_name(manifest: ImageManifest, source: str) -> str:
-    _check_name(manifest.recipe)
+    check_name(manifest.recipe)
     last = split_tag(source)[0].rpartition("/")[2]
     if last != manifest.recipe:
         raise BadName(f"the image at {source} is of recipe {manifest.recipe}, not {last}: choose its name with --as")
@@ -200,7 +200,8 @@ def _bake(manifest: ImageManifest, source: str) -> str:
     return manifest.digest[:12]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadName for what no node image may be called."""
     if not _NAME.fullmatch(name):
         raise BadName(
             f"{name!r} cannot be the name of a node image: 1 to 40 lower-case letters, digits, hyphens and dots"

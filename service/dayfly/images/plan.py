@@ -56,9 +56,13 @@ class BakePlan:
     addons: tuple[Addon, ...] = ()
 
 
-def make_plan(recipe_name: str, root: Path) -> BakePlan:
-    """The plan for `recipe_name`. Raises NotFound and InvalidRequest; the latter for a missing file, too."""
-    recipe = load_recipe(recipe_name, root)
+def make_plan(recipe: str | Recipe, root: Path) -> BakePlan:
+    """The plan for a recipe, or for the recipe of that name.
+
+    Raises NotFound and InvalidRequest; the latter for a missing file, too.
+    """
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe, root)
     base = load_base(recipe.base, root)
     toolbox = load_toolbox(root)
     layer = recipe.layer
@@ -70,7 +74,7 @@ def make_plan(recipe_name: str, root: Path) -> BakePlan:
         else:
             keys = _layer_keys(recipe, base, layer, addons, below, root)
     except FileNotFoundError as error:
-        raise InvalidRequest(f"recipe {recipe_name} names {error.filename}, which does not exist") from error
+        raise InvalidRequest(f"recipe {recipe.name} names {error.filename}, which does not exist") from error
     return BakePlan(root, recipe, base, toolbox, keys, below, addons)
 
 

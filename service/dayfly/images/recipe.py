@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dayfly import assets
+from dayfly.domain.bake import Variable
 from dayfly.domain.image import ImageManifest, KubernetesNode, NodeSize
 from dayfly.errors import InvalidRequest, NotFound
 from dayfly.images.cloud_base import KIND, CloudBase
@@ -116,22 +118,41 @@ class Recipe(_Data):
         )
 
 
-def load_recipe(name: str, root: Path | None = None, *, above: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(
+    name: str,
+    root: Path | None = None,
+    *,
+    above: tuple[str, ...] = (),
+    variables: Mapping[str, Variable] = MappingProxyType({}),
+) -> Recipe:
     """The recipe `name`. Raises NotFound, or InvalidRequest when the file is not a valid recipe.
 
-    `above`: the layers that lead to it.
+    `above`: the layers that lead to it. `variables`: values of its play's variables, instead of the file's.
     """
     if name in above:
         raise InvalidRequest(f"recipes are from each other in a circle: {' → '.join((*above, name))}")
     root = root or assets.provisioning()
-    read = partial(_read_recipe, root=root, above=(*above, name))
+    read = partial(_read_recipe, root=root, above=(*above, name), variables=variables)
     recipe = _load(Recipe, root / "recipes" / f"{name}.yaml", read, partial(recipe_names, root))
     if recipe.name != name:
         raise InvalidRequest(f"recipes/{name}.yaml has the name {recipe.name!r}, which must be {name!r}")
-    for artifact, details in recipe.artifacts.items():
-        for need in details.needs:
-            if need not in recipe.artifacts:
-                raise InvalidRequest(f"recipe {name}: artifact {artifact} needs {need}, which is not an artifact of it")
+    _check_needs(recipe)
+    return recipe
+
+
+def define_recipe(fields: Mapping[str, Any], root: Path | None = None) -> Recipe:
+    """A recipe from the fields that a file would have. Raises InvalidRequest.
+
+    Not here: what a caller may define (orders.py).
+    """
+    root = root or assets.provisioning()
+    name = str(fields.get("name"))
+    path = root / "recipes" / f"{name}.yaml"
+    try:
+        recipe = Recipe.model_validate(_completed(dict(fields), path, root, (name,), {}))
+    except ValidationError as error:
+        raise InvalidRequest(f"definition: {_reasons(error)}") from error
+    _check_needs(recipe)
     return recipe
 
 
@@ -174,6 +195,14 @@ def recipe_names(root: Path | None = None) -> tuple[str, ...]:
     return tuple(name for path in paths for name in family_names(path) or (path.stem,))
 
 
+def _check_needs(recipe: Recipe) -> None:
+    for artifact, details in recipe.artifacts.items():
+        for need in details.needs:
+            if need not in recipe.artifacts:
+                why = f"artifact {artifact} needs {need}, which is not an artifact of it"
+                raise InvalidRequest(f"recipe {recipe.name}: {why}")
+
+
 def _read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
@@ -187,14 +216,24 @@ def _is_cloud_image(path: Path) -> bool:
     return isinstance(found, dict) and found.get("kind") == KIND
 
 
-def _read_recipe(path: Path, root: Path, above: tuple[str, ...]) -> Any:
-    """A recipe's fields, with those of the recipe that it extends or is a layer over, its version and choices."""
+def _read_recipe(path: Path, root: Path, above: tuple[str, ...], variables: Mapping[str, Any]) -> Any:
+    """The fields of a recipe's file, with all that they refer to."""
     own = read_fields(path)
-    if isinstance(own, dict) and FROM in own:
+    return _completed(own, path, root, above, variables) if isinstance(own, dict) else own
+
+
+def _completed(
+    own: dict[str, Any], path: Path, root: Path, above: tuple[str, ...], variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields `own` of the recipe at `path`, with those of the recipe that it extends or is a layer over.
+
+    `variables` replace its own before its choices are made.
+    """
+    if FROM in own:
         below = own[FROM]
         inherited = load_recipe(below, root, above=above).model_dump() if isinstance(below, str) else {}
-        return layer_fields(own, inherited, f"recipes/{path.name}")
-    if isinstance(own, dict) and _EXTENDS in own:
+        return _with_variables(layer_fields(own, inherited, f"recipes/{path.name}"), variables)
+    if _EXTENDS in own:
         name = str(own.pop(_EXTENDS))
         # One level: a recipe's parts are found in two files at most.
         other = read_fields(path.with_name(f"{name}.yaml"))
@@ -205,7 +244,11 @@ def _read_recipe(path: Path, root: Path, above: tuple[str, ...]) -> Any:
             shared["base"] = other.get("cached_as", {}).get("base", f"{name}.base")
         own["cached_as"] = shared | own.get("cached_as", {})
         own = _merged(other, own)
-    return with_choices(own, path) if isinstance(own, dict) else own
+    return with_choices(_with_variables(own, variables), path)
+
+
+def _with_variables(fields: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    return fields | {"vars": {**fields.get("vars", {}), **variables}} if variables else fields
 
 
 def _merged(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,5 +280,9 @@ def _load(
         kind = "base of the kind cloud-image" if model is CloudBase else model.__name__.lower()
         why = " ".join(str(error).split())
         if isinstance(error, ValidationError):
-            why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            why = _reasons(error)
         raise InvalidRequest(f"{path.parent.name}/{path.name} is not a valid {kind}: {why}") from error
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())

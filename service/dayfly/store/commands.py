@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Final, Literal
 
 from dayfly.domain.addon import Addon
+from dayfly.domain.bake import Bake
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.model import Cluster, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
@@ -103,7 +104,7 @@ class KeyUse:
     cluster_id: str | None
     """The created cluster, or the cluster that was reset or got a checkpoint."""
     resource_id: str | None = None
-    """The pool or the template."""
+    """The pool, the template or the bake."""
 
 
 class CarriedOut(Exception):
@@ -148,6 +149,23 @@ class Claim:
     owner: str
     at: datetime
     due_at: datetime | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class BakePage:
+    """One page of bakes, newest first; `next_cursor` is None on the last one."""
+
+    bakes: tuple[Bake, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class BakeClaim:
+    """The right to write to a bake until its lease ends. `bake` is the state at the claim."""
+
+    bake: Bake
+    token: str = field(repr=False)
+    owner: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dayfly.store.db.database import Transaction
 
 _KEYS: Final = 0x6466_6B01
 _NAMES: Final = 0x6466_6E01
+_BAKES: Final = 0x6466_6201
 """First keys of PostgreSQL's advisory locks with two keys; store/admission.py and store/db/migrate.py use locks with
 one key.
 """
@@ -35,6 +36,12 @@ async def lock_key_and_name(transaction: Transaction, key: IdempotencyKey | None
     if transaction.connection.dialect.name == "postgresql":
         for kind, text in locks:
             await transaction.execute(select(func.pg_advisory_xact_lock(kind, _number(text))))
+
+
+async def lock_bakes(transaction: Transaction) -> None:
+    """Lock the number of queued bakes, and of bakes on each host, until the transaction ends."""
+    if transaction.connection.dialect.name == "postgresql":
+        await transaction.execute(select(func.pg_advisory_xact_lock(_BAKES, 0)))
 
 
 def _number(text: str) -> int:

@@ -15,7 +15,7 @@ from dayfly.errors import IdempotencyKeyReused
 from dayfly.store.commands import CarriedOut, IdempotencyKey, KeyUse
 from dayfly.store.create_locks import lock_key_and_name
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.tables import clusters, idempotency_keys, pools, templates
+from dayfly.store.db.tables import bakes, clusters, idempotency_keys, pools, templates
 
 
 class IdempotencyKeys(StorePart):
@@ -76,9 +76,12 @@ async def keep_use(transaction: Transaction, pool_id: str) -> None:
 
 
 async def purge_uses(transaction: Transaction, before: datetime) -> None:
-    """Remove keys from before that time whose pool or template has no record. A cluster's keys go with its row."""
+    """Remove keys from before that time whose pool, template or bake has no record.
+
+    A cluster's keys go with its row.
+    """
     keys = idempotency_keys.c
-    recorded = select(pools.c.id).union_all(select(templates.c.id))
+    recorded = select(pools.c.id).union_all(select(templates.c.id), select(bakes.c.id))
     gone = (keys.cluster_id.is_(None), keys.created_at < before, keys.resource_id.not_in(recorded))
     await transaction.execute(delete(idempotency_keys).where(*gone))
 

@@ -65,13 +65,15 @@ class Maintenance(StorePart):
     async def purge_deleted(self, older_than_seconds: float, limit: int) -> int:
         """Remove the records of up to `limit` clusters deleted before that time, and of templates gone before it.
 
-        And the idempotency keys of templates and pools without a record. A cluster's keys go with its row.
+        Those of bakes that ended before it, with their events. And the idempotency keys of templates, pools and bakes
+        without a record. A cluster's keys go with its row.
 
         Returns the number of clusters.
         """
         async with self._database.write() as transaction:
             before = transaction.now - timedelta(seconds=older_than_seconds)
             await transaction.execute(delete(templates).where(templates.c.gone_at < before))
+            await transaction.execute(delete(tables.bakes).where(tables.bakes.c.ended_at < before))
             await purge_uses(transaction, before)
             old = (
                 select(clusters.c.id)

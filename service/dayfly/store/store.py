@@ -9,6 +9,8 @@ from sqlalchemy import select
 from dayfly.clock import BootClock, boot_time
 from dayfly.concurrency import uncancellable
 from dayfly.store.admission import Admission
+from dayfly.store.bake_leases import BakeLeases
+from dayfly.store.bakes import BakeQueries
 from dayfly.store.checkpoints import Checkpoints
 from dayfly.store.clusters.leases import Leases
 from dayfly.store.clusters.lifecycle_requests import LifecycleRequests
@@ -22,7 +24,7 @@ from dayfly.store.db.database import Database
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.idempotency_keys import IdempotencyKeys
 from dayfly.store.maintenance import Maintenance
-from dayfly.store.notify.commit_notifier import QUEUE, WORK, Watch, request_topic
+from dayfly.store.notify.commit_notifier import BAKES, QUEUE, WORK, Watch, request_topic
 from dayfly.store.pools import PoolQueries
 from dayfly.store.statistics import Statistics
 from dayfly.store.templates import TemplateQueries
@@ -46,6 +48,8 @@ class Store:
         self.templates = TemplateQueries(database)
         self.checkpoints = Checkpoints(database)
         self.pools = PoolQueries(database)
+        self.bakes = BakeQueries(database)
+        self.bake_leases = BakeLeases(database)
         self.statistics = Statistics(database)
         self.maintenance = Maintenance(database)
 
@@ -86,3 +90,7 @@ class Store:
     def watch_queue(self) -> AbstractContextManager[Watch]:
         """As `watch`, for controllers: the queue, the free resources, a template or a pool changed."""
         return self._database.notifier.watch(QUEUE)
+
+    def watch_bakes(self) -> AbstractContextManager[Watch]:
+        """As `watch`, for builders: a bake may be taken up."""
+        return self._database.notifier.watch(BAKES)

@@ -16,6 +16,7 @@ from tests.support.unasync import CLIENT, synchronous
 def test_the_synchronous_client_is_what_the_asynchronous_one_makes() -> None:
     generated = synchronous()
     assert {path.name for path in generated} == {
+        "sync_bakes.py",
         "sync_client.py",
         "sync_clusters.py",
         "sync_connection.py",

@@ -37,9 +37,9 @@ MAX_OWNERS: Final = 100
 async def get_metrics(services: Services) -> PlainTextResponse:
     """Metrics of the installation and of this process, in Prometheus' text format.
 
-    Clusters, capacity, queue, leases, pools and templates are read from the database for this response. Counters and
-    histograms are those of this process: scrape each process. While the database does not answer, `dayfly_database_up`
-    is 0, and what is read from it is left out.
+    Clusters, capacity, queue, leases, pools, templates and bakes are read from the database for this response. Counters
+    and histograms are those of this process: scrape each process. While the database does not answer,
+    `dayfly_database_up` is 0, and what is read from it is left out.
     """
     # In parallel: of an engine or a database that hangs, each look-up takes half of the time that Prometheus waits.
     now, stored = await asyncio.gather(_infrastructure(services), services.lookups.known(_store(services)))
@@ -90,6 +90,14 @@ async def _store(services: ApiServices) -> CollectorRegistry:
     templates = gauge("dayfly_templates", "Templates, by phase.", ["phase"])
     for phase, number in (await statistics.count_templates()).items():
         templates.labels(phase.value).set(number)
+    bakes = gauge("dayfly_bakes", "Bakes on record, by phase.", ["phase"])
+    for bake_phase, number in (await services.store.bakes.count()).items():
+        bakes.labels(bake_phase.value).set(number)
+    queued_at = await services.store.bakes.oldest_queued_at()
+    gauge(
+        "dayfly_bake_queue_oldest_timestamp_seconds",
+        "Unix time at which the bake that is queued for the longest time was requested; 0: none is queued.",
+    ).set(0 if queued_at is None else queued_at.timestamp())
     gauge("dayfly_forks", "Living forks of templates.").set(await statistics.count_forks())
     return registry
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,12 +14,13 @@ from dayfly.domain.cluster.lifecycle import LIVING, Phase
 from dayfly.domain.cluster.model import Cluster, Event, Purpose, StepReport
 from dayfly.domain.scheduling.resources import demand
 from dayfly.domain.security.secrets import ClusterSecrets
-from dayfly.errors import BadName, Internal, InvalidRequest, NameTaken
+from dayfly.errors import BadName, Internal, NameTaken
 from dayfly.store.clusters.create import insert_cluster, new_cluster
 from dayfly.store.clusters.pool_claims import member_pauses, members_left, take_member
 from dayfly.store.commands import IdempotencyKey, NewCluster, Page
 from dayfly.store.create_locks import lock_key_and_name
 from dayfly.store.db import tables
+from dayfly.store.db.cursors import cursor_of, older_than
 from dayfly.store.db.database import StorePart, Transaction
 from dayfly.store.db.mapping import cluster_from, event_from, step_from
 from dayfly.store.db.shared_queries import named, not_found
@@ -103,13 +100,13 @@ class ClusterQueries(StorePart):
         if labels:
             query = query.where(_labelled(labels))
         if cursor is not None:
-            query = query.where(_after(cursor))
+            query = query.where(older_than(cursor, clusters))
         # Ids first: sorting thousands of whole rows for a page is slow.
         whole_rows = select(clusters).where(clusters.c.id.in_(query)).order_by(*newest_first)
         rows = await self._rows(whole_rows)
         page = rows[:limit]
         more = len(rows) > limit
-        return Page(tuple(map(cluster_from, page)), _cursor(page[-1]) if more and page else None)
+        return Page(tuple(map(cluster_from, page)), cursor_of(page[-1]) if more and page else None)
 
     async def steps(self, cluster_id: str) -> tuple[StepReport, ...]:
         """The latest report of each step, in the order of their begins."""
@@ -205,22 +202,3 @@ def _labelled(labels: Mapping[str, str]) -> ColumnElement[bool]:
     # Correlated: the scan stops at a full page, even if thousands of clusters have the labels.
     same = (table.c.cluster_id == clusters.c.id, tuple_(table.c.key, table.c.value).in_(sorted(labels.items())))
     return select(func.count()).where(*same).correlate(clusters).scalar_subquery() == len(labels)
-
-
-def _cursor(row: Row[Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.created_at.isoformat(), row.id]).encode()).decode()
-
-
-def _after(cursor: str) -> ColumnElement[bool]:
-    """Clusters older than the last cluster of the page that `cursor` ends."""
-    try:
-        created, cluster_id = json.loads(base64.urlsafe_b64decode(cursor))
-        created_at = datetime.fromisoformat(created)
-        valid = created_at.tzinfo is not None and isinstance(cluster_id, str) and cluster_id.isalnum()
-        created_at = created_at.astimezone(UTC)
-    except (binascii.Error, ValueError, TypeError, OverflowError):
-        valid = False
-    if not valid:
-        raise InvalidRequest("cursor: not a cursor of a page; start without a cursor")
-    older = clusters.c.created_at < created_at
-    return or_(older, and_(clusters.c.created_at == created_at, clusters.c.id < cluster_id))

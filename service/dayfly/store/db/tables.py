@@ -50,6 +50,8 @@ SERVING: Final = condition("phase IN ('making', 'verifying', 'ready')")
 """Of templates; at most one for each key."""
 RECORDED: Final = condition("phase <> 'gone'")
 """Of templates."""
+UNENDED: Final = condition("ended_at IS NULL")
+"""Of bakes: those that are queued or running."""
 
 clusters = Table(
     "clusters",
@@ -242,6 +244,54 @@ pools = Table(
     # Why the pool is not filled, as a worker reported; NULL: no known reason.
     Column("waiting", PLAIN_JSON),
     UniqueConstraint("name"),
+)
+
+bakes = Table(
+    "bakes",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("owner", String(63), nullable=False),
+    # The recipe's name; with `definition`, that of the definition.
+    Column("recipe", String(128), nullable=False),
+    Column("variables", PLAIN_JSON, nullable=False),
+    Column("definition", PLAIN_JSON),
+    Column("phase", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("cancel_requested_at", UtcDateTime),
+    # No builder takes the bake up before this time.
+    Column("due_at", UtcDateTime, nullable=False),
+    # Claims that began or continued the bake.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("image", String(255)),
+    Column("image_id", String(255)),
+    Column("fault", PLAIN_JSON),
+    Column("evidence", PLAIN_JSON),
+    Column("lease_owner", String(255)),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+    # The host of the builder that has the lease: bakes are counted by host.
+    Column("lease_host", String(255)),
+    partial("ix_bakes_unended_created_at_id", "created_at", "id", where=UNENDED),
+    Index("ix_bakes_created_at_id", "created_at", "id"),
+    Index("ix_bakes_ended_at", "ended_at"),
+)
+
+bake_events = Table(
+    "bake_events",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("bake_id", String(12), ForeignKey("bakes.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("message", Text, nullable=False),
+    # The phase of the work on the image (images/bake.py).
+    Column("step", String(64)),
+    Column("seconds", Float),
+    Column("code", String(64)),
+    Index("ix_bake_events_bake_id_id", "bake_id", "id"),
+    sqlite_autoincrement=True,
 )
 
 service_clock = Table(

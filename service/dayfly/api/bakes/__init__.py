@@ -1,0 +1,1 @@
+"""POST /v1/images and /v1/bakes: routes and presenter."""

@@ -1,0 +1,1 @@
+"""Bakes that callers request over HTTP: builders claim them by lease, and have each carried out."""

@@ -1,0 +1,122 @@
+"""The program of a bake that was requested over HTTP: its order, its output, and its end at the end of its input."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dayfly.cli import bake_process
+from dayfly.domain.bake import BakeOrder
+from dayfly.errors import BakeFailed
+from dayfly.images.bake_process import order_line
+from dayfly.images.container_bake import error_line, progress_line, result_line
+from dayfly.images.progress import Progress
+from dayfly.images.recipe import Recipe, load_recipe
+
+RUNNING = Progress("base", "running")
+
+
+class Program:
+    """The program with a bake of the test's own, and an input that the test can end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        read, self._write = os.pipe()
+        monkeypatch.setattr(sys, "stdin", os.fdopen(read))
+        monkeypatch.setattr(bake_process, "open_tools", self._open)
+
+    def order(self, order: BakeOrder) -> None:
+        os.write(self._write, order_line(order))
+
+    def end_input(self) -> None:
+        os.close(self._write)
+        self._write = -1
+
+    def run(self, bake: Any) -> int:
+        self.monkeypatch.setattr(bake_process, "bake", bake)
+        try:
+            bake_process.main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        finally:
+            if self._write != -1:
+                os.close(self._write)
+            sys.stdin.close()
+        return 0
+
+    @asynccontextmanager
+    async def _open(self, settings: object) -> AsyncIterator[object]:
+        yield SimpleNamespace(images=None, verify=None)
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Program:
+    return Program(monkeypatch)
+
+
+def test_the_order_is_baked(
+    program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYFLY_DEBIAN_MIRROR", "file:/srv/debian")
+    asked: list[tuple[Recipe, str | None]] = []
+
+    async def bake(recipe: Recipe, **more: Any) -> str:
+        asked.append((recipe, more["mirrors"].debian))
+        more["report"](RUNNING)
+        return "sha256:1"
+
+    program.order(BakeOrder("k8s-debian", {"kubernetes_version": "v9"}))
+    assert program.run(bake) == 0
+    assert capsys.readouterr().out.splitlines() == [progress_line(RUNNING), result_line("sha256:1")]
+    recipe = load_recipe("k8s-debian")
+    wanted = recipe.model_copy(update={"vars": {**recipe.vars, "kubernetes_version": "v9"}})
+    assert asked == [(wanted, "file:/srv/debian")]
+
+
+def test_a_failure_is_a_line(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    failure = BakeFailed("phase base: it broke", evidence={"output": "why"}, operator_detail="more")
+
+    async def bake(_: Recipe, **__: Any) -> str:
+        raise failure
+
+    program.order(BakeOrder("bare"))
+    assert program.run(bake) == 1
+    assert capsys.readouterr().out.splitlines() == [error_line(failure)]
+
+
+def test_an_order_that_is_no_longer_valid_is_a_line(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    async def bake(_: Recipe, **__: Any) -> str:
+        raise AssertionError
+
+    program.order(BakeOrder("bare", {"gone": 1}))
+    assert program.run(bake) == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert "invalid_request" in line
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_it_cleans_up_and_ends_when_its_builder_is_gone(program: Program, ordered: bool) -> None:
+    cleaned: list[str] = []
+
+    async def bake(_: Recipe, **__: Any) -> str:
+        program.end_input()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+        raise AssertionError
+
+    if ordered:
+        program.order(BakeOrder("bare"))
+    else:
+        program.end_input()
+    assert program.run(bake) == 130
+    assert cleaned == (["up"] if ordered else [])

@@ -1,0 +1,200 @@
+"""Orders of bakes over HTTP: variables, definitions, and all that a caller must not bring."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dayfly import assets
+from dayfly.domain.bake import BakeOrder
+from dayfly.errors import BadName, InvalidRequest, NotFound
+from dayfly.images.orders import check_order, check_variables, ordered_recipe
+from dayfly.images.plan import make_plan
+from dayfly.images.recipe import Recipe, load_recipe
+
+ROOT = assets.provisioning()
+SIZE = {"vcpus": 1, "memory_mib": 512, "disk_gib": 8}
+PLAIN: dict[str, Any] = {
+    "name": "mine",
+    "description": "a recipe of a caller",
+    "base": "debian-12",
+    "playbook": "ansible/bare.yaml",
+    "disk_gib": 8,
+    "control_plane": SIZE,
+    "worker": SIZE,
+    "minimum": SIZE,
+    "verify": ["test -e /etc/hostname"],
+}
+
+
+def defined(**fields: Any) -> BakeOrder:
+    content = {name: value for name, value in {**PLAIN, **fields}.items() if value is not None}
+    return BakeOrder(str(content.get("name")), definition=content)
+
+
+def extended(**fields: Any) -> BakeOrder:
+    content = {"extends": "k8s-debian", "name": "mine", "description": "more", **fields}
+    return BakeOrder("mine", definition=content)
+
+
+def layered(**fields: Any) -> BakeOrder:
+    return BakeOrder("mine", definition={"from": "bare", "name": "mine", "description": "a layer", **fields})
+
+
+def keys(recipe: Recipe) -> object:
+    return make_plan(recipe, ROOT).keys
+
+
+def test_variables_that_equal_the_recipes_give_the_same_key() -> None:
+    recipe = load_recipe("k8s-debian")
+    same = ordered_recipe(BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.2"}))
+    assert same == recipe
+    assert keys(same) == make_plan("k8s-debian", ROOT).keys
+    other = ordered_recipe(BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.3"}))
+    assert other.vars["kubernetes_version"] == "v1.20.3"
+    ours, theirs = make_plan(recipe, ROOT).keys, make_plan(other, ROOT).keys
+    assert (ours.base, ours.artifacts, ours.toolbox) == (theirs.base, theirs.artifacts, theirs.toolbox)
+    assert len({ours.node, theirs.node, ours.image, theirs.image}) == 4
+
+
+KNOWN = load_recipe("bare").model_copy(update={"vars": {"text": "a", "count": 1, "flag": True, "names": ["a"]}})
+
+
+def test_each_type_of_variable_can_be_given() -> None:
+    given: dict[str, Any] = {"text": "b", "count": 2, "flag": False, "names": []}
+    check_variables(KNOWN, given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ansible_connection", "local", "has no variable"),
+        ("text", 1, "must be a string"),
+        ("text", True, "must be a string"),
+        ("count", "1", "must be an integer"),
+        ("count", True, "must be an integer"),
+        ("count", 2**31, "at most"),
+        ("flag", 1, "must be true or false"),
+        ("names", "a", "must be a list"),
+        ("text", "{{ lookup('pipe', 'id') }}", "without a template"),
+        ("text", "{% raw %}", "without a template"),
+        ("names", ["a", "{# x #}"], "without a template"),
+        ("text", "a\nb", "printable"),
+        ("text", "x" * 5000, "printable"),
+    ],
+)
+def test_other_variables_are_refused(name: str, value: Any, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        check_variables(KNOWN, {name: value})
+
+
+@pytest.mark.parametrize("name", ["../bare", "no-such", "", "a/b", "Bare"])
+async def test_a_recipe_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises((NotFound, BadName)):
+        await check_order(BakeOrder(name))
+
+
+async def test_definitions_are_recipes() -> None:
+    await check_order(defined())
+    assert ordered_recipe(defined()).name == "mine"
+    more = extended(packages=["tcpdump"], vars={"kubernetes_version": "v1.20.4"})
+    await check_order(more)
+    recipe, parent = ordered_recipe(more), load_recipe("k8s-debian")
+    assert recipe.artifacts == parent.artifacts
+    assert recipe.packages == (*parent.packages, "tcpdump")
+    assert recipe.vars == {**parent.vars, "kubernetes_version": "v1.20.4"}
+    assert make_plan(recipe, ROOT).keys.artifacts == make_plan(parent, ROOT).keys.artifacts
+
+
+async def test_a_definition_can_be_a_layer() -> None:
+    order = layered(packages=["tcpdump"], kernel_modules=["dummy"])
+    await check_order(order)
+    recipe = ordered_recipe(order)
+    assert recipe.layer is not None
+    assert (recipe.layer.below, recipe.layer.kernel_modules, recipe.disk_gib) == ("bare", ("dummy",), 8)
+
+
+async def test_a_variable_that_is_a_choice_sets_the_variables_of_the_choice() -> None:
+    order = BakeOrder("k8s-1.36", {"kubernetes_network": "flannel"})
+    await check_order(order)
+    chosen, usual = ordered_recipe(order), load_recipe("k8s-1.36")
+    assert usual.vars["kubernetes_network"] == "bridge"
+    assert {name for name in chosen.vars if chosen.vars[name] != usual.vars.get(name)} > {"kubernetes_network"}
+    with pytest.raises(InvalidRequest, match="must be one of"):
+        await check_order(BakeOrder("k8s-1.36", {"kubernetes_network": "cables"}))
+
+
+SCRIPT = "kubernetes/build-debian.sh"
+WRONG: dict[str, tuple[BakeOrder, str]] = {
+    "no name": (defined(name=None), "name"),
+    "a name that is a path": (defined(name="../x"), "name"),
+    "a name with a colon": (defined(name="a:b"), "name"),
+    "a name of an image of ours": (defined(name="toolbox"), "own"),
+    "a name of a recipe": (defined(name="bare"), "name of a recipe"),
+    "a name that is too long": (defined(name="a" * 60), "name"),
+    "an unknown field": (defined(colour="red"), "colour"),
+    "a field that lacks": (defined(playbook=None), "playbook"),
+    "a wrong type": (defined(disk_gib="many"), "disk_gib"),
+    "a base that is a path": (defined(base="../recipes/bare"), "base must be one of"),
+    "a play outside": (defined(playbook="../../etc/passwd"), "playbook must be one of"),
+    "a play that is none": (defined(playbook="recipes/bare.yaml"), "playbook must be one of"),
+    "a play by another name": (defined(playbook="ansible/../ansible/bare.yaml"), "playbook must be one of"),
+    "a script outside": (defined(finish=["../x"]), "not a file below"),
+    "an absolute script": (defined(finish=["/bin/sh"]), "not a file below"),
+    "a script with a dot": (defined(finish=["./kubernetes/import-images"]), "not a file below"),
+    "a script that lacks": (defined(finish=["kubernetes/none"]), "not a file below"),
+    "a script in the request": (defined(finish=["#!/bin/sh\nid"]), "printable"),
+    "inputs outside": (defined(finish_inputs=["kubernetes/../../x"]), "not a file below"),
+    "an artifact's script outside": (defined(artifacts={"a": {"script": "../x"}}), "not a file below"),
+    "an artifact's inputs outside": (defined(artifacts={"a": {"script": SCRIPT, "inputs": ["/etc"]}}), "not a file"),
+    "an artifact that is a path": (defined(artifacts={"../a": {"script": SCRIPT}}), "name of an artifact"),
+    "an artifact called base": (defined(artifacts={"base": {"script": SCRIPT}}), "name of an artifact"),
+    "a need that lacks": (defined(artifacts={"a": {"script": SCRIPT, "needs": ["b"]}}), "needs b"),
+    "needs in a circle": (defined(artifacts={"a": {"script": SCRIPT, "needs": ["a"]}}), "circle"),
+    "a variable of the shell": (
+        defined(artifacts={"a": {"script": SCRIPT, "environment": {"BASH_ENV": "$(id)"}}}),
+        "takes no variable 'BASH_ENV'",
+    ),
+    "a variable of Ansible": (defined(vars={"ansible_connection": "local"}), "takes no variable"),
+    "a variable of another type": (extended(vars={"kubernetes_version": 1}), "must be a string"),
+    "a template": (extended(vars={"kubernetes_version": "{{ lookup('pipe', 'id') }}"}), "template"),
+    "a package that is a path": (defined(packages=["/srv/x.deb"]), "name of a package"),
+    "a package that is an option": (defined(packages=["-o=x"]), "name of a package"),
+    "two packages in one": (defined(packages=["a,b"]), "name of a package"),
+    "an artifact's package": (defined(artifacts={"a": {"script": SCRIPT, "packages": ["?x"]}}), "name of a package"),
+    "two kernel arguments in one": (defined(kernel_arguments=["a b"]), "argument of a kernel"),
+    "another's cache": (defined(cached_as={"base": "../x"}), "cached_as"),
+    "choices of files": (defined(choices={"text": "../../../etc/passwd"}), "choices is for"),
+    "versions of a file": (defined(versions="../x"), "versions is for"),
+    "the inside of a layer": (defined(layer={"below": "bare"}), "layer is for"),
+    "a layer over a file": (layered(**{"from": "../recipes/bare"}), "from must name"),
+    "a layer over an image of a registry": (
+        layered(**{"from": {"image": f"lab:5000/a@sha256:{'a' * 64}"}}),
+        "from must",
+    ),
+    "a layer's manifest outside": (layered(**{"from": "k8s-debian", "manifests": ["../x.yaml"]}), "not a file below"),
+    "a layer's play outside": (layered(playbook="../x.yaml"), "playbook must be one of"),
+    "a parent that is a path": (defined(extends="../recipes/bare"), "extends must name"),
+    "a parent that extends": (extended(extends="k8s-debian-conformance"), "extends"),
+    "a size of nothing": (defined(minimum={**SIZE, "memory_mib": 0}), r"minimum\.memory_mib"),
+    "a size of everything": (defined(worker={**SIZE, "vcpus": 10_000}), r"worker\.vcpus"),
+    "a disk larger than a node's": (defined(disk_gib=9), "disk_gib"),
+    "a command of two lines": (defined(verify=["a\nb"]), "printable"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_what_a_caller_must_not_bring_is_refused(case: str) -> None:
+    order, said = WRONG[case]
+    with pytest.raises(InvalidRequest, match=said):
+        await check_order(order)
+
+
+async def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(ROOT, tmp_path / "provisioning"))
+    (root / "kubernetes" / "shell").symlink_to("/bin/sh")
+    with pytest.raises(InvalidRequest, match="not a file below"):
+        await check_order(defined(finish=["kubernetes/shell"]), root)
