@@ -21,6 +21,7 @@ from dayfly.api.clusters import (
     routes_update,
 )
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.images import routes as images
 from dayfly.api.pools import routes as pools
 from dayfly.api.request_metrics import register_routes
 from dayfly.api.system import routes as system
@@ -45,6 +46,9 @@ If the owner has a template of the cluster's shape, the cluster is a fork of the
 cluster can be reset to its first ready state or to a checkpoint, hibernated and resumed. A pool keeps paused forks: a
 matching `POST /v1/clusters` takes one, which is ready sooner than a fork.
 
+A name of node images (`k8s-debian`) stands for the image that was promoted last, and before the first promotion for
+the one that was baked or pulled last. A cluster is of one image, its `image_id`, whatever is promoted later.
+
 A failed cluster has an `error` with a code and the names of its `evidence`, texts at
 `/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
 id, for a configured time; `/v1/clusters/{cluster}/diagnostics` has all of them in one file.
@@ -61,6 +65,7 @@ _ROUTES: Final = (
     templates,
     pools,
     addons,
+    images,
     routes_orphans,
     routes_status,
     routes_metrics,
@@ -76,8 +81,8 @@ _PROBLEMS: Final = {
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
     421: "`host_not_allowed`",
-    422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `capacity`, "
-    "`too_many_nodes`",
+    422: "`invalid_request`, `bad_name`, `image_missing`, `image_retired`, `not_a_node_image`, `impossible_size`, "
+    "`capacity`, `too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
@@ -140,7 +145,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans", "/v1/status")):
+    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/images", "/v1/orphans", "/v1/status")):
         statuses |= {422, 503}
     if "{" in path:
         statuses.add(404)
