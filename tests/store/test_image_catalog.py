@@ -203,6 +203,7 @@ async def test_use_and_outcomes(store: Store) -> None:
     await provision(store, ready)
     await move(store, ready, Phase.READY)
     broken = await claim_new(store, image_id=A.id)
+    await provision(store, broken)
     await store.status.set_phase(broken, Phase.FAILED, fault=Fault("vm_exited", "x"))
     await create(store, image_id=B.id)
     gone = await create(store, image_id=B.id)
