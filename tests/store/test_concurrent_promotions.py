@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
+from dayfly.api.engine_lookups import EngineLookups
 from dayfly.controllers.image_catalog import ImageCatalog
 from dayfly.drivers.interfaces import ImageInfo
 from dayfly.store import Store
@@ -37,7 +38,7 @@ class GatedImages(FakeImages):
         return await super().inspect(reference)
 
     async def until_waiting(self, number: int) -> None:
-        async with self.came, asyncio.timeout(20):
+        async with self.came:
             await self.came.wait_for(lambda: self.waiting == number)
 
 
@@ -84,7 +85,9 @@ async def test_every_cluster_is_wholly_of_one_image(url: str, reference: str) ->
 
 def _api(infrastructure: Infrastructure, store: Store) -> ApiHttp:
     catalog = ImageCatalog(infrastructure.stored, store)
-    return ApiHttp(infrastructure.services(store, resolve_image=catalog.resolve))
+    # The test holds the engine's answers back for longer than a real engine takes.
+    lookups = EngineLookups(seconds=300.0)
+    return ApiHttp(infrastructure.services(store, resolve_image=catalog.resolve, lookups=lookups))
 
 
 async def _ok(request: Awaitable[httpx.Response]) -> httpx.Response:
