@@ -1,5 +1,5 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools, add-ons, images and the service itself. Not here: clusters (sync_clusters.py)."""
+"""The synchronous client: templates, pools, add-ons, images, the service. Not here: clusters (sync_clusters.py)."""
 
 from __future__ import annotations
 
