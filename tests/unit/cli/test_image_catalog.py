@@ -94,8 +94,7 @@ def test_an_engine_has_no_collected_images(dayfly: Dayfly) -> None:
     assert "--collected is for --server" in done.output
 
 
-def test_the_clients_methods(dayfly: Dayfly, url: str, engine: FakeImages) -> None:
-    assert dayfly
+def test_the_clients_methods(url: str, engine: FakeImages) -> None:
     image = baked(engine, "method", "a" * 12)
     with Client(url) as client:
         assert client.promote_image("method", idempotency_key="first").promoted == image

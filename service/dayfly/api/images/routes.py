@@ -1,4 +1,4 @@
-"""/v1/images: the catalog of node images. Not here: bakes; how references are resolved (controllers/image_catalog.py)."""
+"""/v1/images: the catalog of node images. Not here: bakes; how references are resolved (image_catalog.py)."""
 
 from __future__ import annotations
 
