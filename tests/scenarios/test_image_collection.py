@@ -9,7 +9,9 @@ from sqlalchemy import update
 
 from dayfly import metrics
 from dayfly.controllers.image_catalog import ImageCatalog
+from dayfly.controllers.spec_refresh import SpecRefresher
 from dayfly.domain.cluster.lifecycle import Phase
+from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.image_catalog import EngineImage
 from dayfly.errors import EngineRefused, EngineUnavailable, ImageRetired
 from dayfly.store import NewPool, Store
@@ -156,3 +158,24 @@ async def test_an_image_that_somebody_removed_by_hand(world: World) -> None:
     assert await states(world) == {image_id: ImageState.COLLECTED}
     assert baked(world.images, "k8s", "a" * 12) == image_id
     assert (await ImageCatalog(world.images, world.store).resolve("dayfly/k8s:latest"))[0] == image_id
+
+
+async def test_templates_and_pools_follow_a_name_but_not_a_digest(world: World) -> None:
+    """The specification that their controllers go by (spec_refresh.py)."""
+
+    async def key_of(spec: ClusterSpec, owner: str) -> str:
+        return f"{owner} {spec.image_id}"
+
+    first = baked(world.images, "k8s", "a" * 12)
+    second = baked(world.images, "k8s", "b" * 12)
+    specs = SpecRefresher(ImageCatalog(world.images, world.store).resolve, key_of)
+    by_name = make_spec(image_id=first).model_copy(update={"image": "dayfly/k8s:latest"})
+    by_digest = make_spec(image_id=first).model_copy(update={"image": f"dayfly/k8s@{first}"})
+    assert (await specs.now(by_name, "me"))[0].image_id == second, "the last bake"
+    for promoted in (first, second):
+        await world.store.images.promote("k8s", await find(world, promoted))
+        assert (await specs.now(by_name, "me"))[1] == f"me {promoted}"
+        assert (await specs.now(by_digest, "me"))[0].image_id == first
+    await retire(world, first)
+    with pytest.raises(ImageRetired):
+        await specs.now(by_digest, "me")
