@@ -34,6 +34,8 @@ from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.engine_host import EngineHost
 from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.image_catalog import ImageCatalog, base_of
+from dayfly.controllers.image_collection import ImageCollector
 from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.registry_caches import RegistryCaches
@@ -52,7 +54,6 @@ from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
 from dayfly.images.bake_process import bake_in_process
-from dayfly.images.node_images import resolve_image
 from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
@@ -176,12 +177,18 @@ def cluster_context(settings: Settings, store: Store, infrastructure: Infrastruc
 
 def services_of(settings: Settings, store: Store, infrastructure: Infrastructure, clock: Clock) -> ApiServices:
     drivers, engine, host = infrastructure.drivers, infrastructure.engine, infrastructure.host
-    collector = GarbageCollector(settings, store, engine, clock)
+    catalog = ImageCatalog(infrastructure.images, store)
+    collector = GarbageCollector(settings, store, engine, ImageCollector(settings, catalog), clock)
     manifests = AddonManifests.of(settings)
     return ApiServices(
         settings=settings,
         store=store,
-        resolve_image=partial(resolve_image, infrastructure.images),
+        resolve_image=catalog.resolve,
+        present_images=catalog.present,
+        find_image=catalog.find,
+        keep_image=catalog.keep,
+        release_image=catalog.release,
+        base_of=base_of,
         template_key_of=infrastructure.accelerators.template_key,
         host_capacity=host.capacity,
         engine_versions=partial(_engine_versions, engine),
@@ -214,14 +221,14 @@ def worker_jobs(
 ) -> list[Coroutine[Any, Any, None]]:
     context = cluster_context(settings, store, infrastructure, clock)
     reconciler = reconciler_of(settings, context, clock, steps=steps)
-    collector = GarbageCollector(settings, store, infrastructure.engine, clock)
+    catalog = ImageCatalog(infrastructure.images, store)
+    collector = GarbageCollector(settings, store, infrastructure.engine, ImageCollector(settings, catalog), clock)
     outages = Outages(store)
     options = WorkerOptions(
         settings.worker_name, settings.worker_concurrency, settings.lease_seconds, settings.poll_seconds
     )
-    resolve = partial(resolve_image, infrastructure.images)
     complete = AddonManifests.of(settings).complete
-    specs = SpecRefresher(resolve, infrastructure.accelerators.template_key, load_addons(), complete)
+    specs = SpecRefresher(catalog.resolve, infrastructure.accelerators.template_key, load_addons(), complete)
     caches = RegistryCaches(settings, infrastructure.engine, infrastructure.images, credentials_for, clock)
     return [
         Worker(store, reconciler.reconcile, options, outages, clock).run(),

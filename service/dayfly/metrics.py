@@ -90,6 +90,7 @@ sweep_success: Final = _gauge(
     ["sweep"],
 )
 orphans_removed: Final = _counter("dayfly_orphans_removed_total", "Orphans removed from the engine, by kind.", ["kind"])
+images_collected: Final = _counter("dayfly_images_collected_total", "Retired node images removed from the engine.")
 engine_events: Final = _counter("dayfly_engine_events_total", "Events of the engine that this process received.")
 engine_watch_failures: Final = _counter(
     "dayfly_engine_watch_failures_total",

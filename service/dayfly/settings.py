@@ -248,6 +248,8 @@ class Settings(BakeSettings):
     pool_retry_seconds: Pause = 60.0
     """Back-off before a failed pool member is replaced."""
 
+    retired_image_seconds: Annotated[float, Field(ge=60, le=1e9, allow_inf_nan=False)] = 7 * 24 * 3600.0
+    """How long a retired node image stays on the engine; one that a cluster, template or pool uses stays longer."""
     orphan_grace_seconds: Pause = 600.0
     """Grace period of objects with this installation's label whose owner was never on record; then they are removed."""
     history_seconds: Pause = 30 * 24 * 3600.0

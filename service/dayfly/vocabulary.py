@@ -22,6 +22,16 @@ IMAGE_REFERENCE: Final = re.compile(
 """An image's id, or [HOST[:PORT]/]PATH[:TAG][@DIGEST] as the distribution project defines references.
 
 No `..`, no empty part: a reference becomes part of a path of the engine's API."""
+IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
+"""The content id of an image, which the catalog calls its digest."""
+IMAGE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
+"""The name of node images that callers use: `k8s-debian`."""
+IMAGE_VERSION: Final = re.compile(r"v?[0-9]{1,4}(\.[0-9]{1,4}){0,2}")
+"""A version of Kubernetes or its beginning: `1.35`, `v1.20.2`."""
+NODE_IMAGE: Final = re.compile(
+    rf"{IMAGE_REFERENCE.pattern}|(dayfly/)?{IMAGE_NAME.pattern}@(latest|{IMAGE_VERSION.pattern})"
+)
+"""How callers name a node image: IMAGE_REFERENCE, `k8s@latest`, `k8s@1.35`."""
 CHECKPOINT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 PORT_NAME: Final = CHECKPOINT_NAME
 ADDON_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -118,6 +128,25 @@ class AddonState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     REMOVING = "removing"
+
+
+class ImageState(StrEnum):
+    """The state of a node image."""
+
+    PRESENT = "present"
+    RETIRED = "retired"
+    """No new cluster may use it; it is removed from the engine when nothing has used it for a time."""
+    COLLECTED = "collected"
+    """It was removed from the engine; only its record is left."""
+
+
+class ImageEvent(StrEnum):
+    """What happened to a name of node images, or to one of its images."""
+
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    RETIRED = "retired"
+    COLLECTED = "collected"
 
 
 class TemplatePhase(StrEnum):

@@ -19,6 +19,7 @@ from dayfly.addon_manifests import assemble, sha256
 from dayfly.api.app import create_api
 from dayfly.api.dependencies import ApiServices
 from dayfly.clock import SystemClock
+from dayfly.controllers.image_catalog import ImageCatalog
 from dayfly.domain.addon import Addon, AddonDefinition
 from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.engine_resource import EngineResource, Orphan
@@ -29,6 +30,7 @@ from dayfly.errors import AddonUnavailable, DayflyError, ImageMissing, NotANodeI
 from dayfly.images.orders import check_order
 from dayfly.settings import Settings
 from dayfly.store import Store
+from dayfly.testing.fake_images import FakeImages
 from tests.support.databases import new_sqlite
 from tests.support.held_responses import AnnouncedResponses
 from tests.support.obedience import OFFERED, RULES, Worker, obedience, template_key_of
@@ -201,6 +203,8 @@ class Infrastructure:
     """All fakes of one API."""
 
     images: Images = field(default_factory=Images)
+    stored: FakeImages = field(default_factory=FakeImages)
+    """The images of the catalog; `images` resolves references all the same."""
     consoles: Consoles = field(default_factory=Consoles)
     engine: Checks = field(default_factory=Checks)
     host: Host = field(default_factory=Host)
@@ -218,9 +222,15 @@ class Infrastructure:
         return assemble(addon, {sha256(JUICE): JUICE})
 
     def services(self, store: Store, settings: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> ApiServices:
+        catalog = ImageCatalog(self.stored, store)
         fields: dict[str, Any] = {
             "store": store,
             "resolve_image": self.images.resolve,
+            "present_images": catalog.present,
+            "find_image": catalog.find,
+            "keep_image": catalog.keep,
+            "release_image": catalog.release,
+            "base_of": {"k8s-test": "bookworm"}.get,
             "host_capacity": self.host.capacity,
             "engine_versions": self.engine.versions,
             "machine_memory": self.memory.read,

@@ -17,6 +17,8 @@ from dayfly.controllers.cluster.reconciler import Reconciler
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.image_catalog import ImageCatalog
+from dayfly.controllers.image_collection import ImageCollector
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.domain.cluster.lifecycle import Phase
 from dayfly.domain.cluster.model import Cluster, Event, Hold
@@ -29,6 +31,7 @@ from dayfly.drivers.interfaces import Drivers
 from dayfly.errors import EngineUnavailable
 from dayfly.settings import Settings
 from dayfly.store import NewCluster, Store
+from dayfly.testing.fake_images import FakeImages
 from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from dayfly.vocabulary import TemplatePhase
 from tests.support.clock import FakeClock
@@ -63,6 +66,7 @@ class World:
     store: Store
     clock: FakeClock = field(default_factory=FakeClock)
     engine: FakeEngine = field(default_factory=lambda: FakeEngine(instance="default"))
+    images: FakeImages = field(default_factory=FakeImages)
     ssh: FakeSsh = field(default_factory=FakeSsh)
     kube: FakeKube = field(default_factory=FakeKube)
     machines: FakeMachines = field(init=False)
@@ -111,7 +115,8 @@ class World:
             history_seconds=history_seconds,
             registry_caches=self.settings.registry_caches,
         )
-        return GarbageCollector(settings, self.store, self.engine, self.clock)
+        images = ImageCollector(settings, ImageCatalog(self.images, self.store))
+        return GarbageCollector(settings, self.store, self.engine, images, self.clock)
 
     def watcher(self) -> EngineEventWatcher:
         # On real time: a pause between two surveys that takes no time would leave none for anything else.

@@ -22,6 +22,7 @@ from dayfly.api.clusters import (
     routes_update,
 )
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.images import routes as images
 from dayfly.api.pools import routes as pools
 from dayfly.api.request_metrics import register_routes
 from dayfly.api.system import routes as system
@@ -49,6 +50,9 @@ matching `POST /v1/clusters` takes one, which is ready sooner than a fork.
 `POST /v1/images` has the server bake a node image, if its operator allows that: wait with `GET
 /v1/bakes/{bake}?wait=ended`; `/v1/bakes/{bake}/events` is the log.
 
+A name of node images (`k8s-debian`) stands for the image that was promoted last, and before the first promotion for
+the one that was baked or pulled last. A cluster is of one image, its `image_id`, whatever is promoted later.
+
 A failed cluster has an `error` with a code and the names of its `evidence`, texts at
 `/v1/clusters/{cluster}/evidence/{name}`. The server keeps records, events and evidence of a deleted cluster, under its
 id, for a configured time; `/v1/clusters/{cluster}/diagnostics` has all of them in one file.
@@ -66,6 +70,7 @@ _ROUTES: Final = (
     pools,
     addons,
     bakes,
+    images,
     routes_orphans,
     routes_status,
     routes_metrics,
@@ -81,8 +86,8 @@ _PROBLEMS: Final = {
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
     421: "`host_not_allowed`",
-    422: "`invalid_request`, `bad_name`, `image_missing`, `not_a_node_image`, `impossible_size`, `capacity`, "
-    "`too_many_nodes`",
+    422: "`invalid_request`, `bad_name`, `image_missing`, `image_retired`, `not_a_node_image`, `impossible_size`, "
+    "`capacity`, `too_many_nodes`",
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "

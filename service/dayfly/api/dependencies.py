@@ -23,6 +23,7 @@ from dayfly.domain.cluster.model import Cluster, MachineMemory
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.engine_resource import Orphan
 from dayfly.domain.image import ImageManifest
+from dayfly.domain.image_catalog import EngineImage
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import ClusterSecrets
 from dayfly.settings import Settings
@@ -44,7 +45,23 @@ class ApiServices:
     settings: Settings
     store: Store
     resolve_image: Callable[[str], Awaitable[tuple[str, ImageManifest]]]
-    """The content id and the manifest of the image at a full reference. Raises ImageMissing, NotANodeImage."""
+    """The content id and the manifest of the image at a full reference.
+
+    Raises ImageMissing, ImageRetired, NotANodeImage.
+    """
+    present_images: Callable[[], Awaitable[tuple[EngineImage, ...]]]
+    """The node images on the engine, the newest first."""
+    find_image: Callable[[str, str | None], Awaitable[EngineImage]]
+    """The image that a request about a name means by a digest, a reference or None (the last baked or pulled one).
+
+    A retired one, too. Raises ImageMissing, NotANodeImage.
+    """
+    keep_image: Callable[[str, EngineImage], Awaitable[None]]
+    """Keeps an image that is to be promoted, by its name, from the removal by later bakes."""
+    release_image: Callable[[str, EngineImage], Awaitable[None]]
+    """Undoes keep_image, of an image that was not promoted, as it was found before."""
+    base_of: Callable[[str], str | None]
+    """The base of a recipe, as this release has it."""
     template_key_of: Callable[[ClusterSpec, str], Awaitable[str]]
     """domain.template.template_key, of a specification and its owner, on this host. Raises ImageMissing."""
     host_capacity: Callable[[], Awaitable[Resources]]

@@ -1,4 +1,7 @@
-"""`dayfly image …`: bakes node images, lists, pushes and pulls them. Runs on the server's machine, not over HTTP."""
+"""`dayfly image …`: bakes node images, lists, pushes and pulls them. Runs on the server's machine, not over HTTP.
+
+Not here: the commands over HTTP, and the group that has both (image_group.py).
+"""
 
 from __future__ import annotations
 
@@ -83,8 +86,7 @@ app.command()(bases)
 app.command("fetch-base")(fetch_base)
 
 
-@app.command("list")
-def list_(output: Output = None, as_json: Json = False) -> None:
+def list_on_engine(output: OutputFormat | None, as_json: bool) -> None:
     """List the node images on this engine."""
     run_command(_list(command_settings(), output, as_json))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import typer.core
 
 from dayfly.cli.errors import explain
 from dayfly.cli.exit_codes import HELP, ExitCode
-from dayfly.cli.on_use import import_on_use
+from dayfly.cli.on_use import import_on_use, unwrap_help
 from dayfly.cli.terminal import log_to_terminal, say
 
 
@@ -45,7 +44,7 @@ _COMMANDS: Final = {
     "template": _Lazy("dayfly.cli.template", "app", "Create, show and delete templates of clusters."),
     "pool": _Lazy("dayfly.cli.pool", "app", "Keep paused clusters ready for the next caller."),
     "addon": _Lazy("dayfly.cli.addon", "app", "List and fetch add-ons, and change those of a cluster."),
-    "image": _Lazy("dayfly.cli.image", "app", "Bake node images, list, push and pull them."),
+    "image": _Lazy("dayfly.cli.image_group", "app", "Bake, list, push and pull node images; promote and retire them."),
     "bake": _Lazy("dayfly.cli.bake", "app", "Have the server bake node images; show and cancel its bakes."),
     "status": _Lazy("dayfly.cli.status", "status", "Show the host's capacity and who uses it, the queue, the engine."),
     "doctor": _Lazy("dayfly.cli.doctor", "doctor", "Check whether this host can run clusters."),
@@ -134,15 +133,8 @@ def _load(name: str, lazy: _Lazy) -> Any:
         target.command(hidden=lazy.hidden)(function)
     command = typer.main.get_command(target)
     command.name = name
-    _unwrap_help(command)
+    unwrap_help(command)
     return command
-
-
-def _unwrap_help(command: Any) -> None:
-    """Make each paragraph of the help one line: the terminal's width breaks it, and not the source's as well."""
-    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
-    for child in getattr(command, "commands", {}).values():
-        _unwrap_help(child)
 
 
 if __name__ == "__main__":

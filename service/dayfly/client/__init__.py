@@ -44,6 +44,7 @@ from dayfly.schemas.clusters import (
     Step,
     ToCheckpoint,
 )
+from dayfly.schemas.images import ImageHistoryEntry, ImageName, ImageOutcomes, ImageUse, NodeImage
 from dayfly.schemas.nodes import Node, NodeMemory, SshAccess
 from dayfly.schemas.pools import Period, Pool, PoolCondition
 from dayfly.schemas.status import Status
@@ -77,8 +78,13 @@ __all__ = [
     "Heartbeat",
     "Hold",
     "HoldRequest",
+    "ImageHistoryEntry",
+    "ImageName",
+    "ImageOutcomes",
+    "ImageUse",
     "InvalidArgument",
     "Node",
+    "NodeImage",
     "NodeMemory",
     "NodeSize",
     "Orphan",

@@ -1,4 +1,4 @@
-"""The asynchronous client: templates, pools, add-ons and the service itself.
+"""The asynchronous client: templates, pools, add-ons, images and the service itself.
 
 Not here: clusters (async_clusters.py), bakes (async_bakes.py).
 """
@@ -12,6 +12,7 @@ from dayfly.client.async_waits import AsyncWaits
 from dayfly.client.options import PoolChanges, PoolOptions, ShapeOptions, given, shape_body
 from dayfly.client.transport import path_of
 from dayfly.schemas.addons import Addon, AddonList
+from dayfly.schemas.images import ImageList, ImageName, NodeImage
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -72,6 +73,32 @@ class AsyncClient(AsyncWaits, AsyncBakes):
     async def addons(self) -> tuple[Addon, ...]:
         """The add-ons that clusters can have, by name."""
         return (await self._read(AddonList, "GET", "/v1/addons")).addons
+
+    async def images(self, *, collected: bool = False) -> tuple[NodeImage, ...]:
+        """The node images, by name, the newest of a name first; collected ones only with `collected`."""
+        return (await self._read(ImageList, "GET", "/v1/images", query={"collected": collected})).images
+
+    async def image(self, name: str, *, collected: bool = False) -> ImageName:
+        """What a name of node images stands for, its images and its history."""
+        query = {"collected": collected}
+        return await self._read(ImageName, "GET", path_of("images", name), query=query, of=name)
+
+    async def promote_image(
+        self, name: str, image: str | None = None, *, idempotency_key: str | None = None
+    ) -> ImageName:
+        """Let the name stand for `image`, a digest or a reference; None: the last one that was baked or pulled."""
+        path = path_of("images", name, "promote")
+        return await self._read(ImageName, "POST", path, json={"image": image}, key=idempotency_key, of=name)
+
+    async def rollback_image(self, name: str, *, idempotency_key: str | None = None) -> ImageName:
+        """Let the name stand for the image that was promoted before."""
+        path = path_of("images", name, "rollback")
+        return await self._read(ImageName, "POST", path, json={}, key=idempotency_key, of=name)
+
+    async def retire_image(self, name: str, image: str, *, idempotency_key: str | None = None) -> ImageName:
+        """Let no new cluster use `image`, a digest or a reference. Its clusters go on."""
+        path = path_of("images", name, "retire")
+        return await self._read(ImageName, "POST", path, json={"image": image}, key=idempotency_key, of=name)
 
     async def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

@@ -1,5 +1,5 @@
 # Generated from async_client.py by `python -m tests.support.unasync`: do not edit.
-"""The synchronous client: templates, pools, add-ons and the service itself.
+"""The synchronous client: templates, pools, add-ons, images and the service itself.
 
 Not here: clusters (sync_clusters.py), bakes (sync_bakes.py).
 """
@@ -13,6 +13,7 @@ from dayfly.client.sync_bakes import Bakes
 from dayfly.client.sync_waits import Waits
 from dayfly.client.transport import path_of
 from dayfly.schemas.addons import Addon, AddonList
+from dayfly.schemas.images import ImageList, ImageName, NodeImage
 from dayfly.schemas.pools import Pool, PoolList
 from dayfly.schemas.status import Status
 from dayfly.schemas.system import Orphan, OrphanList, Version
@@ -71,6 +72,30 @@ class Client(Waits, Bakes):
     def addons(self) -> tuple[Addon, ...]:
         """The add-ons that clusters can have, by name."""
         return (self._read(AddonList, "GET", "/v1/addons")).addons
+
+    def images(self, *, collected: bool = False) -> tuple[NodeImage, ...]:
+        """The node images, by name, the newest of a name first; collected ones only with `collected`."""
+        return (self._read(ImageList, "GET", "/v1/images", query={"collected": collected})).images
+
+    def image(self, name: str, *, collected: bool = False) -> ImageName:
+        """What a name of node images stands for, its images and its history."""
+        query = {"collected": collected}
+        return self._read(ImageName, "GET", path_of("images", name), query=query, of=name)
+
+    def promote_image(self, name: str, image: str | None = None, *, idempotency_key: str | None = None) -> ImageName:
+        """Let the name stand for `image`, a digest or a reference; None: the last one that was baked or pulled."""
+        path = path_of("images", name, "promote")
+        return self._read(ImageName, "POST", path, json={"image": image}, key=idempotency_key, of=name)
+
+    def rollback_image(self, name: str, *, idempotency_key: str | None = None) -> ImageName:
+        """Let the name stand for the image that was promoted before."""
+        path = path_of("images", name, "rollback")
+        return self._read(ImageName, "POST", path, json={}, key=idempotency_key, of=name)
+
+    def retire_image(self, name: str, image: str, *, idempotency_key: str | None = None) -> ImageName:
+        """Let no new cluster use `image`, a digest or a reference. Its clusters go on."""
+        path = path_of("images", name, "retire")
+        return self._read(ImageName, "POST", path, json={"image": image}, key=idempotency_key, of=name)
 
     def orphans(self) -> tuple[Orphan, ...]:
         """Objects on the engine that no living cluster or template owns."""

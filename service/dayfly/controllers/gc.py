@@ -1,9 +1,10 @@
 """Garbage collection: removes orphans from the engine, purges old records, and requeues damaged clusters.
 
-All three compare two lists: what the engine has with this installation's label, and the clusters and templates on
-record. The engine is asked first: what it shows was created for an owner that was on record before. Objects of owners
-that are on record as deleted are removed at once. Objects of owners that were never on record are removed after a
-grace period: if two installations share a name by mistake, their operators can still read the warnings.
+Retired images go as well (image_collection.py). The others compare two lists: what the engine has with this
+installation's label, and the clusters and templates on record. The engine is asked first: what it shows was created for
+an owner that was on record before. Objects of owners that are on record as deleted are removed at once. Objects of
+owners that were never on record are removed after a grace period: if two installations share a name by mistake, their
+operators can still read the warnings.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import structlog
 
 from dayfly import metrics
 from dayfly.clock import Clock
+from dayfly.controllers.image_collection import ImageCollector
 from dayfly.domain.cluster.lifecycle import Desired, Phase
 from dayfly.domain.cluster.naming import CACHES_OWNER, is_caches_sockets_volume
 from dayfly.domain.engine_resource import EngineResource, Orphan
@@ -111,8 +113,11 @@ def find_damaged(resources: Sequence[EngineResource], known: Collection[Known]) 
 class GarbageCollector:
     """Compares the engine with the records."""
 
-    def __init__(self, settings: Settings, store: Store, engine: ContainerEngine, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, engine: ContainerEngine, images: ImageCollector, clock: Clock
+    ) -> None:
         self._settings, self._store, self._engine, self._clock = settings, store, engine, clock
+        self._images = images
         self._first_seen: dict[str, float] = {}
         self._events_purged: float | None = None
 
@@ -129,6 +134,7 @@ class GarbageCollector:
         for orphan in orphans:
             if self._ripe(orphan):
                 await self._try_remove(orphan)
+        await self._images.look()
         present = {orphan.resource.id for orphan in orphans}
         self._first_seen = {id_: at for id_, at in self._first_seen.items() if id_ in present}
         history_seconds = self._settings.history_seconds

@@ -4,6 +4,7 @@
     ├── InvalidRequest            the request is invalid                                        (HTTP 422)
     │   ├── BadName               the name is not valid                         bad_name
     │   ├── ImageMissing          no such image on this engine                  image_missing
+    │   │   └── ImageRetired      no new cluster may use the image              image_retired
     │   ├── NotANodeImage         not a node image of this Dayfly               not_a_node_image
     │   ├── ImpossibleSize        the image or the plan does not allow the size impossible_size
     │   ├── Capacity              larger than the whole host                    capacity

@@ -17,6 +17,10 @@ class ImageMissing(InvalidRequest, code="image_missing"):
     """No such image on this engine."""
 
 
+class ImageRetired(ImageMissing, code="image_retired"):
+    """The image is retired: no new cluster may use it."""
+
+
 class NotANodeImage(InvalidRequest, code="not_a_node_image"):
     """The image is not a node image of this Dayfly."""
 

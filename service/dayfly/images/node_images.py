@@ -1,4 +1,7 @@
-"""Node images on the engine and in registries: listed, resolved, pushed, pulled. Not here: bakes (bake.py)."""
+"""Node images on the engine and in registries: listed, resolved, pushed, pulled.
+
+Not here: bakes (bake.py), and what a promoted name stands for (controllers/image_catalog.py).
+"""
 
 from __future__ import annotations
 

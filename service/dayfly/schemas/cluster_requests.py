@@ -16,10 +16,10 @@ from dayfly.schemas.base import ChangeRequestModel, RequestModel
 from dayfly.vocabulary import (
     ADDON_NAME,
     CLUSTER_NAME,
-    IMAGE_REFERENCE,
     MAX_ADDONS,
     MAX_PORTS,
     MAX_SPECS,
+    NODE_IMAGE,
     PORT_NAME,
     ClusterReadiness,
     Isolation,
@@ -131,9 +131,10 @@ class ShapeRequest(RequestModel):
     image: str = Field(
         min_length=1,
         max_length=255,
-        pattern=f"^(?:{IMAGE_REFERENCE.pattern})$",
-        description="A node image: a recipe's name (`k8s-debian`) or a full reference "
-        "(`registry.example/dayfly/bare:1`).",
+        pattern=f"^(?:{NODE_IMAGE.pattern})$",
+        description="A node image: a name (`k8s-debian`: the promoted image, or else the last baked or pulled one), "
+        "`NAME@VERSION` with a version of Kubernetes or its beginning (`k8s@1.35`: the image last promoted that has "
+        "it), `NAME@sha256:…` or a digest (that image), or a full reference (`registry.example/dayfly/bare:1`).",
         examples=["k8s-debian"],
     )
     control_plane: SizeRequest = Field(

@@ -23,6 +23,8 @@ from dayfly.store.clusters.updates import ClusterUpdates
 from dayfly.store.db.database import Database
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.idempotency_keys import IdempotencyKeys
+from dayfly.store.image_catalog import ImageCatalog
+from dayfly.store.image_use import ImageUses
 from dayfly.store.maintenance import Maintenance
 from dayfly.store.notify.commit_notifier import BAKES, QUEUE, WORK, Watch, request_topic
 from dayfly.store.pools import PoolQueries
@@ -50,6 +52,8 @@ class Store:
         self.pools = PoolQueries(database)
         self.bakes = BakeQueries(database)
         self.bake_leases = BakeLeases(database)
+        self.images = ImageCatalog(database)
+        self.image_uses = ImageUses(database)
         self.statistics = Statistics(database)
         self.maintenance = Maintenance(database)
 

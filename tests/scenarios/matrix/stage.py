@@ -22,6 +22,8 @@ from dayfly.controllers.cluster.outages import Outages
 from dayfly.controllers.cluster.worker import Worker, WorkerOptions
 from dayfly.controllers.engine_events import EngineEventWatcher
 from dayfly.controllers.gc import GarbageCollector
+from dayfly.controllers.image_catalog import ImageCatalog
+from dayfly.controllers.image_collection import ImageCollector
 from dayfly.controllers.pools.controller import PoolController
 from dayfly.controllers.pools.health import PoolHealth
 from dayfly.controllers.spec_refresh import SpecRefresher
@@ -37,6 +39,7 @@ from dayfly.settings import Settings
 from dayfly.store import Store
 from dayfly.store.db.tables import clusters as table
 from dayfly.store.db.tables import pools, templates
+from dayfly.testing.fake_images import FakeImages
 from dayfly.testing.fakes import FakeContainer, FakeEngine, FakeKube, FakeMachines, FakePressure, FakeSsh
 from tests.scenarios.matrix.schedule import Deed, Schedule
 from tests.support.conformance import ConformanceProgram
@@ -138,7 +141,8 @@ class Stage:
                     await transaction.connection.execute(delete(one))
 
     def collector(self, store: Store | None = None, engine: FakeEngine | None = None) -> GarbageCollector:
-        return GarbageCollector(settings(), store or self.store, engine or self.engine, self.clock)
+        images = ImageCollector(settings(), ImageCatalog(FakeImages(), store or self.store))
+        return GarbageCollector(settings(), store or self.store, engine or self.engine, images, self.clock)
 
     async def is_quiet(self) -> bool:
         """Whether all processes are idle, and no work is due soon."""

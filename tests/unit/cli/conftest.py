@@ -12,11 +12,13 @@ from dayfly.client import Client
 from tests.support.api import Infrastructure, served
 
 Dayfly = Callable[..., Result]
+INFRASTRUCTURE = Infrastructure()
+"""Of the server of each module."""
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("server"), Infrastructure()) as found:
+    with served(tmp_path_factory.mktemp("server"), INFRASTRUCTURE) as found:
         yield found
 
 

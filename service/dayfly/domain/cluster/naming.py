@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from dayfly.vocabulary import IMAGE_ID
+
 LABEL_CLUSTER: Final = "dayfly.cluster"
 LABEL_ROLE: Final = "dayfly.role"
 LABEL_INSTANCE: Final = "dayfly.instance"
@@ -85,7 +87,13 @@ def node_name(index: int) -> str:
 
 
 def image_reference(name: str) -> str:
-    """The full reference of an image: `bare` → `dayfly/bare:latest`; a name with a slash keeps its repository."""
+    """The full reference of an image: `bare` → `dayfly/bare:latest`; a name with a slash keeps its repository.
+
+    `bare@latest` is `bare`; an image's id is its own reference.
+    """
+    if IMAGE_ID.fullmatch(name):
+        return name
+    name = name.removesuffix("@latest")
     repository, tag = split_tag(name)
     if "/" not in repository:
         repository = f"{_IMAGE_REPOSITORY}/{repository}"

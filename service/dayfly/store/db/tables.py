@@ -294,6 +294,34 @@ bake_events = Table(
     sqlite_autoincrement=True,
 )
 
+images = Table(
+    "images",
+    metadata,
+    # The engine's content id. An image that was never promoted or retired has no row.
+    Column("id", String(128), primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("manifest", PLAIN_JSON, nullable=False),
+    Column("size_bytes", BIG, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),
+    Column("removing_at", UtcDateTime),
+    Column("collected_at", UtcDateTime),
+)
+
+image_changes = Table(
+    "image_changes",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("name", String(40), nullable=False),
+    Column("image_id", String(128), nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # The move that a rollback of this one returns to.
+    Column("former", BIG),
+    Index("ix_image_changes_name_id", "name", "id"),
+    sqlite_autoincrement=True,
+)
+
 service_clock = Table(
     "service_clock",
     metadata,

@@ -1,0 +1,1 @@
+"""/v1/images: routes and presenter of the catalog of node images."""
