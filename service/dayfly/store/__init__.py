@@ -2,8 +2,8 @@
 
 `Store` (store.py) is made of parts with one file each: `store.clusters.get(…)` is in clusters/queries.py. The API
 records requests (`clusters`, `updates`, `lifecycle`); workers admit, claim and report (`admission`, `leases`,
-`status`, `provisioning`, `template_builds`). `templates`, `checkpoints` and `pools` serve both; `maintenance` and
-`statistics` are about all clusters. `idempotency_keys` has the requests that were carried out.
+`status`, `provisioning`, `template_builds`). `templates`, `checkpoints` and `pools` serve both; `event_feed`,
+`maintenance` and `statistics` are about all clusters. `idempotency_keys` has the requests that were carried out.
 Not here: deciding what happens next (controllers/), and what is true of the world (drivers/).
 """
 
@@ -16,6 +16,9 @@ from dayfly.store.commands import (
     CarriedOut,
     Change,
     Claim,
+    ClusterEvent,
+    EventFilter,
+    EventPage,
     IdempotencyKey,
     Known,
     NewCluster,
@@ -33,6 +36,9 @@ __all__ = [
     "CarriedOut",
     "Change",
     "Claim",
+    "ClusterEvent",
+    "EventFilter",
+    "EventPage",
     "IdempotencyKey",
     "Known",
     "NewCluster",

@@ -79,7 +79,7 @@ class LifecycleRequests(StorePart):
             changes: dict[str, object] = {"desired": Desired.PRESENT}
             if cluster.hold is not None and must_hibernate(cluster, transaction.now):
                 hold = replace(cluster.hold, vms="running")
-                await append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
+                append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
                 changes |= hold_columns(hold)
             return await _request(transaction, row, changes)
 

@@ -55,7 +55,7 @@ class ClusterUpdates(StorePart):
                 **addon_columns(new.addons),
                 **hold_columns(new.hold),
             }
-            await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
+            append_events(transaction, new.id, NewEvent("cluster.changed", changes))
             transaction.wake(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 

@@ -1,6 +1,6 @@
 """Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch has one topic: a cluster's id, its lifecycle request, WORK or QUEUE. A notification only means "read again". It
+A watch has one topic: a cluster's id, its lifecycle request, WORK, QUEUE or EVENTS. A notification only means "read again". It
 may come without need, but is never lost: a watch is active from the moment it is entered, and whenever other processes
 could not be heard for a while, all watchers are notified.
 """
@@ -18,6 +18,8 @@ WORK: Final = "work"
 """Topic: a cluster became due."""
 QUEUE: Final = "queue"
 """Topic: the queue, the free resources, a template or a pool changed."""
+EVENTS: Final = "events"
+"""Topic: an event of any cluster was added."""
 
 
 def request_topic(cluster_id: str) -> str:
