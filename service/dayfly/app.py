@@ -49,6 +49,7 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
+from dayfly.errors import TooManyStreams
 from dayfly.images.node_images import resolve_image
 from dayfly.settings import Settings
 from dayfly.steps.addons import Addons
@@ -188,6 +189,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
         held=HeldResponses(settings.max_held_responses),
+        streams=HeldResponses(settings.max_event_streams, refusal=TooManyStreams),
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
-from dayfly.api import addons, middleware, problems
+from dayfly.api import addons, events, middleware, problems
 from dayfly.api.clusters import (
     routes,
     routes_access,
@@ -58,6 +58,7 @@ _ROUTES: Final = (
     routes_diagnostics,
     routes_nodes,
     routes_events,
+    events,
     templates,
     pools,
     addons,
@@ -81,7 +82,7 @@ _PROBLEMS: Final = {
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
-    "`too_many_connections`, `too_many_waits`, `unready`",
+    "`too_many_connections`, `too_many_waits`, `too_many_streams`, `unready`",
 }
 _ALWAYS: Final = {403, 414, 421, 500}
 
@@ -140,7 +141,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     statuses = set(_ALWAYS)
-    if path.startswith(("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/orphans", "/v1/status")):
+    if path.startswith(("/v1/clusters", "/v1/events", "/v1/templates", "/v1/pools", "/v1/orphans", "/v1/status")):
         statuses |= {422, 503}
     if "{" in path:
         statuses.add(404)

@@ -15,7 +15,9 @@
     │   ├── IdempotencyKeyReused  the key belongs to another request            idempotency_key_reused
     │   ├── NameTaken             a living cluster or a pool has the name       name_taken
     │   └── NotReady              the cluster is not ready                      not_ready
+    ├── PreconditionFailed        the resource has changed meanwhile          precondition_failed (HTTP 412)
     ├── TooManyWaits              this server holds enough answers            too_many_waits      (HTTP 503)
+    ├── TooManyStreams            this server serves enough streams           too_many_streams    (HTTP 503)
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable

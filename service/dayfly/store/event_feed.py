@@ -1,4 +1,7 @@
-"""Events of all clusters, in the order in which they became visible. Not here: those of one cluster (clusters/queries.py)."""
+"""Events of all clusters, in the order in which they became visible.
+
+Not here: the events of one cluster (clusters/queries.py).
+"""
 
 from __future__ import annotations
 

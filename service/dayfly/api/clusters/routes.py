@@ -16,7 +16,7 @@ from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services, require_caller
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
-from dayfly.api.parameters import IdOrName, TheCluster, Timeout
+from dayfly.api.parameters import IdOrName, TheCluster, Timeout, parse_labels
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -145,7 +145,7 @@ async def list_clusters(
 ) -> ClusterList:
     """List clusters, newest first."""
     page = await services.store.clusters.list(
-        labels=_parse_labels(label),
+        labels=parse_labels(label),
         phases=phase,
         owner=owner,
         name=name,
@@ -194,14 +194,3 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
     except NotFound:
         return
     raise NameTaken(f"a cluster named {name} exists")
-
-
-def _parse_labels(pairs: list[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals) or not pair.isprintable():
-            raise InvalidRequest("label: write it as key=value")
-        if labels.setdefault(key, value) != value:
-            raise InvalidRequest(f"label: two values for {key!r}; a cluster has one value for each key")
-    return labels

@@ -5,7 +5,7 @@ may appear after an event with a higher id was read. Transactions therefore coll
 their last statement, under one lock that lasts until the commit. The lock costs little: NOTIFY, which nearly all of
 these transactions use, serialises their commits as well. Nobody waits for a row while holding the lock: the rows of
 the events' clusters are locked already. On SQLite a transaction holds the only write lock from its beginning.
-Not here: processes of releases before 0.4, which do not take the lock. Their events are in order within a cluster.
+Releases before 0.3.0 do not take the lock, and cannot run beside this one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch has one topic: a cluster's id, its lifecycle request, WORK, QUEUE or EVENTS. A notification only means "read again". It
-may come without need, but is never lost: a watch is active from the moment it is entered, and whenever other processes
-could not be heard for a while, all watchers are notified.
+A watch has one topic: a cluster's id, its lifecycle request, WORK, QUEUE or EVENTS. A notification only means "read
+again". It may come without need, but is never lost: a watch is active from the moment it is entered, and whenever other
+processes could not be heard for a while, all watchers are notified.
 """
 
 from __future__ import annotations
