@@ -151,10 +151,12 @@ def test_silence_is_kept_alive(play: Play) -> None:
 def test_a_lost_notification_delays_an_event_until_the_keep_alive(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(stage: Stage) -> None:
         async with stage.stream(f"{EVENTS}?after=latest") as stream:
-            await stream.frames(1)
+            assert await until_quiet(stream) == []
+            await asyncio.sleep(1)  # until the stream waits again
             monkeypatch.setattr(stage.store._database.notifier, "wake", lambda _: None)
             await stage.label("demo", "one")
-            assert (await stream.frames(2))[1].data is not None
+            keep_alive, event = await stream.frames(2)
+            assert (keep_alive.data, event.data is None) == (None, False)
 
     play(scene)
 
@@ -198,15 +200,19 @@ def test_it_ends_when_the_cluster_is_deleted(play: Play) -> None:
     play(scene)
 
 
-def test_it_ends_when_the_record_is_removed(play: Play) -> None:
+def test_it_ends_when_the_record_is_removed(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(stage: Stage) -> None:
-        async with stage.stream(f"{EVENTS}?after=latest", slow=True) as stream:
-            await stream.frames(1)
+        async with stage.stream() as stream:
+            last = (await until_quiet(stream))[-1]
+            monkeypatch.setattr(stage.store._database.notifier, "wake", lambda _: None)
             await stage.delete("demo")
             await stage.store.maintenance.purge_deleted(0.0, 10)
-            frames = [await stream.frame() for _ in range(2)]
-        assert frames[1] is None or frames[0] is not None
-        assert [frame.event for frame in frames if frame is not None][-1] == "end"
+            rest = [await stream.frame() for _ in range(3)]
+        assert rest == [
+            Frame(id=last.id, comment="keep-alive"),
+            Frame(id=last.id, event="end", data='{"phase": "deleted"}'),
+            None,
+        ]
 
     play(scene)
 
@@ -285,7 +291,7 @@ def test_an_outage_of_the_database_ends_it(play: Play, monkeypatch: pytest.Monke
             past = await until_quiet(stream)
             monkeypatch.setattr(stage.store.event_feed, "page", fail)
             with capture_logs() as logs:
-                farewell, end = await stream.frame(), await stream.frame()
+                _keep_alive, farewell, end = await stream.frame(), await stream.frame(), await stream.frame()
         assert (farewell, end) == (Frame(id=past[-1].id, retry="1000", comment="connect again"), None)
         assert [one["log_level"] for one in logs if "database" in one["event"]] == ["warning"]
         check_problem(await stage.http.get("/v1/events"), 503, "database_unavailable")

@@ -73,6 +73,7 @@ _PROBLEMS: Final = {
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`",
+    412: "`precondition_failed`",
     413: "`body_too_large`",
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
@@ -147,6 +148,8 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses.add(404)
     if method in {"post", "patch"}:
         statuses |= {400, 408, 409, 413, 415}
+    if method == "patch":
+        statuses.add(412)
     if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (method == "delete" and "/checkpoints/" in path):
         statuses.add(409)
     if path.endswith("/console"):

@@ -51,7 +51,6 @@ After = Annotated[
 LastEventId = Annotated[
     int | None,
     Header(
-        alias="Last-Event-ID",
         ge=0,
         le=_MAX_ID,
         description="As `after`, and goes before it: the id of the last event that the caller has.",

@@ -9,12 +9,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.clusters.cluster_response import show, show_after
+from dayfly.api.clusters.cluster_response import awaited, show, show_after
 from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.etags import DESCRIBED, cluster_tag, tagged
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
 from dayfly.api.parameters import IdOrName, TheCluster, Timeout, parse_labels
 from dayfly.api.queue_cache import NOT_QUEUED
@@ -161,12 +162,19 @@ async def list_clusters(
     return ClusterList(clusters=shown, next_cursor=page.next_cursor)
 
 
-@router.get("/{cluster}", operation_id="getCluster")
+@router.get("/{cluster}", operation_id="getCluster", responses={200: {"headers": DESCRIBED}})
 async def get_cluster(
-    request: Request, services: Services, cluster: TheCluster, wait: Wait = None, timeout_seconds: Timeout = 300.0
+    request: Request,
+    response: Response,
+    services: Services,
+    cluster: TheCluster,
+    wait: Wait = None,
+    timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
     """Get a cluster, at once or when the `wait` condition is met."""
-    return await show_after(request, services, cluster, wait, timeout_seconds)
+    current = await awaited(request, services, cluster, wait, timeout_seconds)
+    tagged(response, cluster_tag(current))
+    return await show(current, services)
 
 
 @router.delete("/{cluster}", operation_id="deleteCluster", status_code=202)
