@@ -30,6 +30,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Client, "events", interrupted)
+    monkeypatch.setattr(Client, "_event_pages", interrupted)
 
 
 @pytest.fixture
