@@ -30,12 +30,11 @@ def is_stream(response: httpx.Response) -> bool:
 def page_of(kind: type[P], frame: ServerSentEvent, response: httpx.Response) -> P:
     """A frame as a page of at most one event. Raises ApiError where it is none of Dayfly's."""
     try:
-        content = json.loads(frame.data) if frame.data else None
-        page = {"events": [], "next_after": int(frame.id), "phase": ""}
+        page: dict[str, object] = {"events": [], "next_after": int(frame.id), "phase": ""}
         if frame.event == "end":
-            page["phase"] = content["phase"]
-        elif content is not None and frame.event == "message":
-            page["events"] = [content]
+            page["phase"] = json.loads(frame.data)["phase"]
+        elif frame.data and frame.event == "message":
+            page["events"] = [json.loads(frame.data)]
         return kind.model_validate(page, context=FROM_SERVER)
     except (ValidationError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise not_dayfly(response) from error
