@@ -4,7 +4,8 @@ PostgreSQL gives out ids when rows are inserted, not when they become visible: w
 may appear after an event with a higher id was read. Transactions therefore collect their events and insert them as
 their last statement, under one lock that lasts until the commit. The lock costs little: NOTIFY, which nearly all of
 these transactions use, serialises their commits as well. Nobody waits for a row while holding the lock: the rows of
-the events' clusters are locked already. On SQLite a transaction holds the only write lock from its beginning.
+the events' clusters are locked already. A process that is suspended in between holds the lock until PostgreSQL ends its
+idle transaction (database.py has the limit). On SQLite a transaction holds the only write lock from its beginning.
 Releases before 0.3.0 do not take the lock, and cannot run beside this one.
 """
 
