@@ -18,7 +18,7 @@ from dayfly.schemas.pools import PeriodRequest, PoolRequest
 from dayfly.schemas.templates import TemplateRequest
 from dayfly.store import IdempotencyKey, NewCluster, Store
 from tests.support.api import Infrastructure, Worker
-from tests.support.specs import IMAGE_ID, make_spec
+from tests.support.specs import IMAGE_DIGEST, IMAGE_ID, make_spec
 
 
 async def test_it_is_accepted_with_a_location(http: httpx.AsyncClient) -> None:
@@ -31,6 +31,7 @@ async def test_it_is_accepted_with_a_location(http: httpx.AsyncClient) -> None:
     assert cluster["desired"] == "present"
     assert cluster["image"] == "dayfly/bare:latest"
     assert cluster["image_id"] == IMAGE_ID
+    assert cluster["image_digest"] == IMAGE_DIGEST
     assert cluster["error"] is None
     assert cluster["steps"] == []
 

@@ -93,7 +93,7 @@ def _target(options: argparse.Namespace) -> Iterator[Target]:
 @contextmanager
 def _programs(folder: Path | None, settings: Settings) -> Iterator[Programs]:
     if folder is not None:
-        yield Programs(folder / "programs", folder / "images")
+        yield Programs.of(folder)
         return
     with ExitStack() as stack:
         with BakeView(Console()) as view:

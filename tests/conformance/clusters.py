@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from dayfly.client import Client
+from dayfly.domain.cluster.naming import split_tag
+from dayfly.images.container import TAG_LENGTH
 from tests.conformance.records import Kind
 from tests.conformance.registry import push_all
 
@@ -23,7 +25,7 @@ class NotForked(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """`image` is the content id of the cluster's node image, or `unknown`. `reset`: None, if it cannot be reset."""
+    """`image` names the cluster's node image by its bake, or is `unknown`. `reset`: None, if it cannot be reset."""
 
     kind: Kind
     kubeconfig: Path
@@ -37,6 +39,12 @@ class Target:
         if self.reset is not None:
             self.reset()
         push_all(archives, self.registry)
+
+
+def _baked(reference: str, digest: str) -> str:
+    """`dayfly/k8s-debian:<digest>`, the name that the bake gave: the same on every host that bakes the same inputs."""
+    repository, _ = split_tag(reference)
+    return f"{repository}:{digest[:TAG_LENGTH]}"
 
 
 @contextmanager
@@ -60,7 +68,7 @@ def served(client: Client, name: str) -> Iterator[Target]:
             kind="cold" if cluster.template is None else "fork",
             kubeconfig=kubeconfig,
             registry=client.registry(cluster.id).push,
-            image=cluster.image_id,
+            image=_baked(cluster.image, cluster.image_digest),
             kubernetes=cluster.kubernetes_version or "unknown",
             reset=reset,
         )

@@ -27,26 +27,34 @@ from dayfly.settings import Settings
 from tests.conformance.lists import read_recipe
 
 KEY_LENGTH: Final = 12
+_END_TO_END: Final = "e2e.test"
 PROGRAMS: Final = "conformance_programs"
 IMAGES: Final = "conformance_images"
 
 
 @dataclass(frozen=True)
 class Programs:
-    """`programs` has e2e.test and its kubectl, `images` the docker-archives of the tests' images."""
+    """`programs` has e2e.test and its kubectl, `images` the docker-archives of the tests' images.
+
+    Records name `key`, which is that of the programs' build: another host builds the same tests as a file of other
+    content. Images may change without a change of what the tests ask.
+    """
 
     programs: Path
     images: Path
+    key: str
 
-    @property
-    def key(self) -> str:
-        """The content of e2e.test: records name it. Images may change without a change of what the tests ask."""
-        with self.end_to_end.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_LENGTH]
+    @classmethod
+    def of(cls, folder: Path) -> Programs:
+        """Programs that were built elsewhere: their key is the content of e2e.test."""
+        programs = folder / "programs"
+        with (programs / _END_TO_END).open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(programs, folder / "images", key[:KEY_LENGTH])
 
     @property
     def end_to_end(self) -> Path:
-        return self.programs / "e2e.test"
+        return self.programs / _END_TO_END
 
     @property
     def kubectl(self) -> Path:
@@ -103,7 +111,7 @@ async def built(settings: Settings, report: Report) -> AsyncIterator[Programs]:
             needs = {need: folders[need] for need in artifact.needs}
             make = partial(_make, _suite(recipe), artifact, needs, settings, reporter, phase)
             folders[name] = await cache.get(entry, key, make, partial(reporter.waiting, phase)) / "out"
-        yield Programs(folders[PROGRAMS], folders[IMAGES])
+        yield Programs(folders[PROGRAMS], folders[IMAGES], content[PROGRAMS][:KEY_LENGTH])
 
 
 async def _make(

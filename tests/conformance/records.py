@@ -1,7 +1,7 @@
 """The record of one kind of cluster: which specs there are, and the result of each that ran. Kept as JSON.
 
-A record is of one image and one build of the programs: results of another are not mixed with them. Not here: its table
-(table.py).
+A record is of images baked of the same inputs, and of one build of the programs: results of others are not mixed with
+them. A run may go on on another host, which bakes the same image anew. Not here: the record's table (table.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SpecResult(_Data):
 
 
 class Subject(_Data):
-    """What was tested: clusters of `kind` of the image with this content id, by programs of this key."""
+    """What was tested: clusters of `kind` of the image of this bake, by programs of this key."""
 
     kind: Kind
     image: str

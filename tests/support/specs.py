@@ -16,6 +16,7 @@ SIZE = NodeSize(vcpus=2, memory_mib=512, disk_gib=8)
 _KUBERNETES = KubernetesNode(version="v1.20.2", smoke_image="registry/smoke:1", ready_paths=("/dns/ready",))
 CONFORMANCE = Conformance(program="/usr/lib/dayfly/conformance/conformance", specs=("[sig-a] one", "[sig-b] two"))
 IMAGE_ID = "sha256:" + "ab" * 32
+IMAGE_DIGEST = "12" * 32
 
 
 def make_manifest(*, kubernetes: bool = False, conformance: bool = False) -> ImageManifest:
@@ -27,6 +28,7 @@ def make_manifest(*, kubernetes: bool = False, conformance: bool = False) -> Ima
         worker=SIZE,
         minimum=NodeSize(vcpus=1, memory_mib=256, disk_gib=4),
         kubernetes=node if kubernetes or conformance else None,
+        digest=IMAGE_DIGEST,
     )
 
 

@@ -12,7 +12,7 @@ from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError, ignored_not_found
 from dayfly.cli.exit_codes import ExitCode
 from dayfly.cli.progress.resource import wait_for
-from dayfly.client import Client, Template
+from dayfly.client import Client, Cluster, Template
 from dayfly.vocabulary import Readiness
 
 app = typer.Typer(no_args_is_help=True, help="Create, show and delete templates of clusters.", add_completion=False)
@@ -52,10 +52,10 @@ def create(
             idempotency_key=idempotency_key,
         )
         if wait:
-            made = wait_for(
-                partial(client.template, made.id),
-                lambda one: one.phase not in {"building", "verifying"},
-                template_pool_output.snapshot_progress,
+            made, _ = wait_for(
+                partial(_look, client, made.id),
+                lambda seen: seen[0].phase not in {"building", "verifying"},
+                lambda seen: template_pool_output.template_progress(*seen),
                 f"template {made.id}",
                 timeout,
                 if_interrupted=(
@@ -99,6 +99,13 @@ def delete(
     with Client() as client, ignored_not_found(ignore_not_found):
         found = client.delete_template(template)
     emit(found, f"template {found.id} is {found.phase}", output, as_json)
+
+
+def _look(client: Client, template_id: str) -> tuple[Template, Cluster | None]:
+    """The template, and its builder while that is provisioned."""
+    template = client.template(template_id)
+    is_provisioned = template.phase == "building" and not template.size_bytes
+    return template, client.get(template.parents.builder) if is_provisioned else None
 
 
 def _require_ready(template: Template) -> None:

@@ -13,7 +13,7 @@ from dayfly.cli.formatting import (
     format_table,
     printable_line,
 )
-from dayfly.client import Checkpoint, Period, Pool, Template, TemplateError
+from dayfly.client import Checkpoint, Cluster, Period, Pool, Step, Template, TemplateError
 
 
 def checkpoints(found: Sequence[Checkpoint]) -> str:
@@ -91,6 +91,13 @@ def snapshot_progress(one: Checkpoint | Template) -> str:
     return f"saving, {size} so far" if one.phase in {"building", "creating"} else f"{one.phase}, {size}"
 
 
+def template_progress(one: Template, builder: Cluster | None) -> str:
+    """What happens to the template; with the steps that its `builder` is at."""
+    steps = [step for step in builder.steps if step.finished_at is None] if builder else []
+    words = "; ".join(_step(step) for step in steps)
+    return f"{snapshot_progress(one)}: {words}" if words else snapshot_progress(one)
+
+
 def pool_progress(one: Pool) -> str:
     condition = f"; {printable_line(one.condition.message)} [{one.condition.code}]" if one.condition else ""
     return f"{one.ready} of {one.desired_size} ready, {one.provisioning} being provisioned{condition}"
@@ -99,6 +106,12 @@ def pool_progress(one: Pool) -> str:
 def _size(size_bytes: int) -> str:
     """The size; unknown before the snapshot is saved."""
     return format_size(size_bytes) if size_bytes else "-"
+
+
+def _step(step: Step) -> str:
+    """`node01 boot`, `init (waits for the API server)`."""
+    name = f"{step.node} {step.name}" if step.node else step.name
+    return f"{name} ({printable_line(step.detail)})" if step.detail else name
 
 
 def _shape(one: Template | Pool) -> dict[str, str]:

@@ -81,10 +81,14 @@ class PublishedPort(ResponseModel):
 class Spec(ResponseModel):
     """A specification with every default filled in."""
 
-    absent_means: ClassVar = {"isolation": "shared", "ports": (), "conformance": ()}
+    absent_means: ClassVar = {"isolation": "shared", "ports": (), "conformance": (), "image_digest": ""}
 
     image: str = Field(description="The full reference.")
     image_id: str = Field(description="The engine's content id: what the nodes are made of, wherever the tag moves.")
+    image_digest: str = Field(
+        description="The hash of all inputs of the image's bake, equal wherever an image is baked of the same inputs. "
+        "Empty: the image's manifest has none."
+    )
     kubernetes_version: str | None = Field(description="null: an image of plain machines, without Kubernetes.")
     control_plane: NodeSize
     workers: Workers

@@ -15,7 +15,7 @@ from typer.testing import Result
 from dayfly.cli import template_pool_output
 from dayfly.cli.formatting import format_size
 from dayfly.cli.pool import parse_schedule
-from dayfly.client import Checkpoint, Client, Pool, Template, sync_connection
+from dayfly.client import Checkpoint, Client, Cluster, Pool, Step, Template, sync_connection
 from dayfly.schemas.base import FROM_SERVER
 
 Dayfly = Callable[..., Result]
@@ -132,38 +132,75 @@ def test_a_wait_shows_the_size_of_a_growing_snapshot(phase: str, size_bytes: int
     assert template_pool_output.snapshot_progress(found) == words
 
 
+SIZE = {"vcpus": 2, "memory_mib": 512, "disk_gib": 8}
+TEMPLATE: dict[str, object] = {
+    "age_seconds": 1.0,
+    "size_bytes": 0,
+    "uses": 0,
+    "forks": 0,
+    "failures": 1,
+    "id": "0123456789ab",
+    "owner": "default",
+    "phase": "building",
+    "readiness": "usable",
+    "image": "bare",
+    "image_id": "sha256:ab",
+    "control_plane": SIZE,
+    "workers": {"count": 0, **SIZE},
+    "created_at": "2026-01-01T00:00:00Z",
+    "parents": {"image": "sha256:ab", "builder": "ba9876543210"},
+}
+
+
+def test_a_wait_for_a_template_tells_the_steps_of_its_builder(dayfly: Dayfly, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = Cluster.model_validate(shown(dayfly, "cluster", "create", "builder", "--image", "bare"))
+    began: dict[str, object] = {"attempt": 1, "started_at": "2026-01-01T00:00:00Z", "seconds": 1.0, "error_code": None}
+    steps = [
+        Step.model_validate(began | step)
+        for step in (
+            {"name": "network", "node": None, "state": "done", "finished_at": "2026-01-01T00:00:01Z", "detail": "up"},
+            {"name": "boot", "node": "node01", "state": "running", "finished_at": None, "detail": ""},
+            {"name": "boot", "node": "node02", "state": "waiting", "finished_at": None, "detail": "no answer"},
+        )
+    ]
+    builders = [builder.model_copy(update={"steps": ()}), builder.model_copy(update={"steps": steps})]
+    saved, ready = ({**TEMPLATE, "phase": phase, "size_bytes": 1 << 20} for phase in ("building", "ready"))
+    answers = [
+        Template.model_validate(one, context=FROM_SERVER) for one in (TEMPLATE, TEMPLATE, TEMPLATE, saved, ready)
+    ]
+    asked: list[str] = []
+
+    def get(_: Client, name: str) -> Cluster:
+        asked.append(name)
+        return builders.pop(0)
+
+    monkeypatch.setattr(Client, "create_template", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr(Client, "template", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Client, "get", get)
+    monkeypatch.setattr(sync_connection, "sync_pause", lambda _: None)
+    done = dayfly("template", "create", "--image", "bare", "--wait")
+    assert done.exit_code == 0, done.output
+    assert re.sub(r"^\[.*?\] template 0123456789ab: ", "", done.stderr, flags=re.MULTILINE).splitlines() == [
+        "building",
+        "building: node01 boot; node02 boot (no answer)",
+        "saving, 1 MiB so far",
+        "ready, 1 MiB",
+    ]
+    assert asked == ["ba9876543210", "ba9876543210"]
+
+
 def test_a_template_that_failed_says_why_and_where_to_look() -> None:
-    size = {"vcpus": 2, "memory_mib": 512, "disk_gib": 8}
-    failed = Template.model_validate(
-        {
-            "age_seconds": 1.0,
-            "size_bytes": 0,
-            "uses": 0,
-            "forks": 0,
-            "failures": 1,
-            "id": "0123456789ab",
-            "owner": "default",
-            "phase": "failed",
-            "readiness": "usable",
-            "image": "bare",
-            "image_id": "sha256:ab",
-            "control_plane": size,
-            "workers": {"count": 0, **size},
-            "created_at": "2026-01-01T00:00:00Z",
-            "parents": {"image": "sha256:ab", "builder": "ba9876543210"},
-            "error": {
-                "code": "vm_exited",
-                "message": "QEMU ended",
-                "step": "boot",
-                "node": "node01",
-                "evidence": ["boot/exit", "node01/console"],
-                "cluster": "ba9876543210",
-            },
-        },
-        context=FROM_SERVER,
-    )
-    *_, error, evidence, hint = template_pool_output.template(failed).splitlines()
-    assert error == "error [vm_exited]: QEMU ended"
+    error = {
+        "code": "vm_exited",
+        "message": "QEMU ended",
+        "step": "boot",
+        "node": "node01",
+        "evidence": ["boot/exit", "node01/console"],
+        "cluster": "ba9876543210",
+    }
+    failed = Template.model_validate({**TEMPLATE, "phase": "failed", "error": error}, context=FROM_SERVER)
+    *_, failure, evidence, hint = template_pool_output.template(failed).splitlines()
+    assert failure == "error [vm_exited]: QEMU ended"
     assert evidence == "evidence    boot/exit, node01/console"
     assert hint == "hint: dayfly cluster diagnostics ba9876543210"
 

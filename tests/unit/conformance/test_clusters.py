@@ -11,6 +11,8 @@ import pytest
 from dayfly.client import Client
 from tests.conformance.clusters import NotForked, served
 
+BAKED = "dayfly/k8s-debian:7057ad039781"
+
 
 @dataclass
 class Seen:
@@ -21,7 +23,8 @@ class Seen:
     not_forked_because: str | None = None
     id: str = "c1"
     name: str = "demo"
-    image_id: str = "sha256:1"
+    image: str = "dayfly/k8s-debian:latest"
+    image_digest: str = "7057ad039781cafe"
     kubernetes_version: str = "v1.20.2"
 
 
@@ -54,7 +57,7 @@ class StandIn:
 def test_a_served_cluster_is_of_a_kind_and_can_be_reset(template: str | None, kind: str) -> None:
     client = StandIn(Seen(template))
     with served(cast("Client", client), "demo") as target:
-        assert (target.kind, target.registry, target.image) == (kind, "127.0.0.1:5001", "sha256:1")
+        assert (target.kind, target.registry, target.image) == (kind, "127.0.0.1:5001", BAKED)
         assert target.kubeconfig.read_text() == "a kubeconfig"
         assert target.kubeconfig.stat().st_mode & 0o777 == 0o600
         target.prepare([])

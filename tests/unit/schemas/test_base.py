@@ -108,9 +108,16 @@ def test_what_0_2_0_did_not_send_of_a_cluster() -> None:
         "isolation": "shared",
         "ports": (),
         "conformance": (),
+        "image_digest": "",
         "purpose": "cluster",
         "generation": 1,
         "paused": False,
         "addons": (),
     }
-    assert DryRun.absent_means == {"isolation": "shared", "ports": (), "conformance": (), "addons": ()}
+    assert DryRun.absent_means == {
+        "isolation": "shared",
+        "ports": (),
+        "conformance": (),
+        "image_digest": "",
+        "addons": (),
+    }

@@ -36,6 +36,7 @@ def show_spec(spec: ClusterSpec) -> Spec:
     kubernetes = spec.manifest.kubernetes
     return Spec.of(
         spec,
+        image_digest=spec.manifest.digest,
         kubernetes_version=kubernetes.version if kubernetes else None,
         readiness=spec.promised_readiness,
         workers=Workers.of(spec.worker, count=spec.workers),
