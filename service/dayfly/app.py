@@ -53,6 +53,7 @@ from dayfly.drivers.kubernetes.client import KubeClient
 from dayfly.drivers.qemu.accelerators import Accelerators, host_processor
 from dayfly.drivers.qemu.vm import QemuMachines
 from dayfly.drivers.ssh import SshConnections
+from dayfly.errors import TooManyStreams
 from dayfly.images.bake_process import bake_in_process
 from dayfly.images.orders import check_order
 from dayfly.settings import Settings
@@ -204,6 +205,7 @@ def services_of(settings: Settings, store: Store, infrastructure: Infrastructure
         checks={"database": store.ping, "engine": engine.info},
         allowed_hosts=settings.allowed_hosts,
         held=HeldResponses(settings.max_held_responses),
+        streams=HeldResponses(settings.max_event_streams, refusal=TooManyStreams),
         addons=load_addons(),
         why_addon_unavailable=manifests.why_unavailable,
         complete_addon=manifests.complete,

@@ -150,6 +150,9 @@ class Settings(BakeSettings):
     max_held_responses: int = Field(default=500, ge=1, le=100_000)
     """Responses that one process holds at once (`?wait=`, followed consoles), at most half of its connections. Beyond:
     503 `too_many_waits`, or for a request that changed something its response at once."""
+    max_event_streams: int = Field(default=250, ge=1, le=100_000)
+    """Streams of events (`text/event-stream`) that one process serves at once, at most a quarter of its connections.
+    Beyond: 503 `too_many_streams`."""
     header_timeout_seconds: Deadline = 10.0
     """The time that callers have to send a request's headers; then the connection is closed."""
     body_timeout_seconds: Deadline = 20.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final, NamedTuple
 
 import httpx
 import pytest
 
+from dayfly.api.app import document
 from dayfly.errors import ImageMissing
 from dayfly.schemas.checkpoints import CheckpointRequest, ResetRequest
 from dayfly.schemas.cluster_requests import ClusterRequest
@@ -35,6 +37,9 @@ POSTS: Final = {
     "checkpoint": Post("/v1/clusters/demo/checkpoints", 202, {"name": "one"}, {"name": "two"}),
     "reset": Post("/v1/clusters/demo/reset", 202, {"to": "pristine"}, {"to": {"checkpoint": "one"}}),
 }
+
+WITHOUT_BODY: Final = {"hibernate": "hibernated", "resume": "present"}
+"""Operation → `desired` after it."""
 
 
 @pytest.fixture(params=POSTS)
@@ -210,3 +215,43 @@ def test_requests_of_two_kinds_have_different_fields() -> None:
     """So their fingerprints differ, and the key of one is never taken for that of another."""
     models = (ClusterRequest, PoolRequest, TemplateRequest, CheckpointRequest, ResetRequest)
     assert len({frozenset(model.model_fields) for model in models}) == len(models)
+
+
+def test_every_post_takes_a_key() -> None:
+    for path, operations in json.loads(document())["paths"].items():
+        for method, operation in operations.items():
+            named = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "header"}
+            assert method != "post" or "idempotency-key" in named, path
+
+
+@pytest.mark.parametrize("operation", WITHOUT_BODY)
+async def test_a_late_repetition_of_a_request_without_a_body_changes_nothing(
+    http: httpx.AsyncClient, worker: Worker, operation: str
+) -> None:
+    path, (other,) = f"/v1/clusters/demo/{operation}", WITHOUT_BODY.keys() - {operation}
+    if operation == "resume":
+        await http.post("/v1/clusters/demo/hibernate")
+        await worker.tend()
+    first = await http.post(path, headers=KEY)
+    assert (first.status_code, first.json()["desired"], REPLAYED in first.headers) == (
+        202,
+        WITHOUT_BODY[operation],
+        False,
+    )
+    await worker.tend()
+    assert (await http.post(f"/v1/clusters/demo/{other}")).json()["desired"] == WITHOUT_BODY[other]
+    await worker.tend()
+    again = await http.post(path, headers=KEY)
+    assert (again.status_code, again.json()["desired"], again.headers[REPLAYED]) == (202, WITHOUT_BODY[other], "true")
+    check_problem(await http.post(f"/v1/clusters/demo/{other}", headers=KEY), 409, "idempotency_key_reused")
+    check_problem(await http.post(path, headers={"Idempotency-Key": "a b"}), 422, "invalid_request")
+
+
+async def test_a_heartbeat_is_carried_out_again(http: httpx.AsyncClient, worker: Worker) -> None:
+    await http.post("/v1/clusters", json={"name": "beating", "image": "bare", "heartbeat_interval_seconds": 60})
+    await worker.tend()
+    path = "/v1/clusters/beating/heartbeat"
+    first, again = [await http.post(path, headers=KEY) for _ in range(2)]
+    assert (first.status_code, again.status_code, REPLAYED in again.headers) == (200, 200, False)
+    assert again.json()["expires_at"] > first.json()["expires_at"]
+    check_problem(await http.post(path, headers={"Idempotency-Key": "a b"}), 422, "invalid_request")

@@ -41,6 +41,8 @@ REQUESTS: Final = {
         lambda store, key: store.checkpoints.create("demo", "one", key), lambda made: (made.cluster_id, None)
     ),
     "reset": Request(lambda store, key: store.lifecycle.reset("demo", IMAGE, key), lambda made: (made.id, None)),
+    "hibernate": Request(lambda store, key: store.lifecycle.hibernate("demo", key), lambda made: (made.id, None)),
+    "resume": Request(lambda store, key: store.lifecycle.resume("demo", key), lambda made: (made.id, None)),
 }
 
 

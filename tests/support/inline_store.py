@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from dayfly.store import Store
 from dayfly.store.db.database import Database, Transaction
+from dayfly.store.db.event_rows import insert_events
 from dayfly.store.db.tables import metadata
 from dayfly.store.notify.commit_notifier import CommitNotifier
 from tests.support.virtual_time import running_loop, virtual_boot_time
@@ -59,6 +60,8 @@ class _InlineDatabase:
         self._raw.execute("BEGIN")
         try:
             yield transaction
+            if transaction.events:
+                await insert_events(self._connection, transaction.events)
         except BaseException:
             self._raw.execute("ROLLBACK")
             raise

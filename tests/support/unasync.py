@@ -17,7 +17,7 @@ _RULES: Final = (
     (r"\bAsync(?=[A-Z])", ""),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
-    (r"\ba(close|read|iter_text)\b", r"\1"),
+    (r"\ba(close|read|iter_sse|iter_text)\b", r"\1"),
     (r"\bimport asyncio\b", "import time"),
     (r"\basyncio\.sleep\b", "time.sleep"),
     (r"\bAwaitable, ", ""),

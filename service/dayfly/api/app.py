@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dayfly import __version__
-from dayfly.api import addons, middleware, problems
+from dayfly.api import addons, events, middleware, problems
 from dayfly.api.bakes import routes as bakes
 from dayfly.api.clusters import (
     routes,
@@ -66,6 +66,7 @@ _ROUTES: Final = (
     routes_diagnostics,
     routes_nodes,
     routes_events,
+    events,
     templates,
     pools,
     addons,
@@ -82,6 +83,7 @@ _PROBLEMS: Final = {
     404: "`not_found`, `no_kubernetes`",
     408: "`body_too_slow`",
     409: "`name_taken`, `not_ready`, `conflict`, `idempotency_key_reused`, `bakes_off`, `bake_queue_full`",
+    412: "`precondition_failed`",
     413: "`body_too_large`",
     414: "`uri_too_long`",
     415: "`unsupported_media_type`",
@@ -91,10 +93,10 @@ _PROBLEMS: Final = {
     500: "`internal`",
     502: "`engine_refused` and other failures of the engine",
     503: "`engine_unavailable`, `database_unavailable`, `shutting_down`, "
-    "`too_many_connections`, `too_many_waits`, `unready`",
+    "`too_many_connections`, `too_many_waits`, `too_many_streams`, `unready`",
 }
 _CHECKED: Final = (
-    *("/v1/clusters", "/v1/templates", "/v1/pools", "/v1/images", "/v1/bakes"),
+    *("/v1/clusters", "/v1/events", "/v1/templates", "/v1/pools", "/v1/images", "/v1/bakes"),
     *("/v1/orphans", "/v1/status"),
 )
 """Paths below these have parameters or bodies, and need the database."""
@@ -161,6 +163,8 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses.add(404)
     if method in {"post", "patch"}:
         statuses |= {400, 408, 409, 413, 415}
+    if method == "patch":
+        statuses.add(412)
     if path.endswith(("/kubeconfig", "/registry", "/ssh")) or (method == "delete" and "/checkpoints/" in path):
         statuses.add(409)
     if path.endswith("/console"):

@@ -26,6 +26,7 @@ from dayfly.domain.image import ImageManifest
 from dayfly.domain.image_catalog import EngineImage
 from dayfly.domain.scheduling.resources import CapacityRules, Resources
 from dayfly.domain.security.secrets import ClusterSecrets
+from dayfly.errors import TooManyStreams
 from dayfly.settings import Settings
 from dayfly.store import Store
 
@@ -96,6 +97,7 @@ class ApiServices:
     queue_cache: QueueCache = field(default_factory=QueueCache)
     lookups: EngineLookups = field(default_factory=EngineLookups)
     held: HeldResponses = field(default_factory=HeldResponses)
+    streams: HeldResponses = field(default_factory=lambda: HeldResponses(refusal=TooManyStreams))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: held responses end with the present state."""
 

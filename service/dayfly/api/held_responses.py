@@ -1,4 +1,4 @@
-"""A bound on the responses that one process holds at once: long polls, and consoles that are followed."""
+"""Bounds on the responses that one process holds at once: long polls and followed consoles; streams of events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dayfly.errors import TooManyWaits
+from dayfly.errors import TooManyStreams, TooManyWaits
 
 
 @dataclass
@@ -15,6 +15,7 @@ class HeldResponses:
 
     maximum: int = 500
     number: int = 0
+    refusal: type[TooManyWaits | TooManyStreams] = TooManyWaits
 
     @property
     def is_full(self) -> bool:
@@ -22,9 +23,9 @@ class HeldResponses:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold one more response. Raises TooManyWaits."""
+        """Hold one more response. Raises `refusal`."""
         if self.is_full:
-            raise TooManyWaits(f"the service holds {self.number} responses already: repeat the request later")
+            raise self.refusal(f"the service holds {self.number} responses already: repeat the request later")
         self.number += 1
         try:
             yield

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Header, Response
 
+from dayfly.api.dependencies import ApiServices
+from dayfly.domain.cluster.model import Cluster
 from dayfly.errors import NotFound
 from dayfly.schemas.base import RequestModel
-from dayfly.store import DEFAULT_OWNER, IdempotencyKey
+from dayfly.store import DEFAULT_OWNER, CarriedOut, IdempotencyKey
 
 T = TypeVar("T")
 
@@ -24,12 +26,14 @@ REPLAYED: Final = "Idempotency-Replayed"
 ADDED_FIELDS: Final[tuple[str, ...]] = ("isolation", "idle_seconds", "ports", "addons", "conformance")
 """Fields newer than idempotency keys: a fingerprint omits them at their default, as older releases did."""
 
+_KEY: Final = r"^[\x21-\x7e]+$"
+
 KeyHeader = Annotated[
     str | None,
     Header(
         min_length=1,
         max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=_KEY,
         description="A repeated request with the same key, owner and body is not carried out again: the response shows "
         "the present state of what the first created or changed, and has the header `Idempotency-Replayed`. The same "
         "key and owner with another body or path is rejected (idempotency_key_reused). The owner is that of the body, "
@@ -38,9 +42,36 @@ KeyHeader = Annotated[
 ]
 
 
-def key_of(header: str | None, body: RequestModel, owner: str = DEFAULT_OWNER) -> IdempotencyKey | None:
-    """The key of a request. The store knows the owner of a request about a cluster."""
+RepeatableKeyHeader = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=_KEY,
+        description="Accepted as for other requests, and of no effect: the request may be repeated.",
+    ),
+]
+
+
+def key_of(header: str | None, body: RequestModel | str, owner: str = DEFAULT_OWNER) -> IdempotencyKey | None:
+    """The key of a request. The store knows the owner of a request about a cluster.
+
+    `body`: of a request without a body, the name of its operation.
+    """
     return IdempotencyKey(header, _fingerprint(body), owner) if header else None
+
+
+async def once(
+    response: Response,
+    services: ApiServices,
+    key: IdempotencyKey | None,
+    send: Callable[[IdempotencyKey | None], Awaitable[Cluster]],
+) -> Cluster:
+    """The cluster after a request about it; the present cluster if an earlier request with the key was carried out."""
+    try:
+        return await send(key)
+    except CarriedOut as first:
+        return await replayed(response, services.store.clusters.get(str(first.use.cluster_id)))
 
 
 async def replayed(response: Response, resource: Awaitable[T]) -> T:
@@ -53,11 +84,13 @@ async def replayed(response: Response, resource: Awaitable[T]) -> T:
         raise NotFound(f"{sentence}: use a new key") from error
 
 
-def _fingerprint(body: RequestModel) -> str:
+def _fingerprint(body: RequestModel | str) -> str:
     """A hash of the canonical request: independent of notation, equal to that of releases without ADDED_FIELDS.
 
     Requests of two kinds have different fields, so their hashes differ.
     """
+    if isinstance(body, str):
+        return hashlib.sha256(json.dumps(body).encode()).hexdigest()
     fields = type(body).model_fields
     added = {name for name in ADDED_FIELDS if name in fields and getattr(body, name) == fields[name].default}
     canonical = json.dumps(body.model_dump(mode="json", exclude=added), sort_keys=True, separators=(",", ":"))

@@ -7,8 +7,8 @@ number of held responses is bounded (held_responses.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import ExitStack, aclosing
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dayfly.api.dependencies import ApiServices
+from dayfly.api.held_responses import HeldResponses
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ async def hold(
                     return seen
                 holding.enter_context(services.held.hold())
                 is_held = True
-            await _unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
+            await unless_closing(services, watch.wait(min(remaining, _LOOK_SECONDS)))
 
 
 class StreamCut(Exception):
@@ -60,15 +61,23 @@ class StreamCut(Exception):
 
 
 class HeldStream(StreamingResponse):
-    """A stream that ends with its source, or breaks off when the service stops: held. Raises TooManyWaits."""
+    """A stream that ends with its source, or breaks off when the service stops: held. Raises the bound's refusal."""
 
-    def __init__(self, services: ApiServices, content: AsyncIterator[str], media_type: str) -> None:
-        super().__init__(content, media_type=media_type)
-        self._held = services.held
+    def __init__(
+        self,
+        held: HeldResponses,
+        content: AsyncGenerator[str | bytes],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(content, media_type=media_type, headers=headers)
+        self._held, self._content = held, content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The content is closed here, and not when its memory is collected: it may watch the store.
         with self._held.hold():
-            await super().__call__(scope, receive, send)
+            async with aclosing(self._content):
+                await super().__call__(scope, receive, send)
 
 
 async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -79,13 +88,13 @@ async def until_closing(services: ApiServices, chunks: AsyncIterator[T]) -> Asyn
             return (chunk,)
         return ()
 
-    while found := await _unless_closing(services, following()):
+    while found := await unless_closing(services, following()):
         yield found[0]
     if found is None:
         raise StreamCut
 
 
-async def _unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:
+async def unless_closing(services: ApiServices, wait: Coroutine[Any, Any, T]) -> T | None:
     """The result of `wait`; None if the service stops before."""
     waiting = asyncio.ensure_future(wait)
     closing = asyncio.ensure_future(services.closing.wait())

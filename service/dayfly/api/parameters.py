@@ -12,7 +12,7 @@ from dayfly.api.dependencies import Services
 from dayfly.api.long_poll import MAX_SECONDS
 from dayfly.domain.cluster.model import Cluster, Purpose
 from dayfly.domain.cluster.spec import Node
-from dayfly.errors import Conflict, NotFound
+from dayfly.errors import Conflict, InvalidRequest, NotFound
 from dayfly.schemas.base import CLUSTER_HEADER
 
 _ID_OR_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -84,3 +84,15 @@ Timeout = Annotated[
         "holds as many responses as it may, a GET gets 503 `too_many_waits`, and another request its response at once.",
     ),
 ]
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """The labels that clusters must have, of parameters `key=value`. Raises InvalidRequest."""
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals) or not pair.isprintable():
+            raise InvalidRequest("label: write it as key=value")
+        if labels.setdefault(key, value) != value:
+            raise InvalidRequest(f"label: two values for {key!r}; a cluster has one value for each key")
+    return labels

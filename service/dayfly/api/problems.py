@@ -35,6 +35,8 @@ _STATUS: Final[Mapping[type[errors.DayflyError], int]] = {
     errors.InvalidRequest: 422,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
+    errors.TooManyStreams: 503,
     errors.TooManyWaits: 503,
     errors.InfrastructureError: 503,
     errors.Internal: 500,

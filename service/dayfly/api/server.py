@@ -56,6 +56,7 @@ def create_server(services: ApiServices) -> Server:
         )
     # Short requests, such as heartbeats, are answered although as many responses are held as can be.
     services.held.maximum = min(services.held.maximum, maximum // 2)
+    services.streams.maximum = min(services.streams.maximum, maximum // 4)
     return _server(create_api(services), maximum, settings)
 
 

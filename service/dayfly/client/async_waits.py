@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from dayfly.client import async_connection, retries, waiting
-from dayfly.client.async_clusters import AsyncClusters
+from dayfly.client import async_connection, event_stream, retries, waiting
+from dayfly.client import transport as wire
+from dayfly.client.async_clusters import AsyncClusters, P
 from dayfly.client.errors import ApiError, ClientError, WaitTimeout
 from dayfly.client.heartbeat import async_heartbeats
 from dayfly.client.transport import path_of
-from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
+from dayfly.schemas.clusters import (
+    Cluster,
+    ClusterEvent,
+    ClusterEventList,
+    ClusterSummary,
+    Event,
+    EventList,
+    wait_is_over,
+)
 from dayfly.vocabulary import WaitFor
 
 
@@ -51,19 +60,50 @@ class AsyncWaits(AsyncClusters):
     async def follow(self, cluster: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes.
 
-        Sends the cluster's heartbeats meanwhile.
+        None is missed, and none comes twice. Sends the cluster's heartbeats meanwhile.
         """
         backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         seen = await async_connection.async_retry(backoff, lambda: self.get(cluster))
+        path = path_of("clusters", seen.id, "events")
         async with self.heartbeats_while_waiting(seen):
-            while True:
-                more = partial(self.events, seen.id, after=after, wait_seconds=waiting.HOLD_SECONDS)
-                part = await async_connection.async_retry(retries.Backoff(waiting.FOLLOW_SECONDS), more)
-                for event in part.events:
+            async for page in self._follow_pages(EventList, path, {"wait": waiting.HOLD_SECONDS}, after):
+                for event in page.events:
                     yield event
-                after = part.next_after
-                if part.phase == "deleted" and not part.events:
-                    return
+
+    async def follow_all(
+        self,
+        *,
+        clusters: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        owner: str | None = None,
+        types: Sequence[str] = (),
+        after: int = 0,
+    ) -> AsyncIterator[ClusterEvent]:
+        """Events of all clusters as they come, of any of `types` (none given: of all); without an end.
+
+        `clusters`: ids and names; none given: those of `owner` with all of `labels`. Goes on after outages as follow().
+        """
+        pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
+        query = {"cluster": clusters, "label": pairs, "owner": owner, "kind": types}
+        async for page in self._follow_pages(ClusterEventList, "/v1/events", query, after):
+            for event in page.events:
+                yield event
+
+    async def _follow_pages(self, kind: type[P], path: str, query: wire.Query, after: int) -> AsyncIterator[P]:
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
+        while True:
+            try:
+                async for page in self._event_pages(kind, path, {**query, "after": after}, after):
+                    backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
+                    after = page.next_after
+                    yield page
+                    if event_stream.is_end(page):
+                        return
+            except ClientError as error:
+                pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+                if pause is None:
+                    raise
+                await async_connection.async_pause(pause)
 
     async def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> AsyncIterator[str]:
         """The end of what a node's serial console printed, and what it prints from now on, until the node ends.

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Unpack
+from typing import Any, Final, TypeVar, Unpack
 
+import httpx
+from httpx_sse import EventSource
+
+from dayfly.client import event_stream
 from dayfly.client import transport as wire
 from dayfly.client.kubeconfig import rebuilt
 from dayfly.client.options import ClusterChanges, ClusterOptions, as_json, shape_body
@@ -15,6 +19,7 @@ from dayfly.schemas.checkpoints import Checkpoint, CheckpointList
 from dayfly.schemas.cluster_requests import HoldRequest
 from dayfly.schemas.clusters import (
     Cluster,
+    ClusterEventList,
     ClusterList,
     ClusterSummary,
     DryRun,
@@ -27,6 +32,8 @@ from dayfly.schemas.clusters import (
 )
 from dayfly.schemas.nodes import Node, NodeList, SshAccess
 from dayfly.vocabulary import VmsUnderHold, WaitFor
+
+P = TypeVar("P", EventList, ClusterEventList)
 
 _DIAGNOSTICS_SECONDS: Final = 90.0
 """How long the server may collect what is to be known of a cluster."""
@@ -190,6 +197,27 @@ class Clusters(Connection):
         query = {"after": after, "limit": _PAGE}
         path = path_of("clusters", cluster, "events")
         return self._read_held(EventList, path, query, parameter="wait", seconds=wait_seconds)
+
+    def _event_pages(self, kind: type[P], path: str, query: wire.Query, after: int) -> Iterator[P]:
+        """Events after id `after`, as they come. Raises Unreachable where a stream ends that has no end.
+
+        The only page of a server that has no streams.
+        """
+        with wire.transport_errors(self._http.base_url):
+            options: dict[str, Any] = {"headers": event_stream.headers(after), "timeout": wire.EVENTS_TIMEOUT}
+            with self._http.stream("GET", path, params=wire.given(query), **options) as response:
+                if not response.is_success:
+                    response.read()
+                    raise wire.api_error(response)
+                wire.check_cluster(response, path)
+                wire.as_text(response)
+                if not event_stream.is_stream(response):
+                    response.read()
+                    yield wire.read(kind, response)
+                    return
+                for frame in EventSource(response).iter_sse():
+                    yield event_stream.page_of(kind, frame, response)
+                raise httpx.RemoteProtocolError("the stream of events ended")
 
     def all_events(self, cluster: str) -> tuple[Event, ...]:
         """All events so far, oldest first."""

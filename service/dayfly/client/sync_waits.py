@@ -3,16 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from dayfly.client import retries, sync_connection, waiting
+from dayfly.client import event_stream, retries, sync_connection, waiting
+from dayfly.client import transport as wire
 from dayfly.client.errors import ApiError, ClientError, WaitTimeout
 from dayfly.client.heartbeat import sync_heartbeats
-from dayfly.client.sync_clusters import Clusters
+from dayfly.client.sync_clusters import Clusters, P
 from dayfly.client.transport import path_of
-from dayfly.schemas.clusters import Cluster, ClusterSummary, Event, wait_is_over
+from dayfly.schemas.clusters import (
+    Cluster,
+    ClusterEvent,
+    ClusterEventList,
+    ClusterSummary,
+    Event,
+    EventList,
+    wait_is_over,
+)
 from dayfly.vocabulary import WaitFor
 
 
@@ -52,19 +61,50 @@ class Waits(Clusters):
     def follow(self, cluster: str, *, after: int = 0) -> Iterator[Event]:
         """Events as they come, until the cluster is deleted; goes on after an outage of the server of ten minutes.
 
-        Sends the cluster's heartbeats meanwhile.
+        None is missed, and none comes twice. Sends the cluster's heartbeats meanwhile.
         """
         backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
         seen = sync_connection.sync_retry(backoff, lambda: self.get(cluster))
+        path = path_of("clusters", seen.id, "events")
         with self.heartbeats_while_waiting(seen):
-            while True:
-                more = partial(self.events, seen.id, after=after, wait_seconds=waiting.HOLD_SECONDS)
-                part = sync_connection.sync_retry(retries.Backoff(waiting.FOLLOW_SECONDS), more)
-                for event in part.events:
+            for page in self._follow_pages(EventList, path, {"wait": waiting.HOLD_SECONDS}, after):
+                for event in page.events:
                     yield event
-                after = part.next_after
-                if part.phase == "deleted" and not part.events:
-                    return
+
+    def follow_all(
+        self,
+        *,
+        clusters: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        owner: str | None = None,
+        types: Sequence[str] = (),
+        after: int = 0,
+    ) -> Iterator[ClusterEvent]:
+        """Events of all clusters as they come, of any of `types` (none given: of all); without an end.
+
+        `clusters`: ids and names; none given: those of `owner` with all of `labels`. Goes on after outages as follow().
+        """
+        pairs = [f"{key}={value}" for key, value in (labels or {}).items()]
+        query = {"cluster": clusters, "label": pairs, "owner": owner, "kind": types}
+        for page in self._follow_pages(ClusterEventList, "/v1/events", query, after):
+            for event in page.events:
+                yield event
+
+    def _follow_pages(self, kind: type[P], path: str, query: wire.Query, after: int) -> Iterator[P]:
+        backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
+        while True:
+            try:
+                for page in self._event_pages(kind, path, {**query, "after": after}, after):
+                    backoff = retries.Backoff(waiting.FOLLOW_SECONDS)
+                    after = page.next_after
+                    yield page
+                    if event_stream.is_end(page):
+                        return
+            except ClientError as error:
+                pause = backoff.pause_seconds(error) if retries.may_pass(error) else None
+                if pause is None:
+                    raise
+                sync_connection.sync_pause(pause)
 
     def follow_console(self, cluster: str, node: str, *, tail_bytes: int = 65536) -> Iterator[str]:
         """The end of what a node's serial console printed, and what it prints from now on, until the node ends.

@@ -30,6 +30,10 @@ _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]+")
 
 FOLLOW_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=None)
 """Of a console that is watched: it may say nothing for hours."""
+EVENTS_TIMEOUT: Final = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=80.0)
+"""Of a stream of events. A longer silence is a broken connection: the server sends a keep-alive every 15 s, or, without
+streams, holds a page for 50 s.
+"""
 
 
 Query = Mapping[str, str | float | Sequence[str] | None]
@@ -98,11 +102,16 @@ def _check_header(value: str, named: str) -> None:
 def arguments(options: RequestOptions) -> dict[str, Any]:
     read = _ANSWER_SECONDS + options.get("hold_seconds", 0.0)
     return {
-        "params": {key: value for key, value in options.get("query", {}).items() if value is not None},
+        "params": given(options.get("query", {})),
         "json": options.get("json"),
         "headers": {"Idempotency-Key": key} if (key := options.get("key")) else None,
         "timeout": httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS, read=read),
     }
+
+
+def given(query: Query) -> dict[str, str | float | Sequence[str]]:
+    """The parameters without those that are None."""
+    return {key: value for key, value in query.items() if value is not None}
 
 
 def path_of(resource: str, *parts: str) -> str:
@@ -142,7 +151,7 @@ def read(model: type[M], response: httpx.Response, of: str | None = None) -> M:
     try:
         value = model.model_validate_json(response.content, context=FROM_SERVER)
     except ValidationError as error:
-        raise _not_dayfly(response) from error
+        raise not_dayfly(response) from error
     if of is not None:
         shown = (getattr(value, "id", None), getattr(value, "name", None))
         _check_named(response, of, [one for one in shown if one is not None])
@@ -161,7 +170,7 @@ def api_error(response: httpx.Response) -> ApiError:
         problem = None
     code = problem.get("code") if isinstance(problem, dict) else None
     if not isinstance(problem, dict) or not isinstance(code, str) or not _CODE.fullmatch(code):
-        return _not_dayfly(response)
+        return not_dayfly(response)
     detail = problem.get("detail")
     text = detail if isinstance(detail, str) else ""
     return ApiError(code, response.status_code, text, problem, retry_after_seconds=_retry_after(response))
@@ -185,7 +194,8 @@ def as_text(response: httpx.Response) -> None:
     response.encoding = "utf-8"
 
 
-def _not_dayfly(response: httpx.Response) -> ApiError:
+def not_dayfly(response: httpx.Response) -> ApiError:
+    """The error for a response that is none of Dayfly's."""
     detail = f"{response.url} answered HTTP {response.status_code}, but not as Dayfly does"
     retry_after = _retry_after(response)
     return ApiError("unexpected_answer", response.status_code, detail, {}, retry_after_seconds=retry_after)

@@ -18,7 +18,9 @@
     │   ├── NotReady              the cluster is not ready                      not_ready
     │   ├── BakesOff              no bakes over HTTP in this installation       bakes_off
     │   └── BakeQueueFull         too many bakes are queued                     bake_queue_full
+    ├── PreconditionFailed        the resource has changed meanwhile          precondition_failed (HTTP 412)
     ├── TooManyWaits              this server holds enough answers            too_many_waits      (HTTP 503)
+    ├── TooManyStreams            this server serves enough streams           too_many_streams    (HTTP 503)
     ├── LeaseLost                 another worker has the lease                  lease_lost
     ├── InfrastructureError       an outage: the worker requeues the cluster                    (HTTP 503)
     │   ├── DatabaseUnavailable   the database does not answer                  database_unavailable

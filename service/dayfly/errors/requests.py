@@ -75,3 +75,11 @@ class BakeQueueFull(Conflict, code="bake_queue_full"):
 
 class TooManyWaits(DayflyError, code="too_many_waits"):
     """Too many requests wait on this server."""
+
+
+class TooManyStreams(DayflyError, code="too_many_streams"):
+    """Too many streams of events are open on this server."""
+
+
+class PreconditionFailed(DayflyError, code="precondition_failed"):
+    """The resource has changed since the caller read it."""

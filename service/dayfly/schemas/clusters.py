@@ -275,6 +275,21 @@ class Event(ResponseModel):
     code: Code | None
 
 
+class ClusterEvent(Event):
+    """An event, with the cluster that it is about."""
+
+    cluster: Id = Field(description="The cluster's id.")
+    cluster_name: Id
+    owner: str
+
+
+class ClusterEventList(ResponseModel):
+    """Events of several clusters, oldest first."""
+
+    events: tuple[ClusterEvent, ...]
+    next_after: int = Field(description="Give it as `after` to go on. Filtered events are passed over.")
+
+
 class EventList(ResponseModel):
     """Events, oldest first."""
 

@@ -2,7 +2,7 @@
 
 `Store` (store.py) is made of parts with one file each: `store.clusters.get(…)` is in clusters/queries.py. The API
 records requests (`clusters`, `updates`, `lifecycle`); workers admit, claim and report (`admission`, `leases`,
-`status`, `provisioning`, `template_builds`). `templates`, `checkpoints`, `pools` and `images` serve both;
+`status`, `provisioning`, `template_builds`). `templates`, `checkpoints`, `pools` and `images` serve both; `event_feed`,
 `maintenance`, `statistics` and `image_uses` are about all clusters. `bakes` has the bakes that callers request,
 `bake_leases` their builders' claims. `idempotency_keys` has the requests that were carried out.
 Not here: deciding what happens next (controllers/), and what is true of the world (drivers/).
@@ -19,6 +19,9 @@ from dayfly.store.commands import (
     CarriedOut,
     Change,
     Claim,
+    ClusterEvent,
+    EventFilter,
+    EventPage,
     IdempotencyKey,
     Known,
     NewCluster,
@@ -38,6 +41,9 @@ __all__ = [
     "CarriedOut",
     "Change",
     "Claim",
+    "ClusterEvent",
+    "EventFilter",
+    "EventPage",
     "IdempotencyKey",
     "Known",
     "NewCluster",

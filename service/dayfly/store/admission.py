@@ -12,7 +12,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, and_, case, exists, func, insert, not_, null, or_, select, update
+from sqlalchemy import Row, Select, and_, case, exists, func, not_, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dayfly import metrics
@@ -23,8 +23,8 @@ from dayfly.domain.scheduling.resources import Resources
 from dayfly.store.clusters.pool_claims import CLAIMED
 from dayfly.store.db import tables
 from dayfly.store.db.database import StorePart, Transaction
-from dayfly.store.db.mapping import event_columns, needs_columns, needs_from
-from dayfly.store.db.shared_queries import batches, expired_without_hold, owner_expression
+from dayfly.store.db.mapping import needs_columns, needs_from
+from dayfly.store.db.shared_queries import append_events, batches, expired_without_hold, owner_expression
 from dayfly.store.db.tables import checkpoints, clusters, templates
 from dayfly.store.db.types import DatabaseNow
 from dayfly.store.notify.commit_notifier import QUEUE, WORK
@@ -192,13 +192,10 @@ async def _admit(transaction: Transaction, chosen: Sequence[Waiting]) -> dict[st
         if row.uncounted:
             unknown = clusters.c.id == row.id
             await connection.execute(update(clusters).where(unknown).values(needs_columns(needs[row.id])))
-    events = []
     waits_of_new: dict[str, float | None] = {}
     for row in rows:
         waited = (now - row.created_at).total_seconds()
         event = NewEvent("cluster.admitted", f"resources reserved: {needs[row.id]}", seconds=waited)
-        events.append({"cluster_id": row.id, "at": now, **event_columns(event)})
+        append_events(transaction, row.id, event)
         waits_of_new[row.id] = None if row.ready_at is not None else max(0.0, waited)
-        transaction.wake(row.id)
-    await connection.execute(insert(tables.events), events)
     return waits_of_new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -11,7 +12,7 @@ from typing import Final, Literal
 from dayfly.domain.addon import Addon
 from dayfly.domain.bake import Bake
 from dayfly.domain.cluster.lifecycle import Desired, Phase
-from dayfly.domain.cluster.model import Cluster, Hold, Purpose
+from dayfly.domain.cluster.model import Cluster, Event, Hold, Purpose
 from dayfly.domain.cluster.spec import ClusterSpec
 from dayfly.domain.pool import Period
 
@@ -121,6 +122,40 @@ class Page:
 
     clusters: tuple[Cluster, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events of all clusters; empty: any. Owner, labels and purpose are compared as the cluster has them now.
+
+    `clusters`: ids, or names of clusters that have the name or had it before their deletion. `labels`: all of them.
+    """
+
+    clusters: frozenset[str] = frozenset()
+    owner: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    types: frozenset[str] = frozenset()
+    purposes: frozenset[Purpose] = frozenset({Purpose.CLUSTER})
+
+
+@dataclass(frozen=True)
+class ClusterEvent:
+    """An event, and the cluster that it is about."""
+
+    event: Event
+    cluster_id: str
+    cluster_name: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """Events, oldest first. Every matching event with an id up to `until` is in this page or in those before."""
+
+    events: tuple[ClusterEvent, ...]
+    until: int
+    is_last: bool
+    """No later event is visible yet."""
 
 
 @dataclass(frozen=True)

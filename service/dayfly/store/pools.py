@@ -6,7 +6,7 @@ Not here: how a member becomes a caller's cluster (clusters/pool_claims.py), and
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -63,10 +63,13 @@ class PoolQueries(StorePart):
             raise _not_found(id_or_name)
         return pool_from(row)
 
-    async def change(self, id_or_name: str, change: PoolChange) -> Pool:
-        """Update the pool. Raises NotFound."""
+    async def change(
+        self, id_or_name: str, change: PoolChange, require: Callable[[Pool], None] = lambda _: None
+    ) -> Pool:
+        """Update the pool. `require` gets the pool before, and raises an error to reject it. Raises NotFound."""
         async with self._database.write(caller_waits=True) as transaction:
             old = pool_from(await _lock(transaction, _named(id_or_name), id_or_name))
+            require(old)
             given = {name: value for name, value in vars(change).items() if value is not UNSET}
             new = replace(old, **given)
             changed = update(pools).where(pools.c.id == old.id).values(pool_columns(new))

@@ -22,11 +22,12 @@ from dayfly.store.clusters.template_builds import TemplateBuilds
 from dayfly.store.clusters.updates import ClusterUpdates
 from dayfly.store.db.database import Database
 from dayfly.store.db.types import DatabaseNow
+from dayfly.store.event_feed import EventFeed
 from dayfly.store.idempotency_keys import IdempotencyKeys
 from dayfly.store.image_catalog import ImageCatalog
 from dayfly.store.image_use import ImageUses
 from dayfly.store.maintenance import Maintenance
-from dayfly.store.notify.commit_notifier import BAKES, QUEUE, WORK, Watch, request_topic
+from dayfly.store.notify.commit_notifier import BAKES, EVENTS, QUEUE, WORK, Watch, request_topic
 from dayfly.store.pools import PoolQueries
 from dayfly.store.statistics import Statistics
 from dayfly.store.templates import TemplateQueries
@@ -39,6 +40,7 @@ class Store:
         self._database = database
         self.idempotency_keys = IdempotencyKeys(database)
         self.clusters = ClusterQueries(database)
+        self.event_feed = EventFeed(database)
         self.updates = ClusterUpdates(database)
         self.lifecycle = LifecycleRequests(database)
         self.admission = Admission(database)
@@ -86,6 +88,10 @@ class Store:
     def watch_requests(self, cluster_id: str) -> AbstractContextManager[Watch]:
         """As `watch`, for the holder of the claim: requests of callers notify, the holder's status updates do not."""
         return self._database.notifier.watch(request_topic(cluster_id))
+
+    def watch_events(self) -> AbstractContextManager[Watch]:
+        """As `watch`: an event of any cluster was added."""
+        return self._database.notifier.watch(EVENTS)
 
     def watch_work(self) -> AbstractContextManager[Watch]:
         """As `watch`, for workers: a cluster became due."""

@@ -26,10 +26,11 @@ Dayfly = Callable[..., Result]
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the command waits for events."""
 
-    def interrupted(client: Client, cluster: str, *, after: int = 0, wait_seconds: float = 0.0) -> None:
+    def interrupted(*_given: object, **_named: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Client, "events", interrupted)
+    monkeypatch.setattr(Client, "_event_pages", interrupted)
 
 
 @pytest.fixture

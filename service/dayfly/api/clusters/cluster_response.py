@@ -27,9 +27,16 @@ async def show(cluster: domain.Cluster, services: ApiServices) -> Cluster:
 async def show_after(
     request: Request, services: ApiServices, cluster: domain.Cluster, wait: WaitFor | None, timeout_seconds: float
 ) -> Cluster:
-    """As show(), but with a `wait`, once it is met, can no longer be met, or timed out."""
-    if wait is not None:
-        look = partial(services.store.clusters.get, cluster.id)
-        is_over = partial(wait_is_over, wanted=wait)
-        cluster = await hold(request, services, cluster.id, look, is_over, timeout_seconds)
-    return await show(cluster, services)
+    """As show(), of what awaited() returns."""
+    return await show(await awaited(request, services, cluster, wait, timeout_seconds), services)
+
+
+async def awaited(
+    request: Request, services: ApiServices, cluster: domain.Cluster, wait: WaitFor | None, timeout_seconds: float
+) -> domain.Cluster:
+    """The cluster; with a `wait`, once it is met, can no longer be met, or timed out."""
+    if wait is None:
+        return cluster
+    look = partial(services.store.clusters.get, cluster.id)
+    is_over = partial(wait_is_over, wanted=wait)
+    return await hold(request, services, cluster.id, look, is_over, timeout_seconds)

@@ -9,14 +9,15 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dayfly.api.clusters.cluster_response import show, show_after
+from dayfly.api.clusters.cluster_response import awaited, show, show_after
 from dayfly.api.clusters.presenter import addon_names, show_spec, show_summary
 from dayfly.api.clusters.queue_position import queue_positions
 from dayfly.api.clusters.spec_resolver import resolve_spec
 from dayfly.api.clusters.ttl import allowed_hold
 from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.etags import DESCRIBED, cluster_tag, tagged
 from dayfly.api.idempotency import REPLAYED, KeyHeader, key_of
-from dayfly.api.parameters import IdOrName, TheCluster, Timeout
+from dayfly.api.parameters import IdOrName, TheCluster, Timeout, parse_labels
 from dayfly.api.queue_cache import NOT_QUEUED
 from dayfly.domain.cluster import model as domain
 from dayfly.domain.cluster.lifecycle import Desired, Phase
@@ -145,7 +146,7 @@ async def list_clusters(
 ) -> ClusterList:
     """List clusters, newest first."""
     page = await services.store.clusters.list(
-        labels=_parse_labels(label),
+        labels=parse_labels(label),
         phases=phase,
         owner=owner,
         name=name,
@@ -161,12 +162,19 @@ async def list_clusters(
     return ClusterList(clusters=shown, next_cursor=page.next_cursor)
 
 
-@router.get("/{cluster}", operation_id="getCluster")
+@router.get("/{cluster}", operation_id="getCluster", responses={200: {"headers": DESCRIBED}})
 async def get_cluster(
-    request: Request, services: Services, cluster: TheCluster, wait: Wait = None, timeout_seconds: Timeout = 300.0
+    request: Request,
+    response: Response,
+    services: Services,
+    cluster: TheCluster,
+    wait: Wait = None,
+    timeout_seconds: Timeout = 300.0,
 ) -> Cluster:
     """Get a cluster, at once or when the `wait` condition is met."""
-    return await show_after(request, services, cluster, wait, timeout_seconds)
+    current = await awaited(request, services, cluster, wait, timeout_seconds)
+    tagged(response, cluster_tag(current))
+    return await show(current, services)
 
 
 @router.delete("/{cluster}", operation_id="deleteCluster", status_code=202)
@@ -194,14 +202,3 @@ async def _check_name_is_free(name: str | None, services: ApiServices) -> None:
     except NotFound:
         return
     raise NameTaken(f"a cluster named {name} exists")
-
-
-def _parse_labels(pairs: list[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals) or not pair.isprintable():
-            raise InvalidRequest("label: write it as key=value")
-        if labels.setdefault(key, value) != value:
-            raise InvalidRequest(f"label: two values for {key!r}; a cluster has one value for each key")
-    return labels

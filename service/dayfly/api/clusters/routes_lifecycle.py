@@ -5,19 +5,19 @@ Not here: the checkpoints that a cluster can be reset to (routes_checkpoints.py)
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from dayfly.api.clusters.cluster_response import show_after
 from dayfly.api.dependencies import Services
-from dayfly.api.idempotency import KeyHeader, key_of, replayed
+from dayfly.api.idempotency import KeyHeader, key_of, once
 from dayfly.api.parameters import IdOrName, Timeout
 from dayfly.domain.cluster.boot_source import IMAGE, BootSource
 from dayfly.errors import InvalidRequest
 from dayfly.schemas.checkpoints import ResetRequest
 from dayfly.schemas.clusters import Cluster
-from dayfly.store import CarriedOut
 from dayfly.vocabulary import WaitFor
 
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
@@ -56,37 +56,40 @@ async def reset_cluster(
     wanted = wanted or ResetRequest()
     to = wanted.to
     boot_source = IMAGE if to == "pristine" else BootSource("checkpoint", to.checkpoint)
-    try:
-        resetting = await services.store.lifecycle.reset(cluster, boot_source, key_of(idempotency_key, wanted))
-    except CarriedOut as first:
-        resetting = await replayed(response, services.store.clusters.get(str(first.use.cluster_id)))
+    send = partial(services.store.lifecycle.reset, cluster, boot_source)
+    resetting = await once(response, services, key_of(idempotency_key, wanted), send)
     return await show_after(request, services, resetting, wait, timeout_seconds)
 
 
 @router.post("/hibernate", operation_id="hibernateCluster", status_code=202)
 async def hibernate_cluster(
     request: Request,
+    response: Response,
     services: Services,
     cluster: IdOrName,
     wait: _UntilHibernated = None,
     timeout_seconds: Timeout = 300.0,
+    idempotency_key: KeyHeader = None,
 ) -> Cluster:
     """Save a ready cluster's VMs to disk and stop them: the cluster takes no CPU and no memory until it is resumed.
 
     No body. The time to live continues. May be repeated; 409 if the cluster is not ready.
     """
     _check_wait(wait, "hibernated")
-    hibernating = await services.store.lifecycle.hibernate(cluster)
+    send = partial(services.store.lifecycle.hibernate, cluster)
+    hibernating = await once(response, services, key_of(idempotency_key, "hibernate"), send)
     return await show_after(request, services, hibernating, wait, timeout_seconds)
 
 
 @router.post("/resume", operation_id="resumeCluster", status_code=202)
 async def resume_cluster(
     request: Request,
+    response: Response,
     services: Services,
     cluster: IdOrName,
     wait: _UntilReady = None,
     timeout_seconds: Timeout = 300.0,
+    idempotency_key: KeyHeader = None,
 ) -> Cluster:
     """Resume a hibernated cluster, with corrected clocks. The cluster waits in the queue like a new cluster.
 
@@ -94,7 +97,8 @@ async def resume_cluster(
     deleted. If a hold keeps an expired cluster hibernated, the hold changes to `running`.
     """
     _check_wait(wait, "ready")
-    resuming = await services.store.lifecycle.resume(cluster)
+    send = partial(services.store.lifecycle.resume, cluster)
+    resuming = await once(response, services, key_of(idempotency_key, "resume"), send)
     return await show_after(request, services, resuming, wait, timeout_seconds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Annotated, Final
 
 import structlog
@@ -92,7 +92,7 @@ async def get_console(
     if not follow:
         return PlainTextResponse(printed.decode(errors="replace"))
     live = until_closing(services, services.follow_console(cluster.id, node.name))
-    return HeldStream(services, _decoded(printed, live), "text/plain; charset=utf-8")
+    return HeldStream(services.held, _decoded(printed, live), "text/plain; charset=utf-8")
 
 
 async def _require_guest(services: ApiServices, cluster: Cluster, node: str) -> None:
@@ -145,7 +145,7 @@ async def _memory(cluster: Cluster, services: ApiServices) -> Mapping[str, Machi
     return found
 
 
-async def _decoded(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[str]:
+async def _decoded(first: bytes, following: AsyncIterator[bytes]) -> AsyncGenerator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     yield decoder.decode(first)
     async for chunk in following:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from dayfly.api.clusters.cluster_response import show
 from dayfly.api.clusters.presenter import show_heartbeat
 from dayfly.api.clusters.spec_resolver import resolve_addons
 from dayfly.api.clusters.ttl import change_of
 from dayfly.api.dependencies import Services
+from dayfly.api.etags import DESCRIBED, IfMatch, cluster_tag, required, tagged
+from dayfly.api.idempotency import RepeatableKeyHeader
 from dayfly.api.parameters import IdOrName, name_cluster
 from dayfly.schemas.cluster_requests import ChangeRequest
 from dayfly.schemas.clusters import Cluster, Heartbeat
@@ -19,8 +21,10 @@ from dayfly.schemas.clusters import Cluster, Heartbeat
 router: Final = APIRouter(prefix="/v1/clusters/{cluster}", tags=["clusters"])
 
 
-@router.patch("", operation_id="changeCluster")
-async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdOrName) -> Cluster:
+@router.patch("", operation_id="changeCluster", responses={200: {"headers": DESCRIBED}})
+async def change_cluster(
+    wanted: ChangeRequest, response: Response, services: Services, cluster: IdOrName, if_match: IfMatch = None
+) -> Cluster:
     """Update a cluster's time to live, labels, hold, idle time or add-ons. Omitted fields keep their values.
 
     409 if the cluster is being deleted. 409 if its `purpose` is not `cluster`, here and for every other request but
@@ -32,11 +36,19 @@ async def change_cluster(wanted: ChangeRequest, services: Services, cluster: IdO
         spec = (await services.store.clusters.get(cluster)).spec
         addons = await resolve_addons(wanted.addons, spec.manifest, spec.readiness, services)
         change = replace(change, addons=addons)
-    return await show(await services.store.updates.change(cluster, change, allow), services)
+    check = required(if_match, cluster_tag, "cluster")
+    changed = await services.store.updates.change(cluster, change, allow, check)
+    tagged(response, cluster_tag(changed))
+    return await show(changed, services)
 
 
 @router.post("/heartbeat", operation_id="sendHeartbeat")
-async def send_heartbeat(request: Request, services: Services, cluster: IdOrName) -> Heartbeat:
+async def send_heartbeat(
+    request: Request,
+    services: Services,
+    cluster: IdOrName,
+    idempotency_key: RepeatableKeyHeader = None,  # noqa: ARG001 - accepted, and checked by its pattern
+) -> Heartbeat:
     """Send a heartbeat, which extends the cluster's expiry by the heartbeat interval.
 
     No body. 409 if the cluster was created without `heartbeat_interval_seconds`, or is being deleted. Send three

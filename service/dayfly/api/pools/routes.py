@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from dayfly.api.clusters.spec_resolver import check_name, resolve_shape
 from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.etags import DESCRIBED, IfMatch, pool_tag, required, tagged
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.parameters import path_id
 from dayfly.api.pools.presenter import read_schedule, show_pool
@@ -70,14 +71,18 @@ async def list_pools(services: Services) -> PoolList:
     return PoolList(pools=tuple(show_pool(pool, members, now) for pool in await services.store.pools.list()))
 
 
-@router.get("/{pool}", operation_id="getPool")
-async def get_pool(services: Services, pool: ThePool) -> Pool:
+@router.get("/{pool}", operation_id="getPool", responses={200: {"headers": DESCRIBED}})
+async def get_pool(response: Response, services: Services, pool: ThePool) -> Pool:
     """Get a pool, with its number of ready members."""
-    return await _show(await services.store.pools.get(pool), services)
+    found = await services.store.pools.get(pool)
+    tagged(response, pool_tag(found))
+    return await _show(found, services)
 
 
-@router.patch("/{pool}", operation_id="changePool")
-async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePool) -> Pool:
+@router.patch("/{pool}", operation_id="changePool", responses={200: {"headers": DESCRIBED}})
+async def change_pool(
+    wanted: PoolChangeRequest, response: Response, services: Services, pool: ThePool, if_match: IfMatch = None
+) -> Pool:
     """Update a pool's size, maximum, schedule or maximum age. Omitted fields keep their values."""
     given = wanted.model_fields_set
     change = PoolChange(
@@ -86,7 +91,9 @@ async def change_pool(wanted: PoolChangeRequest, services: Services, pool: ThePo
         schedule=read_schedule(wanted.schedule) if "schedule" in given else UNSET,
         max_age_seconds=wanted.max_age_seconds if "max_age_seconds" in given else UNSET,
     )
-    return await _show(await services.store.pools.change(pool, change), services)
+    changed = await services.store.pools.change(pool, change, required(if_match, pool_tag, "pool"))
+    tagged(response, pool_tag(changed))
+    return await _show(changed, services)
 
 
 @router.delete("/{pool}", operation_id="deletePool", status_code=202)

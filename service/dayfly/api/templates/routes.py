@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from dayfly.api.clusters.spec_resolver import resolve_shape
 from dayfly.api.dependencies import ApiServices, Services, require_caller
+from dayfly.api.etags import TEMPLATE_TAG, tagged, template_tag
 from dayfly.api.idempotency import KeyHeader, key_of, replayed
 from dayfly.api.templates.presenter import show_template
 from dayfly.domain import template as domain
@@ -86,9 +87,10 @@ async def list_templates(
     return TemplateList(templates=tuple(show_template(one, now) for one in found))
 
 
-@router.get("/{template}", operation_id="getTemplate")
-async def get_template(services: Services, template: TheTemplate) -> Template:
+@router.get("/{template}", operation_id="getTemplate", responses={200: {"headers": TEMPLATE_TAG}})
+async def get_template(response: Response, services: Services, template: TheTemplate) -> Template:
     """One template; a retired one while it is on record."""
+    tagged(response, template_tag(template))
     return await _show(template, services)
 
 

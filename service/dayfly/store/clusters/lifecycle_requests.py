@@ -31,7 +31,8 @@ from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
 class LifecycleRequests(StorePart):
     """Reset, hibernate, resume, delete. A pending request may be repeated.
 
-    Hibernate, resume and delete need no key: repeated after their end, they find the cluster as they left it.
+    With a key, a request that is repeated later is not carried out again: the cluster may have been resumed since it
+    was hibernated. Delete needs no key.
     """
 
     async def reset(self, id_or_name: str, to: BootSource, key: IdempotencyKey | None = None) -> Cluster:
@@ -50,27 +51,30 @@ class LifecycleRequests(StorePart):
                 await _find_checkpoint(transaction, cluster, to.name)
             return await _request(transaction, row, {"reset_to": str(to)})
 
-    async def hibernate(self, id_or_name: str) -> Cluster:
+    async def hibernate(self, id_or_name: str, key: IdempotencyKey | None = None) -> Cluster:
         """Request hibernation, due at once: a worker saves and stops the VMs.
 
-        Raises NotFound, NotReady, and Conflict if another request is pending.
+        Raises NotFound, NotReady, and Conflict if another request is pending. Raises CarriedOut, IdempotencyKeyReused.
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
+            await use_on_cluster(transaction, key, row)
             cluster = require_active(row)
             if cluster.desired is Desired.HIBERNATED and cluster.phase is not Phase.FAILED:
                 return cluster
             require_ready(row)
             return await _request(transaction, row, {"desired": Desired.HIBERNATED})
 
-    async def resume(self, id_or_name: str) -> Cluster:
+    async def resume(self, id_or_name: str, key: IdempotencyKey | None = None) -> Cluster:
         """Request that the cluster run again, due at once.
 
         If the cluster has expired and a hold keeps it hibernated, the hold keeps it running from now on: otherwise a
         worker would hibernate it again. Raises NotFound, and Conflict if the cluster failed or is being deleted.
+        Raises CarriedOut, IdempotencyKeyReused.
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
+            await use_on_cluster(transaction, key, row)
             cluster = require_active(row)
             if cluster.phase is Phase.FAILED:
                 raise Conflict(f"cluster {cluster.name} failed and cannot be resumed")
@@ -79,7 +83,7 @@ class LifecycleRequests(StorePart):
             changes: dict[str, object] = {"desired": Desired.PRESENT}
             if cluster.hold is not None and must_hibernate(cluster, transaction.now):
                 hold = replace(cluster.hold, vms="running")
-                await append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
+                append_events(transaction, cluster.id, NewEvent("cluster.changed", describe_hold(hold)))
                 changes |= hold_columns(hold)
             return await _request(transaction, row, changes)
 

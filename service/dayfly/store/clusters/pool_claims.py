@@ -88,7 +88,7 @@ async def take_member(transaction: Transaction, new: NewCluster) -> Cluster | No
     # An older Dayfly let callers label a member.
     await replace_labels(transaction, claimed)
     waited = (now - member.created_at).total_seconds()
-    await append_events(transaction, claimed.id, NewEvent(CLAIMED, f"taken from pool {member.pool_id}", seconds=waited))
+    append_events(transaction, claimed.id, NewEvent(CLAIMED, f"taken from pool {member.pool_id}", seconds=waited))
     # QUEUE: the pool needs a new member.
     transaction.wake(claimed.id, WORK, QUEUE, request_topic(claimed.id))
     return claimed

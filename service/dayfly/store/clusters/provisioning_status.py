@@ -52,7 +52,7 @@ class ProvisioningStatus(StorePart):
             if old.phase is not Phase.PROVISIONING:
                 check_transition(old.phase, Phase.PROVISIONING)
                 event = NewEvent("phase", f"{old.phase} → {Phase.PROVISIONING}")
-                await append_events(transaction, old.id, event)
+                append_events(transaction, old.id, event)
             if template_id is not None and (origin == TEMPLATE or template_id != old.template_id):
                 await _use_template(transaction, template_id, new=template_id != old.template_id)
             if secrets is not None:

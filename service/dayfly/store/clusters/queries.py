@@ -98,7 +98,7 @@ class ClusterQueries(StorePart):
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
         if labels:
-            query = query.where(_labelled(labels))
+            query = query.where(labelled(labels))
         if cursor is not None:
             query = query.where(older_than(cursor, clusters))
         # Ids first: sorting thousands of whole rows for a page is slow.
@@ -196,7 +196,7 @@ def _in_phases(phases: Collection[Phase]) -> ColumnElement[bool]:
     return and_(tables.LIVING, matching) if phases else tables.LIVING
 
 
-def _labelled(labels: Mapping[str, str]) -> ColumnElement[bool]:
+def labelled(labels: Mapping[str, str]) -> ColumnElement[bool]:
     """Clusters that have all of `labels`. One subquery, however many labels there are."""
     table = tables.labels
     # Correlated: the scan stops at a full page, even if thousands of clusters have the labels.

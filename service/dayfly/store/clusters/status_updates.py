@@ -111,7 +111,7 @@ class StatusUpdates(StorePart):
                 seconds=seconds,
                 code=fault.code if fault else None,
             )
-            await append_events(transaction, old.id, *filter(None, (event, moved)))
+            append_events(transaction, old.id, *filter(None, (event, moved)))
             return cluster_from(await write_cluster(transaction, old.id, values))
 
     async def set_endpoints(self, claim: Claim, endpoints: Mapping[int, Endpoint]) -> None:
@@ -133,7 +133,7 @@ class StatusUpdates(StorePart):
             rows = [{"cluster_id": claim.cluster.id, **step_columns(one)} for one in reports.values()]
             await put(transaction, tables.steps, ("cluster_id", "name", "node"), rows)
             if events:
-                await append_events(transaction, claim.cluster.id, *events)
+                append_events(transaction, claim.cluster.id, *events)
 
     async def append_event(self, claim: Claim, event: NewEvent) -> None:
         await self.record(claim, [event])
@@ -179,13 +179,13 @@ class StatusUpdates(StorePart):
             seen = () if state is None else (AddonStatus(name, state, error),)
             states = chain.from_iterable(seen if one.name == name else (one,) for one in old.addons)
             values = {**addon_columns(states), "updated_at": transaction.now}
-            await append_events(transaction, row.id, event)
+            append_events(transaction, row.id, event)
             return cluster_from(await write_cluster(transaction, row.id, values))
 
     async def warned(self, claim: Claim, event: NewEvent) -> None:
         """Add the event that warns of the expiry. `warned_at` prevents a second warning until the expiry moves."""
         async with guarded(self._database, claim) as (transaction, row):
-            await append_events(transaction, row.id, event)
+            append_events(transaction, row.id, event)
             await write_cluster(transaction, row.id, {"warned_at": transaction.now})
 
 

@@ -26,17 +26,22 @@ from dayfly.store.notify.commit_notifier import WORK, request_topic
 
 class ClusterUpdates(StorePart):
     async def change(
-        self, id_or_name: str, change: Change, allow: Callable[[Cluster], None] = lambda _: None
+        self,
+        id_or_name: str,
+        change: Change,
+        allow: Callable[[Cluster], None] = lambda _: None,
+        require: Callable[[Cluster], None] = lambda _: None,
     ) -> Cluster:
         """Apply the update in one transaction, with a `cluster.changed` event; the updated cluster.
 
-        `allow` gets the updated cluster and raises an error to reject the update.
+        `allow` gets the updated cluster, `require` the cluster before: each raises an error to reject the update.
         Raises NotFound, and Conflict if the cluster is deleted, is being deleted, or is not a caller's. Raises NotReady
         and Conflict for add-ons of a cluster that is not ready, or about to be another.
         """
         async with self._database.write(caller_waits=True) as transaction:
             row = await lock_named(transaction, id_or_name)
             old = require_active(row) if change.addons is UNSET else require_ready(row)
+            require(old)
             new = _changed(old, change)
             allow(new)
             changes = _describe_changes(old, new)
@@ -55,7 +60,7 @@ class ClusterUpdates(StorePart):
                 **addon_columns(new.addons),
                 **hold_columns(new.hold),
             }
-            await append_events(transaction, new.id, NewEvent("cluster.changed", changes))
+            append_events(transaction, new.id, NewEvent("cluster.changed", changes))
             transaction.wake(new.id)
             return cluster_from(await write_cluster(transaction, new.id, values))
 

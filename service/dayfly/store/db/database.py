@@ -25,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dayfly.concurrency import uncancellable
 from dayfly.errors import InvalidRequest
+from dayfly.store.db.event_rows import insert_events
 from dayfly.store.db.migrate import current_revisions, migrate
 from dayfly.store.db.sqlite_file import open_sqlite_file
 from dayfly.store.db.types import DatabaseNow
@@ -58,6 +59,8 @@ class Transaction:
     now: datetime
     topics: set[str] = field(default_factory=set)
     own_topics: set[str] = field(default_factory=set)
+    events: list[dict[str, object]] = field(default_factory=list)
+    """Rows of `events`, which are inserted just before the commit (event_rows.py)."""
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
@@ -143,7 +146,10 @@ class Database:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
                     now = (await connection.execute(_NOW)).scalar_one()
-                    yield Transaction(connection, now, topics, own_topics)
+                    transaction = Transaction(connection, now, topics, own_topics)
+                    yield transaction
+                    if transaction.events:
+                        await insert_events(connection, transaction.events)
                     if topics and self._listener is not None:
                         # Within the transaction: PostgreSQL sends the notification if and only if it commits.
                         await self._listener.notify(connection, topics)

@@ -103,9 +103,8 @@ def step_from(row: Row[Any]) -> StepReport:
 
 
 def event_from(row: Row[Any]) -> Event:
-    columns = row._asdict()
-    del columns["cluster_id"]
-    return Event(**columns)
+    names = ("id", "at", "type", "message", "step", "node", "seconds", "code")
+    return Event(**{name: getattr(row, name) for name in names})
 
 
 def template_from(row: Row[Any]) -> Template:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    insert,
     literal_column,
     or_,
     select,
@@ -35,9 +34,8 @@ from dayfly.store.db.database import Transaction
 from dayfly.store.db.mapping import cluster_from, event_columns
 from dayfly.store.db.tables import clusters
 from dayfly.store.db.types import DatabaseNow
-from dayfly.store.notify.commit_notifier import QUEUE, WORK, request_topic
+from dayfly.store.notify.commit_notifier import EVENTS, QUEUE, WORK, request_topic
 
-_NEW_EVENT: Final = insert(tables.events)
 _WRITE: Final = update(clusters).where(clusters.c.id == bindparam("row_id")).returning(clusters)
 """Built once, as all that workers execute often: to build a statement takes longer than SQLite needs to execute it."""
 _OWNERS: Final = {
@@ -130,10 +128,15 @@ async def remove_clusters(transaction: Transaction, which: ColumnElement[bool]) 
     return len(ids)
 
 
-async def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
-    """Add events at the transaction's time. The caller has locked the cluster's row, which keeps events in order."""
-    rows = [{"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events]
-    await transaction.execute(_NEW_EVENT, rows)
+def append_events(transaction: Transaction, cluster_id: str, *events: NewEvent) -> None:
+    """Add events at the transaction's time, and wake their readers. The caller has locked the cluster's row.
+
+    Statements of the same transaction do not see them: they are inserted just before the commit.
+    """
+    transaction.events.extend(
+        {"cluster_id": cluster_id, "at": transaction.now, **event_columns(event)} for event in events
+    )
+    transaction.wake(cluster_id, EVENTS)
 
 
 async def put(transaction: Transaction, table: Table, key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:

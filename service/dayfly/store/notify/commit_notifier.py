@@ -1,8 +1,8 @@
 """Notifies watchers of commits, so that nothing has to poll: within this process; on PostgreSQL across processes.
 
-A watch has one topic: the id of a cluster or a bake, a lifecycle request for it, WORK, QUEUE or BAKES. A notification
-only means "read again". It may come without need, but is never lost: a watch is active from the moment it is entered,
-and whenever other processes could not be heard for a while, all watchers are notified.
+A watch has one topic: the id of a cluster or a bake, a lifecycle request for it, WORK, QUEUE, EVENTS or BAKES. A
+notification only means "read again". It may come without need, but is never lost: a watch is active from the moment it
+is entered, and whenever other processes could not be heard for a while, all watchers are notified.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ WORK: Final = "work"
 """Topic: a cluster became due."""
 QUEUE: Final = "queue"
 """Topic: the queue, the free resources, a template or a pool changed."""
+EVENTS: Final = "events"
+"""Topic: an event of any cluster was added."""
 
 BAKES: Final = "bakes"
 """Topic: a bake may be taken up by a builder."""
