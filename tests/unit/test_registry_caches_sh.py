@@ -38,11 +38,12 @@ class Caches:
         """A blob that was read last `age` seconds ago."""
         folder = self.content / cache / "docker/registry/v2/blobs/sha256" / digest[:2] / digest
         folder.mkdir(parents=True)
-        data = folder / "data"
-        data.write_bytes(os.urandom(kib * KIB))
+        data, written = folder / "data", self.content.parent / digest
+        written.write_bytes(os.urandom(kib * KIB))
         at = time.time() - age
-        os.utime(data, (at, at))
-        return data
+        os.utime(written, (at, at))
+        # Whole: the program may run, and look, at any time.
+        return written.rename(data)
 
     def start(self, *names: str, reserve_kib: int = 0) -> None:
         environment = os.environ | {

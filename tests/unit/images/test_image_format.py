@@ -58,7 +58,7 @@ def test_a_manifest_of_an_older_release_is_read_and_written_without_the_fields_o
 
 
 def test_the_documented_layer_has_only_fields_of_a_recipe() -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (text,) = re.findall(r"```yaml\n(.*?)```", README.partition("## Layers")[2].partition("\n## ")[0], re.DOTALL)
     own = yaml.safe_load(text)
     fields = layer_fields(own, {"kubernetes": {"version": "v1"}}, "README.md")
     assert fields.keys() - Recipe.model_fields.keys() == set()

@@ -190,7 +190,7 @@ def test_the_command_line_of_images_without_boot_is_that_of_older_releases() -> 
         "-m 768M -object memory-backend-file,id=ram0,size=768M,mem-path=/ram/node03.ram,share=on "
         "-kernel /dayfly/vmlinuz -initrd /dayfly/initrd "
         "-append root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check tsc=reliable "
-        "nokaslr nowatchdog cryptomgr.notests "
+        "nokaslr nowatchdog cryptomgr.notests highres=off "
         "-blockdev driver=file,node-name=f0,filename=/var/lib/dayfly/disk.qcow2,cache.no-flush=on,discard=unmap "
         "-blockdev driver=qcow2,node-name=d0,file=f0,cache.no-flush=on,discard=unmap "
         "-device virtio-blk-pci,drive=d0,id=vda "
