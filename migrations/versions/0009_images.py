@@ -1,6 +1,7 @@
-"""Bakes that callers request over HTTP, and their events.
+"""Bakes that callers request over HTTP, with their events; the catalog of node images, with its changes.
 
-Expands only: a replica of the release before goes on beside a newer one, and touches neither table.
+Expands only: a replica of the release before goes on beside a newer one, and touches none of these tables; its clusters
+are of the tag `latest`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    _create_bakes()
+    _create_catalog()
+
+
+def _create_bakes() -> None:
     op.create_table(
         "bakes",
         sa.Column("id", sa.String(12), nullable=False),
@@ -69,6 +75,35 @@ def upgrade() -> None:
     op.create_index("ix_bake_events_bake_id_id", "bake_events", ["bake_id", "id"])
 
 
+def _create_catalog() -> None:
+    op.create_table(
+        "images",
+        sa.Column("id", sa.String(128), nullable=False),
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("manifest", sa.JSON(), nullable=False),
+        sa.Column("size_bytes", _SERIAL, nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("retired_at", _TIME),
+        sa.Column("removing_at", _TIME),
+        sa.Column("collected_at", _TIME),
+        sa.PrimaryKeyConstraint("id", name="pk_images"),
+    )
+    op.create_table(
+        "image_changes",
+        sa.Column("id", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("name", sa.String(40), nullable=False),
+        sa.Column("image_id", sa.String(128), nullable=False),
+        sa.Column("event", sa.String(16), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.Column("former", _SERIAL),
+        sa.PrimaryKeyConstraint("id", name="pk_image_changes"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_image_changes_name_id", "image_changes", ["name", "id"])
+
+
 def downgrade() -> None:
+    op.drop_table("image_changes")
+    op.drop_table("images")
     op.drop_table("bake_events")
     op.drop_table("bakes")
