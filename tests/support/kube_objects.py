@@ -18,6 +18,7 @@ _KINDS = {
     "/apis/apps/v1": [("daemonsets", "DaemonSet", True), ("daemonsets/status", "DaemonSet", True)],
     "/apis/rbac.authorization.k8s.io/v1": [("clusterroles", "ClusterRole", False)],
     "/apis/apiregistration.k8s.io/v1": [("apiservices", "APIService", False)],
+    "/apis/storage.k8s.io/v1": [("storageclasses", "StorageClass", False)],
 }
 _API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
@@ -43,6 +44,7 @@ class KubeObjects:
             "/api/v1/namespaces/shop/configmaps/{name}",
             "/apis/apps/v1/namespaces/shop/daemonsets/{name}",
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}",
+            "/apis/storage.k8s.io/v1/storageclasses/{name}",
         )
         methods = ["GET", "PATCH", "DELETE"]
         api_services = Route(_API_SERVICES, self._create, methods=["POST"])

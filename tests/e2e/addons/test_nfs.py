@@ -114,7 +114,7 @@ def test_removal_waits_for_claims(lab: Lab) -> None:
     apply(lab, "claim")
     bind(lab)
     lab.client.change(lab.cluster.id, addons=[])
-    until_gone(lab, "storageclass/nfs")
+    until("the StorageClass is being deleted", lambda: is_leaving(lab, "storageclass/nfs"), seconds=CHANGE_SECONDS)
     name = volume_of(lab, "common")["metadata"]["name"]
     until("its volume, too", lambda: is_leaving(lab, f"pv/{name}"), seconds=GONE_SECONDS)
     assert phase(lab, "pvc/common") == "Bound"

@@ -35,11 +35,12 @@ _CHILDLESS: Final = frozenset(
     {
         *(("", kind) for kind in ("ConfigMap", "Secret", "ServiceAccount")),
         *((_RBAC, kind) for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")),
-        *(("networking.k8s.io", "IngressClass"), ("storage.k8s.io", "StorageClass")),
+        ("networking.k8s.io", "IngressClass"),
     }
 )
-"""Group and kind of objects that Kubernetes gives no dependents. A foreground deletion of one waits all the same for
-the garbage collector, which takes an emulated cluster seconds."""
+"""Group and kind of objects without dependents. A foreground deletion of one waits all the same for the garbage
+collector, which takes an emulated cluster seconds. Not here: a StorageClass, which may own the volumes of its
+provisioner. The class goes after the last of them, and the provisioner after the class."""
 _NOT_YET: Final = ("not yet ready", "being terminated")
 """Said with 403 by an API server that starts, and of a namespace that is being deleted."""
 

@@ -33,6 +33,11 @@ def daemon_set() -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata}
 
 
+def storage_class() -> dict[str, Any]:
+    metadata = {"name": "shelf", "labels": dict([LABEL])}
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata}
+
+
 class Impatient(FakeClock):
     """The limit of a call is reached at its pause of this number."""
 
@@ -182,10 +187,12 @@ async def test_only_what_may_have_dependents_waits_for_the_garbage_collector(
     kube: KubeClient, served: tuple[KubeObjects, KubeAccess]
 ) -> None:
     server, access = served
-    items = [data(), role(), daemon_set()]
+    # A provisioner's volumes may belong to their StorageClass.
+    items = [data(), role(), daemon_set(), storage_class()]
     await kube.apply(access, items, timeout=120)
     await kube.delete(access, items, label=LABEL, timeout=120)
-    assert [one["propagationPolicy"] for one in server.deletions] == ["Background", "Background", "Foreground"]
+    waits = ["Background", "Background", "Foreground", "Foreground"]
+    assert [one["propagationPolicy"] for one in server.deletions] == waits
 
 
 @pytest.mark.parametrize(
