@@ -47,7 +47,8 @@ class ImageCatalog:
         """
         image_id, manifest = await self._resolve(reference)
         if await self.store.images.is_retired(image_id):
-            raise ImageRetired(f"image {reference} ({image_id}) is retired: no new cluster may use it")
+            why = f"image {reference} ({image_id}) is retired: no new cluster may use it"
+            raise ImageRetired(f"{why} until it is promoted: `dayfly image promote`")
         return image_id, manifest
 
     async def present(self) -> tuple[EngineImage, ...]:
