@@ -277,8 +277,13 @@ def test_the_log_has_no_login_of_a_mirror() -> None:
 async def test_the_log_has_no_detail_of_the_operator() -> None:
     log, shown = BakeLog(), list[Progress]()
     error = EngineRefused("the engine refused", operator_detail="a path of the server")
+
+    def report(progress: Progress) -> None:
+        shown.append(progress)
+        log.report(progress)
+
     with pytest.raises(EngineRefused):
-        async with Reporter(lambda progress: (shown.append(progress), log.report(progress)), SystemClock()).phase("x"):
+        async with Reporter(report, SystemClock()).phase("image"):
             raise error
     assert [event.message for event in log.take()] == ["", "the engine refused"]
     assert shown[-1].detail == "a path of the server"

@@ -60,7 +60,7 @@ class ImageCollector:
             _log.info("retired image removed", image=record.id, name=record.name)
 
     async def _untag(self, image: EngineImage) -> None:
-        """Raises EngineRefused, NotRemoved: then the image has all of its tags, but for those that another image got."""
+        """Raises EngineRefused, NotRemoved: then the image has its tags, but for those that another image got."""
         images = self.catalog.images
         try:
             for reference in image.references:

@@ -2,10 +2,10 @@
 
 A caller chooses among the files below provisioning/, and brings no program. What a recipe file may do, and a caller may
 not: variables that its play does not take (Ansible reads `ansible_connection` from them), templates in variables (a
-template can run a command on this machine), values with characters of a shell or of make, values of its own for variables
-that choices set (a unit of systemd, an address to download from), variables of its own for scripts, files outside of
-provisioning/, and the names of others' entries of the cache. `verify` is free: its commands run on a machine of the
-image, where every caller who creates a cluster is root.
+template can run a command on this machine), values with characters of a shell or of make, values of its own for
+variables that choices set (a unit of systemd, an address to download from), variables of its own for scripts, files
+outside of provisioning/, and the names of others' entries of the cache. `verify` is free: its commands run on a machine
+of the image, where every caller who creates a cluster is root.
 """
 
 from __future__ import annotations
@@ -165,6 +165,8 @@ def _check_content(recipe: Recipe, root: Path) -> None:
         if not _PART.fullmatch(name) or name in {"base", "node", "disk", "image"}:
             raise InvalidRequest(f"definition: {name!r} cannot be the name of an artifact")
     for path in _files(recipe):
+        _check_file(path, root, is_file=True)
+    for path in _inputs(recipe):
         _check_file(path, root)
     _check_words(recipe)
     _check_sizes(recipe)
@@ -194,20 +196,24 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def _files(recipe: Recipe) -> Iterator[str]:
-    for artifact in recipe.artifacts.values():
-        yield artifact.script
-        yield from artifact.inputs
+    yield from (artifact.script for artifact in recipe.artifacts.values())
     yield from recipe.finish
-    yield from recipe.finish_inputs
     yield from recipe.layer.manifests if recipe.layer else ()
 
 
-def _check_file(path: str, root: Path) -> None:
-    """Whether `path` is a file or folder below `root` under its plain name. Raises InvalidRequest."""
+def _inputs(recipe: Recipe) -> Iterator[str]:
+    """Files or folders."""
+    for artifact in recipe.artifacts.values():
+        yield from artifact.inputs
+    yield from recipe.finish_inputs
+
+
+def _check_file(path: str, root: Path, *, is_file: bool = False) -> None:
+    """Whether `path` is below `root` under its plain name. `is_file`: a folder is refused. Raises InvalidRequest."""
     parts = path.split("/")
     target = (root / path).resolve()
     inside = all(part not in {"", ".", ".."} for part in parts) and target.is_relative_to(root.resolve())
-    if not inside or not target.exists():
+    if not inside or not (target.is_file() if is_file else target.exists()):
         raise InvalidRequest(f"definition: {path!r} is not a file below provisioning/")
 
 

@@ -99,7 +99,7 @@ def with_choices(fields: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def choice_values(root: Path) -> Mapping[str, list[Variable]]:
-    """Each variable that is a choice, or that a choice sets, in a recipe's file below `root`: the values that it can get."""
+    """Each variable that is a choice, or that a choice sets, of any recipe below `root`: the values that it can get."""
     found: dict[str, list[Variable]] = {}
     for path in sorted((root / "recipes").glob("*.yaml")):
         fields = _load(path)

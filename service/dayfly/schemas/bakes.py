@@ -81,7 +81,8 @@ class BakeSummary(ResponseModel):
     recipe: str = Field(description="The recipe's name; of a definition, its name.")
     phase: Open[BakePhase] = Field(
         description="`queued`: it waits for a builder. `running`. `succeeded`: the image was verified, and has its "
-        "names. `failed`: with an `error`. `cancelled`. A bake that has ended left nothing unfinished."
+        "names. `failed`: with an `error`. `cancelled`. A bake that has ended left nothing unfinished, unless "
+        "each attempt to remove that failed (events `clean_up_failed`)."
     )
     created_at: datetime
     started_at: datetime | None
