@@ -302,3 +302,16 @@ async def test_a_refused_promotion_leaves_the_tag_of_one_at_the_same_time(engine
     await store.images.promote("k8s", theirs)
     await catalog.release("k8s", ours)
     assert f"dayfly/k8s:promoted-{image_id[7:19]}" in engine.stored[image_id].references
+
+
+async def test_a_retired_image_that_is_baked_again_is_nobodys(http: httpx.AsyncClient, engine: FakeImages) -> None:
+    old = baked(engine, "k8s", "a" * 12, days=2)
+    baked(engine, "k8s", "b" * 12, days=1)
+    await change(http, "retire", old)
+    await engine.tag(old, "dayfly/k8s:latest")  # as the bake does: it is not built again
+    found = (await http.get("/v1/images/k8s")).json()
+    assert (found["current"], [one["current"] for one in found["images"]]) == (None, [False, False])
+    problem = check_problem(await create(http, "k8s"), 422, "image_retired")
+    assert "dayfly image promote" in problem["detail"]
+    await change(http, "promote")
+    assert await made_of(http, "k8s") == old

@@ -27,6 +27,8 @@ from dayfly.images.recipe import Recipe, define_recipe, load_recipe, recipe_name
 from dayfly.images.recipe_family import choice_values
 
 _RECIPE: Final = re.compile(r"[a-z][a-z0-9]*([.-][a-z0-9]+)*")
+_DEFINED: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""The name of a definition. Without dots: names of containers have hyphens instead, and of parts in the cache dots."""
 _PART: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 """The name of an artifact, which becomes part of paths."""
 _PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}(:[a-z0-9]+)?")
@@ -120,7 +122,7 @@ _KINDS: Final = {str: "a string", int: "an integer", bool: "true or false", list
 
 def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
     name = fields.get("name")
-    if not isinstance(name, str) or not _RECIPE.fullmatch(name):
+    if not isinstance(name, str) or not _DEFINED.fullmatch(name):
         raise BadName(
             "definition: name must be 1 to 40 lower-case letters, digits and hyphens, and begin with a letter"
         )
@@ -144,12 +146,16 @@ def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
 
 
 def _is_installed(name: str, root: Path) -> bool:
-    """Whether it is the name of a recipe or of a family, or one that a recipe of a family has or may get."""
+    """Whether it is the name of a recipe or of a family, or one that a recipe of a family has or may get.
+
+    Names that differ by a hyphen in place of a dot are the same: they would share the machine of the verification.
+    """
     if (root / "recipes" / f"{name}.yaml").is_file():
         return True
+    if name in {one.replace(".", "-") for one in recipe_names(root)}:
+        return True
     families = {path.stem for path in (root / "recipes").glob("*.yaml")} - set(recipe_names(root))
-    # With a hyphen for a dot, too: names of containers have only hyphens.
-    return any(re.match(rf"{re.escape(family)}[.-]v?[0-9]", name) for family in families)
+    return any(re.match(rf"{re.escape(family)}-v?[0-9]", name) for family in families)
 
 
 def _check_content(recipe: Recipe, root: Path) -> None:

@@ -157,7 +157,7 @@ async def test_what_choices_set_has_the_values_of_the_choices(name: str, value: 
     await check_order(BakeOrder("mine", definition={**whole, "vars": upstream.vars}))
 
 
-@pytest.mark.parametrize("name", ["k8s", "k8s-1.36.1", "k8s-1.20", "k8s-v1.36", "k8s-1-36"])
+@pytest.mark.parametrize("name", ["k8s", "k8s-1-36-1", "k8s-1-20", "k8s-v1", "k8s-1-36"])
 async def test_a_definition_has_no_name_of_a_family(name: str) -> None:
     with pytest.raises(BadName, match="name of a recipe"):
         await check_order(defined(name=name))
@@ -178,6 +178,8 @@ WRONG: dict[str, tuple[BakeOrder, str]] = {
     "no name": (defined(name=None), "name"),
     "a name that is a path": (defined(name="../x"), "name"),
     "a name with a colon": (defined(name="a:b"), "name"),
+    "a name with a dot": (defined(name="a.b"), "name"),
+    "a name of a part in the cache": (defined(name="k8s.base"), "name"),
     "a name of an image of ours": (defined(name="toolbox"), "own"),
     "a name of a recipe": (defined(name="bare"), "name of a recipe"),
     "a name that is too long": (defined(name="a" * 60), "name"),
