@@ -102,9 +102,14 @@ def choice_values(root: Path) -> Mapping[str, list[Variable]]:
     """Each variable that is a choice, or that a choice sets, of any recipe below `root`: the values that it can get."""
     found: dict[str, list[Variable]] = {}
     for path in sorted((root / "recipes").glob("*.yaml")):
-        fields = _load(path)
-        for variable, file in (fields.get(_CHOICES, {}) if isinstance(fields, dict) else {}).items():
-            for value, variables in _load(root / file).items():
+        try:
+            fields = _load(path)
+            choices = fields.get(_CHOICES, {}) if isinstance(fields, dict) else {}
+            files = {variable: _load(root / file) for variable, file in choices.items()}
+        except (OSError, yaml.YAMLError):
+            continue  # the recipe itself is refused when it is asked for
+        for variable, content in files.items():
+            for value, variables in content.items():
                 for name, one in {variable: value, **variables}.items():
                     found.setdefault(name, []).append(one)
     return found

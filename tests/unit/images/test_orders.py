@@ -262,3 +262,12 @@ async def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (root / "kubernetes" / "shell").symlink_to("/bin/sh")
     with pytest.raises(InvalidRequest, match="not a file below"):
         await check_order(defined(finish=["kubernetes/shell"]), root)
+
+
+@pytest.mark.parametrize("content", ["{", "name: broken\nchoices: {text: kubernetes/none.yaml}\n"])
+async def test_a_recipe_of_the_server_that_is_broken_concerns_no_other(tmp_path: Path, content: str) -> None:
+    root = Path(shutil.copytree(ROOT, tmp_path / "provisioning"))
+    (root / "recipes" / "broken.yaml").write_text(content)
+    await check_order(BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.3"}), root)
+    with pytest.raises((InvalidRequest, NotFound)):
+        await check_order(BakeOrder("broken"), root)
