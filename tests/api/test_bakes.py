@@ -88,6 +88,20 @@ async def test_bad_input(http: httpx.AsyncClient, case: str) -> None:
     assert (await http.get("/v1/bakes")).json()["bakes"] == []
 
 
+@pytest.mark.parametrize("levels", [21, 300, 900, 30_000])
+async def test_a_definition_of_many_levels_is_refused(http: httpx.AsyncClient, levels: int) -> None:
+    body = '{"definition": {"name": "mine", "verify": ' + "[" * levels + "]" * levels + "}}"
+    for headers in ({}, KEY):
+        answer = await http.post("/v1/images", content=body, headers={"Content-Type": "application/json", **headers})
+        assert 400 <= answer.status_code < 500, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_variables_that_are_no_mapping_are_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/images", json={"definition": {**PLAIN, "vars": 5}})
+    check_problem(answer, 422, "invalid_request")
+
+
 async def test_an_installation_without_bakes_says_so(store: Store, infrastructure: Infrastructure) -> None:
     async with ApiHttp(infrastructure.services(store, {"bakes": "off"})) as http:
         answer = await http.post("/v1/images", json={"recipe": "bare"})

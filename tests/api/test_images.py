@@ -217,6 +217,8 @@ async def test_a_repeated_request_is_carried_out_once(http: httpx.AsyncClient, e
         ("k8s/promote", {"image": "plain"}, 422, "not_a_node_image"),
         ("new/promote", {}, 422, "image_missing"),
         ("K8S/promote", {}, 404, "not_found"),
+        ("a..b/promote", {"image": "k8s"}, 422, "bad_name"),
+        ("toolbox/promote", {"image": "k8s"}, 422, "bad_name"),
         ("k8s/retire", {}, 422, "invalid_request"),
         ("new/retire", {"image": "k8s"}, 409, "conflict"),
         ("k8s/retire", {"image": FOREIGN}, 409, "conflict"),
@@ -289,3 +291,27 @@ async def test_an_engine_that_fails(store: Store, infrastructure: Infrastructure
         for what, body in (("promote", {}), ("rollback", {}), ("retire", {"image": "k8s"})):
             check_problem(await http.post(f"/v1/images/k8s/{what}", json=body), status, code)
     assert await store.images.changes() == ()
+
+
+async def test_a_refused_promotion_leaves_the_tag_of_one_at_the_same_time(engine: FakeImages, store: Store) -> None:
+    image_id = baked(engine, "k8s", "a" * 12)
+    catalog = ImageCatalog(engine, store)
+    ours, theirs = await catalog.find("k8s", None), await catalog.find("k8s", None)
+    await catalog.keep("k8s", ours)
+    await catalog.keep("k8s", theirs)
+    await store.images.promote("k8s", theirs)
+    await catalog.release("k8s", ours)
+    assert f"dayfly/k8s:promoted-{image_id[7:19]}" in engine.stored[image_id].references
+
+
+async def test_a_retired_image_that_is_baked_again_is_nobodys(http: httpx.AsyncClient, engine: FakeImages) -> None:
+    old = baked(engine, "k8s", "a" * 12, days=2)
+    baked(engine, "k8s", "b" * 12, days=1)
+    await change(http, "retire", old)
+    await engine.tag(old, "dayfly/k8s:latest")  # as the bake does: it is not built again
+    found = (await http.get("/v1/images/k8s")).json()
+    assert (found["current"], [one["current"] for one in found["images"]]) == (None, [False, False])
+    problem = check_problem(await create(http, "k8s"), 422, "image_retired")
+    assert "dayfly image promote" in problem["detail"]
+    await change(http, "promote")
+    assert await made_of(http, "k8s") == old

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from dayfly.clock import SystemClock
 from dayfly.controllers.bakes.log import MOST_LINES, BakeLog
 from dayfly.domain.bake import LINE
-from dayfly.errors import BakeFailed, DatabaseUnavailable, DiskFull, EngineUnavailable, NotRemoved
-from dayfly.images.progress import Progress
+from dayfly.errors import BakeFailed, DatabaseUnavailable, DiskFull, EngineRefused, EngineUnavailable, NotRemoved
+from dayfly.images.progress import Progress, Reporter
 from dayfly.store import Store
 from dayfly.vocabulary import BakePhase
 from tests.support.bakery import IMAGE, STEPS, Bakery
@@ -271,3 +272,40 @@ def test_the_log_has_no_login_of_a_mirror() -> None:
     log = BakeLog()
     log.report(Progress("base", "running", 0.0, "Get:1 https://user:secret@mirror.example/debian bookworm"))
     assert [event.message for event in log.take()] == ["", "Get:1 https://…@mirror.example/debian bookworm"]
+
+
+async def test_the_log_has_no_detail_of_the_operator() -> None:
+    log, shown = BakeLog(), list[Progress]()
+    error = EngineRefused("the engine refused", operator_detail="a path of the server")
+
+    def report(progress: Progress) -> None:
+        shown.append(progress)
+        log.report(progress)
+
+    with pytest.raises(EngineRefused):
+        async with Reporter(report, SystemClock()).phase("image"):
+            raise error
+    assert [event.message for event in log.take()] == ["", "the engine refused"]
+    assert shown[-1].detail == "a path of the server"
+
+
+async def test_a_failure_has_no_login_of_a_mirror(bakery: Bakery) -> None:
+    bake = await bakery.order()
+    address = "http://user:p@ss@mirror.example/debian"
+    bakery.faults["base"] = [BakeFailed(f"{address} ended", evidence={"output": f"E: {address} bookworm"})]
+    async with bakery.builder().working():
+        ended = await bakery.until_ended(bake, BakePhase.FAILED)
+    assert ended.fault is not None
+    assert ended.fault.message == "http://…@mirror.example/debian ended"
+    assert ended.fault.evidence == {"output": "E: http://…@mirror.example/debian bookworm"}
+    events = await bakery.store.bakes.events(bake.id)
+    assert events[-1].message == ended.fault.message
+
+
+async def test_an_event_of_another_attempt_has_no_login(bakery: Bakery) -> None:
+    bake = await bakery.order()
+    bakery.faults["base"] = [EngineUnavailable("tcp://user:secret@engine.example does not answer")]
+    async with bakery.builder().working():
+        await bakery.until_ended(bake, BakePhase.SUCCEEDED)
+    said = [event.message for event in await bakery.store.bakes.events(bake.id) if event.type == "queued"]
+    assert said == ["", "tcp://…@engine.example does not answer"]

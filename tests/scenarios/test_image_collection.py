@@ -133,6 +133,32 @@ async def test_an_image_of_another_installations_container_keeps_all_of_its_tags
     assert image_id not in world.images.stored
 
 
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_tag_that_a_bake_moves_during_a_removal_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    image_id = baked(world.images, "k8s", "a" * 12)
+    await retire(world, image_id)
+    assert isinstance(world.images, UsedImages)
+    world.images.used = image_id if used else ""
+    moved: list[str] = []
+    remove = world.images.remove
+
+    async def bake_then_remove(reference: str) -> None:
+        if not moved:
+            moved.append(baked(world.images, "k8s", "b" * 12))
+        await remove(reference)
+
+    image = world.images.stored[image_id]
+    # In an order in which the tag `latest` is not the first to go.
+    world.images.stored[image_id] = replace(image, references=tuple(sorted(image.references)))
+    monkeypatch.setattr(world.images, "remove", bake_then_remove)
+    await world.collector().look()
+    assert set(world.images.stored[moved[0]].references) == {f"dayfly/k8s:{'b' * 12}", "dayfly/k8s:latest"}
+    kept = {image_id: {f"dayfly/k8s:{'a' * 12}"}} if used else {}
+    assert {one.id: set(one.references) for one in world.images.stored.values() if one.id == image_id} == kept
+
+
 async def test_an_engine_that_dies_during_a_removal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     image_id = baked(world.images, "k8s", "a" * 12)
     await retire(world, image_id)

@@ -175,8 +175,8 @@ def _variables(pairs: Sequence[str]) -> Mapping[str, Any]:
         if not (name and equals):
             raise typer.BadParameter(f"{pair!r} is not a variable: write NAME=VALUE")
         try:
-            value = json.loads(text)
-        except ValueError:
+            value = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError):
             value = text
         if name in found:
             raise typer.BadParameter(f"two values for variable {name!r}")
@@ -184,12 +184,17 @@ def _variables(pairs: Sequence[str]) -> Mapping[str, Any]:
     return found
 
 
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not of JSON, though Python reads and writes it")
+
+
 def _definition(path: Path) -> Mapping[str, Any]:
     import yaml  # noqa: PLC0415 - few commands need it
 
     try:
         fields = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        json.dumps(fields, allow_nan=False)  # YAML has dates, and lists within themselves
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise CommandError("invalid_request", f"{path} cannot be read: {why}", exit_code=ExitCode.USAGE) from error
     if not isinstance(fields, dict):

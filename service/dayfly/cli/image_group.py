@@ -15,6 +15,7 @@ from dayfly.cli.emit import emit
 from dayfly.cli.errors import CommandError
 from dayfly.cli.on_use import import_on_use, unwrap_help
 from dayfly.client import Client
+from dayfly.schemas.images import ImageName as ImageNameAnswer
 
 
 class _Images(typer.core.TyperGroup):
@@ -123,5 +124,17 @@ def retire(
     """Let no new cluster use an image. It is removed from the engine when nothing has used it for a time."""
     with Client() as client:
         found = client.retire_image(name, image, idempotency_key=idempotency_key)
-    retired = found.history[0].digest if found.history else image
+    retired = _digest_of(image, found)
     emit(found, f"{retired} is retired: its clusters go on, and no new cluster uses it", output, as_json)
+
+
+def _digest_of(image: str, found: ImageNameAnswer) -> str:
+    """The digest of the image that the request named, where the answer has one such retired image."""
+    digits = image.removeprefix("sha256:")
+    named = [
+        one.digest
+        for one in found.images
+        if one.state == "retired"
+        and (one.digest.rpartition(":")[2].startswith(digits) or {image, f"dayfly/{image}"} & {*one.references})
+    ]
+    return named[0] if len(named) == 1 else image

@@ -25,7 +25,7 @@ from dayfly.domain.image_catalog import (
 )
 from dayfly.drivers.interfaces import ImageStore
 from dayfly.errors import DayflyError, ImageMissing, ImageRetired
-from dayfly.images.node_images import list_images, resolve_image
+from dayfly.images.node_images import check_name, list_images, resolve_image
 from dayfly.images.recipe import load_recipe
 from dayfly.store import Store
 from dayfly.vocabulary import ImageState
@@ -47,7 +47,8 @@ class ImageCatalog:
         """
         image_id, manifest = await self._resolve(reference)
         if await self.store.images.is_retired(image_id):
-            raise ImageRetired(f"image {reference} ({image_id}) is retired: no new cluster may use it")
+            why = f"image {reference} ({image_id}) is retired: no new cluster may use it"
+            raise ImageRetired(f"{why} until it is promoted: `dayfly image promote`")
         return image_id, manifest
 
     async def present(self) -> tuple[EngineImage, ...]:
@@ -82,12 +83,19 @@ class ImageCatalog:
         return found[0]
 
     async def keep(self, name: str, image: EngineImage) -> None:
-        """Tag an image that is to be promoted, so that later bakes, which remove their older tags, keep it."""
+        """Tag an image that is to be promoted, so that later bakes, which remove their older tags, keep it.
+
+        Raises BadName for a name that no image can have on the engine.
+        """
+        check_name(name)
         await self.images.tag(image.id, kept_reference(name, image.id))
 
     async def release(self, name: str, image: EngineImage) -> None:
         """Undo keep() for an image that was not promoted; `image` as it was found before."""
         tag = kept_reference(name, image.id)
+        line = promoted_line(await self.store.images.changes(name))
+        if image.id in {change.image_id for change in line}:
+            return  # another request at the same time promoted it, or this one, and the database's answer was lost
         if tag not in image.references and image.references:  # else it would go with its last tag
             await self.images.remove(tag)
 

@@ -15,6 +15,7 @@ from dayfly import metrics
 from dayfly.controllers.image_catalog import ImageCatalog
 from dayfly.domain.image_catalog import EngineImage, ImageRecord, is_collectable
 from dayfly.errors import DayflyError, ImageMissing, InfrastructureError
+from dayfly.images.node_images import find_image
 from dayfly.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -36,11 +37,16 @@ class ImageCollector:
             if image is not None and not is_collectable(image):
                 continue
             if await self.catalog.store.images.begin_removal(record.id):
-                await self._remove(record, image)
+                await self._remove(record)
 
-    async def _remove(self, record: ImageRecord, image: EngineImage | None) -> None:
+    async def _remove(self, record: ImageRecord) -> None:
         store = self.catalog.store.images
         try:
+            # As it is now: the images before it took their time, and bakes and pulls move tags meanwhile.
+            image = next((one for one in await self.catalog.present() if one.id == record.id), None)
+            if image is not None and not is_collectable(image):
+                await store.keep(record.id)
+                return
             if image is not None:
                 await self._untag(image)
         except InfrastructureError:
@@ -54,18 +60,20 @@ class ImageCollector:
             _log.info("retired image removed", image=record.id, name=record.name)
 
     async def _untag(self, image: EngineImage) -> None:
-        """Raises EngineRefused, NotRemoved: then the image has all of its tags."""
+        """Raises EngineRefused, NotRemoved: then the image has its tags, but for those that another image got."""
         images = self.catalog.images
         try:
             for reference in image.references:
-                await images.remove(reference)
+                if await find_image(images, reference) == image.id:
+                    await images.remove(reference)
             await images.remove(image.id)
         except InfrastructureError:
             raise
         except DayflyError:
             for reference in image.references:
                 try:
-                    await images.tag(image.id, reference)
+                    if await find_image(images, reference) is None:
+                        await images.tag(image.id, reference)
                 except ImageMissing:
                     return  # it is gone all the same
             raise

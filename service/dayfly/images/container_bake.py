@@ -153,8 +153,8 @@ async def follow(run: Output, report: Report, name: str = "the bake in the conta
     async for line in run.lines():
         event = _event(line.text) if line.stream == "stdout" else None
         match event:
-            case {"kind": "progress", "phase": phase, "state": state, "seconds": seconds, "message": message}:
-                report(Progress(phase, state, seconds, message))
+            case {"kind": "progress", "phase": phase, "state": state, "seconds": seconds, "message": message, **more}:
+                report(Progress(phase, state, seconds, message, str(more.get("detail", ""))))
             case {"kind": "result", "image_id": image_id}:
                 return str(image_id)
             case {"kind": "error", "code": code, "message": message, "detail": detail, "evidence": evidence}:

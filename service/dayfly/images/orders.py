@@ -2,17 +2,19 @@
 
 A caller chooses among the files below provisioning/, and brings no program. What a recipe file may do, and a caller may
 not: variables that its play does not take (Ansible reads `ansible_connection` from them), templates in variables (a
-template can run a command on this machine), variables of its own for scripts, files outside of provisioning/, and the
-names of others' entries of the cache. `verify` is free: its commands run on a machine of the image, where every caller
-who creates a cluster is root.
+template can run a command on this machine), values with characters of a shell or of make, values of its own for
+variables that choices set (a unit of systemd, an address to download from), variables of its own for scripts, files
+outside of provisioning/, and the names of others' entries of the cache. `verify` is free: its commands run on a machine
+of the image, where every caller who creates a cluster is root.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from dayfly import assets
@@ -22,17 +24,26 @@ from dayfly.errors import BadName, InvalidRequest
 from dayfly.images.node_images import check_name
 from dayfly.images.plan import make_plan
 from dayfly.images.recipe import Recipe, define_recipe, load_recipe, recipe_names
+from dayfly.images.recipe_family import choice_values
 
 _RECIPE: Final = re.compile(r"[a-z][a-z0-9]*([.-][a-z0-9]+)*")
+_DEFINED: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""The name of a definition. Without dots: names of containers have hyphens instead, and of parts in the cache dots."""
 _PART: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 """The name of an artifact, which becomes part of paths."""
 _PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]{0,99}(:[a-z0-9]+)?")
 """A plain name: apt takes a path, a pattern or an option, too."""
 _KERNEL_ARGUMENT: Final = re.compile(r"[!-~]{1,200}")
+_PATH: Final = re.compile(r"/(?!/)[!-~]*")
+"""A path of the API server. A whole address would be asked instead of the API server."""
+_VALUE: Final = re.compile(r"(?!-)[A-Za-z0-9_.:/@+=,-]*")
+"""A version, a name, the name of an image: plays and scripts put values into command lines, files and programs."""
 _TEMPLATE: Final = ("{{", "{%", "{#")
 _RESERVED: Final = frozenset({"cached_as", "choices", "layer", "versions"})
 _TEXT_CHARACTERS: Final = 4000
 _LARGEST_NUMBER: Final = 2**31 - 1
+_MOST_ARTIFACTS: Final = 32
+"""All whose needs are built are built at once."""
 _LARGEST: Final = NodeSize(vcpus=64, memory_mib=256 * 1024, disk_gib=1024)
 
 
@@ -44,7 +55,7 @@ def ordered_recipe(order: BakeOrder, root: Path | None = None) -> Recipe:
     if not _RECIPE.fullmatch(order.recipe):
         raise BadName(f"{order.recipe!r} cannot be the name of a recipe")
     recipe = load_recipe(order.recipe, root)
-    check_variables(recipe, order.variables)
+    check_variables(recipe, order.variables, choice_values(root))
     # An order that does not change a value is the recipe's own: it has the same key.
     return load_recipe(order.recipe, root, variables=order.variables) if order.variables else recipe
 
@@ -59,24 +70,51 @@ def _check(order: BakeOrder, root: Path) -> None:
     make_plan(ordered_recipe(order, root), root)
 
 
-def check_variables(recipe: Recipe, variables: Mapping[str, Variable]) -> None:
-    """Whether the recipe's play takes these variables. Raises InvalidRequest for others, and for other types."""
+def check_variables(
+    recipe: Recipe, variables: Mapping[str, Variable], choices: Mapping[str, Sequence[Variable]] = MappingProxyType({})
+) -> None:
+    """Whether the recipe's play takes these variables. Raises InvalidRequest for others, and for other types.
+
+    `choices`: the values of variables that have no others.
+    """
     for name, value in variables.items():
         if name not in recipe.vars:
             known = ", ".join(sorted(recipe.vars)) or "none"
             raise InvalidRequest(f"variables: recipe {recipe.name} has no variable {name!r}; it has: {known}")
-        _check_variable("variables", name, value, recipe.vars[name])
+        _check_variable("variables", name, value, [recipe.vars[name]], choices.get(name))
 
 
-def _check_variable(field: str, name: str, value: Variable, known: Variable) -> None:
-    if type(value) is not type(known):
-        raise InvalidRequest(f"{field}: {name} must be {_KINDS[type(known)]}, as in the recipe")
+def _check_variable(
+    field: str, name: str, value: Variable, known: Sequence[Variable], choices: Sequence[Variable] | None
+) -> None:
+    """`known`: its values in recipes of this installation; `choices`: its only values, if it has no others."""
+    if type(value) not in (kinds := [type(one) for one in known]):
+        raise InvalidRequest(f"{field}: {name} must be {_KINDS[kinds[0]]}, as in the recipe")
+    if _is_one_of(value, known):
+        return
     if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
         raise InvalidRequest(f"{field}: {name} must be at most {_LARGEST_NUMBER}")
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and any(begin in text for begin in _TEMPLATE):
             raise InvalidRequest(f"{field}: {name} must be a plain value, without a template")
     _check_texts(value, f"{field}: {name}")
+    if choices is not None and not _is_one_of(value, choices):
+        raise InvalidRequest(f"{field}: {name} must be one of: {', '.join(sorted(map(str, choices)))}")
+    if choices is None:
+        _check_value(f"{field}: {name}", value)
+
+
+def _is_one_of(value: Variable, others: Collection[Variable]) -> bool:
+    return any(type(one) is type(value) and one == value for one in others)
+
+
+def _check_value(where: str, value: Variable) -> None:
+    """Whether its texts are no more than words, to a shell, make, Ansible, YAML and apt. Raises InvalidRequest."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and (not _VALUE.fullmatch(text) or ".." in text or "://" in text):
+            raise InvalidRequest(
+                f"{where} must be letters, digits and _.:/@+=,- alone, without .. and ://, and not begin with -"
+            )
 
 
 _KINDS: Final = {str: "a string", int: "an integer", bool: "true or false", list: "a list of strings"}
@@ -84,13 +122,13 @@ _KINDS: Final = {str: "a string", int: "an integer", bool: "true or false", list
 
 def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
     name = fields.get("name")
-    if not isinstance(name, str) or not _RECIPE.fullmatch(name):
+    if not isinstance(name, str) or not _DEFINED.fullmatch(name):
         raise BadName(
             "definition: name must be 1 to 40 lower-case letters, digits and hyphens, and begin with a letter"
         )
     check_name(name)
     installed = recipe_names(root)
-    if name in installed:
+    if _is_installed(name, root):
         raise BadName(f"definition: {name} is the name of a recipe of this installation: choose another name")
     if reserved := sorted(_RESERVED & fields.keys()):
         raise InvalidRequest(f"definition: {reserved[0]} is for recipes of this installation")
@@ -102,9 +140,22 @@ def _defined(fields: Mapping[str, Any], root: Path) -> Recipe:
     recipe = define_recipe(fields, root)
     _check_content(recipe, root)
     own = [load_recipe(one, root) for one in installed]
-    _check_variables(recipe, own)
+    _check_variables(recipe, own, choice_values(root))
     _check_environment(recipe, own)
     return recipe
+
+
+def _is_installed(name: str, root: Path) -> bool:
+    """Whether it is the name of a recipe or of a family, or one that a recipe of a family has or may get.
+
+    Names that differ by a hyphen in place of a dot are the same: they would share the machine of the verification.
+    """
+    if (root / "recipes" / f"{name}.yaml").is_file():
+        return True
+    if name in {one.replace(".", "-") for one in recipe_names(root)}:
+        return True
+    families = {path.stem for path in (root / "recipes").glob("*.yaml")} - set(recipe_names(root))
+    return any(re.match(rf"{re.escape(family)}-v?[0-9]", name) for family in families)
 
 
 def _check_content(recipe: Recipe, root: Path) -> None:
@@ -114,10 +165,14 @@ def _check_content(recipe: Recipe, root: Path) -> None:
     plays = {f"ansible/{path.name}" for path in (root / "ansible").glob("*.yaml")}
     if recipe.playbook not in plays:
         raise InvalidRequest(f"definition: playbook must be one of {', '.join(sorted(plays))}")
+    if len(recipe.artifacts) > _MOST_ARTIFACTS:
+        raise InvalidRequest(f"definition: there may be {_MOST_ARTIFACTS} artifacts at most")
     for name in recipe.artifacts:
         if not _PART.fullmatch(name) or name in {"base", "node", "disk", "image"}:
             raise InvalidRequest(f"definition: {name!r} cannot be the name of an artifact")
     for path in _files(recipe):
+        _check_file(path, root, is_file=True)
+    for path in _inputs(recipe):
         _check_file(path, root)
     _check_words(recipe)
     _check_sizes(recipe)
@@ -130,6 +185,10 @@ def _check_words(recipe: Recipe) -> None:
     for argument in recipe.kernel_arguments:
         if not _KERNEL_ARGUMENT.fullmatch(argument):
             raise InvalidRequest(f"definition: {argument!r} is not one argument of a kernel")
+    of_kubernetes = recipe.kubernetes.ready_paths if recipe.kubernetes else ()
+    for path in (*of_kubernetes, *(recipe.layer.ready_paths if recipe.layer else ())):
+        if not _PATH.fullmatch(path):
+            raise InvalidRequest(f"definition: {path!r} is not a path of the API server")
 
 
 def _check_sizes(recipe: Recipe) -> None:
@@ -143,41 +202,52 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def _files(recipe: Recipe) -> Iterator[str]:
-    for artifact in recipe.artifacts.values():
-        yield artifact.script
-        yield from artifact.inputs
+    yield from (artifact.script for artifact in recipe.artifacts.values())
     yield from recipe.finish
-    yield from recipe.finish_inputs
     yield from recipe.layer.manifests if recipe.layer else ()
 
 
-def _check_file(path: str, root: Path) -> None:
-    """Whether `path` is a file or folder below `root` under its plain name. Raises InvalidRequest."""
+def _inputs(recipe: Recipe) -> Iterator[str]:
+    """Files or folders."""
+    for artifact in recipe.artifacts.values():
+        yield from artifact.inputs
+    yield from recipe.finish_inputs
+
+
+def _check_file(path: str, root: Path, *, is_file: bool = False) -> None:
+    """Whether `path` is below `root` under its plain name. `is_file`: a folder is refused. Raises InvalidRequest."""
     parts = path.split("/")
     target = (root / path).resolve()
     inside = all(part not in {"", ".", ".."} for part in parts) and target.is_relative_to(root.resolve())
-    if not inside or not target.exists():
+    if not inside or not (target.is_file() if is_file else target.exists()):
         raise InvalidRequest(f"definition: {path!r} is not a file below provisioning/")
 
 
-def _check_variables(recipe: Recipe, own: list[Recipe]) -> None:
+def _check_variables(recipe: Recipe, own: list[Recipe], choices: Mapping[str, Sequence[Variable]]) -> None:
     """The play gets variables that a recipe of this installation gives to it, with their types."""
-    known = {name: value for one in own if one.playbook == recipe.playbook for name, value in one.vars.items()}
+    known: dict[str, list[Variable]] = {}
+    for name, value in (item for one in own if one.playbook == recipe.playbook for item in one.vars.items()):
+        known.setdefault(name, []).append(value)
     for name, value in recipe.vars.items():
         if name not in known:
             taken = ", ".join(sorted(known)) or "none"
             raise InvalidRequest(f"definition: {recipe.playbook} takes no variable {name!r}; it takes: {taken}")
-        _check_variable("definition.vars", name, value, known[name])
+        _check_variable("definition.vars", name, value, known[name], choices.get(name))
 
 
 def _check_environment(recipe: Recipe, own: list[Recipe]) -> None:
     """A script gets variables that a recipe of this installation gives to it: PATH and its like run other programs."""
-    known: dict[str, set[str]] = {}
+    known: dict[str, dict[str, list[str]]] = {}
     for artifact in (artifact for one in own for artifact in one.artifacts.values()):
-        known.setdefault(artifact.script, set()).update(artifact.environment)
+        for name, value in artifact.environment.items():
+            known.setdefault(artifact.script, {}).setdefault(name, []).append(value)
     for artifact in recipe.artifacts.values():
-        if unknown := sorted(artifact.environment.keys() - known.get(artifact.script, set())):
-            raise InvalidRequest(f"definition: {artifact.script} takes no variable {unknown[0]!r}")
+        taken = known.get(artifact.script, {})
+        for name, value in sorted(artifact.environment.items()):
+            if name not in taken:
+                raise InvalidRequest(f"definition: {artifact.script} takes no variable {name!r}")
+            if value not in taken[name]:
+                _check_value(f"definition: {name} of {artifact.script}", value)
 
 
 def _check_texts(value: object, where: str) -> None:

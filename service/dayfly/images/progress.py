@@ -18,12 +18,16 @@ _PHASE_LIMIT_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a phase, its running time in seconds, and its last line of output."""
+    """The state of a phase, its running time in seconds, and its last line of output.
+
+    `detail`: of a failure, the operator's detail (errors/base.py), which callers of the API never get.
+    """
 
     phase: str
     state: PhaseState
     seconds: float = 0.0
     message: str = ""
+    detail: str = ""
 
 
 Report = Callable[[Progress], None]
@@ -54,15 +58,15 @@ class Reporter:
         """Wraps the work of a phase. Raises the work's errors, and BakeFailed or DiskFull for an OSError."""
         started = self._clock.monotonic()
 
-        def report(state: PhaseState, message: str = "") -> None:
-            self._report(Progress(phase, state, self._clock.monotonic() - started, message))
+        def report(state: PhaseState, message: str = "", detail: str = "") -> None:
+            self._report(Progress(phase, state, self._clock.monotonic() - started, message, detail))
 
         report("running")
         try:
             async with asyncio.timeout(_PHASE_LIMIT_SECONDS) as limit:
                 yield lambda line: report("running", line)
         except DayflyError as error:
-            report("failed", error.for_operator)
+            report("failed", error.message, error.operator_detail)
             raise type(error)(
                 f"phase {phase}: {error.message}", evidence=error.evidence, operator_detail=error.operator_detail
             ) from error

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from dayfly.domain.bake import Variable
 from dayfly.errors import InvalidRequest, NotFound
 from dayfly.images.kubernetes_versions import Release, find_release, listed, load_versions, looks_like_version
 
@@ -83,8 +84,11 @@ def _with_values(value: Any, values: Mapping[str, str], path: Path) -> Any:
 
 def with_choices(fields: dict[str, Any], path: Path) -> dict[str, Any]:
     """`fields` with the variables that the values of its choices set. Raises InvalidRequest for an unknown value."""
-    variables = dict(fields.get("vars", {}))
-    for variable, file in fields.pop(_CHOICES, {}).items():
+    choices, given = fields.pop(_CHOICES, {}), fields.get("vars", {})
+    if not isinstance(given, dict):
+        return fields  # the recipe's own check refuses them
+    variables = dict(given)
+    for variable, file in choices.items():
         choices = _load(_root(path) / file)
         value = variables.get(variable)
         if not isinstance(value, str) or value not in choices:
@@ -92,6 +96,23 @@ def with_choices(fields: dict[str, Any], path: Path) -> dict[str, Any]:
             raise InvalidRequest(f"recipe {path.stem}: {variable} is {value!r}, and must be one of: {known}")
         variables = choices[value] | variables
     return fields | {"vars": variables} if variables else fields
+
+
+def choice_values(root: Path) -> Mapping[str, list[Variable]]:
+    """Each variable that is a choice, or that a choice sets, of any recipe below `root`: the values that it can get."""
+    found: dict[str, list[Variable]] = {}
+    for path in sorted((root / "recipes").glob("*.yaml")):
+        try:
+            fields = _load(path)
+            choices = fields.get(_CHOICES, {}) if isinstance(fields, dict) else {}
+            files = {variable: _load(root / file) for variable, file in choices.items()}
+        except (OSError, yaml.YAMLError):
+            continue  # the recipe itself is refused when it is asked for
+        for variable, content in files.items():
+            for value, variables in content.items():
+                for name, one in {variable: value, **variables}.items():
+                    found.setdefault(name, []).append(one)
+    return found
 
 
 def _root(path: Path) -> Path:

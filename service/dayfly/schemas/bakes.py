@@ -14,6 +14,8 @@ from dayfly.vocabulary import BakePhase
 MAX_RECIPE: Final = 100
 RECIPE: Final = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 MAX_VARIABLES: Final = 100
+MAX_LEVELS: Final = 20
+"""Of a definition: a mapping within a list within a mapping is three. A recipe has five."""
 
 Recipe = Annotated[str, StringConstraints(strict=True, max_length=MAX_RECIPE, pattern=RECIPE)]
 Variable = StrictBool | StrictInt | StrictStr | list[StrictStr]
@@ -27,7 +29,8 @@ class BakeRequest(RequestModel):
         default_factory=dict,
         max_length=MAX_VARIABLES,
         description="Values for variables of the recipe's play (`vars` of the recipe), of the types that they have "
-        "there. Values with templates of Ansible (`{{`) are refused.",
+        "there: of a text, letters, digits and `_.:/@+=,-`. Variables of choices (`choices` of the recipe) have the "
+        "values that the server's files have.",
     )
     definition: dict[str, Any] | None = Field(
         default=None,
@@ -48,7 +51,18 @@ class BakeRequest(RequestModel):
             raise ValueError("give either recipe or definition")
         if self.definition is not None and self.variables:
             raise ValueError("variables are for a recipe of the server: a definition has its own vars")
+        if not _is_flat(self.definition):
+            raise ValueError(f"a definition has at most {MAX_LEVELS} levels")
         return self
+
+
+def _is_flat(value: object) -> bool:
+    """Whether mappings and lists within each other are at most MAX_LEVELS: what reads a definition calls itself."""
+    level = [value]
+    for _ in range(MAX_LEVELS):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [each for one in inner for each in one]
+    return not any(isinstance(one, dict | list) for one in level)
 
 
 class BakeError(ResponseModel):
@@ -67,7 +81,8 @@ class BakeSummary(ResponseModel):
     recipe: str = Field(description="The recipe's name; of a definition, its name.")
     phase: Open[BakePhase] = Field(
         description="`queued`: it waits for a builder. `running`. `succeeded`: the image was verified, and has its "
-        "names. `failed`: with an `error`. `cancelled`. A bake that has ended left nothing unfinished."
+        "names. `failed`: with an `error`. `cancelled`. A bake that has ended left nothing unfinished, unless "
+        "each attempt to remove that failed (events `clean_up_failed`)."
     )
     created_at: datetime
     started_at: datetime | None

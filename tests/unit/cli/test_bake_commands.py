@@ -116,10 +116,11 @@ def test_a_definition_is_a_file(dayfly: Dayfly, tmp_path: Path) -> None:
     made = shown(dayfly, "bake", "create", "--definition", str(file))
     assert (made["recipe"], made["definition"]) == ("mine", PLAIN)
     dayfly("bake", "cancel", made["id"])
-    file.write_text("[")
-    for wrong in (str(file), str(tmp_path / "none.yaml")):
-        done = dayfly("bake", "create", "--definition", wrong)
-        assert (done.exit_code, done.stderr.startswith("error [invalid_request]: ")) == (2, True)
+    for wrong in ("[", "name: 2020-01-01", "name: .nan", "name: &a [*a]", "name: !!set {a}", b"\xff", None):
+        content = wrong.encode() if isinstance(wrong, str) else wrong
+        file.unlink() if content is None else file.write_bytes(content)
+        done = dayfly("bake", "create", "--definition", str(file))
+        assert (done.exit_code, done.stderr.startswith("error [invalid_request]: ")) == (2, True), wrong
     file.write_text("- a\n")
     assert dayfly("bake", "create", "--definition", str(file)).exit_code == 2
 
@@ -132,6 +133,7 @@ def test_a_definition_is_a_file(dayfly: Dayfly, tmp_path: Path) -> None:
         (["create", "bare", "--var", "x=1", "--var", "x=2"], 2, "two values"),
         (["create", "bare", "--var", "x=1"], 2, "has no variable 'x'"),
         (["create", "k8s-debian", "--var", "kubernetes_version=3"], 2, "must be a string"),
+        (["create", "k8s-debian", "--var", "kubernetes_version=NaN", "--var", "x=1"], 2, "has no variable 'x'"),
         (["create", "no-such"], 3, "no recipe"),
         (["show", "0123456789ab"], 3, "hint: dayfly bake list"),
         (["events", "0123456789ab"], 3, "no bake"),

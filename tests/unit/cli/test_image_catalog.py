@@ -59,6 +59,16 @@ def test_a_name_moves_back_and_forth(dayfly: Dayfly, engine: FakeImages) -> None
     assert dayfly("image", "list", "--server", "-o", "name").stdout == "tale\ntale\n"
 
 
+def test_a_retirement_names_its_own_image(dayfly: Dayfly, engine: FakeImages) -> None:
+    first, second, third = (baked(engine, "saga", digit * 12) for digit in "abc")
+    for image_id in (first, second):
+        dayfly("image", "retire", "saga", image_id)
+    dayfly("image", "promote", "saga", third)
+    for named in (first, first[7:19], f"saga:{'a' * 12}"):
+        done = dayfly("image", "retire", "saga", named)
+        assert done.stdout == f"{first} is retired: its clusters go on, and no new cluster uses it\n", done.output
+
+
 def test_a_name_without_promotions(dayfly: Dayfly, engine: FakeImages) -> None:
     only = baked(engine, "plain-one", "a" * 12, None)
     assert dayfly("image", "show", "plain-one").stdout.startswith(

@@ -106,6 +106,7 @@ def job(images: FakeImages, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 async def test_progress_and_result_come_through(job: Job) -> None:
     steps = [Progress("base", "running", 1.5, "unpacking"), Progress("base", "done", 3.0)]
+    steps.append(Progress("node", "failed", 1.0, "the engine refused", "no such path"))
     lines = (*map(progress_line, steps), "a line of some library", "[1]", result_line("sha256:1"))
     assert await job.run(printed(*lines)) == "sha256:1"
     assert [step for step in job.reported if step.phase != "baker"] == steps

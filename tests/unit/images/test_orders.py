@@ -82,6 +82,13 @@ def test_each_type_of_variable_can_be_given() -> None:
         ("text", "{{ lookup('pipe', 'id') }}", "without a template"),
         ("text", "{% raw %}", "without a template"),
         ("names", ["a", "{# x #}"], "without a template"),
+        ("text", "#jinja2:variable_start_string:'[['", "letters, digits"),
+        ("text", "$(id)", "letters, digits"),
+        ("text", "b && id", "letters, digits"),
+        ("text", "--root=/proc/1/root", "not begin with -"),
+        ("text", "a/../b", "letters, digits"),
+        ("text", "http://169.254.169.254/latest", "letters, digits"),
+        ("names", ["b", "`id`"], "letters, digits"),
         ("text", "a\nb", "printable"),
         ("text", "x" * 5000, "printable"),
     ],
@@ -127,11 +134,52 @@ async def test_a_variable_that_is_a_choice_sets_the_variables_of_the_choice() ->
         await check_order(BakeOrder("k8s-1.36", {"kubernetes_network": "cables"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kubernetes_network_manifest", "http://127.0.0.1:8700/v1/clusters"),
+        ("kubernetes_network_sha256", "a" * 64),
+        ("container_runtime_unit", "debug-shell.service"),
+        ("container_runtime", "x/../../../etc/shadow"),
+    ],
+)
+async def test_what_choices_set_has_the_values_of_the_choices(name: str, value: str) -> None:
+    upstream = load_recipe("k8s-1.36")
+    whole = {**PLAIN, "playbook": upstream.playbook, "vars": {**upstream.vars, name: value}}
+    for order in (
+        BakeOrder("k8s-1.36", {name: value}),
+        BakeOrder("mine", definition={"extends": "k8s-1.36", "name": "mine", "vars": {name: value}}),
+        BakeOrder("mine", definition=whole),
+    ):
+        with pytest.raises(InvalidRequest, match="must be one of"):
+            await check_order(order)
+    await check_order(BakeOrder("k8s-1.36", {"container_runtime": "cri-o", "container_runtime_unit": "crio"}))
+    await check_order(BakeOrder("mine", definition={**whole, "vars": upstream.vars}))
+
+
+@pytest.mark.parametrize("name", ["k8s", "k8s-1-36-1", "k8s-1-20", "k8s-v1", "k8s-1-36"])
+async def test_a_definition_has_no_name_of_a_family(name: str) -> None:
+    with pytest.raises(BadName, match="name of a recipe"):
+        await check_order(defined(name=name))
+    await check_order(defined(name="k8s-mine"))
+
+
+@pytest.mark.parametrize("variables", [5, "abc", None, [], [1], [[[], 2]]])
+@pytest.mark.parametrize("parent", [{}, {"extends": "k8s-1.36"}, {"extends": "k8s-debian"}, {"from": "bare"}])
+async def test_variables_that_are_no_mapping_are_refused(parent: dict[str, Any], variables: object) -> None:
+    fields = {"name": "mine", "description": "more"} if parent else PLAIN
+    with pytest.raises(InvalidRequest, match="vars"):
+        await check_order(BakeOrder("mine", definition={**fields, **parent, "vars": variables}))
+
+
 SCRIPT = "kubernetes/build-debian.sh"
+BUILD: dict[str, Any] = {"script": SCRIPT, "inputs": ["kubernetes/source.sh"]}
 WRONG: dict[str, tuple[BakeOrder, str]] = {
     "no name": (defined(name=None), "name"),
     "a name that is a path": (defined(name="../x"), "name"),
     "a name with a colon": (defined(name="a:b"), "name"),
+    "a name with a dot": (defined(name="a.b"), "name"),
+    "a name of a part in the cache": (defined(name="k8s.base"), "name"),
     "a name of an image of ours": (defined(name="toolbox"), "own"),
     "a name of a recipe": (defined(name="bare"), "name of a recipe"),
     "a name that is too long": (defined(name="a" * 60), "name"),
@@ -158,6 +206,19 @@ WRONG: dict[str, tuple[BakeOrder, str]] = {
         defined(artifacts={"a": {"script": SCRIPT, "environment": {"BASH_ENV": "$(id)"}}}),
         "takes no variable 'BASH_ENV'",
     ),
+    "a command of make": (
+        defined(artifacts={"a": {**BUILD, "environment": {"KUBERNETES_VERSION": "v1.20.2$(shell id)"}}}),
+        "KUBERNETES_VERSION .* letters, digits",
+    ),
+    "too many artifacts": (defined(artifacts={f"a{number}": BUILD for number in range(33)}), "32 artifacts"),
+    "an address in place of a path": (
+        extended(kubernetes={"ready_paths": ["http://169.254.169.254/"]}),
+        "not a path of the API server",
+    ),
+    "an address in place of a layer's path": (
+        layered(**{"from": "k8s-debian", "manifests": ["layers/iscsi.yaml"], "ready_paths": ["//x/"]}),
+        "not a path of the API server",
+    ),
     "a variable of Ansible": (defined(vars={"ansible_connection": "local"}), "takes no variable"),
     "a variable of another type": (extended(vars={"kubernetes_version": 1}), "must be a string"),
     "a template": (extended(vars={"kubernetes_version": "{{ lookup('pipe', 'id') }}"}), "template"),
@@ -176,6 +237,9 @@ WRONG: dict[str, tuple[BakeOrder, str]] = {
         "from must",
     ),
     "a layer's manifest outside": (layered(**{"from": "k8s-debian", "manifests": ["../x.yaml"]}), "not a file below"),
+    "a folder as a manifest": (layered(**{"from": "k8s-debian", "manifests": ["layers"]}), "not a file below"),
+    "a folder as a script": (defined(finish=["kubernetes"]), "not a file below"),
+    "a folder as an artifact's script": (defined(artifacts={"a": {"script": "kubernetes"}}), "not a file below"),
     "a layer's play outside": (layered(playbook="../x.yaml"), "playbook must be one of"),
     "a parent that is a path": (defined(extends="../recipes/bare"), "extends must name"),
     "a parent that extends": (extended(extends="k8s-debian-conformance"), "extends"),
@@ -198,3 +262,12 @@ async def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (root / "kubernetes" / "shell").symlink_to("/bin/sh")
     with pytest.raises(InvalidRequest, match="not a file below"):
         await check_order(defined(finish=["kubernetes/shell"]), root)
+
+
+@pytest.mark.parametrize("content", ["{", "name: broken\nchoices: {text: kubernetes/none.yaml}\n"])
+async def test_a_recipe_of_the_server_that_is_broken_concerns_no_other(tmp_path: Path, content: str) -> None:
+    root = Path(shutil.copytree(ROOT, tmp_path / "provisioning"))
+    (root / "recipes" / "broken.yaml").write_text(content)
+    await check_order(BakeOrder("k8s-debian", {"kubernetes_version": "v1.20.3"}), root)
+    with pytest.raises((InvalidRequest, NotFound)):
+        await check_order(BakeOrder("broken"), root)

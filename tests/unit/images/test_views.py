@@ -30,6 +30,13 @@ def test_without_a_terminal_a_phase_prints_its_begin_and_its_end() -> None:
     assert lines[2][2:] == ["2.0", "s", "mmdebstrap", "ended", "with", "exit", "code", "25"]
 
 
+def test_a_failed_phase_shows_the_operators_detail() -> None:
+    output = io.StringIO()
+    with BakeView(Console(file=output, width=120)) as view:
+        view.show(Progress("image", "failed", 2.0, "the engine refused", "no such path"))
+    assert "the engine refused (details: no such path)" in output.getvalue()
+
+
 def test_on_a_terminal_every_phase_has_one_line_with_what_it_said_last() -> None:
     output = io.StringIO()
     console = Console(file=output, width=100, force_terminal=True)

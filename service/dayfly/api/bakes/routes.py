@@ -66,7 +66,8 @@ async def create_bake(
     """Request a node image: a bake of a recipe. Wait with `GET /v1/bakes/{bake}?wait=ended`.
 
     The image is built, verified by a cluster of one node, and then gets the names `dayfly/RECIPE:latest` and
-    `dayfly/RECIPE:DIGEST`. An image with the same inputs is not built again. 409 `bakes_off` where the server bakes
+    `dayfly/RECIPE:DIGEST`. An image with the same inputs is not built again; a retired one gets the names, and stays
+    retired until it is promoted. 409 `bakes_off` where the server bakes
     no images over HTTP (`DAYFLY_BAKES`).
     """
     key = key_of(idempotency_key, wanted, wanted.owner)
@@ -179,7 +180,7 @@ async def list_bake_events(
 async def cancel_bake(services: Services, response: Response, bake: TheBake) -> Bake:
     """Cancel a bake. May be repeated. A running bake's builder ends its processes and removes what is unfinished.
 
-    A bake whose image has its names already has `succeeded`.
+    An image that has its names already keeps them: where the request comes just then, of a bake that is `cancelled`.
     """
     now = await services.store.bakes.cancel(bake.id)
     if _has_ended(now):

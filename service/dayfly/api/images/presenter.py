@@ -53,7 +53,9 @@ class Catalog:
         if line := self.lines.get(name):
             return line[0].image_id
         latest = latest_reference(name)
-        return next((image.id for image in self.present if latest in image.references), None)
+        found = next((image.id for image in self.present if latest in image.references), None)
+        # A bake with the inputs of a retired image gives that image the tag, and no cluster may use it.
+        return None if found is None or self._state_of(found) is ImageState.RETIRED else found
 
     def images(self, *, collected: bool) -> Iterator[schemas.NodeImage]:
         """Each image under each of its names: by name, the newest first."""
@@ -72,9 +74,13 @@ class Catalog:
             if collected or image.id in found:
                 yield self._shown(name, image)
 
+    def _state_of(self, image_id: str) -> ImageState:
+        record = self.records.get(image_id)
+        return record.state if record is not None else ImageState.PRESENT
+
     def _shown(self, name: str, image: EngineImage | ImageRecord) -> schemas.NodeImage:
         manifest, record = image.manifest, self.records.get(image.id)
-        state = record.state if record is not None else ImageState.PRESENT
+        state = self._state_of(image.id)
         if state is ImageState.COLLECTED and isinstance(image, EngineImage):
             state = ImageState.PRESENT  # it was pulled again
         line, outcomes = self.lines.get(name, ()), self.outcomes.get(image.id, ImageOutcomes())

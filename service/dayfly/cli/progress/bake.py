@@ -51,5 +51,6 @@ def _line(progress: Progress, seconds: float) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{mark} {progress.phase:<24}", style)
     line.append(f"{seconds:7.1f} s  " if progress.state != "cached" else " " * 11)
-    line.append(printable_line(progress.message) or progress.state, "dim" if progress.state != "failed" else style)
+    message = f"{progress.message} (details: {progress.detail})" if progress.detail else progress.message
+    line.append(printable_line(message) or progress.state, "dim" if progress.state != "failed" else style)
     return line

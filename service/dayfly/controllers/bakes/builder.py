@@ -17,7 +17,7 @@ import structlog
 from dayfly import metrics
 from dayfly.clock import Clock
 from dayfly.concurrency import first_result
-from dayfly.controllers.bakes.log import BakeLog
+from dayfly.controllers.bakes.log import BakeLog, without_logins
 from dayfly.domain.bake import BakedImage, BakeOrder, NewBakeEvent
 from dayfly.domain.cluster.model import Fault
 from dayfly.errors import BakeInterrupted, DayflyError, InfrastructureError, Internal, LeaseLost
@@ -143,7 +143,7 @@ class Builder:
             return
         fault = None
         if outcome.error is not None:
-            fault = Fault(outcome.error.code, outcome.error.message, evidence=outcome.error.evidence)
+            fault = _fault(outcome.error)
             metrics.bake_failures.labels(outcome.error.code).inc()
         await self.store.bake_leases.end(claim, outcome.phase, log.take(), image=outcome.image, fault=fault)
         metrics.bake_seconds.labels(outcome.phase.value).observe(self.clock.monotonic() - began)
@@ -230,6 +230,11 @@ class Builder:
             _log.warning("cannot give a bake back", bake=claim.bake.id, code=error.code)
         except TimeoutError:
             _log.warning("cannot give a bake back: the clean-up takes too long", bake=claim.bake.id)
+
+
+def _fault(error: DayflyError) -> Fault:
+    evidence = {name: without_logins(text) for name, text in error.evidence.items()}
+    return Fault(error.code, without_logins(error.message), evidence=evidence)
 
 
 def _failed(error: DayflyError) -> _Outcome:

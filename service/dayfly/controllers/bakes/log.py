@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
 from dayfly.domain.bake import LINE, NewBakeEvent
@@ -12,8 +13,13 @@ from dayfly.images.progress import Progress
 MOST_LINES: Final = 200
 """Lines of output between two writes to the store; of more, the newest are kept."""
 
-_LOGIN: Final = re.compile(r"(?<=://)[^/\s@]+@")
+_LOGIN: Final = re.compile(r"(?<=://)[^/\s]+@")
 """User and password in a URL: mirrors may have them."""
+
+
+def without_logins(text: str) -> str:
+    """`text` for callers of the API."""
+    return _LOGIN.sub("…@", text)
 
 
 class BakeLog:
@@ -26,7 +32,7 @@ class BakeLog:
         self._running: set[str] = set()
 
     def report(self, progress: Progress) -> None:
-        message = _LOGIN.sub("…@", progress.message)
+        message = without_logins(progress.message)
         step = progress.phase
         if progress.state != "running":
             self._running.discard(step)
@@ -42,7 +48,7 @@ class BakeLog:
 
     def add(self, event: NewBakeEvent) -> None:
         """Add an event after all that were reported so far."""
-        self._events += [*self._take_lines(), event]
+        self._events += [*self._take_lines(), replace(event, message=without_logins(event.message))]
 
     def take(self) -> list[NewBakeEvent]:
         """The events since the last call, in order."""
