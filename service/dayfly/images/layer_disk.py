@@ -38,6 +38,8 @@ async def check_chain(disk: Path) -> None:
     The image may be another's: no file of this machine must get into a bake by the name of a backing file.
     """
     folder, seen = disk.parent, set[Path]()
+    if folder.is_symlink():
+        raise BakeFailed(f"the image below has a link in place of the folder {folder.name} of its disk {disk.name}")
     while disk not in seen:
         seen.add(disk)
         if not _is_file(disk):
@@ -56,7 +58,9 @@ async def check_chain(disk: Path) -> None:
 async def extract(disk: Path, target: Path, *, on_line: OnLine | None = None) -> Path:
     """Make `target`/disk.raw and `target`/rootfs of a node's disk, and of the disks that back it; the latter's path.
 
-    debugfs extracts neither device nodes nor extended attributes. Raises BakeFailed, DiskFull.
+    debugfs extracts neither device nodes nor extended attributes. It writes wherever names in a damaged file system
+    lead (`../name`, or a link and a file of one name), so the file system is checked before. Raises BakeFailed,
+    DiskFull.
     """
     raw, rootfs = target / "disk.raw", target / "rootfs"
     await check_chain(disk)
@@ -65,6 +69,7 @@ async def extract(disk: Path, target: Path, *, on_line: OnLine | None = None) ->
         file.seek(_MAGIC_OFFSET)
         if file.read(2) != _EXT4:
             raise BakeFailed("the disk below has no ext4 file system on the disk itself: it cannot have layers")
+    await run(["e2fsck", "-f", "-n", raw], name="e2fsck of the disk below")
     await _extract_files(raw, rootfs, target / "commands")
     return rootfs
 
@@ -121,13 +126,15 @@ async def _write(below: Path, before: Path, after: Path, target: Path, work: Pat
     new.rename(target)
 
 
-async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> str:
-    """The output. Raises BakeFailed with all lines that report a failure."""
+async def _debugfs(commands: Iterable[str], disk: Path, file: Path, *, write: bool) -> list[str]:
+    """The lines of the output. Raises BakeFailed with all lines that report a failure."""
     _write_commands(commands, file)
-    output = await run(["debugfs", *(["-w"] if write else []), "-f", file, disk], name="debugfs")
-    if failed := [line for line in output.splitlines() if line and not _ECHO.match(line)]:
+    lines: list[str] = []  # all of them: run() returns the last lines only
+    argv: list[str | Path] = ["debugfs", *(["-w"] if write else []), "-f", file, disk]
+    await run(argv, name="debugfs", on_line=lines.append)
+    if failed := [line for line in lines if not _ECHO.match(line)]:
         raise BakeFailed(f"debugfs: {failed[0]}", evidence={"output": "\n".join(failed[:EVIDENCE_LINES])})
-    return output
+    return lines
 
 
 def _write_commands(commands: Iterable[str], file: Path) -> None:
@@ -139,9 +146,9 @@ def _folders(root: Path) -> list[PurePosixPath]:
     return [PurePosixPath("/"), *(PurePosixPath("/") / path.relative_to(root) for path in found)]
 
 
-def _restore_modes(root: Path, listed: str) -> None:
+def _restore_modes(root: Path, listed: Iterable[str]) -> None:
     folder = root
-    for line in listed.splitlines():
+    for line in listed:
         if echo := _LISTED.fullmatch(line):
             folder = root / echo["folder"].replace('""', '"')
         elif (entry := _ENTRY.fullmatch(line)) and (mode := int(entry["mode"], 8) & 0o7777) & 0o6000:

@@ -160,6 +160,39 @@ async def test_a_disk_with_a_partition_table_cannot_have_layers(tmp_path: Path) 
         await extract(tmp_path / "disk.qcow2", target)
 
 
+async def test_every_file_of_a_large_disk_keeps_its_mode(tmp_path: Path) -> None:
+    tree, raw, disk = tmp_path / "tree", tmp_path / "base.raw", tmp_path / "disk.qcow2"
+    (tree / "many").mkdir(parents=True)
+    for number in range(21_000):
+        (tree / "many" / str(number)).touch()
+    (tree / "setuid").write_text("x")
+    (tree / "setuid").chmod(0o4755)
+    call("truncate", "-s", "64M", raw)
+    call("mke2fs", "-q", "-F", "-t", "ext4", "-N", "22000", "-d", tree, raw)
+    call("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    target = tmp_path / "target"
+    target.mkdir()
+    found = await extract(disk, target)
+    assert len(list((found / "many").iterdir())) == 21_000
+    assert (found / "setuid").stat().st_mode & 0o7777 == 0o4755
+
+
+async def test_a_file_system_that_leads_out_of_the_bake_is_not_extracted(tmp_path: Path) -> None:
+    tree, raw, disk = tmp_path / "tree", tmp_path / "base.raw", tmp_path / "disk.qcow2"
+    tree.mkdir()
+    (tree / "xx_evil").write_text("x")
+    call("truncate", "-s", "16M", raw)
+    call("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum", "-d", tree, raw)
+    raw.write_bytes(raw.read_bytes().replace(b"xx_evil", b"../evil"))
+    call("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(BakeFailed, match="e2fsck of the disk below") as failed:
+        await extract(disk, target)
+    assert "illegal characters in its name" in failed.value.evidence["output"]
+    assert sorted(path.name for path in target.iterdir()) == ["disk.raw"]
+
+
 @pytest.mark.parametrize(
     ("backing", "options", "reason"),
     [
@@ -183,6 +216,9 @@ async def test_a_disk_that_is_a_link_or_has_its_data_elsewhere_is_refused(tmp_pa
     (tmp_path / "disk.qcow2").symlink_to("/etc/passwd")
     with pytest.raises(BakeFailed, match="is no file"):
         await check_chain(tmp_path / "disk.qcow2")
+    (tmp_path / "images").symlink_to(tmp_path)
+    with pytest.raises(BakeFailed, match="has a link in place of the folder images"):
+        await check_chain(tmp_path / "images" / "disk.qcow2")
     data = f"data_file={tmp_path / 'data'}"
     await asyncio.to_thread(call, "qemu-img", "create", "-q", "-f", "qcow2", "-o", data, tmp_path / "other.qcow2", "1M")
     with pytest.raises(BakeFailed, match="data are in another file"):
